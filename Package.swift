@@ -1,0 +1,86 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+let package = Package(
+  name: "bllarse",
+  products: [
+    .library(name: "BllarseNumerics", targets: ["BllarseNumerics"]),
+    .library(name: "BllarseCore", targets: ["BllarseCore"]),
+    .library(name: "BllarseSweep", targets: ["BllarseSweep"]),
+    .library(name: "BllarseMLflow", targets: ["BllarseMLflow"]),
+    .executable(name: "bllarse-finetune", targets: ["bllarse-finetune"]),
+    .executable(name: "bllarse-sweep", targets: ["bllarse-sweep"]),
+    .executable(name: "bllarse-mlflow", targets: ["bllarse-mlflow"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+    .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+    .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
+  ],
+  targets: [
+    // C libraries, found through pkg-config.
+    .systemLibrary(name: "CBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
+    .systemLibrary(name: "CLAPACKE", pkgConfig: "lapacke", providers: [.apt(["liblapacke-dev"])]),
+    .target(name: "BllarseKernels"),
+
+    // Libraries. Dependencies point one way; Sweep and MLflow never import Core.
+    .target(
+      name: "BllarseNumerics", dependencies: ["CBLAS", "CLAPACKE", "BllarseKernels"],
+      swiftSettings: [.strictMemorySafety()]),
+    .target(
+      name: "BllarseCore", dependencies: ["BllarseNumerics"],
+      resources: [.copy("Resources/digits")]),
+    .target(name: "BllarseSweep", dependencies: [.product(name: "Yams", package: "Yams")]),
+    .target(
+      name: "BllarseMLflow",
+      dependencies: [
+        .product(name: "GRDB", package: "GRDB.swift"),
+        .product(name: "Logging", package: "swift-log"),
+      ]),
+
+    // Executables.
+    .executableTarget(
+      name: "bllarse-finetune",
+      dependencies: [
+        "BllarseCore", "BllarseMLflow",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "Logging", package: "swift-log"),
+      ]),
+    .executableTarget(
+      name: "bllarse-sweep",
+      dependencies: [
+        "BllarseSweep", "BllarseMLflow",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "Logging", package: "swift-log"),
+      ]),
+    .executableTarget(
+      name: "bllarse-mlflow",
+      dependencies: [
+        "BllarseMLflow",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "Logging", package: "swift-log"),
+      ]),
+
+    // Tests.
+    .target(name: "BllarseTestSupport", dependencies: ["BllarseNumerics"], path: "Tests/Support"),
+    .testTarget(
+      name: "BllarseNumericsTests", dependencies: ["BllarseNumerics", "BllarseTestSupport"]),
+    .testTarget(name: "BllarseCoreTests", dependencies: ["BllarseCore", "BllarseTestSupport"]),
+    .testTarget(name: "BllarseSweepTests", dependencies: ["BllarseSweep", "BllarseTestSupport"]),
+    .testTarget(name: "BllarseMLflowTests", dependencies: ["BllarseMLflow", "BllarseTestSupport"]),
+    .testTarget(name: "EndToEndTests", dependencies: ["BllarseCore", "BllarseTestSupport"]),
+  ],
+  swiftLanguageModes: [.v6]
+)
+
+// One set of settings for all Swift targets.
+for target in package.targets where target.type != .system && target.name != "BllarseKernels" {
+  target.swiftSettings =
+    (target.swiftSettings ?? []) + [
+      .enableUpcomingFeature("ExistentialAny"),
+      .enableUpcomingFeature("MemberImportVisibility"),
+      .enableUpcomingFeature("InternalImportsByDefault"),
+      .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+    ]
+}
