@@ -1,0 +1,120 @@
+/// The features of a set of rows, in the precision in which they are stored.
+///
+/// Half-precision features stay in half precision, resident or mapped from a file, and are converted
+/// block by block where they are used; so a fit needs no more memory than the features themselves.
+public struct FeatureMatrix: Sendable {
+  /// The elements as they are stored, rowCount x columnCount.
+  public enum Storage: Sendable {
+    /// IEEE half precision.
+    case float16(Matrix<Float16>)
+    /// IEEE single precision.
+    case float32(Matrix<Float>)
+    /// IEEE double precision.
+    case float64(Matrix<Double>)
+  }
+
+  /// The elements as they are stored.
+  public let storage: Storage
+
+  /// Wraps half-precision features.
+  public init(_ matrix: Matrix<Float16>) { storage = .float16(matrix) }
+  /// Wraps single-precision features.
+  public init(_ matrix: Matrix<Float>) { storage = .float32(matrix) }
+  /// Wraps double-precision features.
+  public init(_ matrix: Matrix<Double>) { storage = .float64(matrix) }
+
+  /// The number of rows.
+  public var rowCount: Int {
+    switch storage {
+    case .float16(let matrix): matrix.rowCount
+    case .float32(let matrix): matrix.rowCount
+    case .float64(let matrix): matrix.rowCount
+    }
+  }
+
+  /// The number of features of a row.
+  public var columnCount: Int {
+    switch storage {
+    case .float16(let matrix): matrix.columnCount
+    case .float32(let matrix): matrix.columnCount
+    case .float64(let matrix): matrix.columnCount
+    }
+  }
+
+  /// The size of the features as stored, in bytes.
+  public var byteCount: Int {
+    let elementSize =
+      switch storage {
+      case .float16: 2
+      case .float32: 4
+      case .float64: 8
+      }
+    return rowCount * columnCount * elementSize
+  }
+
+  /// A view of a range of rows, sharing memory.
+  public func rows(_ range: Range<Int>) -> FeatureMatrix {
+    switch storage {
+    case .float16(let matrix): FeatureMatrix(matrix.rows(range))
+    case .float32(let matrix): FeatureMatrix(matrix.rows(range))
+    case .float64(let matrix): FeatureMatrix(matrix.rows(range))
+    }
+  }
+
+  /// A copy that holds the given rows, in the given order.
+  public func gatheringRows(_ indices: some Collection<Int>) -> FeatureMatrix {
+    switch storage {
+    case .float16(let matrix): FeatureMatrix(matrix.gatheringRows(indices))
+    case .float32(let matrix): FeatureMatrix(matrix.gatheringRows(indices))
+    case .float64(let matrix): FeatureMatrix(matrix.gatheringRows(indices))
+    }
+  }
+
+  /// The features converted to the precision of `Scalar`, as a matrix of their own.
+  public func converted<Scalar: BLASScalar>(to type: Scalar.Type = Scalar.self) -> Matrix<Scalar> {
+    switch storage {
+    case .float16(let matrix): Self.convert(matrix)
+    case .float32(let matrix): (matrix as? Matrix<Scalar>) ?? Self.convert(matrix)
+    case .float64(let matrix): (matrix as? Matrix<Scalar>) ?? Self.convert(matrix)
+    }
+  }
+
+  /// The position of the first value that is NaN or infinite, or `nil`.
+  public var firstNonFinite: (row: Int, column: Int)? {
+    switch storage {
+    case .float16(let matrix): Self.firstNonFinite(in: matrix)
+    case .float32(let matrix): Self.firstNonFinite(in: matrix)
+    case .float64(let matrix): Self.firstNonFinite(in: matrix)
+    }
+  }
+}
+
+extension FeatureMatrix {
+  private static func convert<Element: BinaryFloatingPoint, Scalar: BLASScalar>(
+    _ matrix: Matrix<Element>
+  ) -> Matrix<Scalar> {
+    unsafe Matrix<Scalar>(rows: matrix.rowCount, columns: matrix.columnCount) { target in
+      unsafe matrix.withUnsafePointer { source, stride in
+        for row in 0..<matrix.rowCount {
+          for column in 0..<matrix.columnCount {
+            unsafe target[row * matrix.columnCount + column] = Scalar(
+              source[row * stride + column])
+          }
+        }
+      }
+    }
+  }
+
+  private static func firstNonFinite<Element: BinaryFloatingPoint>(
+    in matrix: Matrix<Element>
+  ) -> (row: Int, column: Int)? {
+    for row in 0..<matrix.rowCount {
+      let column: Int? = matrix.withRow(row) { values in
+        for column in values.indices where !values[column].isFinite { return column }
+        return nil
+      }
+      if let column { return (row, column) }
+    }
+    return nil
+  }
+}

@@ -1,0 +1,150 @@
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#endif
+
+/// The factorisation `A = L·Lᵀ` of a symmetric positive definite matrix.
+///
+/// ``factor`` is lower triangular; what stands above its diagonal is unspecified.
+public struct Cholesky<Scalar: BLASScalar>: Sendable {
+  /// `L`, size x size; only the lower triangle has a meaning.
+  public let factor: Matrix<Scalar>
+
+  /// The order of the matrix.
+  public var size: Int { factor.rowCount }
+
+  /// Factors a symmetric matrix, of which only the lower triangle is read (potrf).
+  ///
+  /// - Parameter matrix: size x size, symmetric, positive definite.
+  /// - Throws: `NumericsError.notPositiveDefinite` with the first leading minor that fails; a NaN in
+  ///   the matrix fails too.
+  /// - Complexity: size³ / 3 floating-point operations.
+  public init(_ matrix: Matrix<Scalar>) throws(NumericsError) {
+    precondition(matrix.rowCount == matrix.columnCount, "\(matrix) is not square")
+    var factor = matrix
+    let size = matrix.rowCount
+    guard size > 0 else {
+      self.factor = matrix
+      return
+    }
+    let failed = unsafe factor.withUnsafeMutablePointer { pointer, stride in
+      unsafe Scalar._potrf(size, pointer, stride)
+    }
+    if failed > 0 {
+      throw .notPositiveDefinite(leadingMinor: failed, dimension: size)
+    }
+    // LAPACK compares pivots with `<= 0`, which a NaN passes.
+    for index in 0..<size where !(factor[index, index] > 0 && factor[index, index].isFinite) {
+      throw .notPositiveDefinite(leadingMinor: index + 1, dimension: size)
+    }
+    self.factor = factor
+  }
+
+  /// The natural logarithm of the determinant of `A`, summed in double precision.
+  public var logDeterminant: Double {
+    2 * (0..<size).reduce(0) { $0 + log(Double(factor[$1, $1])) }
+  }
+
+  /// Solves `A·X = B`.
+  ///
+  /// - Parameter right: `B`, size x any.
+  /// - Returns: `X`, of the shape of `B`.
+  public func solve(_ right: Matrix<Scalar>) -> Matrix<Scalar> {
+    var solution = right
+    solve(inPlace: &solution)
+    return solution
+  }
+
+  /// Replaces `B` by the solution of `A·X = B`.
+  public func solve(inPlace right: inout Matrix<Scalar>) {
+    solveTriangular(inPlace: &right)
+    solveTriangular(inPlace: &right, transposed: true)
+  }
+
+  /// Solves `A·x = b` for a vector of `size` elements.
+  public func solve(_ right: [Scalar]) -> [Scalar] {
+    solve(Matrix(rows: right.count, columns: 1, elements: right)).elements
+  }
+
+  /// Replaces `B` by the solution of `L·X = B`, or of `Lᵀ·X = B` (trsm).
+  ///
+  /// - Parameters:
+  ///   - right: `B`, size x any.
+  ///   - transposed: whether the factor enters as its transpose.
+  public func solveTriangular(inPlace right: inout Matrix<Scalar>, transposed: Bool = false) {
+    precondition(right.rowCount == size, "\(right) has not the \(size) rows of the factor")
+    let (rows, columns) = (right.rowCount, right.columnCount)
+    guard rows > 0, columns > 0 else { return }
+    unsafe right.withUnsafeMutablePointer { pb, ldb in
+      unsafe factor.withUnsafePointer { pl, ldl in
+        unsafe Scalar._trsm(false, transposed, rows, columns, pl, ldl, pb, ldb)
+      }
+    }
+  }
+
+  /// Replaces the rows `xᵢᵀ` of `B` by `(L⁻¹xᵢ)ᵀ`, which solves `X·Lᵀ = B` (trsm from the right).
+  ///
+  /// The squared norm of a resulting row is `xᵢᵀA⁻¹xᵢ`.
+  ///
+  /// - Parameter rows: `B`, any x size.
+  public func whiten(rows: inout Matrix<Scalar>) {
+    precondition(rows.columnCount == size, "\(rows) has not the \(size) columns of the factor")
+    let (m, n) = (rows.rowCount, rows.columnCount)
+    guard m > 0, n > 0 else { return }
+    unsafe rows.withUnsafeMutablePointer { pb, ldb in
+      unsafe factor.withUnsafePointer { pl, ldl in
+        unsafe Scalar._trsm(true, true, m, n, pl, ldl, pb, ldb)
+      }
+    }
+  }
+
+  /// The inverse `A⁻¹`, both triangles filled (potri).
+  ///
+  /// - Complexity: 2·size³ / 3 floating-point operations.
+  public func inverse() -> Matrix<Scalar> {
+    var result = factor
+    let size = size
+    guard size > 0 else { return result }
+    let failed = unsafe result.withUnsafeMutablePointer { pointer, stride in
+      unsafe Scalar._potri(size, pointer, stride)
+    }
+    // The diagonal of the factor is positive, so the triangle is not singular.
+    precondition(failed == 0, "the factor of order \(size) is singular at \(failed)")
+    result.mirrorLowerTriangle()
+    return result
+  }
+
+  /// `L⁻¹`, lower triangular, with zeros above the diagonal (trtri).
+  public func inverseFactor() -> Matrix<Scalar> {
+    var result = factor
+    let size = size
+    guard size > 0 else { return result }
+    let failed = unsafe result.withUnsafeMutablePointer { pointer, stride in
+      let failed = unsafe Scalar._trtri(size, pointer, stride)
+      for row in 0..<size {
+        for column in row + 1..<size { unsafe pointer[row * stride + column] = 0 }
+      }
+      return failed
+    }
+    precondition(failed == 0, "the factor of order \(size) is singular at \(failed)")
+    return result
+  }
+
+  /// The diagonal of `A⁻¹`: column sums of squares of `L⁻¹`, in double precision.
+  ///
+  /// - Complexity: size³ / 3 floating-point operations.
+  public func inverseDiagonal() -> [Scalar] {
+    let inverse = inverseFactor()
+    var sums = [Double](repeating: 0, count: size)
+    for row in 0..<size {
+      inverse.withRow(row) { values in
+        for column in 0...row {
+          let value = Double(values[column])
+          sums[column] += value * value
+        }
+      }
+    }
+    return sums.map { Scalar($0) }
+  }
+}

@@ -1,0 +1,113 @@
+extension Matrix where Element: BLASScalar {
+  /// A matrix of zeros.
+  public static func zeros(_ rows: Int, _ columns: Int) -> Matrix {
+    Matrix(rows: rows, columns: columns, repeating: 0)
+  }
+
+  /// The identity matrix, times `value`.
+  public static func diagonal(_ value: Element = 1, size: Int) -> Matrix {
+    diagonal([Element](repeating: value, count: size))
+  }
+
+  /// A square matrix with the given diagonal and zeros elsewhere.
+  public static func diagonal(_ values: [Element]) -> Matrix {
+    var matrix = zeros(values.count, values.count)
+    for (index, value) in values.enumerated() { matrix[index, index] = value }
+    return matrix
+  }
+
+  /// The elements with equal row and column.
+  public var diagonal: [Element] {
+    (0..<Swift.min(rowCount, columnCount)).map { self[$0, $0] }
+  }
+
+  /// Converts every element to another precision.
+  public init<Source: BLASScalar>(_ source: Matrix<Source>) {
+    unsafe self.init(rows: source.rowCount, columns: source.columnCount) { target in
+      unsafe source.withUnsafePointer { pointer, stride in
+        for row in 0..<source.rowCount {
+          for column in 0..<source.columnCount {
+            unsafe target[row * source.columnCount + column] = Element(
+              pointer[row * stride + column])
+          }
+        }
+      }
+    }
+  }
+
+  /// Applies a function to every element.
+  public func map(_ transform: (Element) -> Element) -> Matrix {
+    unsafe Matrix(rows: rowCount, columns: columnCount) { target in
+      unsafe withUnsafePointer { source, stride in
+        for row in 0..<rowCount {
+          for column in 0..<columnCount {
+            unsafe target[row * columnCount + column] = transform(
+              source[row * stride + column])
+          }
+        }
+      }
+    }
+  }
+
+  /// Adds `factor * other` in place.
+  ///
+  /// - Parameters:
+  ///   - other: a matrix of the same shape.
+  ///   - factor: what to multiply it by.
+  public mutating func add(_ other: Matrix, times factor: Element = 1) {
+    precondition(
+      rowCount == other.rowCount && columnCount == other.columnCount,
+      "\(self) and \(other) differ in shape")
+    let (rows, columns) = (rowCount, columnCount)
+    unsafe withUnsafeMutablePointer { target, targetStride in
+      unsafe other.withUnsafePointer { source, sourceStride in
+        for row in 0..<rows {
+          for column in 0..<columns {
+            unsafe target[row * targetStride + column] +=
+              factor * source[row * sourceStride + column]
+          }
+        }
+      }
+    }
+  }
+
+  /// Multiplies every element in place.
+  public mutating func scale(by factor: Element) {
+    for row in 0..<rowCount {
+      withMutableRow(row) { values in
+        for column in values.indices { values[column] *= factor }
+      }
+    }
+  }
+
+  /// Adds values to the diagonal in place.
+  public mutating func addToDiagonal(_ values: [Element]) {
+    precondition(
+      values.count == Swift.min(rowCount, columnCount),
+      "\(values.count) values for the diagonal of \(self)")
+    for (index, value) in values.enumerated() { self[index, index] += value }
+  }
+
+  /// The largest absolute element; 0 for an empty matrix.
+  public var largestMagnitude: Element {
+    var largest: Element = 0
+    for row in 0..<rowCount {
+      withRow(row) { values in
+        for column in values.indices { largest = Swift.max(largest, values[column].magnitude) }
+      }
+    }
+    return largest
+  }
+
+  /// The position of the first element that is NaN or infinite, or `nil`.
+  public var firstNonFinite: (row: Int, column: Int)? {
+    for row in 0..<rowCount {
+      let column: Int? = withRow(row) { values in
+        for column in values.indices where !values[column].isFinite { return column }
+        return nil
+      }
+      if let column { return (row, column) }
+    }
+    return nil
+  }
+}

@@ -1,0 +1,37 @@
+/// The eigendecomposition `A = Uᵀ·diag(values)·U` of a symmetric matrix, with eigenvectors as rows.
+public struct SymmetricEigen<Scalar: BLASScalar>: Sendable {
+  /// The eigenvalues in ascending order.
+  public let values: [Scalar]
+  /// The eigenvectors, size x size: row `i` belongs to `values[i]` and has norm 1.
+  public let rowVectors: Matrix<Scalar>
+
+  /// Decomposes a symmetric matrix, of which only the lower triangle is read (syevd).
+  ///
+  /// - Parameter matrix: size x size, symmetric, finite.
+  /// - Throws: `NumericsError.notFinite` for a NaN or an infinity, `NumericsError.notConverged` if the
+  ///   iteration fails.
+  /// - Complexity: about 9·size³ floating-point operations.
+  public init(_ matrix: Matrix<Scalar>) throws(NumericsError) {
+    precondition(matrix.rowCount == matrix.columnCount, "\(matrix) is not square")
+    let size = matrix.rowCount
+    if let place = matrix.firstNonFinite {
+      throw .notFinite(row: place.row, column: place.column)
+    }
+    guard size > 0 else {
+      values = []
+      rowVectors = matrix
+      return
+    }
+    var vectors = matrix
+    var values = [Scalar](repeating: 0, count: size)
+    let failed = unsafe values.withUnsafeMutableBufferPointer { buffer in
+      unsafe vectors.withUnsafeMutablePointer { pointer, stride in
+        guard let target = buffer.baseAddress else { return 0 }
+        return unsafe Scalar._syevd(size, pointer, stride, target)
+      }
+    }
+    if failed > 0 { throw .notConverged(routine: "the eigendecomposition", dimension: size) }
+    self.values = values
+    self.rowVectors = vectors
+  }
+}

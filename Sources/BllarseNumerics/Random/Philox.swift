@@ -1,0 +1,84 @@
+/// A counter-based random number generator: Philox4x32 with ten rounds.
+///
+/// Its output is a pure function of a key and a counter, so a stream is addressed, not advanced to:
+/// `Philox(seed:purpose:index:)` gives the same numbers whatever was drawn before, on every machine.
+///
+/// - Note: Source: Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3",
+///   SC 2011, section 3.3; checked against the test vectors published with it.
+public struct Philox: RandomNumberGenerator, Sendable, Equatable {
+  private let key: SIMD2<UInt32>
+  private var counter: SIMD4<UInt32>
+  private var block: SIMD4<UInt32> = .zero
+  /// Words of `block` already handed out; 4 when the next block is due.
+  private var used = 4
+
+  /// What a stream of random numbers is for, so that no two uses share numbers.
+  public struct Purpose: RawRepresentable, Sendable, Equatable {
+    /// The number that names the purpose.
+    public let rawValue: UInt32
+    /// Names a purpose by a number of the caller's choice.
+    public init(rawValue: UInt32) { self.rawValue = rawValue }
+
+    /// The starting point of an iterative fit.
+    public static let initialisation = Purpose(rawValue: 1)
+    /// The order of rows in an epoch.
+    public static let permutation = Purpose(rawValue: 2)
+    /// Random crops and flips of images.
+    public static let augmentation = Purpose(rawValue: 3)
+    /// Features dropped at random.
+    public static let dropout = Purpose(rawValue: 4)
+    /// Samples from a posterior.
+    public static let sampling = Purpose(rawValue: 5)
+    /// Resampled rows of a bootstrap.
+    public static let bootstrap = Purpose(rawValue: 6)
+  }
+
+  /// Starts a stream.
+  ///
+  /// - Parameters:
+  ///   - seed: the seed of the run.
+  ///   - purpose: what the numbers are for.
+  ///   - index: which stream of that purpose (an epoch, a row, a step), below 2³².
+  public init(seed: UInt64, purpose: Purpose, index: UInt64 = 0) {
+    key = SIMD2(UInt32(truncatingIfNeeded: seed), UInt32(truncatingIfNeeded: seed >> 32))
+    precondition(index <= UInt64(UInt32.max), "stream index \(index) exceeds 2³² - 1")
+    counter = SIMD4(0, 0, UInt32(index), purpose.rawValue)
+  }
+
+  /// The next 32 random bits.
+  public mutating func nextWord() -> UInt32 {
+    if used == 4 {
+      block = Philox.block(counter: counter, key: key)
+      counter[0] &+= 1
+      if counter[0] == 0 { counter[1] &+= 1 }
+      used = 0
+    }
+    defer { used += 1 }
+    return block[used]
+  }
+
+  /// The next 64 random bits.
+  public mutating func next() -> UInt64 {
+    let low = UInt64(nextWord())
+    return UInt64(nextWord()) << 32 | low
+  }
+
+  /// One block of the generator: ten rounds of two multiplications each.
+  ///
+  /// - Parameters:
+  ///   - counter: four words.
+  ///   - key: two words.
+  /// - Returns: four random words.
+  public static func block(counter: SIMD4<UInt32>, key: SIMD2<UInt32>) -> SIMD4<UInt32> {
+    var state = counter
+    var key = key
+    for _ in 0..<10 {
+      let first = (0xD251_1F53 as UInt32).multipliedFullWidth(by: state[0])
+      let second = (0xCD9E_8D57 as UInt32).multipliedFullWidth(by: state[2])
+      state = SIMD4(
+        second.high ^ state[1] ^ key[0], second.low, first.high ^ state[3] ^ key[1], first.low)
+      key = key &+ SIMD2(0x9E37_79B9, 0xBB67_AE85)
+    }
+    return state
+  }
+}
