@@ -5,7 +5,7 @@ internal import CLAPACKE
 ///
 /// The requirements whose names begin with an underscore are the calls into the C libraries; they are
 /// for ``Matrix`` and ``Cholesky`` only. All matrices are row-major.
-public protocol BLASScalar: BinaryFloatingPoint, BitwiseCopyable, Sendable
+public protocol BLASScalar: BinaryFloatingPoint, KernelScalar
 where RawSignificand: FixedWidthInteger {
   /// `c = alpha * op(a) * op(b) + beta * c`, op(a) m x k, op(b) k x n (cblas_?gemm).
   static func _gemm(

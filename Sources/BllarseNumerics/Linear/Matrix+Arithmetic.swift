@@ -49,6 +49,25 @@ extension Matrix where Element: BLASScalar {
     }
   }
 
+  /// Applies a function to corresponding elements of this matrix and another of the same shape.
+  public func combined(with other: Matrix, _ transform: (Element, Element) -> Element) -> Matrix {
+    precondition(
+      rowCount == other.rowCount && columnCount == other.columnCount,
+      "\(self) and \(other) differ in shape")
+    return unsafe Matrix(rows: rowCount, columns: columnCount) { target in
+      unsafe withUnsafePointer { left, leftStride in
+        unsafe other.withUnsafePointer { right, rightStride in
+          for row in 0..<rowCount {
+            for column in 0..<columnCount {
+              unsafe target[row * columnCount + column] = transform(
+                left[row * leftStride + column], right[row * rightStride + column])
+            }
+          }
+        }
+      }
+    }
+  }
+
   /// Adds `factor * other` in place.
   ///
   /// - Parameters:
@@ -97,6 +116,34 @@ extension Matrix where Element: BLASScalar {
       }
     }
     return largest
+  }
+
+  /// The sum of the squares of all elements, in double precision.
+  public var squaredNorm: Double { dot(self) }
+
+  /// The sum of the products of corresponding elements, in double precision.
+  ///
+  /// - Parameter other: a matrix of the same shape.
+  /// - Returns: the Frobenius inner product.
+  public func dot(_ other: Matrix) -> Double { columnDots(other).reduce(0, +) }
+
+  /// For every column, the sum of the products of corresponding elements, in double precision.
+  ///
+  /// - Parameter other: a matrix of the same shape.
+  /// - Returns: as many sums as there are columns.
+  public func columnDots(_ other: Matrix) -> [Double] {
+    precondition(
+      rowCount == other.rowCount && columnCount == other.columnCount,
+      "\(self) and \(other) differ in shape")
+    var sums = [Double](repeating: 0, count: columnCount)
+    for row in 0..<rowCount {
+      withRow(row) { left in
+        other.withRow(row) { right in
+          for column in left.indices { sums[column] += Double(left[column]) * Double(right[column]) }
+        }
+      }
+    }
+    return sums
   }
 
   /// The position of the first element that is NaN or infinite, or `nil`.

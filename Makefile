@@ -1,0 +1,45 @@
+# Everything a fresh Debian machine with Swift needs comes from these targets.
+
+SWIFT ?= swift
+OUTPUT ?= output/digits
+
+.PHONY: run test build setup setup-test bench bench-full quality format lint clean
+
+## Install what is missing, build, and fit a head to the built-in digits.
+run: setup
+	$(SWIFT) build -c release --product bllarse-finetune
+	.build/release/bllarse-finetune --tune-mode last_layer --epochs 1 --dataset digits --output $(OUTPUT)
+
+## Install what is missing, and run every test.
+test: setup-test
+	$(SWIFT) build --build-tests
+	$(SWIFT) test --skip-build
+
+build: setup
+	$(SWIFT) build -c release
+
+setup:
+	Scripts/setup.sh
+
+setup-test:
+	Scripts/setup.sh --test
+
+## Time the package beside its peers: two minutes, or all cases.
+bench: setup
+	Benchmarks/run.sh
+
+bench-full: setup
+	Benchmarks/run.sh --full
+
+## Compare the default recipe with what others reach, data set by data set.
+quality: setup
+	Benchmarks/quality.sh
+
+format:
+	$(SWIFT) format --in-place --recursive Sources Tests Package.swift
+
+lint:
+	$(SWIFT) format lint --strict --recursive Sources Tests Package.swift
+
+clean:
+	$(SWIFT) package clean

@@ -1,0 +1,99 @@
+public import BllarseNumerics
+
+extension IBProbitHead {
+  /// The natural mean from which the iterations of an update start.
+  public enum Start: Sendable, Equatable {
+    /// Zero weights.
+    case zero
+    /// Standard normal numbers over the square root of D, from a stream of this seed and index, as
+    /// the reference starts; with few iterations the start matters.
+    case seeded(UInt64, index: UInt64 = 0)
+    /// A natural mean, D x K.
+    case naturalMean(Matrix<Double>)
+  }
+
+  /// What an update reports.
+  public struct UpdateInfo: Sendable, Equatable {
+    /// The number of fixed-point iterations.
+    public var iterations: Int
+    /// The evidence lower bound of the batch at the start of each iteration, with q(z) refreshed,
+    /// and after the last; it never falls, up to rounding. Empty unless asked for.
+    public var evidenceLowerBounds: [Double]
+  }
+
+  /// Fits a batch by coordinate ascent and merges it into the posterior.
+  ///
+  /// The batch is fitted alone under the prior, by `iterations` steps
+  ///
+  ///     M = X·V·η,   Z = M + S·r(S·M),   η ← XᵀZ,      V = (Λ₀ + XᵀX)⁻¹
+  ///
+  /// and then merged, with forgetting rate a:
+  ///
+  ///     Λ ← Λ₀ + (1 - a)(Λ - Λ₀) + XᵀX,   η ← (1 - a)·η + η_batch.
+  ///
+  /// - Parameters:
+  ///   - features: N x featureCount, finite.
+  ///   - labels: a class in `0..<classCount` for each row.
+  ///   - iterations: how many steps, at least 1.
+  ///   - forgettingRate: a, in `0...1`.
+  ///   - start: where the steps begin.
+  ///   - reportsBounds: whether to compute the evidence lower bounds, for the price of one more pass.
+  /// - Returns: iterations and bounds.
+  /// - Throws: `NumericsError.notPositiveDefinite` if rounding or a NaN made `Λ₀ + XᵀX` indefinite.
+  /// - Complexity: N·D² + D³/3 once, and 4·N·D·K + 2·D²·K for each step.
+  /// - Note: Same result as the Python original, given the same start.
+  @discardableResult
+  public mutating func update(
+    features: FeatureMatrix, labels: [Int32], iterations: Int, forgettingRate: Double = 0,
+    start: Start = .zero, reportsBounds: Bool = false
+  ) throws(NumericsError) -> UpdateInfo {
+    precondition(iterations >= 1, "an update of \(iterations) iterations")
+    precondition(0...1 ~= forgettingRate, "a forgetting rate of \(forgettingRate)")
+    var design = design(features)
+    design.makeResident(limit: residentDesignLimit, parallelism: parallelism)
+    let gram = design.gram(parallelism: parallelism)
+    let fit = try CoordinateAscent(
+      pass: ProbitPass(
+        design: design, labels: labels, classCount: configuration.classCount,
+        parallelism: parallelism),
+      gram: gram, priorPrecision: configuration.priorPrecision)
+    let (natural, bounds) = fit.run(
+      from: naturalMean(of: start), iterations: iterations, reportsBounds: reportsBounds)
+    merge(gram: gram, naturalMean: natural, forgettingRate: forgettingRate)
+    return UpdateInfo(iterations: iterations, evidenceLowerBounds: bounds)
+  }
+
+  /// Adds a batch's natural parameters to the posterior, after letting it forget.
+  mutating func merge(gram: Matrix<Double>, naturalMean: Matrix<Double>, forgettingRate: Double) {
+    let keep = 1 - forgettingRate
+    let prior = configuration.priorPrecision
+    let size = posterior.size
+    posterior.precision.scale(by: keep)
+    posterior.precision.add(gram)
+    posterior.precision.addToDiagonal([Double](repeating: forgettingRate * prior, count: size))
+    posterior.naturalMean.scale(by: keep)
+    posterior.naturalMean.add(naturalMean)
+  }
+
+  private func naturalMean(of start: Start) -> Matrix<Double> {
+    let (size, classes) = (configuration.designColumnCount, configuration.classCount)
+    switch start {
+    case .zero:
+      return .zeros(size, classes)
+    case .seeded(let seed, let index):
+      var generator = Philox(seed: seed, purpose: .initialisation, index: index)
+      let scale = 1 / Double(size).squareRoot()
+      return Matrix(
+        rows: size, columns: classes,
+        elements: generator.normals(count: size * classes).map { $0 * scale })
+    case .naturalMean(let matrix):
+      precondition(
+        matrix.rowCount == size && matrix.columnCount == classes,
+        "a start of \(matrix.rowCount) x \(matrix.columnCount), not \(size) x \(classes)")
+      return matrix
+    }
+  }
+}
+
+/// A design matrix of at most this many bytes is kept in memory during a fit.
+let residentDesignLimit = 128 << 20

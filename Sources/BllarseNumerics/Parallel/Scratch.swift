@@ -1,0 +1,20 @@
+/// Aligned working memory, allocated once for a loop over blocks.
+///
+/// Sendability is unchecked: memory that is written belongs to one thread, and memory that several
+/// threads read is not written meanwhile.
+@safe
+final class Scratch<Element: BitwiseCopyable>: @unchecked Sendable {
+  let pointer: UnsafeMutablePointer<Element>
+  let count: Int
+
+  /// Allocates `count` elements, all zero, aligned to 64 bytes.
+  init(count: Int) where Element: AdditiveArithmetic {
+    let bytes = max(count, 1) * MemoryLayout<Element>.stride
+    let raw = UnsafeMutableRawPointer.allocate(byteCount: bytes, alignment: 64)
+    unsafe pointer = raw.bindMemory(to: Element.self, capacity: max(count, 1))
+    unsafe pointer.initialize(repeating: .zero, count: max(count, 1))
+    self.count = count
+  }
+
+  deinit { unsafe UnsafeMutableRawPointer(pointer).deallocate() }
+}

@@ -1,0 +1,57 @@
+import BllarseKernels
+
+/// A number type that the vector kernels exist for: `Float` or `Double`, and no other.
+///
+/// The requirements are calls into C; the headers of BllarseKernels document them.
+public protocol KernelScalar: BitwiseCopyable, Sendable {
+  /// Copies rows, converting them to this type.
+  static func _convertRows(
+    _ rows: Int, _ columns: Int, _ source: StoredRows, _ target: UnsafeMutablePointer<Self>,
+    _ stride: Int)
+
+  /// Normalises rows without parameters.
+  static func _layerNormRows(
+    _ rows: Int, _ columns: Int, _ source: StoredRows, _ epsilon: Double,
+    _ target: UnsafeMutablePointer<Self>, _ stride: Int)
+
+  /// Residuals S·r(S·M), latent means and curvatures, and sums of log Φ(S·M).
+  static func _probitResidual(
+    _ rows: Int, _ classes: Int, _ logits: UnsafePointer<Self>, _ logitsStride: Int,
+    _ labels: UnsafePointer<Int32>, _ residual: UnsafeMutablePointer<Self>?, _ residualStride: Int,
+    _ latentMean: UnsafeMutablePointer<Self>?, _ latentMeanStride: Int,
+    _ curvature: UnsafeMutablePointer<Self>?, _ curvatureStride: Int,
+    _ classSums: UnsafeMutablePointer<Double>?)
+
+  /// Moves logits along a direction, and returns residuals and sums there.
+  static func _probitAdvance(
+    _ rows: Int, _ classes: Int, _ logits: UnsafeMutablePointer<Self>, _ logitsStride: Int,
+    _ direction: UnsafePointer<Self>, _ directionStride: Int, _ step: UnsafePointer<Self>,
+    _ labels: UnsafePointer<Int32>, _ residual: UnsafeMutablePointer<Self>?, _ residualStride: Int,
+    _ classSums: UnsafeMutablePointer<Double>?)
+
+  /// The log-likelihood of each class along a direction, with two derivatives.
+  static func _probitLine(
+    _ rows: Int, _ classes: Int, _ logits: UnsafePointer<Self>, _ logitsStride: Int,
+    _ direction: UnsafePointer<Self>, _ directionStride: Int, _ step: UnsafePointer<Self>,
+    _ labels: UnsafePointer<Int32>, _ value: UnsafeMutablePointer<Double>?,
+    _ slope: UnsafeMutablePointer<Double>, _ second: UnsafeMutablePointer<Double>)
+
+  /// Adds `factor` times each element to sums in double precision.
+  static func _accumulate(
+    _ count: Int, _ factor: Double, _ values: UnsafePointer<Self>,
+    _ sums: UnsafeMutablePointer<Double>)
+
+  /// log Φ(x) and log Φ(-x) of an array, by the exact function or by its approximation.
+  static func _logNormalCDFs(
+    approximate: Bool, _ count: Int, _ values: UnsafePointer<Self>,
+    _ lower: UnsafeMutablePointer<Self>, _ upper: UnsafeMutablePointer<Self>)
+
+  /// Rows less the logarithm of the sum of their exponentials; the target may be the source.
+  static func _logSoftmaxRows(
+    _ rows: Int, _ columns: Int, _ values: UnsafePointer<Self>, _ stride: Int,
+    _ target: UnsafeMutablePointer<Self>, _ targetStride: Int)
+
+  /// The exponentials of an array; the target may be the source.
+  static func _exp(
+    _ count: Int, _ values: UnsafePointer<Self>, _ target: UnsafeMutablePointer<Self>)
+}

@@ -1,0 +1,177 @@
+/// Passes for a solver that keeps the logits of all rows: N x K numbers for the current weights, and as
+/// many for the search direction.
+extension ProbitPass {
+  /// The log-likelihood along a search direction, class by class.
+  package struct Line: Sendable {
+    /// d/dt Σᵢ log Φ(S·(M + t·Mp)).
+    package var slopes: [Double]
+    /// The second derivatives, never positive.
+    package var curvatures: [Double]
+  }
+
+  /// Logits that a solver keeps between passes, N x K.
+  package typealias Logits = Matrix<Scalar>
+
+  /// Computes all logits anew, with the sums there.
+  ///
+  /// - Parameters:
+  ///   - mean: mu, D x K.
+  ///   - logits: receives M = X·mu.
+  package func restart(at mean: Matrix<Double>, logits: inout Logits) -> Sums {
+    let weights = packWeights(mean)
+    return logits.withUnsafeMutablePointer { base, stride in
+      let address = unsafe SharedAddress(base)
+      return accumulate { block in
+        unsafe design.withBlock(block.range, scratch: block.rows) { rows in
+          unsafe block.formLogits(rows, weights)
+          unsafe block.copyLogits(to: address.pointer, stride: stride)
+          unsafe block.formResiduals()
+          unsafe block.addProducts(rows)
+        }
+      }
+    }
+  }
+
+  /// Moves the logits along the direction, M += Mp·diag(t), with the sums there.
+  ///
+  /// - Parameters:
+  ///   - logits: M, changed in place.
+  ///   - direction: Mp.
+  ///   - steps: t, one for each class.
+  package func advance(logits: inout Logits, direction: Logits, steps: [Double]) -> Sums {
+    let steps = steps.map { Scalar($0) }
+    return logits.withUnsafeMutablePointer { base, stride in
+      direction.withUnsafePointer { directionBase, directionStride in
+        let address = unsafe SharedAddress(base)
+        let other = unsafe SharedAddress(UnsafeMutablePointer(mutating: directionBase))
+        return accumulate { block in
+          unsafe design.withBlock(block.range, scratch: block.rows) { rows in
+            unsafe block.advance(
+              address.pointer, stride, UnsafePointer(other.pointer), directionStride, steps)
+            unsafe block.addProducts(rows)
+          }
+        }
+      }
+    }
+  }
+
+  /// Computes the logits of a search direction, and the line at first steps in the same pass.
+  ///
+  /// - Parameters:
+  ///   - vector: p, D x K.
+  ///   - direction: receives Mp = X·p.
+  ///   - logits: M.
+  ///   - steps: t, one for each class.
+  package func direction(
+    of vector: Matrix<Double>, into direction: inout Logits, logits: Logits, steps: [Double]
+  ) -> Line {
+    let weights = packWeights(vector)
+    let steps = steps.map { Scalar($0) }
+    let classes = classCount
+    return direction.withUnsafeMutablePointer { base, stride in
+      logits.withUnsafePointer { logitBase, logitStride in
+        let address = unsafe SharedAddress(base)
+        let other = unsafe SharedAddress(UnsafeMutablePointer(mutating: logitBase))
+        return accumulateLine { block, sums in
+          unsafe design.withBlock(block.range, scratch: block.rows) { rows in
+            let first = block.range.lowerBound
+            let target = unsafe address.pointer + first * stride
+            unsafe Scalar._gemm(
+              false, true, block.range.count, classes, block.stride, 1, rows, block.stride,
+              weights.pointer, block.stride, 0, target, stride)
+            unsafe block.addLine(
+              other.pointer + first * logitStride, logitStride, target, stride, steps, sums)
+          }
+        }
+      }
+    }
+  }
+
+  /// The line at given steps, from the logits alone.
+  package func line(logits: Logits, direction: Logits, steps: [Double]) -> Line {
+    let steps = steps.map { Scalar($0) }
+    return logits.withUnsafePointer { base, stride in
+      direction.withUnsafePointer { directionBase, directionStride in
+        let address = unsafe SharedAddress(UnsafeMutablePointer(mutating: base))
+        let other = unsafe SharedAddress(UnsafeMutablePointer(mutating: directionBase))
+        return accumulateLine { block, sums in
+          let first = block.range.lowerBound
+          unsafe block.addLine(
+            address.pointer + first * stride, stride, other.pointer + first * directionStride,
+            directionStride, steps, sums)
+        }
+      }
+    }
+  }
+
+  private func accumulateLine(_ body: @Sendable (Block, Scratch<Double>) -> Void) -> Line {
+    let classes = classCount
+    let blockSize = blockSize
+    let blockCount = (design.rowCount + blockSize - 1) / blockSize
+    let workers = Swift.max(1, Swift.min(parallelism.threadCount, blockCount))
+    let blocks = WorkerSlots((0..<workers).map { _ in Block(self) })
+    let sums = WorkerSlots((0..<workers).map { _ in Scratch<Double>(count: 2 * classes) })
+    Parallelism(threadCount: workers).forEachBlock(of: design.rowCount, blockSize: blockSize) {
+      worker, range in
+      let block = blocks[worker]
+      block.begin(range)
+      body(block, sums[worker])
+    }
+    var line = Line(
+      slopes: [Double](repeating: 0, count: classes),
+      curvatures: [Double](repeating: 0, count: classes))
+    for part in sums.values {
+      for index in 0..<classes {
+        unsafe line.slopes[index] += part.pointer[index]
+        unsafe line.curvatures[index] += part.pointer[classes + index]
+      }
+    }
+    return line
+  }
+}
+
+extension ProbitPass.Block {
+  /// Copies the logits of the block to where all rows are kept.
+  func copyLogits(to all: UnsafeMutablePointer<Scalar>, stride: Int) {
+    for row in 0..<range.count {
+      unsafe (all + (range.lowerBound + row) * stride).update(
+        from: logits + row * classStride, count: pass.classCount)
+    }
+  }
+
+  /// Moves the kept logits of the block, and forms R and the sums there.
+  func advance(
+    _ all: UnsafeMutablePointer<Scalar>, _ stride: Int, _ direction: UnsafePointer<Scalar>,
+    _ directionStride: Int, _ steps: [Scalar]
+  ) {
+    let first = range.lowerBound
+    unsafe pass.labels.withUnsafeBufferPointer { labels in
+      unsafe steps.withUnsafeBufferPointer { steps in
+        guard let label = unsafe labels.baseAddress, let step = unsafe steps.baseAddress else {
+          return
+        }
+        unsafe Scalar._probitAdvance(
+          range.count, pass.classCount, all + first * stride, stride,
+          direction + first * directionStride, directionStride, step, label + first, logits,
+          classStride, logLikelihoods.pointer)
+      }
+    }
+  }
+
+  /// Adds slopes (K) and curvatures (K) along a direction at given steps.
+  func addLine(
+    _ logits: UnsafePointer<Scalar>, _ stride: Int, _ direction: UnsafePointer<Scalar>,
+    _ directionStride: Int, _ steps: [Scalar], _ sums: Scratch<Double>
+  ) {
+    unsafe pass.labels.withUnsafeBufferPointer { labels in
+      unsafe steps.withUnsafeBufferPointer { steps in
+        guard let label = unsafe labels.baseAddress, let step = unsafe steps.baseAddress else {
+          return
+        }
+        unsafe Scalar._probitLine(
+          range.count, pass.classCount, logits, stride, direction, directionStride, step,
+          label + range.lowerBound, nil, sums.pointer, sums.pointer + pass.classCount)
+      }
+    }
+  }
+}

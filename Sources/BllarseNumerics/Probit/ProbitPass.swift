@@ -1,0 +1,197 @@
+/// One reading of the design matrix by a probit head: logits, truncated-normal terms and the products
+/// with the residuals, block of rows by block of rows, while a block is in cache.
+///
+/// Notation of the documentation: X (N x D) the design, S (N x K) = +1 at a row's class and -1
+/// elsewhere, M = X·mu the logits, R = S·r(S·M) with r the inverse Mills ratio.
+package struct ProbitPass<Scalar: BLASScalar>: Sendable {
+  package let design: DesignMatrix<Scalar>
+  /// One class index a row; -1 stands for "no class of these" (all signs negative).
+  package let labels: [Int32]
+  package let classCount: Int
+  package let parallelism: Parallelism
+
+  /// What a pass sums over the rows.
+  package struct Sums: Sendable {
+    /// XᵀR, D x K.
+    package var products: Matrix<Double>
+    /// Σᵢ log Φ(S·M) for each class.
+    package var logLikelihoods: [Double]
+  }
+
+  package init(
+    design: DesignMatrix<Scalar>, labels: [Int32], classCount: Int, parallelism: Parallelism
+  ) {
+    precondition(
+      labels.count == design.rowCount, "\(labels.count) labels for \(design.rowCount) rows")
+    self.design = design
+    self.labels = labels
+    self.classCount = classCount
+    self.parallelism = parallelism
+  }
+
+  /// Rows of a block: the block, its logits and the weights stay in the second-level cache.
+  package var blockSize: Int {
+    let bytesOfRow = (design.paddedColumnCount + 2 * paddedClassCount) * MemoryLayout<Scalar>.size
+    return Swift.max(32, Swift.min(512, (384 << 10) / bytesOfRow / 32 * 32))
+  }
+
+  /// Elements between the rows of a block of logits.
+  package var paddedClassCount: Int {
+    let lanes = 64 / MemoryLayout<Scalar>.size
+    return (classCount + lanes - 1) / lanes * lanes
+  }
+
+  /// XᵀR and the log-likelihoods at the logits of a mean.
+  ///
+  /// - Parameter mean: mu, D x K.
+  package func sums(at mean: Matrix<Double>) -> Sums {
+    let weights = packWeights(mean)
+    return accumulate { block in
+      unsafe design.withBlock(block.range, scratch: block.rows) { rows in
+        unsafe block.formLogits(rows, weights)
+        block.formResiduals()
+        unsafe block.addProducts(rows)
+      }
+    }
+  }
+
+  /// The logits of a mean, N x K.
+  package func logits(of mean: Matrix<Double>) -> Matrix<Scalar> {
+    let weights = packWeights(mean)
+    let classes = classCount
+    return unsafe Matrix(rows: design.rowCount, columns: classes) { target in
+      guard let base = target.baseAddress else { return }
+      let address = unsafe SharedAddress(base)
+      _ = accumulate { block in
+        unsafe design.withBlock(block.range, scratch: block.rows) { rows in
+          unsafe Scalar._gemm(
+            false, true, block.range.count, classes, block.stride, 1, rows, block.stride,
+            weights.pointer, block.stride, 0,
+            address.pointer + block.range.lowerBound * classes, classes)
+        }
+      }
+    }
+  }
+}
+
+// MARK: - Blocks
+
+extension ProbitPass {
+  /// What one thread works with: its share of the scratch memory and of the sums.
+  @safe
+  final class Block {
+    let pass: ProbitPass
+    let stride: Int
+    let classStride: Int
+    private(set) var range = 0..<0
+    private let rowScratch: Scratch<Scalar>
+    private let logitScratch: Scratch<Scalar>
+    private let productScratch: Scratch<Scalar>
+    /// XᵀR of this thread, transposed: K rows, `stride` apart.
+    let products: Scratch<Double>
+    let logLikelihoods: Scratch<Double>
+
+    init(_ pass: ProbitPass) {
+      self.pass = pass
+      stride = pass.design.paddedColumnCount
+      classStride = pass.paddedClassCount
+      rowScratch = Scratch(count: pass.design.isResident ? 0 : pass.blockSize * stride)
+      logitScratch = Scratch(count: pass.blockSize * classStride)
+      productScratch = Scratch(count: pass.classCount * stride)
+      products = Scratch(count: pass.classCount * stride)
+      logLikelihoods = Scratch(count: pass.classCount)
+    }
+
+    func begin(_ range: Range<Int>) { self.range = range }
+
+    /// Room for the rows of the block.
+    var rows: UnsafeMutablePointer<Scalar> { unsafe rowScratch.pointer }
+    /// The logits of the block, then its residuals; rows are `classStride` apart.
+    var logits: UnsafeMutablePointer<Scalar> { unsafe logitScratch.pointer }
+
+    /// M = X·mu.
+    func formLogits(_ rows: UnsafePointer<Scalar>, _ weights: Scratch<Scalar>) {
+      unsafe Scalar._gemm(
+        false, true, range.count, pass.classCount, stride, 1, rows, stride, weights.pointer, stride,
+        0, logits, classStride)
+    }
+
+    /// Overwrites the logits by R, and adds log Φ(S·M) to the sums.
+    func formResiduals() {
+      unsafe pass.labels.withUnsafeBufferPointer { labels in
+        guard let base = labels.baseAddress else { return }
+        unsafe Scalar._probitResidual(
+          range.count, pass.classCount, logits, classStride, base + range.lowerBound, logits,
+          classStride, nil, 0, nil, 0, logLikelihoods.pointer)
+      }
+    }
+
+    /// Adds XᵀR of the block: a product in the precision of the data, a sum in double.
+    func addProducts(_ rows: UnsafePointer<Scalar>) {
+      unsafe Scalar._gemm(
+        true, false, pass.classCount, stride, range.count, 1, logits, classStride, rows, stride, 0,
+        productScratch.pointer, stride)
+      unsafe Scalar._accumulate(
+        pass.classCount * stride, 1, productScratch.pointer, products.pointer)
+    }
+  }
+
+  /// Runs `body` on every block, each thread on blocks of its own, and adds up what they summed.
+  func accumulate(_ body: @Sendable (Block) -> Void) -> Sums {
+    let blockSize = blockSize
+    let blockCount = (design.rowCount + blockSize - 1) / blockSize
+    let workers = Swift.max(1, Swift.min(parallelism.threadCount, blockCount))
+    let slots = WorkerSlots((0..<workers).map { _ in Block(self) })
+    Parallelism(threadCount: workers).forEachBlock(of: design.rowCount, blockSize: blockSize) {
+      worker, range in
+      let block = slots[worker]
+      block.begin(range)
+      body(block)
+    }
+    // In the order of the threads, so that the result does not depend on who finished first.
+    var sums = Sums(
+      products: Matrix.zeros(design.columnCount, classCount),
+      logLikelihoods: [Double](repeating: 0, count: classCount))
+    let (classes, stride, columns) = (classCount, design.paddedColumnCount, design.columnCount)
+    for block in slots.values {
+      for index in 0..<classes {
+        unsafe sums.logLikelihoods[index] += block.logLikelihoods.pointer[index]
+      }
+      unsafe sums.products.withUnsafeMutablePointer { target, targetStride in
+        for row in 0..<columns {
+          for index in 0..<classes {
+            unsafe target[row * targetStride + index] += block.products.pointer[index * stride + row]
+          }
+        }
+      }
+    }
+    return sums
+  }
+
+  /// The mean in the precision of the data, class after class, padded with zeros.
+  func packWeights(_ mean: Matrix<Double>) -> Scratch<Scalar> {
+    precondition(
+      mean.rowCount == design.columnCount && mean.columnCount == classCount,
+      "a mean of \(mean.rowCount) x \(mean.columnCount) for \(design.columnCount) columns and "
+        + "\(classCount) classes")
+    let stride = design.paddedColumnCount
+    let weights = Scratch<Scalar>(count: classCount * stride)
+    unsafe mean.withUnsafePointer { source, sourceStride in
+      for row in 0..<mean.rowCount {
+        for index in 0..<classCount {
+          unsafe weights.pointer[index * stride + row] = Scalar(source[row * sourceStride + index])
+        }
+      }
+    }
+    return weights
+  }
+}
+
+/// One object for each worker of a parallel loop.
+///
+/// Sendability is unchecked: a worker touches the slot of its own index only.
+final class WorkerSlots<Value>: @unchecked Sendable {
+  let values: [Value]
+  init(_ values: [Value]) { self.values = values }
+  subscript(worker: Int) -> Value { values[worker] }
+}
