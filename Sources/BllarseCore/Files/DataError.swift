@@ -1,0 +1,139 @@
+/// Bad data, described in one line: where it is, what was found, what was expected, what to do.
+///
+/// Everything that reads or writes files, and everything that checks data, throws this error. An
+/// executable prints ``description`` and exits with status 65.
+///
+///     features.safetensors: X_train, row 3, column 7 (from 0): the value is nan, expected a finite
+///     number; remove the row or fill the value in
+///
+/// (in one line). Rows and columns count from 0, lines of text from 1.
+public struct DataError: Error, Equatable, Sendable {
+  /// The kind of fault; more may be added, so a `switch` over them needs a `default`.
+  public struct Code: Equatable, Hashable, Sendable, CustomStringConvertible {
+    /// The name of the kind.
+    public let description: String
+    private init(_ name: String) { description = name }
+
+    /// A file or directory does not exist.
+    public static let missingFile = Code("missingFile")
+    /// A file exists and cannot be opened or read.
+    public static let unreadableFile = Code("unreadableFile")
+    /// A file or directory cannot be created or written.
+    public static let unwritableFile = Code("unwritableFile")
+    /// The bytes of a file contradict its format.
+    public static let malformedFile = Code("malformedFile")
+    /// A tensor, an array or a metadata entry is not there.
+    public static let missingKey = Code("missingKey")
+    /// A tensor, an array or a metadata entry has a type or a content that cannot be used.
+    public static let wrongType = Code("wrongType")
+    /// Sizes contradict one another or what they must be.
+    public static let wrongShape = Code("wrongShape")
+    /// A value is NaN or infinite.
+    public static let notFinite = Code("notFinite")
+    /// A label is not a class.
+    public static let invalidLabel = Code("invalidLabel")
+    /// There are too few rows or too few classes to fit or to evaluate anything.
+    public static let insufficientData = Code("insufficientData")
+  }
+
+  /// The kind of fault.
+  public var code: Code
+  /// The file, as the caller named it; `nil` when the data came from memory.
+  public var file: String?
+  /// The tensor, array, split or metadata entry.
+  public var key: String?
+  /// The line of a text file, from 1.
+  public var line: Int?
+  /// The row, from 0.
+  public var row: Int?
+  /// The column, from 0.
+  public var column: Int?
+  /// What is wrong, a clause without a full stop: "the value is nan".
+  public var found: String
+  /// What should have been there, a noun phrase: "a finite number".
+  public var expected: String?
+  /// What the user can do about it, an imperative: "remove the row".
+  public var advice: String?
+
+  /// Describes a fault.
+  ///
+  /// - Parameters:
+  ///   - code: the kind of fault.
+  ///   - file: the file, as the caller named it.
+  ///   - key: the tensor, array, split or metadata entry.
+  ///   - line: the line of a text file, from 1.
+  ///   - row: the row, from 0.
+  ///   - column: the column, from 0.
+  ///   - found: what is wrong, a clause without a full stop.
+  ///   - expected: what should have been there, a noun phrase.
+  ///   - advice: what the user can do about it, an imperative.
+  public init(
+    _ code: Code, file: String? = nil, key: String? = nil, line: Int? = nil, row: Int? = nil,
+    column: Int? = nil, found: String, expected: String? = nil, advice: String? = nil
+  ) {
+    self.code = code
+    self.file = file
+    self.key = key
+    self.line = line
+    self.row = row
+    self.column = column
+    self.found = found
+    self.expected = expected
+    self.advice = advice
+  }
+
+  /// The same fault, located in a file unless it is located in one already.
+  public func inFile(_ path: String?) -> DataError {
+    guard file == nil else { return self }
+    var copy = self
+    copy.file = path
+    return copy
+  }
+}
+
+// MARK: - Conformances
+
+extension DataError: CustomStringConvertible {
+  /// The fault in one line, whatever characters the file's name or its content hold.
+  public var description: String {
+    var text = ""
+    if let file { text += file + ": " }
+    var place: [String] = []
+    if let key { place.append(key) }
+    if let line { place.append("line \(line)") }
+    if let row { place.append("row \(row)") }
+    if let column { place.append("column \(column)") }
+    if !place.isEmpty {
+      text += place.joined(separator: ", ")
+      if row != nil || column != nil { text += " (from 0)" }
+      text += ": "
+    }
+    text += found
+    if let expected { text += ", expected " + expected }
+    if let advice { text += "; " + advice }
+    return text.singleLine
+  }
+}
+
+extension String {
+  /// The text with control characters escaped, so that it stays one line of a terminal.
+  package var singleLine: String {
+    guard unicodeScalars.contains(where: { $0.properties.generalCategory == .control }) else {
+      return self
+    }
+    var result = ""
+    for scalar in unicodeScalars {
+      if scalar.properties.generalCategory == .control {
+        result += scalar.escaped(asASCII: false)
+      } else {
+        result.unicodeScalars.append(scalar)
+      }
+    }
+    return result
+  }
+
+  /// The text between quotation marks, cut after `limit` characters; for quoting bad input.
+  package func quoted(limit: Int = 60) -> String {
+    "'" + (count > limit ? String(prefix(limit)) + "…" : self) + "'"
+  }
+}

@@ -1,0 +1,59 @@
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#endif
+
+/// A file mapped into memory for reading.
+///
+/// Pages are read when they are touched and can be dropped again at any time, so a file may be larger
+/// than memory. Matrices over the bytes keep the object as their owner; the mapping ends with the last
+/// of them. A file that is replaced by a rename stays valid; one that is cut short while it is mapped
+/// does not, which is why this package only ever replaces files.
+///
+/// Unchecked sendability is safe because the memory is never written.
+public final class MappedFile: @unchecked Sendable {
+  /// The file, as the caller named it.
+  public let path: String
+  /// All bytes of the file; valid as long as this object lives.
+  package let bytes: UnsafeRawBufferPointer
+
+  /// Maps a file.
+  ///
+  /// - Parameter path: a regular file.
+  /// - Throws: `DataError.Code.missingFile` or `.unreadableFile`.
+  public init(path: String) throws(DataError) {
+    self.path = path
+    guard !path.isEmpty, !path.utf8.contains(0) else {
+      throw DataError(
+        .missingFile, file: path, found: "the name of the file is empty or holds a null byte",
+        expected: "a path")
+    }
+    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+    guard descriptor >= 0 else { throw SystemError.last.reading(path) }
+    defer { close(descriptor) }
+    var status = stat()
+    guard fstat(descriptor, &status) == 0 else { throw SystemError.last.reading(path) }
+    guard status.st_mode & S_IFMT == S_IFREG else {
+      let kind = status.st_mode & S_IFMT == S_IFDIR ? "a directory" : "not a regular file"
+      throw DataError(
+        .unreadableFile, file: path, found: "this is \(kind)", expected: "a file",
+        advice: "name the file itself")
+    }
+    let size = Int(status.st_size)
+    guard size > 0 else {
+      bytes = UnsafeRawBufferPointer(start: nil, count: 0)  // a mapping cannot be empty
+      return
+    }
+    guard let base = mmap(nil, size, PROT_READ, MAP_PRIVATE, descriptor, 0),
+      base != UnsafeMutableRawPointer(bitPattern: -1)  // MAP_FAILED
+    else { throw SystemError.last.reading(path) }
+    bytes = UnsafeRawBufferPointer(start: base, count: size)
+  }
+
+  deinit {
+    if let base = bytes.baseAddress {
+      munmap(UnsafeMutableRawPointer(mutating: base), bytes.count)
+    }
+  }
+}
