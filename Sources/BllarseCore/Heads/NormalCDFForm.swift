@@ -12,12 +12,12 @@ public enum NormalCDFForm: String, Sendable, Equatable, CaseIterable {
 
 extension NormalCDFForm {
   /// `log Φ(a)` for every element: the logits of CBM.
-  func logMarginals<Scalar>(_ arguments: Matrix<Scalar>) -> Matrix<Scalar> {
+  func logMarginals<Scalar: BLASScalar>(_ arguments: Matrix<Scalar>) -> Matrix<Scalar> {
     arguments.logNormalCDFs(approximate: self == .approximate).lower
   }
 
   /// `log Φ(a) - log Φ(-a)` for every element: the logits of CBC.
-  func logOdds<Scalar>(_ arguments: Matrix<Scalar>) -> Matrix<Scalar> {
+  func logOdds<Scalar: BLASScalar>(_ arguments: Matrix<Scalar>) -> Matrix<Scalar> {
     var (lower, upper) = arguments.logNormalCDFs(approximate: self == .approximate)
     lower.add(upper, times: -1)
     return lower

@@ -158,3 +158,68 @@ extension Matrix where Element: BLASScalar {
     return nil
   }
 }
+
+// MARK: - Columns, each with a factor of its own
+
+extension Matrix where Element: BLASScalar {
+  /// For every column, the sum of products weighted by row, in double precision.
+  ///
+  /// - Parameters:
+  ///   - other: a matrix of the same shape.
+  ///   - weights: one for each row.
+  /// - Returns: as many sums as there are columns.
+  package func weightedColumnDots(_ other: Matrix, weights: [Double]) -> [Double] {
+    precondition(weights.count == rowCount, "\(weights.count) weights for \(self)")
+    var sums = [Double](repeating: 0, count: columnCount)
+    for row in 0..<rowCount {
+      withRow(row) { left in
+        other.withRow(row) { right in
+          for column in left.indices {
+            sums[column] += weights[row] * Double(left[column]) * Double(right[column])
+          }
+        }
+      }
+    }
+    return sums
+  }
+
+  /// Adds `other · diag(factors)` in place.
+  package mutating func addColumns(_ other: Matrix, times factors: [Element]) {
+    precondition(factors.count == columnCount, "\(factors.count) factors for \(self)")
+    for row in 0..<rowCount {
+      other.withRow(row) { source in
+        withMutableRow(row) { target in
+          for column in target.indices { target[column] += factors[column] * source[column] }
+        }
+      }
+    }
+  }
+
+  /// `self + other · diag(factors)`.
+  package func combinedColumns(with other: Matrix, times factors: [Element]) -> Matrix {
+    var result = compact()
+    result.addColumns(other, times: factors)
+    return result
+  }
+
+  /// Overwrites the columns that satisfy a condition by those of another matrix.
+  package mutating func replaceColumns(with other: Matrix, where condition: (Int) -> Bool) {
+    for column in 0..<columnCount where condition(column) {
+      for row in 0..<rowCount { self[row, column] = other[row, column] }
+    }
+  }
+
+  /// `self - diag(factors) · other`.
+  package func subtractingRows(of other: Matrix, times factors: [Element]) -> Matrix {
+    precondition(factors.count == rowCount, "\(factors.count) factors for \(self)")
+    var result = compact()
+    for row in 0..<rowCount {
+      other.withRow(row) { source in
+        result.withMutableRow(row) { target in
+          for column in target.indices { target[column] -= factors[row] * source[column] }
+        }
+      }
+    }
+    return result
+  }
+}

@@ -19,13 +19,13 @@ extension ProbitPass {
   ///   - logits: receives M = X·mu.
   package func restart(at mean: Matrix<Double>, logits: inout Logits) -> Sums {
     let weights = packWeights(mean)
-    return logits.withUnsafeMutablePointer { base, stride in
+    return unsafe logits.withUnsafeMutablePointer { base, stride in
       let address = unsafe SharedAddress(base)
       return accumulate { block in
         unsafe design.withBlock(block.range, scratch: block.rows) { rows in
           unsafe block.formLogits(rows, weights)
           unsafe block.copyLogits(to: address.pointer, stride: stride)
-          unsafe block.formResiduals()
+          block.formResiduals()
           unsafe block.addProducts(rows)
         }
       }
@@ -40,8 +40,8 @@ extension ProbitPass {
   ///   - steps: t, one for each class.
   package func advance(logits: inout Logits, direction: Logits, steps: [Double]) -> Sums {
     let steps = steps.map { Scalar($0) }
-    return logits.withUnsafeMutablePointer { base, stride in
-      direction.withUnsafePointer { directionBase, directionStride in
+    return unsafe logits.withUnsafeMutablePointer { base, stride in
+      unsafe direction.withUnsafePointer { directionBase, directionStride in
         let address = unsafe SharedAddress(base)
         let other = unsafe SharedAddress(UnsafeMutablePointer(mutating: directionBase))
         return accumulate { block in
@@ -68,8 +68,8 @@ extension ProbitPass {
     let weights = packWeights(vector)
     let steps = steps.map { Scalar($0) }
     let classes = classCount
-    return direction.withUnsafeMutablePointer { base, stride in
-      logits.withUnsafePointer { logitBase, logitStride in
+    return unsafe direction.withUnsafeMutablePointer { base, stride in
+      unsafe logits.withUnsafePointer { logitBase, logitStride in
         let address = unsafe SharedAddress(base)
         let other = unsafe SharedAddress(UnsafeMutablePointer(mutating: logitBase))
         return accumulateLine { block, sums in
@@ -90,8 +90,8 @@ extension ProbitPass {
   /// The line at given steps, from the logits alone.
   package func line(logits: Logits, direction: Logits, steps: [Double]) -> Line {
     let steps = steps.map { Scalar($0) }
-    return logits.withUnsafePointer { base, stride in
-      direction.withUnsafePointer { directionBase, directionStride in
+    return unsafe logits.withUnsafePointer { base, stride in
+      unsafe direction.withUnsafePointer { directionBase, directionStride in
         let address = unsafe SharedAddress(UnsafeMutablePointer(mutating: base))
         let other = unsafe SharedAddress(UnsafeMutablePointer(mutating: directionBase))
         return accumulateLine { block, sums in
@@ -147,7 +147,7 @@ extension ProbitPass.Block {
     let first = range.lowerBound
     unsafe pass.labels.withUnsafeBufferPointer { labels in
       unsafe steps.withUnsafeBufferPointer { steps in
-        guard let label = unsafe labels.baseAddress, let step = unsafe steps.baseAddress else {
+        guard let label = labels.baseAddress, let step = steps.baseAddress else {
           return
         }
         unsafe Scalar._probitAdvance(
@@ -165,7 +165,7 @@ extension ProbitPass.Block {
   ) {
     unsafe pass.labels.withUnsafeBufferPointer { labels in
       unsafe steps.withUnsafeBufferPointer { steps in
-        guard let label = unsafe labels.baseAddress, let step = unsafe steps.baseAddress else {
+        guard let label = labels.baseAddress, let step = steps.baseAddress else {
           return
         }
         unsafe Scalar._probitLine(

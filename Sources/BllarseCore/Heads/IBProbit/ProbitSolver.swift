@@ -98,7 +98,7 @@ struct ProbitSolver<Scalar: BLASScalar> {
       }
       direction = scaled.combinedColumns(with: direction, times: conjugacy)
       let ascent = gradient.columnDots(direction)
-      direction.replaceColumns(with: scaled) { ascent[$0] <= 0 }
+      direction.replaceColumns(with: scaled) { k in !(ascent[k] > 0) }
 
       let small = 0.5 * decrement.reduce(0, +) < threshold && objective - previous.objective < threshold
       quiet = small ? quiet + 1 : 0
