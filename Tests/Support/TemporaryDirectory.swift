@@ -35,3 +35,15 @@ public final class TemporaryDirectory: Sendable {
     ((try? FileManager.default.contentsOfDirectory(atPath: path)) ?? []).sorted()
   }
 }
+
+extension TemporaryDirectory {
+  /// The bytes of a file in the directory.
+  public func read(_ name: String) throws -> [UInt8] {
+    try [UInt8](Data(contentsOf: URL(fileURLWithPath: file(name))))
+  }
+
+  /// Removes a file from the directory.
+  public func remove(_ name: String) throws {
+    try FileManager.default.removeItem(atPath: file(name))
+  }
+}
