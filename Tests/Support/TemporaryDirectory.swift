@@ -24,6 +24,7 @@ public final class TemporaryDirectory: Sendable {
   ///   - name: the file's name.
   ///   - bytes: its content.
   /// - Returns: its path.
+  /// - Throws: an error of Foundation when it cannot be written.
   @discardableResult
   public func write(_ name: String, _ bytes: [UInt8]) throws -> String {
     try Data(bytes).write(to: URL(fileURLWithPath: file(name)))
