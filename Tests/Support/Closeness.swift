@@ -9,6 +9,7 @@ extension BinaryFloatingPoint {
   ///   - other: the number to compare with.
   ///   - relative: the relative bound.
   ///   - absolute: the absolute bound, 0 unless zero itself is among the values.
+  /// - Returns: whether they are that close.
   public func isClose(to other: Self, relative: Self, absolute: Self = 0) -> Bool {
     if self == other { return true }
     guard isFinite, other.isFinite else { return false }
@@ -21,6 +22,7 @@ extension BinaryFloatingPoint {
   /// - Parameters:
   ///   - other: the number to compare with.
   ///   - ulps: how many units in the last place they may differ.
+  /// - Returns: whether they are that close.
   public func isClose(to other: Self, ulps: Int) -> Bool {
     if self == other { return true }
     guard isFinite, other.isFinite else { return false }

@@ -14,5 +14,6 @@ public enum Fixtures {
   /// The path of a fixture.
   ///
   /// - Parameter relativePath: the path below `Fixtures`, "golden/optimizers.safetensors".
+  /// - Returns: the absolute path.
   public static func path(_ relativePath: String) -> String { root + "/" + relativePath }
 }

@@ -24,6 +24,7 @@ public final class TemporaryDirectory: Sendable {
   ///   - name: the file's name.
   ///   - bytes: its content.
   /// - Returns: its path.
+  /// - Throws: an error of Foundation when it cannot be written.
   @discardableResult
   public func write(_ name: String, _ bytes: [UInt8]) throws -> String {
     try Data(bytes).write(to: URL(fileURLWithPath: file(name)))
@@ -33,5 +34,17 @@ public final class TemporaryDirectory: Sendable {
   /// The names in the directory, sorted, hidden ones included.
   public var contents: [String] {
     ((try? FileManager.default.contentsOfDirectory(atPath: path)) ?? []).sorted()
+  }
+}
+
+extension TemporaryDirectory {
+  /// The bytes of a file in the directory.
+  public func read(_ name: String) throws -> [UInt8] {
+    try [UInt8](Data(contentsOf: URL(fileURLWithPath: file(name))))
+  }
+
+  /// Removes a file from the directory.
+  public func remove(_ name: String) throws {
+    try FileManager.default.removeItem(atPath: file(name))
   }
 }

@@ -85,7 +85,9 @@ public final class AtomicFile {
 
   /// Appends bytes.
   public func write(_ bytes: [UInt8]) throws(DataError) {
-    try bytes.withUnsafeBytes { (pointer) throws(DataError) in try write(pointer) }
+    try bytes.withUnsafeBufferPointer { (pointer) throws(DataError) in
+      try write(UnsafeRawBufferPointer(pointer))
+    }
   }
 
   /// Appends text as UTF-8.
@@ -113,7 +115,9 @@ public final class AtomicFile {
 
   private func flush() throws(DataError) {
     guard !buffer.isEmpty else { return }
-    try buffer.withUnsafeBytes { (pointer) throws(DataError) in try writeThrough(pointer) }
+    try buffer.withUnsafeBufferPointer { (pointer) throws(DataError) in
+      try writeThrough(UnsafeRawBufferPointer(pointer))
+    }
     buffer.removeAll(keepingCapacity: true)
   }
 
@@ -121,9 +125,7 @@ public final class AtomicFile {
     var rest = bytes[...]
     while !rest.isEmpty {
       let part = UnsafeRawBufferPointer(rebasing: rest)
-      let written = retryingInterrupts {
-        Glibc.write(descriptor, part.baseAddress, min(part.count, 1 << 30))
-      }
+      let written = writeBytes(descriptor, part)
       guard written > 0 else { throw SystemError.last.writing(path) }
       rest = rest.dropFirst(written)
     }

@@ -48,8 +48,8 @@ package indirect enum JSONText: Equatable, Sendable {
 
   /// Reads a text that is one value and white space.
   package init(parsing text: String) throws(Fault) {
-    self = try Array(text.utf8).withUnsafeBytes { (bytes) throws(Fault) in
-      try JSONText(parsing: bytes)
+    self = try Array(text.utf8).withUnsafeBufferPointer { (bytes) throws(Fault) in
+      try JSONText(parsing: UnsafeRawBufferPointer(bytes))
     }
   }
 }
@@ -165,7 +165,8 @@ private struct JSONParser {
 
   mutating func word(_ text: StaticString, _ value: JSONText) throws(JSONText.Fault) -> JSONText {
     let count = text.utf8CodeUnitCount
-    let matches = position + count <= bytes.count
+    let matches =
+      position + count <= bytes.count
       && (0..<count).allSatisfy { bytes[position + $0] == text.utf8Start[$0] }
     guard matches else { throw fault("no JSON value starts like this") }
     position += count

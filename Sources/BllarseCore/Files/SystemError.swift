@@ -48,10 +48,10 @@ struct SystemError {
   }
 }
 
-/// Repeats a system call that a signal interrupted.
-func retryingInterrupts(_ call: () -> Int) -> Int {
+/// write(2), up to a gigabyte at a time, repeated when a signal interrupted it; -1 for an error.
+func writeBytes(_ descriptor: CInt, _ bytes: UnsafeRawBufferPointer) -> Int {
   while true {
-    let result = call()
-    if result != -1 || errno != EINTR { return result }
+    let written = write(descriptor, bytes.baseAddress, min(bytes.count, 1 << 30))
+    if written != -1 || errno != EINTR { return written }
   }
 }

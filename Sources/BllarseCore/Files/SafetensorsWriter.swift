@@ -1,0 +1,136 @@
+public import BllarseNumerics
+
+/// The content of a safetensors file that is going to be written.
+///
+/// The same content gives the same bytes: tensors are ordered by element size, largest first, and then
+/// by name (as the reference implementation does), metadata by name. So every tensor is aligned for its
+/// type, and readers can map it.
+///
+///     var file = SafetensorsWriter(metadata: ["format_version": "1"])
+///     file.add("mean", mean)
+///     try file.write(to: "head.safetensors")
+public struct SafetensorsWriter: Sendable {
+  /// The text metadata.
+  public var metadata: [String: String]
+
+  private struct Entry: Sendable {
+    let name: String
+    let type: SafetensorsType
+    let shape: [Int]
+    let write: @Sendable (AtomicFile) throws(DataError) -> Void
+
+    var byteCount: Int { shape.reduce(type.size, *) }
+  }
+  private var entries: [Entry] = []
+
+  /// Starts with no tensors.
+  ///
+  /// - Parameter metadata: the text metadata.
+  public init(metadata: [String: String] = [:]) {
+    self.metadata = metadata
+  }
+
+  /// Adds a matrix.
+  ///
+  /// - Parameters:
+  ///   - name: the tensor's name, not used before.
+  ///   - matrix: rows x columns; its memory is shared until the file is written.
+  public mutating func add<Element: SafetensorsElement>(_ name: String, _ matrix: Matrix<Element>) {
+    append(name, Element.safetensorsType, [matrix.rowCount, matrix.columnCount]) {
+      (file) throws(DataError) in
+      if matrix.isContiguous {
+        try matrix.withUnsafePointer { (pointer, _) throws(DataError) in
+          try file.write(
+            UnsafeRawBufferPointer(
+              UnsafeBufferPointer(start: pointer, count: matrix.rowCount * matrix.columnCount)))
+        }
+      } else {
+        for row in 0..<matrix.rowCount {
+          try matrix.withUnsafePointer { (pointer, stride) throws(DataError) in
+            try file.write(
+              UnsafeRawBufferPointer(
+                UnsafeBufferPointer(start: pointer + row * stride, count: matrix.columnCount)))
+          }
+        }
+      }
+    }
+  }
+
+  /// Adds a matrix in the precision in which it is stored.
+  public mutating func add(_ name: String, _ features: FeatureMatrix) {
+    switch features.storage {
+    case .float16(let matrix): add(name, matrix)
+    case .float32(let matrix): add(name, matrix)
+    case .float64(let matrix): add(name, matrix)
+    }
+  }
+
+  /// Adds a tensor of any shape.
+  ///
+  /// - Parameters:
+  ///   - name: the tensor's name, not used before.
+  ///   - elements: its elements in row-major order.
+  ///   - shape: its sizes; one dimension when `nil`.
+  public mutating func add<Element: SafetensorsElement>(
+    _ name: String, _ elements: [Element], shape: [Int]? = nil
+  ) {
+    let shape = shape ?? [elements.count]
+    precondition(
+      shape.reduce(1, *) == elements.count,
+      "\(elements.count) elements do not fill the shape \(shape)")
+    append(name, Element.safetensorsType, shape) { (file) throws(DataError) in
+      try elements.withUnsafeBufferPointer { (buffer) throws(DataError) in
+        try file.write(UnsafeRawBufferPointer(buffer))
+      }
+    }
+  }
+
+  private mutating func append(
+    _ name: String, _ type: SafetensorsType, _ shape: [Int],
+    _ write: @escaping @Sendable (AtomicFile) throws(DataError) -> Void
+  ) {
+    precondition(
+      name != "__metadata__" && !entries.contains { $0.name == name },
+      "a tensor \(name.quoted()) cannot be added (twice)")
+    entries.append(Entry(name: name, type: type, shape: shape, write: write))
+  }
+}
+
+// MARK: - Writing
+
+extension SafetensorsWriter {
+  /// Writes the file, complete or not at all.
+  ///
+  /// - Parameter path: the name under which it will appear.
+  /// - Throws: `DataError.Code.unwritableFile`.
+  public func write(to path: String) throws(DataError) {
+    let entries = entries.sorted {
+      ($1.type.size, $0.name) < ($0.type.size, $1.name)
+    }
+    let file = try AtomicFile(path: path)
+    try file.write(header(entries))
+    for entry in entries { try entry.write(file) }
+    try file.commit()
+  }
+
+  private func header(_ entries: [Entry]) -> [UInt8] {
+    var members: [String] = []
+    if !metadata.isEmpty {
+      let texts = metadata.sorted { $0.key < $1.key }
+        .map { "\(JSONText.quote($0.key)):\(JSONText.quote($0.value))" }
+      members.append("\"__metadata__\":{\(texts.joined(separator: ","))}")
+    }
+    var offset = 0
+    for entry in entries {
+      let shape = entry.shape.map(String.init).joined(separator: ",")
+      members.append(
+        "\(JSONText.quote(entry.name)):{\"dtype\":\"\(entry.type.rawValue)\",\"shape\":[\(shape)],"
+          + "\"data_offsets\":[\(offset),\(offset + entry.byteCount)]}")
+      offset += entry.byteCount
+    }
+    var text = Array("{\(members.joined(separator: ","))}".utf8)
+    // Spaces after the header put the first tensor on a multiple of eight bytes.
+    while !text.count.isMultiple(of: 8) { text.append(UInt8(ascii: " ")) }
+    return withUnsafeBytes(of: UInt64(text.count).littleEndian) { Array($0) } + text
+  }
+}
