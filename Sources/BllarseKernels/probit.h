@@ -34,7 +34,7 @@ static SHAPE JOIN(FN(probit_shape), LEVEL)(ptrdiff_t first, ptrdiff_t classes) {
   static __attribute__((noinline)) void JOIN(FN(name), LEVEL)(                   \
       ptrdiff_t n, const REAL *A, REAL *R, REAL *L, REAL *H) {                   \
     (void)L, (void)H;                                                            \
-    INDEPENDENT for (ptrdiff_t e = 0; e < n; e++) {                              \
+    INDEPENDENT_LONG for (ptrdiff_t e = 0; e < n; e++) {                         \
       const FN(ProbitTerms) terms = FN(probit_terms)(A[e]);                      \
       statement;                                                                 \
     }                                                                            \
