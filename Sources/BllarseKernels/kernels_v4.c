@@ -12,6 +12,7 @@
 
 #define LEVEL v4
 #define HAVE_F16C 1
+#define HAVE_FMA 1
 #define WIDE_VECTORS 1
 #include "level.h"
 

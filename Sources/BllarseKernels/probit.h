@@ -91,6 +91,15 @@ static void JOIN(FN(store_signed), LEVEL)(
   JOIN(FN(flip_labels), LEVEL)(shape, rows, labels, out, stride);
 }
 
+static void JOIN(FN(copy_tile), LEVEL)(
+    SHAPE shape, ptrdiff_t rows, const REAL *tile, REAL *out, ptrdiff_t stride) {
+  const int flat = stride == shape.width;
+  const ptrdiff_t runs = flat ? 1 : rows, length = flat ? rows * shape.width : shape.width;
+  for (ptrdiff_t i = 0; i < runs; i++) {
+    memcpy(out + i * stride, tile + i * shape.width, (size_t)length * sizeof(REAL));
+  }
+}
+
 /// sums[j] += entries j, j + period, j + 2 period, ... of n, a multiple of the period.
 static void JOIN(FN(add_periods), LEVEL)(
     ptrdiff_t n, ptrdiff_t period, const REAL *x, double *sums) {
@@ -189,10 +198,8 @@ static double JOIN(FN(probit_pass), LEVEL)(
             latent_mean_stride);
       }
       if (curvature) {
-        for (ptrdiff_t i = 0; i < count; i++) {
-          memcpy(curvature + (start + i) * curvature_stride + first, H + i * shape.width,
-                 (size_t)shape.width * sizeof(REAL));
-        }
+        JOIN(FN(copy_tile), LEVEL)(
+            shape, count, H, curvature + start * curvature_stride + first, curvature_stride);
       }
     }
     if (want_log) total += JOIN(FN(fold_periods), LEVEL)(shape, sums, class_sums);

@@ -123,9 +123,10 @@ void KERNEL(log_sum_exp_rows)(
     return;
   }
   TILE_STATISTICS()
+    for (ptrdiff_t i = 0; i < count; i++) excess[i] = log1p_f64(excess[i]);
     for (ptrdiff_t i = 0; i < count; i++) {
       const double base = maximum[i] == -REAL_INFINITY ? 0.0 : (double)maximum[i];
-      y[start + i] = (REAL)(base + log1p_f64(excess[i]));
+      y[start + i] = (REAL)(base + excess[i]);
     }
   }
 }
