@@ -33,10 +33,11 @@ INLINE REAL FN(lifted_density)(REAL t) {
 }
 
 typedef struct {
-  REAL log_cdf, ratio, curvature;
+  REAL ratio, curvature;
+  REAL seed;  // what the logarithm starts from: r on the left, -q on the right
 } FN(ProbitTerms);
 
-/// log Phi(a), r(a) and h(a). What the caller does not use costs nothing.
+/// r(a), h(a) and the start of log Phi(a). What the caller does not use costs nothing.
 INLINE FN(ProbitTerms) FN(probit_terms)(REAL a) {
   const REAL t = REAL_ABS(a);
   const int negative = a < 0;
@@ -52,15 +53,22 @@ INLINE FN(ProbitTerms) FN(probit_terms)(REAL a) {
   const REAL q = (lifted * quotient) * INV_SQRT_2PI_LOWERED;
 
   FN(ProbitTerms) terms;
-  const REAL u = negative ? t + quotient : (REAL)1 - q;
-  terms.ratio = negative ? u : phi / u;
+  const REAL left = t + quotient;
+  terms.ratio = negative ? left : phi / ((REAL)1 - q);
   terms.curvature =
       (negative ? quotient : terms.ratio) * (negative ? tm + quotient : terms.ratio + tm);
-  // On the left q is large or nothing; the correction is what 1 - q lost.
-  const REAL log_u = FN(log_sum)(u, negative ? (REAL)0 : ((REAL)1 - u) - q);
-  const REAL left = -((REAL)0.5 * t * t + ((REAL)LOG_SQRT_2PI + log_u));
-  terms.log_cdf = negative ? left : log_u;
+  terms.seed = negative ? left : -q;
   return terms;
+}
+
+/// log Phi(a) from the seed of its terms.
+INLINE REAL FN(log_cdf_from_seed)(REAL a, REAL seed) {
+  const int negative = a < 0;
+  const REAL u = negative ? seed : (REAL)1 + seed;
+  // On the right the correction is what 1 - q lost.
+  const REAL log_u = FN(log_sum)(u, negative ? (REAL)0 : seed - (u - (REAL)1));
+  const REAL left = -((REAL)0.5 * a * a + ((REAL)LOG_SQRT_2PI + log_u));
+  return negative ? left : log_u;
 }
 
 /// Phi(-t) for t >= 0, times `factor`, which may be of size t.
@@ -84,7 +92,10 @@ INLINE REAL FN(gelu)(REAL x) {
   return x < 0 ? -tq : x - tq;
 }
 
-INLINE REAL FN(log_normal_cdf)(REAL x) { return FN(probit_terms)(x).log_cdf; }
+INLINE REAL FN(log_normal_cdf)(REAL x) {
+  return FN(log_cdf_from_seed)(x, FN(probit_terms)(x).seed);
+}
+
 INLINE REAL FN(inverse_mills_ratio)(REAL x) { return FN(probit_terms)(x).ratio; }
 INLINE REAL FN(probit_curvature)(REAL x) { return FN(probit_terms)(x).curvature; }
 
