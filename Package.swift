@@ -65,7 +65,8 @@ let package = Package(
     // Tests.
     .target(name: "BllarseTestSupport", dependencies: ["BllarseNumerics"], path: "Tests/Support"),
     .testTarget(
-      name: "BllarseNumericsTests", dependencies: ["BllarseNumerics", "BllarseTestSupport"]),
+      name: "BllarseNumericsTests",
+      dependencies: ["BllarseKernels", "BllarseNumerics", "BllarseTestSupport"]),
     .testTarget(name: "BllarseCoreTests", dependencies: ["BllarseCore", "BllarseTestSupport"]),
     .testTarget(name: "BllarseSweepTests", dependencies: ["BllarseSweep", "BllarseTestSupport"]),
     .testTarget(name: "BllarseMLflowTests", dependencies: ["BllarseMLflow", "BllarseTestSupport"]),

@@ -119,7 +119,7 @@ def constants(real):
     high = high_part(LN2, 15 if real == "float" else 41)
     c1 = 2 * mp.sqrt(2 / mp.pi)
     c3 = c1 * mp.mpf("0.044715")
-    rows = [("LN2_HIGH", high), ("LN2_LOW", LN2 - high), ("LOG2_E", 1 / LN2),
+    rows = [("LN2", LN2), ("LN2_HIGH", high), ("LN2_LOW", LN2 - high), ("LOG2_E", 1 / LN2),
             ("LOG_SQRT_2PI", mp.log(2 * mp.pi) / 2), ("INV_SQRT_2PI", 1 / mp.sqrt(2 * mp.pi))]
     if real == "double":
         for name, value in (("CUBIC_1", c1), ("CUBIC_3", c3)):

@@ -1,6 +1,7 @@
 // Written by Scripts/special/coefficients.py; do not edit.
 // Minimax (Remez) fits of our own; see the script for what is fitted and how.
 
+#define LN2_F32 6.931472e-01f
 #define LN2_HIGH_F32 6.9314575e-01f
 #define LN2_LOW_F32 1.4286068e-06f
 #define LOG2_E_F32 1.442695e+00f
@@ -50,6 +51,7 @@ INLINE float mills_denominator_f32(float t) {
   return value;
 }
 
+#define LN2_F64 0.6931471805599453
 #define LN2_HIGH_F64 0.693147180559663
 #define LN2_LOW_F64 2.8235290563031577e-13
 #define LOG2_E_F64 1.4426950408889634

@@ -27,31 +27,20 @@ INLINE REAL FN(exp)(REAL x) {
   return FN(exp_sum)(clamped, (REAL)0);
 }
 
-/// log u for a positive normal u. Where `known` and u is above sqrt(1/2), log(1 + offset) is
-/// returned instead, for callers that know u - 1 to more digits than u holds. A NaN must be in
-/// `offset` with `known` true.
-INLINE REAL FN(log_offset)(REAL u, int known, REAL offset) {
-  const UINT one = (UINT)EXPONENT_BIAS << SIGNIFICAND_BITS;
-  const UINT moved = FN(bits)(u) + (one - (UINT)SQRT_HALF_BITS);
-  const UINT mask = ((UINT)1 << SIGNIFICAND_BITS) - 1;
-  const REAL k = FN(exponent_value)(moved >> SIGNIFICAND_BITS);
-  const REAL m = FN(real)((moved & mask) + (UINT)SQRT_HALF_BITS);
-  // Negated comparisons, so that NaN takes the offset.
-  const REAL low = FN(real)((UINT)SQRT_HALF_BITS);
-  const int use = known & !(u <= low) & !(u >= 2 * low);
-  const REAL f = use ? offset : m - (REAL)1;
-  const REAL power = use ? (REAL)0 : k;
-  const REAL rest = FN(log1p_remainder)(f) + power * (REAL)LN2_LOW;
-  return (rest + f) + power * (REAL)LN2_HIGH;
+/// log(u + correction) for a positive normal u and a correction below half its last place, added
+/// as it is: where u is far from 1 the factor 1/u it misses changes nothing that the result holds.
+/// A NaN must be in `correction`.
+INLINE REAL FN(log_sum)(REAL u, REAL correction) {
+  REAL k;
+  const REAL f = FN(significand_excess)(u, &k);
+  return ((FN(log1p_remainder)(f) + correction) + f) + k * LN2;
 }
 
 INLINE REAL FN(log)(REAL x) {
   const int small = x < (REAL)SMALLEST_NORMAL;
   const REAL lift = (REAL)((UINT)1 << SIGNIFICAND_BITS);
   const REAL normal = small ? x * lift : x;
-  const REAL value = FN(log_offset)(normal, 0, (REAL)0) -
-                     (small ? (REAL)SIGNIFICAND_BITS * (REAL)LN2_HIGH : (REAL)0) -
-                     (small ? (REAL)SIGNIFICAND_BITS * (REAL)LN2_LOW : (REAL)0);
+  const REAL value = FN(log_sum)(normal, (REAL)0) - (small ? (REAL)SIGNIFICAND_BITS * LN2 : (REAL)0);
   REAL result = x < REAL_INFINITY ? value : x;
   result = x == (REAL)0 ? -REAL_INFINITY : result;
   return x < (REAL)0 ? REAL_NAN : result;
@@ -62,9 +51,7 @@ INLINE REAL FN(log1p_core)(REAL x) {
   const REAL u = (REAL)1 + x;
   const REAL larger = x > (REAL)1 ? x : (REAL)1;
   const REAL smaller = x > (REAL)1 ? (REAL)1 : x;
-  const REAL lost = smaller - (u - larger);  // by rounding u
-  const int near_one = REAL_ABS(x) < (REAL)0.25;
-  return FN(log_offset)(u, near_one, x) + (near_one ? (REAL)0 : lost / u);
+  return FN(log_sum)(u, (smaller - (u - larger)) / u);
 }
 
 INLINE REAL FN(log1p)(REAL x) {
@@ -76,9 +63,10 @@ INLINE REAL FN(log1p)(REAL x) {
   return x < (REAL)-1 ? REAL_NAN : result;
 }
 
-/// log(1 + e) for 0 <= e <= 1 (or NaN): for e >= 0.5, f = (e - 1)/2 and k = 1 are nearly exact.
+/// log(1 + e) for |e| <= 1 well above -1, or NaN.
 INLINE REAL FN(log1p_unit)(REAL e) {
-  return FN(log_offset)((REAL)1 + e, 1, e);
+  const REAL u = (REAL)1 + e;
+  return FN(log_sum)(u, e - (u - (REAL)1));
 }
 
 INLINE REAL FN(softplus)(REAL x) {

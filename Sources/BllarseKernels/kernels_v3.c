@@ -10,6 +10,7 @@
 
 #define LEVEL v3
 #define HAVE_F16C 1
+#define HAVE_FMA 1
 #include "level.h"
 
 #pragma clang attribute pop

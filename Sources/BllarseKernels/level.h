@@ -3,6 +3,12 @@
 
 #include "coefficients.h"
 
+#if WIDE_VECTORS
+#define VECTOR LANES
+#else
+#define VECTOR (LANES / 2)
+#endif
+
 #include "real_f64.h"
 
 #include "elementary.h"

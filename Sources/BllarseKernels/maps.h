@@ -5,7 +5,7 @@
 #define MAP(name)                                                    \
   void KERNEL(name)(ptrdiff_t n, const REAL *x, REAL *y) {           \
     const ptrdiff_t whole = n - n % LANES;                           \
-    INDEPENDENT for (ptrdiff_t i = 0; i < whole; i++) {              \
+    INDEPENDENT_LONG for (ptrdiff_t i = 0; i < whole; i++) {              \
       y[i] = FN(name)(x[i]);                                         \
     }                                                                \
     if (whole < n) {                                                 \
@@ -21,7 +21,7 @@
 #define MAP_PAIR(name)                                                                 \
   void KERNEL(name)(ptrdiff_t n, const REAL *x, REAL *lower, REAL *upper) {            \
     const ptrdiff_t whole = n - n % LANES;                                             \
-    INDEPENDENT for (ptrdiff_t i = 0; i < whole; i++) {                                \
+    INDEPENDENT_LONG for (ptrdiff_t i = 0; i < whole; i++) {                                \
       REAL below, above;                                                               \
       FN(name)(x[i], &below, &above);                                                  \
       lower[i] = below;                                                                \

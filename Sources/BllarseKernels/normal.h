@@ -8,21 +8,36 @@
 //
 // so that nothing cancels on either side and one logarithm serves both.
 
-/// phi(t) = value * scale1 * scale2 for 0 <= t <= DENSITY_END.
-INLINE REAL FN(density_scaled)(REAL t, REAL *scale1, REAL *scale2) {
-  // t^2/2 must be known to an absolute error of an ulp of one: head^2 is exact, head having half
-  // the digits, and t^2 = head^2 + (t - head)(t + head).
+/// sqrt(2 pi) phi(t) * 2^DENSITY_LIFT for 0 <= t <= DENSITY_END: times INV_SQRT_2PI_LOWERED it is
+/// the density, rounded once where that is below the normal range.
+INLINE REAL FN(lifted_density)(REAL t) {
+  // t^2/2 must be known to an absolute error of an ulp of one, hence t^2 = high + low. Without a
+  // fused multiply-add, from the first half of t's digits, whose square is exact.
+#if HAVE_FMA
+  const REAL high = t * t;
+  const REAL low = REAL_FMA(t, t, -high);
+  const REAL square = high;
+#else
   const REAL head = FN(real)(FN(bits)(t) & (UINT)SPLIT_MASK);
-  const REAL high = (REAL)-0.5 * (head * head);
-  const REAL low = (REAL)-0.5 * ((t - head) * (t + head));
-  return INV_SQRT_2PI * FN(exp_scaled)(high, low, scale1, scale2);
+  const REAL high = head * head;
+  const REAL low = (t - head) * (t + head);
+  const REAL square = high + low;
+#endif
+  const REAL shifted = square * (REAL)(-0.5 * LOG2_E_F64) + (REAL)ROUND_MAGIC;
+  const REAL n = shifted - (REAL)ROUND_MAGIC;
+  const REAL r = (((REAL)-0.5 * high - n * (REAL)LN2_HIGH) - n * (REAL)LN2_LOW) - (REAL)0.5 * low;
+  const UINT field =
+      FN(bits)(shifted) - ((UINT)ROUND_MAGIC_BITS - (EXPONENT_BIAS + DENSITY_LIFT));
+  const REAL scale = FN(real)(field << SIGNIFICAND_BITS);
+  return ((REAL)1 + (r + (r * r) * FN(exp_tail)(r))) * scale;
 }
 
 typedef struct {
-  REAL log_cdf, ratio, curvature;
+  REAL ratio, curvature;
+  REAL seed;  // what the logarithm starts from: r on the left, -q on the right
 } FN(ProbitTerms);
 
-/// log Phi(a), r(a) and h(a). What the caller does not use costs nothing.
+/// r(a), h(a) and the start of log Phi(a). What the caller does not use costs nothing.
 INLINE FN(ProbitTerms) FN(probit_terms)(REAL a) {
   const REAL t = REAL_ABS(a);
   const int negative = a < 0;
@@ -33,20 +48,27 @@ INLINE FN(ProbitTerms) FN(probit_terms)(REAL a) {
   const REAL C = FN(mills_numerator)(tm);
   const REAL quotient = (negative ? C : N) / (negative ? N : tm * N + C);  // d, or E
 
-  REAL scale1, scale2;
-  const REAL density = FN(density_scaled)(td, &scale1, &scale2);
-  const REAL q = ((density * quotient) * scale1) * scale2;
-  const REAL phi = (density * scale1) * scale2;
+  const REAL lifted = FN(lifted_density)(td);
+  const REAL phi = lifted * INV_SQRT_2PI_LOWERED;
+  const REAL q = (lifted * quotient) * INV_SQRT_2PI_LOWERED;
 
   FN(ProbitTerms) terms;
-  const REAL u = negative ? t + quotient : (REAL)1 - q;
-  terms.ratio = negative ? u : phi / u;
+  const REAL left = t + quotient;
+  terms.ratio = negative ? left : phi / ((REAL)1 - q);
   terms.curvature =
       (negative ? quotient : terms.ratio) * (negative ? tm + quotient : terms.ratio + tm);
-  const REAL log_u = FN(log_offset)(u, !negative, -q);
-  const REAL left = -((REAL)0.5 * t * t + ((REAL)LOG_SQRT_2PI + log_u));
-  terms.log_cdf = negative ? left : log_u;
+  terms.seed = negative ? left : -q;
   return terms;
+}
+
+/// log Phi(a) from the seed of its terms.
+INLINE REAL FN(log_cdf_from_seed)(REAL a, REAL seed) {
+  const int negative = a < 0;
+  const REAL u = negative ? seed : (REAL)1 + seed;
+  // On the right the correction is what 1 - q lost.
+  const REAL log_u = FN(log_sum)(u, negative ? (REAL)0 : seed - (u - (REAL)1));
+  const REAL left = -((REAL)0.5 * a * a + ((REAL)LOG_SQRT_2PI + log_u));
+  return negative ? left : log_u;
 }
 
 /// Phi(-t) for t >= 0, times `factor`, which may be of size t.
@@ -54,9 +76,7 @@ INLINE REAL FN(upper_tail)(REAL t, REAL factor) {
   const REAL td = t > (REAL)DENSITY_END ? (REAL)DENSITY_END : t;
   const REAL N = FN(mills_denominator)(td);
   const REAL C = FN(mills_numerator)(td);
-  REAL scale1, scale2;
-  const REAL density = FN(density_scaled)(td, &scale1, &scale2);
-  return ((density * (N / (td * N + C)) * factor) * scale1) * scale2;
+  return (FN(lifted_density)(td) * (N / (td * N + C) * factor)) * INV_SQRT_2PI_LOWERED;
 }
 
 INLINE REAL FN(normal_cdf)(REAL x) {
@@ -72,7 +92,10 @@ INLINE REAL FN(gelu)(REAL x) {
   return x < 0 ? -tq : x - tq;
 }
 
-INLINE REAL FN(log_normal_cdf)(REAL x) { return FN(probit_terms)(x).log_cdf; }
+INLINE REAL FN(log_normal_cdf)(REAL x) {
+  return FN(log_cdf_from_seed)(x, FN(probit_terms)(x).seed);
+}
+
 INLINE REAL FN(inverse_mills_ratio)(REAL x) { return FN(probit_terms)(x).ratio; }
 INLINE REAL FN(probit_curvature)(REAL x) { return FN(probit_terms)(x).curvature; }
 
@@ -83,11 +106,9 @@ INLINE void FN(log_normal_cdf_both)(REAL x, REAL *lower, REAL *upper) {
   const REAL td = t > (REAL)DENSITY_END ? (REAL)DENSITY_END : t;
   const REAL N = FN(mills_denominator)(tm);
   const REAL C = FN(mills_numerator)(tm);
-  REAL scale1, scale2;
-  const REAL density = FN(density_scaled)(td, &scale1, &scale2);
-  const REAL q = ((density * (N / (tm * N + C))) * scale1) * scale2;
-  const REAL right = FN(log_offset)((REAL)1 - q, 1, -q);
-  const REAL log_r = FN(log_offset)(t + C / N, 0, (REAL)0);
+  const REAL q = (FN(lifted_density)(td) * (N / (tm * N + C))) * INV_SQRT_2PI_LOWERED;
+  const REAL right = FN(log1p_unit)(-q);
+  const REAL log_r = FN(log_sum)(t + C / N, (REAL)0);
   const REAL left = -((REAL)0.5 * t * t + ((REAL)LOG_SQRT_2PI + log_r));
   *lower = x < 0 ? left : right;
   *upper = x < 0 ? right : left;

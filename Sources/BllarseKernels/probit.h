@@ -29,20 +29,41 @@ static SHAPE JOIN(FN(probit_shape), LEVEL)(ptrdiff_t first, ptrdiff_t classes) {
   return shape;
 }
 
-/// The terms of a padded buffer. R and A may be the same.
+/// The terms of a padded buffer. The logarithm has a loop of its own: the processor overlaps more
+/// elements when their chains of dependent operations are shorter.
 #define PROBIT_TERMS(name, statement)                                            \
   static __attribute__((noinline)) void JOIN(FN(name), LEVEL)(                   \
       ptrdiff_t n, const REAL *A, REAL *R, REAL *L, REAL *H) {                   \
     (void)L, (void)H;                                                            \
-    INDEPENDENT for (ptrdiff_t e = 0; e < n; e++) {                              \
+    INDEPENDENT_LONG for (ptrdiff_t e = 0; e < n; e++) {                         \
       const FN(ProbitTerms) terms = FN(probit_terms)(A[e]);                      \
       statement;                                                                 \
     }                                                                            \
   }
 PROBIT_TERMS(terms_r, R[e] = terms.ratio)
-PROBIT_TERMS(terms_rl, (R[e] = terms.ratio, L[e] = terms.log_cdf))
+PROBIT_TERMS(terms_rs, (R[e] = terms.ratio, L[e] = terms.seed))
 PROBIT_TERMS(terms_rh, (R[e] = terms.ratio, H[e] = terms.curvature))
-PROBIT_TERMS(terms_rlh, (R[e] = terms.ratio, L[e] = terms.log_cdf, H[e] = terms.curvature))
+PROBIT_TERMS(terms_rsh, (R[e] = terms.ratio, L[e] = terms.seed, H[e] = terms.curvature))
+
+static __attribute__((noinline)) void JOIN(FN(log_cdfs), LEVEL)(
+    ptrdiff_t n, const REAL *A, REAL *L) {
+  INDEPENDENT_LONG for (ptrdiff_t e = 0; e < n; e++) L[e] = FN(log_cdf_from_seed)(A[e], L[e]);
+}
+
+/// r, and where the outputs are not NULL log Phi and h.
+static void JOIN(FN(probit_tile), LEVEL)(
+    ptrdiff_t n, const REAL *A, REAL *R, REAL *L, REAL *H) {
+  if (L && H) {
+    JOIN(FN(terms_rsh), LEVEL)(n, A, R, L, H);
+  } else if (L) {
+    JOIN(FN(terms_rs), LEVEL)(n, A, R, L, H);
+  } else if (H) {
+    JOIN(FN(terms_rh), LEVEL)(n, A, R, L, H);
+  } else {
+    JOIN(FN(terms_r), LEVEL)(n, A, R, L, H);
+  }
+  if (L) JOIN(FN(log_cdfs), LEVEL)(n, A, L);
+}
 
 /// A = -(M + step direction) into the tile; `steps` repeats the window's steps over a whole tile.
 static void JOIN(FN(load_tile), LEVEL)(
@@ -67,9 +88,23 @@ static void JOIN(FN(load_tile), LEVEL)(
   }
 }
 
-/// Negates the label's entry of each row.
+/// Negates the label's entry of each row. One and two classes, the common narrow cases, by vectors:
+/// their labels are as many as their entries.
 INLINE void JOIN(FN(flip_labels), LEVEL)(
     SHAPE shape, ptrdiff_t rows, const int32_t *labels, REAL *a, ptrdiff_t stride) {
+  const int32_t first = (int32_t)shape.first;
+  if (shape.width == 1 && stride == 1) {
+    for (ptrdiff_t i = 0; i < rows; i++) a[i] = labels[i] == first ? -a[i] : a[i];
+    return;
+  }
+  if (shape.width == 2 && stride == 2) {
+    for (ptrdiff_t i = 0; i < rows; i++) {
+      const REAL zero = a[2 * i], one = a[2 * i + 1];
+      a[2 * i] = labels[i] == first ? -zero : zero;
+      a[2 * i + 1] = labels[i] == first + 1 ? -one : one;
+    }
+    return;
+  }
   for (ptrdiff_t i = 0; i < rows; i++) {
     const uint64_t k = (uint64_t)(labels[i] - shape.first);
     if (k < (uint64_t)shape.width) a[i * stride + (ptrdiff_t)k] = -a[i * stride + (ptrdiff_t)k];
@@ -89,6 +124,15 @@ static void JOIN(FN(store_signed), LEVEL)(
     for (ptrdiff_t e = 0; e < length; e++) to[e] = -from[e];
   }
   JOIN(FN(flip_labels), LEVEL)(shape, rows, labels, out, stride);
+}
+
+static void JOIN(FN(copy_tile), LEVEL)(
+    SHAPE shape, ptrdiff_t rows, const REAL *tile, REAL *out, ptrdiff_t stride) {
+  const int flat = stride == shape.width;
+  const ptrdiff_t runs = flat ? 1 : rows, length = flat ? rows * shape.width : shape.width;
+  for (ptrdiff_t i = 0; i < runs; i++) {
+    memcpy(out + i * stride, tile + i * shape.width, (size_t)length * sizeof(REAL));
+  }
 }
 
 /// sums[j] += entries j, j + period, j + 2 period, ... of n, a multiple of the period.
@@ -166,15 +210,7 @@ static double JOIN(FN(probit_pass), LEVEL)(
             shape, count, labels + start, A, updated + start * logits_stride + first,
             logits_stride);
       }
-      if (want_log && curvature) {
-        JOIN(FN(terms_rlh), LEVEL)(padded, A, R, L, H);
-      } else if (want_log) {
-        JOIN(FN(terms_rl), LEVEL)(padded, A, R, L, H);
-      } else if (curvature) {
-        JOIN(FN(terms_rh), LEVEL)(padded, A, R, L, H);
-      } else {
-        JOIN(FN(terms_r), LEVEL)(padded, A, R, L, H);
-      }
+      JOIN(FN(probit_tile), LEVEL)(padded, A, R, want_log ? L : NULL, curvature ? H : NULL);
       if (want_log) JOIN(FN(add_periods), LEVEL)(grouped, shape.period, L, sums);
       if (residual) {
         JOIN(FN(store_signed), LEVEL)(
@@ -189,10 +225,8 @@ static double JOIN(FN(probit_pass), LEVEL)(
             latent_mean_stride);
       }
       if (curvature) {
-        for (ptrdiff_t i = 0; i < count; i++) {
-          memcpy(curvature + (start + i) * curvature_stride + first, H + i * shape.width,
-                 (size_t)shape.width * sizeof(REAL));
-        }
+        JOIN(FN(copy_tile), LEVEL)(
+            shape, count, H, curvature + start * curvature_stride + first, curvature_stride);
       }
     }
     if (want_log) total += JOIN(FN(fold_periods), LEVEL)(shape, sums, class_sums);
@@ -241,12 +275,8 @@ void KERNEL(probit_line)(
       ptrdiff_t padded;
       const ptrdiff_t grouped = JOIN(FN(pad_tile), LEVEL)(shape, count, A, &padded);
       for (ptrdiff_t e = count * shape.width; e < padded; e++) D[e] = 0;
-      if (value) {
-        JOIN(FN(terms_rlh), LEVEL)(padded, A, R, L, H);
-        JOIN(FN(add_periods), LEVEL)(grouped, shape.period, L, values);
-      } else {
-        JOIN(FN(terms_rh), LEVEL)(padded, A, R, L, H);
-      }
+      JOIN(FN(probit_tile), LEVEL)(padded, A, R, value ? L : NULL, H);
+      if (value) JOIN(FN(add_periods), LEVEL)(grouped, shape.period, L, values);
       for (ptrdiff_t e = 0; e < padded; e++) {
         R[e] *= D[e];
         H[e] *= -(D[e] * D[e]);

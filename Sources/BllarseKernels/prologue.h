@@ -20,6 +20,11 @@
 
 // The iterations are independent even when an output is the input itself, which the compiler would
 // otherwise refuse to vectorise after a test for overlap.
-#define INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
+#define PRAGMA_(text) _Pragma(#text)
+#define PRAGMA(text) PRAGMA_(text)
+#define INDEPENDENT PRAGMA(clang loop vectorize(assume_safety))
+// The same for a body of many operations, in whole vectors.
+#define INDEPENDENT_LONG \
+  PRAGMA(clang loop vectorize(assume_safety) vectorize_width(VECTOR) interleave_count(1))
 
 #endif

@@ -15,19 +15,22 @@
 
 #define EXP_LOWEST -760.0
 #define EXP_HIGHEST 715.0
+#define DENSITY_LIFT 256
 #define DENSITY_END 40.0
 #define MILLS_END 1.0e9
 #define CUBIC_END 30.0
 
 #define LN2_HIGH LN2_HIGH_F64
 #define LN2_LOW LN2_LOW_F64
+#define LN2 LN2_F64
 #define LOG2_E LOG2_E_F64
 #define LOG_SQRT_2PI LOG_SQRT_2PI_F64
-#define INV_SQRT_2PI INV_SQRT_2PI_F64
+#define INV_SQRT_2PI_LOWERED (INV_SQRT_2PI_F64 * 0x1p-256)
 
 #define REAL_INFINITY __builtin_inf()
 #define REAL_NAN __builtin_nan("")
 #define REAL_ABS __builtin_fabs
+#define REAL_FMA __builtin_fma
 
 #define LANES 8
 
@@ -43,13 +46,15 @@ INLINE double real_f64(uint64_t bits) {
   return x;
 }
 
-/// The exponent field as a double, by way of 2^52 + field: no level below AVX-512 converts 64-bit
-/// integers in vectors.
-INLINE double exponent_value_f64(uint64_t field) {
-  return real_f64(field | 0x4330000000000000u) - (4503599627370496.0 + 1023.0);
+/// u = 2^k (1 + f) with sqrt(1/2) <= 1 + f < sqrt(2); returns f. The exponent field becomes a
+/// double by way of 2^52 + field: no level below AVX-512 converts 64-bit integers in vectors.
+INLINE double significand_excess_f64(double u, double *k) {
+  const uint64_t moved = bits_f64(u) + (0x3ff0000000000000u - SQRT_HALF_BITS);
+  *k = real_f64((moved >> 52) | 0x4330000000000000u) - (4503599627370496.0 + 1023.0);
+  return real_f64((moved & 0xfffffffffffffu) + SQRT_HALF_BITS) - 1.0;
 }
 
-/// log(1+f), without the term in log 2, split as f + (result). With s = f/(2+f):
+/// log(1+f) - f. With s = f/(2+f):
 /// log(1+f) = 2s + s R(s^2) = f - (f^2/2 - s (f^2/2 + R)).
 INLINE double log1p_remainder_f64(double f) {
   const double s = f / (2.0 + f);

@@ -20,7 +20,10 @@
 #undef LN2_LOW
 #undef LOG2_E
 #undef LOG_SQRT_2PI
-#undef INV_SQRT_2PI
+#undef INV_SQRT_2PI_LOWERED
+#undef DENSITY_LIFT
+#undef LN2
+#undef REAL_FMA
 #undef REAL_INFINITY
 #undef REAL_NAN
 #undef REAL_ABS

@@ -67,7 +67,7 @@ INLINE void FN(add_exponentials)(ptrdiff_t columns, const REAL *e, double *sum, 
 INLINE void FN(exponentiate)(ptrdiff_t n, REAL *buffer) {
   const ptrdiff_t padded = (n + LANES - 1) / LANES * LANES;
   for (ptrdiff_t i = n; i < padded; i++) buffer[i] = (REAL)0;
-  for (ptrdiff_t i = 0; i < padded; i++) buffer[i] = FN(exp)(buffer[i]);
+  INDEPENDENT_LONG for (ptrdiff_t i = 0; i < padded; i++) buffer[i] = FN(exp)(buffer[i]);
 }
 
 /// Maxima and excesses of a tile of rows (rows * columns <= ROW_TILE), exponentials in `buffer`.
@@ -123,9 +123,10 @@ void KERNEL(log_sum_exp_rows)(
     return;
   }
   TILE_STATISTICS()
+    for (ptrdiff_t i = 0; i < count; i++) excess[i] = log1p_f64(excess[i]);
     for (ptrdiff_t i = 0; i < count; i++) {
       const double base = maximum[i] == -REAL_INFINITY ? 0.0 : (double)maximum[i];
-      y[start + i] = (REAL)(base + log1p_f64(excess[i]));
+      y[start + i] = (REAL)(base + excess[i]);
     }
   }
 }
