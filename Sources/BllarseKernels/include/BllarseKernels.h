@@ -1,2 +1,3 @@
 #pragma once
 #include "BllarsePlatform.h"
+#include "BllarseProducts.h"
