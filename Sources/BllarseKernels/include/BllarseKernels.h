@@ -23,6 +23,7 @@
 
 #include "BllarseKernelTable.h"
 #include "BllarsePlatform.h"
+#include "BllarseProducts.h"
 
 #ifdef __cplusplus
 extern "C" {
