@@ -109,6 +109,30 @@ extension Float: KernelScalar {
   ) {
     unsafe bllarse_exp_f32(count, values, target)
   }
+
+  public static func _packWeights(
+    _ classes: Int, _ columns: Int, _ weights: UnsafePointer<Float>, _ stride: Int,
+    _ packed: UnsafeMutablePointer<Float>
+  ) {
+    unsafe bllarse_products_pack_f32(classes, columns, weights, stride, packed)
+  }
+
+  public static func _forward(
+    _ rows: Int, _ classes: Int, _ columns: Int, _ values: UnsafePointer<Float>, _ stride: Int,
+    _ packed: UnsafePointer<Float>, _ logits: UnsafeMutablePointer<Float>, _ logitsStride: Int
+  ) {
+    unsafe bllarse_products_forward_f32(
+      rows, classes, columns, values, stride, packed, logits, logitsStride)
+  }
+
+  public static func _backward(
+    _ rows: Int, _ classes: Int, _ columns: Int, _ values: UnsafePointer<Float>, _ stride: Int,
+    _ residuals: UnsafePointer<Float>, _ residualsStride: Int,
+    _ products: UnsafeMutablePointer<Double>, _ productsStride: Int
+  ) {
+    unsafe bllarse_products_backward_f32(
+      rows, classes, columns, values, stride, residuals, residualsStride, products, productsStride)
+  }
 }
 
 // swift-format-ignore: AllPublicDeclarationsHaveDocumentation
@@ -219,5 +243,29 @@ extension Double: KernelScalar {
     _ count: Int, _ values: UnsafePointer<Double>, _ target: UnsafeMutablePointer<Double>
   ) {
     unsafe bllarse_exp_f64(count, values, target)
+  }
+
+  public static func _packWeights(
+    _ classes: Int, _ columns: Int, _ weights: UnsafePointer<Double>, _ stride: Int,
+    _ packed: UnsafeMutablePointer<Double>
+  ) {
+    unsafe bllarse_products_pack_f64(classes, columns, weights, stride, packed)
+  }
+
+  public static func _forward(
+    _ rows: Int, _ classes: Int, _ columns: Int, _ values: UnsafePointer<Double>, _ stride: Int,
+    _ packed: UnsafePointer<Double>, _ logits: UnsafeMutablePointer<Double>, _ logitsStride: Int
+  ) {
+    unsafe bllarse_products_forward_f64(
+      rows, classes, columns, values, stride, packed, logits, logitsStride)
+  }
+
+  public static func _backward(
+    _ rows: Int, _ classes: Int, _ columns: Int, _ values: UnsafePointer<Double>, _ stride: Int,
+    _ residuals: UnsafePointer<Double>, _ residualsStride: Int,
+    _ products: UnsafeMutablePointer<Double>, _ productsStride: Int
+  ) {
+    unsafe bllarse_products_backward_f64(
+      rows, classes, columns, values, stride, residuals, residualsStride, products, productsStride)
   }
 }

@@ -54,4 +54,20 @@ public protocol KernelScalar: BitwiseCopyable, Sendable {
   /// The exponentials of an array; the target may be the source.
   static func _exp(
     _ count: Int, _ values: UnsafePointer<Self>, _ target: UnsafeMutablePointer<Self>)
+
+  /// Rearranges weights (classes x columns) for `_forward`.
+  static func _packWeights(
+    _ classes: Int, _ columns: Int, _ weights: UnsafePointer<Self>, _ stride: Int,
+    _ packed: UnsafeMutablePointer<Self>)
+
+  /// `logits = rows · weightsᵀ` with packed weights; columns are whole vectors of 64 bytes.
+  static func _forward(
+    _ rows: Int, _ classes: Int, _ columns: Int, _ values: UnsafePointer<Self>, _ stride: Int,
+    _ packed: UnsafePointer<Self>, _ logits: UnsafeMutablePointer<Self>, _ logitsStride: Int)
+
+  /// `products += residualsᵀ · rows`, classes x columns, added in double precision.
+  static func _backward(
+    _ rows: Int, _ classes: Int, _ columns: Int, _ values: UnsafePointer<Self>, _ stride: Int,
+    _ residuals: UnsafePointer<Self>, _ residualsStride: Int,
+    _ products: UnsafeMutablePointer<Double>, _ productsStride: Int)
 }

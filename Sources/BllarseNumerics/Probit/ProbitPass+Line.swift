@@ -76,9 +76,9 @@ extension ProbitPass {
           unsafe design.withBlock(block.range, scratch: block.rows) { rows in
             let first = block.range.lowerBound
             let target = unsafe address.pointer + first * stride
-            unsafe Scalar._gemm(
-              false, true, block.range.count, classes, block.stride, 1, rows, block.stride,
-              weights.pointer, block.stride, 0, target, stride)
+            unsafe Scalar._forward(
+              block.range.count, classes, block.stride, rows, block.stride, weights.pointer, target,
+              stride)
             unsafe block.addLine(
               other.pointer + first * logitStride, logitStride, target, stride, steps, sums)
           }

@@ -64,9 +64,8 @@ package struct ProbitPass<Scalar: BLASScalar>: Sendable {
       let address = unsafe SharedAddress(base)
       _ = accumulate { block in
         unsafe design.withBlock(block.range, scratch: block.rows) { rows in
-          unsafe Scalar._gemm(
-            false, true, block.range.count, classes, block.stride, 1, rows, block.stride,
-            weights.pointer, block.stride, 0,
+          unsafe Scalar._forward(
+            block.range.count, classes, block.stride, rows, block.stride, weights.pointer,
             address.pointer + block.range.lowerBound * classes, classes)
         }
       }
@@ -86,7 +85,6 @@ extension ProbitPass {
     private(set) var range = 0..<0
     private let rowScratch: Scratch<Scalar>
     private let logitScratch: Scratch<Scalar>
-    private let productScratch: Scratch<Scalar>
     /// XᵀR of this thread, transposed: K rows, `stride` apart.
     let products: Scratch<Double>
     let logLikelihoods: Scratch<Double>
@@ -97,7 +95,6 @@ extension ProbitPass {
       classStride = pass.paddedClassCount
       rowScratch = Scratch(count: pass.design.isResident ? 0 : pass.blockSize * stride)
       logitScratch = Scratch(count: pass.blockSize * classStride)
-      productScratch = Scratch(count: pass.classCount * stride)
       products = Scratch(count: pass.classCount * stride)
       logLikelihoods = Scratch(count: pass.classCount)
     }
@@ -111,9 +108,8 @@ extension ProbitPass {
 
     /// M = X·mu.
     func formLogits(_ rows: UnsafePointer<Scalar>, _ weights: Scratch<Scalar>) {
-      unsafe Scalar._gemm(
-        false, true, range.count, pass.classCount, stride, 1, rows, stride, weights.pointer, stride,
-        0, logits, classStride)
+      unsafe Scalar._forward(
+        range.count, pass.classCount, stride, rows, stride, weights.pointer, logits, classStride)
     }
 
     /// Overwrites the logits by R, and adds log Φ(S·M) to the sums.
@@ -128,11 +124,9 @@ extension ProbitPass {
 
     /// Adds XᵀR of the block: a product in the precision of the data, a sum in double.
     func addProducts(_ rows: UnsafePointer<Scalar>) {
-      unsafe Scalar._gemm(
-        true, false, pass.classCount, stride, range.count, 1, logits, classStride, rows, stride, 0,
-        productScratch.pointer, stride)
-      unsafe Scalar._accumulate(
-        pass.classCount * stride, 1, productScratch.pointer, products.pointer)
+      unsafe Scalar._backward(
+        range.count, pass.classCount, stride, rows, stride, logits, classStride, products.pointer,
+        stride)
     }
   }
 
@@ -168,7 +162,7 @@ extension ProbitPass {
     return sums
   }
 
-  /// The mean in the precision of the data, class after class, padded with zeros.
+  /// The mean in the precision of the data, packed for the product kernels.
   func packWeights(_ mean: Matrix<Double>) -> Scratch<Scalar> {
     precondition(
       mean.rowCount == design.columnCount && mean.columnCount == classCount,
@@ -183,7 +177,9 @@ extension ProbitPass {
         }
       }
     }
-    return weights
+    let packed = Scratch<Scalar>(count: classCount * stride)
+    unsafe Scalar._packWeights(classCount, stride, weights.pointer, stride, packed.pointer)
+    return packed
   }
 }
 

@@ -1,5 +1,11 @@
 public import BllarseNumerics
 
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#endif
+
 extension IBProbitHead {
   /// What a converged fit reports.
   public struct FitInfo: Sendable, Equatable {
@@ -49,9 +55,10 @@ extension IBProbitHead {
     let solution = solver.solve(from: .zeros(size, configuration.classCount))
     posterior = GaussianPosterior(
       precision: precision, naturalMean: precision.multiplied(by: solution.mean))
+    solvedMean = solution.mean
     let constant =
       0.5 * Double(configuration.classCount)
-      * (cholesky.logDeterminant - prior.reduce(0) { $0 + SpecialFunctions.log($1) })
+      * (cholesky.logDeterminant - prior.reduce(0) { $0 + log($1) })
     return FitInfo(
       iterations: solution.iterations, converged: solution.converged,
       objective: solution.objective,

@@ -52,7 +52,11 @@ public struct IBProbitHead<Scalar: BLASScalar>: Sendable {
   /// What does not change while the head is fitted.
   public let configuration: Configuration
   /// The posterior over the weights, in natural parameters.
-  public internal(set) var posterior: GaussianPosterior
+  public internal(set) var posterior: GaussianPosterior {
+    didSet { solvedMean = nil }
+  }
+  /// The posterior mean, where it is known without solving for it.
+  var solvedMean: Matrix<Double>?
   /// The inverse temperature by which logits are multiplied in probabilities; 1 until calibrated.
   public var inverseTemperature: Double = 1
   /// How threads are used.
@@ -88,7 +92,10 @@ public struct IBProbitHead<Scalar: BLASScalar>: Sendable {
   /// The mean of the weights, D x K; the bias is the last row.
   ///
   /// - Throws: `NumericsError.notPositiveDefinite` if rounding made the precision indefinite.
-  public func mean() throws(NumericsError) -> Matrix<Double> { try posterior.mean() }
+  public func mean() throws(NumericsError) -> Matrix<Double> {
+    if let solvedMean { return solvedMean }
+    return try posterior.mean()
+  }
 
   /// The design matrix of features under this head's transform.
   public func design(_ features: FeatureMatrix) -> DesignMatrix<Scalar> {

@@ -1,0 +1,47 @@
+public import BllarseNumerics
+
+/// A last layer that has been fitted: it turns features into class probabilities and can be stored.
+///
+/// A new kind of head is one type that conforms to this protocol and one line in ``HeadRegistry``; the
+/// executables, the metrics and the checkpoint need no change.
+public protocol Head: Sendable {
+  /// The name of the kind, as `--loss-fn` and checkpoints spell it: "IBProbit".
+  static var kind: String { get }
+
+  /// The number of features of a row.
+  var featureCount: Int { get }
+  /// The number of classes.
+  var classCount: Int { get }
+  /// How threads are used.
+  var parallelism: Parallelism { get set }
+
+  /// The logarithms of the predictive class probabilities.
+  ///
+  /// - Parameter features: N x featureCount, finite.
+  /// - Returns: N x classCount; the exponentials of a row sum to 1.
+  /// - Throws: `NumericsError` when the state of the head is numerically unusable.
+  func logProbabilities(_ features: FeatureMatrix) throws(NumericsError) -> Matrix<Float>
+
+  /// Adds everything that prediction needs to a checkpoint: tensors, and metadata as strings.
+  func encode(into writer: inout SafetensorsWriter)
+
+  /// Reads what ``encode(into:)`` wrote.
+  ///
+  /// - Parameter file: the checkpoint.
+  /// - Throws: `DataError` that names the file and the tensor or metadata entry that is wrong.
+  init(decoding file: SafetensorsFile) throws(DataError)
+}
+
+/// The kinds of heads that this package knows.
+public enum HeadRegistry {
+  /// All kinds.
+  public static let kinds: [any Head.Type] = [IBProbitHead<Float>.self]
+
+  /// The names of all kinds.
+  public static var names: [String] { kinds.map { $0.kind } }
+
+  /// The kind of a name, or `nil`.
+  public static func kind(named name: String) -> (any Head.Type)? {
+    kinds.first { $0.kind == name }
+  }
+}

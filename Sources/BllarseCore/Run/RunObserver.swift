@@ -1,0 +1,20 @@
+/// Somebody who wants to know how a run goes: a terminal, a tracker, a test.
+///
+/// Core knows nothing of trackers; the executable connects the two by this protocol.
+public protocol RunObserver {
+  /// The data are there.
+  func runDidLoad(_ data: FeatureDataset, seconds: RunSeconds)
+  /// An epoch is over.
+  func runDidFinishEpoch(_ record: EpochRecord)
+  /// Something that the user should know, in one line.
+  func runDidNote(_ message: String)
+}
+
+extension RunObserver {
+  /// Ignores it.
+  public func runDidLoad(_ data: FeatureDataset, seconds: RunSeconds) {}
+  /// Ignores it.
+  public func runDidFinishEpoch(_ record: EpochRecord) {}
+  /// Ignores it.
+  public func runDidNote(_ message: String) {}
+}

@@ -1,0 +1,73 @@
+/// What one epoch of a run measured.
+public struct EpochRecord: Sendable, Equatable, Codable {
+  /// The epoch, counted from 1.
+  public var epoch: Int
+  /// The step under which metrics are logged: the epoch.
+  public var step: Int
+  /// The mean loss of the training rows, in nats.
+  public var loss: Double
+  /// The accuracy on the test split.
+  public var acc: Double
+  /// The mean negative log-likelihood on the test split, in nats.
+  public var nll: Double
+  /// The expected calibration error on the test split, 20 bins of equal width.
+  public var ece: Double
+  /// The evidence lower bound of the training rows, in nats, where the head has one.
+  public var elbo: Double?
+  /// Seconds since the run began.
+  public var seconds: Double
+}
+
+/// The four figures of a split.
+public struct SplitScores: Sendable, Equatable, Codable {
+  /// Accuracy.
+  public var acc: Double
+  /// Mean negative log-likelihood, in nats.
+  public var nll: Double
+  /// Expected calibration error, 20 bins of equal width.
+  public var ece: Double
+  /// Brier score, the sum of squares over classes (0 to 2).
+  public var brier: Double
+
+  /// The scores of predicted log-probabilities (N x K) against labels.
+  init(_ evaluation: Evaluation) {
+    acc = evaluation.accuracy
+    nll = evaluation.nll
+    ece = evaluation.ece20
+    brier = evaluation.brier
+  }
+}
+
+/// What a run took, in seconds.
+public struct RunSeconds: Sendable, Equatable, Codable {
+  /// Reading and checking the data.
+  public var load = 0.0
+  /// The backbone.
+  public var features = 0.0
+  /// Fitting the head.
+  public var fit = 0.0
+  /// Predicting and scoring.
+  public var evaluate = 0.0
+  /// From the first to the last.
+  public var total = 0.0
+}
+
+/// What `result.json` holds.
+public struct RunResult: Sendable, Equatable, Encodable {
+  /// The figures of the training split.
+  public var train: SplitScores
+  /// The figures of the test split.
+  public var test: SplitScores
+  /// Where the time went.
+  public var seconds: RunSeconds
+  /// The evidence lower bound of the training rows, in nats, where the head has one.
+  public var elbo: Double?
+  /// The iterations of the fit, over all batches and epochs.
+  public var iterations: Int
+  /// Bounds on the distance of the bound to its maximum, in nats, after a converged fit.
+  public var certificate: GapCertificate?
+  /// The options of the run.
+  public var arguments: [String: ArgumentValue]
+  /// The versions of what took part.
+  public var versions: [String: String]
+}
