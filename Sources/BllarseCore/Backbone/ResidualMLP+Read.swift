@@ -1,3 +1,5 @@
+import BllarseNumerics
+
 // MARK: - Reading
 
 extension ResidualMLP {
@@ -75,9 +77,8 @@ extension ResidualMLP {
     }
     self.blocks = blocks
     if file.contains(names.classifier + ".weight") {
-      let classes =
-        try metadata.integer("num_classes")
-        ?? file.tensor(names.classifier + ".weight").shape.first ?? 0
+      let shape = try file.tensor(names.classifier + ".weight").shape
+      let classes = try metadata.integer("num_classes") ?? shape.first ?? 0
       classifier = try file.linear(names.classifier, from: embeddingSize, to: classes)
     } else {
       classifier = nil

@@ -56,12 +56,21 @@ enum Resources {
   }
 
   private static var imageDirectory: String? {
-    var info = Dl_info()
-    guard dladdr(#dsohandle, &info) != 0, let name = info.dli_fname,
-      let path = realpath(name, nil)
-    else { return nil }
-    defer { free(path) }
-    return parent(String(cString: path))
+    // The kernel's list of mappings says which file holds this code (dladdr is not visible to Swift).
+    let address = UInt(bitPattern: #dsohandle)
+    guard let maps = fopen("/proc/self/maps", "re") else { return nil }
+    defer { fclose(maps) }
+    var (line, capacity): (UnsafeMutablePointer<CChar>?, Int) = (nil, 0)
+    defer { free(line) }
+    while getline(&line, &capacity, maps) > 0, let text = line.map({ String(cString: $0) }) {
+      // 7f0c1000-7f0c2000 r-xp 00001000 fe:01 1234    /path/of the/file
+      let fields = text.split(separator: " ", maxSplits: 5)
+      let bounds = (fields.first ?? "").split(separator: "-").compactMap { UInt($0, radix: 16) }
+      guard bounds.count == 2, bounds[0] <= address, address < bounds[1] else { continue }
+      guard let slash = fields.last?.firstIndex(of: "/"), fields.count == 6 else { return nil }
+      return parent(String(fields[5][slash...].prefix { $0 != "\n" }))
+    }
+    return nil
   }
 
   /// `Sources/BllarseCore/Resources`, when the package is still where it was built.

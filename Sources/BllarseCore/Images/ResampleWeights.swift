@@ -1,3 +1,5 @@
+import BllarseNumerics
+
 /// The weights that resample a line of pixels to another length with the triangle filter.
 ///
 /// Output pixel `i` is centred at `c = (i + ½)·n/m` on the input's axis, where pixel `j` covers
@@ -19,7 +21,6 @@ struct ResampleWeights: Sendable, Equatable {
   init(from inputLength: Int, to outputLength: Int) {
     precondition(
       inputLength > 0 && outputLength > 0, "cannot resample \(inputLength) to \(outputLength)")
-    self.inputLength = inputLength
     self.init(
       inputLength: inputLength, start: 0, length: Double(inputLength), outputLength: outputLength)
   }
