@@ -220,3 +220,24 @@ extension SafetensorsFile {
     }
   }
 }
+
+// MARK: - Pixels
+
+extension SafetensorsFile {
+  /// A tensor of bytes as a matrix with one row for each entry of its first dimension.
+  ///
+  /// - Parameter name: the tensor, `U8`, at least one dimension.
+  /// - Returns: a view of the mapped file.
+  /// - Throws: `DataError`: no such tensor, or another type.
+  func pixels(_ name: String) throws(DataError) -> Matrix<UInt8> {
+    let tensor = try tensor(name)
+    guard tensor.type == .uint8, let rows = tensor.shape.first else {
+      throw DataError(
+        .wrongType, file: path, key: name, found: "the tensor is \(tensor.description)",
+        expected: "U8 images")
+    }
+    let bytes = self.bytes(of: tensor).bindMemory(to: UInt8.self)
+    return Matrix(
+      rows: rows, columns: tensor.shape.dropFirst().reduce(1, *), readOnly: bytes, owner: file)
+  }
+}

@@ -102,10 +102,10 @@ struct GoldenIBProbitTests {
     var probabilities = Matrix<Double>(mixture.logits)
     probabilities.formLogSoftmaxRows()
     #if EVAL
-    let before = Evaluation(logProbabilities: probabilities, labels: labels)
-    #expect(before.accuracy.isClose(to: try expected("loss_type3_acc"), relative: 1e-12))
-    #expect(before.ece20.isClose(to: try expected("loss_type3_ece20"), relative: 1e-8))
-#endif
+      let before = Evaluation(logProbabilities: probabilities, labels: labels)
+      #expect(before.accuracy.isClose(to: try expected("loss_type3_acc"), relative: 1e-12))
+      #expect(before.ece20.isClose(to: try expected("loss_type3_ece20"), relative: 1e-8))
+    #endif
 
     let beta = try head.calibrate(features: features, labels: labels)
     #expect(
@@ -116,9 +116,9 @@ struct GoldenIBProbitTests {
     scaled.scale(by: beta)
     scaled.formLogSoftmaxRows()
     #if EVAL
-    let after = Evaluation(logProbabilities: scaled, labels: labels)
-    #expect(after.nll.isClose(to: try expected("calibrated_nll"), relative: 1e-8))
-    #expect(after.ece20.isClose(to: try expected("calibrated_ece20"), relative: 1e-8))
-#endif
+      let after = Evaluation(logProbabilities: scaled, labels: labels)
+      #expect(after.nll.isClose(to: try expected("calibrated_nll"), relative: 1e-8))
+      #expect(after.ece20.isClose(to: try expected("calibrated_ece20"), relative: 1e-8))
+    #endif
   }
 }

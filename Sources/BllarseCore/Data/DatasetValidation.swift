@@ -1,0 +1,135 @@
+import BllarseNumerics
+import Synchronization
+
+/// The checks behind ``FeatureDataset``.
+struct DatasetValidation {
+  typealias Splits = [(name: String, split: FeatureSplit)]
+
+  let file: String?
+  let parallelism: Parallelism
+
+  /// Rows, columns and names.
+  func checkShapes(_ splits: Splits) throws(DataError) {
+    guard let first = splits.first else {
+      throw DataError(.missingKey, file: file, found: "there is no split", expected: "train")
+    }
+    var names: Set<String> = []
+    for (name, split) in splits {
+      guard names.insert(name).inserted else {
+        throw DataError(
+          .malformedFile, file: file, key: "\(name) split", found: "the split occurs twice")
+      }
+      guard split.rowCount > 0 else {
+        throw DataError(
+          .insufficientData, file: file, key: "\(name) split", found: "there are no rows",
+          expected: "at least one row", advice: "add rows or leave the split out")
+      }
+      guard split.featureCount > 0 else {
+        throw DataError(
+          .wrongShape, file: file, key: "\(name) split", found: "the rows have no features",
+          expected: "at least one column")
+      }
+      guard split.featureCount == first.split.featureCount else {
+        throw DataError(
+          .wrongShape, file: file, key: "\(name) split",
+          found: "the rows have \(split.featureCount) features",
+          expected: "\(first.split.featureCount) as in \(first.name)",
+          advice: "make all splits with the same backbone")
+      }
+    }
+  }
+
+  /// The number of classes, as announced or as the labels show.
+  func classCount(
+    _ splits: Splits, announced: Int?, names: [String]?
+  ) throws(DataError) -> Int {
+    if let announced, let names, announced != names.count {
+      throw DataError(
+        .wrongShape, file: file, key: "class_names", found: "there are \(names.count) names",
+        expected: "\(announced), one for each class")
+    }
+    if let announced = announced ?? names?.count {
+      guard announced >= 2 else {
+        throw DataError(
+          .insufficientData, file: file, found: "\(announced) classes were announced",
+          expected: "at least two classes")
+      }
+      return announced
+    }
+    // A class that the training rows do not show cannot be learnt: their labels count the classes.
+    let counted = splits.filter { $0.name == "train" }
+    let sources = counted.isEmpty ? splits : counted
+    var largest: Int32 = 0
+    for (_, split) in sources { largest = max(largest, split.labels.max() ?? 0) }
+    let rows = sources.reduce(0) { $0 + $1.split.rowCount }
+    if Int(largest) >= max(rows, 2) {
+      for (name, split) in sources {
+        guard let row = split.labels.firstIndex(of: largest) else { continue }
+        throw DataError(
+          .invalidLabel, file: file, key: "\(name) split labels", row: row,
+          found: "the label is \(largest), which makes more classes than there are rows",
+          expected: "class indices from 0 on",
+          advice: "number the classes from 0 without gaps")
+      }
+    }
+    return max(Int(largest) + 1, 2)
+  }
+
+  /// Every label is a class, and the training rows show two classes or more.
+  func checkLabels(_ splits: Splits, classCount: Int) throws(DataError) {
+    for (name, split) in splits {
+      if let row = split.labels.firstIndex(where: { $0 < 0 || Int($0) >= classCount }) {
+        throw DataError(
+          .invalidLabel, file: file, key: "\(name) split labels", row: row,
+          found: "the label is \(split.labels[row])",
+          expected: "a class index in 0..<\(classCount)",
+          advice: "correct or remove the row")
+      }
+      if name == "train", let first = split.labels.first,
+        split.labels.allSatisfy({ $0 == first })
+      {
+        throw DataError(
+          .insufficientData, file: file, key: "\(name) split labels",
+          found: "all \(split.rowCount) rows have the label \(first)",
+          expected: "at least two classes", advice: "add rows of another class")
+      }
+    }
+  }
+
+  /// No feature is NaN or infinite.
+  func checkFinite(_ splits: Splits) throws(DataError) {
+    for (name, split) in splits {
+      guard let (row, column) = firstNonFinite(split.features) else { continue }
+      throw DataError(
+        .notFinite, file: file, key: "\(name) split features", row: row, column: column,
+        found: "the value is \(split.features.value(row, column))", expected: "a finite number",
+        advice: "remove the row or replace the value")
+    }
+  }
+
+  /// The first position in row-major order, found by all threads.
+  func firstNonFinite(_ features: FeatureMatrix) -> (row: Int, column: Int)? {
+    let found = Mutex<(row: Int, column: Int)?>(nil)
+    let blockSize = max(1, (1 << 18) / max(features.columnCount, 1))
+    parallelism.forEachBlock(of: features.rowCount, blockSize: blockSize) { _, range in
+      if found.withLock({ $0.map { $0.row < range.lowerBound } ?? false }) { return }
+      guard let (row, column) = features.rows(range).firstNonFinite else { return }
+      found.withLock { best in
+        if let row = best?.row, row < range.lowerBound + row { return }
+        best = (range.lowerBound + row, column)
+      }
+    }
+    return found.withLock { $0 }
+  }
+}
+
+extension FeatureMatrix {
+  /// One element, for messages.
+  func value(_ row: Int, _ column: Int) -> Double {
+    switch storage {
+    case .float16(let matrix): Double(matrix[row, column])
+    case .float32(let matrix): Double(matrix[row, column])
+    case .float64(let matrix): matrix[row, column]
+    }
+  }
+}

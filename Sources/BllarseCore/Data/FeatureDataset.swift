@@ -1,0 +1,70 @@
+public import BllarseNumerics
+
+/// Checked features and labels in named splits: what a head is fitted and evaluated on.
+///
+/// A value of this type holds what every head relies on: each split has rows, as many labels as rows,
+/// and finite features; all splits have the same number of features; every label is a class; the
+/// training split has at least two classes.
+public struct FeatureDataset: Sendable {
+  /// What the data set is called, "digits".
+  public let name: String
+  /// The file it came from, for messages.
+  public let file: String?
+  /// The splits' names in their order: "train", "test", "validation" and any others.
+  public let splitNames: [String]
+  /// The number of classes.
+  public let classCount: Int
+  /// The classes' names, `classCount` of them; their numbers when nobody named them.
+  public let classNames: [String]
+
+  private let splits: [String: FeatureSplit]
+
+  /// The number of features of a row.
+  public var featureCount: Int { splits.values.first?.featureCount ?? 0 }
+
+  /// Checks splits and joins them.
+  ///
+  /// - Parameters:
+  ///   - name: what the data set is called.
+  ///   - file: the file it came from, for messages.
+  ///   - splits: at least one; "train" is checked for two classes and tells the number of classes.
+  ///   - classCount: the number of classes; by default the largest label of "train" (of all splits when
+  ///     there is no "train") plus one.
+  ///   - classNames: the classes' names; they tell the number of classes, too.
+  ///   - parallelism: the threads to check with.
+  /// - Throws: `DataError`, naming split, row and column: no rows, widths that differ, features that are
+  ///   NaN or infinite, labels that are no class, one class only.
+  /// - Complexity: one pass over all features.
+  public init(
+    name: String, file: String? = nil, splits: [(name: String, split: FeatureSplit)],
+    classCount: Int? = nil, classNames: [String]? = nil, parallelism: Parallelism = .available
+  ) throws(DataError) {
+    let validation = DatasetValidation(file: file, parallelism: parallelism)
+    try validation.checkShapes(splits)
+    let classCount = try validation.classCount(
+      splits, announced: classCount, names: classNames)
+    try validation.checkLabels(splits, classCount: classCount)
+    try validation.checkFinite(splits)
+    self.name = name
+    self.file = file
+    self.splitNames = splits.map(\.name)
+    self.splits = Dictionary(uniqueKeysWithValues: splits.map { ($0.name, $0.split) })
+    self.classCount = classCount
+    self.classNames = classNames ?? (0..<classCount).map(String.init)
+  }
+
+  /// The split of a name, if there is one.
+  public subscript(name: String) -> FeatureSplit? { splits[name] }
+
+  /// The split of a name.
+  ///
+  /// - Throws: `DataError.Code.missingKey`, with the names that are there.
+  public func split(_ name: String) throws(DataError) -> FeatureSplit {
+    guard let split = splits[name] else {
+      throw DataError(
+        .missingKey, file: file, key: "\(name) split", found: "there is no such split",
+        expected: "one of " + splitNames.joined(separator: ", "))
+    }
+    return split
+  }
+}

@@ -1,0 +1,42 @@
+public import BllarseNumerics
+
+/// The rows of one split: features and the class of each row.
+public struct FeatureSplit: Sendable {
+  /// N x D, in the precision in which they are stored.
+  public let features: FeatureMatrix
+  /// The class of each row, N.
+  public let labels: [Int32]
+
+  /// The number of rows.
+  public var rowCount: Int { labels.count }
+  /// The number of features of a row.
+  public var featureCount: Int { features.columnCount }
+
+  /// Joins features and labels.
+  ///
+  /// - Parameters:
+  ///   - features: N x D.
+  ///   - labels: N class indices.
+  ///   - name: what a message calls the split, "train".
+  /// - Throws: `DataError.Code.wrongShape` when there are not as many labels as rows.
+  public init(features: FeatureMatrix, labels: [Int32], name: String = "data") throws(DataError) {
+    guard features.rowCount == labels.count else {
+      throw DataError(
+        .wrongShape, key: "\(name) split",
+        found: "there are \(features.rowCount) rows of features and \(labels.count) labels",
+        expected: "one label a row")
+    }
+    self.features = features
+    self.labels = labels
+  }
+
+  /// A view of a range of rows, sharing the features' memory.
+  public func rows(_ range: Range<Int>) -> FeatureSplit {
+    FeatureSplit(features.rows(range), Array(labels[range]))
+  }
+
+  private init(_ features: FeatureMatrix, _ labels: [Int32]) {
+    self.features = features
+    self.labels = labels
+  }
+}

@@ -1,0 +1,107 @@
+import BllarseNumerics
+
+/// The weights that resample a line of pixels to another length with the triangle filter.
+///
+/// Output pixel `i` is centred at `c = (i + ½)·n/m` on the input's axis, where pixel `j` covers
+/// `[j, j+1]`. Its weights are `max(0, 1 - |j + ½ - c|/s)`, divided by their sum, with the support
+/// `s = max(n/m, 1)`: so making an image smaller averages over all of it (antialiasing), and making it
+/// larger interpolates linearly. Weights beyond the edge are left out of the sum.
+///
+/// - Note: Source: the resampling of Pillow (`ImageFilter.BILINEAR` with `reducing_gap` off), which
+///   torchvision (`antialias=True`) and `jax.image.resize` share.
+struct ResampleWeights: Sendable, Equatable {
+  /// The length of the input.
+  let inputLength: Int
+  /// The first input pixel of each output pixel.
+  private(set) var starts: [Int] = []
+  /// The weights of each output pixel, for the input pixels from its start on.
+  private(set) var weights: [[Float]] = []
+
+  /// Describes the resampling from one length to another, both at least 1.
+  init(from inputLength: Int, to outputLength: Int) {
+    precondition(
+      inputLength > 0 && outputLength > 0, "cannot resample \(inputLength) to \(outputLength)")
+    self.init(
+      inputLength: inputLength, start: 0, length: Double(inputLength), outputLength: outputLength)
+  }
+
+  /// Describes the resampling of a part of a line, as a random crop needs it.
+  ///
+  /// - Parameters:
+  ///   - inputLength: the length of the whole line.
+  ///   - start: where the part starts.
+  ///   - length: how long it is.
+  ///   - outputLength: the length to resample to.
+  init(inputLength: Int, start: Double, length: Double, outputLength: Int) {
+    self.inputLength = inputLength
+    let scale = length / Double(outputLength)
+    let support = max(scale, 1)
+    let (low, high) = (Int(start), Int((start + length).rounded(.up)))
+    for output in 0..<outputLength {
+      let center = start + (Double(output) + 0.5) * scale
+      let first = max(low, Int((center - support).rounded(.down)))
+      let last = min(min(high, inputLength), Int((center + support).rounded(.up)))
+      var line = (first..<max(last, first + 1)).map { pixel in
+        max(0, 1 - abs(Double(pixel) + 0.5 - center) / support)
+      }
+      let sum = line.reduce(0, +)
+      if sum > 0 { line = line.map { $0 / sum } } else { line[0] = 1 }
+      starts.append(first)
+      weights.append(line.map { Float($0) })
+    }
+  }
+}
+
+extension ImageBatch {
+  /// The images in another size: bilinear, antialiased.
+  ///
+  /// - Parameters:
+  ///   - height: the new number of rows, at least 1.
+  ///   - width: the new number of columns, at least 1.
+  /// - Returns: the same number of images and channels.
+  public func resized(height newHeight: Int, width newWidth: Int) -> ImageBatch {
+    if newHeight == height && newWidth == width { return self }
+    let vertical = ResampleWeights(from: height, to: newHeight)
+    let horizontal = ResampleWeights(from: width, to: newWidth)
+    let newSize = channels * newHeight * newWidth
+    var line = [Float](repeating: 0, count: width)
+    return ImageBatch(
+      pixels: .init(rows: count, columns: newSize) { target in
+        pixels.withUnsafePointer { source, stride in
+          for plane in 0..<count * channels {
+            let (image, channel) = plane.quotientAndRemainder(dividingBy: channels)
+            ResampleWeights.resample(
+              source + image * stride + channel * height * width,
+              into: UnsafeMutableBufferPointer(
+                rebasing: target[plane * newHeight * newWidth..<(plane + 1) * newHeight * newWidth]),
+              vertical: vertical, horizontal: horizontal, line: &line)
+          }
+        }
+      }, channels: channels, height: newHeight, width: newWidth)
+  }
+}
+
+extension ResampleWeights {
+  /// Resamples one channel of one image: columns first, into `line`, then along it.
+  static func resample(
+    _ plane: UnsafePointer<Float>, into target: UnsafeMutableBufferPointer<Float>,
+    vertical: ResampleWeights, horizontal: ResampleWeights, line: inout [Float]
+  ) {
+    let (width, newWidth) = (horizontal.inputLength, horizontal.starts.count)
+    for row in vertical.starts.indices {
+      for column in 0..<width { line[column] = 0 }
+      for (index, weight) in vertical.weights[row].enumerated() where weight != 0 {
+        let source = plane + (vertical.starts[row] + index) * width
+        for column in 0..<width { line[column] += weight * source[column] }
+      }
+      for column in 0..<newWidth {
+        var sum: Float = 0
+        let start = horizontal.starts[column]
+        for (index, weight) in horizontal.weights[column].enumerated() {
+          sum += weight * line[start + index]
+        }
+        target[row * newWidth + column] = sum
+      }
+    }
+  }
+}
