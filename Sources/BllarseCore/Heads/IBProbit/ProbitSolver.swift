@@ -153,7 +153,7 @@ struct ProbitSolver<Scalar: BLASScalar> {
 }
 
 /// Bounds on the distance between an evidence lower bound and its maximum, in nats.
-public struct GapCertificate: Sendable, Equatable {
+public struct GapCertificate: Sendable, Equatable, Codable {
   /// `½ Σ_k g_kᵀ(Λ₀ + XᵀX)⁻¹g_k`: the maximum is at least this far away.
   public var lower: Double
   /// `½ Σ_k g_kᵀΛ₀⁻¹g_k`: the maximum is at most this far away.

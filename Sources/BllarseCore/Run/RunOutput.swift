@@ -1,0 +1,56 @@
+import Foundation
+
+/// The output directory of a run: `metrics.jsonl`, `head.safetensors`, `result.json`.
+final class RunOutput {
+  let directory: String
+  private var lines = ""
+
+  /// Makes the directory, and finds out now whether it can be written.
+  ///
+  /// - Throws: `DataError.Code.unwritableFile`.
+  init(directory: String) throws(DataError) {
+    self.directory = directory
+    do {
+      try FileManager.default.createDirectory(
+        atPath: directory, withIntermediateDirectories: true)
+    } catch {
+      throw DataError(
+        .unwritableFile, file: directory, found: "the output directory cannot be made",
+        advice: "name a directory that you may write with --output")
+    }
+    try AtomicFile(path: path("metrics.jsonl")).commit()
+  }
+
+  func path(_ name: String) -> String { directory + "/" + name }
+
+  /// Adds a line to `metrics.jsonl`.
+  func append(_ record: EpochRecord) throws(DataError) {
+    lines += Self.json(record, pretty: false) + "\n"
+    try write(lines, to: "metrics.jsonl")
+  }
+
+  func write(_ checkpoint: HeadCheckpoint) throws(DataError) {
+    try checkpoint.write(to: path("head.safetensors"))
+  }
+
+  func write(_ result: RunResult) throws(DataError) {
+    try write(Self.json(result, pretty: true) + "\n", to: "result.json")
+  }
+
+  private func write(_ text: String, to name: String) throws(DataError) {
+    let file = try AtomicFile(path: path(name))
+    try file.write(Array(text.utf8))
+    try file.commit()
+  }
+
+  /// JSON with sorted keys; numbers that are not finite become texts.
+  static func json(_ value: some Encodable, pretty: Bool = false) -> String {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = pretty ? [.sortedKeys, .prettyPrinted] : [.sortedKeys]
+    encoder.outputFormatting.insert(.withoutEscapingSlashes)
+    encoder.nonConformingFloatEncodingStrategy = .convertToString(
+      positiveInfinity: "Infinity", negativeInfinity: "-Infinity", nan: "NaN")
+    guard let data = try? encoder.encode(value) else { return "{}" }
+    return String(decoding: data, as: UTF8.self)
+  }
+}

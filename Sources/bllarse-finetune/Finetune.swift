@@ -1,0 +1,13 @@
+import ArgumentParser
+import BllarseCore
+
+/// Fits the Bayesian last layer of a neural network on frozen features.
+@main
+struct Finetune: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "bllarse-finetune",
+    abstract: "Fits the Bayesian last layer of a neural network on frozen features.",
+    version: Versions.bllarse,
+    subcommands: [Train.self, Evaluate.self],
+    defaultSubcommand: Train.self)
+}

@@ -1,0 +1,104 @@
+import ArgumentParser
+import BllarseCore
+
+extension RunConfiguration.Update: ExpressibleByArgument {}
+
+/// What is fitted, and how: the names of the Python original.
+struct MethodOptions: ParsableArguments {
+  @Option(help: "What is trained: last_layer (full_network does not exist here).")
+  var tuneMode = "last_layer"
+
+  @Option(help: "The head: IBProbit.")
+  var lossFn = "IBProbit"
+
+  @Option(
+    help: """
+      How a closed-form head goes through the data: converged (full batch, to the optimum), cavi (full \
+      batch, --num-update-iters iterations), merge (each batch alone, then merged). Default: converged, \
+      unless --num-update-iters or --batch-size is given: then merge.
+      """)
+  var update: RunConfiguration.Update?
+
+  @Option(help: "Coordinate-ascent iterations of a batch. (default: 16)")
+  var numUpdateIters: Int?
+
+  @Option(
+    name: [.customShort("e"), .long],
+    help: "Passes over the data; a converged fit is one. (default: 100)")
+  var epochs: Int?
+
+  @Option(
+    name: [.customLong("bs", withSingleDash: true), .long], help: "Rows of a batch. (default: 64)")
+  var batchSize: Int?
+
+  @Option(help: "The seed of everything random.")
+  var seed: UInt64 = 137
+
+  @Option(help: "The fraction of what it knew that the posterior forgets with each batch.")
+  var forgettingRate = 1e-3
+
+  @Option(help: "The prior precision of every weight.")
+  var prior = 1.0
+
+  @Option(help: "The relative distance to the optimum at which a converged fit ends.")
+  var tolerance = 1e-6
+
+  @Flag(help: "Return the posterior to the prior at the start of each epoch.")
+  var resetLossPerEpoch = false
+
+  @Option(
+    name: [.customShort("o"), .long],
+    help: "The optimiser of the Python original; heads fitted in closed form need none.")
+  var optimizer: String?
+
+  func check() throws {
+    guard tuneMode == "last_layer" else {
+      throw ValidationError(
+        tuneMode == "full_network"
+          ? "--tune-mode full_network does not exist yet; use last_layer"
+          : "--tune-mode is '\(tuneMode)'; expected last_layer")
+    }
+    guard HeadRegistry.names.contains(lossFn) else {
+      throw ValidationError(
+        "--loss-fn is '\(lossFn)'; expected one of \(HeadRegistry.names.joined(separator: ", "))")
+    }
+    if update == .sites { throw ValidationError("--update sites does not exist yet") }
+    try require(numUpdateIters.map { $0 >= 1 }, "--num-update-iters must be at least 1")
+    try require(epochs.map { $0 >= 1 }, "--epochs must be at least 1")
+    try require(batchSize.map { $0 >= 1 }, "--batch-size must be at least 1")
+    try require(0...1 ~= forgettingRate, "--forgetting-rate must be between 0 and 1")
+    try require(prior > 0 && prior.isFinite, "--prior must be a positive number")
+    try require(tolerance > 0 && tolerance < 1, "--tolerance must be between 0 and 1")
+    if update == .converged && numUpdateIters != nil {
+      throw ValidationError("--num-update-iters does not go with --update converged")
+    }
+    if let update, update == .converged || update == .cavi, batchSize != nil {
+      throw ValidationError("--batch-size does not go with --update \(update.rawValue)")
+    }
+  }
+
+  private func require(_ condition: Bool?, _ message: String) throws {
+    if condition == false { throw ValidationError(message) }
+  }
+
+  /// What the user should know about options that change nothing.
+  var warnings: [String] {
+    optimizer.map {
+      ["--optimizer \($0) is ignored: \(lossFn) is fitted in closed form"]
+    } ?? []
+  }
+
+  func apply(to configuration: inout RunConfiguration) {
+    configuration.lossFunction = lossFn
+    configuration.update =
+      update ?? (numUpdateIters != nil || batchSize != nil ? .merge : .converged)
+    configuration.updateIterations = numUpdateIters ?? 16
+    configuration.epochs = epochs ?? (configuration.update == .converged ? 1 : 100)
+    configuration.batchSize = batchSize ?? 64
+    configuration.seed = seed
+    configuration.forgettingRate = forgettingRate
+    configuration.priorPrecision = prior
+    configuration.tolerance = tolerance
+    configuration.resetsEachEpoch = resetLossPerEpoch
+  }
+}

@@ -1,0 +1,70 @@
+import ArgumentParser
+import BllarseCore
+import BllarseNumerics
+import Foundation
+
+/// Progress on standard error, results on standard output.
+struct Terminal: RunObserver {
+  func runDidLoad(_ data: FeatureDataset, seconds: RunSeconds) {
+    let rows = data.splitNames.map { "\(data[$0]?.rowCount ?? 0) \($0)" }.joined(separator: ", ")
+    progress(
+      "\(data.name): \(rows) rows, \(data.featureCount) features, \(data.classCount) classes "
+        + String(format: "(%.2f s)", seconds.load + seconds.features))
+  }
+
+  func runDidFinishEpoch(_ record: EpochRecord) {
+    var line = String(
+      format: "epoch %d  loss %.4f  acc %.4f  nll %.4f  ece %.4f", record.epoch, record.loss,
+      record.acc, record.nll, record.ece)
+    if let elbo = record.elbo { line += String(format: "  elbo %.2f", elbo) }
+    progress(line + String(format: "  %.2f s", record.seconds))
+  }
+
+  func runDidNote(_ message: String) { progress("note: " + message) }
+
+  /// The table at the end.
+  func show(_ result: RunResult, output: String?) {
+    show([("train", result.train), ("test", result.test)])
+    if let elbo = result.elbo {
+      var line = String(format: "evidence lower bound %.4f after %d iterations", elbo, result.iterations)
+      if let gap = result.certificate {
+        line += String(format: ", between %.2g and %.2g below its maximum", gap.lower, gap.upper)
+      }
+      print(line)
+    }
+    let seconds = result.seconds
+    print(
+      String(
+        format: "seconds: load %.3f, features %.3f, fit %.3f, evaluate %.3f, total %.3f",
+        seconds.load, seconds.features, seconds.fit, seconds.evaluate, seconds.total))
+    if let output { print("written to \(output)") }
+  }
+
+  /// The scores of splits.
+  func show(_ splits: [(split: String, scores: SplitScores)]) {
+    print("split             acc      nll      ece    brier")
+    for (name, scores) in splits {
+      let figures = [scores.acc, scores.nll, scores.ece, scores.brier]
+        .map { String(format: "%9.4f", $0) }.joined()
+      print(name.padding(toLength: max(12, name.count), withPad: " ", startingAt: 0) + figures)
+    }
+  }
+
+  private func progress(_ line: String) {
+    FileHandle.standardError.write(Data((line + "\n").utf8))
+  }
+}
+
+/// Runs `body`; what it throws becomes one line on standard error and an exit status: 65 for bad data,
+/// 1 for a failed run.
+func reportingErrors(_ body: () throws -> Void) throws {
+  do {
+    try body()
+  } catch let error as ExitCode {
+    throw error
+  } catch {
+    let status: Int32 = error is DataError ? 65 : 1
+    FileHandle.standardError.write(Data("bllarse-finetune: error: \(error)\n".utf8))
+    throw ExitCode(status)
+  }
+}
