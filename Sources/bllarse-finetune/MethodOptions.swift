@@ -1,5 +1,5 @@
-import ArgumentParser
-import BllarseCore
+public import ArgumentParser
+public import BllarseCore
 
 extension RunConfiguration.Update: ExpressibleByArgument {}
 
