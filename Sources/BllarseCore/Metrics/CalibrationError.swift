@@ -62,8 +62,7 @@ public struct CalibrationError: Sendable, Equatable {
       let gap = (sum.correct - sum.confidence).magnitude  // n_m |acc_m - conf_m|
       expected += gap
       squares += gap * gap / Double(sum.count)
-      // Written so that a NaN wins.
-      if !(gap / Double(sum.count) <= maximum) { maximum = gap / Double(sum.count) }
+      maximum = Metrics.maximum(maximum, gap / Double(sum.count))
     }
     self.expected = expected / total
     rootMeanSquare = (squares / total).squareRoot()

@@ -13,7 +13,7 @@ extension Metrics {
     var (sum, largest) = (0.0, 0.0)
     for (start, end) in zip(ordered.groupStarts, ordered.groupStarts.dropFirst()) {
       for row in start..<end { sum += ordered.confidence[row] - ordered.correct[row] }
-      if !(sum.magnitude <= largest) { largest = sum.magnitude }
+      largest = maximum(largest, sum.magnitude)
     }
     return largest / Double(summary.count)
   }

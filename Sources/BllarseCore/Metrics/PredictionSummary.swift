@@ -143,4 +143,9 @@ public enum Metrics {
     for value in values { sum += value }
     return sum / Double(values.count)
   }
+
+  /// The larger of two numbers; NaN when either is NaN.
+  static func maximum(_ first: Double, _ second: Double) -> Double {
+    first.isNaN || first > second ? first : second
+  }
 }
