@@ -44,9 +44,10 @@ public func relativeDifference<Scalar: BinaryFloatingPoint>(
   precondition(left.count == right.count, "\(left.count) values against \(right.count)")
   var (largest, difference): (Scalar, Scalar) = (0, 0)
   for (a, b) in zip(left, right) {
-    // Written so that a NaN wins, where `max` would drop it.
-    if !((a - b).magnitude <= difference) { difference = (a - b).magnitude }
-    if !(b.magnitude <= largest) { largest = b.magnitude }
+    // `max` may drop a NaN.
+    if (a - b).isNaN { return .nan }
+    difference = max(difference, (a - b).magnitude)
+    largest = max(largest, b.magnitude)
   }
   return difference / largest
 }

@@ -40,6 +40,7 @@ public enum DigitsDataset {
   /// The backbone that ships with the images.
   ///
   /// - Parameter resources: where the package's data files are, when they are not beside the executable.
+  /// - Returns: a backbone of 128 features for images of one channel.
   /// - Throws: `DataError` when the file is missing or damaged.
   public static func backbone(resources: String? = nil) throws(DataError) -> ResidualMLP {
     try ResidualMLP(
@@ -49,6 +50,7 @@ public enum DigitsDataset {
   /// For every row of "train" and then of "test", its position in the published order of the images.
   ///
   /// - Parameter resources: where the package's data files are, when they are not beside the executable.
+  /// - Returns: 1,797 positions from 0.
   /// - Throws: `DataError` when the file is missing or damaged.
   public static func publishedOrder(resources: String? = nil) throws(DataError) -> [Int32] {
     try SafetensorsFile(path: Resources.path("digits/digits.safetensors", in: resources))

@@ -18,6 +18,7 @@ enum Resources {
   /// - Parameters:
   ///   - name: the path inside the resources, "digits/digits.safetensors".
   ///   - directory: where the user said that they are ($BLLARSE_RESOURCES), if anywhere.
+  /// - Returns: a path that can be read.
   /// - Throws: `DataError.Code.missingFile`, with the places where it was looked for.
   static func path(_ name: String, in directory: String?) throws(DataError) -> String {
     let places = candidates(directory)

@@ -56,8 +56,8 @@ extension ImageBatch {
   /// The images in another size: bilinear, antialiased.
   ///
   /// - Parameters:
-  ///   - height: the new number of rows, at least 1.
-  ///   - width: the new number of columns, at least 1.
+  ///   - newHeight: the new number of rows, at least 1.
+  ///   - newWidth: the new number of columns, at least 1.
   /// - Returns: the same number of images and channels.
   public func resized(height newHeight: Int, width newWidth: Int) -> ImageBatch {
     if newHeight == height && newWidth == width { return self }

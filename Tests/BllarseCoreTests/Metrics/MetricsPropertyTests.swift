@@ -1,0 +1,258 @@
+import BllarseCore
+import BllarseNumerics
+import BllarseTestSupport
+import Testing
+
+@Suite("Metrics: values by hand and properties")
+struct MetricsPropertyTests {
+  /// Random predictions with labels drawn from them, so that they are calibrated.
+  static func predictions(
+    _ rows: Int, _ classes: Int, seed: Int, sharpness: Double = 2
+  ) -> (logProbabilities: Matrix<Double>, labels: [Int32]) {
+    var generator = SplitMix64(seed: seed)
+    var logits = Matrix<Double>(
+      rows: rows, columns: classes,
+      elements: (0..<rows * classes).map { _ in sharpness * generator.normal() })
+    logits.formLogSoftmaxRows()
+    let p = logits.exponentials()
+    let labels = (0..<rows).map { row -> Int32 in
+      var rest = generator.uniform()
+      for k in 0..<classes {
+        rest -= p[row, k]
+        if rest < 0 { return Int32(k) }
+      }
+      return Int32(classes - 1)
+    }
+    return (logits, labels)
+  }
+
+  @Test("three rows by hand")
+  func byHand() {
+    // Confidences 0.5 (right), 0.75 (wrong), 1 (right).
+    let p = Matrix<Double>(rows: 3, columns: 2, elements: [0.5, 0.5, 0.25, 0.75, 0, 1])
+    let summary = PredictionSummary(probabilities: p, labels: [0, 0, 1])
+    #expect(summary.confidence == [0.5, 0.75, 1])
+    #expect(summary.isCorrect == [true, false, true])
+    #expect(summary.brier == [0.5, 1.125, 0])
+    #expect(summary.labelRank == [0, 1, 0])
+    // Two bins: 0.5 is on the edge and goes up, so all three are in the second.
+    let error = Metrics.calibrationError(summary, binCount: 2)
+    #expect(error.bins[0].count == 0)
+    #expect(error.expected.isClose(to: 2.25 / 3 - 2.0 / 3, relative: 1e-14))
+    // One row in each bin: |1 - 0.5|, |0 - 0.75|, |1 - 1|.
+    #expect(Metrics.calibrationError(summary, binCount: 4).expected == (0.5 + 0.75 - 1 + 1) / 3)
+    // Most confident first: no error, one of two, one of three.
+    let risk = Metrics.selectiveRisk(summary)
+    #expect(risk.areaUnderRiskCoverage.isClose(to: (0 + 0.5 + 1.0 / 3) / 3, relative: 1e-14))
+    // Sums of confidence - correct: -0.5, 0.25, 0.25.
+    #expect(Metrics.kolmogorovSmirnovCalibrationError(summary) == 0.5 / 3)
+  }
+
+  @Test("log-probabilities keep tails that underflow as probabilities")
+  func tails() {
+    let logP = Matrix<Float>(rows: 1, columns: 3, elements: [0, -200, -300])
+    let evaluation = Evaluation(logProbabilities: logP, labels: [1])
+    #expect(evaluation.nll == 200)
+    #expect(PredictionSummary(logProbabilities: logP, labels: [1]).labelRank == [1])
+    #expect(Evaluation(probabilities: logP.exponentials(), labels: [1]).nll == .infinity)
+  }
+
+  @Test("a NaN makes the scores NaN and nothing traps")
+  func notANumber() {
+    let p = Matrix<Double>(rows: 2, columns: 2, elements: [.nan, .nan, 0.25, 0.75])
+    let summary = PredictionSummary(probabilities: p, labels: [0, 1])
+    #expect(Metrics.accuracy(summary) == 0.5)
+    #expect(Metrics.negativeLogLikelihood(summary).isNaN)
+    #expect(Metrics.calibrationError(summary).expected.isNaN)
+    #expect(Metrics.calibrationError(summary).maximum.isNaN)
+    #expect(Metrics.equalMassCalibrationError(summary).expected.isNaN)
+    #expect(Metrics.kolmogorovSmirnovCalibrationError(summary).isNaN)
+    _ = Metrics.selectiveRisk(summary)
+    _ = Metrics.bootstrapIntervals(summary, replicateCount: 10)
+  }
+
+  @Test("no rows give NaN")
+  func empty() {
+    let summary = PredictionSummary(
+      probabilities: Matrix<Float>(rows: 0, columns: 3, repeating: 0), labels: [])
+    let evaluation = Evaluation(summary)
+    #expect(evaluation.rowCount == 0)
+    #expect(evaluation.accuracy.isNaN && evaluation.nll.isNaN && evaluation.ece.isNaN)
+    #expect(Metrics.calibrationError(summary).maximum.isNaN)
+    #expect(Metrics.kolmogorovSmirnovCalibrationError(summary).isNaN)
+    #expect(Metrics.selectiveRisk(summary).areaUnderRiskCoverage.isNaN)
+    #expect(Metrics.bootstrapIntervals(summary, replicateCount: 10).nll.lower.isNaN)
+    #expect(
+      Metrics.outOfDistributionDetection(inDistribution: [], outOfDistribution: [1]).auroc.isNaN)
+  }
+
+  @Test("permuting rows changes no score, even when confidences are tied", arguments: 0..<10)
+  func permutation(seed: Int) {
+    var (logP, labels) = Self.predictions(200, 3, seed: seed)
+    // Coarse confidences: many ties.
+    logP = logP.map { ($0 * 2).rounded() / 2 }
+    logP.formLogSoftmaxRows()
+    var generator = SplitMix64(seed: seed)
+    let order = Array(0..<200).shuffled(using: &generator)
+    let first = PredictionSummary(logProbabilities: logP, labels: labels)
+    let second = PredictionSummary(
+      logProbabilities: logP.gatheringRows(order), labels: order.map { labels[$0] })
+    #expect(
+      Metrics.equalMassCalibrationError(first).expected.isClose(
+        to: Metrics.equalMassCalibrationError(second).expected, relative: 1e-10))
+    #expect(
+      Metrics.selectiveRisk(first).areaUnderRiskCoverage.isClose(
+        to: Metrics.selectiveRisk(second).areaUnderRiskCoverage, relative: 1e-10))
+    #expect(
+      Metrics.kolmogorovSmirnovCalibrationError(first).isClose(
+        to: Metrics.kolmogorovSmirnovCalibrationError(second), relative: 1e-10))
+    #expect(Evaluation(first).nll.isClose(to: Evaluation(second).nll, relative: 1e-10))
+  }
+
+  @Test("thread counts change no bit")
+  func threads() {
+    let (logP, labels) = Self.predictions(10_000, 4, seed: 1)
+    let one = PredictionSummary(
+      logProbabilities: logP, labels: labels, parallelism: Parallelism(threadCount: 1))
+    let two = PredictionSummary(
+      logProbabilities: logP, labels: labels, parallelism: Parallelism(threadCount: 2))
+    #expect(one == two)
+    let intervals = [1, 2].map {
+      Metrics.bootstrapIntervals(
+        one, replicateCount: 20, parallelism: Parallelism(threadCount: $0))
+    }
+    #expect(intervals[0] == intervals[1])
+  }
+
+  @Test("single precision agrees with double", arguments: 0..<5)
+  func precision(seed: Int) {
+    let (logP, labels) = Self.predictions(500, 6, seed: seed)
+    let double = Evaluation(logProbabilities: logP, labels: labels)
+    let single = Evaluation(logProbabilities: Matrix<Float>(logP), labels: labels)
+    #expect(single.nll.isClose(to: double.nll, relative: 1e-6))
+    #expect(single.brier.isClose(to: double.brier, relative: 1e-6))
+    #expect(single.accuracy == double.accuracy)
+  }
+
+  @Test("views of wider matrices are read by their rows")
+  func views() {
+    let (logP, labels) = Self.predictions(50, 3, seed: 2)
+    var wide = Matrix<Double>(rows: 50, columns: 7, repeating: 9)
+    wide.replaceBlock(row: 0, column: 2, with: logP)
+    let view = wide.columns(2..<5)
+    #expect(
+      PredictionSummary(logProbabilities: view, labels: labels)
+        == PredictionSummary(logProbabilities: logP, labels: labels))
+  }
+
+  @Test("calibrated predictions have small calibration errors, sharpened ones large ones")
+  func calibration() {
+    let (logP, labels) = Self.predictions(20_000, 4, seed: 8)
+    let calibrated = PredictionSummary(logProbabilities: logP, labels: labels)
+    var sharp = logP.map { 3 * $0 }
+    sharp.formLogSoftmaxRows()
+    let overconfident = PredictionSummary(logProbabilities: sharp, labels: labels)
+    #expect(Metrics.calibrationError(calibrated).expected < 0.02)
+    #expect(Metrics.calibrationError(overconfident).expected > 0.08)
+    #expect(Metrics.kolmogorovSmirnovCalibrationError(calibrated) < 0.02)
+    #expect(Metrics.kolmogorovSmirnovCalibrationError(overconfident) > 0.08)
+    // The gap of the means is a lower bound of the bin-free error.
+    let evaluation = Evaluation(overconfident)
+    #expect(
+      Metrics.kolmogorovSmirnovCalibrationError(overconfident)
+        >= (evaluation.accuracy - evaluation.meanConfidence).magnitude - 1e-12)
+  }
+}
+
+@Suite("Bootstrap intervals")
+struct BootstrapTests {
+  @Test("the interval of an accuracy has the width that the binomial distribution gives")
+  func width() {
+    // 400 rows, 300 right: standard error sqrt(0.75 · 0.25 / 400) = 0.02165.
+    let p = Matrix<Double>(
+      rows: 400, columns: 2, elements: (0..<400).flatMap { _ in [0.8, 0.2] })
+    let labels = (0..<400).map { Int32($0 < 300 ? 0 : 1) }
+    let summary = PredictionSummary(probabilities: p, labels: labels)
+    let intervals = Metrics.bootstrapIntervals(summary, replicateCount: 4000, seed: 11)
+    #expect(intervals.accuracy.value == 0.75)
+    #expect(
+      intervals.accuracy.lower.isClose(to: 0.75 - 1.96 * 0.02165, relative: 0, absolute: 0.005))
+    #expect(
+      intervals.accuracy.upper.isClose(to: 0.75 + 1.96 * 0.02165, relative: 0, absolute: 0.005))
+    #expect(intervals.nll.lower < intervals.nll.value)
+    #expect(intervals.nll.upper > intervals.nll.value)
+    #expect(intervals.replicateCount == 4000)
+  }
+
+  @Test("a seed gives the same interval again, another seed another one")
+  func seeds() {
+    let (logP, labels) = MetricsPropertyTests.predictions(100, 3, seed: 4)
+    let summary = PredictionSummary(logProbabilities: logP, labels: labels)
+    let first = Metrics.bootstrapIntervals(summary, replicateCount: 50, seed: 1)
+    #expect(first == Metrics.bootstrapIntervals(summary, replicateCount: 50, seed: 1))
+    #expect(first != Metrics.bootstrapIntervals(summary, replicateCount: 50, seed: 2))
+  }
+}
+
+@Suite("Conformal sets")
+struct ConformalTests {
+  @Test(
+    "coverage holds on fresh rows, and the randomised sets do not over-cover",
+    arguments: [0.8, 0.9, 0.95])
+  func coverage(level: Double) {
+    let (logP, labels) = MetricsPropertyTests.predictions(20_000, 5, seed: 3)
+    let p = logP.map { 2 * $0 }
+    var wrong = p
+    wrong.formLogSoftmaxRows()  // over-confident, so the guarantee is not the model's doing
+    let probabilities = wrong.exponentials()
+    for method in [ConformalSets.Method.lac, .aps(), .aps(seed: 5)] {
+      let sets = ConformalSets(
+        method, level: level, probabilities: probabilities.rows(0..<10_000),
+        labels: Array(labels[..<10_000]))
+      let report = sets.evaluate(
+        probabilities: probabilities.rows(10_000..<20_000), labels: Array(labels[10_000...]))
+      // Both halves vary by about sqrt(0.16 / 10,000) = 0.004 each.
+      #expect(report.coverage > level - 0.02, "\(method)")
+      if method != .aps() { #expect(report.coverage < level + 0.02, "\(method)") }
+      #expect(report.meanSize >= 0.8 && report.meanSize <= 5)
+    }
+  }
+
+  @Test("too few calibration rows give sets of all classes")
+  func tooFew() {
+    let p = Matrix<Double>(rows: 3, columns: 2, repeating: 0.5)
+    let sets = ConformalSets(.lac, level: 0.9, probabilities: p, labels: [0, 1, 0])
+    #expect(sets.threshold == .infinity)
+    #expect(sets.sets(for: p) == [[0, 1], [0, 1], [0, 1]])
+  }
+
+  @Test("the threshold is the ⌈(n+1)·level⌉-th score")
+  func threshold() {
+    // Nine rows with scores 0.1 … 0.9: level 0.9 takes the ninth, 0.8 the eighth.
+    let p = Matrix<Double>(
+      rows: 9, columns: 2, elements: (1...9).flatMap { [1 - Double($0) / 10, Double($0) / 10] })
+    let labels = [Int32](repeating: 0, count: 9)
+    for (level, score) in [(0.9, 0.9), (0.8, 0.8), (0.75, 0.8), (0.1, 0.1)] {
+      let sets = ConformalSets(.lac, level: level, probabilities: p, labels: labels)
+      #expect(sets.threshold.isClose(to: score, relative: 1e-12))
+    }
+  }
+}
+
+@Suite("Detection of foreign rows")
+struct OutOfDistributionTests {
+  @Test("perfect, useless and inverted scores")
+  func extremes() {
+    let perfect = Metrics.outOfDistributionDetection(
+      inDistribution: [1, 2, 3], outOfDistribution: [4, 5])
+    #expect(perfect.auroc == 1 && perfect.falsePositiveRateAt95 == 0)
+    #expect(perfect.auprIn == 1 && perfect.auprOut == 1)
+    let useless = Metrics.outOfDistributionDetection(
+      inDistribution: [1, 1, 1], outOfDistribution: [1, 1])
+    #expect(useless.auroc == 0.5 && useless.falsePositiveRateAt95 == 1)
+    #expect(useless.auprOut == 0.4 && useless.auprIn == 0.6)
+    let inverted = Metrics.outOfDistributionDetection(
+      inDistribution: [4, 5], outOfDistribution: [1, 2, 3])
+    #expect(inverted.auroc == 0)
+  }
+}
