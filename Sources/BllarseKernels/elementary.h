@@ -40,7 +40,8 @@ INLINE REAL FN(log)(REAL x) {
   const int small = x < (REAL)SMALLEST_NORMAL;
   const REAL lift = (REAL)((UINT)1 << SIGNIFICAND_BITS);
   const REAL normal = small ? x * lift : x;
-  const REAL value = FN(log_sum)(normal, (REAL)0) - (small ? (REAL)SIGNIFICAND_BITS * LN2 : (REAL)0);
+  const REAL lifted = small ? (REAL)SIGNIFICAND_BITS * LN2 : (REAL)0;
+  const REAL value = FN(log_sum)(normal, (REAL)0) - lifted;
   REAL result = x < REAL_INFINITY ? value : x;
   result = x == (REAL)0 ? -REAL_INFINITY : result;
   return x < (REAL)0 ? REAL_NAN : result;

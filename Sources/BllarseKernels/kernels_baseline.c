@@ -3,4 +3,7 @@
 #include "prologue.h"
 
 #define LEVEL baseline
+#if defined(__aarch64__)
+#define HAVE_FMA 1
+#endif
 #include "level.h"

@@ -11,7 +11,8 @@
       const double centred = (double)x[k] - mean;                                               \
       squares += centred * centred;                                                             \
     }                                                                                           \
-    const double scale = 1.0 / __builtin_sqrt(squares / (double)columns + epsilon);             \
+    const double variance = squares / (double)columns;                                          \
+    const double scale = 1.0 / __builtin_elementwise_sqrt(variance + epsilon);                  \
     if (!gain && !bias) {                                                                       \
       INDEPENDENT for (ptrdiff_t k = 0; k < columns; k++) {                                     \
         y[k] = (OUT)(((double)x[k] - mean) * scale);                                            \

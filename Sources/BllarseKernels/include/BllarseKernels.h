@@ -126,8 +126,8 @@ void bllarse_half_from_float(ptrdiff_t n, const float *x, uint16_t *y);
 // MARK: - Pointwise terms of the probit heads
 //
 // logits M is rows x classes, labels[i] is the class of row i. S = +1 where k == labels[i], else
-// -1; a label outside 0..<classes (say -1) makes the whole row negative: with one column, label 0 is
-// the positive and any other the negative outcome. A = S * M, elementwise.
+// -1; a label outside 0..<classes (say -1) makes the whole row negative: with one column, label 0
+// is the positive and any other the negative outcome. A = S * M, elementwise.
 
 /// Residuals R = S r(A), latent means Z = M + R, curvatures H = h(A); any of them may be NULL.
 /// R or Z may be the same array as `logits`. `class_sums` (classes) gets the columns' sums of

@@ -98,7 +98,10 @@ public enum SpecialFunctions {
   /// - Parameter x: any number.
   /// - Returns: the product; -0 at minus infinity.
   public static func gelu(_ x: Double) -> Double {
-    x < -40 ? -0.0 : x * normalCDF(x)
+    guard x < 0 else { return x * normalCDF(x) }
+    // t E(t) is near 1: below the normal range φ is rounded once, and not multiplied.
+    let t = Swift.min(-x, 40)
+    return -normalDensity(t) * (t * millsRatio(t).ratio)
   }
 }
 
