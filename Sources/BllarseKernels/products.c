@@ -11,7 +11,7 @@
       ptrdiff_t, ptrdiff_t, ptrdiff_t, const REAL *, ptrdiff_t, const REAL *, REAL *, ptrdiff_t); \
   void bllarse_products_backward_##level##_##T(                                                   \
       ptrdiff_t, ptrdiff_t, ptrdiff_t, const REAL *, ptrdiff_t, const REAL *, ptrdiff_t,          \
-      double *, ptrdiff_t);
+      double *, ptrdiff_t, const void *, ptrdiff_t);
 #define LEVEL(level)          \
   DECLARE(level, float, f32)  \
   DECLARE(level, double, f64) \

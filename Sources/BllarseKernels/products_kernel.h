@@ -225,72 +225,92 @@ void NAME(LEVEL_NAME(forward))(
 
 // MARK: - Backward: vectors along the features, residuals broadcast
 
-ALWAYS_INLINE void NAME(backward_tile)(
+// Fetches V lines a row from `next` into the second-level cache and returns where it stopped.
+ALWAYS_INLINE const char *NAME(backward_tile)(
     const int C, const int V, ptrdiff_t rows, const REAL *restrict x, ptrdiff_t x_stride,
-    const REAL *restrict r, ptrdiff_t r_stride, double *restrict g, ptrdiff_t g_stride) {
+    const REAL *restrict r, ptrdiff_t r_stride, double *restrict g, ptrdiff_t g_stride,
+    const char *next, const char *end) {
   vec sum[PRODUCTS_REGISTERS];
   UNROLL for (int i = 0; i < C * V; i++) sum[i] = (vec){0};
   for (ptrdiff_t i = 0; i < rows; i++) {
     vec row[8];
     UNROLL for (int v = 0; v < V; v++) row[v] = LOAD(x + v * LANES);
+    UNROLL for (int line = 0; line * 64 < V * LANES * (int)sizeof(REAL); line++) {
+      __builtin_prefetch(next + line * 64, 0, 2);
+    }
     UNROLL for (int c = 0; c < C; c++) {
       vec element = r[c] - (vec){0};
       UNROLL for (int v = 0; v < V; v++) sum[c * V + v] += element * row[v];
     }
     x += x_stride;
     r += r_stride;
+    next += next < end ? (V * LANES * (int)sizeof(REAL) + 63) / 64 * 64 : 0;
   }
-  typedef double wide __attribute__((vector_size(LANES * sizeof(double)), aligned(8)));
+  typedef double wide __attribute__((vector_size(LANES * sizeof(double)), aligned(8), may_alias));
   UNROLL for (int c = 0; c < C; c++) {
     UNROLL for (int v = 0; v < V; v++) {
       wide *at = (wide *)(g + c * g_stride + v * LANES);
       *at += __builtin_convertvector(sum[c * V + v], wide);
     }
   }
+  return next;
 }
 
-ALWAYS_INLINE void NAME(backward_tiles)(
+ALWAYS_INLINE const char *NAME(backward_tiles)(
     const int C, const int V, ptrdiff_t rows, ptrdiff_t features, const REAL *x,
-    ptrdiff_t x_stride, const REAL *r, ptrdiff_t r_stride, double *g, ptrdiff_t g_stride) {
+    ptrdiff_t x_stride, const REAL *r, ptrdiff_t r_stride, double *g, ptrdiff_t g_stride,
+    const char *next, const char *end) {
   ptrdiff_t d = 0;
   for (; d + V * LANES <= features; d += V * LANES) {
-    NAME(backward_tile)(C, V, rows, x + d, x_stride, r, r_stride, g + d, g_stride);
+    next = NAME(backward_tile)(
+        C, V, rows, x + d, x_stride, r, r_stride, g + d, g_stride, next, end);
   }
   if (V > 4 && d + 4 * LANES <= features) {
-    NAME(backward_tile)(C, 4, rows, x + d, x_stride, r, r_stride, g + d, g_stride);
+    next = NAME(backward_tile)(
+        C, 4, rows, x + d, x_stride, r, r_stride, g + d, g_stride, next, end);
     d += 4 * LANES;
   }
   if (V > 2 && d + 2 * LANES <= features) {
-    NAME(backward_tile)(C, 2, rows, x + d, x_stride, r, r_stride, g + d, g_stride);
+    next = NAME(backward_tile)(
+        C, 2, rows, x + d, x_stride, r, r_stride, g + d, g_stride, next, end);
     d += 2 * LANES;
   }
-  if (V > 1 && d < features) {
-    NAME(backward_tile)(C, 1, rows, x + d, x_stride, r, r_stride, g + d, g_stride);
+  // At most one vector is left for an even V, two for an odd one.
+  for (; d < features; d += LANES) {
+    next = NAME(backward_tile)(
+        C, 1, rows, x + d, x_stride, r, r_stride, g + d, g_stride, next, end);
   }
+  return next;
 }
 
 #define BACKWARD(C, V)                                                                           \
-  static void NAME(backward_##C)(                                                                \
+  static const char *NAME(backward_##C)(                                                         \
       ptrdiff_t rows, ptrdiff_t features, const REAL *x, ptrdiff_t x_stride, const REAL *r,      \
-      ptrdiff_t r_stride, double *g, ptrdiff_t g_stride) {                                       \
-    NAME(backward_tiles)(C, V, rows, features, x, x_stride, r, r_stride, g, g_stride);           \
+      ptrdiff_t r_stride, double *g, ptrdiff_t g_stride, const char *next, const char *end) {    \
+    return NAME(backward_tiles)(                                                                 \
+        C, V, rows, features, x, x_stride, r, r_stride, g, g_stride, next, end);                 \
   }
 BACKWARD_TILES(BACKWARD)
 #undef BACKWARD
-typedef void (*NAME(backward_function))(
-    ptrdiff_t, ptrdiff_t, const REAL *, ptrdiff_t, const REAL *, ptrdiff_t, double *, ptrdiff_t);
+typedef const char *(*NAME(backward_function))(
+    ptrdiff_t, ptrdiff_t, const REAL *, ptrdiff_t, const REAL *, ptrdiff_t, double *, ptrdiff_t,
+    const char *, const char *);
 #define BACKWARD(C, V) NAME(backward_##C),
 static const NAME(backward_function) NAME(backward_functions)[] = {BACKWARD_TILES(BACKWARD)};
 #undef BACKWARD
 
 void NAME(LEVEL_NAME(backward))(
     ptrdiff_t rows, ptrdiff_t classes, ptrdiff_t features, const REAL *x, ptrdiff_t x_stride,
-    const REAL *r, ptrdiff_t r_stride, double *g, ptrdiff_t g_stride) {
+    const REAL *r, ptrdiff_t r_stride, double *g, ptrdiff_t g_stride, const void *next,
+    ptrdiff_t next_bytes) {
   if (rows <= 0) return;
+  // Without anything to fetch, the residuals' first line is asked for again and again: it is there.
+  const char *at = next_bytes > 0 ? next : (const char *)r;
+  const char *end = next_bytes > 0 ? at + next_bytes : at;
   for (ptrdiff_t k = 0, c; k < classes; k += c) {
     c = NAME(tile_width)(classes - k, BACKWARD_WIDEST);
-    NAME(backward_functions)[c - 1](
-        rows, features, x, x_stride, r + k, r_stride, g + k * g_stride, g_stride);
+    at = NAME(backward_functions)[c - 1](
+        rows, features, x, x_stride, r + k, r_stride, g + k * g_stride, g_stride, at, end);
   }
 }
 

@@ -20,8 +20,8 @@
   X(12, 2) X(13, 2) X(14, 2)
 #else
 #define FORWARD_WIDEST 6
-#define FORWARD_TILES(X) X(1, 8) X(2, 4) X(3, 3) X(4, 3) X(5, 2) X(6, 2)
+#define FORWARD_TILES(X) X(1, 8) X(2, 4) X(3, 3) X(4, 2) X(5, 2) X(6, 2)
 #define PANEL_TILES(X) X(1, 8) X(2, 6) X(3, 4)
 #define BACKWARD_WIDEST 6
-#define BACKWARD_TILES(X) X(1, 8) X(2, 4) X(3, 4) X(4, 3) X(5, 2) X(6, 2)
+#define BACKWARD_TILES(X) X(1, 8) X(2, 4) X(3, 3) X(4, 2) X(5, 2) X(6, 2)
 #endif

@@ -34,7 +34,7 @@ extension Float: ProductScalar {
     _ table: BllarseProductsTable, _ rows: Int, _ classes: Int, _ features: Int, _ x: [Float],
     _ xStride: Int, _ r: [Float], _ rStride: Int, _ g: inout [Double], _ gStride: Int
   ) {
-    table.backward_f32(rows, classes, features, x, xStride, r, rStride, &g, gStride)
+    table.backward_f32(rows, classes, features, x, xStride, r, rStride, &g, gStride, nil, 0)
   }
   static var lanes: Int { 16 }
 }
@@ -57,7 +57,7 @@ extension Double: ProductScalar {
     _ table: BllarseProductsTable, _ rows: Int, _ classes: Int, _ features: Int, _ x: [Double],
     _ xStride: Int, _ r: [Double], _ rStride: Int, _ g: inout [Double], _ gStride: Int
   ) {
-    table.backward_f64(rows, classes, features, x, xStride, r, rStride, &g, gStride)
+    table.backward_f64(rows, classes, features, x, xStride, r, rStride, &g, gStride, nil, 0)
   }
   static var lanes: Int { 8 }
 }
@@ -213,7 +213,10 @@ struct ProductKernelTests {
     bllarse_products_forward_f32(
       rows, classes, features, x, features, packedAgain, &m, classes)
     var g = [Double](repeating: 0, count: classes * features)
-    bllarse_products_backward_f32(rows, classes, features, x, features, r, classes, &g, features)
+    x.withUnsafeBytes {
+      bllarse_products_backward_f32(
+        rows, classes, features, x, features, r, classes, &g, features, $0.baseAddress, $0.count)
+    }
     #expect(m == expected)
     #expect(g == sums)
   }
