@@ -1,7 +1,15 @@
 // The products for one instruction set and one type; included once for each (a template in C).
 //
-// The including file defines REAL, SUFFIX (f32, f64), LANES (elements of a vector), and PRODUCTS_REGISTERS
-// (16 or 32).
+// The including file defines REAL, SUFFIX (f32, f64) and LANES (elements of a vector), after LEVEL,
+// PRODUCTS_REGISTERS (16 or 32) and products_tiles.h. Every tile is one inlined function whose sizes
+// are constants at the call, so that its sums live in registers.
+//
+// Measured on one Zen 4 core (AVX-512, 117 GFLOP/s by FMA chains, OpenBLAS sgemm 106 on large squares), a block of
+// 128 x 512 floats in the second-level cache:
+//     classes      1     2     3     5    10    16    32   100   GFLOP/s
+//     forward     55   107   105   109   113   118   114   114   (OpenBLAS 10: 47, 100: 95)
+//     backward    46    91   110   110   109   110   108   108   (OpenBLAS 10: 85-110, 100: 104)
+// One class is bound by the cache: each element of X serves one multiplication.
 
 #define PRODUCTS_JOIN2(a, b) a##_##b
 #define PRODUCTS_JOIN(a, b) PRODUCTS_JOIN2(a, b)
@@ -173,8 +181,8 @@ static const NAME(forward_function) NAME(panel_functions)[] = {PANEL_TILES(PANEL
 // Vectors of classes in the panel that begins when `left` classes are left; 0 where classes are too
 // few to fill a vector. Two vectors a panel, three to end an odd number.
 static ptrdiff_t NAME(panel_width)(ptrdiff_t left) {
-  ptrdiff_t vectors = left < PANEL_FROM ? 0 : left / LANES;
-  return vectors == 3 ? 3 : (vectors < 2 ? vectors : 2);
+  ptrdiff_t vectors = left / LANES;
+  return vectors <= 3 ? vectors : 2;
 }
 
 // Classes of the tile that begins when `left` classes are left: tiles of nearly equal size, since a
@@ -188,7 +196,7 @@ void NAME(LEVEL_NAME(pack))(
     ptrdiff_t classes, ptrdiff_t features, const REAL *w, ptrdiff_t w_stride, REAL *packed) {
   ptrdiff_t k = 0;
   for (ptrdiff_t v; (v = NAME(panel_width)(classes - k)) > 0; k += v * LANES) {
-    // Four features at a time: reading one would fetch a line of every class for four bytes each.
+    // Eight features at a time: with one, each line of W would be visited once for every element.
     for (ptrdiff_t d = 0; d < features; d += 8) {
       for (ptrdiff_t c = 0; c < v * LANES; c++) {
         const REAL *from = w + (k + c) * w_stride + d;
