@@ -4,26 +4,29 @@
 
 // MARK: - Levels
 
-#define DECLARE(level, REAL, T)                                                                   \
-  void bllarse_products_pack_##level##_##T(                                                       \
-      ptrdiff_t, ptrdiff_t, const REAL *, ptrdiff_t, REAL *);                                     \
-  void bllarse_products_forward_##level##_##T(                                                    \
-      ptrdiff_t, ptrdiff_t, ptrdiff_t, const REAL *, ptrdiff_t, const REAL *, REAL *, ptrdiff_t); \
-  void bllarse_products_backward_##level##_##T(                                                   \
-      ptrdiff_t, ptrdiff_t, ptrdiff_t, const REAL *, ptrdiff_t, const REAL *, ptrdiff_t,          \
-      double *, ptrdiff_t);
-#define LEVEL(level)          \
-  DECLARE(level, float, f32)  \
-  DECLARE(level, double, f64) \
-  static const BllarseProductsTable level##_table = { \
-      bllarse_products_pack_##level##_f32,     bllarse_products_forward_##level##_f32, \
-      bllarse_products_backward_##level##_f32, bllarse_products_pack_##level##_f64, \
-      bllarse_products_forward_##level##_f64,  bllarse_products_backward_##level##_f64};
+// The kernels of a level are named bllarse_products_<level>_<name> and are declared nowhere else.
+#define TABLE(level)                                                                              \
+  BLLARSE_PRODUCTS(DECLARE_##level, float, f32)                                                   \
+  BLLARSE_PRODUCTS(DECLARE_##level, double, f64)                                                  \
+  static const BllarseProductsTable level##_table = {                                             \
+      BLLARSE_PRODUCTS(ENTRY_##level, float, f32) BLLARSE_PRODUCTS(ENTRY_##level, double, f64)};
 
-LEVEL(baseline)
+#define DECLARE_baseline(result, name, parameters, arguments) \
+  result bllarse_products_baseline_##name parameters;
+#define ENTRY_baseline(result, name, parameters, arguments) \
+  .name = bllarse_products_baseline_##name,
+TABLE(baseline)
+
 #if defined(__x86_64__)
-LEVEL(v3)
-LEVEL(v4)
+#define DECLARE_v3(result, name, parameters, arguments) \
+  result bllarse_products_v3_##name parameters;
+#define ENTRY_v3(result, name, parameters, arguments) .name = bllarse_products_v3_##name,
+TABLE(v3)
+
+#define DECLARE_v4(result, name, parameters, arguments) \
+  result bllarse_products_v4_##name parameters;
+#define ENTRY_v4(result, name, parameters, arguments) .name = bllarse_products_v4_##name,
+TABLE(v4)
 #endif
 
 const BllarseProductsTable *bllarse_products_table(int level) {

@@ -1,6 +1,6 @@
 // The products for processors without the wider vectors: SSE2 on x86-64, NEON elsewhere.
-#include <stddef.h>
 
+#include <stddef.h>
 
 #define LEVEL baseline
 #if defined(__aarch64__)
@@ -8,7 +8,6 @@
 #else
 #define PRODUCTS_REGISTERS 16
 #endif
-#define PANEL_FROM LANES
 #include "products_tiles.h"
 
 #pragma clang fp contract(fast)

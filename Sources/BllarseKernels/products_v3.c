@@ -6,10 +6,9 @@
 
 #define LEVEL v3
 #define PRODUCTS_REGISTERS 16
-#define PANEL_FROM LANES
 #include "products_tiles.h"
 
-#pragma clang attribute push(__attribute__((target("avx,avx2,fma"))), apply_to = function)
+#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
 #pragma clang fp contract(fast)
 #define REAL float
 #define SUFFIX f32

@@ -6,10 +6,10 @@
 
 #define LEVEL v4
 #define PRODUCTS_REGISTERS 32
-#define PANEL_FROM LANES
 #include "products_tiles.h"
 
-#pragma clang attribute push(__attribute__((target("avx,avx2,fma,avx512f,avx512vl,avx512dq,avx512bw"))), apply_to = function)
+#pragma clang attribute push( \
+    __attribute__((target("avx2,fma,avx512f,avx512vl,avx512dq,avx512bw"))), apply_to = function)
 #pragma clang fp contract(fast)
 #define REAL float
 #define SUFFIX f32

@@ -12,6 +12,9 @@ private protocol ProductScalar: BinaryFloatingPoint, Sendable {
   static func backward(
     _ table: BllarseProductsTable, _ rows: Int, _ classes: Int, _ features: Int, _ x: [Self],
     _ xStride: Int, _ r: [Self], _ rStride: Int, _ g: inout [Double], _ gStride: Int)
+  static func gram(
+    _ table: BllarseProductsTable, _ rows: Int, _ features: Int, _ x: [Self], _ xStride: Int,
+    _ c: inout [Self], _ cStride: Int)
   /// Elements in 64 bytes.
   static var lanes: Int { get }
 }
@@ -34,7 +37,13 @@ extension Float: ProductScalar {
     _ table: BllarseProductsTable, _ rows: Int, _ classes: Int, _ features: Int, _ x: [Float],
     _ xStride: Int, _ r: [Float], _ rStride: Int, _ g: inout [Double], _ gStride: Int
   ) {
-    table.backward_f32(rows, classes, features, x, xStride, r, rStride, &g, gStride)
+    table.backward_f32(rows, classes, features, x, xStride, r, rStride, &g, gStride, nil, 0)
+  }
+  static func gram(
+    _ table: BllarseProductsTable, _ rows: Int, _ features: Int, _ x: [Float], _ xStride: Int,
+    _ c: inout [Float], _ cStride: Int
+  ) {
+    table.gram_f32(rows, features, x, xStride, &c, cStride)
   }
   static var lanes: Int { 16 }
 }
@@ -57,7 +66,13 @@ extension Double: ProductScalar {
     _ table: BllarseProductsTable, _ rows: Int, _ classes: Int, _ features: Int, _ x: [Double],
     _ xStride: Int, _ r: [Double], _ rStride: Int, _ g: inout [Double], _ gStride: Int
   ) {
-    table.backward_f64(rows, classes, features, x, xStride, r, rStride, &g, gStride)
+    table.backward_f64(rows, classes, features, x, xStride, r, rStride, &g, gStride, nil, 0)
+  }
+  static func gram(
+    _ table: BllarseProductsTable, _ rows: Int, _ features: Int, _ x: [Double], _ xStride: Int,
+    _ c: inout [Double], _ cStride: Int
+  ) {
+    table.gram_f64(rows, features, x, xStride, &c, cStride)
   }
   static var lanes: Int { 8 }
 }
@@ -143,6 +158,40 @@ private func faults<Scalar: ProductScalar>(
   return result
 }
 
+/// Entries of the lower triangle that are wrong, and entries that hold neither 777 nor their value.
+private func gramFaults<Scalar: ProductScalar>(
+  _ type: Scalar.Type, _ table: BllarseProductsTable, rows: Int, features: Int
+) -> Faults {
+  var numbers = Numbers(state: UInt64(rows * 1009 + features))
+  let xStride = features + 3
+  let cStride = rows + 2
+  let x: [Scalar] = numbers.array(rows * xStride)
+  var c = [Scalar](repeating: 777, count: rows * cStride)
+  Scalar.gram(table, rows, features, x, xStride, &c, cStride)
+  let unit = Double(Scalar.ulpOfOne) / 2
+  var result = Faults()
+  for i in 0..<rows {
+    for k in 0..<cStride {
+      let found = Double(c[i * cStride + k])
+      if k > i && found == 777 { continue }
+      guard k < rows else {
+        result.outside += 1
+        continue
+      }
+      var sum = 0.0
+      var size = 0.0
+      for d in 0..<features {
+        let product = Double(x[i * xStride + d]) * Double(x[k * xStride + d])
+        sum += product
+        size += abs(product)
+      }
+      let bound = Double(features + 1) * (unit + 0x1p-53) * size
+      if !(abs(found - sum) <= bound) { result.forward += 1 }
+    }
+  }
+  return result
+}
+
 @Suite("Skinny product kernels")
 struct ProductKernelTests {
   /// Levels of this build that this processor can run.
@@ -191,6 +240,21 @@ struct ProductKernelTests {
     }
   }
 
+  @Test("the Gram matrix of every number of rows is that of plain double loops", arguments: levels)
+  func gram(level: Int) throws {
+    let table = try #require(bllarse_products_table(Int32(level))).pointee
+    for rows in 0...34 {
+      for features in [0, 16, 80] {
+        #expect(
+          gramFaults(Float.self, table, rows: rows, features: features) == Faults(),
+          "\(rows) rows, \(features) features, float")
+        #expect(
+          gramFaults(Double.self, table, rows: rows, features: features) == Faults(),
+          "\(rows) rows, \(features) features, double")
+      }
+    }
+  }
+
   @Test("the functions use the best level this processor has, and repeat its bits")
   func dispatch() throws {
     let best = try #require(Self.levels.last)
@@ -213,7 +277,10 @@ struct ProductKernelTests {
     bllarse_products_forward_f32(
       rows, classes, features, x, features, packedAgain, &m, classes)
     var g = [Double](repeating: 0, count: classes * features)
-    bllarse_products_backward_f32(rows, classes, features, x, features, r, classes, &g, features)
+    x.withUnsafeBytes {
+      bllarse_products_backward_f32(
+        rows, classes, features, x, features, r, classes, &g, features, $0.baseAddress, $0.count)
+    }
     #expect(m == expected)
     #expect(g == sums)
   }

@@ -40,8 +40,13 @@ extern "C" {
     (rows, classes, features, x, x_stride, packed, m, m_stride))                                  \
   X(void, backward_##T,                                                                           \
     (ptrdiff_t rows, ptrdiff_t classes, ptrdiff_t features, const REAL *x, ptrdiff_t x_stride,    \
-     const REAL *r, ptrdiff_t r_stride, double *g, ptrdiff_t g_stride),                           \
-    (rows, classes, features, x, x_stride, r, r_stride, g, g_stride))
+     const REAL *r, ptrdiff_t r_stride, double *g, ptrdiff_t g_stride, const void *next,          \
+     ptrdiff_t next_bytes),                                                                       \
+    (rows, classes, features, x, x_stride, r, r_stride, g, g_stride, next, next_bytes))           \
+  X(void, gram_##T,                                                                               \
+    (ptrdiff_t rows, ptrdiff_t features, const REAL *x, ptrdiff_t x_stride, REAL *c,              \
+     ptrdiff_t c_stride),                                                                         \
+    (rows, features, x, x_stride, c, c_stride))
 
 #define BLLARSE_PRODUCTS_ENTRY(result, name, parameters, arguments) result(*name) parameters;
 typedef struct {
@@ -75,12 +80,26 @@ void bllarse_products_forward_f64(
 
 /// G += Rᵀ X. The sums over the rows of this call are taken in the type of X, then added to G in
 /// double: call it with blocks of at most a few hundred rows.
+/// `next_bytes` bytes from `next`, what the caller will read first afterwards (the next block's rows
+/// as they lie in memory), are fetched into the second-level cache meanwhile; nothing for 0. It is
+/// a hint: they need not be readable.
 void bllarse_products_backward_f32(
     ptrdiff_t rows, ptrdiff_t classes, ptrdiff_t features, const float *x, ptrdiff_t x_stride,
-    const float *r, ptrdiff_t r_stride, double *g, ptrdiff_t g_stride);
+    const float *r, ptrdiff_t r_stride, double *g, ptrdiff_t g_stride, const void *next,
+    ptrdiff_t next_bytes);
 void bllarse_products_backward_f64(
     ptrdiff_t rows, ptrdiff_t classes, ptrdiff_t features, const double *x, ptrdiff_t x_stride,
-    const double *r, ptrdiff_t r_stride, double *g, ptrdiff_t g_stride);
+    const double *r, ptrdiff_t r_stride, double *g, ptrdiff_t g_stride, const void *next,
+    ptrdiff_t next_bytes);
+
+/// Lower triangle of C (rows x rows) = X Xᵀ, for some tens of rows. Some entries above the diagonal
+/// are written too, with their values.
+void bllarse_products_gram_f32(
+    ptrdiff_t rows, ptrdiff_t features, const float *x, ptrdiff_t x_stride, float *c,
+    ptrdiff_t c_stride);
+void bllarse_products_gram_f64(
+    ptrdiff_t rows, ptrdiff_t features, const double *x, ptrdiff_t x_stride, double *c,
+    ptrdiff_t c_stride);
 
 /// Whether a general BLAS is the faster choice for this many classes and features.
 int bllarse_products_prefer_blas(ptrdiff_t classes, ptrdiff_t features);
