@@ -8,7 +8,8 @@ struct DataOptions: ParsableArguments {
     help: "A built-in data set: \(ImageDatasets.names.joined(separator: ", ")). (default: digits)")
   var dataset: String?
 
-  @Option(help: "Features, instead of images: a safetensors file with X_train, y_train, X_test, y_test.")
+  @Option(
+    help: "Features, instead of images: a safetensors file with X_train, y_train, X_test, y_test.")
   var features: String?
 
   @Option(help: "The backbone whose features are used, instead of the data set's own.")

@@ -25,6 +25,8 @@ struct RunningOptions: ParsableArguments {
     configuration.outputPath = output
     configuration.threadCount = threads ?? environment["SLURM_CPUS_PER_TASK"].flatMap { Int($0) }
     configuration.resourcesPath = environment["BLLARSE_RESOURCES"]
-    if device != "cpu" { Terminal().runDidNote("--device \(device) is ignored: everything runs on the CPU") }
+    if device != "cpu" {
+      Terminal().runDidNote("--device \(device) is ignored: everything runs on the CPU")
+    }
   }
 }

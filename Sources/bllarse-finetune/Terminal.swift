@@ -26,7 +26,8 @@ struct Terminal: RunObserver {
   func show(_ result: RunResult, output: String?) {
     show([("train", result.train), ("test", result.test)])
     if let elbo = result.elbo {
-      var line = String(format: "evidence lower bound %.4f after %d iterations", elbo, result.iterations)
+      var line = String(
+        format: "evidence lower bound %.4f after %d iterations", elbo, result.iterations)
       if let gap = result.certificate {
         line += String(format: ", between %.2g and %.2g below its maximum", gap.lower, gap.upper)
       }

@@ -52,7 +52,9 @@ struct PhiloxTests {
     #expect(abs(kurtosis - 3) < 5 * (96 / Double(count)).squareRoot())
     var counts = [Int](repeating: 0, count: 7)
     for _ in 0..<70_000 { counts[stream.integer(below: 7)] += 1 }
-    let chiSquared = counts.reduce(0.0) { $0 + (Double($1) - 10_000) * (Double($1) - 10_000) / 10_000 }
+    let chiSquared = counts.reduce(0.0) {
+      $0 + (Double($1) - 10_000) * (Double($1) - 10_000) / 10_000
+    }
     #expect(chiSquared < 30)
     let uniform = (0..<count).reduce(0.0) { sum, _ in sum + stream.uniform() } / Double(count)
     #expect(abs(uniform - 0.5) < 5 / (12 * Double(count)).squareRoot())

@@ -35,7 +35,8 @@ public struct FineTuning {
 
     // 2. The head, epoch by epoch.
     if configuration.update == .converged && configuration.epochs > 1 {
-      note("a converged fit is at the optimum after one epoch; \(configuration.epochs) were asked for")
+      note(
+        "a converged fit is at the optimum after one epoch; \(configuration.epochs) were asked for")
     }
     var trainer: any HeadTrainer = IBProbitTrainer(
       configuration, featureCount: data.dataset.featureCount, classCount: data.dataset.classCount,
@@ -51,7 +52,7 @@ public struct FineTuning {
       guard let trained = trainScores, let tested = testScores else { continue }
       let record = EpochRecord(
         epoch: epoch, step: epoch, loss: trained.nll, acc: tested.accuracy, nll: tested.nll,
-        ece: tested.ece20, elbo: trainer.evidenceLowerBound, seconds: clock.elapsed)
+        ece: tested.ece, elbo: trainer.evidenceLowerBound, seconds: clock.elapsed)
       try output?.append(record)
       for observer in observers { observer.runDidFinishEpoch(record) }
     }
@@ -65,7 +66,8 @@ public struct FineTuning {
       train: SplitScores(trained), test: SplitScores(tested), seconds: seconds,
       elbo: trainer.evidenceLowerBound, iterations: trainer.iterations,
       certificate: trainer.certificate,
-      arguments: Dictionary(uniqueKeysWithValues: configuration.arguments.map { ($0.name, $0.value) }),
+      arguments: Dictionary(
+        uniqueKeysWithValues: configuration.arguments.map { ($0.name, $0.value) }),
       versions: Versions.current)
     try output?.write(
       HeadCheckpoint(

@@ -30,7 +30,8 @@ public struct HeadEvaluation {
       throw DataError(
         .wrongShape, file: data.file, key: data.name,
         found: "the data have \(data.featureCount) features and \(data.classCount) classes",
-        expected: "\(head.featureCount) features and \(head.classCount) classes, as \(checkpoint) has",
+        expected:
+          "\(head.featureCount) features and \(head.classCount) classes, as \(checkpoint) has",
         advice: "use the features that the head was fitted to")
     }
     return try data.splitNames.map { name in

@@ -33,7 +33,7 @@ public struct SplitScores: Sendable, Equatable, Codable {
   init(_ evaluation: Evaluation) {
     acc = evaluation.accuracy
     nll = evaluation.nll
-    ece = evaluation.ece20
+    ece = evaluation.ece
     brier = evaluation.brier
   }
 }

@@ -5,7 +5,8 @@ struct Stopwatch {
   var elapsed: Double { Self.seconds(ContinuousClock.now - start) }
 
   /// The seconds that `body` takes.
-  static func measure<Failure: Error>(_ body: () throws(Failure) -> Void) throws(Failure) -> Double {
+  static func measure<Failure: Error>(_ body: () throws(Failure) -> Void) throws(Failure) -> Double
+  {
     let watch = Stopwatch()
     try body()
     return watch.elapsed

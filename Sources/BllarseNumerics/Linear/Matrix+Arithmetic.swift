@@ -139,7 +139,9 @@ extension Matrix where Element: BLASScalar {
     for row in 0..<rowCount {
       withRow(row) { left in
         other.withRow(row) { right in
-          for column in left.indices { sums[column] += Double(left[column]) * Double(right[column]) }
+          for column in left.indices {
+            sums[column] += Double(left[column]) * Double(right[column])
+          }
         }
       }
     }

@@ -128,10 +128,12 @@ extension Float: KernelScalar {
   public static func _backward(
     _ rows: Int, _ classes: Int, _ columns: Int, _ values: UnsafePointer<Float>, _ stride: Int,
     _ residuals: UnsafePointer<Float>, _ residualsStride: Int,
-    _ products: UnsafeMutablePointer<Double>, _ productsStride: Int
+    _ products: UnsafeMutablePointer<Double>, _ productsStride: Int, _ next: UnsafeRawPointer?,
+    _ nextBytes: Int
   ) {
     unsafe bllarse_products_backward_f32(
-      rows, classes, columns, values, stride, residuals, residualsStride, products, productsStride)
+      rows, classes, columns, values, stride, residuals, residualsStride, products, productsStride,
+      next, nextBytes)
   }
 }
 
@@ -182,7 +184,8 @@ extension Double: KernelScalar {
 
   public static func _probitResidual(
     _ rows: Int, _ classes: Int, _ logits: UnsafePointer<Double>, _ logitsStride: Int,
-    _ labels: UnsafePointer<Int32>, _ residual: UnsafeMutablePointer<Double>?, _ residualStride: Int,
+    _ labels: UnsafePointer<Int32>, _ residual: UnsafeMutablePointer<Double>?,
+    _ residualStride: Int,
     _ latentMean: UnsafeMutablePointer<Double>?, _ latentMeanStride: Int,
     _ curvature: UnsafeMutablePointer<Double>?, _ curvatureStride: Int,
     _ classSums: UnsafeMutablePointer<Double>?
@@ -195,7 +198,8 @@ extension Double: KernelScalar {
   public static func _probitAdvance(
     _ rows: Int, _ classes: Int, _ logits: UnsafeMutablePointer<Double>, _ logitsStride: Int,
     _ direction: UnsafePointer<Double>, _ directionStride: Int, _ step: UnsafePointer<Double>,
-    _ labels: UnsafePointer<Int32>, _ residual: UnsafeMutablePointer<Double>?, _ residualStride: Int,
+    _ labels: UnsafePointer<Int32>, _ residual: UnsafeMutablePointer<Double>?,
+    _ residualStride: Int,
     _ classSums: UnsafeMutablePointer<Double>?
   ) {
     _ = unsafe bllarse_probit_advance_f64(
@@ -263,9 +267,11 @@ extension Double: KernelScalar {
   public static func _backward(
     _ rows: Int, _ classes: Int, _ columns: Int, _ values: UnsafePointer<Double>, _ stride: Int,
     _ residuals: UnsafePointer<Double>, _ residualsStride: Int,
-    _ products: UnsafeMutablePointer<Double>, _ productsStride: Int
+    _ products: UnsafeMutablePointer<Double>, _ productsStride: Int, _ next: UnsafeRawPointer?,
+    _ nextBytes: Int
   ) {
     unsafe bllarse_products_backward_f64(
-      rows, classes, columns, values, stride, residuals, residualsStride, products, productsStride)
+      rows, classes, columns, values, stride, residuals, residualsStride, products, productsStride,
+      next, nextBytes)
   }
 }

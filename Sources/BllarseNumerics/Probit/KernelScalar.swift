@@ -65,9 +65,11 @@ public protocol KernelScalar: BitwiseCopyable, Sendable {
     _ rows: Int, _ classes: Int, _ columns: Int, _ values: UnsafePointer<Self>, _ stride: Int,
     _ packed: UnsafePointer<Self>, _ logits: UnsafeMutablePointer<Self>, _ logitsStride: Int)
 
-  /// `products += residualsᵀ · rows`, classes x columns, added in double precision.
+  /// `products += residualsᵀ · rows`, classes x columns, added in double precision; meanwhile
+  /// `nextBytes` bytes from `next`, which the caller reads next, are fetched into cache.
   static func _backward(
     _ rows: Int, _ classes: Int, _ columns: Int, _ values: UnsafePointer<Self>, _ stride: Int,
     _ residuals: UnsafePointer<Self>, _ residualsStride: Int,
-    _ products: UnsafeMutablePointer<Double>, _ productsStride: Int)
+    _ products: UnsafeMutablePointer<Double>, _ productsStride: Int, _ next: UnsafeRawPointer?,
+    _ nextBytes: Int)
 }

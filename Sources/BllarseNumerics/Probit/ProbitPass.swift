@@ -122,11 +122,18 @@ extension ProbitPass {
       }
     }
 
+    /// The size of the next block, when its rows follow this block's in memory.
+    private var nextBytes: Int {
+      guard pass.design.isResident else { return 0 }
+      let next = Swift.min(range.count, pass.design.rowCount - range.upperBound)
+      return next * stride * MemoryLayout<Scalar>.size
+    }
+
     /// Adds XᵀR of the block: a product in the precision of the data, a sum in double.
     func addProducts(_ rows: UnsafePointer<Scalar>) {
       unsafe Scalar._backward(
         range.count, pass.classCount, stride, rows, stride, logits, classStride, products.pointer,
-        stride)
+        stride, UnsafeRawPointer(rows + range.count * stride), nextBytes)
     }
   }
 
@@ -154,7 +161,8 @@ extension ProbitPass {
       unsafe sums.products.withUnsafeMutablePointer { target, targetStride in
         for row in 0..<columns {
           for index in 0..<classes {
-            unsafe target[row * targetStride + index] += block.products.pointer[index * stride + row]
+            unsafe target[row * targetStride + index] +=
+              block.products.pointer[index * stride + row]
           }
         }
       }

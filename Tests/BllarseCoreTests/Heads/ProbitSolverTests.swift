@@ -22,7 +22,9 @@ struct ProbitProblem: Sendable, CustomTestStringConvertible {
     for _ in 0..<rows {
       let row = (0..<columns).map { _ in generator.normal() }
       let scores = (0..<classes).map { k in
-        (0..<columns).reduce(noise * generator.normal()) { $0 + row[$1] * weights[$1 * classes + k] }
+        (0..<columns).reduce(noise * generator.normal()) {
+          $0 + row[$1] * weights[$1 * classes + k]
+        }
       }
       labels.append(Int32(scores.indices.max { scores[$0] < scores[$1] } ?? 0))
       elements += row.map { $0 * scale }
@@ -38,8 +40,11 @@ struct ProbitProblem: Sendable, CustomTestStringConvertible {
       random("two classes", rows: 100, columns: 5, classes: 2, seed: 2),
       random("more features than rows", rows: 20, columns: 50, classes: 3, seed: 3),
       random("separable", rows: 120, columns: 6, classes: 3, seed: 4, noise: 0),
-      random("features a thousand times larger", rows: 150, columns: 6, classes: 3, seed: 5, scale: 1e3),
-      random("features a thousand times smaller", rows: 150, columns: 6, classes: 3, seed: 6, scale: 1e-3),
+      random(
+        "features a thousand times larger", rows: 150, columns: 6, classes: 3, seed: 5, scale: 1e3),
+      random(
+        "features a thousand times smaller", rows: 150, columns: 6, classes: 3, seed: 6, scale: 1e-3
+      ),
       random("many classes", rows: 300, columns: 10, classes: 30, seed: 7),
       random("one row", rows: 1, columns: 4, classes: 2, seed: 8),
     ]
@@ -159,7 +164,9 @@ struct ProbitSolverTests {
     }
   }
 
-  @Test("the converged fit is the optimum of an independent Newton solver", arguments: ProbitProblem.all)
+  @Test(
+    "the converged fit is the optimum of an independent Newton solver", arguments: ProbitProblem.all
+  )
   func solverFindsOptimum(problem: ProbitProblem) throws {
     let prior = 0.5
     let expected = try newtonOptimum(problem, bias: true, prior: prior)
@@ -191,7 +198,8 @@ struct ProbitSolverTests {
     func fit(_ threads: Int) throws -> [Double] {
       var head = head(problem, prior: 1, of: Float.self)
       head.parallelism = Parallelism(threadCount: threads)
-      try head.fit(features: FeatureMatrix(problem.features), labels: problem.labels, tolerance: 1e-9)
+      try head.fit(
+        features: FeatureMatrix(problem.features), labels: problem.labels, tolerance: 1e-9)
       return try head.mean().elements
     }
     let one = try fit(1)

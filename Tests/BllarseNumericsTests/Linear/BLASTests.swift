@@ -31,7 +31,8 @@ struct BLASTests {
       Int.random(in: 1...12, using: &generator), Int.random(in: 1...12, using: &generator),
       Int.random(in: 1...12, using: &generator)
     )
-    let a: Matrix<Double> = randomMatrix(m + 2, k + 3, seed: seed).rows(1..<m + 1).columns(2..<k + 2)
+    let a: Matrix<Double> = randomMatrix(m + 2, k + 3, seed: seed).rows(1..<m + 1).columns(
+      2..<k + 2)
     let b: Matrix<Double> = randomMatrix(k, n, seed: seed + 100)
     let expected = product(a, b)
     #expect(relativeDifference(a.multiplied(by: b).elements, expected.elements) < 1e-14)
@@ -97,10 +98,13 @@ struct CholeskyTests {
     cholesky.whiten(rows: &rows)
     let quadratic = right.transposed().multiplied(by: inverse).multiplied(by: right)
     for row in 0..<3 {
-      #expect(rows.rows(row..<row + 1).squaredNorm.isClose(to: quadratic[row, row], relative: 1e-10))
+      #expect(
+        rows.rows(row..<row + 1).squaredNorm.isClose(to: quadratic[row, row], relative: 1e-10))
     }
     let lower = cholesky.inverseFactor()
-    #expect(relativeDifference(lower.transposed().multiplied(by: lower).elements, inverse.elements) < 1e-11)
+    #expect(
+      relativeDifference(lower.transposed().multiplied(by: lower).elements, inverse.elements)
+        < 1e-11)
   }
 
   @Test("a matrix that is not positive definite is an error that names the failing minor")

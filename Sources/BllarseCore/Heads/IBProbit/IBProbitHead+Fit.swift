@@ -47,18 +47,19 @@ extension IBProbitHead {
     let prior = [Double](repeating: configuration.priorPrecision, count: size)
     precision.addToDiagonal(prior)
     let cholesky = try Cholesky(precision)
+    let constant =
+      0.5 * Double(configuration.classCount)
+      * (cholesky.logDeterminant - prior.reduce(0) { $0 + log($1) })
     let solver = ProbitSolver(
       pass: ProbitPass(
         design: design, labels: labels, classCount: configuration.classCount,
         parallelism: parallelism),
-      prior: prior, preconditioner: cholesky, tolerance: tolerance, iterationLimit: iterationLimit)
+      prior: prior, preconditioner: cholesky, tolerance: tolerance, constant: constant,
+      iterationLimit: iterationLimit)
     let solution = solver.solve(from: .zeros(size, configuration.classCount))
     posterior = GaussianPosterior(
       precision: precision, naturalMean: precision.multiplied(by: solution.mean))
     solvedMean = solution.mean
-    let constant =
-      0.5 * Double(configuration.classCount)
-      * (cholesky.logDeterminant - prior.reduce(0) { $0 + log($1) })
     return FitInfo(
       iterations: solution.iterations, converged: solution.converged,
       objective: solution.objective,

@@ -46,7 +46,8 @@ extension IBProbitHead: Head where Scalar == Float {
       throw DataError(
         .wrongShape, file: file.path, key: name,
         found: "the shape is (\(matrix.rowCount), \(matrix.columnCount))",
-        expected: "(\(size), \(columns)), as the metadata say", advice: "write the checkpoint again")
+        expected: "(\(size), \(columns)), as the metadata say", advice: "write the checkpoint again"
+      )
     }
     self.init(
       configuration, posterior: GaussianPosterior(precision: precision, naturalMean: naturalMean))

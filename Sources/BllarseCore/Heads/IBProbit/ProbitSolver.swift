@@ -29,6 +29,8 @@ struct ProbitSolver<Scalar: BLASScalar> {
   let preconditioner: Cholesky<Double>
   /// Stop when the gap is below this fraction of the bound's magnitude.
   var tolerance = 1e-6
+  /// What the evidence lower bound is less than the objective.
+  var constant = 0.0
   var iterationLimit = 1000
 
   /// Where the solver stopped.
@@ -65,7 +67,7 @@ struct ProbitSolver<Scalar: BLASScalar> {
     var iterations = 0
 
     while iterations < iterationLimit {
-      let threshold = tolerance * abs(objective)
+      let threshold = tolerance * abs(objective - constant)
       if GapCertificate(gradient, decrement, prior).upper <= threshold || quiet >= 2 { break }
       iterations += 1
 
@@ -100,7 +102,8 @@ struct ProbitSolver<Scalar: BLASScalar> {
       let ascent = gradient.columnDots(direction)
       direction.replaceColumns(with: scaled) { k in !(ascent[k] > 0) }
 
-      let small = 0.5 * decrement.reduce(0, +) < threshold && objective - previous.objective < threshold
+      let small =
+        0.5 * decrement.reduce(0, +) < threshold && objective - previous.objective < threshold
       quiet = small ? quiet + 1 : 0
       // Single precision has a floor: a step that gains nothing although the gradient is not small.
       if objective <= previous.objective && sinceRestart > 0 {
@@ -120,7 +123,8 @@ struct ProbitSolver<Scalar: BLASScalar> {
   }
 
   private func objective(_ sums: ProbitPass<Scalar>.Sums, _ mean: Matrix<Double>) -> Double {
-    sums.logLikelihoods.reduce(0, +) - 0.5 * mean.weightedColumnDots(mean, weights: prior).reduce(0, +)
+    sums.logLikelihoods.reduce(0, +) - 0.5
+      * mean.weightedColumnDots(mean, weights: prior).reduce(0, +)
   }
 
   /// Steps that maximise the objective along a direction, one for each class.
