@@ -172,7 +172,7 @@ struct ProbitSolverTests {
     let expected = try newtonOptimum(problem, bias: true, prior: prior)
     var head = head(problem, prior: prior, of: Double.self)
     let info = try head.fit(
-      features: FeatureMatrix(problem.features), labels: problem.labels, tolerance: 1e-17)
+      features: FeatureMatrix(problem.features), labels: problem.labels, tolerance: 1e-21)
     #expect(info.converged)
     #expect(info.objective.isClose(to: expected.objective, relative: 1e-10))
     #expect(relativeDifference(try head.mean().elements, expected.mean.elements) < 1e-8)
