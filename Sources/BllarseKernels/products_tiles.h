@@ -3,6 +3,9 @@
 // A tile's sums, one row of operands and one more must fit the registers, and there must be at least
 // 8 sums: two multipliers of four stages each.
 
+// Elements of G that a second-level cache does not hold: a megabyte of doubles.
+#define FAR_ELEMENTS 131072
+
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 #define LEVEL_JOIN2(a, b) a##_##b
 #define LEVEL_JOIN(a, b) LEVEL_JOIN2(a, b)
