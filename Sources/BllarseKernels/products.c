@@ -71,11 +71,12 @@ BLLARSE_PRODUCTS(DISPATCH, double, f64)
 
 // MARK: - The choice
 
-// Forward and backward together on blocks of 128 rows, one Zen 4 core, GFLOP/s, these kernels : OpenBLAS
-// 0.3.21 held to the same instructions.
-//     AVX-512   10 x 512  111 : 66    100 x 512  110 : 99    1000 x 1024  107 : 94   1000 x 2048  101 : 92
-//     AVX2      10 x 512  101 : 55    100 x 512  109 : 103   1000 x 512   101 : 110  1000 x 1024   97 : 109
-//     SSE2      10 x 512   37 : 25    100 x 512   35 : 33
+// Forward and backward together on blocks of 128 rows, one Zen 4 core, GFLOP/s, these kernels and
+// OpenBLAS 0.3.21 held to the same instructions:
+//     classes x features   10 x 512   100 x 512   1000 x 512   1000 x 1024   1000 x 2048
+//     AVX-512              111   66   110    99   109   104    107    94     101    92
+//     AVX2                 101   55   109   103   101   110     97   109
+//     SSE2                  37   25    35    33
 // With 16 registers the gradient's tiles are too small once G has outgrown the second-level cache.
 int bllarse_products_prefer_blas(ptrdiff_t classes, ptrdiff_t features) {
   return bllarse_products_level() == 1 && classes * features >= 262144;

@@ -1,7 +1,8 @@
 // The products for one instruction set and one type; included once for each (a template in C).
 //
 // The including file defines REAL, SUFFIX (f32, f64) and LANES (elements of a vector), after LEVEL,
-// PRODUCTS_REGISTERS (16 or 32) and products_tiles.h. Every tile is one inlined function whose sizes
+// PRODUCTS_REGISTERS (16 or 32) and products_tiles.h. Every tile is one inlined function whose
+// sizes
 // are constants at the call, so that its sums live in registers.
 //
 // Measured on one Zen 4 core (117 GFLOP/s by chains of FMA, OpenBLAS sgemm 106 on large squares),
@@ -18,7 +19,8 @@
 #define loose NAME(loose)
 
 typedef REAL vec __attribute__((vector_size(LANES * sizeof(REAL))));
-typedef REAL loose __attribute__((vector_size(LANES * sizeof(REAL)), aligned(sizeof(REAL)), may_alias));
+typedef REAL loose
+    __attribute__((vector_size(LANES * sizeof(REAL)), aligned(sizeof(REAL)), may_alias));
 
 #define LOAD(p) (*(const loose *)(p))
 #define STORE(p, v) (*(loose *)(p) = (v))
@@ -66,7 +68,8 @@ ALWAYS_INLINE vec NAME(lane_sums)(const int n, vec *t) {
 
 // MARK: - Forward, few classes: vectors along the features
 
-// Packed weights of a tile of C classes: for each vector of features, C vectors one after the other.
+// Packed weights of a tile of C classes: for each vector of features, C vectors one after the
+// other.
 
 ALWAYS_INLINE void NAME(forward_tile)(
     const int R, const int C, ptrdiff_t features, const REAL *restrict x, ptrdiff_t x_stride,
@@ -126,7 +129,8 @@ static const NAME(forward_function) NAME(forward_functions)[] = {FORWARD_TILES(F
 
 // MARK: - Forward, many classes: vectors along the classes
 
-// Packed weights of a panel of V vectors of classes: for each feature, V vectors. No sum across lanes
+// Packed weights of a panel of V vectors of classes: for each feature, V vectors. No sum across
+// lanes
 // is needed and each weight fetched serves R rows; the rows' elements are broadcast.
 
 ALWAYS_INLINE void NAME(panel_tile)(
@@ -309,7 +313,7 @@ ALWAYS_INLINE const char *NAME(backward_tiles)(
 #define BACKWARD(C, V)                                                                           \
   static const char *NAME(backward_##C)(                                                         \
       ptrdiff_t rows, ptrdiff_t features, const REAL *x, ptrdiff_t x_stride, const REAL *r,      \
-      ptrdiff_t r_stride, double *g, ptrdiff_t g_stride, const char *next, const char *end,         \
+      ptrdiff_t r_stride, double *g, ptrdiff_t g_stride, const char *next, const char *end,        \
       int far) {                                                                                 \
     return NAME(backward_tiles)(                                                                 \
         C, V, rows, features, x, x_stride, r, r_stride, g, g_stride, next, end, far);            \
@@ -342,7 +346,8 @@ void NAME(LEVEL_NAME(backward))(
 
 // MARK: - Gram matrix of a few rows
 
-// Square tiles along the lower triangle, vectors along the features. BLAS packs both operands first,
+// Square tiles along the lower triangle, vectors along the features. BLAS packs both operands
+// first,
 // which for 64 rows costs as much as the product.
 ALWAYS_INLINE void NAME(gram_tile)(
     const int R, ptrdiff_t features, const REAL *rows, const REAL *columns, ptrdiff_t x_stride,
