@@ -2,8 +2,7 @@
 //
 // The including file defines REAL, SUFFIX (f32, f64) and LANES (elements of a vector), after LEVEL,
 // PRODUCTS_REGISTERS (16 or 32) and products_tiles.h. Every tile is one inlined function whose
-// sizes
-// are constants at the call, so that its sums live in registers.
+// sizes are constants at the call, so that its sums live in registers.
 //
 // Measured on one Zen 4 core (117 GFLOP/s by chains of FMA, OpenBLAS sgemm 106 on large squares),
 // AVX-512, a block of 128 x 512 floats in the second-level cache:
@@ -68,8 +67,7 @@ ALWAYS_INLINE vec NAME(lane_sums)(const int n, vec *t) {
 
 // MARK: - Forward, few classes: vectors along the features
 
-// Packed weights of a tile of C classes: for each vector of features, C vectors one after the
-// other.
+// Packed weights of a tile of C classes: for each vector of features, C vectors in a row.
 
 ALWAYS_INLINE void NAME(forward_tile)(
     const int R, const int C, ptrdiff_t features, const REAL *restrict x, ptrdiff_t x_stride,
@@ -130,8 +128,7 @@ static const NAME(forward_function) NAME(forward_functions)[] = {FORWARD_TILES(F
 // MARK: - Forward, many classes: vectors along the classes
 
 // Packed weights of a panel of V vectors of classes: for each feature, V vectors. No sum across
-// lanes
-// is needed and each weight fetched serves R rows; the rows' elements are broadcast.
+// lanes is needed and each weight fetched serves R rows; the rows' elements are broadcast.
 
 ALWAYS_INLINE void NAME(panel_tile)(
     const int R, const int V, ptrdiff_t features, const REAL *restrict x, ptrdiff_t x_stride,
@@ -347,8 +344,7 @@ void NAME(LEVEL_NAME(backward))(
 // MARK: - Gram matrix of a few rows
 
 // Square tiles along the lower triangle, vectors along the features. BLAS packs both operands
-// first,
-// which for 64 rows costs as much as the product.
+// first, which for 64 rows costs as much as the product.
 ALWAYS_INLINE void NAME(gram_tile)(
     const int R, ptrdiff_t features, const REAL *rows, const REAL *columns, ptrdiff_t x_stride,
     REAL *c, ptrdiff_t c_stride) {

@@ -1,8 +1,7 @@
 // Sizes of the register tiles, by the number of vector registers: X(classes, rows) for `forward`,
 // X(vectors of classes, rows) for its panels, X(classes, vectors of features) for `backward`.
 // A tile's sums, one row of operands and one more must fit the registers, and there must be at
-// least
-// 8 sums: two multipliers of four stages each.
+// least 8 sums: two multipliers of four stages each.
 
 // Elements of G that a second-level cache does not hold: a megabyte of doubles.
 #define FAR_ELEMENTS 131072
