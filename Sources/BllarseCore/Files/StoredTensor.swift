@@ -62,7 +62,8 @@ extension StoredTensor {
   func pixels() throws(DataError) -> Matrix<UInt8> {
     guard type == .uint8, let rows = shape.first else {
       throw DataError(
-        .wrongType, file: path, key: name, found: "the tensor is \(type.rawValue) of shape \(shape)",
+        .wrongType, file: path, key: name,
+        found: "the tensor is \(type.rawValue) of shape \(shape)",
         expected: "U8 images")
     }
     return Matrix(

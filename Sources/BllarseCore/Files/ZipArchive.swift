@@ -31,7 +31,8 @@ struct ZipArchive {
     func malformed(_ found: String) -> DataError {
       DataError(
         .malformedFile, file: path, found: found,
-        advice: FileSignature.advice(bytes, wanted: "npz (or another zip, such as a PyTorch checkpoint)"))
+        advice: FileSignature.advice(
+          bytes, wanted: "npz (or another zip, such as a PyTorch checkpoint)"))
     }
     // The end record is the last 22 bytes, or further up when a comment follows it.
     let lowest = max(0, bytes.count - 22 - 0xFFFF)
