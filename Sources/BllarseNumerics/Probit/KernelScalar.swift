@@ -72,4 +72,9 @@ public protocol KernelScalar: BitwiseCopyable, Sendable {
     _ residuals: UnsafePointer<Self>, _ residualsStride: Int,
     _ products: UnsafeMutablePointer<Double>, _ productsStride: Int, _ next: UnsafeRawPointer?,
     _ nextBytes: Int)
+
+  /// The lower triangle of `rows · rowsᵀ` for some tens of rows; columns are whole vectors.
+  static func _smallGram(
+    _ rows: Int, _ columns: Int, _ values: UnsafePointer<Self>, _ stride: Int,
+    _ target: UnsafeMutablePointer<Self>, _ targetStride: Int)
 }
