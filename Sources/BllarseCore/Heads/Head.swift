@@ -35,7 +35,7 @@ public protocol Head: Sendable {
 /// The kinds of heads that this package knows.
 public enum HeadRegistry {
   /// All kinds.
-  public static let kinds: [any Head.Type] = [IBProbitHead<Float>.self]
+  public static let kinds: [any Head.Type] = [EvidenceHead.self, IBProbitHead<Float>.self]
 
   /// The names of all kinds.
   public static var names: [String] { kinds.map { $0.kind } }

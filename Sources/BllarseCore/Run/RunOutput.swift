@@ -56,4 +56,9 @@ final class RunOutput {
     guard let data = try? encoder.encode(value) else { return "{}" }
     return String(decoding: data, as: UTF8.self)
   }
+
+  /// A value from JSON, or `nil` if it is none.
+  static func decode<Value: Decodable>(_ type: Value.Type, from text: String) -> Value? {
+    try? JSONDecoder().decode(type, from: Data(text.utf8))
+  }
 }

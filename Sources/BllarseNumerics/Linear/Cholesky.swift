@@ -41,6 +41,19 @@ public struct Cholesky<Scalar: BLASScalar>: Sendable {
     self.factor = factor
   }
 
+  /// Takes a factor that was computed before.
+  ///
+  /// - Parameter factor: `L`, size x size, with a positive diagonal; only the lower triangle is read.
+  package init(factor: Matrix<Scalar>) {
+    precondition(factor.rowCount == factor.columnCount, "\(factor) is not square")
+    self.factor = factor
+  }
+
+  /// The factor in another precision.
+  package func converted<Other: BLASScalar>(to type: Other.Type = Other.self) -> Cholesky<Other> {
+    Cholesky<Other>(factor: (factor as? Matrix<Other>) ?? Matrix<Other>(factor))
+  }
+
   /// The natural logarithm of the determinant of `A`, summed in double precision.
   public var logDeterminant: Double {
     2 * (0..<size).reduce(0) { $0 + log(Double(factor[$1, $1])) }
