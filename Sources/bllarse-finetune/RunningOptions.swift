@@ -22,11 +22,16 @@ struct RunningOptions: ParsableArguments {
 
   func apply(to configuration: inout RunConfiguration) {
     let environment = ProcessInfo.processInfo.environment
+    configuration.threadCount = Self.threadCount(threads)
     configuration.outputPath = output
-    configuration.threadCount = threads ?? environment["SLURM_CPUS_PER_TASK"].flatMap { Int($0) }
     configuration.resourcesPath = environment["BLLARSE_RESOURCES"]
     if device != "cpu" {
       Terminal().runDidNote("--device \(device) is ignored: everything runs on the CPU")
     }
+  }
+
+  /// The number of threads: what is given, else what SLURM granted, else `nil`.
+  static func threadCount(_ given: Int?) -> Int? {
+    given ?? ProcessInfo.processInfo.environment["SLURM_CPUS_PER_TASK"].flatMap { Int($0) }
   }
 }

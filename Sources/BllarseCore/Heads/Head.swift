@@ -22,6 +22,14 @@ public protocol Head: Sendable {
   /// - Throws: `NumericsError` when the state of the head is numerically unusable.
   func logProbabilities(_ features: FeatureMatrix) throws(NumericsError) -> Matrix<Float>
 
+  /// Scores the head on labelled rows.
+  ///
+  /// - Parameters:
+  ///   - features: N x featureCount, finite.
+  ///   - labels: a class in `0..<classCount` for each row.
+  /// - Throws: as ``logProbabilities(_:)``.
+  func evaluation(features: FeatureMatrix, labels: [Int32]) throws(NumericsError) -> Evaluation
+
   /// Adds everything that prediction needs to a checkpoint: tensors, and metadata as strings.
   func encode(into writer: inout SafetensorsWriter)
 
@@ -32,13 +40,30 @@ public protocol Head: Sendable {
   init(decoding file: SafetensorsFile) throws(DataError)
 }
 
+extension Head {
+  /// The scores of ``logProbabilities(_:)``.
+  public func evaluation(
+    features: FeatureMatrix, labels: [Int32]
+  ) throws(NumericsError) -> Evaluation {
+    Evaluation(
+      logProbabilities: try logProbabilities(features), labels: labels, parallelism: parallelism)
+  }
+}
+
 /// The kinds of heads that this package knows.
 public enum HeadRegistry {
   /// All kinds.
-  public static let kinds: [any Head.Type] = [EvidenceHead.self, IBProbitHead<Float>.self]
+  public static let kinds: [any Head.Type] = [
+    EvidenceHead.self, IBProbitHead<Float>.self, IBProbitReferenceHead.self,
+  ]
 
   /// The names of all kinds.
   public static var names: [String] { kinds.map { $0.kind } }
+
+  /// What `--loss-fn` accepts. The forms that the probit head takes are chosen by other options.
+  public static var lossFunctions: [String] {
+    names.filter { ![EvidenceHead.kind, IBProbitReferenceHead.kind].contains($0) }
+  }
 
   /// The kind of a name, or `nil`.
   public static func kind(named name: String) -> (any Head.Type)? {

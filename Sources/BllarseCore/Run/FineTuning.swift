@@ -38,13 +38,19 @@ public struct FineTuning {
       note(
         "a converged fit is at the optimum after one epoch; \(configuration.epochs) were asked for")
     }
-    var trainer: any HeadTrainer = IBProbitTrainer(
+    var trainer = makeTrainer(
       configuration, featureCount: data.dataset.featureCount, classCount: data.dataset.classCount,
       parallelism: parallelism)
+    let validation =
+      configuration.evidence.calibration.needsValidation
+      ? try data.dataset.split("validation") : nil
     var trainScores = Evaluation?.none
     var testScores = Evaluation?.none
     for epoch in 1...max(configuration.effectiveEpochs, 1) {
-      seconds.fit += try Stopwatch.measure { try trainer.runEpoch(epoch, on: train) }
+      seconds.fit += try Stopwatch.measure {
+        try trainer.runEpoch(epoch, on: train)
+        if let validation { try trainer.calibrate(on: validation) }
+      }
       seconds.evaluate += try Stopwatch.measure {
         trainScores = try Self.evaluate(trainer.head, on: train)
         testScores = try Self.evaluate(trainer.head, on: test)
@@ -61,11 +67,13 @@ public struct FineTuning {
     guard let trained = trainScores, let tested = testScores else {
       preconditionFailure("a run makes at least one epoch")
     }
+    let metrics = try RunMetrics(
+      trainer.head, on: data.dataset, configuration, parallelism: parallelism)
     seconds.total = clock.elapsed
     let result = RunResult(
       train: SplitScores(trained), test: SplitScores(tested), seconds: seconds,
       elbo: trainer.evidenceLowerBound, iterations: trainer.iterations,
-      certificate: trainer.certificate,
+      certificate: trainer.certificate, recipe: trainer.report, metrics: metrics,
       arguments: Dictionary(
         uniqueKeysWithValues: configuration.arguments.map { ($0.name, $0.value) }),
       versions: Versions.current)
@@ -83,7 +91,7 @@ public struct FineTuning {
   public static func evaluate(
     _ head: any Head, on split: FeatureSplit
   ) throws(NumericsError) -> Evaluation {
-    Evaluation(logProbabilities: try head.logProbabilities(split.features), labels: split.labels)
+    try head.evaluation(features: split.features, labels: split.labels)
   }
 
   private func note(_ message: String) {

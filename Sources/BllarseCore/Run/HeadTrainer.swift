@@ -11,6 +11,12 @@ protocol HeadTrainer {
   /// Bounds on its distance to the maximum, after a converged fit.
   var certificate: GapCertificate? { get }
 
+  /// What was chosen and why, for heads that choose.
+  var report: EvidenceReport? { get }
+
+  /// Calibrates the head on held-out rows, where that was asked for.
+  mutating func calibrate(on split: FeatureSplit) throws(NumericsError)
+
   /// Goes through the training rows once.
   ///
   /// - Parameters:

@@ -40,6 +40,8 @@ public struct RunConfiguration: Sendable, Equatable {
   public var tolerance = 1e-6
   /// Whether the posterior returns to the prior at the start of each epoch.
   public var resetsEachEpoch = false
+  /// What is left to the data, and what is given, for a head whose prior comes from the evidence.
+  public var evidence = EvidenceOptions()
   /// Where results go, or `nil` for nowhere.
   public var outputPath: String?
   /// The number of threads, or `nil` for all that are allowed.
@@ -68,6 +70,7 @@ public struct RunConfiguration: Sendable, Equatable {
       ("prior_precision", .number(priorPrecision)), ("tolerance", .number(tolerance)),
       ("reset_loss_per_epoch", .flag(resetsEachEpoch)),
     ]
+    list += evidenceArguments
     return list
   }
 }

@@ -1,4 +1,4 @@
-public import BllarseNumerics
+import BllarseNumerics
 
 /// How an evidence head is stored.
 ///

@@ -1,4 +1,4 @@
-public import BllarseNumerics
+import BllarseNumerics
 
 /// How features are brought to a common scale before a head with an evidence-chosen prior sees them.
 ///

@@ -46,8 +46,9 @@ struct ScaledDesign<Scalar: BLASScalar> {
       var design = DesignMatrix<Scalar>(features, transform: transform, hasBias: true)
       design.makeResident(limit: residentDesignLimit, parallelism: parallelism)
       self.design = design
-      gram = design.gram(parallelism: parallelism)
+      let gram = design.gram(parallelism: parallelism)
       let size = design.columnCount - 1
+      self.gram = gram
       eigenvalues = try parallelism.withBLAS { () throws(NumericsError) in
         try SymmetricEigen.values(of: gram.rows(0..<size).columns(0..<size)).map { max($0, 0) }
       }

@@ -96,7 +96,8 @@ extension FeatureTransform {
     default:
       throw DataError(
         .wrongType, file: file.path, key: prefix + "transform", found: "'\(name)'",
-        expected: "identity, layer_norm, centred_layer_norm or columns", advice: "update bllarse to read it")
+        expected: "identity, layer_norm, centred_layer_norm or columns",
+        advice: "update bllarse to read it")
     }
   }
 }

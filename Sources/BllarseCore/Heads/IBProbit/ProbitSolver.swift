@@ -163,6 +163,12 @@ public struct GapCertificate: Sendable, Equatable, Codable {
   /// `½ Σ_k g_kᵀΛ₀⁻¹g_k`: the maximum is at most this far away.
   public var upper: Double
 
+  /// Bounds that are known.
+  init(lower: Double, upper: Double) {
+    self.lower = lower
+    self.upper = upper
+  }
+
   init(_ gradient: Matrix<Double>, _ decrement: [Double], _ prior: [Double]) {
     lower = 0.5 * decrement.reduce(0, +)
     upper =
