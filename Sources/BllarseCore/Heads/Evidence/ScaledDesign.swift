@@ -20,6 +20,9 @@ struct ScaledDesign<Scalar: BLASScalar> {
   /// The number of columns, bias included.
   var columnCount: Int { design.columnCount }
 
+}
+
+extension ScaledDesign {
   /// Scales the rows.
   ///
   /// - Parameters:
