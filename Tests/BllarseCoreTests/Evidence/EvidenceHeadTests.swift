@@ -5,6 +5,15 @@ import Testing
 
 @testable import BllarseCore
 
+/// Training rows that are degenerate in some way, and new rows that make it worse.
+struct DegenerateCase: Sendable, CustomTestStringConvertible {
+  let testDescription: String
+  let features: [[Double]]
+  let labels: [Int32]
+  let classCount: Int
+  var test: [[Double]] = []
+}
+
 @Suite("Evidence head")
 struct EvidenceHeadTests {
   private static func matrix(_ rows: [[Double]]) -> FeatureMatrix {
@@ -17,57 +26,49 @@ struct EvidenceHeadTests {
     return (0..<rows).map { _ in generator.normals(count: columns) }
   }
 
-  struct Case: Sendable, CustomTestStringConvertible {
-    let testDescription: String
-    let features: [[Double]]
-    let labels: [Int32]
-    let classCount: Int
-    var test: [[Double]] = []
-  }
-
-  static let degenerate: [Case] = [
-    Case(
+  static let degenerateCases: [DegenerateCase] = [
+    DegenerateCase(
       testDescription: "one row per class", features: normals(10, 5, seed: 1),
       labels: (0..<10).map { Int32($0) }, classCount: 10),
-    Case(
+    DegenerateCase(
       testDescription: "constant features", features: [[Double]](repeating: [3, 3, 3], count: 12),
       labels: (0..<12).map { Int32($0 % 3) }, classCount: 3, test: [[1e9, -1e9, 0]]),
-    Case(
+    DegenerateCase(
       testDescription: "more classes than features", features: normals(60, 2, seed: 2),
       labels: (0..<60).map { Int32($0 % 12) }, classCount: 12),
-    Case(
+    DegenerateCase(
       testDescription: "separable by far",
       features: normals(40, 3, seed: 3).enumerated().map { i, row in
         row.map { $0 + (i % 2 == 0 ? 60 : -60) }
       }, labels: (0..<40).map { Int32($0 % 2) }, classCount: 2),
-    Case(
+    DegenerateCase(
       testDescription: "a declared class without rows", features: normals(30, 4, seed: 4),
       labels: (0..<30).map { Int32($0 % 2) }, classCount: 3),
-    Case(
+    DegenerateCase(
       testDescription: "a column that varies in new rows only",
       features: normals(30, 3, seed: 5).map { $0 + [7] }, labels: (0..<30).map { Int32($0 % 2) },
       classCount: 2, test: [[0, 0, 0, 1e6]]),
-    Case(
+    DegenerateCase(
       testDescription: "a single class present", features: normals(20, 3, seed: 6),
       labels: [Int32](repeating: 0, count: 20), classCount: 2),
-    Case(
+    DegenerateCase(
       testDescription: "two rows", features: [[0, 1], [1, 0]], labels: [0, 1], classCount: 2),
-    Case(testDescription: "one row", features: [[2, 1]], labels: [1], classCount: 2),
-    Case(
+    DegenerateCase(testDescription: "one row", features: [[2, 1]], labels: [1], classCount: 2),
+    DegenerateCase(
       testDescription: "duplicated columns",
       features: normals(50, 3, seed: 7).map { $0 + $0 }, labels: (0..<50).map { Int32($0 % 3) },
       classCount: 3),
-    Case(
+    DegenerateCase(
       testDescription: "more features than rows", features: normals(15, 80, seed: 8),
       labels: (0..<15).map { Int32($0 % 3) }, classCount: 3),
-    Case(
+    DegenerateCase(
       testDescription: "features of very different sizes",
       features: normals(40, 3, seed: 9).map { [$0[0] * 1e-8, $0[1], $0[2] * 1e8] },
       labels: (0..<40).map { Int32($0 % 2) }, classCount: 2),
   ]
 
-  @Test("degenerate data give finite probabilities that sum to one", arguments: degenerate)
-  func degenerate(data: Case) throws {
+  @Test("degenerate data give finite probabilities that sum to one", arguments: degenerateCases)
+  func degenerate(data: DegenerateCase) throws {
     let features = Self.matrix(data.features)
     let head = try EvidenceHead(
       fitting: features, labels: data.labels, EvidenceConfiguration(classCount: data.classCount))

@@ -30,9 +30,9 @@ struct EvidenceTests {
     let fit = try EvidenceFixture.probit(features, labels, prior: .fixed(precision)).fit(from: 0)
     let bias = 0.01
     var terms: [Double] = []
-    let step = 0.02
-    for i in -300...300 {
-      for j in -300...300 {
+    let step = 0.08
+    for i in -75...75 {
+      for j in -75...75 {
         let (w, b) = (
           fit.weights[0, 0] + step * Double(i), fit.weights[1, 0] + step * Double(j)
         )
