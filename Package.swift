@@ -71,6 +71,8 @@ let package = Package(
     .testTarget(name: "BllarseCoreTests", dependencies: ["BllarseCore", "BllarseTestSupport"]),
     .testTarget(name: "BllarseSweepTests", dependencies: ["BllarseSweep", "BllarseTestSupport"]),
     .testTarget(name: "BllarseMLflowTests", dependencies: ["BllarseMLflow", "BllarseTestSupport"]),
+    // Imports what a user of the library imports, and nothing else.
+    .testTarget(name: "LibraryUseTests", dependencies: ["BllarseCore"]),
     .testTarget(name: "EndToEndTests", dependencies: ["BllarseCore", "BllarseTestSupport"]),
   ],
   swiftLanguageModes: [.v6]
