@@ -75,7 +75,7 @@ struct Report {
     values["seconds_min"] = samples.min() ?? 0
     values["seconds_max"] = samples.max() ?? 0
     values["gflops"] = speed * 1e-9
-    values["sgemm_peak_gflops"] = peak * 1e-9
+    values["sgemm_peak_gflops"] = peak.isFinite ? peak * 1e-9 : 0
     values["share_of_peak"] = speed / peak
     values["feature_bytes"] = Double(featureBytes)
     values["peak_memory_bytes"] = Double(memory)
