@@ -22,6 +22,8 @@ let package = Package(
     // C libraries, found through pkg-config.
     .systemLibrary(name: "CBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
     .systemLibrary(name: "CLAPACKE", pkgConfig: "lapacke", providers: [.apt(["liblapacke-dev"])]),
+    .systemLibrary(
+      name: "CCurl", pkgConfig: "libcurl", providers: [.apt(["libcurl4-openssl-dev"])]),
     .target(name: "BllarseKernels"),
 
     // Libraries. Dependencies point one way; Sweep and MLflow never import Core.
@@ -35,6 +37,7 @@ let package = Package(
     .target(
       name: "BllarseMLflow",
       dependencies: [
+        "CCurl",
         .product(name: "GRDB", package: "GRDB.swift"),
         .product(name: "Logging", package: "swift-log"),
       ]),
