@@ -10,6 +10,8 @@ final class DeliveryThread: Sendable {
     var refused = 0
     var runID: String?
     var problem: String?
+    /// The last warning: the same one is not given twice.
+    var warned: String?
     /// Nothing will work until somebody changes something.
     var isBlocked = false
     var isFinished = false
@@ -17,8 +19,8 @@ final class DeliveryThread: Sendable {
 
   private struct Orders {
     var isStopped = false
-    /// Somebody waits for delivery until this time.
-    var deadline: ContinuousClock.Instant?
+    /// How many wait for delivery.
+    var waiterCount = 0
   }
 
   private let progress = Mutex(Progress())
@@ -51,16 +53,22 @@ final class DeliveryThread: Sendable {
 
   var runID: String? { progress.withLock { $0.runID } }
 
-  /// Waits until `count` records are delivered, delivery is blocked, or time is up.
-  func wait(forRecords count: Int, upTo limit: Duration) -> DeliveryReport {
+  /// Waits until `count` records are delivered (and the run's end with all that belongs to it, if
+  /// asked for), delivery is blocked, or time is up.
+  func wait(
+    forRecords count: Int, isEnd: Bool = false, upTo limit: Duration
+  ) -> DeliveryReport {
     let deadline = ContinuousClock.now + limit
-    orders.withLock { $0.deadline = deadline }
+    // What was blocked gets another chance first.
+    progress.withLock { $0.isBlocked = false }
+    orders.withLock { $0.waiterCount += 1 }
+    defer { orders.withLock { $0.waiterCount -= 1 } }
     work.ring()
     while true {
       let state = progress.withLock { $0 }
       let now = ContinuousClock.now
-      if state.delivered >= count || state.isBlocked || state.isFinished || now >= deadline {
-        orders.withLock { $0.deadline = nil }
+      let isDone = state.delivered >= count && !isEnd
+      if isDone || state.isBlocked || state.isFinished || now >= deadline {
         var report = DeliveryReport()
         report.undeliveredEvents = max(0, count - state.delivered)
         report.refusedItems = state.refused
@@ -81,9 +89,7 @@ final class DeliveryThread: Sendable {
   // MARK: - The thread
 
   private var isStopped: Bool { orders.withLock { $0.isStopped } }
-  private var isUrgent: Bool {
-    orders.withLock { $0.deadline.map { $0 > .now } ?? false }
-  }
+  private var isUrgent: Bool { orders.withLock { $0.waiterCount > 0 } }
 
   private func run() {
     defer {
@@ -143,7 +149,7 @@ final class DeliveryThread: Sendable {
     let wasUrgent = isUrgent
     while !isStopped {
       let urgent = isUrgent
-      if urgent, !wasUrgent, !isBlocked { return }
+      if urgent, !wasUrgent { return }
       let limit = urgent && !isBlocked ? min(seconds, 2) : seconds
       let left = limit - start.duration(to: .now).seconds
       guard left > 0 else { return }
@@ -177,22 +183,19 @@ final class DeliveryThread: Sendable {
       case .unavailable, .serverError: false
       case .blocked, .refused, .runMissing, .deleted, .unsupported: true
       }
-    let wasBlocked = progress.withLock { state in
-      defer {
-        state.problem = failure.message
-        state.isBlocked = isBlocked
-        state.delivered = deliverer.state.nextSequence
-        state.runID = deliverer.state.runID
-      }
-      return state.isBlocked
+    let isNews = progress.withLock { state in
+      defer { state.warned = failure.message }
+      state.problem = failure.message
+      state.isBlocked = isBlocked
+      state.delivered = deliverer.state.nextSequence
+      state.runID = deliverer.state.runID
+      return state.warned != failure.message && (isFirst || isBlocked)
     }
     change.ring()
-    if isStopped { return }
-    if isBlocked, !wasBlocked {
-      logger.warning("\(failure.message); events are kept in \(directory.path)")
-    } else if isFirst, !isBlocked {
-      logger.warning("\(failure.message); trying again, events are kept in \(directory.path)")
-    }
+    if isStopped || !isNews { return }
+    logger.warning(
+      "\(failure.message);\(isBlocked ? "" : " trying again,") events are kept in \(directory.path)"
+    )
   }
 
   /// For requests under way: whether nobody wants their answer any more.
