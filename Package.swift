@@ -72,7 +72,16 @@ let package = Package(
       dependencies: ["BllarseKernels", "BllarseNumerics", "BllarseTestSupport"]),
     .testTarget(name: "BllarseCoreTests", dependencies: ["BllarseCore", "BllarseTestSupport"]),
     .testTarget(name: "BllarseSweepTests", dependencies: ["BllarseSweep", "BllarseTestSupport"]),
-    .testTarget(name: "BllarseMLflowTests", dependencies: ["BllarseMLflow", "BllarseTestSupport"]),
+    .executableTarget(
+      name: "mlflow-test-program", dependencies: ["BllarseMLflow"],
+      path: "Tests/MLflowTestProgram"),
+    .testTarget(
+      name: "BllarseMLflowTests",
+      dependencies: [
+        "BllarseMLflow", "BllarseTestSupport", "bllarse-mlflow", "mlflow-test-program",
+        .product(name: "GRDB", package: "GRDB.swift"),
+        .product(name: "Logging", package: "swift-log"),
+      ]),
     .testTarget(name: "EndToEndTests", dependencies: ["BllarseCore", "BllarseTestSupport"]),
   ],
   swiftLanguageModes: [.v6]
