@@ -35,6 +35,7 @@ struct Sync: ParsableCommand {
       throw Exit.badData
     }
     let store = try settings.makeStore()
+    defer { store.close() }
     let synchronizer = Synchronizer(
       store: store, http: settings.http, logger: StandardErrorLog.logger)
     let outcomes = synchronizer.sync(roots) { outcome in

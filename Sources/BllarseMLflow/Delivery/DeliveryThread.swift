@@ -93,6 +93,7 @@ final class DeliveryThread: Sendable {
 
   private func run() {
     defer {
+      store.close()
       progress.withLock { $0.isFinished = true }
       change.ring()
     }

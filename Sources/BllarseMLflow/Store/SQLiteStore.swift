@@ -263,6 +263,15 @@ package final class SQLiteStore: TrackingStore {
 
   // MARK: - The file
 
+  /// The last one to close moves what is in the write-ahead log into the file itself, so that the
+  /// file alone may be copied.
+  package func close() {
+    opened.withLock { opened in
+      try? opened?.close()
+      opened = nil
+    }
+  }
+
   func read<Value>(_ body: (Database) throws -> Value) throws(StoreFailure) -> Value {
     do { return try queue().read(body) } catch { throw failure(error) }
   }

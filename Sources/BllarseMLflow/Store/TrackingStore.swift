@@ -33,6 +33,13 @@ package protocol TrackingStore: Sendable {
 
   /// Marks a run as deleted.
   func delete(runID: String) throws(StoreFailure)
+
+  /// Lets go of files and connections; the next call takes them up again.
+  func close()
+}
+
+extension TrackingStore {
+  package func close() {}
 }
 
 /// What a run is made with.
