@@ -14,7 +14,8 @@ import Foundation
 
 let arguments = CommandLine.arguments
 guard arguments.count >= 3, let steps = Int(arguments[2]) else {
-  FileHandle.standardError.write(Data("usage: mlflow-test-program DIRECTORY STEPS [KEY=VALUE…]\n".utf8))
+  FileHandle.standardError.write(
+    Data("usage: mlflow-test-program DIRECTORY STEPS [KEY=VALUE…]\n".utf8))
   exit(64)
 }
 let options = Dictionary(
