@@ -15,6 +15,9 @@ public struct Program: Sendable {
   /// The path of the executable.
   public let path: String
 
+  /// An executable somewhere.
+  public init(path: String) { self.path = path }
+
   /// An executable that was built beside the tests.
   public init(_ name: String) {
     // The test bundle lies beside the products.

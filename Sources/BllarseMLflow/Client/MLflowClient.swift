@@ -128,6 +128,7 @@ package final class MLflowClient: Sendable {
   /// A 200 counts only with a JSON object: a login page or a proxy's greeting does not.
   private func json(from response: HTTPResponse, path: String) throws(StoreFailure) -> JSON {
     guard response.status == 200 else { throw failure(response, path: path) }
+    guard !isTorn(response) else { throw tornFailure(path) }
     guard let json = try? JSON(parsing: response.body), case .object = json else {
       throw .blocked(
         redaction(
@@ -140,7 +141,19 @@ package final class MLflowClient: Sendable {
     return json
   }
 
+  /// Whether the connection was cut within the answer: every JSON answer of MLflow ends in '}'. A
+  /// cut between the headers leaves no length to compare with, so libcurl cannot tell.
+  private func isTorn(_ response: HTTPResponse) -> Bool {
+    guard let first = response.body.first else { return true }
+    return first == UInt8(ascii: "{") && (try? JSON(parsing: response.body)) == nil
+  }
+
+  private func tornFailure(_ path: String) -> StoreFailure {
+    .unavailable("the answer of \(address) to \(path) was cut", mayHaveArrived: true)
+  }
+
   private func failure(_ response: HTTPResponse, path: String) -> StoreFailure {
+    if [400, 404].contains(response.status), isTorn(response) { return tornFailure(path) }
     let body = try? JSON(parsing: response.body)
     let code = body?["error_code"]?.string
     let detail = body?["message"]?.string.map { Self.oneLine([UInt8]($0.utf8)) }

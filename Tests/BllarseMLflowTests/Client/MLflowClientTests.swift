@@ -93,6 +93,17 @@ struct MLflowClientTests {
     #expect(message.contains("('Sign in')"))
   }
 
+  @Test(
+    "an answer that was cut is asked for again, whatever its status says",
+    arguments: [200, 400, 404])
+  func torn(status: Int) throws {
+    for body in ["", "{", #"{"error_code":"RESOURCE_DOES_NOT_EX"#] {
+      #expect(
+        try failure(response(status, body))
+          == .unavailable("the answer of http://h/p to x was cut", mayHaveArrived: true))
+    }
+  }
+
   @Test("failures are sorted by what there is to do about them")
   func kinds() throws {
     #expect(
