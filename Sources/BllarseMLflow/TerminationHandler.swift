@@ -61,8 +61,13 @@ extension Run {
   ) -> TerminationHandler {
     TerminationHandler { [weak self] number in
       self?.finish(status: status, waitingUpTo: limit)
+      // Dispatch blocks the signal in every thread it can; here it must get through.
+      var set = sigset_t()
+      sigemptyset(&set)
+      sigaddset(&set, number)
       signal(number, SIG_DFL)
-      kill(getpid(), number)
+      pthread_sigmask(SIG_UNBLOCK, &set, nil)
+      raise(number)
     }
   }
 }
