@@ -9,6 +9,7 @@ struct Train: ParsableCommand {
   @OptionGroup(title: "What to fit") var method: MethodOptions
   @OptionGroup(title: "Data") var data: DataOptions
   @OptionGroup(title: "Running") var running: RunningOptions
+  @OptionGroup(title: "Tracking") var tracking: TrackingOptions
 
   func validate() throws {
     try method.check()
@@ -23,8 +24,16 @@ struct Train: ParsableCommand {
     let terminal = Terminal()
     for warning in method.warnings { terminal.runDidNote(warning) }
     try reportingErrors {
-      let (result, _) = try FineTuning(configuration, observers: [terminal]).run()
-      terminal.show(result, output: configuration.outputPath)
+      let tracker = try tracking.start(configuration, terminal)
+      do {
+        let observers: [any RunObserver] = [terminal] + (tracker.map { [$0] } ?? [])
+        let (result, _) = try FineTuning(configuration, observers: observers).run()
+        terminal.show(result, output: configuration.outputPath)
+        tracker?.finish(result)
+      } catch {
+        tracker?.fail()
+        throw error
+      }
     }
   }
 }
