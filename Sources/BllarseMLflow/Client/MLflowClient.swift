@@ -141,8 +141,9 @@ package final class MLflowClient: Sendable {
     return json
   }
 
-  /// Whether the connection was cut within the answer: every JSON answer of MLflow ends in '}'. A
-  /// cut between the headers leaves no length to compare with, so libcurl cannot tell.
+  /// Whether the connection was cut within the answer: every JSON answer of MLflow ends in '}'.
+  ///
+  /// A cut between the headers leaves no length to compare with, so libcurl cannot tell.
   private func isTorn(_ response: HTTPResponse) -> Bool {
     guard let first = response.body.first else { return true }
     return first == UInt8(ascii: "{") && (try? JSON(parsing: response.body)) == nil

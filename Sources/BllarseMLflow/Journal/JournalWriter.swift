@@ -2,8 +2,10 @@ import Foundation
 import Logging
 import Synchronization
 
-/// Appends records to a journal. Appending only formats the record into memory; a thread writes
-/// within a tenth of a second and syncs within a second, and ``flush()`` does both at once.
+/// Appends records to a journal.
+///
+/// Appending only formats the record into memory; a thread writes within a tenth of a second and
+/// syncs within a second, and ``flush()`` does both at once.
 final class JournalWriter: Sendable {
   let directory: RunDirectory
 

@@ -69,7 +69,9 @@ do {
     for step in 0..<count { run.log(metrics: ["loss": Double(step)], step: step) }
     run.waitForDelivery(upTo: .seconds(60))
   }
-  show("delivery to the server, one metric a call", String(format: "%.0f metrics/s", Double(count) / time))
+  show(
+    "delivery to the server, one metric a call",
+    String(format: "%.0f metrics/s", Double(count) / time))
   run.finish()
 }
 
