@@ -26,12 +26,13 @@ package struct RunDirectory: Sendable {
     try Files.write(result.json.pretty + "\n", to: "\(path)/result.json")
   }
 
-  /// Claims the next attempt: of several processes exactly one gets a number.
-  package func claimAttempt() throws -> AttemptDirectory {
+  /// Claims an attempt: of several processes exactly one gets it.
+  ///
+  /// - Parameter number: one more than the last attempt that is known to be over. Somebody who saw
+  ///   the same and came first has it; taking the next number then would run both.
+  package func claim(attempt number: Int) throws -> AttemptDirectory? {
     try Files.makeDirectory(path)
-    var number = (attempts.last ?? 0) + 1
-    while try !Files.claim("\(path)/attempt-\(number)") { number += 1 }
-    return attempt(number)
+    return try Files.claim("\(path)/attempt-\(number)") ? attempt(number) : nil
   }
 }
 
@@ -106,8 +107,9 @@ package struct AttemptDirectory: Sendable {
     try Files.write(claim.json.pretty + "\n", to: "\(path)/claim.json")
   }
 
+  /// Records the end, once: whoever comes second changes nothing.
   package func write(_ end: AttemptEnd) throws {
-    try Files.write(end.json.pretty + "\n", to: "\(path)/end.json")
+    _ = try Files.create("\(path)/end.json", end.json.pretty + "\n")
   }
 
   /// The heartbeat's age in seconds; the claim's, before the first beat.
@@ -132,6 +134,9 @@ package struct AttemptClaim: Sendable, Equatable {
   /// The directory that the program writes to, relative to the run's directory.
   package var outputDirectory: String
   package var resumed: Bool
+  /// The program's process, once it runs.
+  package var child: Int?
+  package var childStartTime: Int?
   package var slurm: SlurmTask?
   /// The files that SLURM writes, when it started the attempt.
   package var slurmLog: String?
@@ -141,6 +146,7 @@ package struct AttemptClaim: Sendable, Equatable {
       "host": .string(host), "pid": .int(process), "start_ticks": .int(startTime),
       "started": .number(started), "started_at": .string(Host.timestamp(started)),
       "output": .string(outputDirectory), "resumed": .bool(resumed),
+      "child_pid": .optional(child), "child_start_ticks": .optional(childStartTime),
       "slurm": slurm?.json ?? .null, "slurm_log": .optional(slurmLog),
     ])
   }
@@ -168,12 +174,17 @@ package struct AttemptClaim: Sendable, Equatable {
       started: json["started"]?.doubleValue ?? 0, outputDirectory: output,
       resumed: json["resumed"]?.boolValue ?? false, slurm: json["slurm"].flatMap { SlurmTask($0) },
       slurmLog: json["slurm_log"]?.stringValue)
+    child = json["child_pid"]?.intValue
+    childStartTime = json["child_start_ticks"]?.intValue
   }
 
-  /// Whether the claiming process certainly runs, certainly does not, or cannot be seen from here.
+  /// Whether the claiming process or its child certainly runs, certainly does not, or cannot be
+  /// seen from here.
   package var isAlive: Bool? {
     guard host == Host.name else { return nil }
-    return Host.startTime(of: process) == startTime
+    if Host.startTime(of: process) == startTime { return true }
+    guard let child, let childStartTime else { return false }
+    return Host.startTime(of: child) == childStartTime
   }
 }
 
