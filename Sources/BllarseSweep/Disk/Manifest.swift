@@ -56,6 +56,8 @@ public struct Manifest: Sendable {
   private let directory: String
   /// First index and path of each file.
   private var segments: [(start: Int, path: String)] = []
+  /// Entries of a dry run, which are written nowhere.
+  private var unwritten: [ManifestEntry] = []
   /// The number of configurations.
   public private(set) var count = 0
 
@@ -81,6 +83,9 @@ public struct Manifest: Sendable {
   ///
   /// - Throws: ``SweepError``: 64 when there is no such index, 65 when the manifest is damaged.
   public func entry(at index: Int) throws -> ManifestEntry {
+    if let first = unwritten.first?.index, index >= first, index < count {
+      return unwritten[index - first]
+    }
     guard (0..<count).contains(index), let segment = segments.last(where: { $0.start <= index })
     else {
       throw SweepError(
@@ -104,7 +109,7 @@ public struct Manifest: Sendable {
             Array(line), path: segment.path, line: offset + 1, index: segment.start + offset))
       }
     }
-    return result
+    return result + unwritten
   }
 
   private func parse(
@@ -126,26 +131,33 @@ public struct Manifest: Sendable {
   /// Several processes may append at once: a file is created by exactly one of them, and the others
   /// read it and go on.
   ///
+  /// - Parameter dryRun: keep the new entries in memory only.
   /// - Returns: the index of every configuration of the expansion, in its order, each once.
   mutating func append(
-    _ expansion: Expansion, program: [String], inversions: [String: String]
+    _ expansion: Expansion, program: [String], inversions: [String: String], dryRun: Bool
   ) throws -> [Int] {
-    try Files.makeDirectory(directory)
+    if !dryRun { try Files.makeDirectory(directory) }
     var known: [String: Int] = [:]
     for entry in try entries() { known[entry.hash] = entry.index }
-    var selected: [Int] = []
     var seen: Set<String> = []
     var pending: [Configuration] = []
 
     func flush() throws {
       while !pending.isEmpty {
         let start = count
-        let text = pending.enumerated().map { offset, configuration in
+        let new = pending.enumerated().map { offset, configuration in
           ManifestEntry(
             index: start + offset, configuration: configuration, program: program,
-            inversions: inversions
-          ).json.compact + "\n"
-        }.joined()
+            inversions: inversions)
+        }
+        if dryRun {
+          for entry in new { known[entry.hash] = entry.index }
+          unwritten += new
+          count += new.count
+          pending = []
+          return
+        }
+        let text = new.map { $0.json.compact + "\n" }.joined()
         let name = String(repeating: "0", count: max(0, 9 - String(start).count)) + "\(start)"
         if try Files.create("\(directory)/\(name).jsonl", text) {
           for (offset, configuration) in pending.enumerated() {
@@ -169,7 +181,6 @@ public struct Manifest: Sendable {
       if pending.count == Self.segmentSize { try flush() }
     }
     try flush()
-    selected = order.compactMap { known[$0] }
-    return selected
+    return order.compactMap { known[$0] }
   }
 }

@@ -54,10 +54,11 @@ public struct SweepDirectory: Sendable {
   ///
   /// - Parameters:
   ///   - force: extend even a directory that shares no configuration with the file.
+  ///   - dryRun: write nothing; the returned directory holds the new configurations in memory.
   /// - Returns: the directory, the indices of the file's configurations, how many are new.
   public static func freeze(
     _ file: SweepFile, expansion: Expansion, program: Program, at path: String,
-    force: Bool = false
+    force: Bool = false, dryRun: Bool = false
   ) throws -> (directory: SweepDirectory, selected: [Int], added: Int) {
     let path = Files.absolute(path)
     var before = 0
@@ -68,6 +69,16 @@ public struct SweepDirectory: Sendable {
     } else if Files.isDirectory(path), !Files.names(in: path).isEmpty {
       throw SweepError(
         .usage, "\(path) exists and is no sweep directory; choose another with --sweep-dir")
+    }
+    if dryRun {
+      var directory = SweepDirectory(
+        path: path, manifest: try Manifest(directory: "\(path)/manifest"), name: file.name,
+        program: file.program, replicateKeys: file.replicateKeys,
+        source: Files.absolute(file.path), slurm: file.slurm)
+      let selected = try directory.manifest.append(
+        expansion, program: file.program.command, inversions: program.options?.inversions ?? [:],
+        dryRun: true)
+      return (directory, selected, directory.manifest.count - before)
     }
     try Files.makeDirectory(path)
     let description: JSON = .object([
@@ -86,7 +97,8 @@ public struct SweepDirectory: Sendable {
     try keepSource(file, in: path)
     var directory = try open(path)
     let selected = try directory.manifest.append(
-      expansion, program: file.program.command, inversions: program.options?.inversions ?? [:])
+      expansion, program: file.program.command, inversions: program.options?.inversions ?? [:],
+      dryRun: false)
     return (directory, selected, directory.manifest.count - before)
   }
 

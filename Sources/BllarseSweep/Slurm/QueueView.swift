@@ -15,7 +15,7 @@ package struct QueueView: Sendable {
 
     private static let finished: Set = [
       "BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY",
-      "PREEMPTED", "TIMEOUT", "REVOKED", "SPECIAL_EXIT", "COMPLETING",
+      "PREEMPTED", "TIMEOUT", "REVOKED", "SPECIAL_EXIT",
     ]
   }
 
@@ -79,7 +79,6 @@ package struct QueueView: Sendable {
       if let known = tasks[task], known.isActive { continue }
       var entry =
         tasks[task] ?? Task(state: state, reason: "", node: fields[3], elapsed: fields[4])
-      if entry.state == "COMPLETING" { entry.state = state }
       entry.exitCode = code.first
       entry.signal = code.count > 1 ? code[1] : nil
       tasks[task] = entry

@@ -13,6 +13,8 @@ package struct SubmissionRecord: Sendable {
   package let chunks: [Submitted]
   package let parentRun: String?
   package let logDirectory: String
+  /// The cause of the failures that it tries again; nil for a first submission or a retry by hand.
+  package let cause: FailureCause?
 
   /// All submissions of a sweep, the oldest first.
   package static func all(in directory: SweepDirectory) throws -> [SubmissionRecord] {
@@ -45,7 +47,8 @@ package struct SubmissionRecord: Sendable {
     return SubmissionRecord(
       number: number, path: path, options: options, chunks: chunks,
       parentRun: plan["parent_run_id"]?.stringValue,
-      logDirectory: plan["log_dir"]?.stringValue ?? "")
+      logDirectory: plan["log_dir"]?.stringValue ?? "",
+      cause: plan["cause"]?.stringValue.flatMap(FailureCause.init))
   }
 }
 

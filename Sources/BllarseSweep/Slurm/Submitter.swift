@@ -21,6 +21,8 @@ public struct Submitter {
     public let limitName: String
     /// The MLflow run that the configurations' runs are nested in.
     public var parentRun: String?
+    /// The cause of the failures that the submission tries again.
+    public var cause: FailureCause?
   }
 
   /// Works a submission out.
@@ -100,7 +102,7 @@ public struct Submitter {
         "user": .optional(Host.userName), "host": .string(Host.name),
         "directory": .string(Files.currentDirectory), "options": plan.options.json,
         "log_dir": .string(plan.options.logDirectory),
-        "parent_run_id": .optional(plan.parentRun),
+        "parent_run_id": .optional(plan.parentRun), "cause": .optional(plan.cause?.rawValue),
         "chunks": .int(plan.chunks.chunks.count),
         "configurations": .int(plan.chunks.chunks.reduce(0) { $0 + $1.tasks.count }),
         "job_script_sha256": .optional(

@@ -97,3 +97,11 @@ public struct ProgramDescription: Sendable, Equatable {
   /// A description of `bllarse-finetune`.
   public init() {}
 }
+
+extension SweepFile {
+  /// All keys that some configuration may have, in the file's order.
+  public var keys: [String] {
+    var seen: Set<String> = []
+    return space.possibleValues.map(\.key).filter { seen.insert($0).inserted }
+  }
+}

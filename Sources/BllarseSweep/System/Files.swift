@@ -180,6 +180,17 @@ package enum Files {
     #endif
   }
 
+  /// Writes to an open descriptor, all of it unless nobody reads.
+  package static func print(_ text: String, to descriptor: Int32) {
+    var bytes = Array(text.utf8)[...]
+    while !bytes.isEmpty {
+      let count = bytes.withUnsafeBytes { Self.write(descriptor, $0) }
+      if count < 0, errno == EINTR { continue }
+      if count < 0 { return }
+      bytes = bytes.dropFirst(count)
+    }
+  }
+
   // MARK: - Paths
 
   package static func parent(of path: String) -> String? {
