@@ -13,9 +13,6 @@ struct RunConfigCommand: ParsableCommand {
   @Option(help: ArgumentHelp("The program to run instead of the sweep's.", valueName: "path"))
   var program: String?
 
-  @Option(help: ArgumentHelp("The file SLURM writes the job's errors to.", valueName: "path"))
-  var slurmLog: String?
-
   @Flag(help: "Print the command and run nothing.")
   var dryRun = false
 
@@ -28,7 +25,6 @@ struct RunConfigCommand: ParsableCommand {
     }
     var run = SingleRun()
     run.program = program
-    run.slurmLog = slurmLog
     let code = try run.run(index, in: directory) { Terminal.note("bllarse-sweep: \($0)") }
     if code != 0 { throw ExitCode(code) }
   }

@@ -138,8 +138,6 @@ package struct AttemptClaim: Sendable, Equatable {
   package var child: Int?
   package var childStartTime: Int?
   package var slurm: SlurmTask?
-  /// The files that SLURM writes, when it started the attempt.
-  package var slurmLog: String?
 
   var json: JSON {
     .object([
@@ -147,13 +145,13 @@ package struct AttemptClaim: Sendable, Equatable {
       "started": .number(started), "started_at": .string(Host.timestamp(started)),
       "output": .string(outputDirectory), "resumed": .bool(resumed),
       "child_pid": .optional(child), "child_start_ticks": .optional(childStartTime),
-      "slurm": slurm?.json ?? .null, "slurm_log": .optional(slurmLog),
+      "slurm": slurm?.json ?? .null,
     ])
   }
 
   init(
     host: String, process: Int, startTime: Int, started: Double, outputDirectory: String,
-    resumed: Bool, slurm: SlurmTask?, slurmLog: String?
+    resumed: Bool, slurm: SlurmTask?
   ) {
     self.host = host
     self.process = process
@@ -162,7 +160,6 @@ package struct AttemptClaim: Sendable, Equatable {
     self.outputDirectory = outputDirectory
     self.resumed = resumed
     self.slurm = slurm
-    self.slurmLog = slurmLog
   }
 
   init?(_ json: JSON) {
@@ -172,8 +169,7 @@ package struct AttemptClaim: Sendable, Equatable {
     self.init(
       host: host, process: process, startTime: json["start_ticks"]?.intValue ?? 0,
       started: json["started"]?.doubleValue ?? 0, outputDirectory: output,
-      resumed: json["resumed"]?.boolValue ?? false, slurm: json["slurm"].flatMap { SlurmTask($0) },
-      slurmLog: json["slurm_log"]?.stringValue)
+      resumed: json["resumed"]?.boolValue ?? false, slurm: json["slurm"].flatMap { SlurmTask($0) })
     child = json["child_pid"]?.intValue
     childStartTime = json["child_start_ticks"]?.intValue
   }

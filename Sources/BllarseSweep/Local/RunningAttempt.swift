@@ -11,7 +11,6 @@ package struct LaunchContext {
   /// Copies the program's output to this process' own.
   package var forwardsOutput = false
   package var slurm: SlurmTask?
-  package var slurmLog: String?
 
   package init(outputOption: String?, resumeOption: String?) {
     self.outputOption = outputOption
@@ -68,7 +67,7 @@ package final class RunningAttempt {
     var claim = AttemptClaim(
       host: Host.name, process: Host.processID,
       startTime: Host.startTime(of: Host.processID) ?? 0, started: started,
-      outputDirectory: output, resumed: resumed, slurm: context.slurm, slurmLog: context.slurmLog)
+      outputDirectory: output, resumed: resumed, slurm: context.slurm)
     try attempt.write(claim)
     do {
       try Files.makeDirectory(outputDirectory)

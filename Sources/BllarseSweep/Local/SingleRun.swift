@@ -2,8 +2,6 @@
 public struct SingleRun {
   /// The program's path, instead of looking for the one that the sweep names.
   public var program: String?
-  /// Where SLURM writes the job's output.
-  public var slurmLog: String?
 
   /// Makes a run.
   public init() {}
@@ -26,7 +24,6 @@ public struct SingleRun {
     context.program = located.command[0]
     context.forwardsOutput = true
     context.slurm = SlurmTask(environment: Host.environment)
-    context.slurmLog = slurmLog
     let attempt: RunningAttempt
     do {
       attempt = try RunningAttempt(entry, in: directory, context: context)

@@ -21,8 +21,7 @@ struct JobScript {
     export BLLARSE_SWEEP_DIR=\(Shell.quote(sweepDirectory))
     export BLLARSE_SWEEP_SOURCE=\(Shell.quote(source))
     export INDEX_OFFSET=\(offset)
-    index=$((SLURM_ARRAY_TASK_ID + INDEX_OFFSET))
-    \(orderLine)
+    index=$((SLURM_ARRAY_TASK_ID + INDEX_OFFSET))\(orderLine)
     if [[ -n ${VENV_NAME:-} ]]; then
       # shellcheck disable=SC1091
       source "$VENV_NAME/bin/activate" || exit 1
@@ -30,11 +29,11 @@ struct JobScript {
 
     # The run goes on in the background, so that the shell can act on signals at once.
     child=
+    # shellcheck disable=SC2317
     forward() { [[ -z $child ]] || kill -s "$1" "$child" 2>/dev/null; }
     trap 'forward USR1' USR1
     trap 'forward TERM' TERM
-    log=$(scontrol show job -o "$SLURM_JOB_ID" 2>/dev/null | sed -n 's/.* StdErr=\\([^ ]*\\).*/\\1/p')
-    \(Shell.quote(executable)) run-config "$BLLARSE_SWEEP_DIR" "$index"\(programArgument) --slurm-log "${log:-}" &
+    \(Shell.quote(executable)) run-config "$BLLARSE_SWEEP_DIR" "$index"\(programArgument) &
     child=$!
     while :; do
       wait "$child"
@@ -58,7 +57,7 @@ struct JobScript {
 
   private var orderLine: String {
     guard let orderFile else { return "" }
-    return "index=$(sed -n \"$((index + 1))p\" \(Shell.quote(orderFile)))"
+    return "\nindex=$(sed -n \"$((index + 1))p\" \(Shell.quote(orderFile)))"
   }
 
   private var programArgument: String {
