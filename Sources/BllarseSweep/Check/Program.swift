@@ -66,15 +66,19 @@ public struct Program: Sendable {
     _ command: [String], checksum: String?, runner: any CommandRunner
   ) -> ProgramOptions? {
     let name = Files.name(of: command[0])
+    let words = Array(command.dropFirst())
     // An interpreter's checksum says nothing about the script it runs.
-    let cache = command.count == 1 ? checksum.flatMap { cacheFile($0) } : nil
+    let isScript = words.first.map { Files.exists($0) } ?? false
+    let cache = isScript ? nil : checksum.flatMap { cacheFile($0) }
     if let cache, let text = try? Files.text(of: cache),
-      let options = ProgramOptions(dump: text, program: name)
+      let options = ProgramOptions(dump: text, program: name, words: words)
     {
       return options
     }
-    guard let result = try? runner.run(command + ["--experimental-dump-help"]),
-      result.status == 0, let options = ProgramOptions(dump: result.output, program: name)
+    let leading = isScript ? command : [command[0]]
+    guard let result = try? runner.run(leading + ["--experimental-dump-help"]),
+      result.status == 0,
+      let options = ProgramOptions(dump: result.output, program: name, words: isScript ? [] : words)
     else { return nil }
     if let cache, let directory = Files.parent(of: cache) {
       // Only a cache: a read-only home directory is no reason to fail.

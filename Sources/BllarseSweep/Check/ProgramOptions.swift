@@ -12,12 +12,19 @@ public struct ProgramOptions: Sendable {
 
   /// Reads the description that swift-argument-parser prints on `--experimental-dump-help`.
   ///
+  /// - Parameter words: the program's leading arguments: the first may name a subcommand.
   /// - Returns: nil when the text is no such description.
-  package init?(dump: String, program: String) {
-    guard let root = try? JSON.parse(dump), let list = root["command"]?["arguments"]?.arrayValue
+  package init?(dump: String, program: String, words: [String] = []) {
+    guard let root = try? JSON.parse(dump), let command = root["command"], command.members != nil
     else { return nil }
+    // Without a subcommand's name, the words go to the default one.
+    let subcommand = words.first ?? command["defaultSubcommand"]?.stringValue
+    let chosen = command["subcommands"]?.arrayValue?.first {
+      $0["commandName"]?.stringValue == subcommand
+    }
+    let lists = [command, chosen].map { $0?["arguments"]?.arrayValue ?? [] }
     var options: [String: Option] = [:]
-    for argument in list {
+    for argument in lists.joined() {
       guard let kind = argument["kind"]?.stringValue, kind != "positional" else { continue }
       let option = Option(
         isFlag: kind == "flag", isRepeating: argument["isRepeating"]?.boolValue ?? false,
