@@ -49,6 +49,13 @@ extension SweepFile {
       }
     }
     decoder.checkReferences()
+    for option in [file.program.outputOption, file.program.resumeOption].compactMap({ $0 }) {
+      let key = BlockDecoder.normalized(String(option.drop { $0 == "-" }))
+      if let position = decoder.declared[key] {
+        diagnostics.report(
+          "the sweep itself gives each run its '\(key)'; remove the key", at: position)
+      }
+    }
     file.keyPositions = decoder.declared
     file.replicateKeys = decoder.replicateKeys
     // A seed that varies is a replicate however it was written.
