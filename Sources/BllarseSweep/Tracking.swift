@@ -26,7 +26,9 @@ public enum ParentOutcome: String, Sendable {
 
   /// The outcome for a sweep's states; nil while some are under way.
   public init?(_ states: [RunStatus.State]) {
-    if states.contains(where: { [.pending, .running, .interrupted, .new].contains($0) }) { return nil }
+    if states.contains(where: { [.pending, .running, .interrupted, .new].contains($0) }) {
+      return nil
+    }
     if states.contains(.failed) || states.contains(.lost) {
       self = .failed
     } else if states.contains(.cancelled) {

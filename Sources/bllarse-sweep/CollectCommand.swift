@@ -10,7 +10,9 @@ struct CollectCommand: AsyncParsableCommand {
   @Option(help: "table, csv, json or markdown.")
   var format = CollectFormat.table
 
-  @Option(help: ArgumentHelp("Sort by this metric, such as test.nll, the best first.", valueName: "metric"))
+  @Option(
+    help: ArgumentHelp(
+      "Sort by this metric, such as test.nll, the best first.", valueName: "metric"))
   var best: String?
 
   @Flag(help: "The largest value is the best (the default for acc and elbo), or the smallest.")

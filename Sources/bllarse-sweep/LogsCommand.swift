@@ -23,7 +23,9 @@ struct LogsCommand: ParsableCommand {
     let directory = try sweep.existingDirectory()
     _ = try directory.manifest.entry(at: index)
     let run = directory.run(index)
-    guard !job, let number = attempt ?? run.attempts.last else { return try printJobLogs(directory) }
+    guard !job, let number = attempt ?? run.attempts.last else {
+      return try printJobLogs(directory)
+    }
     guard run.attempts.contains(number) else {
       throw SweepError(
         .usage,

@@ -76,7 +76,8 @@ struct RetryCommand: AsyncParsableCommand {
     _ options: SubmitOptions
   ) async throws {
     guard !options.retryRules.isEmpty else {
-      throw SweepError(.usage, "--by-cause needs rules: none were given to submit; add --retry RULE")
+      throw SweepError(
+        .usage, "--by-cause needs rules: none were given to submit; add --retry RULE")
     }
     let (groups, exhausted) = Retry.byCause(
       statuses, submissions: submissions, options: options)

@@ -16,7 +16,9 @@ struct StatusCommand: ParsableCommand {
   @Flag(name: .shortAndLong, help: "Print every configuration, however many there are.")
   var all = false
 
-  @Option(name: .shortAndLong, help: ArgumentHelp("Draw again every so many seconds.", valueName: "seconds"))
+  @Option(
+    name: .shortAndLong,
+    help: ArgumentHelp("Draw again every so many seconds.", valueName: "seconds"))
   var watch: Double?
 
   func run() throws {
@@ -24,7 +26,9 @@ struct StatusCommand: ParsableCommand {
     while true {
       let reader = try StatusReader(directory)
       let statuses = try reader.all()
-      if let problem = reader.problem { Terminal.note("note: \(problem); from the runs' own files:") }
+      if let problem = reader.problem {
+        Terminal.note("note: \(problem); from the runs' own files:")
+      }
       if watch != nil { Terminal.clear() }
       Terminal.write(text(statuses))
       guard let watch else { return }

@@ -79,7 +79,8 @@ struct ExpansionTests {
     #expect(first.hash == "8decd09a8f075b0e90021e0e89c44399caa9a5e758db993c67a914326de17deb")
     #expect(first.groupHash == "61dce7e3390b110adf867d091e151998ce3994bda436c9070b6df4449b0b0707")
     let second = try SweepFileTests.expand(
-      "base: {optimizer: ädamw, nodataaug: true, learning_rate: 1.0e-3, label_smooth: 0.0, x: null}")[0]
+      "base: {optimizer: ädamw, nodataaug: true, learning_rate: 1.0e-3, label_smooth: 0.0, x: null}"
+    )[0]
     #expect(second.hash == "117f719697435aafdf564dd431814d1edaaf1842f45cd181ae902521e1b3b14f")
   }
 
@@ -177,7 +178,7 @@ enum RandomSpace {
       (0..<count).map { _ in
         (0..<Int.random(in: 1..<3, using: &generator)).map { _ in
           let number = Int.random(in: 0..<3, using: &generator)
-          let predicates: [Predicate] = [
+          let predicates: [BllarseSweep.Predicate] = [
             .isIn([.int(number)]), .notIn([.int(number)]), .present(true), .less(Double(number)),
             .greaterOrEqual(Double(number)),
           ]
@@ -314,6 +315,9 @@ struct DistributionTests {
       count: 3, seed: 7,
       parameters: [RandomPoints.Parameter(key: "x", distribution: .uniform(low: 0, high: 1))])
     let draws = (0..<3).map { points.value(points.parameters[0], at: $0) }
-    #expect(draws == [.double(0.0009091631404480882), .double(0.04000296109107693), .double(0.24725868230696169)])
+    #expect(
+      draws == [
+        .double(0.0009091631404480882), .double(0.04000296109107693), .double(0.24725868230696169),
+      ])
   }
 }

@@ -60,7 +60,8 @@ struct SweepFileTests {
           "a=1", "a=2 z=9 b=3", "a=2 z=9 b=4",
         ])
     #expect(
-      try Self.texts("grid: {a: [1, 2]}\nconcat: [{base: {c: x}}, {when: {a: {ge: 2}}, base: {c: y}}]")
+      try Self.texts(
+        "grid: {a: [1, 2]}\nconcat: [{base: {c: x}}, {when: {a: {ge: 2}}, base: {c: y}}]")
         == ["a=1 c=x", "a=2 c=x", "a=2 c=y"])
     #expect(try Self.texts("grid: {a: [1, 2, 3]}\nwhen: {a: {not: 2}}") == ["a=1", "a=3"])
   }
@@ -107,7 +108,8 @@ struct SweepFileTests {
       "base: {batch_size: 64, nodataaug: true, reset: false, x: null, lr: -1e-3, tag: [a, b]}")[0]
     #expect(
       configuration.arguments(inversions: ["reset": "--no-reset"]) == [
-        "--batch-size", "64", "--nodataaug", "--no-reset", "--lr=-0.001", "--tag", "a", "--tag", "b",
+        "--batch-size", "64", "--nodataaug", "--no-reset", "--lr=-0.001", "--tag", "a", "--tag",
+        "b",
       ])
     #expect(!configuration.arguments().contains("--no-reset"))
   }
@@ -115,25 +117,73 @@ struct SweepFileTests {
   @Test(
     "each fault is told with its place and what to do",
     arguments: [
-      ("gird: {a: [1]}", "s.yaml:1:1: unknown section 'gird'; did you mean 'grid'? (sections: name, program, identity, slurm, resources, base, grid, zip, list, random, product, concat, seeds, when, exclude)"),
-      ("grid:\n  lr: 3", "s.yaml:2:7: the axis 'lr' is a list of values; found 3 (a single value belongs under 'base')"),
-      ("grid: {a: [1, 2, 1]}", "s.yaml:1:18: the value 1 of 'a' appears twice; its configurations would run twice"),
-      ("grid: {a: []}", "s.yaml:1:11: 'a' is an empty list, which would leave no configuration at all; remove it or fill it"),
-      ("zip: {a: [1, 2], b: [1]}", "s.yaml:1:21: zipped axes have one length: 'a' has 2 values, 'b' has 1"),
-      ("grid: {a: [1]}\nzip: {a: [2]}", "s.yaml:2:6: 'a' already varies in 'grid' (line 1); in a product each key varies once"),
-      ("base: {optimizer: x}\nexclude: {optimiser: x}", "s.yaml:2:11: nothing sets the key 'optimiser'; did you mean 'optimizer'?"),
-      ("base: {dataset: d, uid: '${datset}'}", "s.yaml:1:25: nothing sets the key 'datset'; did you mean 'dataset'?"),
+      (
+        "gird: {a: [1]}",
+        "s.yaml:1:1: unknown section 'gird'; did you mean 'grid'? (sections: name, program, identity, slurm, resources, base, grid, zip, list, random, product, concat, seeds, when, exclude)"
+      ),
+      (
+        "grid:\n  lr: 3",
+        "s.yaml:2:7: the axis 'lr' is a list of values; found 3 (a single value belongs under 'base')"
+      ),
+      (
+        "grid: {a: [1, 2, 1]}",
+        "s.yaml:1:18: the value 1 of 'a' appears twice; its configurations would run twice"
+      ),
+      (
+        "grid: {a: []}",
+        "s.yaml:1:11: 'a' is an empty list, which would leave no configuration at all; remove it or fill it"
+      ),
+      (
+        "zip: {a: [1, 2], b: [1]}",
+        "s.yaml:1:21: zipped axes have one length: 'a' has 2 values, 'b' has 1"
+      ),
+      (
+        "grid: {a: [1]}\nzip: {a: [2]}",
+        "s.yaml:2:6: 'a' already varies in 'grid' (line 1); in a product each key varies once"
+      ),
+      (
+        "base: {optimizer: x}\nexclude: {optimiser: x}",
+        "s.yaml:2:11: nothing sets the key 'optimiser'; did you mean 'optimizer'?"
+      ),
+      (
+        "base: {dataset: d, uid: '${datset}'}",
+        "s.yaml:1:25: nothing sets the key 'datset'; did you mean 'dataset'?"
+      ),
       ("base: {uid: '${a'}", "s.yaml:1:13: the '${' in '${a' is not closed by '}'"),
-      ("random: {count: 3, parameters: {a: {uniform: [0, 1]}}}", "s.yaml:1:9: 'random' needs 'seed': with both, every machine draws the same values"),
-      ("random: {count: 3, seed: 1, parameters: {a: {unifrm: [0, 1]}}}", "s.yaml:1:46: unknown distribution 'unifrm'; did you mean 'uniform'? (known: choice, uniform, loguniform, int, normal)"),
-      ("random: {count: 3, seed: 1, parameters: {a: {loguniform: [0, 1]}}}", "s.yaml:1:58: 'loguniform' needs positive ends; found 0"),
-      ("base: {a: 1}\nexclude: {a: {gtt: 1}}", "s.yaml:2:15: unknown comparison 'gtt'; did you mean 'gt'? (known: in, not, lt, le, gt, ge, set)"),
-      ("name: a/b", "s.yaml:1:7: 'name' becomes a directory: letters, digits, '.', '_' and '-' are allowed; found \"a/b\""),
-      ("slurm: {partion: x}", "s.yaml:1:9: unknown key 'partion' under 'slurm'; did you mean 'partition'? (keys: job_name, partition, account, qos, constraint, gres, time, mem, cpus_per_task, exclude_nodes, max_concurrent, array_order, signal_seconds, max_requeues, retry, sbatch_args, job_script, venv, log_dir; anything else goes under 'sbatch_args')"),
-      ("base: {output: x}", "s.yaml:1:8: the sweep itself gives each run its 'output'; remove the key"),
+      (
+        "random: {count: 3, parameters: {a: {uniform: [0, 1]}}}",
+        "s.yaml:1:9: 'random' needs 'seed': with both, every machine draws the same values"
+      ),
+      (
+        "random: {count: 3, seed: 1, parameters: {a: {unifrm: [0, 1]}}}",
+        "s.yaml:1:46: unknown distribution 'unifrm'; did you mean 'uniform'? (known: choice, uniform, loguniform, int, normal)"
+      ),
+      (
+        "random: {count: 3, seed: 1, parameters: {a: {loguniform: [0, 1]}}}",
+        "s.yaml:1:58: 'loguniform' needs positive ends; found 0"
+      ),
+      (
+        "base: {a: 1}\nexclude: {a: {gtt: 1}}",
+        "s.yaml:2:15: unknown comparison 'gtt'; did you mean 'gt'? (known: in, not, lt, le, gt, ge, set)"
+      ),
+      (
+        "name: a/b",
+        "s.yaml:1:7: 'name' becomes a directory: letters, digits, '.', '_' and '-' are allowed; found \"a/b\""
+      ),
+      (
+        "slurm: {partion: x}",
+        "s.yaml:1:9: unknown key 'partion' under 'slurm'; did you mean 'partition'? (keys: job_name, partition, account, qos, constraint, gres, time, mem, cpus_per_task, exclude_nodes, max_concurrent, array_order, signal_seconds, max_requeues, retry, sbatch_args, job_script, venv, log_dir; anything else goes under 'sbatch_args')"
+      ),
+      (
+        "base: {output: x}",
+        "s.yaml:1:8: the sweep itself gives each run its 'output'; remove the key"
+      ),
       ("grid: {a: [1]}\ngrid: {b: [1]}", "s.yaml:1:1: the key 'grid' appears twice in one mapping"),
       ("base: {a: {by: b, cases: {x: 1}}, b: y}", nil),
-      ("a: [1", "s.yaml:2:1: not YAML: did not find expected ',' or ']' (while parsing a flow sequence in line 1, column 4)"),
+      (
+        "a: [1",
+        "s.yaml:2:1: not YAML: did not find expected ',' or ']' (while parsing a flow sequence)"
+      ),
     ] as [(String, String?)])
   func faults(yaml: String, message: String?) throws {
     guard let message else { return }
@@ -146,7 +196,8 @@ struct SweepFileTests {
       try SweepFile.decode("seeds: none\ngrid: {a: 3}\nbase: [1]", path: "s.yaml")
     } throws: { error in
       let lines = "\(error)".split(separator: "\n")
-      return lines.count == 3 && lines[0].hasPrefix("s.yaml:1:8") && lines[2].hasPrefix("s.yaml:3:7")
+      return lines.count == 3 && lines[0].hasPrefix("s.yaml:1:8")
+        && lines[2].hasPrefix("s.yaml:3:7")
     }
   }
 

@@ -65,7 +65,8 @@ public struct Collector {
     case .int, .double: if let number = json.doubleValue { visit(prefix, number) }
     case .object(let members):
       for member in members {
-        numbers(in: member.value, prefix: prefix.isEmpty ? member.key : "\(prefix).\(member.key)", visit)
+        numbers(
+          in: member.value, prefix: prefix.isEmpty ? member.key : "\(prefix).\(member.key)", visit)
       }
     default: break
     }
@@ -82,7 +83,9 @@ public struct Collector {
     var runs = finished
     if let best {
       try check(best, among: metrics)
-      runs = sorted(runs, largest ?? Self.isBetterLarge(best)) { $0.result.metrics[path: best]?.doubleValue }
+      runs = sorted(runs, largest ?? Self.isBetterLarge(best)) {
+        $0.result.metrics[path: best]?.doubleValue
+      }
     }
     let columns = ["index"] + keys + metrics + ["run_seconds"]
     let rows = runs.map { run in
@@ -147,7 +150,8 @@ public struct Collector {
       row.append(statistics.map { .number($0.mean) } ?? .null)
       row.append(statistics?.standardError.map { .number($0) } ?? .null)
       for sign in [-1.0, 1] {
-        row.append(statistics?.halfWidth.map { .number((statistics?.mean ?? 0) + sign * $0) } ?? .null)
+        row.append(
+          statistics?.halfWidth.map { .number((statistics?.mean ?? 0) + sign * $0) } ?? .null)
       }
       return row
     }

@@ -21,7 +21,8 @@ public struct ResultTable: Sendable, Equatable {
     cells.map { cell in
       let text = cell == .null ? "" : cell.plainText
       guard text.contains(where: { ",\"\n\r".contains($0) }) else { return text }
-      return "\"" + text.split(separator: "\"", omittingEmptySubsequences: false)
+      return "\""
+        + text.split(separator: "\"", omittingEmptySubsequences: false)
         .joined(separator: "\"\"") + "\""
     }.joined(separator: ",") + "\n"
   }
@@ -81,6 +82,7 @@ public struct ResultTable: Sendable, Equatable {
     }
     for _ in 1..<digits { scale *= 10 }
     // Dividing by a power of ten is exact where multiplying by its inverse is not.
-    return scale >= 1 ? (number * scale).rounded() / scale : (number * scale).rounded() * (1 / scale)
+    return scale >= 1
+      ? (number * scale).rounded() / scale : (number * scale).rounded() * (1 / scale)
   }
 }

@@ -30,7 +30,8 @@ public enum Provenance {
       "user": .optional(Host.userName), "directory": .string(Files.currentDirectory),
       "command": .array(arguments.map { .string($0) }),
       "git": .object([
-        "commit": .optional(commit), "branch": .optional(git("rev-parse", "--abbrev-ref", "HEAD")?.trimmed),
+        "commit": .optional(commit),
+        "branch": .optional(git("rev-parse", "--abbrev-ref", "HEAD")?.trimmed),
         "dirty": .bool(diff.map { !$0.isEmpty } ?? false),
         "untracked": .array(untracked ?? []),
       ]),

@@ -178,7 +178,9 @@ extension BlockDecoder {
       diagnostics.report(message, at: position)
       return nil
     }
-    if case .sequence(let nodes) = node.content, !nodes.isEmpty { return .choice(nodes.map(\.json)) }
+    if case .sequence(let nodes) = node.content, !nodes.isEmpty {
+      return .choice(nodes.map(\.json))
+    }
     guard case .mapping(let entries) = node.content, entries.count == 1, let entry = entries.first
     else {
       return fault(
@@ -204,7 +206,9 @@ extension BlockDecoder {
     let place = entry.value.position
     switch entry.key {
     case "normal":
-      guard high > 0 else { return fault("the standard deviation \(nodes[1].kind) is not positive", place) }
+      guard high > 0 else {
+        return fault("the standard deviation \(nodes[1].kind) is not positive", place)
+      }
       return .normal(mean: low, deviation: high)
     case "uniform" where low < high: return .uniform(low: low, high: high)
     case "loguniform" where low > 0 && low < high: return .logUniform(low: low, high: high)

@@ -145,7 +145,11 @@ extension SweepFile {
         continue
       }
       ignoredKeys += nodes.compactMap { node in
-        if case .scalar(.string(let key)) = node.content { BlockDecoder.normalized(key) } else { nil }
+        if case .scalar(.string(let key)) = node.content {
+          BlockDecoder.normalized(key)
+        } else {
+          nil
+        }
       }
     }
   }
@@ -170,7 +174,8 @@ extension SweepFile {
   private mutating func decodeResources(_ node: SourceNode, _ diagnostics: Diagnostics) {
     guard case .mapping(let entries) = node.content else {
       diagnostics.report(
-        "'resources' is a mapping (\(Self.resourceKeys.joined(separator: ", ")))", at: node.position)
+        "'resources' is a mapping (\(Self.resourceKeys.joined(separator: ", ")))", at: node.position
+      )
       return
     }
     for entry in entries {
@@ -183,7 +188,8 @@ extension SweepFile {
       case ("time", .string), ("time", .int): slurm.append(("time", value))
       case ("cpus", _), ("gpus", _):
         diagnostics.report(
-          "'\(entry.key)' is a positive number; found \(entry.value.kind)", at: entry.value.position)
+          "'\(entry.key)' is a positive number; found \(entry.value.kind)", at: entry.value.position
+        )
       default:
         diagnostics.report(
           "unknown key '\(entry.key)' under 'resources'\(hint(for: entry.key, among: Self.resourceKeys)) (keys: \(Self.resourceKeys.joined(separator: ", ")))",

@@ -78,7 +78,8 @@ enum YAMLReader {
       return .string(text)
     }
     if text.wholeMatch(of: /[-+]?[0-9]+/) != nil, let number = Int(text) { return .int(number) }
-    if text.wholeMatch(of: /0x[0-9a-fA-F]+/) != nil, let number = Int(text.dropFirst(2), radix: 16) {
+    if text.wholeMatch(of: /0x[0-9a-fA-F]+/) != nil, let number = Int(text.dropFirst(2), radix: 16)
+    {
       return .int(number)
     }
     if text.wholeMatch(of: /[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?/) != nil {

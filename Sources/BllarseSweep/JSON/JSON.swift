@@ -31,7 +31,7 @@ extension JSON {
   /// Makes a number in its only representation; not finite becomes ``null``, as JSON has no other.
   public static func number(_ value: Double) -> JSON {
     guard value.isFinite else { return .null }
-    if let exact = Int(exactly: value), abs(value) < 9_007_199_254_740_992 { return .int(exact) }
+    if let exact = Int(exactly: value) { return .int(exact) }
     return .double(value)
   }
 

@@ -45,7 +45,8 @@ public struct ChunkPlan: Sendable, Equatable {
   ///     INDEX_OFFSET need task numbers that lead to the index itself.
   init(indices: [Int], maxArraySize: Int, allowsOrderFile: Bool) throws {
     let isAscending = zip(indices, indices.dropFirst()).allSatisfy { $0 < $1 }
-    let isContiguous = isAscending && indices.last.map { $0 - indices[0] + 1 == indices.count } ?? true
+    let isContiguous =
+      isAscending && indices.last.map { $0 - indices[0] + 1 == indices.count } ?? true
     if isContiguous || allowsOrderFile {
       order = isContiguous ? nil : indices
       let first = isContiguous ? indices.first ?? 0 : 0

@@ -73,7 +73,8 @@ package enum Shell {
         || "%+,-./:=@_".utf8.contains($0)
     }
     if safe, !word.isEmpty { return word }
-    return "'" + word.split(separator: "'", omittingEmptySubsequences: false)
+    return "'"
+      + word.split(separator: "'", omittingEmptySubsequences: false)
       .joined(separator: "'\\''") + "'"
   }
 

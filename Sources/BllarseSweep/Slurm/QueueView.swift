@@ -11,7 +11,9 @@ package struct QueueView: Sendable {
     package var signal: Int?
 
     package var isActive: Bool { !Self.finished.contains(state) }
-    package var isPending: Bool { ["PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED"].contains(state) }
+    package var isPending: Bool {
+      ["PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED"].contains(state)
+    }
 
     private static let finished: Set = [
       "BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY",

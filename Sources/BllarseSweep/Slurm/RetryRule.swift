@@ -34,7 +34,8 @@ public struct RetryRule: Sendable, Equatable, CustomStringConvertible {
   public init(parsing text: String) throws {
     let parts = text.split(separator: ":", omittingEmptySubsequences: false).map(String.init)
     let causes = FailureCause.allCases.map(\.rawValue)
-    let form = "CAUSE:COUNT or CAUSE:COUNT:CHANGE, such as oom:2:mem*1.5, timeout:1:time*2, node:3:exclude"
+    let form =
+      "CAUSE:COUNT or CAUSE:COUNT:CHANGE, such as oom:2:mem*1.5, timeout:1:time*2, node:3:exclude"
     guard let cause = FailureCause(rawValue: parts[0]) else {
       throw SweepError(
         .usage,
@@ -53,8 +54,10 @@ public struct RetryRule: Sendable, Equatable, CustomStringConvertible {
     let change = parts[2].split(separator: "*").map(String.init)
     switch (change.first, change.count == 2 ? Double(change[1]) : nil) {
     case ("exclude", nil) where change.count == 1: self.change = .excludeNode
-    case ("mem", let factor?) where factor > 1 && factor <= 100: self.change = .memory(factor: factor)
-    case ("time", let factor?) where factor > 1 && factor <= 100: self.change = .time(factor: factor)
+    case ("mem", let factor?) where factor > 1 && factor <= 100:
+      self.change = .memory(factor: factor)
+    case ("time", let factor?) where factor > 1 && factor <= 100:
+      self.change = .time(factor: factor)
     default: throw SweepError(.usage, "--retry \(text): expected \(form)")
     }
   }

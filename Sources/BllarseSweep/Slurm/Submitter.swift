@@ -33,8 +33,10 @@ public struct Submitter {
   public func plan(
     _ indices: [Int], options: SubmitOptions, limits known: ClusterLimits? = nil
   ) throws -> Plan {
-    let limits = try known ?? ClusterLimits.ask(
-      runner, partition: options.partition, qos: options.qos)
+    let limits =
+      try known
+      ?? ClusterLimits.ask(
+        runner, partition: options.partition, qos: options.qos)
     var options = options
     options.logDirectory = Files.absolute(options.logDirectory)
     options.jobScript = options.jobScript.map { Files.absolute($0) }
@@ -60,7 +62,8 @@ public struct Submitter {
     var text = ""
     for (position, chunk) in plan.chunks.chunks.enumerated() {
       let environment = self.environment(plan, chunk: chunk, number: number)
-      let command = arguments(plan, position: position, after: position > 0 ? "JOB-OF-CHUNK-\(position - 1)" : nil)
+      let command = arguments(
+        plan, position: position, after: position > 0 ? "JOB-OF-CHUNK-\(position - 1)" : nil)
       text += "# chunk \(position): configurations \(Chunk.ranges(chunk.indices.sorted()))\n"
       for (name, value) in environment.sorted(by: { $0.key < $1.key }) {
         text += "\(name)=\(Shell.quote(value)) "
@@ -119,7 +122,8 @@ public struct Submitter {
         let job = result.output.split(separator: "\n").last?.split(separator: ";").first
       else {
         let before =
-          jobs.isEmpty ? "nothing was submitted" : "submitted before it: jobs \(jobs.joined(separator: ", "))"
+          jobs.isEmpty
+          ? "nothing was submitted" : "submitted before it: jobs \(jobs.joined(separator: ", "))"
         throw SweepError(
           .failed,
           "sbatch refused chunk \(position) of \(plan.chunks.chunks.count): \(result.firstError) (\(before))"

@@ -14,8 +14,12 @@ public enum Distribution: Sendable, Equatable {
     case .uniform(let low, let high): .number(low + (high - low) * unit)
     case .logUniform(let low, let high):
       .number(
-        min(high, max(low, PortableMath.exp(
-          PortableMath.log(low) + (PortableMath.log(high) - PortableMath.log(low)) * unit))))
+        min(
+          high,
+          max(
+            low,
+            PortableMath.exp(
+              PortableMath.log(low) + (PortableMath.log(high) - PortableMath.log(low)) * unit))))
     case .integer(let low, let high):
       .int(low + min(high - low, Int(unit * (Double(high - low) + 1))))
     case .normal(let mean, let deviation):

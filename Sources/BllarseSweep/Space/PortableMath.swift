@@ -32,7 +32,9 @@ enum PortableMath {
     let count = (x / (ln2High + ln2Low)).rounded()
     let remainder = (x - count * ln2High) - count * ln2Low
     var series = 1.0
-    for term in stride(from: 18, through: 1, by: -1) { series = 1 + remainder / Double(term) * series }
+    for term in stride(from: 18, through: 1, by: -1) {
+      series = 1 + remainder / Double(term) * series
+    }
     return Double(sign: .plus, exponent: Int(count), significand: series)
   }
 

@@ -33,7 +33,9 @@ public struct StatusReader {
   }
 
   /// The states of all configurations, in order.
-  public func all() throws -> [RunStatus] { try directory.manifest.entries().map { status(of: $0) } }
+  public func all() throws -> [RunStatus] {
+    try directory.manifest.entries().map { status(of: $0) }
+  }
 
   package func tasks(of index: Int) -> [TaskReference] { references[index] ?? [] }
 

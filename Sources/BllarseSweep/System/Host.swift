@@ -100,7 +100,9 @@ package enum Host {
 
   /// Finds a program as a shell would, after looking beside the running one.
   package static func find(_ program: String) -> String? {
-    if program.contains("/") { return Files.isExecutableFile(program) ? Files.absolute(program) : nil }
+    if program.contains("/") {
+      return Files.isExecutableFile(program) ? Files.absolute(program) : nil
+    }
     var directories = (variable("PATH") ?? "/usr/bin:/bin").split(separator: ":").map(String.init)
     if let own = executablePath, let directory = Files.parent(of: own) {
       directories.insert(directory, at: 0)
