@@ -9,10 +9,10 @@ public protocol ParentTracking {
   ///   - name: the group's id, or the sweep's name.
   ///   - tags: what describes the submission.
   /// - Returns: the run's id.
-  func createParent(name: String, tags: [String: String]) async throws -> String
+  func createParent(name: String, tags: [String: String]) throws -> String
 
   /// Ends a parent run as its children ended.
-  func endParent(_ run: String, as outcome: ParentOutcome) async throws
+  func endParent(_ run: String, as outcome: ParentOutcome) throws
 }
 
 /// How a parent run ends.

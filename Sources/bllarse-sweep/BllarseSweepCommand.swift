@@ -2,7 +2,7 @@ import ArgumentParser
 import BllarseSweep
 
 @main
-struct BllarseSweepCommand: AsyncParsableCommand {
+struct BllarseSweepCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "bllarse-sweep",
     abstract: "Runs the configurations of a sweep, here or on a SLURM cluster.",
@@ -20,14 +20,10 @@ struct BllarseSweepCommand: AsyncParsableCommand {
       CancelCommand.self, CollectCommand.self,
     ])
 
-  static func main() async {
+  static func main() {
     do {
       var command = try parseAsRoot()
-      if var asynchronous = command as? any AsyncParsableCommand {
-        try await asynchronous.run()
-      } else {
-        try command.run()
-      }
+      try command.run()
     } catch let error as SweepError {
       Terminal.error(error.description)
       exit(withError: ExitCode(error.code.rawValue))

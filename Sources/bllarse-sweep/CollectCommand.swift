@@ -1,7 +1,7 @@
 import ArgumentParser
 import BllarseSweep
 
-struct CollectCommand: AsyncParsableCommand {
+struct CollectCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "collect", abstract: "Gathers the results into one table.")
 
@@ -34,7 +34,7 @@ struct CollectCommand: AsyncParsableCommand {
     if paired, best == nil { throw ValidationError("--paired needs --best METRIC") }
   }
 
-  func run() async throws {
+  func run() throws {
     let directory = try sweep.existingDirectory()
     let collector = try Collector(directory)
     let largest = order.map { $0 == .largest }
@@ -56,7 +56,7 @@ struct CollectCommand: AsyncParsableCommand {
     if let output { try Files.write(text, to: output) } else { Terminal.write(text) }
     let (finished, total) = collector.progress
     Terminal.note("\(finished) of \(total) configurations have a result")
-    try await ParentRuns.update(directory)
+    try ParentRuns.update(directory)
   }
 }
 
@@ -71,5 +71,5 @@ enum BestOrder: String, EnumerableFlag {
 /// The parent runs of a sweep's submissions.
 enum ParentRuns {
   /// Ends the parents of submissions of which nothing is under way.
-  static func update(_ directory: SweepDirectory) async throws {}
+  static func update(_ directory: SweepDirectory) throws {}
 }

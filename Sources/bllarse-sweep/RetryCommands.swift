@@ -1,7 +1,7 @@
 import ArgumentParser
 import BllarseSweep
 
-struct RetryCommand: AsyncParsableCommand {
+struct RetryCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "retry", abstract: "Runs again what has failed.")
 
@@ -27,7 +27,7 @@ struct RetryCommand: AsyncParsableCommand {
   @Flag(help: "Print what would be done, and do nothing.")
   var dryRun = false
 
-  func run() async throws {
+  func run() throws {
     let directory = try sweep.existingDirectory()
     let statuses = try StatusReader(directory).all()
     let submissions = try SubmissionRecord.all(in: directory)
@@ -39,7 +39,7 @@ struct RetryCommand: AsyncParsableCommand {
     }
     let options = try slurm.options(over: base)
     if byCause {
-      return try await retryByCause(directory, statuses, submissions, options)
+      return try retryByCause(directory, statuses, submissions, options)
     }
     let wanted =
       index.isEmpty
@@ -63,9 +63,9 @@ struct RetryCommand: AsyncParsableCommand {
       var pool = try PoolArguments.parse([])
       pool.jobs = jobs
       pool.program = slurm.program
-      return try await pool.run(toRun, in: directory, tracking: tracking)
+      return try pool.run(toRun, in: directory, tracking: tracking)
     }
-    try await Submission(
+    try Submission(
       directory: directory, options: options, tracking: tracking, dryRun: dryRun,
       parent: tracking.parentRunId ?? submissions.last?.parentRun
     ).submit(toRun)
@@ -74,7 +74,7 @@ struct RetryCommand: AsyncParsableCommand {
   private func retryByCause(
     _ directory: SweepDirectory, _ statuses: [RunStatus], _ submissions: [SubmissionRecord],
     _ options: SubmitOptions
-  ) async throws {
+  ) throws {
     guard !options.retryRules.isEmpty else {
       throw SweepError(
         .usage, "--by-cause needs rules: none were given to submit; add --retry RULE")
@@ -86,7 +86,7 @@ struct RetryCommand: AsyncParsableCommand {
     }
     for group in groups {
       Terminal.note("\(group.cause?.rawValue ?? "failed"): \(Chunk.ranges(group.indices))")
-      try await Submission(
+      try Submission(
         directory: directory, options: group.options, tracking: tracking, dryRun: dryRun,
         cause: group.cause, parent: tracking.parentRunId ?? submissions.last?.parentRun
       ).submit(group.indices)

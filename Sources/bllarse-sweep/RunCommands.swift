@@ -38,7 +38,7 @@ struct RunConfigCommand: ParsableCommand {
   }
 }
 
-struct RunCommand: AsyncParsableCommand {
+struct RunCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "run", abstract: "Runs a sweep on this machine, several runs at a time.")
 
@@ -58,7 +58,7 @@ struct RunCommand: AsyncParsableCommand {
   @Flag(help: "Print what would run and run nothing.")
   var dryRun = false
 
-  func run() async throws {
+  func run() throws {
     let frozen = try FrozenSweep(sweep, program: pool.program, dryRun: dryRun, force: extend)
     let directory = frozen.directory
     let wanted =
@@ -80,7 +80,7 @@ struct RunCommand: AsyncParsableCommand {
       }
       return
     }
-    try await pool.run(sorted.toRun, in: directory, tracking: tracking)
+    try pool.run(sorted.toRun, in: directory, tracking: tracking)
   }
 }
 
@@ -106,14 +106,14 @@ struct PoolArguments: ParsableArguments {
 
   func run(
     _ indices: [Int], in directory: SweepDirectory, tracking: TrackingArguments
-  ) async throws {
+  ) throws {
     guard !indices.isEmpty else { return }
     var options = LocalPool.Options()
     options.jobs = jobs
     options.retries = retries
     options.retryDelaySeconds = retryDelay
     options.program = program
-    let parent = try await tracking.parent(
+    let parent = try tracking.parent(
       of: indices, in: directory, total: directory.manifest.count)
     if let parent { options.environment["MLFLOW_PARENT_RUN_ID"] = parent }
     let summary = try LocalPool(directory, options: options) { Terminal.note($0.line) }
@@ -121,7 +121,7 @@ struct PoolArguments: ParsableArguments {
     Terminal.note(
       "\(summary.done.count) done, \(summary.failed.count) failed, \(summary.interrupted.count) interrupted, \(summary.skipped.count) skipped"
     )
-    if let parent { try await tracking.end(parent, of: directory) }
+    if let parent { try tracking.end(parent, of: directory) }
     if !summary.interrupted.isEmpty { throw ExitCode(SweepError.Code.interrupted.rawValue) }
     if !summary.failed.isEmpty { throw ExitCode(SweepError.Code.failed.rawValue) }
   }

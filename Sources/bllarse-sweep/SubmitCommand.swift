@@ -1,7 +1,7 @@
 import ArgumentParser
 import BllarseSweep
 
-struct SubmitCommand: AsyncParsableCommand {
+struct SubmitCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "submit", abstract: "Submits a sweep to SLURM as job arrays, and returns.")
 
@@ -26,7 +26,7 @@ struct SubmitCommand: AsyncParsableCommand {
     if let numJobs, numJobs < 1 { throw ValidationError("--num-jobs \(numJobs): at least 1") }
   }
 
-  func run() async throws {
+  func run() throws {
     let frozen = try FrozenSweep(sweep, program: slurm.program, dryRun: dryRun, force: extend)
     let directory = frozen.directory
     let count = directory.manifest.count
@@ -42,7 +42,7 @@ struct SubmitCommand: AsyncParsableCommand {
     guard !sorted.toRun.isEmpty else { return }
     var defaults = SubmitOptions()
     try defaults.apply(directory.slurm, file: directory.source)
-    try await Submission(
+    try Submission(
       directory: directory, options: try slurm.options(over: defaults), tracking: tracking,
       dryRun: dryRun
     ).submit(sorted.toRun)
@@ -58,7 +58,7 @@ struct Submission {
   var cause: FailureCause?
   var parent: String?
 
-  func submit(_ indices: [Int]) async throws {
+  func submit(_ indices: [Int]) throws {
     let submitter = Submitter(directory)
     var plan = try submitter.plan(indices, options: options)
     plan.cause = cause
@@ -67,7 +67,7 @@ struct Submission {
     } else if !plan.chunks.chunks.isEmpty {
       plan.parentRun =
         if let parent { parent } else {
-          try await tracking.parent(
+          try tracking.parent(
             of: indices, in: directory, total: directory.manifest.count)
         }
       _ = try submitter.submit(plan) { chunk, job in

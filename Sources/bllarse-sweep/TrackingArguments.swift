@@ -7,10 +7,10 @@ struct TrackingArguments: ParsableArguments {
   var parentRunId: String?
 
   /// The id of the parent: the one given, a new one when the configurations are tracked, or nil.
-  func parent(of indices: [Int], in directory: SweepDirectory, total: Int) async throws -> String? {
+  func parent(of indices: [Int], in directory: SweepDirectory, total: Int) throws -> String? {
     parentRunId
   }
 
   /// Ends a parent that this sweep made, once nothing is under way.
-  func end(_ parent: String, of directory: SweepDirectory) async throws {}
+  func end(_ parent: String, of directory: SweepDirectory) throws {}
 }

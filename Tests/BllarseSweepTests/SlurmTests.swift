@@ -187,13 +187,12 @@ struct StatusTests {
   /// An attempt of task 0 of job 9 on another machine.
   static func attempt(_ scratch: Scratch, end: AttemptEnd? = nil, restarts: Int = 0) throws {
     let run = scratch.directory.run(0)
-    let attempt = try #require(try run.claim(attempt: (run.attempts.last ?? 0) + 1))
-    try attempt.write(
-      AttemptClaim(
-        host: "elsewhere", process: 1, startTime: 1, started: Host.now - 5,
-        outputDirectory: "attempt-\(attempt.number)/output", resumed: false,
-        slurm: SlurmTask(
-          job: "9", arrayJob: "9", arrayTask: 0, restarts: restarts, node: "n1")))
+    let number = (run.attempts.last ?? 0) + 1
+    let claim = AttemptClaim(
+      host: "elsewhere", process: 1, startTime: 1, started: Host.now - 5,
+      outputDirectory: "attempt-\(number)/output", resumed: false,
+      slurm: SlurmTask(job: "9", arrayJob: "9", arrayTask: 0, restarts: restarts, node: "n1"))
+    let attempt = try #require(try run.claim(attempt: number, claim))
     if let end { try attempt.write(end) }
   }
 

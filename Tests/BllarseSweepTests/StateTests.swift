@@ -28,10 +28,14 @@ struct Scratch {
       file, expansion: Expansion(file), program: program, at: temporary.file("sweep"))
   }
 
+  static let claim = AttemptClaim(
+    host: "h", process: 1, startTime: 1, started: 0, outputDirectory: "output", resumed: false,
+    slurm: nil)
+
   func finish(_ index: Int, nll: Double, seconds: Double = 1) throws {
     let entry = try directory.manifest.entry(at: index)
     let run = directory.run(index)
-    let attempt = try #require(try run.claim(attempt: (run.attempts.last ?? 0) + 1))
+    let attempt = try #require(try run.claim(attempt: (run.attempts.last ?? 0) + 1, Self.claim))
     try run.write(
       RunResult(
         index: index, hash: entry.hash, attempt: attempt.number, seconds: seconds, finished: 0,
@@ -109,12 +113,13 @@ struct StateTests {
     let run = RunDirectory(path: temporary.file("runs/0/7"), index: 7)
     let winners = Mutex(0)
     DispatchQueue.concurrentPerform(iterations: 16) { _ in
-      if let claimed = try? run.claim(attempt: attempt), claimed.number == attempt {
+      if let claimed = try? run.claim(attempt: attempt, Scratch.claim), claimed.number == attempt {
         winners.withLock { $0 += 1 }
       }
     }
     #expect(winners.withLock { $0 } == 1)
     #expect(run.attempts == [attempt])
+    #expect(run.attempt(attempt).claim == Scratch.claim)
   }
 
   @Test("a result of other content, or half a result, does not count")

@@ -180,7 +180,7 @@ extension SweepEndToEnd {
         peak = max(peak, Self.peakKilobytes(process.processIdentifier))
         Thread.sleep(forTimeInterval: 0.1)
       }
-      process.terminate()
+      kill(process.processIdentifier, SIGKILL)
       process.waitUntilExit()
       #expect(try FileManager.default.attributesOfItem(atPath: output)[.size] as! Int > 100_000)
       #expect(peak > 0 && peak < 100_000, "\(peak) kB")

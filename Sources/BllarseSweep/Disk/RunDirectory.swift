@@ -28,11 +28,17 @@ package struct RunDirectory: Sendable {
 
   /// Claims an attempt: of several processes exactly one gets it.
   ///
-  /// - Parameter number: one more than the last attempt that is known to be over. Somebody who saw
-  ///   the same and came first has it; taking the next number then would run both.
-  package func claim(attempt number: Int) throws -> AttemptDirectory? {
+  /// The directory is made under another name with the claim in it and then renamed: it never
+  /// exists without saying whose it is, wherever its maker is killed.
+  ///
+  /// - Parameters:
+  ///   - number: one more than the last attempt that is known to be over. Somebody who saw the same
+  ///     and came first has it; taking the next number then would run both.
+  package func claim(attempt number: Int, _ claim: AttemptClaim) throws -> AttemptDirectory? {
     try Files.makeDirectory(path)
-    return try Files.claim("\(path)/attempt-\(number)") ? attempt(number) : nil
+    return try Files.claim(
+      "\(path)/attempt-\(number)", containing: "claim.json", claim.json.pretty + "\n")
+      ? attempt(number) : nil
   }
 }
 

@@ -56,19 +56,18 @@ package final class RunningAttempt {
     if run.result(hash: entry.hash) != nil { throw StartRefusal.alreadyDone }
     let last = run.attempts.last ?? 0
     if last > 0 { try Self.settle(run.attempt(last), task: context.slurm) }
-    guard let attempt = try run.claim(attempt: last + 1) else {
-      throw StartRefusal.busy("another process has just claimed attempt \(last + 1)")
-    }
-    self.attempt = attempt
-    let earlier = context.resumeOption == nil ? nil : Self.resumable(run, before: attempt.number)
+    let earlier = context.resumeOption == nil ? nil : Self.resumable(run, before: last + 1)
     resumed = earlier != nil
-    let output = earlier ?? "attempt-\(attempt.number)/output"
+    let output = earlier ?? "attempt-\(last + 1)/output"
     outputDirectory = "\(run.path)/\(output)"
     var claim = AttemptClaim(
       host: Host.name, process: Host.processID,
       startTime: Host.startTime(of: Host.processID) ?? 0, started: started,
       outputDirectory: output, resumed: resumed, slurm: context.slurm)
-    try attempt.write(claim)
+    guard let attempt = try run.claim(attempt: last + 1, claim) else {
+      throw StartRefusal.busy("another process has just claimed attempt \(last + 1)")
+    }
+    self.attempt = attempt
     do {
       try Files.makeDirectory(outputDirectory)
       let spawn = try Self.spawn(

@@ -125,6 +125,26 @@ package enum Files {
     throw fault("cannot create \(directory)")
   }
 
+  /// Creates a directory with a file in it, in one step.
+  ///
+  /// - Returns: whether this call created it.
+  package static func claim(
+    _ directory: String, containing name: String, _ text: String
+  ) throws -> Bool {
+    let token = String(UInt64.random(in: .min ... .max), radix: 36)
+    let temporary = "\(parent(of: directory) ?? ".")/.claim.\(getpid()).\(token)"
+    guard try claim(temporary) else { return false }
+    defer {
+      unlink("\(temporary)/\(name)")
+      rmdir(temporary)
+    }
+    try write(text, to: "\(temporary)/\(name)")
+    // rename(2) replaces an empty directory only, and this one is never empty.
+    if rename(temporary, directory) == 0 { return true }
+    if errno == EEXIST || errno == ENOTEMPTY { return false }
+    throw fault("cannot create \(directory)")
+  }
+
   /// Creates a directory and those above it.
   package static func makeDirectory(_ path: String) throws {
     if mkdir(path, 0o777) == 0 || errno == EEXIST { return }
