@@ -41,11 +41,18 @@ ours() {
 pid_of() { [[ -s $dir/run/$1.pid ]] && cat "$dir/run/$1.pid"; }
 alive() { ours "$(pid_of "$1")"; }
 
+# A daemon keeps no descriptor of its caller, who may wait for the end of all that hold it.
 launch() {
-  local name=$1
+  local name=$1 fd
   shift
-  setsid env -i PATH="$PATH" HOME=/root LANG=C.UTF-8 SLURM_CONF="$conf" SLURM_DEV_INSTANCE="$dir" \
-    "$@" </dev/null >>"$dir/log/$name.out" 2>&1 &
+  (
+    for fd in /proc/self/fd/*; do
+      fd=${fd##*/}
+      ((fd <= 2)) || eval "exec $fd>&-" 2>/dev/null || true
+    done
+    exec setsid env -i PATH="$PATH" HOME=/root LANG=C.UTF-8 SLURM_CONF="$conf" \
+      SLURM_DEV_INSTANCE="$dir" "$@" </dev/null >>"$dir/log/$name.out" 2>&1
+  ) &
   echo $! >"$dir/run/$name.pid"
 }
 

@@ -67,9 +67,3 @@ enum CollectFormat: String, ExpressibleByArgument, CaseIterable {
 enum BestOrder: String, EnumerableFlag {
   case largest, smallest
 }
-
-/// The parent runs of a sweep's submissions.
-enum ParentRuns {
-  /// Ends the parents of submissions of which nothing is under way.
-  static func update(_ directory: SweepDirectory) throws {}
-}

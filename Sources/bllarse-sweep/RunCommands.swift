@@ -108,6 +108,8 @@ struct PoolArguments: ParsableArguments {
     _ indices: [Int], in directory: SweepDirectory, tracking: TrackingArguments
   ) throws {
     guard !indices.isEmpty else { return }
+    // Before the tracker starts threads: they must not take the signals that the pool waits for.
+    _ = Signals()
     var options = LocalPool.Options()
     options.jobs = jobs
     options.retries = retries
@@ -121,7 +123,7 @@ struct PoolArguments: ParsableArguments {
     Terminal.note(
       "\(summary.done.count) done, \(summary.failed.count) failed, \(summary.interrupted.count) interrupted, \(summary.skipped.count) skipped"
     )
-    if let parent { try tracking.end(parent, of: directory) }
+    try ParentRuns.update(directory)
     if !summary.interrupted.isEmpty { throw ExitCode(SweepError.Code.interrupted.rawValue) }
     if !summary.failed.isEmpty { throw ExitCode(SweepError.Code.failed.rawValue) }
   }
