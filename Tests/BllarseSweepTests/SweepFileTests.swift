@@ -238,3 +238,35 @@ struct SuggestionTests {
     #expect(suggestion(for: "zzz", among: ["epochs", "seed"]) == nil)
   }
 }
+
+@Suite("The schema of sweep files")
+struct SchemaTests {
+  @Test("it names exactly the keys that the program reads")
+  func agreement() throws {
+    let path = Fixtures.packageRoot + "/docs/sweep.schema.json"
+    let schema = try JSON.parse(bytes: try Files.bytes(of: path))
+    func keys(_ path: String...) throws -> Set<String> {
+      let node = try path.reduce(schema) { try #require($0[$1]) }
+      return Set(try #require(node["properties"]?.members).map(\.key))
+    }
+    let block = Set(SweepFile.blockSections)
+    #expect(try keys() == block.union(SweepFile.topLevelSections))
+    #expect(try keys("$defs", "block") == block)
+    #expect(try keys("properties", "slurm") == Set(SubmitOptions.fileKeys))
+    #expect(try keys("properties", "resources") == Set(SweepFile.resourceKeys))
+    let program = try #require(schema["properties"]?["program"]?["anyOf"]?.arrayValue?.last)
+    #expect(
+      Set(program["properties"]?.members?.map(\.key) ?? []) == Set(SweepFile.programKeys))
+  }
+
+  @Test("the demonstration sweeps are read, and the Python one names the same configurations")
+  func demonstrations() throws {
+    let reader = SweepReader()
+    let sweeps = try ["last_layer.yaml", "last_layer.py", "optimizers.yaml"].map {
+      let expansion = try Expansion(try reader.read(Fixtures.path("sweeps/\($0)")))
+      return try (0..<expansion.count).map { try expansion.configuration(at: $0).hash }
+    }
+    #expect(sweeps.map(\.count) == [6, 6, 10])
+    #expect(sweeps[0] == sweeps[1])
+  }
+}
