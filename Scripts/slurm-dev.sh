@@ -50,6 +50,7 @@ launch() {
       fd=${fd##*/}
       ((fd <= 2)) || eval "exec $fd>&-" 2>/dev/null || true
     done
+    cd "$dir"
     exec setsid env -i PATH="$PATH" HOME=/root LANG=C.UTF-8 SLURM_CONF="$conf" \
       SLURM_DEV_INSTANCE="$dir" "$@" </dev/null >>"$dir/log/$name.out" 2>&1
   ) &

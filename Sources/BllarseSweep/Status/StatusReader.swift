@@ -4,6 +4,7 @@ public struct StatusReader {
   private let directory: SweepDirectory
   private let queue: QueueView
   private let references: [Int: [TaskReference]]
+  private let logStems: [String: String]
   private let now: Double
 
   /// Why the cluster's part is missing; nil when it answered or when there is none.
@@ -30,6 +31,11 @@ public struct StatusReader {
       }
     }
     self.references = references
+    logStems = Dictionary(
+      submissions.flatMap { submission in
+        let name = submission.options.jobName ?? directory.name
+        return submission.chunks.map { ($0.job, "\(submission.logDirectory)/\(name).\($0.job)_") }
+      }, uniquingKeysWith: { $1 })
   }
 
   /// The states of all configurations, in order.
@@ -136,6 +142,7 @@ public struct StatusReader {
       if !["", "FAILED", "COMPLETED"].contains(slurmState) {
         status.reason = "\(slurmState): \(end.reason)"
       }
+      if end.signal == "SIGKILL" { applyJobLog(status.task, to: &status) }
     }
   }
 
@@ -151,6 +158,7 @@ public struct StatusReader {
       status.node = task.node
       status.reason = "\(task.state), and the run wrote no end"
       status.cause = Self.cause(task.state) ?? .failed
+      applyJobLog(claim?.slurm?.name, to: &status)
       return
     }
     let alive = claim?.isAlive ?? (silence < RunningAttempt.silenceLimitSeconds)
@@ -189,6 +197,19 @@ public struct StatusReader {
       status.state = .failed
       status.reason = "\(task.state) before the run began; see the job's log"
       status.cause = Self.cause(task.state) ?? .failed
+    }
+  }
+
+  /// Clusters without cgroups call a job that was killed for its memory FAILED; only the last lines
+  /// of its log tell.
+  private func applyJobLog(_ task: String?, to status: inout RunStatus) {
+    let parts = task?.split(separator: "_").map(String.init) ?? []
+    guard parts.count == 2, let stem = logStems[parts[0]] else { return }
+    let signs = ["exceeded memory limit", "exceeded job memory limit", "oom-kill", "oom_kill"]
+    let lines = Files.lastLines(12, of: "\(stem)\(parts[1]).err")
+    if let line = lines.first(where: { line in signs.contains { line.lowercased().contains($0) } }) {
+      status.cause = .memory
+      status.reason = "out of memory: \(line)"
     }
   }
 
