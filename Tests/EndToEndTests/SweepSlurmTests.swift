@@ -10,13 +10,15 @@ struct SlurmCluster: SuiteTrait, TestScoping {
     "SLURM_DEV_DIR": directory, "SLURM_DEV_PORT": "\(27000 + Int(getpid()) % 500 * 2)",
     "SLURM_CONF": configuration,
   ]
-  static let isInstalled = FileManager.default.isExecutableFile(atPath: "/usr/sbin/slurmctld")
+  static let isInstalled =
+    FileManager.default.isExecutableFile(atPath: "/usr/sbin/slurmctld")
     && geteuid() == 0
   /// In continuous integration a missing SLURM is a failure, not a reason to skip.
   static let isWanted = isInstalled || ProcessInfo.processInfo.environment["CI"] == "true"
 
   @concurrent func provideScope(
-    for test: Test, testCase: Test.Case?, performing function: @Sendable @concurrent () async throws -> Void
+    for test: Test, testCase: Test.Case?,
+    performing function: @Sendable @concurrent () async throws -> Void
   ) async throws {
     guard Self.isWanted else { return try await function() }
     let tool = try SweepTool(environment: Self.variables)
@@ -102,7 +104,9 @@ extension SweepEndToEnd {
       try tool.temporary.write("venv-activate", [])
       try FileManager.default.createDirectory(
         atPath: tool.temporary.file("venv/bin"), withIntermediateDirectories: true)
-      try tool.temporary.write("venv/bin/activate", Array("export SWEEP_TEST_VARIABLE=\"$SWEEP_TEST_VARIABLE+venv\"\n".utf8))
+      try tool.temporary.write(
+        "venv/bin/activate",
+        Array("export SWEEP_TEST_VARIABLE=\"$SWEEP_TEST_VARIABLE+venv\"\n".utf8))
       let (process, _, _) = try tool.start(
         [
           "submit", "sweep.yaml", "--index-offset", "5", "--num-jobs", "3", "--cpus-per-task", "2",
@@ -197,7 +201,8 @@ extension SweepEndToEnd {
       try tool.write(
         "sweep.yaml", "base: {megabytes: 300, pause: 1, steps: 6}\nseeds: 1")
       let submit = try tool.run(
-        "submit", "sweep.yaml", "--mem", "150M", "--retry", "oom:2:mem*10", "--sbatch-arg=--comment=x")
+        "submit", "sweep.yaml", "--mem", "150M", "--retry", "oom:2:mem*10",
+        "--sbatch-arg=--comment=x")
       #expect(submit.status == 0, "\(submit.errors)")
       let states = try tool.wait(120, "the retry's result") {
         let states = try tool.states()
@@ -236,7 +241,8 @@ extension SweepEndToEnd {
           " configurations 0-1000", " configurations 1001-2001", " configurations 2002-2499",
         ])
       let queue = try tool.run(
-        "--noheader", "--array", "--states", "PENDING", "--format", "%F %K %E", executable: "/usr/bin/squeue")
+        "--noheader", "--array", "--states", "PENDING", "--format", "%F %K %E",
+        executable: "/usr/bin/squeue")
       #expect(queue.output.split(separator: "\n").count == 2500)
       // The limit is exact over all arrays, because each waits for the one before.
       #expect(queue.output.split(separator: "\n").count { $0.contains("afterany:") } == 1499)
@@ -293,7 +299,8 @@ extension SweepEndToEnd {
           .contains("the Docker image missing is not on node \(node)"))
       #expect(
         try tool.run(
-          "retry", "second.yaml", extra: environment.merging(["BLLARSE_DOCKER_IMAGE": "there"]) { $1 }
+          "retry", "second.yaml",
+          extra: environment.merging(["BLLARSE_DOCKER_IMAGE": "there"]) { $1 }
         ).status == 0)
       #expect(try tool.settled("second.yaml")[0].state == "done")
       let arguments = tool.text("docker-arguments")

@@ -20,7 +20,9 @@ public enum Provenance {
     let diff = commit == nil ? nil : git("diff", "HEAD")
     let untracked = git("ls-files", "--others", "--exclude-standard")?
       .split(separator: "\n").map { JSON.string(String($0)) }
-    let version = try? runner.run(program.command + ["--version"])
+    // Any other program might take the word for something to do.
+    let version =
+      program.options == nil ? nil : try? runner.run([program.command[0], "--version"])
     var environment: [JSON.Member] = []
     for name in environmentNames {
       if let value = Host.variable(name) { environment.append(JSON.Member(name, .string(value))) }

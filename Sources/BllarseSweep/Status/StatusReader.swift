@@ -207,7 +207,8 @@ public struct StatusReader {
     guard parts.count == 2, let stem = logStems[parts[0]] else { return }
     let signs = ["exceeded memory limit", "exceeded job memory limit", "oom-kill", "oom_kill"]
     let lines = Files.lastLines(12, of: "\(stem)\(parts[1]).err")
-    if let line = lines.first(where: { line in signs.contains { line.lowercased().contains($0) } }) {
+    if let line = lines.first(where: { line in signs.contains { line.lowercased().contains($0) } })
+    {
       status.cause = .memory
       status.reason = "out of memory: \(line)"
     }
