@@ -1,4 +1,6 @@
-/// Where the parent run of a submission is tracked. The executables connect it to a tracking
+/// Where the parent run of a submission is tracked.
+///
+/// The executables connect it to a tracking
 /// server; a sweep itself knows none.
 ///
 /// No call fails because a server does not answer: what it cannot deliver it keeps for later.
@@ -9,6 +11,7 @@ public protocol ParentTracking {
   ///   - name: the group's id, or the sweep's name.
   ///   - tags: what describes the submission.
   /// - Returns: the run's id.
+  /// - Throws: an error when the settings cannot be used; never because a server does not answer.
   func createParent(name: String, tags: [String: String]) throws -> String
 
   /// Ends a parent run as its children ended.

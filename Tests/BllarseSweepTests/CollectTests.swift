@@ -5,7 +5,7 @@ import Testing
 
 @Suite("Collecting results")
 struct CollectTests {
-  /// scipy.stats.t.ppf(0.975, n)
+  // scipy.stats.t.ppf(0.975, n)
   @Test(
     "Student's quantiles",
     arguments: [

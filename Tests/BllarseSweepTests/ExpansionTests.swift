@@ -69,8 +69,8 @@ struct ExpansionTests {
     #expect(Set(hashes[0]).count == 16)
   }
 
-  /// Computed by Python: hashlib.sha256(json.dumps({"parameters": …, "program": […]},
-  /// sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()).hexdigest()
+  // Computed by Python: hashlib.sha256(json.dumps({"parameters": …, "program": […]},
+  // sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()).hexdigest()
   @Test("hashes are those that another language computes")
   func goldenHashes() throws {
     let first = try SweepFileTests.expand(
@@ -183,8 +183,8 @@ enum RandomSpace {
             .greaterOrEqual(Double(number)),
           ]
           return Condition.Requirement(
-            key: names.randomElement(using: &generator)!,
-            predicate: predicates.randomElement(using: &generator)!)
+            key: names[Int.random(in: 0..<names.count, using: &generator)],
+            predicate: predicates[Int.random(in: 0..<predicates.count, using: &generator)])
         }
       })
   }
@@ -260,7 +260,7 @@ struct DistributionTests {
     #expect(PortableMath.arcTangent(z).isClose(to: Foundation.atan(z), ulps: 8))
   }
 
-  /// scipy.stats.norm.ppf
+  // scipy.stats.norm.ppf
   @Test(
     "the normal quantile is within the approximation's stated error",
     arguments: [

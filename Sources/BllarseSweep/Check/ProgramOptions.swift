@@ -12,8 +12,8 @@ public struct ProgramOptions: Sendable {
 
   /// Reads the description that swift-argument-parser prints on `--experimental-dump-help`.
   ///
-  /// - Parameter words: the program's leading arguments: the first may name a subcommand.
-  /// - Returns: nil when the text is no such description.
+  /// Nil when the text is no such description. The first of the program's leading arguments may name
+  /// a subcommand.
   package init?(dump: String, program: String, words: [String] = []) {
     guard let root = try? JSON.parse(dump), let command = root["command"], command.members != nil
     else { return nil }

@@ -76,7 +76,11 @@ public struct Collector {
 
   /// One row a configuration.
   ///
-  /// - Parameter best: the metric to sort by; nil keeps the manifest's order.
+  /// - Parameters:
+  ///   - best: the metric to sort by; nil keeps the manifest's order.
+  ///   - largest: whether the largest value is the best; nil for what is usual for the metric.
+  /// - Returns: the table.
+  /// - Throws: ``SweepError`` (64) when no result has the metric.
   public func table(best: String? = nil, largest: Bool? = nil) throws -> ResultTable {
     let keys = varyingKeys
     let metrics = metricNames

@@ -50,7 +50,9 @@ public struct ManifestEntry: Sendable, Equatable {
 }
 
 /// The frozen list of a sweep's configurations, in files of at most a thousand lines, each created
-/// whole and never changed. A file's name is the index of its first line.
+/// whole and never changed.
+///
+/// A file's name is the index of its first line.
 public struct Manifest: Sendable {
   static let segmentSize = 1000
   private let directory: String
@@ -131,8 +133,13 @@ public struct Manifest: Sendable {
   /// Several processes may append at once: a file is created by exactly one of them, and the others
   /// read it and go on.
   ///
-  /// - Parameter dryRun: keep the new entries in memory only.
+  /// - Parameters:
+  ///   - expansion: the configurations.
+  ///   - program: the program as the sweep file names it.
+  ///   - inversions: keys whose false has a flag of its own.
+  ///   - dryRun: keep the new entries in memory only.
   /// - Returns: the index of every configuration of the expansion, in its order, each once.
+  /// - Throws: ``SweepError`` when a file cannot be written or a configuration not be computed.
   mutating func append(
     _ expansion: Expansion, program: [String], inversions: [String: String], dryRun: Bool
   ) throws -> [Int] {

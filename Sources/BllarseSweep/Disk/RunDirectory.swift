@@ -34,6 +34,9 @@ package struct RunDirectory: Sendable {
   /// - Parameters:
   ///   - number: one more than the last attempt that is known to be over. Somebody who saw the same
   ///     and came first has it; taking the next number then would run both.
+  ///   - claim: who takes it.
+  /// - Returns: the attempt's directory; nil when somebody else has it.
+  /// - Throws: ``SweepError`` when the directory cannot be made.
   package func claim(attempt number: Int, _ claim: AttemptClaim) throws -> AttemptDirectory? {
     try Files.makeDirectory(path)
     return try Files.claim(

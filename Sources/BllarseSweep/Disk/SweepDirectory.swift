@@ -1,4 +1,6 @@
-/// A sweep's state on disk. Files are the database; nothing runs beside the runs themselves.
+/// A sweep's state on disk.
+///
+/// Files are the database; nothing runs beside the runs themselves.
 ///
 ///     sweep.json               name, program, replicate keys
 ///     sources/0001.yaml        the file as it was read, each version
@@ -53,9 +55,14 @@ public struct SweepDirectory: Sendable {
   /// when it exists: configurations that are there keep their indices.
   ///
   /// - Parameters:
+  ///   - file: the sweep.
+  ///   - expansion: its configurations.
+  ///   - program: the program found on this machine.
+  ///   - path: the directory.
   ///   - force: extend even a directory that shares no configuration with the file.
   ///   - dryRun: write nothing; the returned directory holds the new configurations in memory.
   /// - Returns: the directory, the indices of the file's configurations, how many are new.
+  /// - Throws: ``SweepError`` when the directory is another sweep's or cannot be written.
   public static func freeze(
     _ file: SweepFile, expansion: Expansion, program: Program, at path: String,
     force: Bool = false, dryRun: Bool = false

@@ -35,6 +35,7 @@ public struct Configuration: Sendable, Equatable {
   /// its option.
   ///
   /// - Parameter inversions: keys whose false has a flag of its own, such as `--no-augment`.
+  /// - Returns: the words after the program.
   public func arguments(inversions: [String: String] = [:]) -> [String] {
     parameters.flatMap { member -> [String] in
       let option = Self.option(for: member.key)
@@ -56,7 +57,10 @@ public struct Configuration: Sendable, Equatable {
   /// Computes the content's hash.
   ///
   /// - Parameters:
+  ///   - program: the program's name and leading arguments.
+  ///   - parameters: the configuration's options.
   ///   - ignored: further keys that do not change what is computed.
+  /// - Returns: 64 hexadecimal digits.
   package static func contentHash(
     program: [String], parameters: [JSON.Member], ignored: Set<String>
   ) -> String {

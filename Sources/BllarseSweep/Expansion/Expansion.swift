@@ -31,6 +31,7 @@ public final class Expansion {
   /// The configuration at a position.
   ///
   /// - Parameter index: in `0..<count`.
+  /// - Returns: the configuration.
   /// - Throws: ``SweepError`` (65) when a `${key}` or a table finds no value in it.
   public func configuration(at index: Int) throws -> Configuration {
     precondition((0..<count).contains(index), "index \(index), of \(count) configurations")

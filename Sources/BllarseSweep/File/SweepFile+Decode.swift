@@ -12,6 +12,7 @@ extension SweepFile {
   /// - Parameters:
   ///   - text: YAML 1.2, of which JSON is a part.
   ///   - path: the file's path, for messages and for the default name.
+  /// - Returns: the sweep.
   /// - Throws: ``SweepError`` (65) with a line for every fault: its place, what was found, what was
   ///   expected.
   public static func decode(_ text: String, path: String) throws -> SweepFile {

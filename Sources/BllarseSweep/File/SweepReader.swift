@@ -6,7 +6,9 @@ public struct SweepReader {
 
   /// Makes a reader.
   ///
-  /// - Parameter python: the interpreter for `.py` files.
+  /// - Parameters:
+  ///   - runner: runs the interpreter and the executables.
+  ///   - python: the interpreter for `.py` files.
   public init(runner: any CommandRunner = ProcessRunner(), python: String = "python3") {
     self.runner = runner
     self.python = python

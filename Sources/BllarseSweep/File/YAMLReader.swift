@@ -1,6 +1,8 @@
 import Yams
 
-/// Reads YAML, and so JSON, keeping places. Plain scalars follow YAML 1.2's core schema: `no` is a
+/// Reads YAML, and so JSON, keeping places.
+///
+/// Plain scalars follow YAML 1.2's core schema: `no` is a
 /// string, `1e-3` a number.
 enum YAMLReader {
   static func read(_ text: String, file: String) throws -> SourceNode {

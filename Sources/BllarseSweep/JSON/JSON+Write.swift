@@ -14,7 +14,9 @@ extension JSON {
   }
 
   /// The canonical text: no spaces, members sorted by their names' UTF-8, numbers as ECMAScript
-  /// writes them. Equal values have equal texts on every platform; it is what is hashed.
+  /// writes them.
+  ///
+  /// Equal values have equal texts on every platform; it is what is hashed.
   package var canonical: String {
     var text = ""
     write(into: &text, indent: nil, sorted: true)

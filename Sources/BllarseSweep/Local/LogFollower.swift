@@ -6,15 +6,15 @@
   import Darwin
 #endif
 
-/// Copies what is appended to a file. The writer never waits for the reader, as it would on a pipe.
+/// Copies what is appended to a file.
+///
+/// The writer never waits for the reader, as it would on a pipe.
 package final class LogFollower {
   private let path: String
   private let descriptor: Int32
   private var offset: Int
 
-  /// - Parameters:
-  ///   - descriptor: where to copy to.
-  ///   - offset: the first byte to copy; nil for the end of the file.
+  /// Follows a file from a byte on, or from its present end for nil.
   package init(_ path: String, to descriptor: Int32, from offset: Int? = nil) {
     self.path = path
     self.descriptor = descriptor

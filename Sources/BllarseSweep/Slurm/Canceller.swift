@@ -12,6 +12,8 @@ public struct Canceller {
   /// The tasks to cancel.
   ///
   /// - Parameter indices: the configurations; nil for all.
+  /// - Returns: each task with its configuration.
+  /// - Throws: ``SweepError`` (1) when the queue does not answer.
   package func tasks(_ indices: [Int]?) throws -> [(index: Int, task: TaskReference)] {
     let reader = try StatusReader(directory, runner: runner)
     if let problem = reader.problem { throw SweepError(.failed, problem) }

@@ -10,6 +10,7 @@ public struct Chunk: Sendable, Equatable {
   /// The array as sbatch takes it: `0-9,12,14-20%5`.
   ///
   /// - Parameter limit: how many run at once.
+  /// - Returns: the value of `--array`.
   func arraySpecification(limit: Int?) -> String {
     Self.ranges(tasks) + (limit.map { "%\($0)" } ?? "")
   }
@@ -43,6 +44,7 @@ public struct ChunkPlan: Sendable, Equatable {
   ///   - maxArraySize: one more than the highest task number; a larger submission is chunked.
   ///   - allowsOrderFile: whether the job script looks positions up. Scripts that only add
   ///     INDEX_OFFSET need task numbers that lead to the index itself.
+  /// - Throws: ``SweepError`` (64) for an order that such a script cannot follow.
   init(indices: [Int], maxArraySize: Int, allowsOrderFile: Bool) throws {
     let isAscending = zip(indices, indices.dropFirst()).allSatisfy { $0 < $1 }
     let isContiguous =

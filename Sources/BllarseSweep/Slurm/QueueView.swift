@@ -29,7 +29,10 @@ package struct QueueView: Sendable {
 
   /// Asks the queue, and for what it has forgotten the accounting.
   ///
-  /// - Parameter jobs: the array jobs of the sweep.
+  /// - Parameters:
+  ///   - runner: runs the commands.
+  ///   - jobs: the array jobs of the sweep.
+  /// - Returns: what is known, and why it is incomplete.
   package static func ask(_ runner: any CommandRunner, jobs: [String]) -> QueueView {
     var view = QueueView()
     guard !jobs.isEmpty else { return view }

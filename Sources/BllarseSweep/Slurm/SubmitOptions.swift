@@ -1,4 +1,6 @@
-/// What `submit` asks of SLURM. A nil is left to the cluster's own default.
+/// What `submit` asks of SLURM.
+///
+/// A nil is left to the cluster's own default.
 public struct SubmitOptions: Sendable, Equatable {
   /// The jobs' name; nil for the sweep's.
   public var jobName: String?

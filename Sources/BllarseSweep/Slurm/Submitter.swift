@@ -29,7 +29,10 @@ public struct Submitter {
   ///
   /// - Parameters:
   ///   - indices: the configurations, ascending.
-  ///   - limits: the cluster's; nil to ask it.
+  ///   - options: what is asked of SLURM.
+  ///   - known: the cluster's limits; nil to ask it.
+  /// - Returns: the plan.
+  /// - Throws: ``SweepError`` when the cluster does not answer or the job script cannot be used.
   public func plan(
     _ indices: [Int], options: SubmitOptions, limits known: ClusterLimits? = nil
   ) throws -> Plan {
@@ -80,7 +83,9 @@ public struct Submitter {
   /// Makes a submission: writes the scripts, calls sbatch for each chunk, and records each job's id
   /// before the next goes out.
   ///
-  /// - Parameter onChunk: called with a chunk and its job's id.
+  /// - Parameters:
+  ///   - plan: what to submit.
+  ///   - onChunk: called with a chunk and its job's id.
   /// - Returns: the job ids.
   /// - Throws: ``SweepError`` (1) with SLURM's reason and the ids of the chunks that went out.
   public func submit(_ plan: Plan, onChunk: (Chunk, String) -> Void = { _, _ in }) throws
@@ -163,7 +168,9 @@ public struct Submitter {
       maxRequeues: plan.options.maxRequeues)
   }
 
-  /// The arguments of sbatch. Chunks under a limit wait for one another: `%` holds for one array
+  /// The arguments of sbatch.
+  ///
+  /// Chunks under a limit wait for one another: `%` holds for one array
   /// only, and two arrays side by side would run twice as many tasks.
   private func arguments(_ plan: Plan, position: Int, after job: String?) -> [String] {
     let chunk = plan.chunks.chunks[position]

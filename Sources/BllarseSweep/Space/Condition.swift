@@ -24,7 +24,9 @@ public struct Condition: Sendable, Equatable {
   }
 }
 
-/// A test of one value. An absent key equals nothing: only `notIn` and `present(false)` accept it.
+/// A test of one value.
+///
+/// An absent key equals nothing: only `notIn` and `present(false)` accept it.
 public enum Predicate: Sendable, Hashable {
   case isIn([JSON])
   case notIn([JSON])

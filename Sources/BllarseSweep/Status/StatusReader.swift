@@ -1,5 +1,7 @@
 /// Tells where each configuration stands: from the runs' own files first, then from the queue, then
-/// from the accounting. Works without the last two.
+/// from the accounting.
+///
+/// Works without the last two.
 public struct StatusReader {
   private let directory: SweepDirectory
   private let queue: QueueView
@@ -103,7 +105,9 @@ public struct StatusReader {
 
   // MARK: - Cases
 
-  /// A task that SLURM still has. False when its attempt is over and the job only cleans up.
+  /// A task that SLURM still has.
+  ///
+  /// False when its attempt is over and the job only cleans up.
   private func apply(
     _ reference: TaskReference, _ task: QueueView.Task, claim: AttemptClaim?, end: AttemptEnd?,
     to status: inout RunStatus

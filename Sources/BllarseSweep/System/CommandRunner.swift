@@ -13,6 +13,7 @@ public protocol CommandRunner {
   /// - Parameters:
   ///   - arguments: the program and its arguments.
   ///   - environment: variables set in addition to those of this process.
+  /// - Returns: what it printed and how it ended.
   /// - Throws: ``SweepError`` when the program cannot be started.
   func run(_ arguments: [String], environment: [String: String]) throws -> CommandResult
 }

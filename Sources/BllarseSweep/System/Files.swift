@@ -6,7 +6,9 @@
   import Darwin
 #endif
 
-/// The file operations a sweep's state is made of. Each is atomic on a shared file system: a reader
+/// The file operations a sweep's state is made of.
+///
+/// Each is atomic on a shared file system: a reader
 /// sees a whole file or none, and of several creators exactly one succeeds.
 package enum Files {
   // MARK: - Reading

@@ -46,7 +46,9 @@ package enum Host {
     return String(cString: name)
   }
 
-  /// When a process of this machine started, in clock ticks since boot; nil when it does not run.
+  /// When a process of this machine started, in clock ticks since boot.
+  ///
+  /// Nil when it does not run.
   /// With the process id it names a process for good: ids are used again.
   package static func startTime(of process: Int) -> Int? {
     guard let text = try? Files.text(of: "/proc/\(process)/stat") else { return nil }
