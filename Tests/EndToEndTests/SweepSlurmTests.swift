@@ -92,6 +92,34 @@ extension SweepEndToEnd {
       #expect(table.output.split(separator: "\n").count == 19)
     }
 
+    @Test("bllarse-finetune on digits: 20 runs, at most 2 at a time, 20 rows with their scores")
+    func digits() throws {
+      try tool.temporary.write(
+        "sweep.yaml",
+        Array(
+          """
+          base: {dataset: digits, loss_fn: IBProbit, epochs: 1}
+          grid: {num_update_iters: [1, 8]}
+          seeds: {count: 10, start: 137}
+          slurm: {max_concurrent: 2}
+          """.utf8))
+      #expect(try tool.run("submit", "sweep.yaml", "--cpus-per-task", "1").status == 0)
+      let states = try tool.settled(seconds: 200)
+      #expect(states.map(\.state) == Array(repeating: "done", count: 20), "\(states[0].reason)")
+      #expect(SweepTool.overlap(try tool.intervals("sweep")) == 2)
+      let table = try tool.run("collect", "sweep.yaml", "--best", "test.nll", "--format", "csv")
+        .output.split(separator: "\n").map { $0.split(separator: ",") }
+      #expect(table.count == 21)
+      let column = try #require(table[0].firstIndex(of: "test.acc"))
+      // A linear classifier on the raw pixels reaches 0.9; chance is 0.1.
+      #expect(table.dropFirst().allSatisfy { (Double($0[column]) ?? 0) > 0.85 })
+      let paired = try tool.run(
+        "collect", "sweep.yaml", "--best", "test.nll", "--paired", "--format", "json")
+      let rows =
+        try JSONSerialization.jsonObject(with: Data(paired.output.utf8)) as? [[String: Any]]
+      #expect(rows?.count == 1 && rows?[0]["pairs"] as? Int == 10)
+    }
+
     @Test("an offset and a number of jobs run exactly those; environment and processors arrive")
     func window() throws {
       try tool.write(
