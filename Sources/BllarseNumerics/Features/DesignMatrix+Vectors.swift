@@ -13,7 +13,7 @@ extension DesignMatrix {
     unsafe result.withUnsafeMutableBufferPointer { target in
       guard let base = target.baseAddress else { return }
       let address = unsafe SharedAddress(base)
-      forEachBlock(parallelism) { _, range, rows in
+      unsafe forEachBlock(parallelism) { _, range, rows in
         let products = Scratch<Scalar>(count: range.count)
         unsafe vector.withUnsafeBufferPointer { vector in
           guard let x = vector.baseAddress else { return }
@@ -41,7 +41,7 @@ extension DesignMatrix {
     let vector = values.map { Scalar($0) }
     let sums = WorkerSlots(
       (0..<parallelism.threadCount).map { _ in Scratch<Double>(count: columnCount) })
-    forEachBlock(parallelism) { worker, range, rows in
+    unsafe forEachBlock(parallelism) { worker, range, rows in
       let products = Scratch<Scalar>(count: columnCount)
       unsafe vector.withUnsafeBufferPointer { vector in
         guard let r = vector.baseAddress else { return }

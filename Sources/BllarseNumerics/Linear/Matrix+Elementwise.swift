@@ -11,7 +11,7 @@ extension Matrix where Element: BLASScalar {
     _ moments: inout [Matrix], _ gradient: Matrix,
     _ body: (inout Element, inout Element, Element) -> Void
   ) {
-    withElements(&moments, gradient, count: 1) { theta, moments, g, count in
+    unsafe withElements(&moments, gradient, count: 1) { theta, moments, g, count in
       let m = unsafe moments[0]
       for index in 0..<count { unsafe body(&theta[index], &m[index], g[index]) }
     }
@@ -22,7 +22,7 @@ extension Matrix where Element: BLASScalar {
     _ moments: inout [Matrix], _ gradient: Matrix,
     _ body: (inout Element, inout Element, inout Element, Element) -> Void
   ) {
-    withElements(&moments, gradient, count: 2) { theta, moments, g, count in
+    unsafe withElements(&moments, gradient, count: 2) { theta, moments, g, count in
       let (m, v) = unsafe (moments[0], moments[1])
       for index in 0..<count { unsafe body(&theta[index], &m[index], &v[index], g[index]) }
     }
@@ -33,7 +33,7 @@ extension Matrix where Element: BLASScalar {
     _ moments: inout [Matrix], _ gradient: Matrix,
     _ body: (inout Element, inout Element, inout Element, inout Element, Element) -> Void
   ) {
-    withElements(&moments, gradient, count: 3) { theta, moments, g, count in
+    unsafe withElements(&moments, gradient, count: 3) { theta, moments, g, count in
       let (m, v, w) = unsafe (moments[0], moments[1], moments[2])
       for index in 0..<count {
         unsafe body(&theta[index], &m[index], &v[index], &w[index], g[index])
@@ -54,7 +54,7 @@ extension Matrix where Element: BLASScalar {
       "\(self), \(moments) and \(gradient) differ in shape")
     let gradient = gradient.isContiguous ? gradient : gradient.compact()
     if !isContiguous { self = compact() }
-    var pointers: [UnsafeMutablePointer<Element>] = []
+    var pointers = unsafe [UnsafeMutablePointer<Element>]()
     for index in moments.indices {
       if !moments[index].isContiguous { moments[index] = moments[index].compact() }
       // Unique after this, and alive as long as `moments`.
