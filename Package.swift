@@ -22,6 +22,7 @@ let package = Package(
     // C libraries, found through pkg-config.
     .systemLibrary(name: "CBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
     .systemLibrary(name: "CLAPACKE", pkgConfig: "lapacke", providers: [.apt(["liblapacke-dev"])]),
+    .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
     .target(name: "BllarseKernels"),
 
     // Libraries. Dependencies point one way; Sweep and MLflow never import Core.
@@ -29,7 +30,7 @@ let package = Package(
       name: "BllarseNumerics", dependencies: ["CBLAS", "CLAPACKE", "BllarseKernels"],
       swiftSettings: [.strictMemorySafety()]),
     .target(
-      name: "BllarseCore", dependencies: ["BllarseNumerics"],
+      name: "BllarseCore", dependencies: ["BllarseNumerics", "CZlib"],
       resources: [.copy("Resources/digits")]),
     .target(name: "BllarseSweep", dependencies: [.product(name: "Yams", package: "Yams")]),
     .target(

@@ -131,7 +131,7 @@ static void JOIN(FN(copy_tile), LEVEL)(
   const int flat = stride == shape.width;
   const ptrdiff_t runs = flat ? 1 : rows, length = flat ? rows * shape.width : shape.width;
   for (ptrdiff_t i = 0; i < runs; i++) {
-    memcpy(out + i * stride, tile + i * shape.width, (size_t)length * sizeof(REAL));
+    __builtin_memcpy(out + i * stride, tile + i * shape.width, (size_t)length * sizeof(REAL));
   }
 }
 

@@ -1,11 +1,11 @@
 // The products for one instruction set and one type; included once for each (a template in C).
 //
 // The including file defines REAL, SUFFIX (f32, f64) and LANES (elements of a vector), after LEVEL,
-// PRODUCTS_REGISTERS (16 or 32) and products_tiles.h. Every tile is one inlined function whose sizes
-// are constants at the call, so that its sums live in registers.
+// PRODUCTS_REGISTERS (16 or 32) and products_tiles.h. Every tile is one inlined function whose
+// sizes are constants at the call, so that its sums live in registers.
 //
-// Measured on one Zen 4 core (AVX-512, 117 GFLOP/s by FMA chains, OpenBLAS sgemm 106 on large squares), a block of
-// 128 x 512 floats in the second-level cache:
+// Measured on one Zen 4 core (117 GFLOP/s by chains of FMA, OpenBLAS sgemm 106 on large squares),
+// AVX-512, a block of 128 x 512 floats in the second-level cache:
 //     classes      1     2     3     5    10    16    32   100   GFLOP/s
 //     forward     55   107   105   109   113   118   114   114   (OpenBLAS 10: 47, 100: 95)
 //     backward    46    91   110   110   109   110   108   108   (OpenBLAS 10: 85-110, 100: 104)
@@ -18,7 +18,8 @@
 #define loose NAME(loose)
 
 typedef REAL vec __attribute__((vector_size(LANES * sizeof(REAL))));
-typedef REAL loose __attribute__((vector_size(LANES * sizeof(REAL)), aligned(sizeof(REAL)), may_alias));
+typedef REAL loose
+    __attribute__((vector_size(LANES * sizeof(REAL)), aligned(sizeof(REAL)), may_alias));
 
 #define LOAD(p) (*(const loose *)(p))
 #define STORE(p, v) (*(loose *)(p) = (v))
@@ -66,7 +67,7 @@ ALWAYS_INLINE vec NAME(lane_sums)(const int n, vec *t) {
 
 // MARK: - Forward, few classes: vectors along the features
 
-// Packed weights of a tile of C classes: for each vector of features, C vectors one after the other.
+// Packed weights of a tile of C classes: for each vector of features, C vectors in a row.
 
 ALWAYS_INLINE void NAME(forward_tile)(
     const int R, const int C, ptrdiff_t features, const REAL *restrict x, ptrdiff_t x_stride,
@@ -126,8 +127,8 @@ static const NAME(forward_function) NAME(forward_functions)[] = {FORWARD_TILES(F
 
 // MARK: - Forward, many classes: vectors along the classes
 
-// Packed weights of a panel of V vectors of classes: for each feature, V vectors. No sum across lanes
-// is needed and each weight fetched serves R rows; the rows' elements are broadcast.
+// Packed weights of a panel of V vectors of classes: for each feature, V vectors. No sum across
+// lanes is needed and each weight fetched serves R rows; the rows' elements are broadcast.
 
 ALWAYS_INLINE void NAME(panel_tile)(
     const int R, const int V, ptrdiff_t features, const REAL *restrict x, ptrdiff_t x_stride,
@@ -192,6 +193,13 @@ static ptrdiff_t NAME(tile_width)(ptrdiff_t left, ptrdiff_t widest) {
   return (left + tiles - 1) / tiles;
 }
 
+// Wide tiles read X least often, but only while their weights stay in the first-level cache (10
+// classes x 1024 floats do not: 98 GFLOP/s as one tile, 113 as two).
+static ptrdiff_t NAME(forward_width)(ptrdiff_t left, ptrdiff_t features) {
+  int fits = left * features * (ptrdiff_t)sizeof(REAL) <= 32768;
+  return NAME(tile_width)(left, fits || FORWARD_WIDEST < 7 ? FORWARD_WIDEST : 7);
+}
+
 void NAME(LEVEL_NAME(pack))(
     ptrdiff_t classes, ptrdiff_t features, const REAL *w, ptrdiff_t w_stride, REAL *packed) {
   ptrdiff_t k = 0;
@@ -206,7 +214,7 @@ void NAME(LEVEL_NAME(pack))(
     packed += v * LANES * features;
   }
   for (ptrdiff_t c; k < classes; k += c) {
-    c = NAME(tile_width)(classes - k, FORWARD_WIDEST);
+    c = NAME(forward_width)(classes - k, features);
     for (ptrdiff_t d = 0; d < features; d += LANES) {
       for (ptrdiff_t i = 0; i < c; i++) {
         STORE(packed, LOAD(w + (k + i) * w_stride + d));
@@ -225,7 +233,7 @@ void NAME(LEVEL_NAME(forward))(
     packed += v * LANES * features;
   }
   for (ptrdiff_t c; k < classes; k += c) {
-    c = NAME(tile_width)(classes - k, FORWARD_WIDEST);
+    c = NAME(forward_width)(classes - k, features);
     NAME(forward_functions)[c - 1](rows, features, x, x_stride, packed, m + k, m_stride);
     packed += c * features;
   }
@@ -233,13 +241,21 @@ void NAME(LEVEL_NAME(forward))(
 
 // MARK: - Backward: vectors along the features, residuals broadcast
 
-// Fetches V lines a row from `next` into the second-level cache and returns where it stopped.
+// Fetches V lines a row from `next` into the second-level cache and returns where it stopped. `far`
+// says that G lies beyond that cache and is to be fetched while the sums are formed.
 ALWAYS_INLINE const char *NAME(backward_tile)(
     const int C, const int V, ptrdiff_t rows, const REAL *restrict x, ptrdiff_t x_stride,
     const REAL *restrict r, ptrdiff_t r_stride, double *restrict g, ptrdiff_t g_stride,
-    const char *next, const char *end) {
+    const char *next, const char *end, int far) {
   vec sum[PRODUCTS_REGISTERS];
   UNROLL for (int i = 0; i < C * V; i++) sum[i] = (vec){0};
+  if (far) {
+    UNROLL for (int c = 0; c < C; c++) {
+      UNROLL for (int line = 0; line * 8 < V * LANES; line++) {
+        __builtin_prefetch(g + c * g_stride + line * 8, 1, 3);
+      }
+    }
+  }
   for (ptrdiff_t i = 0; i < rows; i++) {
     vec row[8];
     UNROLL for (int v = 0; v < V; v++) row[v] = LOAD(x + v * LANES);
@@ -267,26 +283,26 @@ ALWAYS_INLINE const char *NAME(backward_tile)(
 ALWAYS_INLINE const char *NAME(backward_tiles)(
     const int C, const int V, ptrdiff_t rows, ptrdiff_t features, const REAL *x,
     ptrdiff_t x_stride, const REAL *r, ptrdiff_t r_stride, double *g, ptrdiff_t g_stride,
-    const char *next, const char *end) {
+    const char *next, const char *end, int far) {
   ptrdiff_t d = 0;
   for (; d + V * LANES <= features; d += V * LANES) {
     next = NAME(backward_tile)(
-        C, V, rows, x + d, x_stride, r, r_stride, g + d, g_stride, next, end);
+        C, V, rows, x + d, x_stride, r, r_stride, g + d, g_stride, next, end, far);
   }
   if (V > 4 && d + 4 * LANES <= features) {
     next = NAME(backward_tile)(
-        C, 4, rows, x + d, x_stride, r, r_stride, g + d, g_stride, next, end);
+        C, 4, rows, x + d, x_stride, r, r_stride, g + d, g_stride, next, end, far);
     d += 4 * LANES;
   }
   if (V > 2 && d + 2 * LANES <= features) {
     next = NAME(backward_tile)(
-        C, 2, rows, x + d, x_stride, r, r_stride, g + d, g_stride, next, end);
+        C, 2, rows, x + d, x_stride, r, r_stride, g + d, g_stride, next, end, far);
     d += 2 * LANES;
   }
   // At most one vector is left for an even V, two for an odd one.
   for (; d < features; d += LANES) {
     next = NAME(backward_tile)(
-        C, 1, rows, x + d, x_stride, r, r_stride, g + d, g_stride, next, end);
+        C, 1, rows, x + d, x_stride, r, r_stride, g + d, g_stride, next, end, far);
   }
   return next;
 }
@@ -294,15 +310,16 @@ ALWAYS_INLINE const char *NAME(backward_tiles)(
 #define BACKWARD(C, V)                                                                           \
   static const char *NAME(backward_##C)(                                                         \
       ptrdiff_t rows, ptrdiff_t features, const REAL *x, ptrdiff_t x_stride, const REAL *r,      \
-      ptrdiff_t r_stride, double *g, ptrdiff_t g_stride, const char *next, const char *end) {    \
+      ptrdiff_t r_stride, double *g, ptrdiff_t g_stride, const char *next, const char *end,        \
+      int far) {                                                                                 \
     return NAME(backward_tiles)(                                                                 \
-        C, V, rows, features, x, x_stride, r, r_stride, g, g_stride, next, end);                 \
+        C, V, rows, features, x, x_stride, r, r_stride, g, g_stride, next, end, far);            \
   }
 BACKWARD_TILES(BACKWARD)
 #undef BACKWARD
 typedef const char *(*NAME(backward_function))(
     ptrdiff_t, ptrdiff_t, const REAL *, ptrdiff_t, const REAL *, ptrdiff_t, double *, ptrdiff_t,
-    const char *, const char *);
+    const char *, const char *, int);
 #define BACKWARD(C, V) NAME(backward_##C),
 static const NAME(backward_function) NAME(backward_functions)[] = {BACKWARD_TILES(BACKWARD)};
 #undef BACKWARD
@@ -315,17 +332,19 @@ void NAME(LEVEL_NAME(backward))(
   // Without anything to fetch, the residuals' first line is asked for again and again: it is there.
   const char *at = next_bytes > 0 ? next : (const char *)r;
   const char *end = next_bytes > 0 ? at + next_bytes : at;
+  // 1000 classes x 1024 features: 89 GFLOP/s without, 99 with it; 100 x 512: 108 and 106.
+  int far = classes * features > FAR_ELEMENTS;
   for (ptrdiff_t k = 0, c; k < classes; k += c) {
     c = NAME(tile_width)(classes - k, BACKWARD_WIDEST);
     at = NAME(backward_functions)[c - 1](
-        rows, features, x, x_stride, r + k, r_stride, g + k * g_stride, g_stride, at, end);
+        rows, features, x, x_stride, r + k, r_stride, g + k * g_stride, g_stride, at, end, far);
   }
 }
 
 // MARK: - Gram matrix of a few rows
 
-// Square tiles along the lower triangle, vectors along the features. BLAS packs both operands first,
-// which for 64 rows costs as much as the product.
+// Square tiles along the lower triangle, vectors along the features. BLAS packs both operands
+// first, which for 64 rows costs as much as the product.
 ALWAYS_INLINE void NAME(gram_tile)(
     const int R, ptrdiff_t features, const REAL *rows, const REAL *columns, ptrdiff_t x_stride,
     REAL *c, ptrdiff_t c_stride) {

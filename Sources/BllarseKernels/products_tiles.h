@@ -1,7 +1,10 @@
 // Sizes of the register tiles, by the number of vector registers: X(classes, rows) for `forward`,
 // X(vectors of classes, rows) for its panels, X(classes, vectors of features) for `backward`.
-// A tile's sums, one row of operands and one more must fit the registers, and there must be at least
-// 8 sums: two multipliers of four stages each.
+// A tile's sums, one row of operands and one more must fit the registers, and there must be at
+// least 8 sums: two multipliers of four stages each.
+
+// Elements of G that a second-level cache does not hold: a megabyte of doubles.
+#define FAR_ELEMENTS 131072
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 #define LEVEL_JOIN2(a, b) a##_##b

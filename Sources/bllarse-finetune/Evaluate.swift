@@ -19,7 +19,9 @@ struct Evaluate: ParsableCommand {
     data.apply(to: &configuration)
     running.apply(to: &configuration)
     try reportingErrors {
-      let scores = try HeadEvaluation(checkpoint: head, configuration).run()
+      let evaluation = HeadEvaluation(checkpoint: head, configuration)
+      let scores = try evaluation.run()
+      try evaluation.write(scores)
       Terminal().show(scores)
     }
   }

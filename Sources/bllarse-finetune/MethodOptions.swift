@@ -14,7 +14,8 @@ struct MethodOptions: ParsableArguments {
   @Option(
     help: """
       How a closed-form head goes through the data: converged (full batch, to the optimum), cavi (full \
-      batch, --num-update-iters iterations), merge (each batch alone, then merged). Default: converged, \
+      batch, --num-update-iters iterations), merge (each batch alone, then merged), sites \
+      (batches, several epochs, towards the optimum of the full batch). Default: converged, \
       unless --num-update-iters or --batch-size is given: then merge.
       """)
   var update: RunConfiguration.Update?
@@ -62,7 +63,6 @@ struct MethodOptions: ParsableArguments {
       throw ValidationError(
         "--loss-fn is '\(lossFn)'; expected one of \(HeadRegistry.names.joined(separator: ", "))")
     }
-    if update == .sites { throw ValidationError("--update sites does not exist yet") }
     try require(numUpdateIters.map { $0 >= 1 }, "--num-update-iters must be at least 1")
     try require(epochs.map { $0 >= 1 }, "--epochs must be at least 1")
     try require(batchSize.map { $0 >= 1 }, "--batch-size must be at least 1")

@@ -285,6 +285,12 @@ struct ProductKernelTests {
     #expect(g == sums)
   }
 
+  @Test("BLAS is never preferred for ten classes, and without AVX2 as the best level never at all")
+  func choice() {
+    #expect(bllarse_products_prefer_blas(10, 512) == 0)
+    if bllarse_products_level() != 1 { #expect(bllarse_products_prefer_blas(1000, 2048) == 0) }
+  }
+
   @Test("a row's logits do not depend on the rows around it", arguments: levels)
   func rowsAreIndependent(level: Int) throws {
     let table = try #require(bllarse_products_table(Int32(level))).pointee

@@ -18,7 +18,7 @@ public enum DigitsDataset {
       path: Resources.path("digits/digits.safetensors", in: resources))
     var splits: [(name: String, split: ImageSplit)] = []
     for name in ["train", "test"] {
-      let pixels = try file.pixels(name + "_images")
+      let pixels = try file.stored(name + "_images").pixels()
       let labels = try file.labels(name + "_labels")
       guard pixels.columnCount == 64, pixels.rowCount == labels.count else {
         throw DataError(

@@ -1,39 +1,55 @@
 public import BllarseNumerics
 
-/// A file of features: a safetensors file with `X_train`, `y_train`, `X_test`, `y_test` and, if wanted,
-/// `X_val`, `y_val` and further pairs `X_NAME`, `y_NAME`.
+/// Features in named splits, as a file or a directory holds them.
 ///
-/// Features are (N, D) and stay in half, single or double precision, mapped; labels are N integers of
-/// any type. The metadata may hold `class_names` (a JSON list of texts) or `num_classes`.
+/// - a safetensors file with the tensors `X_train`, `y_train`, `X_test`, `y_test` and, if wanted,
+///   `X_val`, `y_val` and further pairs `X_NAME`, `y_NAME`;
+/// - an npz file with arrays of these names;
+/// - a directory with `X_train.npz`, `y_train.npz` and so on, each with one array `data`, or the same as
+///   npy files, and perhaps `metadata.json`: the cache of the Python original's text experiments.
+///
+/// Features are (N, D) and stay in half, single or double precision, mapped where they are not
+/// compressed; labels are N integers of any type. The metadata may hold `class_names` (a JSON list of
+/// texts) and `num_classes`. `val` is the split "validation"; where there is no `test`, `val_m` (the
+/// matched validation rows of MultiNLI) is the split "test".
 public struct FeatureFile: Sendable {
-  /// The file.
-  public let file: SafetensorsFile
+  private let source: FeatureSource
+  /// The splits that have features, and the arrays' suffixes.
+  private let suffixes: [(split: String, suffix: String)]
 
-  /// Opens a file.
+  /// The file or directory, as the caller named it.
+  public var path: String { source.path }
+
+  /// Opens a file or a directory.
   ///
-  /// - Throws: `DataError` when it is missing or not a sound safetensors file.
+  /// - Throws: `DataError` when it is missing or its format is damaged.
   public init(path: String) throws(DataError) {
-    file = try SafetensorsFile(path: path)
+    source = try FeatureSource(path: path)
+    let suffixes = source.names.filter { $0.hasPrefix("X_") }.map { String($0.dropFirst(2)) }
+    let hasTest = suffixes.contains("test")
+    let order = ["train", "validation", "test"]
+    func rank(_ name: String) -> Int { order.firstIndex(of: name) ?? order.count }
+    self.suffixes = suffixes.map { suffix in
+      switch suffix {
+      case "val": ("validation", suffix)
+      case "val_m" where !hasTest: ("test", suffix)
+      default: (suffix, suffix)
+      }
+    }.sorted { (rank($0.split), $0.split) < (rank($1.split), $1.split) }
   }
 
   /// The splits that have features, in the order train, validation, test, then by name.
-  public var splitNames: [String] {
-    let order = ["train", "validation", "test"]
-    func rank(_ name: String) -> Int { order.firstIndex(of: name) ?? order.count }
-    return file.tensors.map(\.name).filter { $0.hasPrefix("X_") }
-      .map { FeatureFile.splitName(String($0.dropFirst(2))) }
-      .sorted { (rank($0), $0) < (rank($1), $1) }
-  }
+  public var splitNames: [String] { suffixes.map(\.split) }
 
   /// The features of a split, without labels.
   ///
   /// - Throws: `DataError`: there are none, they are no matrix, or a value is not finite.
   public func features(_ split: String) throws(DataError) -> FeatureMatrix {
-    let key = "X_" + FeatureFile.suffix(split)
-    let features = try file.features(key)
+    let tensor = try source.tensor("X_" + suffix(split))
+    let features = try tensor.features()
     if let (row, column) = features.firstNonFinite {
       throw DataError(
-        .notFinite, file: file.path, key: key, row: row, column: column,
+        .notFinite, file: tensor.path, key: tensor.name, row: row, column: column,
         found: "the value is \(features.value(row, column))", expected: "a finite number",
         advice: "remove the row or replace the value")
     }
@@ -53,49 +69,48 @@ public struct FeatureFile: Sendable {
     parallelism: Parallelism = .available
   ) throws(DataError) -> FeatureDataset {
     var splits: [(name: String, split: FeatureSplit)] = []
-    for name in splitNames {
-      let suffix = FeatureFile.suffix(name)
-      guard file.contains("y_" + suffix) || required.contains(name) else { continue }
-      let features = try file.features("X_" + suffix)
-      let labels = try file.labels("y_" + suffix)
+    let names = Set(source.names)
+    for (name, suffix) in suffixes {
+      guard names.contains("y_" + suffix) || required.contains(name) else { continue }
+      let features = try source.tensor("X_" + suffix).features()
+      let labels = try source.tensor("y_" + suffix).labels()
       do throws(DataError) {
         splits.append((name, try FeatureSplit(features: features, labels: labels, name: name)))
-      } catch { throw error.inFile(file.path) }
+      } catch { throw error.inFile(path) }
     }
     for name in required where !splits.contains(where: { $0.name == name }) {
-      _ = try file.tensor("X_" + FeatureFile.suffix(name))  // says what there is
+      _ = try source.tensor("X_" + suffix(name))  // says what there is
     }
-    let (announced, names) = try announcedClasses()
+    let (announced, classNames) = try announcedClasses()
     return try FeatureDataset(
-      name: FeatureFile.stem(file.path), file: file.path, splits: splits,
-      classCount: names == nil ? classCount ?? announced : announced, classNames: names,
+      name: FeatureFile.stem(path), file: path, splits: splits,
+      classCount: classNames == nil ? classCount ?? announced : announced, classNames: classNames,
       parallelism: parallelism)
+  }
+
+  private func suffix(_ split: String) -> String {
+    suffixes.first { $0.split == split }?.suffix ?? (split == "validation" ? "val" : split)
   }
 
   private func announcedClasses() throws(DataError) -> (count: Int?, names: [String]?) {
     var (count, names): (Int?, [String]?) = (nil, nil)
-    if let text = file.metadata["class_names"] {
+    if let text = source.metadata["class_names"] {
       names = ClassNames.parse(text)
       guard names != nil else {
         throw DataError(
-          .wrongType, file: file.path, key: "metadata class_names",
+          .wrongType, file: path, key: "metadata class_names",
           found: "the value is \(text.quoted())", expected: "a JSON list of texts")
       }
     }
-    if let text = file.metadata["num_classes"] {
+    if let text = source.metadata["num_classes"] {
       count = Int(text)
       guard count != nil else {
         throw DataError(
-          .wrongType, file: file.path, key: "metadata num_classes",
+          .wrongType, file: path, key: "metadata num_classes",
           found: "the value is \(text.quoted())", expected: "a number")
       }
     }
     return (count, names)
-  }
-
-  static func splitName(_ suffix: String) -> String { suffix == "val" ? "validation" : suffix }
-  static func suffix(_ splitName: String) -> String {
-    splitName == "validation" ? "val" : splitName
   }
 
   /// The file's name without directory and extension.

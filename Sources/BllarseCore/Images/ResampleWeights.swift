@@ -19,28 +19,27 @@ struct ResampleWeights: Sendable, Equatable {
 
   /// Describes the resampling from one length to another, both at least 1.
   init(from inputLength: Int, to outputLength: Int) {
-    precondition(
-      inputLength > 0 && outputLength > 0, "cannot resample \(inputLength) to \(outputLength)")
-    self.init(
-      inputLength: inputLength, start: 0, length: Double(inputLength), outputLength: outputLength)
+    self.init(inputLength: inputLength, start: 0, length: inputLength, outputLength: outputLength)
   }
 
-  /// Describes the resampling of a part of a line, as a random crop needs it.
+  /// Describes the resampling of a part of a line, as a crop needs it; pixels outside have no weight.
   ///
   /// - Parameters:
   ///   - inputLength: the length of the whole line.
-  ///   - start: where the part starts.
-  ///   - length: how long it is.
-  ///   - outputLength: the length to resample to.
-  init(inputLength: Int, start: Double, length: Double, outputLength: Int) {
+  ///   - start: the first pixel of the part.
+  ///   - length: the length of the part, at least 1.
+  ///   - outputLength: the length to resample to, at least 1.
+  init(inputLength: Int, start: Int, length: Int, outputLength: Int) {
+    precondition(
+      start >= 0 && length > 0 && start + length <= inputLength && outputLength > 0,
+      "cannot resample \(length) pixels from \(start) of \(inputLength) to \(outputLength)")
     self.inputLength = inputLength
-    let scale = length / Double(outputLength)
+    let scale = Double(length) / Double(outputLength)
     let support = max(scale, 1)
-    let (low, high) = (Int(start), Int((start + length).rounded(.up)))
     for output in 0..<outputLength {
-      let center = start + (Double(output) + 0.5) * scale
-      let first = max(low, Int((center - support).rounded(.down)))
-      let last = min(min(high, inputLength), Int((center + support).rounded(.up)))
+      let center = Double(start) + (Double(output) + 0.5) * scale
+      let first = max(start, Int((center - support).rounded(.down)))
+      let last = min(start + length, Int((center + support).rounded(.up)))
       var line = (first..<max(last, first + 1)).map { pixel in
         max(0, 1 - abs(Double(pixel) + 0.5 - center) / support)
       }

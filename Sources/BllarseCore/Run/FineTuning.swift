@@ -21,7 +21,7 @@ public struct FineTuning {
   public func run() throws -> (result: RunResult, head: any Head) {
     let clock = Stopwatch()
     var seconds = RunSeconds()
-    let output = try configuration.outputPath.map(RunOutput.init(directory:))
+    let output = try configuration.outputPath.map { try RunOutput(directory: $0) }
 
     // 1. Data, and the features of images.
     let parallelism =

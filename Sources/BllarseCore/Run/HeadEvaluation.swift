@@ -38,4 +38,14 @@ public struct HeadEvaluation {
       (name, SplitScores(try FineTuning.evaluate(head, on: try data.split(name))))
     }
   }
+
+  /// Writes `evaluation.json` (split -> acc, nll, ece, brier) into the output directory, if there is one.
+  ///
+  /// - Throws: `DataError.Code.unwritableFile`.
+  public func write(_ scores: [(split: String, scores: SplitScores)]) throws(DataError) {
+    guard let path = configuration.outputPath else { return }
+    let byName = Dictionary(uniqueKeysWithValues: scores.map { ($0.split, $0.scores) })
+    try RunOutput(directory: path, metrics: false)
+      .write(RunOutput.json(byName, pretty: true) + "\n", to: "evaluation.json")
+  }
 }

@@ -25,6 +25,7 @@ struct IBProbitTrainer: HeadTrainer {
   private(set) var iterations = 0
   private(set) var evidenceLowerBound: Double?
   private(set) var certificate: GapCertificate?
+  private var sites: IBProbitSiteRefinement<Float>?
   let configuration: RunConfiguration
 
   var head: any Head { probit }
@@ -41,7 +42,10 @@ struct IBProbitTrainer: HeadTrainer {
   }
 
   mutating func runEpoch(_ epoch: Int, on split: FeatureSplit) throws(NumericsError) {
-    if configuration.resetsEachEpoch && epoch > 1 { probit.reset() }
+    if configuration.resetsEachEpoch && epoch > 1 {
+      probit.reset()
+      sites = nil
+    }
     switch configuration.update {
     case .converged:
       let info = try probit.fit(
@@ -56,21 +60,39 @@ struct IBProbitTrainer: HeadTrainer {
         start: .seeded(configuration.seed, index: UInt64(epoch)), reportsBounds: true)
       iterations += info.iterations
       evidenceLowerBound = info.evidenceLowerBounds.last
-    case .merge, .sites:
-      var generator = Philox(
-        seed: configuration.seed, purpose: .permutation, index: UInt64(epoch))
-      let order = generator.permutation(count: split.rowCount)
-      for (batch, start) in stride(from: 0, to: order.count, by: configuration.batchSize)
-        .enumerated()
-      {
-        let rows = order[start..<min(start + configuration.batchSize, order.count)]
-        let info = try probit.update(
-          features: split.features.gatheringRows(rows), labels: rows.map { split.labels[$0] },
-          iterations: configuration.updateIterations,
-          forgettingRate: configuration.forgettingRate,
-          start: .seeded(configuration.seed, index: UInt64(epoch) << 20 | UInt64(batch)))
-        iterations += info.iterations
-      }
+    case .sites:
+      var refinement =
+        if let sites {
+          sites
+        } else {
+          try IBProbitSiteRefinement(probit, features: split.features, labels: split.labels)
+        }
+      refinement.runEpoch(
+        order: order(of: split, epoch), batchSize: configuration.batchSize,
+        iterations: configuration.updateIterations)
+      probit.posterior = refinement.posterior
+      evidenceLowerBound = refinement.evidenceLowerBound
+      iterations += configuration.updateIterations * batchCount(split)
+      sites = refinement
+    case .merge:
+      let seed = configuration.seed
+      let info = try probit.update(
+        features: split.features, labels: split.labels,
+        order: order(of: split, epoch),
+        batchSize: configuration.batchSize, iterations: configuration.updateIterations,
+        forgettingRate: configuration.forgettingRate
+      ) { batch in .seeded(seed, index: UInt64(epoch) << 20 | UInt64(batch)) }
+      iterations += info.iterations
     }
+  }
+
+  /// The order of the rows in an epoch.
+  private func order(of split: FeatureSplit, _ epoch: Int) -> [Int] {
+    var generator = Philox(seed: configuration.seed, purpose: .permutation, index: UInt64(epoch))
+    return generator.permutation(count: split.rowCount)
+  }
+
+  private func batchCount(_ split: FeatureSplit) -> Int {
+    (split.rowCount + configuration.batchSize - 1) / configuration.batchSize
   }
 }

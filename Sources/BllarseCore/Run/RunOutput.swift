@@ -7,8 +7,11 @@ final class RunOutput {
 
   /// Makes the directory, and finds out now whether it can be written.
   ///
+  /// - Parameters:
+  ///   - directory: the directory.
+  ///   - metrics: whether to begin an empty `metrics.jsonl`.
   /// - Throws: `DataError.Code.unwritableFile`.
-  init(directory: String) throws(DataError) {
+  init(directory: String, metrics: Bool = true) throws(DataError) {
     self.directory = directory
     do {
       try FileManager.default.createDirectory(
@@ -18,7 +21,7 @@ final class RunOutput {
         .unwritableFile, file: directory, found: "the output directory cannot be made",
         advice: "name a directory that you may write with --output")
     }
-    try AtomicFile(path: path("metrics.jsonl")).commit()
+    if metrics { try AtomicFile(path: path("metrics.jsonl")).commit() }
   }
 
   func path(_ name: String) -> String { directory + "/" + name }
@@ -37,7 +40,7 @@ final class RunOutput {
     try write(Self.json(result, pretty: true) + "\n", to: "result.json")
   }
 
-  private func write(_ text: String, to name: String) throws(DataError) {
+  func write(_ text: String, to name: String) throws(DataError) {
     let file = try AtomicFile(path: path(name))
     try file.write(Array(text.utf8))
     try file.commit()

@@ -71,3 +71,22 @@ public struct RunResult: Sendable, Equatable, Encodable {
   /// The versions of what took part.
   public var versions: [String: String]
 }
+
+extension RunResult {
+  private enum CodingKeys: String, CodingKey {
+    case train, test, seconds, elbo, iterations, certificate, arguments, versions
+  }
+
+  /// Writes every key; what a head does not have is `null`.
+  public func encode(to encoder: any Encoder) throws {
+    var container = encoder.container(keyedBy: CodingKeys.self)
+    try container.encode(train, forKey: .train)
+    try container.encode(test, forKey: .test)
+    try container.encode(seconds, forKey: .seconds)
+    try container.encode(elbo, forKey: .elbo)
+    try container.encode(iterations, forKey: .iterations)
+    try container.encode(certificate, forKey: .certificate)
+    try container.encode(arguments, forKey: .arguments)
+    try container.encode(versions, forKey: .versions)
+  }
+}

@@ -7,18 +7,25 @@
 // stays in the L2 cache these kernels are faster (Benchmarks measure by how much). They run on the
 // calling thread, take no memory and keep no state.
 //
-// Every function exists for float (`_f32`) and double (`_f64`), is compiled for x86-64-v4 (AVX-512),
-// x86-64-v3 (AVX2, FMA) and the baseline (or the one level of another architecture); the best level
-// the processor has is picked on the first call. `bllarse_products_table` reaches one level at a time.
+// Every function exists for float (`_f32`) and double (`_f64`), is compiled for x86-64-v4
+// (AVX-512), x86-64-v3 (AVX2, FMA) and the baseline (or the one level of another architecture); the
+// best level the processor has is picked on the first call. `bllarse_products_table` reaches one
+// level at a time.
+//
+// A pass over X: pack W once; for each block of 128 to 256 rows (the block and the next one should
+// fit the second-level cache together) forward, the pointwise part in M, backward with `next` set.
+// Half-precision rows are best widened into the block's buffer (float_from_half, or with the
+// normalisation): measured faster than reading floats from memory, and a conversion inside the
+// products would be repeated for every tile of classes.
 //
 // Conventions
 //   All arrays are row-major; a stride is the distance between the starts of two rows in elements.
 //   `features` is a multiple of 16 (float) or 8 (double), 64 bytes: the caller pads X and W with
 //   zeros, and G is written over the padded width. `rows` and `classes` are free, zero allowed.
-//   No alignment is asked for, but X on 64-byte boundaries with a stride that is a multiple of 64 bytes
-//   is what the kernels are tuned for. Outputs must not overlap inputs.
+//   No alignment is asked for, but X on 64-byte boundaries with a stride that is a multiple of 64
+//   bytes is what the kernels are tuned for. Outputs must not overlap inputs.
 //   The order of additions depends on level, classes and features, never on the values or on the
-//   number of rows that follow: one level gives the same bits each time.
+//   rows around a row: one level gives the same bits each time.
 
 #ifndef BLLARSE_PRODUCTS_H
 #define BLLARSE_PRODUCTS_H
@@ -55,7 +62,8 @@ typedef struct {
 } BllarseProductsTable;
 #undef BLLARSE_PRODUCTS_ENTRY
 
-/// The products compiled for a level (0 baseline, 1 x86-64-v3, 2 x86-64-v4), or NULL where the build
+/// The products compiled for a level (0 baseline, 1 x86-64-v3, 2 x86-64-v4), or NULL where the
+/// build
 /// or this processor has no such level.
 const BllarseProductsTable *bllarse_products_table(int level);
 
@@ -80,7 +88,8 @@ void bllarse_products_forward_f64(
 
 /// G += Rᵀ X. The sums over the rows of this call are taken in the type of X, then added to G in
 /// double: call it with blocks of at most a few hundred rows.
-/// `next_bytes` bytes from `next`, what the caller will read first afterwards (the next block's rows
+/// `next_bytes` bytes from `next`, what the caller will read first afterwards (the next block's
+/// rows
 /// as they lie in memory), are fetched into the second-level cache meanwhile; nothing for 0. It is
 /// a hint: they need not be readable.
 void bllarse_products_backward_f32(
@@ -101,7 +110,8 @@ void bllarse_products_gram_f64(
     ptrdiff_t rows, ptrdiff_t features, const double *x, ptrdiff_t x_stride, double *c,
     ptrdiff_t c_stride);
 
-/// Whether a general BLAS is the faster choice for this many classes and features.
+/// Whether a general BLAS does forward and backward together faster on this processor: only where
+/// the AVX2 kernels serve and G has 2^18 elements or more (measured to 1000 x 2048).
 int bllarse_products_prefer_blas(ptrdiff_t classes, ptrdiff_t features);
 
 #ifdef __cplusplus

@@ -135,6 +135,17 @@ extension Float: KernelScalar {
       rows, classes, columns, values, stride, residuals, residualsStride, products, productsStride,
       next, nextBytes)
   }
+
+  public static func _smallGram(
+    _ rows: Int, _ columns: Int, _ values: UnsafePointer<Float>, _ stride: Int,
+    _ target: UnsafeMutablePointer<Float>, _ targetStride: Int
+  ) {
+    if rows <= 128 {
+      unsafe bllarse_products_gram_f32(rows, columns, values, stride, target, targetStride)
+    } else {
+      unsafe Float._syrk(false, rows, columns, 1, values, stride, 0, target, targetStride)
+    }
+  }
 }
 
 // swift-format-ignore: AllPublicDeclarationsHaveDocumentation
@@ -273,5 +284,16 @@ extension Double: KernelScalar {
     unsafe bllarse_products_backward_f64(
       rows, classes, columns, values, stride, residuals, residualsStride, products, productsStride,
       next, nextBytes)
+  }
+
+  public static func _smallGram(
+    _ rows: Int, _ columns: Int, _ values: UnsafePointer<Double>, _ stride: Int,
+    _ target: UnsafeMutablePointer<Double>, _ targetStride: Int
+  ) {
+    if rows <= 128 {
+      unsafe bllarse_products_gram_f64(rows, columns, values, stride, target, targetStride)
+    } else {
+      unsafe Double._syrk(false, rows, columns, 1, values, stride, 0, target, targetStride)
+    }
   }
 }

@@ -104,7 +104,7 @@ extension ProbitPass {
     }
   }
 
-  private func accumulateLine(_ body: @Sendable (Block, Scratch<Double>) -> Void) -> Line {
+  func accumulateLine(_ body: @Sendable (Block, Scratch<Double>) -> Void) -> Line {
     let classes = classCount
     let blockSize = blockSize
     let blockCount = (design.rowCount + blockSize - 1) / blockSize

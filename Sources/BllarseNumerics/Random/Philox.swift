@@ -38,11 +38,12 @@ public struct Philox: RandomNumberGenerator, Sendable, Equatable {
   /// - Parameters:
   ///   - seed: the seed of the run.
   ///   - purpose: what the numbers are for.
-  ///   - index: which stream of that purpose (an epoch, a row, a step), below 2³².
+  ///   - index: which stream of that purpose (an epoch, a row, a step); a stream has 2³⁴ words.
   public init(seed: UInt64, purpose: Purpose, index: UInt64 = 0) {
     key = SIMD2(UInt32(truncatingIfNeeded: seed), UInt32(truncatingIfNeeded: seed >> 32))
-    precondition(index <= UInt64(UInt32.max), "stream index \(index) exceeds 2³² - 1")
-    counter = SIMD4(0, 0, UInt32(index), purpose.rawValue)
+    counter = SIMD4(
+      0, UInt32(truncatingIfNeeded: index), UInt32(truncatingIfNeeded: index >> 32),
+      purpose.rawValue)
   }
 
   /// The next 32 random bits.
@@ -50,7 +51,6 @@ public struct Philox: RandomNumberGenerator, Sendable, Equatable {
     if used == 4 {
       block = Philox.block(counter: counter, key: key)
       counter[0] &+= 1
-      if counter[0] == 0 { counter[1] &+= 1 }
       used = 0
     }
     defer { used += 1 }

@@ -125,6 +125,19 @@ func newtonOptimum(
   return (mean, total)
 }
 
+/// Σ log Φ(S·X·mu) - ½ prior·|mu|², in plain loops, with a bias as the last row of the mean.
+func penalisedLikelihood(_ problem: ProbitProblem, _ mean: Matrix<Double>, prior: Double) -> Double {
+  var value = -0.5 * prior * mean.elements.reduce(0) { $0 + $1 * $1 }
+  for i in 0..<problem.features.rowCount {
+    let row = problem.features.row(i) + [1]
+    for k in 0..<problem.classCount {
+      let logit = row.indices.reduce(0.0) { $0 + row[$1] * mean[$1, k] }
+      value += referenceLogNormalCDF(problem.labels[i] == k ? logit : -logit)
+    }
+  }
+  return value
+}
+
 @Suite("Probit solver")
 struct ProbitSolverTests {
   private func head<Scalar: BLASScalar>(
@@ -172,7 +185,7 @@ struct ProbitSolverTests {
     let expected = try newtonOptimum(problem, bias: true, prior: prior)
     var head = head(problem, prior: prior, of: Double.self)
     let info = try head.fit(
-      features: FeatureMatrix(problem.features), labels: problem.labels, tolerance: 1e-17)
+      features: FeatureMatrix(problem.features), labels: problem.labels, tolerance: 1e-21)
     #expect(info.converged)
     #expect(info.objective.isClose(to: expected.objective, relative: 1e-10))
     #expect(relativeDifference(try head.mean().elements, expected.mean.elements) < 1e-8)
@@ -190,6 +203,62 @@ struct ProbitSolverTests {
       #expect(info.certificate.lower <= gap + slack)
       #expect(gap <= info.certificate.upper + slack)
     }
+  }
+
+  @Test("site refinement never lowers its bound and ends at the optimum", arguments: ProbitProblem.all)
+  func sites(problem: ProbitProblem) throws {
+    let head = head(problem, prior: 1, of: Double.self)
+    let features = FeatureMatrix(problem.features)
+    var refinement = try IBProbitSiteRefinement(head, features: features, labels: problem.labels)
+    var bound = -Double.infinity
+    var generator = Philox(seed: 5, purpose: .permutation)
+    let order = generator.permutation(count: problem.labels.count)
+    for _ in 0..<30 {
+      refinement.runEpoch(order: order, batchSize: 16, iterations: 3)
+      let next = refinement.evidenceLowerBound
+      #expect(next >= bound - 1e-9 * abs(next))
+      bound = next
+    }
+    var optimum = head
+    let info = try optimum.fit(features: features, labels: problem.labels, tolerance: 1e-14)
+    let best = try #require(info.evidenceLowerBounds.last)
+    #expect(bound <= best + 1e-9 * abs(best))
+    // The batches alone, merged, stay further away.
+    var merged = head
+    try merged.update(
+      features: features, labels: problem.labels, order: order, batchSize: 16, iterations: 90)
+    let refined = IBProbitHead<Double>(head.configuration, posterior: refinement.posterior)
+    let reached = penalisedLikelihood(problem, try refined.mean(), prior: 1)
+    #expect(reached <= info.objective + 1e-9 * abs(info.objective))
+    #expect(reached >= penalisedLikelihood(problem, try merged.mean(), prior: 1) - 1e-9 * abs(reached))
+  }
+
+  @Test("an epoch of small batches equals updates batch by batch", arguments: 0..<4)
+  func epochEqualsBatches(seed: Int) throws {
+    let problem = ProbitProblem.random("epoch", rows: 90, columns: 30, classes: 4, seed: seed)
+    let features = FeatureMatrix(problem.features)
+    var generator = Philox(seed: UInt64(seed), purpose: .permutation)
+    let order = generator.permutation(count: 90)
+    var epoch = head(problem, prior: 2, of: Double.self)
+    var single = epoch
+    for _ in 0..<2 {
+      try epoch.update(
+        features: features, labels: problem.labels, order: order, batchSize: 13, iterations: 5,
+        forgettingRate: 0.05
+      ) { .seeded(9, index: UInt64($0)) }
+      for (batch, first) in stride(from: 0, to: 90, by: 13).enumerated() {
+        let rows = order[first..<min(first + 13, 90)]
+        // Asking for bounds takes the road through the D x D precision: an independent computation.
+        try single.update(
+          features: features.gatheringRows(rows), labels: rows.map { problem.labels[$0] },
+          iterations: 5, forgettingRate: 0.05, start: .seeded(9, index: UInt64(batch)),
+          reportsBounds: true)
+      }
+    }
+    #expect(
+      relativeDifference(epoch.posterior.precision.elements, single.posterior.precision.elements)
+        < 1e-12)
+    #expect(relativeDifference(try epoch.mean().elements, try single.mean().elements) < 1e-9)
   }
 
   @Test("one thread and two agree to rounding, and one count twice to the bit")

@@ -1,11 +1,5 @@
 public import BllarseNumerics
 
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
-
 extension IBProbitHead {
   /// What a converged fit reports.
   public struct FitInfo: Sendable, Equatable {
@@ -42,23 +36,21 @@ extension IBProbitHead {
     precondition(tolerance > 0, "a tolerance of \(tolerance)")
     var design = design(features)
     design.makeResident(limit: residentDesignLimit, parallelism: parallelism)
-    var precision = design.gram(parallelism: parallelism)
-    let size = precision.rowCount
-    let prior = [Double](repeating: configuration.priorPrecision, count: size)
-    precision.addToDiagonal(prior)
-    let cholesky = try Cholesky(precision)
+    let problem = try ProbitProblemPrecision(design, configuration, parallelism)
+    // What the bound is less than the objective.
     let constant =
       0.5 * Double(configuration.classCount)
-      * (cholesky.logDeterminant - prior.reduce(0) { $0 + log($1) })
+      * (problem.cholesky.logDeterminant - problem.logOfPrior)
     let solver = ProbitSolver(
       pass: ProbitPass(
         design: design, labels: labels, classCount: configuration.classCount,
         parallelism: parallelism),
-      prior: prior, preconditioner: cholesky, tolerance: tolerance, constant: constant,
-      iterationLimit: iterationLimit)
-    let solution = solver.solve(from: .zeros(size, configuration.classCount))
+      prior: problem.prior, preconditioner: problem.cholesky, tolerance: tolerance,
+      constant: constant, iterationLimit: iterationLimit)
+    let solution = solver.solve(
+      from: .zeros(configuration.designColumnCount, configuration.classCount))
     posterior = GaussianPosterior(
-      precision: precision, naturalMean: precision.multiplied(by: solution.mean))
+      precision: problem.precision, naturalMean: problem.precision.multiplied(by: solution.mean))
     solvedMean = solution.mean
     return FitInfo(
       iterations: solution.iterations, converged: solution.converged,

@@ -49,6 +49,12 @@ extension IBProbitHead {
   ) throws(NumericsError) -> UpdateInfo {
     precondition(iterations >= 1, "an update of \(iterations) iterations")
     precondition(0...1 ~= forgettingRate, "a forgetting rate of \(forgettingRate)")
+    if features.rowCount < configuration.designColumnCount && !reportsBounds {
+      return try update(
+        features: features, labels: labels, order: Array(0..<features.rowCount),
+        batchSize: features.rowCount, iterations: iterations, forgettingRate: forgettingRate
+      ) { _ in start }
+    }
     var design = design(features)
     design.makeResident(limit: residentDesignLimit, parallelism: parallelism)
     let gram = design.gram(parallelism: parallelism)
@@ -63,6 +69,69 @@ extension IBProbitHead {
     return UpdateInfo(iterations: iterations, evidenceLowerBounds: bounds)
   }
 
+  /// Fits batches one after the other, each alone, and merges them into the posterior: an epoch.
+  ///
+  /// The result is that of ``update(features:labels:iterations:forgettingRate:start:reportsBounds:)``
+  /// for each batch in turn. Batches of fewer rows than the design has columns are fitted in their own
+  /// N x N space, in parallel, and the precision is one weighted Gram matrix of the whole epoch; the
+  /// mean is not solved for.
+  ///
+  /// - Parameters:
+  ///   - features: N x featureCount, finite.
+  ///   - labels: a class in `0..<classCount` for each row.
+  ///   - order: the rows of the epoch, in order, each at most once.
+  ///   - batchSize: rows of a batch; the last may have fewer.
+  ///   - iterations: how many steps a batch takes, at least 1.
+  ///   - forgettingRate: in `0...1`, applied before each batch is merged.
+  ///   - start: where the steps of a batch begin, by its position in the epoch.
+  /// - Returns: the iterations of all batches; no bounds.
+  /// - Throws: `NumericsError.notPositiveDefinite` if a NaN made a batch's precision indefinite.
+  /// - Complexity: N·D² for the epoch, and batchSize²·(D + iterations·K) for each batch.
+  @discardableResult
+  public mutating func update(
+    features: FeatureMatrix, labels: [Int32], order: [Int], batchSize: Int, iterations: Int,
+    forgettingRate: Double = 0, start: @Sendable (_ batch: Int) -> Start = { _ in .zero }
+  ) throws(NumericsError) -> UpdateInfo {
+    precondition(batchSize >= 1, "batches of \(batchSize) rows")
+    precondition(labels.count == features.rowCount, "\(labels.count) labels for \(features.rowCount) rows")
+    let starts = Array(stride(from: 0, to: order.count, by: batchSize))
+    if batchSize >= configuration.designColumnCount {
+      for (batch, first) in starts.enumerated() {
+        let rows = order[first..<min(first + batchSize, order.count)]
+        try update(
+          features: features.gatheringRows(rows), labels: rows.map { labels[$0] },
+          iterations: iterations, forgettingRate: forgettingRate, start: start(batch))
+      }
+      return UpdateInfo(iterations: iterations * starts.count, evidenceLowerBounds: [])
+    }
+    // A batch's weight at the end of the epoch: it is forgotten once for every later batch.
+    let keep = 1 - forgettingRate
+    let weights = starts.indices.map { power(keep, starts.count - 1 - $0) }
+    let batches = starts.indices.map { batch in
+      ProbitBatchPass<Scalar>.Batch(
+        rows: order[starts[batch]..<min(starts[batch] + batchSize, order.count)],
+        weight: weights[batch])
+    }
+    let design = design(features)
+    let pass = ProbitBatchPass(
+      design: design, labels: labels, classCount: configuration.classCount,
+      priorPrecision: configuration.priorPrecision, iterations: iterations,
+      parallelism: parallelism)
+    let head = self
+    let natural = try pass.naturalMeans(of: batches) { batch in
+      let start = start(batch)
+      return start == .zero ? nil : head.naturalMean(of: start)
+    }
+    var rowWeights = [Double](repeating: 0, count: features.rowCount)
+    for (batch, weight) in zip(batches, weights) {
+      for row in batch.rows { rowWeights[row] = weight }
+    }
+    let gram = design.gram(weights: rowWeights, parallelism: parallelism)
+    merge(
+      gram: gram, naturalMean: natural, forgettingRate: 1 - power(keep, starts.count))
+    return UpdateInfo(iterations: iterations * starts.count, evidenceLowerBounds: [])
+  }
+
   /// Adds a batch's natural parameters to the posterior, after letting it forget.
   mutating func merge(gram: Matrix<Double>, naturalMean: Matrix<Double>, forgettingRate: Double) {
     let keep = 1 - forgettingRate
@@ -75,7 +144,7 @@ extension IBProbitHead {
     posterior.naturalMean.add(naturalMean)
   }
 
-  private func naturalMean(of start: Start) -> Matrix<Double> {
+  func naturalMean(of start: Start) -> Matrix<Double> {
     let (size, classes) = (configuration.designColumnCount, configuration.classCount)
     switch start {
     case .zero:
@@ -97,3 +166,15 @@ extension IBProbitHead {
 
 /// A design matrix of at most this many bytes is kept in memory during a fit.
 let residentDesignLimit = 128 << 20
+
+/// `base` to a power that is not negative.
+private func power(_ base: Double, _ exponent: Int) -> Double {
+  var result = 1.0
+  var (square, rest) = (base, exponent)
+  while rest > 0 {
+    if rest & 1 == 1 { result *= square }
+    square *= square
+    rest >>= 1
+  }
+  return result
+}

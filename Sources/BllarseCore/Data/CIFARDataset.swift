@@ -1,0 +1,119 @@
+import BllarseNumerics
+
+/// CIFAR-10 and CIFAR-100 from their binary versions on disk.
+///
+/// A record is one label byte (two for CIFAR-100: coarse, fine) and 3,072 pixel bytes: red, green and
+/// blue, each 32 rows of 32.
+///
+/// - Note: Source: Krizhevsky, "Learning multiple layers of features from tiny images", 2009;
+///   cs.toronto.edu/~kriz/cifar.html, "Binary version".
+public enum CIFARDataset: String, Sendable, CaseIterable {
+  /// Ten classes, five training files.
+  case cifar10
+  /// A hundred (fine) classes, one training file.
+  case cifar100
+
+  private static let pixelCount = 3 * 32 * 32
+
+  private var labelBytes: Int { self == .cifar10 ? 1 : 2 }
+  private var classCount: Int { self == .cifar10 ? 10 : 100 }
+  private var folder: String { self == .cifar10 ? "cifar-10-batches-bin" : "cifar-100-binary" }
+  private var archive: String {
+    self == .cifar10 ? "cifar-10-binary.tar.gz" : "cifar-100-binary.tar.gz"
+  }
+  private var namesFile: String { self == .cifar10 ? "batches.meta.txt" : "fine_label_names.txt" }
+  private var trainFiles: [String] {
+    self == .cifar10 ? (1...5).map { "data_batch_\($0).bin" } : ["train.bin"]
+  }
+  private var testFile: String { self == .cifar10 ? "test_batch.bin" : "test.bin" }
+
+  /// Reads the data set.
+  ///
+  /// - Parameter directory: the directory of the files, or the one that holds `cifar-10-batches-bin` or
+  ///   `cifar-100-binary` as the published archive unpacks.
+  /// - Returns: the splits "train" and "test", with the fine labels for CIFAR-100, and the channels'
+  ///   statistics.
+  /// - Throws: `DataError`: a file is missing, is not made of whole records, or has a label that is no
+  ///   class.
+  public func load(from directory: String) throws(DataError) -> ImageDataset {
+    let place = try locate(in: directory)
+    var train: [ImageSplit] = []
+    for name in trainFiles { train.append(try read(place + "/" + name)) }
+    return ImageDataset(
+      name: rawValue,
+      splits: [
+        ("train", Self.joined(train)), ("test", try read(place + "/" + testFile)),
+      ],
+      classNames: try classNames(place), normalization: .cifar)
+  }
+
+  private func locate(in directory: String) throws(DataError) -> String {
+    for place in [directory, directory + "/" + folder]
+    where FileStatus.exists(place + "/" + testFile) {
+      return place
+    }
+    throw DataError(
+      .missingFile, file: directory,
+      found: "there is no \(testFile) here nor in \(folder)",
+      expected: (trainFiles + [testFile]).joined(separator: ", "),
+      advice: "unpack \(archive) (cs.toronto.edu/~kriz/cifar.html) into this directory")
+  }
+
+  private func read(_ path: String) throws(DataError) -> ImageSplit {
+    let file = try MappedFile(path: path)
+    let recordSize = labelBytes + Self.pixelCount
+    guard file.bytes.count > 0, file.bytes.count.isMultiple(of: recordSize) else {
+      throw DataError(
+        .malformedFile, file: path, found: "the file has \(file.bytes.count) bytes",
+        expected: "whole records of \(recordSize) bytes",
+        advice: "the file is damaged or not the binary version: unpack \(archive) again")
+    }
+    let records = Matrix<UInt8>(
+      rows: file.bytes.count / recordSize, columns: recordSize,
+      readOnly: file.bytes.bindMemory(to: UInt8.self), owner: file)
+    var labels: [Int32] = []
+    labels.reserveCapacity(records.rowCount)
+    for row in 0..<records.rowCount {
+      let label = records[row, labelBytes - 1]
+      guard label < classCount else {
+        throw DataError(
+          .invalidLabel, file: path, row: row, found: "the label is \(label)",
+          expected: "a class index in 0..<\(classCount)",
+          advice: "the file is damaged or of another data set: unpack \(archive) again")
+      }
+      labels.append(Int32(label))
+    }
+    return ImageSplit(
+      images: ImageSet(
+        pixels: records.columns(labelBytes..<recordSize), channels: 3, height: 32, width: 32),
+      labels: labels)
+  }
+
+  /// The names beside the data, one a line; numbers when the file is missing.
+  private func classNames(_ place: String) throws(DataError) -> [String] {
+    let path = place + "/" + namesFile
+    guard FileStatus.exists(path) else { return (0..<classCount).map(String.init) }
+    let text = String(decoding: try MappedFile(path: path).bytes, as: UTF8.self)
+    let names = text.split(whereSeparator: \.isNewline).map(String.init).filter { !$0.isEmpty }
+    guard names.count == classCount else {
+      throw DataError(
+        .malformedFile, file: path, found: "there are \(names.count) names",
+        expected: "\(classCount), one a line", advice: "correct or remove the file")
+    }
+    return names
+  }
+
+  private static func joined(_ splits: [ImageSplit]) -> ImageSplit {
+    guard splits.count > 1 else { return splits[0] }
+    let count = splits.reduce(0) { $0 + $1.labels.count }
+    var pixels = Matrix<UInt8>(rows: count, columns: pixelCount, repeating: 0)
+    var row = 0
+    for split in splits {
+      pixels.replaceBlock(row: row, column: 0, with: split.images.pixels)
+      row += split.labels.count
+    }
+    return ImageSplit(
+      images: ImageSet(pixels: pixels, channels: 3, height: 32, width: 32),
+      labels: splits.flatMap(\.labels))
+  }
+}

@@ -1,0 +1,150 @@
+import FoundationEssentials
+
+/// Where named arrays of features and labels are: a safetensors file, an npz file, or a directory of
+/// npz and npy files.
+enum FeatureSource: Sendable {
+  case safetensors(SafetensorsFile)
+  case npz(ZipArchive)
+  /// Names and the files that hold them, and the metadata.
+  case directory(path: String, files: [String: String], metadata: [String: String])
+
+  /// Opens whatever has this path.
+  ///
+  /// - Throws: `DataError` when nothing has it, or its format is damaged.
+  init(path: String) throws(DataError) {
+    var isDirectory = false
+    if FileManager.default.fileExists(atPath: path, isDirectory: &isDirectory), isDirectory {
+      self = try FeatureSource.openDirectory(path)
+      return
+    }
+    let file = try MappedFile(path: path)
+    if file.bytes.starts(with: [0x50, 0x4B, 0x03, 0x04]) {
+      self = .npz(try ZipArchive(path: path))
+    } else {
+      self = .safetensors(try SafetensorsFile(path: path))
+    }
+  }
+
+  var path: String {
+    switch self {
+    case .safetensors(let file): file.path
+    case .npz(let archive): archive.file.path
+    case .directory(let path, _, _): path
+    }
+  }
+
+  /// The arrays' names.
+  var names: [String] {
+    switch self {
+    case .safetensors(let file): file.tensors.map(\.name)
+    case .npz(let archive): archive.members.map { FeatureSource.arrayName($0.name) }
+    case .directory(_, let files, _): files.keys.sorted()
+    }
+  }
+
+  var metadata: [String: String] {
+    switch self {
+    case .safetensors(let file): file.metadata
+    case .npz: [:]
+    case .directory(_, _, let metadata): metadata
+    }
+  }
+
+  /// An array.
+  ///
+  /// - Throws: `DataError`: there is no array of this name, or it is damaged.
+  func tensor(_ name: String) throws(DataError) -> StoredTensor {
+    switch self {
+    case .safetensors(let file): return try file.stored(name)
+    case .npz(let archive): return try FeatureSource.tensor(name, in: archive)
+    case .directory(let path, let files, _):
+      guard let file = files[name] else {
+        throw DataError(
+          .missingFile, file: path, key: name, found: "there is no \(name).npz or \(name).npy",
+          expected: files.isEmpty ? "arrays" : "one of " + names.joined(separator: ", "))
+      }
+      if file.hasSuffix(".npy") {
+        let mapped = try MappedFile(path: file)
+        return try NpyArray(bytes: mapped.bytes, path: file, name: name, owner: mapped).tensor
+      }
+      let archive = try ZipArchive(path: file)
+      // The original's caches call their one array "data".
+      let members = archive.members.map { FeatureSource.arrayName($0.name) }
+      guard let member = members.contains("data") ? "data" : members.first,
+        members.count == 1
+          || members.contains("data")
+      else {
+        throw DataError(
+          .missingKey, file: file, found: "the arrays are " + members.joined(separator: ", "),
+          expected: "one array 'data'")
+      }
+      return try FeatureSource.tensor(member, in: archive)
+    }
+  }
+
+  private static func tensor(
+    _ name: String, in archive: ZipArchive
+  ) throws(DataError) -> StoredTensor {
+    guard let member = archive.members.first(where: { arrayName($0.name) == name }) else {
+      throw DataError(
+        .missingKey, file: archive.file.path, key: name, found: "there is no such array",
+        expected: "one of "
+          + archive.members.map { arrayName($0.name) }.joined(separator: ", "))
+    }
+    let (bytes, owner) = try archive.content(of: member)
+    return try NpyArray(bytes: bytes, path: archive.file.path, name: name, owner: owner).tensor
+  }
+
+  private static func arrayName(_ member: String) -> String {
+    member.hasSuffix(".npy") ? String(member.dropLast(4)) : member
+  }
+
+  private static func openDirectory(_ path: String) throws(DataError) -> FeatureSource {
+    let contents: [String]
+    do {
+      contents = try FileManager.default.contentsOfDirectory(atPath: path)
+    } catch {
+      throw DataError(
+        .unreadableFile, file: path, found: "the directory cannot be read",
+        advice: "check its permissions")
+    }
+    var files: [String: String] = [:]
+    for name in contents.sorted()
+    where (name.hasPrefix("X_") || name.hasPrefix("y_"))
+      && (name.hasSuffix(".npz") || name.hasSuffix(".npy"))
+    {
+      files[String(name.dropLast(4))] = path + "/" + name
+    }
+    guard !files.isEmpty else {
+      throw DataError(
+        .missingFile, file: path, found: "the directory has no arrays",
+        expected: "X_train.npz, y_train.npz and so on",
+        advice: "name a safetensors file or a cache of features")
+    }
+    let metadata =
+      contents.contains("metadata.json") ? try readMetadata(path + "/metadata.json") : [:]
+    return .directory(path: path, files: files, metadata: metadata)
+  }
+
+  /// The entries of a cache's metadata that this package reads elsewhere as texts.
+  private static func readMetadata(_ path: String) throws(DataError) -> [String: String] {
+    let file = try MappedFile(path: path)
+    let json: JSONText
+    do throws(JSONText.Fault) {
+      json = try JSONText(parsing: file.bytes)
+    } catch {
+      throw DataError(
+        .malformedFile, file: path, found: "byte \(error.offset): \(error.reason)",
+        expected: "JSON", advice: "correct or remove the file")
+    }
+    var metadata: [String: String] = [:]
+    if case .integer(let count)? = json["num_classes"] { metadata["num_classes"] = "\(count)" }
+    if case .array(let elements)? = json["class_names"] {
+      let names = elements.compactMap { element in
+        if case .string(let name) = element { name } else { nil as String? }
+      }
+      if names.count == elements.count { metadata["class_names"] = ClassNames.format(names) }
+    }
+    return metadata
+  }
+}

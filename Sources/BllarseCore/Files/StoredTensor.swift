@@ -1,0 +1,202 @@
+import BllarseNumerics
+
+/// A tensor as a file stores it: bytes that something keeps alive, with their type and shape.
+///
+/// Every file format gives its tensors as this; reading them as matrices, lists and labels is here.
+/// Unchecked sendability is safe because the bytes are never written.
+struct StoredTensor: @unchecked Sendable {
+  /// The file, as the caller named it.
+  let path: String
+  /// What messages call the tensor.
+  let name: String
+  let type: SafetensorsType
+  /// Sizes, outermost first.
+  let shape: [Int]
+  /// The elements in row-major order, little-endian.
+  let bytes: UnsafeRawBufferPointer
+  /// What keeps the bytes alive.
+  let owner: AnyObject
+
+  var count: Int { bytes.count / type.size }
+
+  func wrongShape(expected: String, advice: String? = nil) -> DataError {
+    DataError(
+      .wrongShape, file: path, key: name,
+      found: "the shape is (\(shape.map(String.init).joined(separator: ", ")))",
+      expected: expected, advice: advice)
+  }
+}
+
+// MARK: - Matrices
+
+extension StoredTensor {
+  /// The tensor of one or two dimensions as a matrix; see ``SafetensorsFile/matrix(_:as:)``.
+  func matrix<Element: SafetensorsFloat>() throws(DataError) -> Matrix<Element> {
+    guard (1...2).contains(shape.count) else {
+      throw wrongShape(expected: "a matrix (rows, columns)")
+    }
+    return try matrix(rows: shape[0], columns: shape.count == 2 ? shape[1] : 1)
+  }
+
+  /// The tensor of three dimensions as a list of matrices.
+  func matrices<Element: SafetensorsFloat>() throws(DataError) -> [Matrix<Element>] {
+    guard shape.count == 3 else {
+      throw wrongShape(expected: "a list of matrices (count, rows, columns)")
+    }
+    let (count, rows) = (shape[0], shape[1])
+    let all: Matrix<Element> = try matrix(rows: count * rows, columns: shape[2])
+    return (0..<count).map { all.rows($0 * rows..<($0 + 1) * rows) }
+  }
+
+  /// The tensor of two dimensions in the precision in which it is stored.
+  func features() throws(DataError) -> FeatureMatrix {
+    guard shape.count == 2 else { throw wrongShape(expected: "a matrix (rows, features)") }
+    switch type {
+    case .float16: return FeatureMatrix(try matrix() as Matrix<Float16>)
+    case .float64: return FeatureMatrix(try matrix() as Matrix<Double>)
+    default: return FeatureMatrix(try matrix() as Matrix<Float>)
+    }
+  }
+
+  /// Bytes as a matrix with one row for each entry of the first dimension.
+  func pixels() throws(DataError) -> Matrix<UInt8> {
+    guard type == .uint8, let rows = shape.first else {
+      throw DataError(
+        .wrongType, file: path, key: name,
+        found: "the tensor is \(type.rawValue) of shape \(shape)",
+        expected: "U8 images")
+    }
+    return Matrix(
+      rows: rows, columns: shape.dropFirst().reduce(1, *),
+      readOnly: bytes.bindMemory(to: UInt8.self), owner: owner)
+  }
+
+  private func matrix<Element: SafetensorsFloat>(
+    rows: Int, columns: Int
+  ) throws(DataError) -> Matrix<Element> {
+    if type == Element.safetensorsType, let base = bytes.baseAddress,
+      Int(bitPattern: base).isMultiple(of: MemoryLayout<Element>.alignment)
+    {
+      return Matrix(
+        rows: rows, columns: columns, readOnly: bytes.bindMemory(to: Element.self), owner: owner)
+    }
+    return try Matrix(rows: rows, columns: columns) { (target) throws(DataError) in
+      try fill(target)
+    }
+  }
+}
+
+// MARK: - Lists
+
+extension StoredTensor {
+  /// All elements in row-major order.
+  func array<Element: SafetensorsFloat>() throws(DataError) -> [Element] {
+    let matrix: Matrix<Element> = try matrix(rows: 1, columns: count)
+    return matrix.elements
+  }
+
+  /// Class labels; see ``SafetensorsFile/labels(_:)``.
+  func labels() throws(DataError) -> [Int32] {
+    guard shape.count == 1 || (shape.count == 2 && shape[1] == 1) else {
+      throw wrongShape(
+        expected: "one label a row (rows)", advice: "store class indices, not one-hot rows")
+    }
+    switch type {
+    case .bool, .uint8: return try integers(UInt8.self)
+    case .int8: return try integers(Int8.self)
+    case .int16: return try integers(Int16.self)
+    case .uint16: return try integers(UInt16.self)
+    case .int32: return try integers(Int32.self)
+    case .uint32: return try integers(UInt32.self)
+    case .int64: return try integers(Int64.self)
+    case .uint64: return try integers(UInt64.self)
+    default:
+      let values: [Double] = try array()
+      var labels: [Int32] = []
+      labels.reserveCapacity(values.count)
+      for (row, value) in values.enumerated() {
+        guard let label = Int32(exactly: value) else { throw notALabel(row, "\(value)") }
+        labels.append(label)
+      }
+      return labels
+    }
+  }
+
+  private func integers<Stored: FixedWidthInteger & BitwiseCopyable>(
+    _: Stored.Type
+  ) throws(DataError) -> [Int32] {
+    var labels: [Int32] = []
+    labels.reserveCapacity(count)
+    for row in 0..<count {
+      let value = bytes.loadUnaligned(
+        fromByteOffset: row * MemoryLayout<Stored>.size, as: Stored.self)
+      guard let label = Int32(exactly: value) else { throw notALabel(row, "\(value)") }
+      labels.append(label)
+    }
+    return labels
+  }
+
+  private func notALabel(_ row: Int, _ value: String) -> DataError {
+    DataError(
+      .invalidLabel, file: path, key: name, row: row, found: "the label is \(value)",
+      expected: "a class index, an integer from 0 on", advice: "correct or remove the row")
+  }
+}
+
+// MARK: - Conversion
+
+extension StoredTensor {
+  /// Converts all elements.
+  private func fill<Element: SafetensorsFloat>(
+    _ target: UnsafeMutableBufferPointer<Element>
+  ) throws(DataError) {
+    if type == Element.safetensorsType {
+      UnsafeMutableRawBufferPointer(target).copyMemory(from: bytes)
+      return
+    }
+    guard Element.self != Float16.self else {
+      throw DataError(
+        .wrongType, file: path, key: name, found: "the tensor is stored as \(type.rawValue)",
+        expected: "F16")
+    }
+    func convert<Stored: BitwiseCopyable>(_: Stored.Type, _ body: (Stored) -> Element) {
+      for position in target.indices {
+        let stored = bytes.loadUnaligned(
+          fromByteOffset: position * MemoryLayout<Stored>.size, as: Stored.self)
+        target.initializeElement(at: position, to: body(stored))
+      }
+    }
+    switch type {
+    case .bool, .uint8: convert(UInt8.self) { Element($0) }
+    case .int8: convert(Int8.self) { Element($0) }
+    case .int16: convert(Int16.self) { Element($0) }
+    case .uint16: convert(UInt16.self) { Element($0) }
+    case .int32: convert(Int32.self) { Element($0) }
+    case .uint32: convert(UInt32.self) { Element($0) }
+    case .int64: convert(Int64.self) { Element($0) }
+    case .uint64: convert(UInt64.self) { Element($0) }
+    case .float16: convert(Float16.self) { Element($0) }
+    // A brain float is the upper half of a single-precision number.
+    case .bfloat16: convert(UInt16.self) { Element(Float(bitPattern: UInt32($0) << 16)) }
+    case .float32: convert(Float.self) { Element($0) }
+    case .float64: convert(Double.self) { Element($0) }
+    case .float8e4m3, .float8e5m2:
+      throw DataError(
+        .wrongType, file: path, key: name, found: "the tensor is stored as \(type.rawValue)",
+        expected: "F16, F32 or F64", advice: "convert it before it is saved")
+    }
+  }
+}
+
+/// Bytes of the package's own, aligned for every element type; the owner of inflated tensors.
+///
+/// Unchecked sendability is safe because they are written by their maker only.
+final class ByteStorage: @unchecked Sendable {
+  let bytes: UnsafeMutableRawBufferPointer
+
+  init(count: Int) {
+    bytes = .allocate(byteCount: count, alignment: 64)
+  }
+
+  deinit { bytes.deallocate() }
+}

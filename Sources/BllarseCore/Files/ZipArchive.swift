@@ -1,0 +1,211 @@
+import CZlib
+
+/// A zip archive, mapped: what NumPy's npz files are.
+///
+/// Stored members are views of the mapped file; deflated ones are inflated and their checksum is
+/// compared. Archives and members beyond four gigabytes (zip64) are read, too.
+///
+/// - Note: Source: PKWARE, APPNOTE.TXT 6.3.10, sections 4.3 to 4.5.
+struct ZipArchive {
+  struct Member {
+    let name: String
+    let method: Int
+    let checksum: UInt32
+    let compressedSize: Int
+    let size: Int
+    let headerOffset: Int
+    let isEncrypted: Bool
+  }
+
+  let file: MappedFile
+  /// The members in the order of the directory.
+  let members: [Member]
+
+  /// Reads an archive's directory.
+  ///
+  /// - Throws: `DataError` when the file is missing, unreadable, or no sound zip archive.
+  init(path: String) throws(DataError) {
+    file = try MappedFile(path: path)
+    let reader = LittleEndianReader(bytes: file.bytes)
+    let bytes = file.bytes
+    func malformed(_ found: String) -> DataError {
+      DataError(
+        .malformedFile, file: path, found: found,
+        advice: FileSignature.advice(
+          bytes, wanted: "npz (or another zip, such as a PyTorch checkpoint)"))
+    }
+    // The end record is the last 22 bytes, or further up when a comment follows it.
+    let lowest = max(0, bytes.count - 22 - 0xFFFF)
+    guard bytes.count >= 22,
+      let end = stride(from: bytes.count - 22, through: lowest, by: -1).first(where: {
+        reader.integer(4, at: $0) == 0x0605_4B50
+      })
+    else { throw malformed("the archive has no directory at its end") }
+    var count = reader.integer(2, at: end + 10) ?? 0
+    var offset = reader.integer(4, at: end + 16) ?? 0
+    if count == 0xFFFF || offset == 0xFFFF_FFFF,
+      reader.integer(4, at: end - 20) == 0x0706_4B50,
+      let record = reader.integer(8, at: end - 12), reader.integer(4, at: record) == 0x0606_4B50
+    {
+      count = reader.integer(8, at: record + 32) ?? 0
+      offset = reader.integer(8, at: record + 48) ?? 0
+    }
+    var members: [Member] = []
+    for index in 0..<count {
+      guard reader.integer(4, at: offset) == 0x0201_4B50,
+        let member = reader.member(at: offset), let next = reader.directoryEntryEnd(offset)
+      else { throw malformed("entry \(index) of the archive's directory is damaged") }
+      members.append(member)
+      offset = next
+    }
+    self.members = members
+  }
+
+  /// The bytes of a member, and what keeps them alive.
+  ///
+  /// - Throws: `DataError` when the member is damaged or packed in a way that NumPy does not use.
+  func content(
+    of member: Member
+  ) throws(DataError) -> (bytes: UnsafeRawBufferPointer, owner: AnyObject) {
+    func fault(_ code: DataError.Code, _ found: String) -> DataError {
+      DataError(
+        code, file: file.path, key: member.name, found: found,
+        advice: "the file is damaged: copy or write it again")
+    }
+    let reader = LittleEndianReader(bytes: file.bytes)
+    guard reader.integer(4, at: member.headerOffset) == 0x0403_4B50,
+      let nameLength = reader.integer(2, at: member.headerOffset + 26),
+      let extraLength = reader.integer(2, at: member.headerOffset + 28)
+    else { throw fault(.malformedFile, "the member's header is damaged") }
+    let start = member.headerOffset + 30 + nameLength + extraLength
+    guard start <= file.bytes.count, member.compressedSize <= file.bytes.count - start else {
+      throw fault(
+        .malformedFile,
+        "the member should be \(member.compressedSize) bytes long but the file ends before")
+    }
+    let packed = UnsafeRawBufferPointer(
+      rebasing: file.bytes[start..<start + member.compressedSize])
+    guard !member.isEncrypted, member.method == 0 || member.method == 8 else {
+      throw DataError(
+        .wrongType, file: file.path, key: member.name,
+        found: member.isEncrypted
+          ? "the member is encrypted" : "the compression method is \(member.method)",
+        expected: "stored or deflated", advice: "write the file with numpy.savez")
+    }
+    if member.method == 0 {
+      guard member.size == member.compressedSize else {
+        throw fault(.malformedFile, "the stored member's sizes differ")
+      }
+      return (packed, file)
+    }
+    // Deflate packs no tighter than 1032 to 1: a larger claim is not worth its memory.
+    guard member.size / 1100 <= member.compressedSize else {
+      throw fault(
+        .malformedFile,
+        "\(member.compressedSize) bytes cannot unpack to \(member.size)")
+    }
+    let storage = ByteStorage(count: member.size)
+    guard Inflate.inflate(packed, into: storage.bytes),
+      Inflate.checksum(UnsafeRawBufferPointer(storage.bytes)) == member.checksum
+    else { throw fault(.malformedFile, "the compressed bytes are damaged") }
+    return (UnsafeRawBufferPointer(storage.bytes), storage)
+  }
+}
+
+/// Integers at byte offsets; `nil` outside the bytes.
+private struct LittleEndianReader {
+  let bytes: UnsafeRawBufferPointer
+
+  func integer(_ size: Int, at offset: Int) -> Int? {
+    guard offset >= 0, offset <= bytes.count - size else { return nil }
+    var value: UInt64 = 0
+    for index in 0..<size { value |= UInt64(bytes[offset + index]) << UInt64(8 * index) }
+    return Int(exactly: value)
+  }
+
+  func directoryEntryEnd(_ offset: Int) -> Int? {
+    guard let name = integer(2, at: offset + 28), let extra = integer(2, at: offset + 30),
+      let comment = integer(2, at: offset + 32)
+    else { return nil }
+    return offset + 46 + name + extra + comment
+  }
+
+  func member(at offset: Int) -> ZipArchive.Member? {
+    guard let flags = integer(2, at: offset + 8), let method = integer(2, at: offset + 10),
+      let checksum = integer(4, at: offset + 16), var packed = integer(4, at: offset + 20),
+      var size = integer(4, at: offset + 24), let nameLength = integer(2, at: offset + 28),
+      let extraLength = integer(2, at: offset + 30), var header = integer(4, at: offset + 42),
+      offset + 46 + nameLength + extraLength <= bytes.count
+    else { return nil }
+    let name = String(decoding: bytes[offset + 46..<offset + 46 + nameLength], as: UTF8.self)
+    // Field 1 of the extra data holds, in this order, those of the three that need eight bytes.
+    var position = offset + 46 + nameLength
+    let end = position + extraLength
+    while position + 4 <= end, let id = integer(2, at: position),
+      let length = integer(2, at: position + 2)
+    {
+      if id == 1 {
+        var field = position + 4
+        func widen(_ value: inout Int) -> Bool {
+          guard value == 0xFFFF_FFFF else { return true }
+          guard let wide = integer(8, at: field) else { return false }
+          value = wide
+          field += 8
+          return true
+        }
+        guard widen(&size), widen(&packed), widen(&header) else { return nil }
+      }
+      position += 4 + length
+    }
+    return ZipArchive.Member(
+      name: name, method: method, checksum: UInt32(truncatingIfNeeded: checksum),
+      compressedSize: packed, size: size, headerOffset: header, isEncrypted: flags & 1 != 0)
+  }
+}
+
+/// Raw deflate streams, through zlib.
+enum Inflate {
+  /// Unpacks a stream that must fill the target exactly.
+  static func inflate(
+    _ source: UnsafeRawBufferPointer, into target: UnsafeMutableRawBufferPointer
+  ) -> Bool {
+    var stream = z_stream()
+    let size = Int32(MemoryLayout<z_stream>.size)
+    guard inflateInit2_(&stream, -MAX_WBITS, ZLIB_VERSION, size) == Z_OK else { return false }
+    defer { inflateEnd(&stream) }
+    // zlib counts in 32 bits: hand it at most a gigabyte at a time.
+    let portion = 1 << 30
+    var (read, written) = (0, 0)
+    var spare: UInt8 = 0
+    while true {
+      let input = min(source.count - read, portion)
+      let output = min(target.count - written, portion)
+      let result: CInt = withUnsafeMutablePointer(to: &spare) { spare in
+        stream.next_in = UnsafeMutablePointer(
+          mutating: source.baseAddress?.advanced(by: read).assumingMemoryBound(to: UInt8.self))
+        stream.avail_in = UInt32(input)
+        stream.next_out =
+          target.baseAddress?.advanced(by: written).assumingMemoryBound(to: UInt8.self) ?? spare
+        stream.avail_out = UInt32(output)
+        return CZlib.inflate(&stream, Z_NO_FLUSH)
+      }
+      let (consumed, produced) = (input - Int(stream.avail_in), output - Int(stream.avail_out))
+      read += consumed
+      written += produced
+      if result == Z_STREAM_END { return read == source.count && written == target.count }
+      guard result == Z_OK, consumed > 0 || produced > 0 else { return false }
+    }
+  }
+
+  /// The CRC-32 that zip archives hold.
+  static func checksum(_ bytes: UnsafeRawBufferPointer) -> UInt32 {
+    var sum = crc32(0, nil, 0)
+    var rest = bytes[...]
+    while !rest.isEmpty {
+      let part = UnsafeRawBufferPointer(rebasing: rest.prefix(1 << 30))
+      sum = crc32(sum, part.baseAddress?.assumingMemoryBound(to: UInt8.self), UInt32(part.count))
+      rest = rest.dropFirst(part.count)
+    }
+    return UInt32(truncatingIfNeeded: sum)
+  }
+}

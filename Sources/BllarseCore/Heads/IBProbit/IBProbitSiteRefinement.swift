@@ -1,0 +1,84 @@
+public import BllarseNumerics
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#endif
+
+/// Epochs over batches whose fixed point is the optimum of all rows: the updates `sites`.
+///
+/// Where merging batches that were fitted alone settles short of the optimum, refinement lets each batch
+/// see what all others know, however small the batches are.
+public struct IBProbitSiteRefinement<Scalar: BLASScalar>: Sendable {
+  private var sites: ProbitSites<Scalar>
+  private let precision: Matrix<Double>
+  private let logOfPrior: Double
+  private let rowCount: Int
+
+  /// Reads all rows once for the precision that the batches share.
+  ///
+  /// - Parameters:
+  ///   - head: describes the design and the prior; its posterior is not used.
+  ///   - features: N x featureCount, finite.
+  ///   - labels: a class in `0..<classCount` for each row.
+  /// - Throws: `NumericsError.notPositiveDefinite` if rounding or a NaN made `Λ₀ + XᵀX` indefinite.
+  public init(
+    _ head: IBProbitHead<Scalar>, features: FeatureMatrix, labels: [Int32]
+  ) throws(NumericsError) {
+    var design = head.design(features)
+    design.makeResident(limit: residentDesignLimit, parallelism: head.parallelism)
+    let problem = try ProbitProblemPrecision(design, head.configuration, head.parallelism)
+    precision = problem.precision
+    logOfPrior = problem.logOfPrior
+    rowCount = features.rowCount
+    sites = ProbitSites(
+      ProbitPass(
+        design: design, labels: labels, classCount: head.configuration.classCount,
+        parallelism: head.parallelism),
+      cholesky: problem.cholesky, prior: problem.prior)
+  }
+
+  /// Refreshes all rows, batch by batch.
+  ///
+  /// - Parameters:
+  ///   - order: the rows in order.
+  ///   - batchSize: rows of a batch; the last may have fewer.
+  ///   - iterations: how often a batch is refreshed before the next.
+  public mutating func runEpoch(order: [Int], batchSize: Int, iterations: Int) {
+    for first in stride(from: 0, to: order.count, by: batchSize) {
+      sites.refresh(order[first..<min(first + batchSize, order.count)], iterations: iterations)
+    }
+  }
+
+  /// The evidence lower bound with the rows as they were refreshed last, in nats; it never falls from
+  /// batch to batch.
+  public var evidenceLowerBound: Double { sites.evidenceLowerBound(logOfPrior: logOfPrior) }
+
+  /// The posterior over the weights.
+  public var posterior: GaussianPosterior {
+    GaussianPosterior(precision: precision, naturalMean: sites.naturalMean)
+  }
+}
+
+/// `Λ₀ + XᵀX` of a design, factored.
+struct ProbitProblemPrecision {
+  let precision: Matrix<Double>
+  let cholesky: Cholesky<Double>
+  /// The diagonal of Λ₀.
+  let prior: [Double]
+  /// log|Λ₀|.
+  let logOfPrior: Double
+
+  init<Scalar: BLASScalar>(
+    _ design: DesignMatrix<Scalar>, _ configuration: IBProbitHead<Scalar>.Configuration,
+    _ parallelism: Parallelism
+  ) throws(NumericsError) {
+    var precision = design.gram(parallelism: parallelism)
+    prior = [Double](repeating: configuration.priorPrecision, count: precision.rowCount)
+    precision.addToDiagonal(prior)
+    cholesky = try parallelism.withBLAS { () throws(NumericsError) in try Cholesky(precision) }
+    self.precision = precision
+    logOfPrior = Double(precision.rowCount) * log(configuration.priorPrecision)
+  }
+}
