@@ -32,10 +32,10 @@ extension SafetensorsFile {
   }
 
   /// A tensor of two dimensions of a known shape.
-  func matrix(
+  func matrix<Element: SafetensorsFloat>(
     _ name: String, rows: Int, columns: Int
-  ) throws(DataError) -> Matrix<Double> {
-    let matrix = try matrix(name, as: Double.self)
+  ) throws(DataError) -> Matrix<Element> {
+    let matrix = try matrix(name, as: Element.self)
     guard matrix.rowCount == rows, matrix.columnCount == columns else {
       throw DataError(
         .wrongShape, file: path, key: name,

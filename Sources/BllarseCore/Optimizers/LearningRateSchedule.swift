@@ -34,6 +34,3 @@ public enum LearningRateSchedule: Sendable, Equatable {
     }
   }
 }
-
-/// `base` to the power `exponent`.
-func power(_ base: Double, _ exponent: Int) -> Double { pow(base, Double(exponent)) }
