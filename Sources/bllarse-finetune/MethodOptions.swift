@@ -83,7 +83,9 @@ struct MethodOptions: ParsableArguments {
   func warnings(_ optimizer: RunConfiguration.Optimizer?) -> [String] {
     guard !HeadRegistry.isClosedForm(lossFn) else { return [] }
     var warnings: [String] = []
-    for (name, isGiven) in [("--update", update != nil), ("--num-update-iters", numUpdateIters != nil)]
+    for (name, isGiven) in [
+      ("--update", update != nil), ("--num-update-iters", numUpdateIters != nil),
+    ]
     where isGiven {
       warnings.append("\(name) is ignored: \(lossFn) is fitted by --optimizer")
     }

@@ -40,6 +40,8 @@ struct RunningOptions: ParsableArguments {
     configuration.outputPath = resume ?? output
     configuration.saveEvery = saveEvery
     configuration.resumes = resume != nil
+    // A job script that gives both starts the first time and resumes from then on.
+    configuration.resumesExistingOnly = output == nil
     configuration.threadCount = threads ?? environment["SLURM_CPUS_PER_TASK"].flatMap { Int($0) }
     configuration.resourcesPath = environment["BLLARSE_RESOURCES"]
     if device != "cpu" {

@@ -31,6 +31,14 @@ public struct FineTuning {
   ///   `NumericsError` when the data make the fit impossible, `RunInterrupted` when it was asked to stop.
   public func run() throws -> (result: RunResult, head: any Head) {
     let clock = Stopwatch()
+    if configuration.resumes, configuration.resumesExistingOnly,
+      let path = configuration.outputPath, !FileStatus.exists(path)
+    {
+      throw DataError(
+        .missingFile, file: path, found: "there is no run to resume",
+        expected: "the output directory of a run",
+        advice: "check the path, or give --output too, to start a run there")
+    }
     let output = try configuration.outputPath.map {
       try RunOutput(directory: $0, metrics: !configuration.resumes)
     }

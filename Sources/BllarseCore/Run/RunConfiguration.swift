@@ -80,6 +80,8 @@ public struct RunConfiguration: Sendable, Equatable {
   public var saveEvery = 10
   /// Whether the run goes on from the checkpoint in the output directory.
   public var resumes = false
+  /// Whether the output directory must exist for that.
+  public var resumesExistingOnly = false
   /// Where results go, or `nil` for nowhere.
   public var outputPath: String?
   /// The number of threads, or `nil` for all that are allowed.

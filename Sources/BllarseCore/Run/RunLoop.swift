@@ -95,7 +95,9 @@ struct RunLoop {
       try trainer.runStep(progress.step, epoch: progress.epoch, on: train)
       progress.seconds.fit += watch.elapsed
       progress.step += 1
-      guard !shouldStop() else {
+      // After the very last step it is quicker to finish than to stop.
+      let isOver = progress.step == count && progress.epoch == configuration.effectiveEpochs
+      guard isOver || !shouldStop() else {
         try save()
         throw RunInterrupted(
           directory: output?.directory, epoch: progress.epoch, step: progress.step,

@@ -23,7 +23,13 @@ final class RunOutput {
         advice: "name a directory that you may write with --output")
     }
     removeTemporaries()
-    if metrics { try AtomicFile(path: path("metrics.jsonl")).commit() }
+    if metrics {
+      // A new run: what an earlier one could have been resumed from must not be taken for its own.
+      for name in [RunCheckpoint.fileName, "best.safetensors"] {
+        try? FileManager.default.removeItem(atPath: path(name))
+      }
+      try AtomicFile(path: path("metrics.jsonl")).commit()
+    }
   }
 
   func path(_ name: String) -> String { directory + "/" + name }

@@ -74,7 +74,8 @@ struct PolyaGammaHeadTests {
     #expect(bound > logEvidence - 0.2)
   }
 
-  @Test("the natural mean does not depend on how rows are split into batches", arguments: [1, 2, 5])
+  @Test(
+    "the natural mean does not depend on how rows are split into batches", arguments: [1, 2, 5])
   func batchSplitInvariance(batches: Int) throws {
     let problem = ProbitProblem.random("", rows: 100, columns: 7, classes: 4, seed: 21)
     try check(OneAgainstRest.self)

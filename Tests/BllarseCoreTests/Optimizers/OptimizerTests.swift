@@ -72,7 +72,8 @@ struct OptimizerTests {
       &parameters, &state, gradient: Matrix(rows: 1, columns: 1, elements: [0.8]),
       products: Matrix(rows: 1, columns: 1, elements: [0.04]), learningRate: 0.1)
     let estimate = 10 * 2.5 * 0.04
-    let curvature = 0.99 * 2 + 0.01 * estimate + 0.5 * 0.01 * 0.01 * (2 - estimate) * (2 - estimate) / 2.5
+    let curvature =
+      0.99 * 2 + 0.01 * estimate + 0.5 * 0.01 * 0.01 * (2 - estimate) * (2 - estimate) / 2.5
     #expect(state.moments[1][0, 0].isClose(to: curvature, ulps: 8))
     #expect(state.moments[0][0, 0].isClose(to: 0.1 * 0.8, ulps: 8))
     let step = 0.1 * 2.5 * (0.8 + 0.5 * 0.3) / (curvature + 0.5)

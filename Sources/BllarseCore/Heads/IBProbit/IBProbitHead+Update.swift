@@ -93,7 +93,8 @@ extension IBProbitHead {
     forgettingRate: Double = 0, start: @Sendable (_ batch: Int) -> Start = { _ in .zero }
   ) throws(NumericsError) -> UpdateInfo {
     precondition(batchSize >= 1, "batches of \(batchSize) rows")
-    precondition(labels.count == features.rowCount, "\(labels.count) labels for \(features.rowCount) rows")
+    precondition(
+      labels.count == features.rowCount, "\(labels.count) labels for \(features.rowCount) rows")
     let starts = Array(stride(from: 0, to: order.count, by: batchSize))
     if batchSize >= configuration.designColumnCount {
       for (batch, first) in starts.enumerated() {

@@ -53,7 +53,8 @@ struct IBProbitTrainer: HeadTrainer {
           try IBProbitSiteRefinement(probit, features: split.features, labels: split.labels)
         }
       refinement.runEpoch(
-        order: configuration.rowOrder(epoch: epoch, rowCount: split.rowCount), batchSize: configuration.batchSize,
+        order: configuration.rowOrder(epoch: epoch, rowCount: split.rowCount),
+        batchSize: configuration.batchSize,
         iterations: configuration.updateIterations)
       probit.posterior = refinement.posterior
       evidenceLowerBound = refinement.evidenceLowerBound

@@ -95,7 +95,8 @@ extension PolyaGammaHead {
     }
     let count = solutions.map(\.bounds.count).max() ?? 0
     let bounds = (0..<count).map { step in
-      solutions.reduce(0) { $0 + ($1.bounds.isEmpty ? 0 : $1.bounds[min(step, $1.bounds.count - 1)])
+      solutions.reduce(0) {
+        $0 + ($1.bounds.isEmpty ? 0 : $1.bounds[min(step, $1.bounds.count - 1)])
       }
     }
     let iterations = solutions.map(\.iterations).max() ?? 0
