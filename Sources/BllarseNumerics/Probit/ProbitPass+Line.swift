@@ -17,6 +17,8 @@ extension ProbitPass {
   /// - Parameters:
   ///   - mean: mu, D x K.
   ///   - logits: receives M = X·mu.
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
   package func restart(at mean: Matrix<Double>, logits: inout Logits) -> Sums {
     let weights = packWeights(mean)
     return unsafe logits.withUnsafeMutablePointer { base, stride in
@@ -38,6 +40,8 @@ extension ProbitPass {
   ///   - logits: M, changed in place.
   ///   - direction: Mp.
   ///   - steps: t, one for each class.
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
   package func advance(logits: inout Logits, direction: Logits, steps: [Double]) -> Sums {
     let steps = steps.map { Scalar($0) }
     return unsafe logits.withUnsafeMutablePointer { base, stride in
@@ -62,6 +66,8 @@ extension ProbitPass {
   ///   - direction: receives Mp = X·p.
   ///   - logits: M.
   ///   - steps: t, one for each class.
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
   package func direction(
     of vector: Matrix<Double>, into direction: inout Logits, logits: Logits, steps: [Double]
   ) -> Line {
@@ -88,6 +94,8 @@ extension ProbitPass {
   }
 
   /// The line at given steps, from the logits alone.
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
   package func line(logits: Logits, direction: Logits, steps: [Double]) -> Line {
     let steps = steps.map { Scalar($0) }
     return unsafe logits.withUnsafePointer { base, stride in

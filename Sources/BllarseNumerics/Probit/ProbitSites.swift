@@ -68,6 +68,8 @@ package struct ProbitSites<Scalar: BLASScalar>: Sendable {
   ///   - rows: the batch.
   ///   - iterations: how often its z̄ are refreshed before the next batch.
   /// - Complexity: 2·N·D² + iterations·2·N²·K for N rows.
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
   package mutating func refresh(_ rows: ArraySlice<Int>, iterations: Int) {
     let count = rows.count
     guard count > 0 else { return }
@@ -109,6 +111,8 @@ package struct ProbitSites<Scalar: BLASScalar>: Sendable {
   /// M₀ the logits at which z̄ was formed, M = X·mu.
   ///
   /// - Parameter logOfPrior: log|Λ₀|.
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
   package func evidenceLowerBound(logOfPrior: Double) -> Double {
     let mean = mean()
     let logits = pass.logits(of: mean)

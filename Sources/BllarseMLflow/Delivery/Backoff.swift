@@ -1,0 +1,26 @@
+/// How long to wait before trying again: exponential, capped, with jitter so that many runs do not
+/// come back to a server all at once.
+package struct Backoff: Sendable {
+  /// The longest wait without jitter, as in MLflow's client.
+  package static let maxSeconds = 120.0
+
+  let factor: Double
+  let jitter: Double
+
+  package init(_ settings: HTTPSettings) {
+    factor = settings.backoffFactor
+    jitter = settings.backoffJitter
+  }
+
+  /// - Parameters:
+  ///   - failures: how often it has failed in a row, from 1.
+  ///   - retryAfter: what the server asked for, in seconds.
+  ///   - random: uniform in 0..<1.
+  package func seconds(
+    failures: Int, retryAfter: Double? = nil, random: Double = .random(in: 0..<1)
+  ) -> Double {
+    if let retryAfter { return min(retryAfter, 3600) + jitter * random }
+    let exponential = factor * Double(1 << min(max(failures - 1, 0), 20))
+    return min(Self.maxSeconds, exponential) + jitter * random
+  }
+}
