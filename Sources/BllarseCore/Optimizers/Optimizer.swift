@@ -11,6 +11,7 @@ public protocol Optimizer: Sendable {
   /// The state before the first step.
   ///
   /// - Parameter parameters: D x K.
+  /// - Returns: a state with no steps taken.
   func start(_ parameters: Matrix<State.Scalar>) -> State
 
   /// Takes one step.

@@ -24,6 +24,7 @@ protocol HeadTrainer {
   ///   - step: counted from 0 in each epoch.
   ///   - epoch: counted from 1.
   ///   - split: the training rows.
+  /// - Throws: `NumericsError` when the data make the step impossible.
   mutating func runStep(_ step: Int, epoch: Int, on split: FeatureSplit) throws(NumericsError)
 
   /// Adds the whole state to a checkpoint.

@@ -89,6 +89,7 @@ package final class LinearBatchPass<Scalar: BLASScalar>: Sendable {
   ///   - rows: the batch, in order; not empty.
   ///   - weights: W, D x K.
   ///   - dropout: which features to leave out, or `nil`.
+  /// - Returns: D x K.
   /// - Complexity: 4·B·D·K floating-point operations.
   package func gradient(
     rows: ArraySlice<Int>, weights: Matrix<Scalar>, dropout: Dropout? = nil

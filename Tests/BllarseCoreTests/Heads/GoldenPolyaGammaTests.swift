@@ -65,12 +65,12 @@ struct GoldenPolyaGammaTests {
     }
     var head = PolyaGammaHead<Scalar, Coding>(
       .init(
-        featureCount: features.columnCount, classCount: Int(try file.metadata("num_classes"))!,
+        featureCount: features.columnCount, classCount: try #require(Int(file.metadata("num_classes"))),
         usesBias: try file.metadata("use_bias") == "True"),
       precisions: precisions, naturalMean: natural)
     try head.update(
       features: features, labels: try file.labels("labels"),
-      iterations: Int(try file.metadata("num_iters"))!, start: start)
+      iterations: try #require(Int(file.metadata("num_iters"))), start: start)
 
     let bound = GoldenTolerance(Scalar.self).parameters
     #expect(

@@ -8,7 +8,7 @@ public protocol BinaryCoding: Sendable {
   static func asks(label: Int, column: Int) -> Bool
 }
 
-/// One question a class: is it this one?
+/// One question a class, "is it this one?".
 public enum OneAgainstRest: BinaryCoding {
   /// "IBPolyaGamma".
   public static var kind: String { "IBPolyaGamma" }
@@ -18,7 +18,7 @@ public enum OneAgainstRest: BinaryCoding {
   public static func asks(label: Int, column: Int) -> Bool { true }
 }
 
-/// Questions in the order of the classes: is it this one, given that it is none before?
+/// Questions in the order of the classes, "is it this one?", given that it is none before.
 ///
 /// The order of the classes matters; frequent ones first fits best.
 ///
