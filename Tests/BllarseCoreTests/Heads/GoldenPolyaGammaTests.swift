@@ -65,7 +65,8 @@ struct GoldenPolyaGammaTests {
     }
     var head = PolyaGammaHead<Scalar, Coding>(
       .init(
-        featureCount: features.columnCount, classCount: try #require(Int(file.metadata("num_classes"))),
+        featureCount: features.columnCount,
+        classCount: try #require(Int(file.metadata("num_classes"))),
         usesBias: try file.metadata("use_bias") == "True"),
       precisions: precisions, naturalMean: natural)
     try head.update(
