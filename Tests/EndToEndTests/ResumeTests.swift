@@ -24,14 +24,14 @@ struct ResumeTests {
     "a signal finishes the step, writes a checkpoint and exits 75; the line it prints resumes the run",
     arguments: [SIGTERM, SIGUSR1, SIGINT])
   func interrupted(signal: Int32) throws {
-    let method = method + ["-e", "30"]
+    let method = method + ["-e", "150"]
     let reference = fixture.directory.file("reference")
     #expect(try finetune.run(fixture.arguments(method, output: reference)).status == 0)
 
     let output = fixture.directory.file("with 'quotes'")
     let log = fixture.directory.file("log")
     let process = try fixture.start(fixture.arguments(method, output: output), log: log)
-    try waitFor("epoch 3", in: log)
+    try waitFor("epoch 3 ", in: log)
     kill(process.processIdentifier, signal)
     #expect(process.finish() == 75)
     let lines = try String(contentsOfFile: log, encoding: .utf8).split(separator: "\n")
