@@ -10,6 +10,7 @@ struct Train: ParsableCommand {
   @OptionGroup(title: "Classical heads") var optimizer: OptimizerOptions
   @OptionGroup(title: "Data") var data: DataOptions
   @OptionGroup(title: "Running") var running: RunningOptions
+  @OptionGroup(title: "Tracking") var tracking: TrackingOptions
 
   func validate() throws {
     try method.check()
@@ -29,10 +30,18 @@ struct Train: ParsableCommand {
     for warning in warnings { terminal.runDidNote(warning) }
     Interruption.listen(stopsGracefully: configuration.outputPath != nil)
     try reportingErrors {
-      let run = FineTuning(
-        configuration, observers: [terminal], shouldStop: { Interruption.signal != nil })
-      let (result, _) = try run.run()
-      terminal.show(result, output: configuration.outputPath)
+      let tracker = try tracking.start(configuration, terminal)
+      do {
+        let observers: [any RunObserver] = [terminal] + (tracker.map { [$0] } ?? [])
+        let run = FineTuning(
+          configuration, observers: observers, shouldStop: { Interruption.signal != nil })
+        let (result, _) = try run.run()
+        terminal.show(result, output: configuration.outputPath)
+        tracker?.finish(result)
+      } catch {
+        tracker?.fail()
+        throw error
+      }
     }
   }
 }
