@@ -19,7 +19,11 @@ enum Interruption {
   static func listen(stopsGracefully: Bool) {
     // The first access initialises the counter, here and not in a handler.
     guard received.load(ordering: .relaxed) == 0, stopsGracefully else { return }
+    // A parent that blocks signals (a thread pool's thread, some launchers) hands its mask down.
+    var mask = sigset_t()
+    sigemptyset(&mask)
     for number in [SIGTERM, SIGINT, SIGUSR1] {
+      sigaddset(&mask, number)
       Foundation.signal(number) { number in
         // Only what may be called in a signal handler: an atomic exchange and _exit.
         let (isFirst, _) = Interruption.received.compareExchange(
@@ -27,6 +31,7 @@ enum Interruption {
         if !isFirst { _exit(128 + number) }
       }
     }
+    sigprocmask(SIG_UNBLOCK, &mask, nil)
   }
 }
 

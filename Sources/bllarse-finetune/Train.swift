@@ -39,7 +39,7 @@ struct Train: ParsableCommand {
         terminal.show(result, output: configuration.outputPath)
         tracker?.finish(result)
       } catch {
-        tracker?.fail()
+        tracker?.fail(interrupted: error is RunInterrupted)
         throw error
       }
     }
