@@ -173,5 +173,118 @@ void KERNEL(log_softmax_rows)(
   }
 }
 
+/// The first two moments of a direction under softmax(logits + step * direction), one row: the
+/// direction counts from its entry at the label, so that a confident row cancels nothing.
+INLINE void FN(softmax_moments)(
+    ptrdiff_t columns, const REAL *e, const REAL *direction, REAL origin, double *first,
+    double *second) {
+  double s1 = 0, s2 = 0;
+  for (ptrdiff_t k = 0; k < columns; k++) {
+    const double d = (double)direction[k] - (double)origin;
+    const double ed = (double)e[k] * d;
+    s1 += ed;
+    s2 += ed * d;
+  }
+  *first += s1;
+  *second += s2;
+}
+
+double KERNEL(softmax_residual)(
+    ptrdiff_t rows, ptrdiff_t columns, const REAL *x, ptrdiff_t x_stride, const int32_t *labels,
+    REAL *residual, ptrdiff_t residual_stride) {
+  double sum = 0;
+  if (columns <= 0) return 0;
+  TILE_STATISTICS()
+    for (ptrdiff_t i = 0; i < count; i++) {
+      const REAL *row = tile + i * x_stride;
+      REAL *out = residual + (start + i) * residual_stride;
+      const ptrdiff_t label = labels[start + i];
+      const double scale = 1.0 / (1.0 + excess[i]);
+      const REAL factor = (REAL)-scale;
+      const REAL own = row[label];
+      sum += (double)own - (double)maximum[i] - log1p_f64(excess[i]);
+      for (ptrdiff_t from = 0; from < columns; from += ROW_TILE) {
+        const ptrdiff_t width = columns - from < ROW_TILE ? columns - from : ROW_TILE;
+        const REAL *e = buffer + i * columns;
+        if (columns > ROW_TILE) {
+          FN(shift_row)(width, row + from, maximum[i], buffer);
+          FN(exponentiate)(width, buffer);
+          e = buffer;
+        }
+        for (ptrdiff_t k = 0; k < width; k++) out[from + k] = e[k] * factor;
+      }
+      // 1 - p of the label: from the others where the label leads, so that it does not cancel.
+      out[label] = own == maximum[i] ? (REAL)(excess[i] * scale) : (REAL)1 + out[label];
+    }
+  }
+  return sum;
+}
+
+double KERNEL(softmax_advance)(
+    ptrdiff_t rows, ptrdiff_t columns, REAL *logits, ptrdiff_t logits_stride,
+    const REAL *direction, ptrdiff_t direction_stride, REAL step, const int32_t *labels,
+    REAL *residual, ptrdiff_t residual_stride) {
+  for (ptrdiff_t i = 0; i < rows; i++) {
+    REAL *m = logits + i * logits_stride;
+    const REAL *d = direction + i * direction_stride;
+    for (ptrdiff_t k = 0; k < columns; k++) m[k] += step * d[k];
+  }
+  return KERNEL(softmax_residual)(
+      rows, columns, logits, logits_stride, labels, residual, residual_stride);
+}
+
+void KERNEL(softmax_line)(
+    ptrdiff_t rows, ptrdiff_t columns, const REAL *logits, ptrdiff_t logits_stride,
+    const REAL *direction, ptrdiff_t direction_stride, REAL step, const int32_t *labels,
+    double *slope, double *second) {
+  REAL moved[ROW_TILE + LANES], buffer[ROW_TILE + LANES], maximum[ROW_TILE];
+  double excess[ROW_TILE];
+  if (columns <= 0) return;
+  if (columns <= ROW_TILE) {
+    const ptrdiff_t tile_rows = ROW_TILE / columns;
+    for (ptrdiff_t start = 0; start < rows; start += tile_rows) {
+      const ptrdiff_t count = rows - start < tile_rows ? rows - start : tile_rows;
+      for (ptrdiff_t i = 0; i < count; i++) {
+        const REAL *m = logits + (start + i) * logits_stride;
+        const REAL *d = direction + (start + i) * direction_stride;
+        for (ptrdiff_t k = 0; k < columns; k++) moved[i * columns + k] = m[k] + step * d[k];
+      }
+      JOIN(FN(tile_exponentials), LEVEL)(count, columns, moved, columns, buffer, maximum, excess);
+      for (ptrdiff_t i = 0; i < count; i++) {
+        const REAL *d = direction + (start + i) * direction_stride;
+        const double scale = 1.0 / (1.0 + excess[i]);
+        double first = 0, square = 0;
+        FN(softmax_moments)(
+            columns, buffer + i * columns, d, d[labels[start + i]], &first, &square);
+        first *= scale;
+        *slope -= first;
+        *second -= square * scale - first * first;
+      }
+    }
+    return;
+  }
+  // Rows longer than a tile: the maximum first, then the sums piece by piece.
+  for (ptrdiff_t i = 0; i < rows; i++) {
+    const REAL *m = logits + i * logits_stride;
+    const REAL *d = direction + i * direction_stride;
+    REAL largest = m[0] + step * d[0];
+    for (ptrdiff_t k = 1; k < columns; k++) {
+      const REAL value = m[k] + step * d[k];
+      largest = value > largest ? value : largest;
+    }
+    double total = 0, first = 0, square = 0;
+    for (ptrdiff_t from = 0; from < columns; from += ROW_TILE) {
+      const ptrdiff_t width = columns - from < ROW_TILE ? columns - from : ROW_TILE;
+      for (ptrdiff_t k = 0; k < width; k++) buffer[k] = m[from + k] + step * d[from + k] - largest;
+      FN(exponentiate)(width, buffer);
+      for (ptrdiff_t k = 0; k < width; k++) total += (double)buffer[k];
+      FN(softmax_moments)(width, buffer, d + from, d[labels[i]], &first, &square);
+    }
+    first /= total;
+    *slope -= first;
+    *second -= square / total - first * first;
+  }
+}
+
 #undef TILE_STATISTICS
 #undef ROW_TILE

@@ -7,14 +7,15 @@ final class RunTracking: RunObserver {
   private let run: Run
   private let outputPath: String?
   private let logsCheckpoint: Bool
-  private let termination: TerminationHandler
+  private let termination: TerminationHandler?
 
   init(_ run: Run, _ configuration: RunConfiguration, logsCheckpoint: Bool) {
     self.run = run
     self.outputPath = configuration.outputPath
     self.logsCheckpoint = logsCheckpoint
-    // A run that a signal ends is closed as such, and the signal then has its effect.
-    termination = run.endOnTermination()
+    // A run that a signal ends is closed as such, and the signal then has its effect; one that writes a
+    // checkpoint and stops by itself is closed when it does.
+    termination = configuration.outputPath == nil ? run.endOnTermination() : nil
     var parameters: [String: any CustomStringConvertible] = [:]
     for (name, value) in configuration.arguments { parameters[name] = value }
     parameters["num_vb_iters"] = parameters.removeValue(forKey: "num_update_iters")
@@ -47,13 +48,13 @@ final class RunTracking: RunObserver {
         Terminal().runDidNote("an artifact could not be kept for tracking: \(error)")
       }
     }
-    termination.cancel()
+    termination?.cancel()
     run.finish(status: .finished)
   }
 
   /// Closes the run after it failed.
-  func fail() {
-    termination.cancel()
-    run.finish(status: .failed)
+  func fail(interrupted: Bool) {
+    termination?.cancel()
+    run.finish(status: interrupted ? .killed : .failed)
   }
 }

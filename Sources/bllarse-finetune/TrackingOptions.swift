@@ -52,6 +52,9 @@ struct TrackingOptions: ParsableArguments {
     settings.drainTimeout = .milliseconds(Int(mlflowDrainSeconds * 1000))
     let tracker = try Tracker(settings)
     var tags = ["loss_fn": configuration.lossFunction, "tune_mode": "last_layer"]
+    if !HeadRegistry.isClosedForm(configuration.lossFunction) {
+      tags["optimizer"] = configuration.optimizer.rawValue
+    }
     if let groupId { tags["group_id"] = groupId }
     let run = try tracker.startRun(name: uid, tags: tags)
     return RunTracking(run, configuration, logsCheckpoint: logCheckpoints)

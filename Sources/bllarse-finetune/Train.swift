@@ -7,31 +7,39 @@ struct Train: ParsableCommand {
     commandName: "train", abstract: "Fits a head and scores it on the test split (the default).")
 
   @OptionGroup(title: "What to fit") var method: MethodOptions
+  @OptionGroup(title: "Classical heads") var optimizer: OptimizerOptions
   @OptionGroup(title: "Data") var data: DataOptions
   @OptionGroup(title: "Running") var running: RunningOptions
   @OptionGroup(title: "Tracking") var tracking: TrackingOptions
 
   func validate() throws {
     try method.check()
+    try optimizer.check()
     try data.check()
   }
 
   func run() throws {
     var configuration = RunConfiguration()
+    optimizer.apply(to: &configuration)
     method.apply(to: &configuration)
     data.apply(to: &configuration)
     running.apply(to: &configuration)
     let terminal = Terminal()
-    for warning in method.warnings { terminal.runDidNote(warning) }
+    let warnings =
+      method.warnings(optimizer.optimizer) + optimizer.warnings(head: configuration.lossFunction)
+    for warning in warnings { terminal.runDidNote(warning) }
+    Interruption.listen(stopsGracefully: configuration.outputPath != nil)
     try reportingErrors {
       let tracker = try tracking.start(configuration, terminal)
       do {
         let observers: [any RunObserver] = [terminal] + (tracker.map { [$0] } ?? [])
-        let (result, _) = try FineTuning(configuration, observers: observers).run()
+        let run = FineTuning(
+          configuration, observers: observers, shouldStop: { Interruption.signal != nil })
+        let (result, _) = try run.run()
         terminal.show(result, output: configuration.outputPath)
         tracker?.finish(result)
       } catch {
-        tracker?.fail()
+        tracker?.fail(interrupted: error is RunInterrupted)
         throw error
       }
     }

@@ -16,6 +16,73 @@ struct SpecialRowsTests {
     return (0..<count).map { _ in Float(scale * generator.normal()) }
   }
 
+  @Test("softmax residuals, likelihood and line agree with sums", arguments: KernelLevel.available)
+  func softmaxLikelihood(level: KernelLevel) throws {
+    let table = try #require(level.table)
+    for (rows, columns) in Self.shapes where columns > 1 {
+      let stride = columns + 3
+      let x = Self.random(rows * stride, seed: rows + columns)
+      let d = Self.random(rows * stride, seed: 7 * rows + columns, scale: 1)
+      let labels = (0..<rows).map { Int32(($0 * 7 + 1) % columns) }
+      let step = 0.3
+      let moved = zip(x, d).map { Double($0) + step * Double($1) }
+      var (likelihood, slope, second) = (0.0, 0.0, 0.0)
+      var residual = [Double](repeating: 0, count: rows * stride)
+      for row in 0..<rows {
+        let range = (row * stride)..<(row * stride + columns)
+        let logSum = SpecialFunctions.logSumExp(moved[range])
+        let label = Int(labels[row])
+        likelihood += moved[row * stride + label] - logSum
+        var (m1, m2) = (0.0, 0.0)
+        for k in 0..<columns {
+          let p = exp(moved[row * stride + k] - logSum)
+          residual[row * stride + k] = (k == label ? 1 : 0) - p
+          m1 += p * Double(d[row * stride + k])
+          m2 += p * Double(d[row * stride + k]) * Double(d[row * stride + k])
+        }
+        slope += Double(d[row * stride + label]) - m1
+        second -= m2 - m1 * m1
+      }
+      var (s, c) = (0.0, 0.0)
+      let direction = d.map(Double.init)
+      table.softmax_line_f64(
+        rows, columns, x.map(Double.init), stride, direction, stride, step, labels, &s, &c)
+      #expect(s.isClose(to: slope, relative: 1e-10, absolute: 1e-11))
+      #expect(c.isClose(to: second, relative: 1e-10, absolute: 1e-11))
+      (s, c) = (0, 0)
+      table.softmax_line_f32(rows, columns, x, stride, d, stride, Float(step), labels, &s, &c)
+      #expect(s.isClose(to: slope, relative: 1e-5, absolute: 1e-5 * Double(rows)))
+      #expect(c.isClose(to: second, relative: 1e-5, absolute: 1e-5 * Double(rows)))
+
+      var (logits, out) = (x.map(Double.init), [Double](repeating: 9, count: rows * stride))
+      let sum = table.softmax_advance_f64(
+        rows, columns, &logits, stride, direction, stride, step, labels, &out, stride)
+      #expect(sum.isClose(to: likelihood, relative: 1e-12))
+      var (logits32, out32) = (x, [Float](repeating: 9, count: rows * stride))
+      let sum32 = table.softmax_advance_f32(
+        rows, columns, &logits32, stride, d, stride, Float(step), labels, &out32, stride)
+      #expect(sum32.isClose(to: likelihood, relative: 1e-5))
+      for row in 0..<rows {
+        for k in 0..<columns {
+          let entry = row * stride + k
+          #expect(logits[entry].isClose(to: moved[entry], relative: 1e-14, absolute: 1e-15))
+          #expect(out[entry].isClose(to: residual[entry], relative: 1e-10, absolute: 1e-13))
+          #expect(
+            Double(out32[entry]).isClose(to: residual[entry], relative: 2e-5, absolute: 1e-6))
+        }
+      }
+    }
+  }
+
+  @Test("the residual of a label that leads its row keeps full accuracy")
+  func confidentResidual() {
+    var residual = [Float](repeating: 0, count: 2)
+    let sum = bllarse_softmax_residual_f32(1, 2, [20, -20], 2, [0], &residual, 2)
+    #expect(Double(residual[0]).isClose(to: exp(-40), relative: 1e-5))
+    #expect(Double(residual[1]).isClose(to: -exp(-40), relative: 1e-5))
+    #expect(sum.isClose(to: -exp(-40), relative: 1e-5))
+  }
+
   @Test("softmax, its logarithm and log-sum-exp agree row by row", arguments: KernelLevel.available)
   func softmax(level: KernelLevel) throws {
     let table = try #require(level.table)

@@ -34,11 +34,39 @@ public protocol Head: Sendable {
 
 /// The kinds of heads that this package knows.
 public enum HeadRegistry {
+  /// All kinds: a new head is a file of its own and a line here.
+  static let trainable: [any TrainableHead.Type] = [
+    IBProbitHead<Float>.self,
+    IBPolyaGammaHead<Float>.self,
+    MultinomialPolyaGammaHead<Float>.self,
+    LinearHead<CrossEntropyLoss>.self,
+    LinearHead<SquaredErrorLoss>.self,
+  ]
+
   /// All kinds.
-  public static let kinds: [any Head.Type] = [IBProbitHead<Float>.self]
+  public static var kinds: [any Head.Type] { trainable }
 
   /// The names of all kinds.
   public static var names: [String] { kinds.map { $0.kind } }
+
+  /// Whether heads of a name are fitted in closed form, and need no optimiser.
+  public static func isClosedForm(_ name: String) -> Bool {
+    trainable.first { $0.kind == name }?.isClosedForm ?? true
+  }
+
+  /// What fits the head of a configuration.
+  ///
+  /// - Throws: `DataError.Code.missingKey` when there is no head of that name.
+  static func trainer(
+    _ configuration: RunConfiguration, data: TrainingData, parallelism: Parallelism
+  ) throws(DataError) -> any HeadTrainer {
+    guard let kind = trainable.first(where: { $0.kind == configuration.lossFunction }) else {
+      throw DataError(
+        .missingKey, found: "there is no head \(configuration.lossFunction.quoted())",
+        expected: "one of " + names.joined(separator: ", "))
+    }
+    return kind.trainer(configuration, data: data, parallelism: parallelism)
+  }
 
   /// The kind of a name, or `nil`.
   public static func kind(named name: String) -> (any Head.Type)? {

@@ -41,6 +41,22 @@ extern "C" {
     (ptrdiff_t rows, ptrdiff_t columns, const REAL *x, ptrdiff_t x_stride, REAL *y,               \
      ptrdiff_t y_stride),                                                                         \
     (rows, columns, x, x_stride, y, y_stride))                                                    \
+  X(double, softmax_residual_##T,                                                                 \
+    (ptrdiff_t rows, ptrdiff_t columns, const REAL *x, ptrdiff_t x_stride, const int32_t *labels, \
+     REAL *residual, ptrdiff_t residual_stride),                                                  \
+    (rows, columns, x, x_stride, labels, residual, residual_stride))                              \
+  X(double, softmax_advance_##T,                                                                  \
+    (ptrdiff_t rows, ptrdiff_t columns, REAL *logits, ptrdiff_t logits_stride,                    \
+     const REAL *direction, ptrdiff_t direction_stride, REAL step, const int32_t *labels,         \
+     REAL *residual, ptrdiff_t residual_stride),                                                  \
+    (rows, columns, logits, logits_stride, direction, direction_stride, step, labels, residual,   \
+     residual_stride))                                                                            \
+  X(void, softmax_line_##T,                                                                       \
+    (ptrdiff_t rows, ptrdiff_t columns, const REAL *logits, ptrdiff_t logits_stride,              \
+     const REAL *direction, ptrdiff_t direction_stride, REAL step, const int32_t *labels,         \
+     double *slope, double *second),                                                              \
+    (rows, columns, logits, logits_stride, direction, direction_stride, step, labels, slope,      \
+     second))                                                                                     \
   X(void, layer_norm_rows_##T,                                                                    \
     (ptrdiff_t rows, ptrdiff_t columns, const REAL *x, ptrdiff_t x_stride, double epsilon,        \
      const REAL *gain, const REAL *bias, REAL *y, ptrdiff_t y_stride, int append_one),            \

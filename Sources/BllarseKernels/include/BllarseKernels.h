@@ -98,6 +98,36 @@ void bllarse_log_softmax_rows_f64(
     ptrdiff_t rows, ptrdiff_t columns, const double *x, ptrdiff_t x_stride, double *y,
     ptrdiff_t y_stride);
 
+// MARK: - The softmax likelihood: log p = x_y - log sum exp x
+
+/// residual = Y - softmax(x), with Y = 1 at the label; returns the sum over rows of log p. The residual
+/// of a label that leads its row keeps full relative accuracy.
+double bllarse_softmax_residual_f32(
+    ptrdiff_t rows, ptrdiff_t columns, const float *x, ptrdiff_t x_stride, const int32_t *labels,
+    float *residual, ptrdiff_t residual_stride);
+double bllarse_softmax_residual_f64(
+    ptrdiff_t rows, ptrdiff_t columns, const double *x, ptrdiff_t x_stride, const int32_t *labels,
+    double *residual, ptrdiff_t residual_stride);
+/// logits += step * direction in place, then `softmax_residual` there.
+double bllarse_softmax_advance_f32(
+    ptrdiff_t rows, ptrdiff_t columns, float *logits, ptrdiff_t logits_stride,
+    const float *direction, ptrdiff_t direction_stride, float step, const int32_t *labels,
+    float *residual, ptrdiff_t residual_stride);
+double bllarse_softmax_advance_f64(
+    ptrdiff_t rows, ptrdiff_t columns, double *logits, ptrdiff_t logits_stride,
+    const double *direction, ptrdiff_t direction_stride, double step, const int32_t *labels,
+    double *residual, ptrdiff_t residual_stride);
+/// Adds the first and second derivative with respect to `step` of the sum over rows of log p at
+/// logits + step * direction.
+void bllarse_softmax_line_f32(
+    ptrdiff_t rows, ptrdiff_t columns, const float *logits, ptrdiff_t logits_stride,
+    const float *direction, ptrdiff_t direction_stride, float step, const int32_t *labels,
+    double *slope, double *second);
+void bllarse_softmax_line_f64(
+    ptrdiff_t rows, ptrdiff_t columns, const double *logits, ptrdiff_t logits_stride,
+    const double *direction, ptrdiff_t direction_stride, double step, const int32_t *labels,
+    double *slope, double *second);
+
 /// Layer normalisation: y = (x - mean) / sqrt(variance + epsilon) * gain + bias for each row, with
 /// the population variance, statistics in double, two passes. `gain` and `bias` (columns) may be
 /// NULL. With `append_one` the row gets one more entry, 1, at y[i, columns].

@@ -51,6 +51,31 @@ public protocol KernelScalar: BitwiseCopyable, Sendable {
     _ rows: Int, _ columns: Int, _ values: UnsafePointer<Self>, _ stride: Int,
     _ target: UnsafeMutablePointer<Self>, _ targetStride: Int)
 
+  /// Softmax of rows; the target may be the source.
+  static func _softmaxRows(
+    _ rows: Int, _ columns: Int, _ values: UnsafePointer<Self>, _ stride: Int,
+    _ target: UnsafeMutablePointer<Self>, _ targetStride: Int)
+
+  /// Residuals Y - softmax(logits), and the sum of log p at the labels.
+  static func _softmaxResidual(
+    _ rows: Int, _ classes: Int, _ logits: UnsafePointer<Self>, _ logitsStride: Int,
+    _ labels: UnsafePointer<Int32>, _ residual: UnsafeMutablePointer<Self>, _ residualStride: Int
+  ) -> Double
+
+  /// Moves logits along a direction, and returns residuals and the sum of log p there.
+  static func _softmaxAdvance(
+    _ rows: Int, _ classes: Int, _ logits: UnsafeMutablePointer<Self>, _ logitsStride: Int,
+    _ direction: UnsafePointer<Self>, _ directionStride: Int, _ step: Self,
+    _ labels: UnsafePointer<Int32>, _ residual: UnsafeMutablePointer<Self>, _ residualStride: Int
+  ) -> Double
+
+  /// Adds two derivatives of the sum of log p along a direction.
+  static func _softmaxLine(
+    _ rows: Int, _ classes: Int, _ logits: UnsafePointer<Self>, _ logitsStride: Int,
+    _ direction: UnsafePointer<Self>, _ directionStride: Int, _ step: Self,
+    _ labels: UnsafePointer<Int32>, _ slope: UnsafeMutablePointer<Double>,
+    _ second: UnsafeMutablePointer<Double>)
+
   /// The exponentials of an array; the target may be the source.
   static func _exp(
     _ count: Int, _ values: UnsafePointer<Self>, _ target: UnsafeMutablePointer<Self>)

@@ -125,7 +125,7 @@ extension ProbitPass {
     return line.curvatures.reduce(0, +) / Double(Swift.max(1, labels.count * classCount))
   }
 
-  private func accumulateLine(_ body: @Sendable (Block, Scratch<Double>) -> Void) -> Line {
+  func accumulateLine(_ body: @Sendable (Block, Scratch<Double>) -> Void) -> Line {
     let classes = classCount
     let blockSize = blockSize
     let blockCount = (design.rowCount + blockSize - 1) / blockSize

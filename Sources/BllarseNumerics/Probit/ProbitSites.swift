@@ -20,9 +20,9 @@ package struct ProbitSites<Scalar: BLASScalar>: Sendable {
   /// η, D x K.
   package private(set) var naturalMean: Matrix<Double>
   /// z̄, N x K.
-  private var latentMeans: Matrix<Scalar>
+  package private(set) var latentMeans: Matrix<Scalar>
   /// The logits at which each row's z̄ was formed, N x K.
-  private var referenceLogits: Matrix<Scalar>
+  package private(set) var referenceLogits: Matrix<Scalar>
   private let cholesky: Cholesky<Double>
 
   /// Starts with the z̄ of zero weights.
@@ -41,6 +41,25 @@ package struct ProbitSites<Scalar: BLASScalar>: Sendable {
     naturalMean = pass.sums(at: zero).products
     referenceLogits = .zeros(pass.design.rowCount, pass.classCount)
     latentMeans = pass.latentMeans(of: referenceLogits)
+  }
+
+  /// Takes up what an earlier refinement of the same rows had reached.
+  ///
+  /// - Parameters:
+  ///   - naturalMean: η, D x K.
+  ///   - latentMeans: z̄, N x K.
+  ///   - referenceLogits: the logits at which each row's z̄ was formed, N x K.
+  package mutating func restore(
+    naturalMean: Matrix<Double>, latentMeans: Matrix<Scalar>, referenceLogits: Matrix<Scalar>
+  ) {
+    precondition(
+      naturalMean.rowCount == self.naturalMean.rowCount
+        && latentMeans.rowCount == self.latentMeans.rowCount
+        && referenceLogits.rowCount == self.referenceLogits.rowCount,
+      "\(naturalMean), \(latentMeans) and \(referenceLogits) are of another problem")
+    self.naturalMean = naturalMean
+    self.latentMeans = latentMeans
+    self.referenceLogits = referenceLogits
   }
 
   /// Refreshes the rows of one batch.

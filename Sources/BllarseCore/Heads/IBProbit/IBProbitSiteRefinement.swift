@@ -11,7 +11,7 @@ public import BllarseNumerics
 /// Where merging batches that were fitted alone settles short of the optimum, refinement lets each batch
 /// see what all others know, however small the batches are.
 public struct IBProbitSiteRefinement<Scalar: BLASScalar>: Sendable {
-  private var sites: ProbitSites<Scalar>
+  var sites: ProbitSites<Scalar>
   private let precision: Matrix<Double>
   private let logOfPrior: Double
   private let rowCount: Int

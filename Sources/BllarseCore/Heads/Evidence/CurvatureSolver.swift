@@ -1,0 +1,216 @@
+import BllarseNumerics
+
+/// Finds the maximum of a penalised concave log-likelihood over weights W (D x C):
+///
+///     F(W) = Σᵢ log p(yᵢ | X·W) + <B, W> - ½ Σ_jk Λ₀_jk W_jk²,
+///
+/// by nonlinear conjugate gradients with an exact line search. The preconditioner is
+/// `V = (c·XᵀX + Λ₀)⁻¹`, c the mean curvature of a row and column at the present weights, computed
+/// anew every ten iterations: the Gram matrix is made once, so a refresh costs a factorisation only.
+/// F never falls.
+///
+/// `½ gᵀVg`, g the gradient, estimates the distance to the maximum in nats; `½ gᵀΛ₀⁻¹g` bounds it.
+///
+/// - Note: Sources: Jamshidian and Jennrich (1993), conjugate gradients for EM; Polak and Ribière's
+///   formula, restarted when it is negative.
+struct CurvatureSolver<Pass: LikelihoodPass> {
+  typealias Scalar = Pass.Scalar
+
+  let pass: Pass
+  /// XᵀX, D x D.
+  let gram: Matrix<Double>
+  /// Λ₀ as a matrix of diagonals, D x C, positive.
+  let prior: Matrix<Double>
+  /// B, D x C; `nil` stands for zero.
+  var linearTerm: Matrix<Double>?
+  /// Stop when the estimated distance to the maximum is below this, in nats.
+  var tolerance = 1e-5
+  var iterationLimit = 200
+
+  /// Where the solver stopped.
+  struct Solution: Sendable {
+    /// W, D x C.
+    var weights: Matrix<Double>
+    /// X·W, N x C.
+    var logits: Matrix<Scalar>
+    /// F there.
+    var objective: Double
+    /// The estimated distance to the maximum, in nats.
+    var gap: Double
+    /// What the distance cannot exceed, in nats.
+    var gapBound: Double
+    /// Conjugate-gradient iterations; each reads the features twice.
+    var iterations: Int
+    /// Whether the tolerance was reached.
+    var converged: Bool
+  }
+
+  /// Iterations between two refreshes of the preconditioner.
+  private static var refreshInterval: Int { 10 }
+
+  /// Climbs from starting weights.
+  ///
+  /// - Parameter start: D x C.
+  /// - Throws: `NumericsError.notPositiveDefinite` if rounding or a NaN made `c·XᵀX + Λ₀` indefinite.
+  func solve(from start: Matrix<Double>) throws(NumericsError) -> Solution {
+    var weights = start
+    var logits = Matrix<Scalar>.zeros(pass.design.rowCount, pass.classCount)
+    var directionLogits = logits
+    var sums = pass.restart(at: weights, logits: &logits)
+    var gradient = gradient(sums, weights)  // (D, C)
+    var objective = objective(sums, weights)
+    var preconditioner = try Preconditioner(self, logits)
+    var scaled = preconditioner.solve(gradient)  // z = V g
+    var decrement = reduce(gradient.columnDots(scaled))  // gᵀVg
+    var direction = scaled  // p
+    var steps = [Double](repeating: 1, count: pass.stepCount)
+    var (iterations, stalls, isFresh) = (0, 0, true)
+
+    while iterations < iterationLimit, 0.5 * decrement.reduce(0, +) >= tolerance, stalls < 2 {
+      iterations += 1
+
+      // 1. An exact step along the direction.
+      steps = lineSearch(weights, direction, logits, &directionLogits, gradient, firstSteps: steps)
+      weights.addColumns(direction, times: spread(steps))
+
+      // 2. Logits and gradient there. Updates of the logits accumulate rounding: compute them anew
+      // with every refresh.
+      let refreshes = iterations % Self.refreshInterval == 0
+      sums =
+        refreshes
+        ? pass.restart(at: weights, logits: &logits)
+        : pass.advance(logits: &logits, direction: directionLogits, steps: steps)
+      let previous = (gradient: gradient, decrement: decrement, objective: objective)
+      gradient = self.gradient(sums, weights)
+      objective = self.objective(sums, weights)
+      // The precision of the data has a floor below which no step gains anything.
+      stalls = objective > previous.objective ? 0 : stalls + 1
+
+      // 3. The next direction: conjugate, or steepest where conjugacy is lost.
+      isFresh = refreshes || stalls > 0
+      if refreshes { preconditioner = try Preconditioner(self, logits) }
+      scaled = preconditioner.solve(gradient)
+      decrement = reduce(gradient.columnDots(scaled))
+      if isFresh {
+        direction = scaled
+      } else {
+        let overlap = reduce(previous.gradient.columnDots(scaled))
+        let conjugacy = decrement.indices.map { k in
+          previous.decrement[k] > 0
+            ? max(0, (decrement[k] - overlap[k]) / previous.decrement[k]) : 0
+        }
+        direction = scaled.combinedColumns(with: direction, times: spread(conjugacy))
+        let ascent = spread(reduce(gradient.columnDots(direction)))
+        direction.replaceColumns(with: scaled) { k in !(ascent[k] > 0) }
+      }
+    }
+    let gap = 0.5 * decrement.reduce(0, +)
+    return Solution(
+      weights: weights, logits: logits, objective: objective, gap: gap,
+      gapBound: 0.5 * gradient.combined(with: prior) { g, l in g * g / l }.sum,
+      iterations: iterations, converged: gap < tolerance)
+  }
+
+  // MARK: - Objective
+
+  private func gradient(
+    _ sums: ProbitPass<Scalar>.Sums, _ weights: Matrix<Double>
+  ) -> Matrix<Double> {
+    var gradient = sums.products
+    if let linearTerm { gradient.add(linearTerm) }
+    gradient.add(weights.combined(with: prior) { w, l in w * l }, times: -1)
+    return gradient
+  }
+
+  private func objective(_ sums: ProbitPass<Scalar>.Sums, _ weights: Matrix<Double>) -> Double {
+    let penalty = 0.5 * weights.combined(with: prior) { w, l in w * w * l }.sum
+    return sums.logLikelihoods.reduce(0, +) + (linearTerm?.dot(weights) ?? 0) - penalty
+  }
+
+  /// Sums of columns that share a step.
+  private func reduce(_ columns: [Double]) -> [Double] {
+    Pass.isSeparable ? columns : [columns.reduce(0, +)]
+  }
+
+  /// A number for each column.
+  private func spread(_ steps: [Double]) -> [Double] {
+    Pass.isSeparable ? steps : [Double](repeating: steps[0], count: pass.classCount)
+  }
+
+  // MARK: - Line search
+
+  /// Steps that maximise the objective along a direction.
+  private func lineSearch(
+    _ weights: Matrix<Double>, _ direction: Matrix<Double>, _ logits: Matrix<Scalar>,
+    _ directionLogits: inout Matrix<Scalar>, _ gradient: Matrix<Double>, firstSteps: [Double]
+  ) -> [Double] {
+    let weighted = direction.combined(with: prior) { p, l in p * l }  // Λ₀ p
+    var constant = reduce(weights.columnDots(weighted))
+    if let linearTerm {
+      for (k, value) in reduce(linearTerm.columnDots(direction)).enumerated() {
+        constant[k] -= value
+      }
+    }
+    let square = reduce(direction.columnDots(weighted))
+    let slopesAtZero = reduce(gradient.columnDots(direction))
+    var searches = slopesAtZero.indices.map { k in
+      LineSearch(slopeAtZero: slopesAtZero[k], firstStep: firstSteps[k])
+    }
+    var line = pass.direction(
+      of: direction, into: &directionLogits, logits: logits, steps: searches.map(\.step))
+    for _ in 0..<LineSearch.evaluationLimit {
+      for k in searches.indices {
+        let t = searches[k].step
+        searches[k].observe(
+          slope: line.slopes[k] - constant[k] - t * square[k],
+          curvature: line.curvatures[k] - square[k])
+      }
+      if searches.allSatisfy(\.isDone) { break }
+      line = pass.line(logits: logits, direction: directionLogits, steps: searches.map(\.step))
+    }
+    return searches.map(\.acceptedStep)
+  }
+}
+
+/// `V = (c·XᵀX + Λ₀)⁻¹` as factors: one for all columns, or one a column where their priors differ.
+private struct Preconditioner {
+  private var factors: [Cholesky<Double>] = []
+
+  init<Pass: LikelihoodPass>(
+    _ solver: CurvatureSolver<Pass>, _ logits: Matrix<Pass.Scalar>
+  ) throws(NumericsError) {
+    let h = solver.pass.residualsAndCurvatures(logits).curvatures
+    let classes = solver.pass.classCount
+    var curvature = h.sum / Double(max(h.rowCount, 1))
+    // The curvature of the softmax in a direction that sums to zero, averaged over directions.
+    curvature /= Double(Pass.isSeparable ? classes : max(classes - 1, 1))
+    let priors = (0..<classes).map { solver.prior.column($0) }
+    let isShared = priors.allSatisfy { $0 == priors[0] }
+    for prior in isShared ? Array(priors.prefix(1)) : priors {
+      var precision = solver.gram
+      precision.scale(by: curvature)
+      precision.addToDiagonal(prior)
+      factors.append(try Cholesky(precision))
+    }
+  }
+
+  func solve(_ right: Matrix<Double>) -> Matrix<Double> {
+    if factors.count == 1 { return factors[0].solve(right) }
+    var result = Matrix<Double>.zeros(right.rowCount, right.columnCount)
+    for (k, factor) in factors.enumerated() {
+      result.replaceBlock(row: 0, column: k, with: factor.solve(right.columns(k..<k + 1)))
+    }
+    return result
+  }
+}
+
+extension Matrix where Element: BLASScalar {
+  /// The sum of all elements, in double precision.
+  var sum: Double {
+    var total = 0.0
+    for row in 0..<rowCount {
+      withRow(row) { values in for column in values.indices { total += Double(values[column]) } }
+    }
+    return total
+  }
+}

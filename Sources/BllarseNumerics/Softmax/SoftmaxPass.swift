@@ -1,0 +1,168 @@
+/// One reading of the design matrix by a softmax head: logits, residuals and the products with them,
+/// block of rows by block of rows, while a block is in cache.
+///
+/// Notation: X (N x D) the design, W (D x K) the weights, M = X·W the logits, P = softmax(M) by row,
+/// Y (N x K) one-hot labels, R = Y - P the residuals.
+package struct SoftmaxPass<Scalar: BLASScalar>: Sendable {
+  /// The machinery of blocks, threads and sums, which does not depend on the likelihood.
+  let frame: ProbitPass<Scalar>
+
+  package init(
+    design: DesignMatrix<Scalar>, labels: [Int32], classCount: Int, parallelism: Parallelism
+  ) {
+    if let row = labels.firstIndex(where: { $0 < 0 || Int($0) >= classCount }) {
+      preconditionFailure("the label of row \(row) is \(labels[row]) of \(classCount) classes")
+    }
+    frame = ProbitPass(
+      design: design, labels: labels, classCount: classCount, parallelism: parallelism)
+  }
+
+  package var design: DesignMatrix<Scalar> { frame.design }
+  package var labels: [Int32] { frame.labels }
+  package var classCount: Int { frame.classCount }
+  package var parallelism: Parallelism { frame.parallelism }
+
+  /// Computes all logits anew, with XᵀR and Σᵢ log p there.
+  package func restart(
+    at weights: Matrix<Double>, logits: inout Matrix<Scalar>
+  ) -> ProbitPass<Scalar>.Sums {
+    let packed = frame.packWeights(weights)
+    return unsafe logits.withUnsafeMutablePointer { base, stride in
+      let address = unsafe SharedAddress(base)
+      return frame.accumulate { block in
+        unsafe design.withBlock(block.range, scratch: block.rows) { rows in
+          unsafe block.formLogits(rows, packed)
+          unsafe block.copyLogits(to: address.pointer, stride: stride)
+          block.formSoftmaxResiduals()
+          unsafe block.addProducts(rows)
+        }
+      }
+    }
+  }
+
+  /// Moves the logits along the direction, M += t·Mp, with XᵀR and Σᵢ log p there.
+  package func advance(
+    logits: inout Matrix<Scalar>, direction: Matrix<Scalar>, steps: [Double]
+  ) -> ProbitPass<Scalar>.Sums {
+    let step = Scalar(steps[0])
+    return unsafe logits.withUnsafeMutablePointer { base, stride in
+      unsafe direction.withUnsafePointer { directionBase, directionStride in
+        let address = unsafe SharedAddress(base)
+        let other = unsafe SharedAddress(UnsafeMutablePointer(mutating: directionBase))
+        return frame.accumulate { block in
+          unsafe design.withBlock(block.range, scratch: block.rows) { rows in
+            unsafe block.softmaxAdvance(
+              address.pointer, stride, UnsafePointer(other.pointer), directionStride, step)
+            unsafe block.addProducts(rows)
+          }
+        }
+      }
+    }
+  }
+
+  /// Computes the logits of a search direction, and the line at a first step in the same pass.
+  package func direction(
+    of vector: Matrix<Double>, into direction: inout Matrix<Scalar>, logits: Matrix<Scalar>,
+    steps: [Double]
+  ) -> ProbitPass<Scalar>.Line {
+    let packed = frame.packWeights(vector)
+    let step = Scalar(steps[0])
+    let classes = classCount
+    let line = unsafe direction.withUnsafeMutablePointer { base, stride in
+      unsafe logits.withUnsafePointer { logitBase, logitStride in
+        let address = unsafe SharedAddress(base)
+        let other = unsafe SharedAddress(UnsafeMutablePointer(mutating: logitBase))
+        return frame.accumulateLine { block, sums in
+          unsafe design.withBlock(block.range, scratch: block.rows) { rows in
+            let first = block.range.lowerBound
+            let target = unsafe address.pointer + first * stride
+            unsafe Scalar._forward(
+              block.range.count, classes, block.stride, rows, block.stride, packed.pointer, target,
+              stride)
+            unsafe block.addSoftmaxLine(
+              other.pointer + first * logitStride, logitStride, target, stride, step, sums)
+          }
+        }
+      }
+    }
+    return Self.first(of: line)
+  }
+
+  /// The line at a step, from the logits alone.
+  package func line(
+    logits: Matrix<Scalar>, direction: Matrix<Scalar>, steps: [Double]
+  ) -> ProbitPass<Scalar>.Line {
+    let step = Scalar(steps[0])
+    let line = unsafe logits.withUnsafePointer { base, stride in
+      unsafe direction.withUnsafePointer { directionBase, directionStride in
+        let address = unsafe SharedAddress(UnsafeMutablePointer(mutating: base))
+        let other = unsafe SharedAddress(UnsafeMutablePointer(mutating: directionBase))
+        return frame.accumulateLine { block, sums in
+          let first = block.range.lowerBound
+          unsafe block.addSoftmaxLine(
+            address.pointer + first * stride, stride, other.pointer + first * directionStride,
+            directionStride, step, sums)
+        }
+      }
+    }
+    return Self.first(of: line)
+  }
+
+  /// The sums of all classes stand in the first place.
+  private static func first(of line: ProbitPass<Scalar>.Line) -> ProbitPass<Scalar>.Line {
+    ProbitPass<Scalar>.Line(slopes: [line.slopes[0]], curvatures: [line.curvatures[0]])
+  }
+}
+
+extension ProbitPass.Block {
+  /// Overwrites the logits of the block by Y - P, and adds log p to the first sum.
+  func formSoftmaxResiduals() {
+    unsafe pass.labels.withUnsafeBufferPointer { labels in
+      guard let base = labels.baseAddress else { return }
+      unsafe logLikelihoods.pointer[0] += unsafe Scalar._softmaxResidual(
+        range.count, pass.classCount, logits, classStride, base + range.lowerBound, logits,
+        classStride)
+    }
+  }
+
+  /// Moves the kept logits of the block, and forms Y - P and the sum there.
+  func softmaxAdvance(
+    _ all: UnsafeMutablePointer<Scalar>, _ stride: Int, _ direction: UnsafePointer<Scalar>,
+    _ directionStride: Int, _ step: Scalar
+  ) {
+    let first = range.lowerBound
+    unsafe pass.labels.withUnsafeBufferPointer { labels in
+      guard let base = labels.baseAddress else { return }
+      unsafe logLikelihoods.pointer[0] += unsafe Scalar._softmaxAdvance(
+        range.count, pass.classCount, all + first * stride, stride,
+        direction + first * directionStride, directionStride, step, base + first, logits,
+        classStride)
+    }
+  }
+
+  /// Adds slope and curvature along a direction at a step.
+  func addSoftmaxLine(
+    _ logits: UnsafePointer<Scalar>, _ stride: Int, _ direction: UnsafePointer<Scalar>,
+    _ directionStride: Int, _ step: Scalar, _ sums: Scratch<Double>
+  ) {
+    unsafe pass.labels.withUnsafeBufferPointer { labels in
+      guard let base = labels.baseAddress else { return }
+      unsafe Scalar._softmaxLine(
+        range.count, pass.classCount, logits, stride, direction, directionStride, step,
+        base + range.lowerBound, sums.pointer, sums.pointer + pass.classCount)
+    }
+  }
+}
+
+extension Matrix where Element: BLASScalar {
+  /// Softmax of every row.
+  package func softmaxRows() -> Matrix {
+    var result = compact()
+    let (rows, columns) = (rowCount, columnCount)
+    guard rows > 0, columns > 0 else { return result }
+    unsafe result.withUnsafeMutablePointer { values, stride in
+      unsafe Element._softmaxRows(rows, columns, values, stride, values, stride)
+    }
+    return result
+  }
+}
