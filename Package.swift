@@ -23,6 +23,8 @@ let package = Package(
     .systemLibrary(name: "CBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
     .systemLibrary(name: "CLAPACKE", pkgConfig: "lapacke", providers: [.apt(["liblapacke-dev"])]),
     .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
+    .systemLibrary(
+      name: "CCurl", pkgConfig: "libcurl", providers: [.apt(["libcurl4-openssl-dev"])]),
     .target(name: "BllarseKernels"),
 
     // Libraries. Dependencies point one way; Sweep and MLflow never import Core.
@@ -36,6 +38,7 @@ let package = Package(
     .target(
       name: "BllarseMLflow",
       dependencies: [
+        "CCurl",
         .product(name: "GRDB", package: "GRDB.swift"),
         .product(name: "Logging", package: "swift-log"),
       ]),
@@ -70,7 +73,18 @@ let package = Package(
       dependencies: ["BllarseKernels", "BllarseNumerics", "BllarseTestSupport"]),
     .testTarget(name: "BllarseCoreTests", dependencies: ["BllarseCore", "BllarseTestSupport"]),
     .testTarget(name: "BllarseSweepTests", dependencies: ["BllarseSweep", "BllarseTestSupport"]),
-    .testTarget(name: "BllarseMLflowTests", dependencies: ["BllarseMLflow", "BllarseTestSupport"]),
+    // Imports what a user of the library imports, and nothing else.
+    .testTarget(name: "LibraryUseTests", dependencies: ["BllarseCore"]),
+    .executableTarget(
+      name: "mlflow-test-program", dependencies: ["BllarseMLflow"],
+      path: "Tests/MLflowTestProgram"),
+    .testTarget(
+      name: "BllarseMLflowTests",
+      dependencies: [
+        "BllarseMLflow", "BllarseTestSupport", "bllarse-mlflow", "mlflow-test-program",
+        .product(name: "GRDB", package: "GRDB.swift"),
+        .product(name: "Logging", package: "swift-log"),
+      ]),
     .testTarget(name: "EndToEndTests", dependencies: ["BllarseCore", "BllarseTestSupport"]),
   ],
   swiftLanguageModes: [.v6]

@@ -8,7 +8,7 @@ struct MethodOptions: ParsableArguments {
   @Option(help: "What is trained: last_layer (full_network does not exist here).")
   var tuneMode = "last_layer"
 
-  @Option(help: "The head: IBProbit.")
+  @Option(help: "The head: \(HeadRegistry.lossFunctions.joined(separator: ", ")).")
   var lossFn = "IBProbit"
 
   @Option(
@@ -44,11 +44,6 @@ struct MethodOptions: ParsableArguments {
   @Flag(help: "Return the posterior to the prior at the start of each epoch.")
   var resetLossPerEpoch = false
 
-  @Option(
-    name: [.customShort("o"), .long],
-    help: "The optimiser of the Python original; heads fitted in closed form need none.")
-  var optimizer: String?
-
   func check() throws {
     guard tuneMode == "last_layer" else {
       throw ValidationError(
@@ -60,6 +55,9 @@ struct MethodOptions: ParsableArguments {
       throw ValidationError(
         "--loss-fn is '\(lossFn)'; expected one of "
           + HeadRegistry.lossFunctions.joined(separator: ", "))
+    }
+    if update == .sites && lossFn != "IBProbit" {
+      throw ValidationError("--update sites needs --loss-fn IBProbit; use merge")
     }
     try require(numUpdateIters.map { $0 >= 1 }, "--num-update-iters must be at least 1")
     try require(epochs.map { $0 >= 1 }, "--epochs must be at least 1")
@@ -79,10 +77,21 @@ struct MethodOptions: ParsableArguments {
   }
 
   /// What the user should know about options that change nothing.
-  var warnings: [String] {
-    optimizer.map {
-      ["--optimizer \($0) is ignored: \(lossFn) is fitted in closed form"]
-    } ?? []
+  func warnings(_ optimizer: RunConfiguration.Optimizer?) -> [String] {
+    guard !HeadRegistry.isClosedForm(lossFn) else { return [] }
+    var warnings: [String] = []
+    for (name, isGiven) in [
+      ("--update", update != nil), ("--num-update-iters", numUpdateIters != nil),
+    ]
+    where isGiven {
+      warnings.append("\(name) is ignored: \(lossFn) is fitted by --optimizer")
+    }
+    if batchSize != nil && optimizer ?? .newton == .newton {
+      warnings.append(
+        "--batch-size is ignored: --optimizer newton takes all rows at once; "
+          + "give adamw, adam, lion or ivon for batches")
+    }
+    return warnings
   }
 
   func apply(to configuration: inout RunConfiguration, parity: Bool) {
@@ -90,7 +99,7 @@ struct MethodOptions: ParsableArguments {
     configuration.update =
       update ?? (numUpdateIters != nil || batchSize != nil || parity ? .merge : .converged)
     configuration.updateIterations = numUpdateIters ?? 16
-    configuration.epochs = epochs ?? (configuration.update == .converged ? 1 : 100)
+    configuration.epochs = epochs ?? (configuration.reachesOptimumAtOnce ? 1 : 100)
     configuration.batchSize = batchSize ?? 64
     configuration.seed = seed
     configuration.forgettingRate = forgettingRate

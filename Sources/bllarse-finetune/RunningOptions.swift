@@ -7,6 +7,16 @@ struct RunningOptions: ParsableArguments {
   @Option(help: "The directory for result.json, metrics.jsonl and head.safetensors.")
   var output: String?
 
+  @Option(help: "Epochs between checkpoints of a run with --output.")
+  var saveEvery = 10
+
+  @Option(
+    help: """
+      Go on from the checkpoint in this output directory, with the options of the first start; from the \
+      beginning if the run had not come to a checkpoint.
+      """)
+  var resume: String?
+
   @Option(help: "The number of threads. (default: SLURM_CPUS_PER_TASK, or all that are allowed)")
   var threads: Int?
 
@@ -15,6 +25,11 @@ struct RunningOptions: ParsableArguments {
 
   func validate() throws {
     if let threads, threads < 1 { throw ValidationError("--threads must be at least 1") }
+    if saveEvery < 1 { throw ValidationError("--save-every must be at least 1") }
+    if let resume, let output, resume != output {
+      throw ValidationError(
+        "--resume \(resume) and --output \(output) differ; a run goes on in its own directory")
+    }
     guard ["cpu", "gpu", "cuda"].contains(device) else {
       throw ValidationError("--device is '\(device)'; expected cpu")
     }
@@ -22,8 +37,12 @@ struct RunningOptions: ParsableArguments {
 
   func apply(to configuration: inout RunConfiguration) {
     let environment = ProcessInfo.processInfo.environment
+    configuration.outputPath = resume ?? output
+    configuration.saveEvery = saveEvery
+    configuration.resumes = resume != nil
+    // A job script that gives both starts the first time and resumes from then on.
+    configuration.resumesExistingOnly = output == nil
     configuration.threadCount = Self.threadCount(threads)
-    configuration.outputPath = output
     configuration.resourcesPath = environment["BLLARSE_RESOURCES"]
     if device != "cpu" {
       Terminal().runDidNote("--device \(device) is ignored: everything runs on the CPU")

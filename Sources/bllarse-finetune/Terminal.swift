@@ -65,6 +65,12 @@ func reportingErrors(_ body: () throws -> Void) throws {
     try body()
   } catch let error as ExitCode {
     throw error
+  } catch let stop as RunInterrupted {
+    let directory = stop.directory ?? "."
+    FileHandle.standardError.write(
+      Data(
+        "bllarse-finetune: \(stop); resume with: \(CommandLineText.resuming(directory))\n".utf8))
+    throw ExitCode(75)
   } catch {
     let status: Int32 = error is DataError ? 65 : 1
     FileHandle.standardError.write(Data("bllarse-finetune: error: \(error)\n".utf8))

@@ -8,18 +8,22 @@ struct Train: ParsableCommand {
 
   @OptionGroup(title: "What to fit") var method: MethodOptions
   @OptionGroup(title: "Converged IBProbit") var recipe: RecipeOptions
+  @OptionGroup(title: "Classical heads") var optimizer: OptimizerOptions
   @OptionGroup(title: "Data") var data: DataOptions
   @OptionGroup(title: "Running") var running: RunningOptions
+  @OptionGroup(title: "Tracking") var tracking: TrackingOptions
 
   func validate() throws {
     try method.check()
     try recipe.check()
+    try optimizer.check()
     try data.check()
     try recipe.check(configuration())
   }
 
   private func configuration() -> RunConfiguration {
     var configuration = RunConfiguration()
+    optimizer.apply(to: &configuration)
     method.apply(to: &configuration, parity: recipe.parity)
     recipe.apply(to: &configuration)
     data.apply(to: &configuration)
@@ -30,10 +34,23 @@ struct Train: ParsableCommand {
     var configuration = configuration()
     running.apply(to: &configuration)
     let terminal = Terminal()
-    for warning in method.warnings { terminal.runDidNote(warning) }
+    let warnings =
+      method.warnings(optimizer.optimizer) + optimizer.warnings(head: configuration.lossFunction)
+    for warning in warnings { terminal.runDidNote(warning) }
+    Interruption.listen(stopsGracefully: configuration.outputPath != nil)
     try reportingErrors {
-      let (result, _) = try FineTuning(configuration, observers: [terminal]).run()
-      terminal.show(result, output: configuration.outputPath)
+      let tracker = try tracking.start(configuration, terminal)
+      do {
+        let observers: [any RunObserver] = [terminal] + (tracker.map { [$0] } ?? [])
+        let run = FineTuning(
+          configuration, observers: observers, shouldStop: { Interruption.signal != nil })
+        let (result, _) = try run.run()
+        terminal.show(result, output: configuration.outputPath)
+        tracker?.finish(result)
+      } catch {
+        tracker?.fail(interrupted: error is RunInterrupted)
+        throw error
+      }
     }
   }
 }

@@ -128,7 +128,9 @@ struct SpecialKernelsTests {
       #expect(narrow.relative < 3e-7, "\(name) at \(narrow.argument)")
       #expect(narrow.spacings <= 1)
     }
-    #expect(values(table.log_f64, [Double.leastNonzeroMagnitude])[0].isClose(to: log(Double.leastNonzeroMagnitude), ulps: 4))
+    #expect(
+      values(table.log_f64, [Double.leastNonzeroMagnitude])[0].isClose(
+        to: log(Double.leastNonzeroMagnitude), ulps: 4))
   }
 
   @Test("give limits at infinity, NaN at NaN, at any length", arguments: KernelLevel.available)

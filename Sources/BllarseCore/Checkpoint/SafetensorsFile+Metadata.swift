@@ -1,3 +1,5 @@
+import BllarseNumerics
+
 /// Numbers and vectors of checkpoints, checked.
 extension SafetensorsFile {
   /// A metadata entry that is an integer.
@@ -27,6 +29,21 @@ extension SafetensorsFile {
         expected: "\(count), as the metadata say")
     }
     return values
+  }
+
+  /// A tensor of two dimensions of a known shape.
+  func matrix<Element: SafetensorsFloat>(
+    _ name: String, rows: Int, columns: Int
+  ) throws(DataError) -> Matrix<Element> {
+    let matrix = try matrix(name, as: Element.self)
+    guard matrix.rowCount == rows, matrix.columnCount == columns else {
+      throw DataError(
+        .wrongShape, file: path, key: name,
+        found: "the shape is (\(matrix.rowCount), \(matrix.columnCount))",
+        expected: "(\(rows), \(columns)), as the metadata say",
+        advice: "write the checkpoint again")
+    }
+    return matrix
   }
 
   private func wrongEntry(_ name: String, _ text: String, _ expected: String) -> DataError {

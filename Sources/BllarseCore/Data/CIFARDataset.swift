@@ -93,7 +93,7 @@ public enum CIFARDataset: String, Sendable, CaseIterable {
   private func classNames(_ place: String) throws(DataError) -> [String] {
     let path = place + "/" + namesFile
     guard FileStatus.exists(path) else { return (0..<classCount).map(String.init) }
-    let text = String(decoding: try MappedFile(path: path).bytes, as: UTF8.self)
+    let text = try MappedFile(path: path).withBytes { String(decoding: $0, as: UTF8.self) }
     let names = text.split(whereSeparator: \.isNewline).map(String.init).filter { !$0.isEmpty }
     guard names.count == classCount else {
       throw DataError(

@@ -18,7 +18,7 @@ enum FeatureSource: Sendable {
       return
     }
     let file = try MappedFile(path: path)
-    if file.bytes.starts(with: [0x50, 0x4B, 0x03, 0x04]) {
+    if file.withBytes({ $0.starts(with: [0x50, 0x4B, 0x03, 0x04]) }) {
       self = .npz(try ZipArchive(path: path))
     } else {
       self = .safetensors(try SafetensorsFile(path: path))
@@ -131,7 +131,7 @@ enum FeatureSource: Sendable {
     let file = try MappedFile(path: path)
     let json: JSONText
     do throws(JSONText.Fault) {
-      json = try JSONText(parsing: file.bytes)
+      json = try file.withBytes { (bytes) throws(JSONText.Fault) in try JSONText(parsing: bytes) }
     } catch {
       throw DataError(
         .malformedFile, file: path, found: "byte \(error.offset): \(error.reason)",

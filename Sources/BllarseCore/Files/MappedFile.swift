@@ -16,7 +16,10 @@ public final class MappedFile: @unchecked Sendable {
   /// The file, as the caller named it.
   public let path: String
   /// All bytes of the file; valid as long as this object lives.
-  package let bytes: UnsafeRawBufferPointer
+  ///
+  /// Only for those that keep the object (as a matrix's owner, as a property); everybody else takes
+  /// ``withBytes(_:)``.
+  let bytes: UnsafeRawBufferPointer
 
   /// Maps a file.
   ///
@@ -49,6 +52,14 @@ public final class MappedFile: @unchecked Sendable {
       base != UnsafeMutableRawPointer(bitPattern: -1)  // MAP_FAILED
     else { throw SystemError.last.reading(path) }
     bytes = UnsafeRawBufferPointer(start: base, count: size)
+  }
+
+  /// Gives all bytes of the file to `body`, which must not let them escape.
+  package func withBytes<Result, Failure: Error>(
+    _ body: (UnsafeRawBufferPointer) throws(Failure) -> Result
+  ) throws(Failure) -> Result {
+    defer { withExtendedLifetime(self) {} }
+    return try body(bytes)
   }
 
   deinit {

@@ -13,11 +13,14 @@ public struct SafetensorsWriter: Sendable {
   /// The text metadata.
   public var metadata: [String: String]
 
+  /// Takes the bytes of a tensor, piece by piece.
+  private typealias Sink = (UnsafeRawBufferPointer) throws(DataError) -> Void
+
   private struct Entry: Sendable {
     let name: String
     let type: SafetensorsType
     let shape: [Int]
-    let write: @Sendable (AtomicFile) throws(DataError) -> Void
+    let write: @Sendable (Sink) throws(DataError) -> Void
 
     var byteCount: Int { shape.reduce(type.size, *) }
   }
@@ -37,17 +40,17 @@ public struct SafetensorsWriter: Sendable {
   ///   - matrix: rows x columns; its memory is shared until the file is written.
   public mutating func add<Element: SafetensorsElement>(_ name: String, _ matrix: Matrix<Element>) {
     append(name, Element.safetensorsType, [matrix.rowCount, matrix.columnCount]) {
-      (file) throws(DataError) in
+      (sink) throws(DataError) in
       if matrix.isContiguous {
         try matrix.withUnsafePointer { (pointer, _) throws(DataError) in
-          try file.write(
+          try sink(
             UnsafeRawBufferPointer(
               UnsafeBufferPointer(start: pointer, count: matrix.rowCount * matrix.columnCount)))
         }
       } else {
         for row in 0..<matrix.rowCount {
           try matrix.withUnsafePointer { (pointer, stride) throws(DataError) in
-            try file.write(
+            try sink(
               UnsafeRawBufferPointer(
                 UnsafeBufferPointer(start: pointer + row * stride, count: matrix.columnCount)))
           }
@@ -78,16 +81,16 @@ public struct SafetensorsWriter: Sendable {
     precondition(
       shape.reduce(1, *) == elements.count,
       "\(elements.count) elements do not fill the shape \(shape)")
-    append(name, Element.safetensorsType, shape) { (file) throws(DataError) in
+    append(name, Element.safetensorsType, shape) { (sink) throws(DataError) in
       try elements.withUnsafeBufferPointer { (buffer) throws(DataError) in
-        try file.write(UnsafeRawBufferPointer(buffer))
+        try sink(UnsafeRawBufferPointer(buffer))
       }
     }
   }
 
   private mutating func append(
     _ name: String, _ type: SafetensorsType, _ shape: [Int],
-    _ write: @escaping @Sendable (AtomicFile) throws(DataError) -> Void
+    _ write: @escaping @Sendable (Sink) throws(DataError) -> Void
   ) {
     precondition(
       name != "__metadata__" && !entries.contains { $0.name == name },
@@ -104,13 +107,26 @@ extension SafetensorsWriter {
   /// - Parameter path: the name under which it will appear.
   /// - Throws: `DataError.Code.unwritableFile`.
   public func write(to path: String) throws(DataError) {
-    let entries = entries.sorted {
-      ($1.type.size, $0.name) < ($0.type.size, $1.name)
-    }
+    let entries = orderedEntries
     let file = try AtomicFile(path: path)
     try file.write(header(entries))
-    for entry in entries { try entry.write(file) }
+    for entry in entries {
+      try entry.write { (bytes) throws(DataError) in try file.write(bytes) }
+    }
     try file.commit()
+  }
+
+  /// Hands over the tensors' bytes, in pieces, in the order of the file.
+  func forEachTensor(
+    _ body: (_ name: String, _ bytes: UnsafeRawBufferPointer) throws(DataError) -> Void
+  ) throws(DataError) {
+    for entry in orderedEntries {
+      try entry.write { (bytes) throws(DataError) in try body(entry.name, bytes) }
+    }
+  }
+
+  private var orderedEntries: [Entry] {
+    entries.sorted { ($1.type.size, $0.name) < ($0.type.size, $1.name) }
   }
 
   private func header(_ entries: [Entry]) -> [UInt8] {

@@ -127,6 +127,7 @@ extension StoredTensor {
   ) throws(DataError) -> [Int32] {
     var labels: [Int32] = []
     labels.reserveCapacity(count)
+    defer { withExtendedLifetime(owner) {} }
     for row in 0..<count {
       let value = bytes.loadUnaligned(
         fromByteOffset: row * MemoryLayout<Stored>.size, as: Stored.self)
@@ -150,6 +151,7 @@ extension StoredTensor {
   private func fill<Element: SafetensorsFloat>(
     _ target: UnsafeMutableBufferPointer<Element>
   ) throws(DataError) {
+    defer { withExtendedLifetime(owner) {} }
     if type == Element.safetensorsType {
       UnsafeMutableRawBufferPointer(target).copyMemory(from: bytes)
       return

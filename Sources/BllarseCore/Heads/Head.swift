@@ -52,17 +52,49 @@ extension Head {
 
 /// The kinds of heads that this package knows.
 public enum HeadRegistry {
-  /// All kinds.
-  public static let kinds: [any Head.Type] = [
-    EvidenceHead.self, IBProbitHead<Float>.self, IBProbitReferenceHead.self,
+  /// All kinds: a new head is a file of its own and a line here.
+  static let trainable: [any TrainableHead.Type] = [
+    IBProbitHead<Float>.self,
+    IBPolyaGammaHead<Float>.self,
+    MultinomialPolyaGammaHead<Float>.self,
+    LinearHead<CrossEntropyLoss>.self,
+    LinearHead<SquaredErrorLoss>.self,
   ]
+
+  /// All kinds.
+  public static let kinds: [any Head.Type] =
+    trainable + [EvidenceHead.self, IBProbitReferenceHead.self]
 
   /// The names of all kinds.
   public static var names: [String] { kinds.map { $0.kind } }
 
-  /// What `--loss-fn` accepts. The forms that the probit head takes are chosen by other options.
-  public static var lossFunctions: [String] {
-    names.filter { ![EvidenceHead.kind, IBProbitReferenceHead.kind].contains($0) }
+  /// What `--loss-fn` accepts; the forms that the probit head takes are chosen by other options.
+  public static var lossFunctions: [String] { trainable.map { $0.kind } }
+
+  /// Whether heads of a name are fitted in closed form, and need no optimiser.
+  public static func isClosedForm(_ name: String) -> Bool {
+    trainable.first { $0.kind == name }?.isClosedForm ?? true
+  }
+
+  /// What fits the head of a configuration.
+  ///
+  /// - Throws: `DataError.Code.missingKey` when there is no head of that name.
+  static func trainer(
+    _ configuration: RunConfiguration, data: TrainingData, parallelism: Parallelism
+  ) throws(DataError) -> any HeadTrainer {
+    if configuration.fitsEvidenceHead {
+      return EvidenceTrainer(configuration, data: data, parallelism: parallelism)
+    }
+    if configuration.evidence.matchesReference && configuration.lossFunction == "IBProbit" {
+      return ReferenceTrainer(
+        IBProbitTrainer(configuration, data: data, parallelism: parallelism))
+    }
+    guard let kind = trainable.first(where: { $0.kind == configuration.lossFunction }) else {
+      throw DataError(
+        .missingKey, found: "there is no head \(configuration.lossFunction.quoted())",
+        expected: "one of " + lossFunctions.joined(separator: ", "))
+    }
+    return kind.trainer(configuration, data: data, parallelism: parallelism)
   }
 
   /// The kind of a name, or `nil`.

@@ -63,6 +63,7 @@ public struct Augmentation: Sendable, Equatable {
   ///   - row: the image's position in its split.
   ///   - height: the image's rows.
   ///   - width: the image's columns.
+  /// - Returns: a rectangle inside the image, and whether it is mirrored.
   func draw(seed: UInt64, epoch: Int, row: Int, height: Int, width: Int) -> Draw {
     // The stream's index is the row; the epoch makes another seed (Weyl's constant keeps them apart).
     var generator = Philox(

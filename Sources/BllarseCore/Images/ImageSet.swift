@@ -44,16 +44,16 @@ public struct ImageSet: Sendable {
       maximum: maximum)
   }
 
-  /// The images as intensities in [0, 1].
+  /// The images as intensities: stored values divided by `maximum`.
   public var batch: ImageBatch {
-    let scale = 1 / Float(maximum)
+    let intensities = (0..<256).map { Float($0) / Float(maximum) }
     let count = pixels.columnCount
     return ImageBatch(
       pixels: Matrix(rows: pixels.rowCount, columns: count) { target in
         pixels.withUnsafePointer { source, stride in
           for row in 0..<pixels.rowCount {
             for index in 0..<count {
-              target[row * count + index] = Float(source[row * stride + index]) * scale
+              target[row * count + index] = intensities[Int(source[row * stride + index])]
             }
           }
         }

@@ -14,8 +14,10 @@ struct ResampleWeights: Sendable, Equatable {
   let inputLength: Int
   /// The first input pixel of each output pixel.
   private(set) var starts: [Int] = []
-  /// The weights of each output pixel, for the input pixels from its start on.
-  private(set) var weights: [[Float]] = []
+  /// How many input pixels an output pixel has weights for, the same for all.
+  let tapCount: Int
+  /// The weights, `tapCount` for each output pixel, for the input pixels from its start on.
+  private(set) var weights: [Float] = []
 
   /// Describes the resampling from one length to another, both at least 1.
   init(from inputLength: Int, to outputLength: Int) {
@@ -36,17 +38,18 @@ struct ResampleWeights: Sendable, Equatable {
     self.inputLength = inputLength
     let scale = Double(length) / Double(outputLength)
     let support = max(scale, 1)
+    // A window of this many pixels holds every pixel with a weight.
+    tapCount = min(inputLength, Int((2 * support).rounded(.up)) + 1)
     for output in 0..<outputLength {
       let center = Double(start) + (Double(output) + 0.5) * scale
-      let first = max(start, Int((center - support).rounded(.down)))
-      let last = min(start + length, Int((center + support).rounded(.up)))
-      var line = (first..<max(last, first + 1)).map { pixel in
-        max(0, 1 - abs(Double(pixel) + 0.5 - center) / support)
+      let first = max(0, min(Int((center - support).rounded(.down)), inputLength - tapCount))
+      let line = (first..<first + tapCount).map { pixel in
+        pixel < start || pixel >= start + length
+          ? 0 : max(0, 1 - abs(Double(pixel) + 0.5 - center) / support)
       }
-      let sum = line.reduce(0, +)
-      if sum > 0 { line = line.map { $0 / sum } } else { line[0] = 1 }
+      let sum = line.reduce(0, +)  // positive: the pixel that holds the centre has a weight
       starts.append(first)
-      weights.append(line.map { Float($0) })
+      weights += line.map { Float($0 / sum) }
     }
   }
 }
@@ -87,19 +90,26 @@ extension ResampleWeights {
     vertical: ResampleWeights, horizontal: ResampleWeights, line: inout [Float]
   ) {
     let (width, newWidth) = (horizontal.inputLength, horizontal.starts.count)
-    for row in vertical.starts.indices {
-      for column in 0..<width { line[column] = 0 }
-      for (index, weight) in vertical.weights[row].enumerated() where weight != 0 {
-        let source = plane + (vertical.starts[row] + index) * width
-        for column in 0..<width { line[column] += weight * source[column] }
-      }
-      for column in 0..<newWidth {
-        var sum: Float = 0
-        let start = horizontal.starts[column]
-        for (index, weight) in horizontal.weights[column].enumerated() {
-          sum += weight * line[start + index]
+    let taps = horizontal.tapCount
+    line.withUnsafeMutableBufferPointer { line in
+      horizontal.weights.withUnsafeBufferPointer { weights in
+        horizontal.starts.withUnsafeBufferPointer { starts in
+          for row in vertical.starts.indices {
+            for column in 0..<width { line[column] = 0 }
+            for tap in 0..<vertical.tapCount {
+              let weight = vertical.weights[row * vertical.tapCount + tap]
+              if weight == 0 { continue }
+              let source = plane + (vertical.starts[row] + tap) * width
+              for column in 0..<width { line[column] += weight * source[column] }
+            }
+            for column in 0..<newWidth {
+              var sum: Float = 0
+              let start = starts[column]
+              for tap in 0..<taps { sum += weights[column * taps + tap] * line[start + tap] }
+              target[row * newWidth + column] = sum
+            }
+          }
         }
-        target[row * newWidth + column] = sum
       }
     }
   }

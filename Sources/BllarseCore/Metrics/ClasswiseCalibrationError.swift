@@ -17,6 +17,8 @@ extension Metrics {
   /// - Complexity: O(N·K).
   /// - Note: Source: Kull et al., "Beyond temperature scaling: obtaining well-calibrated multiclass
   ///   probabilities with Dirichlet calibration", NeurIPS 2019, eq. (2).
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
   public static func classwiseCalibrationError<Scalar: BLASScalar>(
     probabilities: Matrix<Scalar>, labels: [Int32], binCount: Int = 20
   ) -> CalibrationError {

@@ -11,6 +11,8 @@ public struct ConfusionMatrix: Sendable, Equatable {
   /// - Parameters:
   ///   - scores: N x K; the largest of a row (of equals the first) is its prediction.
   ///   - labels: N class indices in `0..<K`.
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
   public init<Scalar: BLASScalar>(scores: Matrix<Scalar>, labels: [Int32]) {
     precondition(
       scores.rowCount == labels.count,

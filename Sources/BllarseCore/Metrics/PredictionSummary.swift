@@ -51,6 +51,8 @@ public struct PredictionSummary: Sendable, Equatable {
     self.init(probabilities, labels, areLogarithms: false, parallelism)
   }
 
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
   private init<Scalar: BLASScalar>(
     _ values: Matrix<Scalar>, _ labels: [Int32], areLogarithms: Bool, _ parallelism: Parallelism
   ) {
@@ -98,6 +100,8 @@ public struct PredictionSummary: Sendable, Equatable {
     let brier: UnsafeMutableBufferPointer<Double>
     let labelRank: UnsafeMutableBufferPointer<Int32>
 
+    @specialized(where Scalar == Float)
+    @specialized(where Scalar == Double)
     func summarize<Scalar: BLASScalar>(
       _ values: Matrix<Scalar>, probabilities: Matrix<Scalar>, areLogarithms: Bool,
       labels: [Int32], from start: Int

@@ -13,13 +13,18 @@ public struct EvidenceOptions: Sendable, Equatable {
     /// After `loo`, the validation split: an isotonic regression for each class.
     case validationIsotonic = "validation-isotonic"
 
-    /// Whether there must be a validation split.
-    public var needsValidation: Bool {
+    /// The map that is fitted to the validation split, if any.
+    public var method: HeldOutCalibration.Method? {
       switch self {
-      case .none, .leaveOneOut: false
-      case .validation, .validationVector, .validationIsotonic: true
+      case .none, .leaveOneOut: nil
+      case .validation: .temperature
+      case .validationVector: .vector
+      case .validationIsotonic: .isotonic
       }
     }
+
+    /// Whether there must be a validation split.
+    public var needsValidation: Bool { method != nil }
   }
 
   /// Where the prior precision comes from.

@@ -3,7 +3,7 @@ import BllarseNumerics
 /// Fits an evidence head: everything happens in the first epoch.
 struct EvidenceTrainer: HeadTrainer {
   let configuration: RunConfiguration
-  let classCount: Int
+  let data: TrainingData
   let parallelism: Parallelism
   private(set) var fitted: EvidenceHead?
   private(set) var iterations = 0
@@ -26,56 +26,48 @@ struct EvidenceTrainer: HeadTrainer {
     return report.members.first { $0.scaling == leader?.scaling }
   }
 
-  init(_ configuration: RunConfiguration, classCount: Int, parallelism: Parallelism) {
+  init(_ configuration: RunConfiguration, data: TrainingData, parallelism: Parallelism) {
     self.configuration = configuration
-    self.classCount = classCount
+    self.data = data
     self.parallelism = parallelism
   }
 
-  mutating func runEpoch(_ epoch: Int, on split: FeatureSplit) throws(NumericsError) {
-    guard epoch == 1 || fitted == nil else { return }
+  mutating func runStep(
+    _ step: Int, epoch: Int, on split: FeatureSplit
+  ) throws(NumericsError) {
     let options = configuration.evidence
-    var evidence = EvidenceConfiguration(classCount: classCount)
+    var evidence = EvidenceConfiguration(classCount: data.classCount)
     evidence.likelihood = options.likelihood
     evidence.posterior = options.posterior
     evidence.prior = options.prior
     evidence.scaling = options.scaling
     evidence.calibratesOnLeaveOneOut = options.calibration != .none
     evidence.seed = configuration.seed
-    let head = try EvidenceHead(
+    var head = try EvidenceHead(
       fitting: split.features, labels: split.labels, evidence, parallelism: parallelism)
     iterations = head.report?.iterationCount ?? 0
+    if let method = options.calibration.method, let validation = data.validation {
+      head.calibrate(features: validation.features, labels: validation.labels, method)
+    }
     fitted = head
   }
 
-  mutating func calibrate(on split: FeatureSplit) throws(NumericsError) {
-    let method: HeldOutCalibration.Method
-    switch configuration.evidence.calibration {
-    case .none, .leaveOneOut: return
-    case .validation: method = .temperature
-    case .validationVector: method = .vector
-    case .validationIsotonic: method = .isotonic
-    }
-    fitted?.calibrate(features: split.features, labels: split.labels, method)
+  func encode(into writer: inout SafetensorsWriter) {
+    guard let fitted else { return }
+    writer.metadata["feature_count"] = String(fitted.featureCount)
+    writer.metadata["class_count"] = String(fitted.classCount)
+    fitted.encode(into: &writer)
+    writer.encode(iterations: iterations, nil)
+  }
+
+  mutating func restore(from file: SafetensorsFile) throws(DataError) {
+    fitted = try EvidenceHead(decoding: file)
+    fitted?.parallelism = parallelism
+    iterations = try file.progress().iterations
   }
 }
 
 extension HeadTrainer {
   /// What was chosen; heads that choose nothing have no report.
   var report: EvidenceReport? { nil }
-
-  /// Calibrates the head on held-out rows, where that was asked for.
-  mutating func calibrate(on split: FeatureSplit) throws(NumericsError) {}
-}
-
-/// The trainer of a configuration.
-func makeTrainer(
-  _ configuration: RunConfiguration, featureCount: Int, classCount: Int, parallelism: Parallelism
-) -> any HeadTrainer {
-  if configuration.fitsEvidenceHead {
-    return EvidenceTrainer(configuration, classCount: classCount, parallelism: parallelism)
-  }
-  let trainer = IBProbitTrainer(
-    configuration, featureCount: featureCount, classCount: classCount, parallelism: parallelism)
-  return configuration.evidence.matchesReference ? ReferenceTrainer(trainer) : trainer
 }

@@ -6,83 +6,72 @@ public struct FineTuning {
   public let configuration: RunConfiguration
   /// Who wants to know.
   public let observers: [any RunObserver]
+  /// Asked after every step; the run stops there when it says so.
+  public let shouldStop: @Sendable () -> Bool
 
   /// Prepares a run.
-  public init(_ configuration: RunConfiguration, observers: [any RunObserver] = []) {
+  ///
+  /// - Parameters:
+  ///   - configuration: what to do.
+  ///   - observers: who wants to know.
+  ///   - shouldStop: asked after every step whether to stop there.
+  public init(
+    _ configuration: RunConfiguration, observers: [any RunObserver] = [],
+    shouldStop: @escaping @Sendable () -> Bool = { false }
+  ) {
     self.configuration = configuration
     self.observers = observers
+    self.shouldStop = shouldStop
   }
 
   /// Does it.
   ///
   /// - Returns: the scores, and the head.
   /// - Throws: `DataError` for bad data and for files that cannot be read or written,
-  ///   `NumericsError` when the data make the fit impossible.
+  ///   `NumericsError` when the data make the fit impossible, `RunInterrupted` when it was asked to stop.
   public func run() throws -> (result: RunResult, head: any Head) {
     let clock = Stopwatch()
-    var seconds = RunSeconds()
-    let output = try configuration.outputPath.map { try RunOutput(directory: $0) }
+    if configuration.resumes, configuration.resumesExistingOnly,
+      let path = configuration.outputPath, !FileStatus.exists(path)
+    {
+      throw DataError(
+        .missingFile, file: path, found: "there is no run to resume",
+        expected: "the output directory of a run",
+        advice: "check the path, or give --output too, to start a run there")
+    }
+    let output = try configuration.outputPath.map {
+      try RunOutput(directory: $0, metrics: !configuration.resumes)
+    }
 
     // 1. Data, and the features of images.
     let parallelism =
       configuration.threadCount.map(Parallelism.init(threadCount:)) ?? .available
+    parallelism.withBLAS {}
     let data = try RunData(configuration, parallelism: parallelism)
-    seconds.load = data.loadSeconds
-    seconds.features = data.featureSeconds
-    for observer in observers { observer.runDidLoad(data.dataset, seconds: seconds) }
-    let train = try data.dataset.split("train")
-    let test = try data.dataset.split("test")
-
-    // 2. The head, epoch by epoch.
-    if configuration.update == .converged && configuration.epochs > 1 {
+    var loop = try RunLoop(
+      configuration, data: data, parallelism: parallelism, output: output, clock: clock)
+    for observer in observers {
+      observer.runDidLoad(data.dataset, seconds: loop.progress.seconds)
+    }
+    if configuration.reachesOptimumAtOnce && configuration.epochs > 1 {
       note(
         "a converged fit is at the optimum after one epoch; \(configuration.epochs) were asked for")
     }
-    var trainer = makeTrainer(
-      configuration, featureCount: data.dataset.featureCount, classCount: data.dataset.classCount,
-      parallelism: parallelism)
-    let validation =
-      configuration.evidence.calibration.needsValidation
-      ? try data.dataset.split("validation") : nil
-    var trainScores = Evaluation?.none
-    var testScores = Evaluation?.none
-    for epoch in 1...max(configuration.effectiveEpochs, 1) {
-      seconds.fit += try Stopwatch.measure {
-        try trainer.runEpoch(epoch, on: train)
-        if let validation { try trainer.calibrate(on: validation) }
-      }
-      seconds.evaluate += try Stopwatch.measure {
-        trainScores = try Self.evaluate(trainer.head, on: train)
-        testScores = try Self.evaluate(trainer.head, on: test)
-      }
-      guard let trained = trainScores, let tested = testScores else { continue }
-      let record = EpochRecord(
-        epoch: epoch, step: epoch, loss: trained.nll, acc: tested.accuracy, nll: tested.nll,
-        ece: tested.ece, elbo: trainer.evidenceLowerBound, seconds: clock.elapsed)
-      try output?.append(record)
+    if configuration.resumes { try loop.resume(note: note) }
+
+    // 2. The head, epoch by epoch.
+    while loop.progress.epoch <= configuration.effectiveEpochs {
+      try loop.runEpoch(shouldStop: shouldStop)
+      let record = try loop.finishEpoch()
       for observer in observers { observer.runDidFinishEpoch(record) }
     }
+    if let text = loop.trainer.note { note(text) }
 
     // 3. What stays.
-    guard let trained = trainScores, let tested = testScores else {
-      preconditionFailure("a run makes at least one epoch")
-    }
-    let metrics = try RunMetrics(
-      trainer.head, on: data.dataset, configuration, parallelism: parallelism)
-    seconds.total = clock.elapsed
-    let result = RunResult(
-      train: SplitScores(trained), test: SplitScores(tested), seconds: seconds,
-      elbo: trainer.evidenceLowerBound, iterations: trainer.iterations,
-      certificate: trainer.certificate, recipe: trainer.report, metrics: metrics,
-      arguments: Dictionary(
-        uniqueKeysWithValues: configuration.arguments.map { ($0.name, $0.value) }),
-      versions: Versions.current)
-    try output?.write(
-      HeadCheckpoint(
-        head: trainer.head, classNames: data.dataset.classNames, dataset: data.dataset.name,
-        backbone: data.backbonePath, arguments: RunOutput.json(result.arguments)))
+    let result = try loop.result()
+    try output?.write(loop.checkpoint())
     try output?.write(result)
-    return (result, trainer.head)
+    return (result, loop.trainer.head)
   }
 
   /// Scores a head on a split.

@@ -1,6 +1,6 @@
 import BllarseNumerics
 
-/// Fits a head epoch by epoch.
+/// Fits a head step by step; a run can be stopped and stored after every step.
 protocol HeadTrainer {
   /// The head as it is now.
   var head: any Head { get }
@@ -14,91 +14,83 @@ protocol HeadTrainer {
   /// What was chosen and why, for heads that choose.
   var report: EvidenceReport? { get }
 
-  /// Calibrates the head on held-out rows, where that was asked for.
-  mutating func calibrate(on split: FeatureSplit) throws(NumericsError)
+  /// What the user should know about the fit, in one line.
+  var note: String? { get }
 
-  /// Goes through the training rows once.
+  /// The number of steps in an epoch: 1, unless batches are steps of their own.
+  func stepCount(rowCount: Int) -> Int
+
+  /// Takes one step of an epoch. What it does depends on the state, the epoch and the step alone, so that
+  /// a restored state goes on with the same bits.
   ///
   /// - Parameters:
+  ///   - step: counted from 0 in each epoch.
   ///   - epoch: counted from 1.
   ///   - split: the training rows.
-  mutating func runEpoch(_ epoch: Int, on split: FeatureSplit) throws(NumericsError)
+  /// - Throws: `NumericsError` when the data make the step impossible.
+  mutating func runStep(_ step: Int, epoch: Int, on split: FeatureSplit) throws(NumericsError)
+
+  /// Adds the whole state to a checkpoint.
+  func encode(into writer: inout SafetensorsWriter)
+
+  /// Takes up the state of a checkpoint.
+  ///
+  /// - Throws: `DataError` that names the file and what is wrong with it.
+  mutating func restore(from file: SafetensorsFile) throws(DataError)
 }
 
-/// The closed-form updates of the probit head.
-struct IBProbitTrainer: HeadTrainer {
-  private(set) var probit: IBProbitHead<Float>
-  private(set) var iterations = 0
-  private(set) var evidenceLowerBound: Double?
-  private(set) var certificate: GapCertificate?
-  private var sites: IBProbitSiteRefinement<Float>?
-  let configuration: RunConfiguration
+extension HeadTrainer {
+  var note: String? { nil }
+  func stepCount(rowCount: Int) -> Int { 1 }
+}
 
-  var head: any Head { probit }
+/// A head that a run can fit.
+protocol TrainableHead: Head {
+  /// Whether it is fitted by closed-form updates (`--update`), not by an optimiser.
+  static var isClosedForm: Bool { get }
 
-  init(
-    _ configuration: RunConfiguration, featureCount: Int, classCount: Int, parallelism: Parallelism
-  ) {
-    self.configuration = configuration
-    probit = IBProbitHead(
-      .init(
-        featureCount: featureCount, classCount: classCount,
-        priorPrecision: configuration.priorPrecision))
-    probit.parallelism = parallelism
+  /// What fits it.
+  static func trainer(
+    _ configuration: RunConfiguration, data: TrainingData, parallelism: Parallelism
+  ) -> any HeadTrainer
+}
+
+/// The training rows, and how many classes there are.
+struct TrainingData {
+  let split: FeatureSplit
+  let classCount: Int
+  /// Rows to calibrate on, if there are any.
+  var validation: FeatureSplit?
+  var featureCount: Int { split.featureCount }
+}
+
+extension RunConfiguration {
+  /// The order of the training rows in an epoch: a stream of its own for each.
+  func rowOrder(epoch: Int, rowCount: Int) -> [Int] {
+    var generator = Philox(seed: seed, purpose: .permutation, index: UInt64(epoch))
+    return generator.permutation(count: rowCount)
   }
 
-  mutating func runEpoch(_ epoch: Int, on split: FeatureSplit) throws(NumericsError) {
-    if configuration.resetsEachEpoch && epoch > 1 {
-      probit.reset()
-      sites = nil
-    }
-    switch configuration.update {
-    case .converged:
-      let info = try probit.fit(
-        features: split.features, labels: split.labels, tolerance: configuration.tolerance)
-      iterations += info.iterations
-      evidenceLowerBound = info.evidenceLowerBounds.last
-      certificate = info.certificate
-    case .cavi:
-      let info = try probit.update(
-        features: split.features, labels: split.labels,
-        iterations: configuration.updateIterations, forgettingRate: configuration.forgettingRate,
-        start: .seeded(configuration.seed, index: UInt64(epoch)), reportsBounds: true)
-      iterations += info.iterations
-      evidenceLowerBound = info.evidenceLowerBounds.last
-    case .sites:
-      var refinement =
-        if let sites {
-          sites
-        } else {
-          try IBProbitSiteRefinement(probit, features: split.features, labels: split.labels)
-        }
-      refinement.runEpoch(
-        order: order(of: split, epoch), batchSize: configuration.batchSize,
-        iterations: configuration.updateIterations)
-      probit.posterior = refinement.posterior
-      evidenceLowerBound = refinement.evidenceLowerBound
-      iterations += configuration.updateIterations * batchCount(split)
-      sites = refinement
-    case .merge:
-      let seed = configuration.seed
-      let info = try probit.update(
-        features: split.features, labels: split.labels,
-        order: order(of: split, epoch),
-        batchSize: configuration.batchSize, iterations: configuration.updateIterations,
-        forgettingRate: configuration.forgettingRate
-      ) { batch in .seeded(seed, index: UInt64(epoch) << 20 | UInt64(batch)) }
-      iterations += info.iterations
-    }
-  }
+  /// The batches of an epoch; the last may be smaller.
+  func batchCount(_ rowCount: Int) -> Int { (rowCount + batchSize - 1) / batchSize }
+}
 
-  /// The order of the rows in an epoch.
-  private func order(of split: FeatureSplit, _ epoch: Int) -> [Int] {
-    var generator = Philox(seed: configuration.seed, purpose: .permutation, index: UInt64(epoch))
-    return generator.permutation(count: split.rowCount)
-  }
+// MARK: - What all trainers store
 
-  private func batchCount(_ split: FeatureSplit) -> Int {
-    (split.rowCount + configuration.batchSize - 1) / configuration.batchSize
+extension SafetensorsWriter {
+  /// Adds the progress of a trainer.
+  mutating func encode(iterations: Int, _ evidenceLowerBound: Double?) {
+    metadata["iterations"] = String(iterations)
+    if let evidenceLowerBound { metadata["elbo"] = String(evidenceLowerBound) }
+  }
+}
+
+extension SafetensorsFile {
+  /// The progress of a trainer.
+  func progress() throws(DataError) -> (iterations: Int, evidenceLowerBound: Double?) {
+    (
+      try integer("iterations", atLeast: 0),
+      metadata["elbo"] == nil ? nil : try number("elbo", above: -.infinity)
+    )
   }
 }

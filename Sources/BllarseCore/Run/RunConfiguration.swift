@@ -12,6 +12,20 @@ public struct RunConfiguration: Sendable, Equatable {
     case sites
   }
 
+  /// How a classical head is fitted.
+  public enum Optimizer: String, Sendable, Equatable, CaseIterable {
+    /// All rows at once, to the optimum of the penalised loss.
+    case newton
+    /// Adam with decoupled weight decay.
+    case adamw
+    /// Adam.
+    case adam
+    /// Lion.
+    case lion
+    /// IVON, on a warm-up cosine schedule.
+    case ivon
+  }
+
   /// The name of a built-in data set; not used when there is a feature file.
   public var dataset = "digits"
   /// A feature file.
@@ -42,6 +56,34 @@ public struct RunConfiguration: Sendable, Equatable {
   public var resetsEachEpoch = false
   /// What is left to the data, and what is given, for a head whose prior comes from the evidence.
   public var evidence = EvidenceOptions()
+  /// How a classical head is fitted.
+  public var optimizer = Optimizer.newton
+  /// The L2 strength of `newton`, or `nil` for the one with the best evidence.
+  public var penalty: Double?
+  /// The learning rate of `adamw`, `adam` and `lion`.
+  public var learningRate = 1e-3
+  /// The weight decay of `adamw` and `lion`.
+  public var weightDecay = 1e-2
+  /// The share of a label's weight that is spread over all classes.
+  public var labelSmoothing = 0.0
+  /// The share of features that a step leaves out.
+  public var dropout = 0.0
+  /// Samples of the posterior in a step of IVON.
+  public var sampleCount = 1
+  /// The largest learning rate of IVON.
+  public var ivonPeakRate = 1e-2
+  /// The weight decay of IVON.
+  public var ivonWeightDecay = 1e-6
+  /// The curvature that IVON starts with.
+  public var ivonHessInit = 1.0
+  /// The decay of IVON's curvature.
+  public var ivonBeta2 = 0.999
+  /// Epochs between checkpoints.
+  public var saveEvery = 10
+  /// Whether the run goes on from the checkpoint in the output directory.
+  public var resumes = false
+  /// Whether the output directory must exist for that.
+  public var resumesExistingOnly = false
   /// Where results go, or `nil` for nowhere.
   public var outputPath: String?
   /// The number of threads, or `nil` for all that are allowed.
@@ -51,7 +93,12 @@ public struct RunConfiguration: Sendable, Equatable {
   public init() {}
 
   /// The passes over the data that the run makes: one where one reaches the optimum.
-  public var effectiveEpochs: Int { update == .converged ? 1 : epochs }
+  public var effectiveEpochs: Int { reachesOptimumAtOnce ? 1 : epochs }
+
+  /// Whether the first pass over the data ends at the optimum.
+  public var reachesOptimumAtOnce: Bool {
+    HeadRegistry.isClosedForm(lossFunction) ? update == .converged : optimizer == .newton
+  }
 
   /// The options under the names of the command line, in a fixed order.
   public var arguments: [(name: String, value: ArgumentValue)] {
@@ -64,13 +111,39 @@ public struct RunConfiguration: Sendable, Equatable {
     if let backbonePath { list.append(("backbone", .text(backbonePath))) }
     list += [
       ("loss_fn", .text(lossFunction)), ("tune_mode", .text("last_layer")),
-      ("update", .text(update.rawValue)), ("num_update_iters", .integer(updateIterations)),
       ("epochs", .integer(effectiveEpochs)), ("batch_size", .integer(batchSize)),
-      ("seed", .integer(Int(clamping: seed))), ("forgetting_rate", .number(forgettingRate)),
-      ("prior_precision", .number(priorPrecision)), ("tolerance", .number(tolerance)),
-      ("reset_loss_per_epoch", .flag(resetsEachEpoch)),
+      ("seed", .integer(Int(clamping: seed))), ("reset_loss_per_epoch", .flag(resetsEachEpoch)),
     ]
-    list += evidenceArguments
+    list += lossFunction == "IBProbit" ? evidenceArguments : []
+    return list + (HeadRegistry.isClosedForm(lossFunction) ? updateArguments : optimizerArguments)
+  }
+
+  private var updateArguments: [(String, ArgumentValue)] {
+    [
+      ("update", .text(update.rawValue)), ("num_update_iters", .integer(updateIterations)),
+      ("forgetting_rate", .number(forgettingRate)), ("prior_precision", .number(priorPrecision)),
+      ("tolerance", .number(tolerance)),
+    ]
+  }
+
+  private var optimizerArguments: [(String, ArgumentValue)] {
+    var list: [(String, ArgumentValue)] = [
+      ("optimizer", .text(optimizer.rawValue)), ("label_smooth", .number(labelSmoothing)),
+    ]
+    switch optimizer {
+    case .newton:
+      list.append(("l2", penalty.map(ArgumentValue.number) ?? .text("evidence")))
+    case .adamw, .adam, .lion:
+      list.append(("learning_rate", .number(learningRate)))
+      if optimizer != .adam { list.append(("weight_decay", .number(weightDecay))) }
+    case .ivon:
+      list += [
+        ("ivon_peak_lr", .number(ivonPeakRate)), ("ivon_weight_decay", .number(ivonWeightDecay)),
+        ("ivon_hess_init", .number(ivonHessInit)), ("ivon_b2", .number(ivonBeta2)),
+        ("mc_samples", .integer(sampleCount)),
+      ]
+    }
+    if optimizer != .newton { list.append(("dropout", .number(dropout))) }
     return list
   }
 }
@@ -95,6 +168,22 @@ extension ArgumentValue: CustomStringConvertible {
     case .integer(let value): String(value)
     case .number(let value): String(value)
     case .flag(let value): value ? "True" : "False"
+    }
+  }
+}
+
+extension ArgumentValue: Decodable {
+  /// Reads a bare value.
+  public init(from decoder: any Decoder) throws {
+    let container = try decoder.singleValueContainer()
+    if let value = try? container.decode(Bool.self) {
+      self = .flag(value)
+    } else if let value = try? container.decode(Int.self) {
+      self = .integer(value)
+    } else if let value = try? container.decode(Double.self) {
+      self = .number(value)
+    } else {
+      self = .text(try container.decode(String.self))
     }
   }
 }

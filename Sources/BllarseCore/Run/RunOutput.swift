@@ -1,6 +1,7 @@
 import Foundation
 
-/// The output directory of a run: `metrics.jsonl`, `head.safetensors`, `result.json`.
+/// The output directory of a run: `metrics.jsonl`, `head.safetensors`, `best.safetensors`, `result.json`
+/// and `checkpoint.safetensors`.
 final class RunOutput {
   let directory: String
   private var lines = ""
@@ -21,7 +22,14 @@ final class RunOutput {
         .unwritableFile, file: directory, found: "the output directory cannot be made",
         advice: "name a directory that you may write with --output")
     }
-    if metrics { try AtomicFile(path: path("metrics.jsonl")).commit() }
+    removeTemporaries()
+    if metrics {
+      // A new run: what an earlier one could have been resumed from must not be taken for its own.
+      for name in [RunCheckpoint.fileName, "best.safetensors"] {
+        try? FileManager.default.removeItem(atPath: path(name))
+      }
+      try AtomicFile(path: path("metrics.jsonl")).commit()
+    }
   }
 
   func path(_ name: String) -> String { directory + "/" + name }
@@ -34,6 +42,29 @@ final class RunOutput {
 
   func write(_ checkpoint: HeadCheckpoint) throws(DataError) {
     try checkpoint.write(to: path("head.safetensors"))
+  }
+
+  /// The head of the best epoch so far.
+  func writeBest(_ checkpoint: HeadCheckpoint) throws(DataError) {
+    try checkpoint.write(to: path("best.safetensors"))
+  }
+
+  /// Takes up the lines of the epochs before.
+  func resume(_ records: [EpochRecord]) throws(DataError) {
+    lines = records.map { Self.json($0, pretty: false) + "\n" }.joined()
+    try write(lines, to: "metrics.jsonl")
+  }
+
+  /// Removes what writes that were killed left under temporary names.
+  private func removeTemporaries() {
+    let names = [
+      "metrics.jsonl", "head.safetensors", "best.safetensors", "result.json",
+      RunCheckpoint.fileName,
+    ]
+    let files = (try? FileManager.default.contentsOfDirectory(atPath: directory)) ?? []
+    for file in files where names.contains(where: { file.hasPrefix(".\($0).tmp-") }) {
+      try? FileManager.default.removeItem(atPath: path(file))
+    }
   }
 
   func write(_ result: RunResult) throws(DataError) {
@@ -57,8 +88,11 @@ final class RunOutput {
     return String(decoding: data, as: UTF8.self)
   }
 
-  /// A value from JSON, or `nil` if it is none.
+  /// A value from JSON that ``json(_:pretty:)`` wrote, or `nil`.
   static func decode<Value: Decodable>(_ type: Value.Type, from text: String) -> Value? {
-    try? JSONDecoder().decode(type, from: Data(text.utf8))
+    let decoder = JSONDecoder()
+    decoder.nonConformingFloatDecodingStrategy = .convertFromString(
+      positiveInfinity: "Infinity", negativeInfinity: "-Infinity", nan: "NaN")
+    return try? decoder.decode(type, from: Data(text.utf8))
   }
 }

@@ -14,8 +14,21 @@ public struct EpochRecord: Sendable, Equatable, Codable {
   public var ece: Double
   /// The evidence lower bound of the training rows, in nats, where the head has one.
   public var elbo: Double?
+  /// The accuracy on the validation split, where there is one.
+  public var valAcc: Double?
+  /// The mean negative log-likelihood on the validation split, in nats.
+  public var valNll: Double?
+  /// The expected calibration error on the validation split.
+  public var valEce: Double?
   /// Seconds since the run began.
   public var seconds: Double
+
+  private enum CodingKeys: String, CodingKey {
+    case epoch, step, loss, acc, nll, ece, elbo, seconds
+    case valAcc = "val_acc"
+    case valNll = "val_nll"
+    case valEce = "val_ece"
+  }
 }
 
 /// The four figures of a split.
@@ -67,6 +80,8 @@ public struct RunResult: Sendable, Equatable, Encodable {
   public var iterations: Int
   /// Bounds on the distance of the bound to its maximum, in nats, after a converged fit.
   public var certificate: GapCertificate?
+  /// The best epoch on the validation split, where there is one.
+  public var best: BestEpoch?
   /// What was chosen and why, for heads that choose.
   public var recipe: EvidenceReport?
   /// More scores, calibration and uncertainty.
@@ -79,7 +94,8 @@ public struct RunResult: Sendable, Equatable, Encodable {
 
 extension RunResult {
   private enum CodingKeys: String, CodingKey {
-    case train, test, seconds, elbo, iterations, certificate, recipe, metrics, arguments, versions
+    case train, test, seconds, elbo, iterations, certificate, best, recipe, metrics, arguments,
+      versions
   }
 
   /// Writes every key; what a head does not have is `null`.
@@ -91,6 +107,7 @@ extension RunResult {
     try container.encode(elbo, forKey: .elbo)
     try container.encode(iterations, forKey: .iterations)
     try container.encode(certificate, forKey: .certificate)
+    try container.encode(best, forKey: .best)
     try container.encode(recipe, forKey: .recipe)
     try container.encode(metrics, forKey: .metrics)
     try container.encode(arguments, forKey: .arguments)

@@ -5,6 +5,8 @@ extension DesignMatrix {
   ///
   /// - Returns: columnCount x columnCount, both triangles filled.
   /// - Complexity: N·columnCount² floating-point operations.
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
   public func gram(parallelism: Parallelism = .available) -> Matrix<Double> {
     weightedGram(parallelism: parallelism) { _ in nil }
   }
@@ -13,6 +15,8 @@ extension DesignMatrix {
   ///
   /// - Parameter weights: N numbers, one for each row.
   /// - Returns: columnCount x columnCount, both triangles filled.
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
   public func gram(weights: [Double], parallelism: Parallelism = .available) -> Matrix<Double> {
     precondition(weights.count == rowCount, "\(weights.count) weights for \(rowCount) rows")
     return weightedGram(parallelism: parallelism) { weights[$0] }

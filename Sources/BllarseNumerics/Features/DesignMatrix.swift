@@ -57,6 +57,8 @@ public struct DesignMatrix<Scalar: BLASScalar>: Sendable {
   ///
   /// Iterative fits read the design many times; transforming it once saves a third of a pass over few
   /// classes.
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
   public mutating func makeResident(limit: Int, parallelism: Parallelism) {
     let stride = paddedColumnCount
     guard resident == nil, rowCount * stride * MemoryLayout<Scalar>.size <= limit else { return }
@@ -73,6 +75,8 @@ public struct DesignMatrix<Scalar: BLASScalar>: Sendable {
   }
 
   /// The rows of a range as a matrix of their own, range.count x columnCount.
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
   public func matrix(rows range: Range<Int>) -> Matrix<Scalar> {
     let stride = paddedColumnCount
     let padded = unsafe Matrix<Scalar>(rows: range.count, columns: stride) { target in

@@ -53,6 +53,8 @@ extension Matrix where Element: BLASScalar {
   ///
   /// - Returns: columnCount x columnCount.
   /// - Complexity: rowCount · columnCount² floating-point operations.
+  @specialized(where Element == Float)
+  @specialized(where Element == Double)
   public func gram() -> Matrix {
     var result = Matrix.zeros(columnCount, columnCount)
     guard rowCount > 0, columnCount > 0 else { return result }
@@ -66,6 +68,8 @@ extension Matrix where Element: BLASScalar {
   }
 
   /// Copies the lower triangle of a square matrix to the upper one.
+  @specialized(where Element == Float)
+  @specialized(where Element == Double)
   public mutating func mirrorLowerTriangle() {
     precondition(rowCount == columnCount, "\(self) is not square")
     let size = rowCount

@@ -115,6 +115,8 @@ public struct Cholesky<Scalar: BLASScalar>: Sendable {
   /// The inverse `A⁻¹`, both triangles filled (potri).
   ///
   /// - Complexity: 2·size³ / 3 floating-point operations.
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
   public func inverse() -> Matrix<Scalar> {
     var result = factor
     let size = size
@@ -129,6 +131,8 @@ public struct Cholesky<Scalar: BLASScalar>: Sendable {
   }
 
   /// `L⁻¹`, lower triangular, with zeros above the diagonal (trtri).
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
   public func inverseFactor() -> Matrix<Scalar> {
     var result = factor
     let size = size
@@ -147,6 +151,8 @@ public struct Cholesky<Scalar: BLASScalar>: Sendable {
   /// The diagonal of `A⁻¹`: column sums of squares of `L⁻¹`, in double precision.
   ///
   /// - Complexity: size³ / 3 floating-point operations.
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
   public func inverseDiagonal() -> [Scalar] {
     let inverse = inverseFactor()
     var sums = [Double](repeating: 0, count: size)

@@ -73,6 +73,8 @@ extension Matrix where Element: BLASScalar {
   /// - Parameters:
   ///   - other: a matrix of the same shape.
   ///   - factor: what to multiply it by.
+  @specialized(where Element == Float)
+  @specialized(where Element == Double)
   public mutating func add(_ other: Matrix, times factor: Element = 1) {
     precondition(
       rowCount == other.rowCount && columnCount == other.columnCount,
@@ -91,6 +93,8 @@ extension Matrix where Element: BLASScalar {
   }
 
   /// Multiplies every element in place.
+  @specialized(where Element == Float)
+  @specialized(where Element == Double)
   public mutating func scale(by factor: Element) {
     for row in 0..<rowCount {
       withMutableRow(row) { values in
@@ -100,6 +104,8 @@ extension Matrix where Element: BLASScalar {
   }
 
   /// Adds values to the diagonal in place.
+  @specialized(where Element == Float)
+  @specialized(where Element == Double)
   public mutating func addToDiagonal(_ values: [Element]) {
     precondition(
       values.count == Swift.min(rowCount, columnCount),
@@ -131,6 +137,8 @@ extension Matrix where Element: BLASScalar {
   ///
   /// - Parameter other: a matrix of the same shape.
   /// - Returns: as many sums as there are columns.
+  @specialized(where Element == Float)
+  @specialized(where Element == Double)
   public func columnDots(_ other: Matrix) -> [Double] {
     precondition(
       rowCount == other.rowCount && columnCount == other.columnCount,
@@ -170,6 +178,8 @@ extension Matrix where Element: BLASScalar {
   ///   - other: a matrix of the same shape.
   ///   - weights: one for each row.
   /// - Returns: as many sums as there are columns.
+  @specialized(where Element == Float)
+  @specialized(where Element == Double)
   package func weightedColumnDots(_ other: Matrix, weights: [Double]) -> [Double] {
     precondition(weights.count == rowCount, "\(weights.count) weights for \(self)")
     var sums = [Double](repeating: 0, count: columnCount)
@@ -186,6 +196,8 @@ extension Matrix where Element: BLASScalar {
   }
 
   /// Adds `other · diag(factors)` in place.
+  @specialized(where Element == Float)
+  @specialized(where Element == Double)
   package mutating func addColumns(_ other: Matrix, times factors: [Element]) {
     precondition(factors.count == columnCount, "\(factors.count) factors for \(self)")
     for row in 0..<rowCount {
@@ -198,6 +210,8 @@ extension Matrix where Element: BLASScalar {
   }
 
   /// `self + other · diag(factors)`.
+  @specialized(where Element == Float)
+  @specialized(where Element == Double)
   package func combinedColumns(with other: Matrix, times factors: [Element]) -> Matrix {
     var result = compact()
     result.addColumns(other, times: factors)
@@ -212,6 +226,8 @@ extension Matrix where Element: BLASScalar {
   }
 
   /// `self - diag(factors) · other`.
+  @specialized(where Element == Float)
+  @specialized(where Element == Double)
   package func subtractingRows(of other: Matrix, times factors: [Element]) -> Matrix {
     precondition(factors.count == rowCount, "\(factors.count) factors for \(self)")
     var result = compact()

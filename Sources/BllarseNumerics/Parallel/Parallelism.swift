@@ -104,3 +104,9 @@ private final class BLASThreads: Sendable {
     state.current = threads
   }
 }
+
+/// The threads of BLAS outside this package's own loops.
+public enum BLASThreadCount {
+  /// Lets products of large matrices use as many threads as `parallelism` allows.
+  public static func set(_ parallelism: Parallelism) { parallelism.withBLAS {} }
+}

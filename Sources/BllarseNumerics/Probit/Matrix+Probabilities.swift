@@ -3,6 +3,8 @@ extension Matrix where Element: BLASScalar {
   ///
   /// - Parameter approximate: takes `sigmoid(2·sqrt(2/π)·(x + 0.044715·x³))` for `Φ`.
   /// - Returns: `log Φ(x)` and `log Φ(-x)`, each of this shape.
+  @specialized(where Element == Float)
+  @specialized(where Element == Double)
   package func logNormalCDFs(approximate: Bool) -> (lower: Matrix, upper: Matrix) {
     let count = rowCount * columnCount
     var lower = compact()
@@ -17,6 +19,8 @@ extension Matrix where Element: BLASScalar {
   }
 
   /// Subtracts from every row the logarithm of the sum of its exponentials.
+  @specialized(where Element == Float)
+  @specialized(where Element == Double)
   package mutating func formLogSoftmaxRows() {
     let (rows, columns) = (rowCount, columnCount)
     guard rows > 0, columns > 0 else { return }
@@ -26,6 +30,8 @@ extension Matrix where Element: BLASScalar {
   }
 
   /// The exponential of every element.
+  @specialized(where Element == Float)
+  @specialized(where Element == Double)
   package func exponentials() -> Matrix {
     var result = compact()
     let count = rowCount * columnCount

@@ -51,6 +51,8 @@ package struct ProbitBatchPass<Scalar: BLASScalar>: Sendable {
   ///   - start: the natural mean, D x K, from which the iterations of a batch start; `nil` for zero.
   /// - Throws: `NumericsError.notPositiveDefinite` if a NaN reached a batch.
   /// - Complexity: N²·D + N³ + iterations·N²·K + 2·N·D·K for each batch of N rows.
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
   package func naturalMeans(
     of batches: [Batch], start: @Sendable (Int) -> Matrix<Double>?
   ) throws(NumericsError) -> Matrix<Double> {

@@ -44,6 +44,8 @@ package struct ProbitPass<Scalar: BLASScalar>: Sendable {
   /// XᵀR and the log-likelihoods at the logits of a mean.
   ///
   /// - Parameter mean: mu, D x K.
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
   package func sums(at mean: Matrix<Double>) -> Sums {
     let weights = packWeights(mean)
     return accumulate { block in
@@ -56,6 +58,8 @@ package struct ProbitPass<Scalar: BLASScalar>: Sendable {
   }
 
   /// The logits of a mean, N x K.
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
   package func logits(of mean: Matrix<Double>) -> Matrix<Scalar> {
     let weights = packWeights(mean)
     let classes = classCount

@@ -20,9 +20,9 @@ package struct ProbitSites<Scalar: BLASScalar>: Sendable {
   /// η, D x K.
   package private(set) var naturalMean: Matrix<Double>
   /// z̄, N x K.
-  private var latentMeans: Matrix<Scalar>
+  package private(set) var latentMeans: Matrix<Scalar>
   /// The logits at which each row's z̄ was formed, N x K.
-  private var referenceLogits: Matrix<Scalar>
+  package private(set) var referenceLogits: Matrix<Scalar>
   private let cholesky: Cholesky<Double>
 
   /// Starts with the z̄ of zero weights.
@@ -43,12 +43,33 @@ package struct ProbitSites<Scalar: BLASScalar>: Sendable {
     latentMeans = pass.latentMeans(of: referenceLogits)
   }
 
+  /// Takes up what an earlier refinement of the same rows had reached.
+  ///
+  /// - Parameters:
+  ///   - naturalMean: η, D x K.
+  ///   - latentMeans: z̄, N x K.
+  ///   - referenceLogits: the logits at which each row's z̄ was formed, N x K.
+  package mutating func restore(
+    naturalMean: Matrix<Double>, latentMeans: Matrix<Scalar>, referenceLogits: Matrix<Scalar>
+  ) {
+    precondition(
+      naturalMean.rowCount == self.naturalMean.rowCount
+        && latentMeans.rowCount == self.latentMeans.rowCount
+        && referenceLogits.rowCount == self.referenceLogits.rowCount,
+      "\(naturalMean), \(latentMeans) and \(referenceLogits) are of another problem")
+    self.naturalMean = naturalMean
+    self.latentMeans = latentMeans
+    self.referenceLogits = referenceLogits
+  }
+
   /// Refreshes the rows of one batch.
   ///
   /// - Parameters:
   ///   - rows: the batch.
   ///   - iterations: how often its z̄ are refreshed before the next batch.
   /// - Complexity: 2·N·D² + iterations·2·N²·K for N rows.
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
   package mutating func refresh(_ rows: ArraySlice<Int>, iterations: Int) {
     let count = rows.count
     guard count > 0 else { return }
@@ -90,6 +111,8 @@ package struct ProbitSites<Scalar: BLASScalar>: Sendable {
   /// M₀ the logits at which z̄ was formed, M = X·mu.
   ///
   /// - Parameter logOfPrior: log|Λ₀|.
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
   package func evidenceLowerBound(logOfPrior: Double) -> Double {
     let mean = mean()
     let logits = pass.logits(of: mean)

@@ -126,7 +126,8 @@ func newtonOptimum(
 }
 
 /// Σ log Φ(S·X·mu) - ½ prior·|mu|², in plain loops, with a bias as the last row of the mean.
-func penalisedLikelihood(_ problem: ProbitProblem, _ mean: Matrix<Double>, prior: Double) -> Double {
+func penalisedLikelihood(_ problem: ProbitProblem, _ mean: Matrix<Double>, prior: Double) -> Double
+{
   var value = -0.5 * prior * mean.elements.reduce(0) { $0 + $1 * $1 }
   for i in 0..<problem.features.rowCount {
     let row = problem.features.row(i) + [1]
@@ -205,7 +206,8 @@ struct ProbitSolverTests {
     }
   }
 
-  @Test("site refinement never lowers its bound and ends at the optimum", arguments: ProbitProblem.all)
+  @Test(
+    "site refinement never lowers its bound and ends at the optimum", arguments: ProbitProblem.all)
   func sites(problem: ProbitProblem) throws {
     let head = head(problem, prior: 1, of: Double.self)
     let features = FeatureMatrix(problem.features)
@@ -230,7 +232,8 @@ struct ProbitSolverTests {
     let refined = IBProbitHead<Double>(head.configuration, posterior: refinement.posterior)
     let reached = penalisedLikelihood(problem, try refined.mean(), prior: 1)
     #expect(reached <= info.objective + 1e-9 * abs(info.objective))
-    #expect(reached >= penalisedLikelihood(problem, try merged.mean(), prior: 1) - 1e-9 * abs(reached))
+    #expect(
+      reached >= penalisedLikelihood(problem, try merged.mean(), prior: 1) - 1e-9 * abs(reached))
   }
 
   @Test("an epoch of small batches equals updates batch by batch", arguments: 0..<4)

@@ -13,3 +13,6 @@ func referenceLogNormalCDF(_ x: Double) -> Double {
 
 /// exp(x), so that tests need no import of their own for it.
 func exponential(_ x: Double) -> Double { exp(x) }
+
+/// log(x), so that tests need no import of their own for it.
+func naturalLogarithm(_ x: Double) -> Double { log(x) }

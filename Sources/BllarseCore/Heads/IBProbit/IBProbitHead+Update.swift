@@ -169,7 +169,7 @@ extension IBProbitHead {
 let residentDesignLimit = 128 << 20
 
 /// `base` to a power that is not negative.
-private func power(_ base: Double, _ exponent: Int) -> Double {
+func power(_ base: Double, _ exponent: Int) -> Double {
   var result = 1.0
   var (square, rest) = (base, exponent)
   while rest > 0 {

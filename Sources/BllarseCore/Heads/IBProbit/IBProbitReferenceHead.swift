@@ -62,7 +62,15 @@ struct ReferenceTrainer: HeadTrainer {
   var evidenceLowerBound: Double? { trainer.evidenceLowerBound }
   var certificate: GapCertificate? { trainer.certificate }
 
-  mutating func runEpoch(_ epoch: Int, on split: FeatureSplit) throws(NumericsError) {
-    try trainer.runEpoch(epoch, on: split)
+  mutating func runStep(
+    _ step: Int, epoch: Int, on split: FeatureSplit
+  ) throws(NumericsError) {
+    try trainer.runStep(step, epoch: epoch, on: split)
+  }
+
+  func stepCount(rowCount: Int) -> Int { trainer.stepCount(rowCount: rowCount) }
+  func encode(into writer: inout SafetensorsWriter) { trainer.encode(into: &writer) }
+  mutating func restore(from file: SafetensorsFile) throws(DataError) {
+    try trainer.restore(from: file)
   }
 }

@@ -1,0 +1,146 @@
+import BllarseNumerics
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#endif
+
+extension CrossEntropyLoss: TrainableLoss {
+  static func batchLoss(_ configuration: RunConfiguration) -> LinearBatchPass<Float>.Loss {
+    .crossEntropy(smoothing: configuration.labelSmoothing)
+  }
+
+  /// The optimum of `Σ log softmax(X·W)_y - λ/2·‖W‖²`, biases free.
+  ///
+  /// Without a given λ, MacKay's fixed point on Laplace's evidence chooses it,
+  ///
+  ///     λ ← Σ_k (D - λ·tr Λ_k⁻¹) / ‖W‖²,   Λ_k = Xᵀdiag(p_k(1 - p_k))X + λI,
+  ///
+  /// each step from the optimum of the one before.
+  ///
+  /// - Note: Sources: MacKay (1992); the Hessian's blocks between classes are left out of the evidence.
+  static func optimum(
+    _ design: DesignMatrix<Float>, labels: [Int32], classCount: Int,
+    _ configuration: RunConfiguration, parallelism: Parallelism
+  ) throws(NumericsError) -> PenalisedOptimum {
+    var design = design
+    design.makeResident(limit: residentDesignLimit, parallelism: parallelism)
+    let problem = PenalisedSoftmax(
+      design: design, labels: labels, classCount: classCount,
+      gram: design.gram(parallelism: parallelism), smoothing: configuration.labelSmoothing,
+      parallelism: parallelism)
+    if let penalty = configuration.penalty { return try problem.optimum(penalty) }
+    return try problem.optimumByEvidence()
+  }
+}
+
+/// Softmax regression on all rows, with one L2 strength.
+struct PenalisedSoftmax {
+  let design: DesignMatrix<Float>
+  let labels: [Int32]
+  let classCount: Int
+  /// XᵀX, D x D.
+  let gram: Matrix<Double>
+  let smoothing: Double
+  let parallelism: Parallelism
+
+  /// Of the biases: so weak that they are as good as free, and enough to fix their common shift.
+  private static var biasPrecision: Double { 1e-6 }
+  private static var penaltyRange: ClosedRange<Double> { 1e-6...1e9 }
+  /// Floating-point operations of K Gram matrices beyond which the classes share one curvature.
+  private static var curvatureBudget: Double { 1e12 }
+
+  /// The optimum under a penalty.
+  func optimum(_ penalty: Double) throws(NumericsError) -> PenalisedOptimum {
+    let solution = try solve(penalty, from: nil, tolerance: 1e-5)
+    return PenalisedOptimum(
+      weights: solution.weights, penalty: penalty, logEvidence: nil,
+      iterations: solution.iterations)
+  }
+
+  /// The optimum under the penalty with the best evidence.
+  func optimumByEvidence() throws(NumericsError) -> PenalisedOptimum {
+    var penalty = 1.0
+    var iterations = 0
+    var solution = try solve(penalty, from: nil, tolerance: 1e-2)
+    for _ in 0..<25 {
+      iterations += solution.iterations
+      let laplace = try laplace(solution, penalty)
+      let next = min(
+        max(laplace.effectiveCount / laplace.squaredNorm, Self.penaltyRange.lowerBound),
+        Self.penaltyRange.upperBound)
+      guard next.isFinite else { break }
+      let change = abs(log(next / penalty))
+      penalty = next
+      solution = try solve(penalty, from: solution.weights, tolerance: 1e-2)
+      if change < 0.02 { break }
+    }
+    solution = try solve(penalty, from: solution.weights, tolerance: 1e-5)
+    let laplace = try laplace(solution, penalty)
+    return PenalisedOptimum(
+      weights: solution.weights, penalty: penalty, logEvidence: laplace.logEvidence,
+      iterations: iterations + solution.iterations)
+  }
+
+  private func precisions(_ penalty: Double) -> [Double] {
+    [Double](repeating: penalty, count: design.columnCount - 1) + [Self.biasPrecision]
+  }
+
+  private func solve(
+    _ penalty: Double, from start: Matrix<Double>?, tolerance: Double
+  ) throws(NumericsError) -> SoftmaxSolver<Float>.Solution {
+    var solver = SoftmaxSolver(
+      design: design, labels: labels, classCount: classCount, priorPrecisions: precisions(penalty),
+      parallelism: parallelism)
+    solver.labelSmoothing = smoothing
+    solver.tolerance = tolerance
+    solver.iterationLimit = 500
+    return try solver.solve(from: start, gram: gram)
+  }
+
+  /// What Laplace's approximation says at an optimum.
+  private func laplace(
+    _ solution: SoftmaxSolver<Float>.Solution, _ penalty: Double
+  ) throws(NumericsError) -> (effectiveCount: Double, squaredNorm: Double, logEvidence: Double) {
+    let curvatures = curvatures(at: solution.weights)
+    let precisions = precisions(penalty)
+    var count = 0.0
+    var evidence =
+      solution.objective + 0.5 * Double(classCount) * precisions.reduce(0) { $0 + log($1) }
+    // A shared curvature stands for all classes.
+    let multiplicity = Double(classCount) / Double(curvatures.count)
+    for curvature in curvatures {
+      var precision = design.gram(weights: curvature, parallelism: parallelism)
+      precision.addToDiagonal(precisions)
+      let cholesky = try parallelism.withBLAS { () throws(NumericsError) in
+        try Cholesky(precision)
+      }
+      for variance in cholesky.inverseDiagonal().dropLast() {
+        count += multiplicity * (1 - penalty * variance)
+      }
+      evidence -= 0.5 * multiplicity * cholesky.logDeterminant
+    }
+    let inner = solution.weights.rows(0..<design.columnCount - 1)
+    return (count, inner.squaredNorm, evidence)
+  }
+
+  /// `p(1 - p)` of every row, for each class, or one mean over the classes where K matrices cost too much.
+  private func curvatures(at weights: Matrix<Double>) -> [[Double]] {
+    let pass = ProbitPass(
+      design: design, labels: [Int32](repeating: -1, count: labels.count), classCount: classCount,
+      parallelism: parallelism)
+    let probabilities = pass.logits(of: weights).softmaxRows()
+    let cost =
+      Double(labels.count) * Double(design.columnCount * design.columnCount * classCount)
+    let columns = (0..<classCount).map { k in
+      probabilities.column(k).map { Double($0) * (1 - Double($0)) }
+    }
+    guard cost > Self.curvatureBudget else { return columns }
+    var mean = [Double](repeating: 0, count: labels.count)
+    for column in columns {
+      for row in mean.indices { mean[row] += column[row] / Double(classCount) }
+    }
+    return [mean]
+  }
+}

@@ -1,0 +1,110 @@
+import BllarseNumerics
+
+/// Fits a classical head: by steps of an optimiser on batches, or to the optimum of all rows.
+struct LinearTrainer<Loss: TrainableLoss>: HeadTrainer {
+  private var linear: LinearHead<Loss>
+  private var minimiser: Minimiser
+  private(set) var iterations = 0
+  let evidenceLowerBound: Double? = nil
+  private(set) var note: String?
+  let certificate: GapCertificate? = nil
+  private let configuration: RunConfiguration
+  /// The order of the rows in an epoch, kept for its steps.
+  private var order: (epoch: Int, rows: [Int])?
+  /// Working memory for gradients; it holds nothing from step to step.
+  private let pass: LinearBatchPass<Float>
+
+  var head: any Head { linear }
+
+  init(_ configuration: RunConfiguration, data: TrainingData, parallelism: Parallelism) {
+    self.configuration = configuration
+    linear = LinearHead(featureCount: data.featureCount, classCount: data.classCount)
+    linear.parallelism = parallelism
+    let steps = configuration.batchCount(data.split.rowCount) * configuration.epochs
+    minimiser = Minimiser(
+      configuration, weights: linear.weights, rowCount: data.split.rowCount, totalSteps: steps)
+    pass = LinearBatchPass(
+      design: linear.design(data.split.features), labels: data.split.labels,
+      classCount: data.classCount, loss: Loss.batchLoss(configuration), parallelism: parallelism)
+  }
+
+  func stepCount(rowCount: Int) -> Int {
+    configuration.optimizer == .newton ? 1 : configuration.batchCount(rowCount)
+  }
+
+  mutating func runStep(
+    _ step: Int, epoch: Int, on split: FeatureSplit
+  ) throws(NumericsError) {
+    guard configuration.optimizer != .newton else {
+      let optimum = try Loss.optimum(
+        linear.design(split.features), labels: split.labels, classCount: linear.classCount,
+        configuration, parallelism: linear.parallelism)
+      linear.weights = Matrix<Float>(optimum.weights)
+      note =
+        "L2 strength \(optimum.penalty)"
+        + (optimum.logEvidence.map { " with the best evidence, \($0) nats" } ?? "")
+      iterations += optimum.iterations
+      return
+    }
+    if order?.epoch != epoch {
+      order = (epoch, configuration.rowOrder(epoch: epoch, rowCount: split.rowCount))
+    }
+    guard let rows = order?.rows else { return }
+    let first = step * configuration.batchSize
+    let batch = rows[first..<min(first + configuration.batchSize, rows.count)]
+    let dropout =
+      configuration.dropout > 0
+      ? LinearBatchPass<Float>.Dropout(
+        rate: configuration.dropout, seed: configuration.seed, step: minimiser.stepCount) : nil
+    minimiser.step(&linear.weights) { [pass] weights in
+      pass.gradient(rows: batch, weights: weights, dropout: dropout)
+    }
+    iterations += 1
+  }
+
+  func encode(into writer: inout SafetensorsWriter) {
+    writer.add("weights", linear.weights)
+    minimiser.encode(into: &writer)
+    writer.encode(iterations: iterations, nil)
+  }
+
+  mutating func restore(from file: SafetensorsFile) throws(DataError) {
+    let (rows, columns) = (linear.weights.rowCount, linear.weights.columnCount)
+    linear.weights = try file.matrix("weights", rows: rows, columns: columns)
+    try minimiser.restore(from: file, rows: rows, columns: columns)
+    iterations = try file.progress().iterations
+  }
+}
+
+/// A loss that can be minimised by batches and as a whole.
+protocol TrainableLoss: LinearLoss {
+  /// The loss of a batch.
+  static func batchLoss(_ configuration: RunConfiguration) -> LinearBatchPass<Float>.Loss
+  /// The minimum over all rows with an L2 penalty.
+  static func optimum(
+    _ design: DesignMatrix<Float>, labels: [Int32], classCount: Int,
+    _ configuration: RunConfiguration, parallelism: Parallelism
+  ) throws(NumericsError) -> PenalisedOptimum
+}
+
+/// The optimum of a penalised loss over all rows.
+struct PenalisedOptimum {
+  /// W, D x K.
+  var weights: Matrix<Double>
+  /// λ, of all weights but the biases'.
+  var penalty: Double
+  /// Laplace's approximation of the log evidence, in nats, where it was asked for.
+  var logEvidence: Double?
+  /// Conjugate-gradient iterations.
+  var iterations: Int
+}
+
+extension LinearHead: TrainableHead where Loss: TrainableLoss {
+  static var isClosedForm: Bool { false }
+
+  static func trainer(
+    _ configuration: RunConfiguration, data: TrainingData, parallelism: Parallelism
+  ) -> any HeadTrainer {
+    LinearTrainer<Loss>(configuration, data: data, parallelism: parallelism)
+  }
+}

@@ -1,0 +1,82 @@
+import BllarseNumerics
+
+/// The closed-form updates of a Polya-Gamma head: `converged` on all rows, `cavi` on all rows for a fixed
+/// number of iterations, `merge` batch after batch, each with the posterior so far as its prior.
+struct PolyaGammaTrainer<Coding: ClassCoding>: HeadTrainer {
+  private var polyaGamma: PolyaGammaHead<Float, Coding>
+  private(set) var iterations = 0
+  private(set) var evidenceLowerBound: Double?
+  let certificate: GapCertificate? = nil
+  private let configuration: RunConfiguration
+  /// The order of the rows in an epoch, kept for its steps.
+  private var order: (epoch: Int, rows: [Int])?
+
+  var head: any Head { polyaGamma }
+
+  init(_ configuration: RunConfiguration, data: TrainingData, parallelism: Parallelism) {
+    self.configuration = configuration
+    polyaGamma = PolyaGammaHead(
+      .init(
+        featureCount: data.featureCount, classCount: data.classCount,
+        priorPrecision: configuration.priorPrecision))
+    polyaGamma.parallelism = parallelism
+  }
+
+  func stepCount(rowCount: Int) -> Int {
+    switch configuration.update {
+    case .converged, .cavi: 1
+    case .merge, .sites: configuration.batchCount(rowCount)
+    }
+  }
+
+  mutating func runStep(
+    _ step: Int, epoch: Int, on split: FeatureSplit
+  ) throws(NumericsError) {
+    if configuration.resetsEachEpoch && step == 0 { polyaGamma.reset() }
+    switch configuration.update {
+    case .converged:
+      let info = try polyaGamma.fit(
+        features: split.features, labels: split.labels, tolerance: configuration.tolerance)
+      iterations += info.iterations
+      evidenceLowerBound = info.evidenceLowerBounds.last
+    case .cavi:
+      let info = try polyaGamma.update(
+        features: split.features, labels: split.labels,
+        iterations: configuration.updateIterations, forgettingRate: configuration.forgettingRate,
+        reportsBounds: true)
+      iterations += info.iterations
+      evidenceLowerBound = info.evidenceLowerBounds.last
+    case .merge, .sites:
+      if order?.epoch != epoch {
+        order = (epoch, configuration.rowOrder(epoch: epoch, rowCount: split.rowCount))
+      }
+      guard let rows = order?.rows else { return }
+      let first = step * configuration.batchSize
+      let batch = rows[first..<min(first + configuration.batchSize, rows.count)]
+      let info = try polyaGamma.update(
+        features: split.features.gatheringRows(batch), labels: batch.map { split.labels[$0] },
+        iterations: configuration.updateIterations, forgettingRate: configuration.forgettingRate)
+      iterations += info.iterations
+    }
+  }
+
+  func encode(into writer: inout SafetensorsWriter) {
+    polyaGamma.encodePosterior(into: &writer)
+    writer.encode(iterations: iterations, evidenceLowerBound)
+  }
+
+  mutating func restore(from file: SafetensorsFile) throws(DataError) {
+    try polyaGamma.decodePosterior(from: file)
+    (iterations, evidenceLowerBound) = try file.progress()
+  }
+}
+
+extension PolyaGammaHead: TrainableHead where Scalar == Float, Coding: ClassCoding {
+  static var isClosedForm: Bool { true }
+
+  static func trainer(
+    _ configuration: RunConfiguration, data: TrainingData, parallelism: Parallelism
+  ) -> any HeadTrainer {
+    PolyaGammaTrainer<Coding>(configuration, data: data, parallelism: parallelism)
+  }
+}

@@ -1,0 +1,64 @@
+public import BllarseNumerics
+
+/// Adam, and with a weight decay AdamW.
+///
+///     m ← β₁m + (1 - β₁)g,   v ← β₂v + (1 - β₂)g²
+///     θ ← θ - η·( m/(1 - β₁ᵗ) / (sqrt(v/(1 - β₂ᵗ)) + ε) + λθ )
+///
+/// - Note: Sources: Kingma and Ba (2015); Loshchilov and Hutter (2019) for the decoupled decay.
+public struct Adam<Scalar: BLASScalar>: Optimizer {
+  /// The decay of the mean of gradients.
+  public var beta1: Double
+  /// The decay of the mean of squared gradients.
+  public var beta2: Double
+  /// What is added to the root of the second moment.
+  public var epsilon: Double
+  /// λ; 0 for plain Adam.
+  public var weightDecay: Double
+
+  /// Describes the method; the defaults are those of its authors, without decay.
+  public init(
+    beta1: Double = 0.9, beta2: Double = 0.999, epsilon: Double = 1e-8, weightDecay: Double = 0
+  ) {
+    self.beta1 = beta1
+    self.beta2 = beta2
+    self.epsilon = epsilon
+    self.weightDecay = weightDecay
+  }
+
+  /// Means of gradients and of squared gradients.
+  public struct State: OptimizerState {
+    /// Steps taken.
+    public var step = 0
+    /// m and v.
+    public var moments: [Matrix<Scalar>]
+    /// "first_moment", "second_moment".
+    public static var momentNames: [String] { ["first_moment", "second_moment"] }
+  }
+
+  /// No gradients seen.
+  public func start(_ parameters: Matrix<Scalar>) -> State {
+    let zeros = Matrix<Scalar>.zeros(parameters.rowCount, parameters.columnCount)
+    return State(moments: [zeros, zeros])
+  }
+
+  /// Takes one step.
+  public func step(
+    _ parameters: inout Matrix<Scalar>, _ state: inout State, gradient: Matrix<Scalar>,
+    learningRate: Double
+  ) {
+    state.step += 1
+    let (b1, b2) = (Scalar(beta1), Scalar(beta2))
+    let (c1, c2) = (Scalar(1 - beta1), Scalar(1 - beta2))
+    let firstScale = Scalar(1 / (1 - power(beta1, state.step)))
+    let secondScale = Scalar(1 / (1 - power(beta2, state.step)))
+    let (epsilon, decay) = (Scalar(epsilon), Scalar(weightDecay))
+    let rate = Scalar(learningRate)
+    parameters.updateElements(&state.moments, gradient) { theta, m, v, g in
+      m = b1 * m + c1 * g
+      v = b2 * v + c2 * (g * g)
+      let direction = (m * firstScale) / ((v * secondScale).squareRoot() + epsilon)
+      theta -= rate * (direction + decay * theta)
+    }
+  }
+}

@@ -1,0 +1,68 @@
+import BllarseNumerics
+
+/// How far a run has come: everything about it but the trainer's state.
+struct RunProgress: Sendable, Equatable, Codable {
+  /// The epoch that is being run, counted from 1; one more than the last when the run is over.
+  var epoch = 1
+  /// The steps of that epoch that have been taken.
+  var step = 0
+  /// What the epochs so far measured.
+  var records: [EpochRecord] = []
+  /// The best of them, where there is a validation split.
+  var best: BestEpoch?
+  /// Where the time went so far.
+  var seconds = RunSeconds()
+}
+
+/// The epoch whose head predicts the validation split best.
+public struct BestEpoch: Sendable, Equatable, Codable {
+  /// The epoch, counted from 1.
+  public var epoch: Int
+  /// Its scores on the validation split.
+  public var validation: SplitScores
+
+  /// Whether this one is better: by accuracy, then by likelihood, then by calibration; the earlier of
+  /// equals stays.
+  func isBetter(than other: BestEpoch?) -> Bool {
+    guard let other else { return true }
+    let (a, b) = (validation, other.validation)
+    if a.acc != b.acc { return a.acc > b.acc }
+    if a.nll != b.nll { return a.nll < b.nll }
+    return a.ece < b.ece
+  }
+}
+
+/// A run that was asked to stop, and did so between two steps.
+public struct RunInterrupted: Error, Equatable, CustomStringConvertible {
+  /// The directory from which it can go on, or `nil` when it keeps nothing.
+  public let directory: String?
+  /// The epoch that it was in.
+  public let epoch: Int
+  /// The steps of that epoch that it had taken, and how many there are.
+  public let step: Int
+  /// The steps of an epoch.
+  public let stepCount: Int
+
+  /// Where it stopped.
+  public var description: String {
+    "interrupted in epoch \(epoch) after step \(step) of \(stepCount)"
+  }
+}
+
+extension FeatureSplit {
+  /// A short text that tells data apart: the shape, and a hash (FNV-1a, 64 bits) of all labels and of the
+  /// features of up to 1024 rows, evenly spread.
+  var fingerprint: String {
+    var hash: UInt64 = 0xCBF2_9CE4_8422_2325
+    func add(_ bits: UInt64) { hash = (hash ^ bits) &* 0x100_0000_01B3 }
+    for label in labels { add(UInt64(bitPattern: Int64(label))) }
+    let count = min(rowCount, 1024)
+    for place in 0..<count {
+      let row = place * rowCount / count
+      for value in features.rows(row..<row + 1).converted(to: Double.self).elements {
+        add(value.bitPattern)
+      }
+    }
+    return "\(rowCount) x \(featureCount), \(String(hash, radix: 16))"
+  }
+}

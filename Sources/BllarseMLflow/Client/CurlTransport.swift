@@ -1,0 +1,195 @@
+import CCurl
+import Foundation
+import Synchronization
+
+/// HTTP through libcurl, the library below Foundation's URLSession on Linux.
+///
+/// URLSession there can neither take a certificate authority nor leave a certificate unchecked nor
+/// show one of its own, which MLflow's variables ask for; libcurl can, streams files from disk, and
+/// adds nothing to a build.
+package final class CurlTransport: HTTPTransport {
+  // Touched under the lock only.
+  private let handle: Mutex<Handle>
+  private let tls: TLSSettings
+  private let timeoutSeconds: Double
+
+  private struct Handle: ~Copyable, @unchecked Sendable {
+    // A curl handle may move between threads, one at a time: the mutex sees to that.
+    let pointer: UnsafeMutableRawPointer
+    deinit { curl_easy_cleanup(pointer) }
+  }
+
+  private static let isInitialized = curl_global_init(Int(CURL_GLOBAL_ALL)) == CURLE_OK
+
+  package init(tls: TLSSettings, timeoutSeconds: Double) throws(TrackingError) {
+    guard Self.isInitialized, let pointer = curl_easy_init() else {
+      throw TrackingError(.server, "libcurl cannot be initialised")
+    }
+    handle = Mutex(Handle(pointer: pointer))
+    self.tls = tls
+    self.timeoutSeconds = timeoutSeconds
+  }
+
+  package func send(
+    _ request: HTTPRequest, isCancelled: @escaping @Sendable () -> Bool
+  ) throws(TransportError) -> HTTPResponse {
+    try handle.withLock { handle throws(TransportError) in
+      try exchange(request, on: handle.pointer, isCancelled: isCancelled)
+    }
+  }
+
+  private func exchange(
+    _ request: HTTPRequest, on curl: UnsafeMutableRawPointer,
+    isCancelled: @escaping @Sendable () -> Bool
+  ) throws(TransportError) -> HTTPResponse {
+    curl_easy_reset(curl)  // keeps open connections
+    let exchange = Exchange(isCancelled: isCancelled)
+    let context = Unmanaged.passRetained(exchange)
+    defer { context.release() }
+    var headerList: UnsafeMutablePointer<curl_slist>?
+    defer { curl_slist_free_all(headerList) }
+    for header in request.headers {
+      headerList = curl_slist_append(headerList, "\(header.name): \(header.value)")
+    }
+    // Without this libcurl waits a second for "100 Continue" before a large body.
+    headerList = curl_slist_append(headerList, "Expect:")
+
+    setOptions(curl, headers: headerList, context: context.toOpaque())
+    bllarse_curl_set_text(curl, CURLOPT_URL, request.url)
+    bllarse_curl_set_text(curl, CURLOPT_CUSTOMREQUEST, request.method)
+    if request.method == "HEAD" { bllarse_curl_set_long(curl, CURLOPT_NOBODY, 1) }
+    switch request.body {
+    case .none: break
+    case .bytes(let bytes):
+      bllarse_curl_set_long(curl, CURLOPT_POST, 1)
+      bllarse_curl_set_off(curl, CURLOPT_POSTFIELDSIZE_LARGE, curl_off_t(bytes.count))
+      // COPYPOSTFIELDS takes its own copy: nothing has to outlive this call.
+      bytes.withUnsafeBytes { body in
+        _ = bllarse_curl_set_pointer(
+          curl, CURLOPT_COPYPOSTFIELDS, UnsafeMutableRawPointer(mutating: body.baseAddress))
+      }
+      if bytes.isEmpty { bllarse_curl_set_text(curl, CURLOPT_COPYPOSTFIELDS, "") }
+    case .file(let path, let size):
+      guard let input = fopen(path, "rb") else {
+        throw TransportError(
+          message: "cannot read \(path): \(Files.lastError)", mayHaveArrived: false)
+      }
+      exchange.input = input
+      bllarse_curl_set_long(curl, CURLOPT_UPLOAD, 1)
+      bllarse_curl_set_off(curl, CURLOPT_INFILESIZE_LARGE, curl_off_t(size))
+      bllarse_curl_set_pointer(curl, CURLOPT_READDATA, context.toOpaque())
+      bllarse_curl_set_data_callback(curl, CURLOPT_READFUNCTION, Exchange.read)
+    }
+
+    let code = curl_easy_perform(curl)
+    guard code == CURLE_OK else {
+      throw TransportError(
+        message: code == CURLE_ABORTED_BY_CALLBACK
+          ? "given up while waiting" : String(cString: curl_easy_strerror(code)),
+        mayHaveArrived: !Self.neverSent.contains(code.rawValue))
+    }
+    var status = 0
+    bllarse_curl_status(curl, &status)
+    return HTTPResponse(status: status, headers: exchange.headers, body: exchange.body)
+  }
+
+  /// Failures before the first byte of the request.
+  private static let neverSent: Set<UInt32> = [
+    CURLE_COULDNT_CONNECT.rawValue, CURLE_COULDNT_RESOLVE_HOST.rawValue,
+    CURLE_COULDNT_RESOLVE_PROXY.rawValue, CURLE_SSL_CONNECT_ERROR.rawValue,
+    CURLE_PEER_FAILED_VERIFICATION.rawValue, CURLE_URL_MALFORMAT.rawValue,
+    CURLE_SSL_CACERT_BADFILE.rawValue, CURLE_SSL_CERTPROBLEM.rawValue,
+  ]
+
+  private func setOptions(
+    _ curl: UnsafeMutableRawPointer, headers: UnsafeMutablePointer<curl_slist>?,
+    context: UnsafeMutableRawPointer
+  ) {
+    bllarse_curl_set_pointer(curl, CURLOPT_HTTPHEADER, headers)
+    bllarse_curl_set_long(curl, CURLOPT_NOSIGNAL, 1)
+    bllarse_curl_set_text(curl, CURLOPT_PROTOCOLS_STR, "http,https")
+    bllarse_curl_set_text(curl, CURLOPT_USERAGENT, "bllarse")
+    // Redirects are decided on by the caller, who knows what may be sent where.
+    bllarse_curl_set_long(curl, CURLOPT_FOLLOWLOCATION, 0)
+    // A limit on silence, not on the whole: a large artifact may take long.
+    let seconds = max(1, Int(timeoutSeconds.rounded(.up)))
+    bllarse_curl_set_long(curl, CURLOPT_CONNECTTIMEOUT, min(seconds, 30))
+    bllarse_curl_set_long(curl, CURLOPT_LOW_SPEED_LIMIT, 1)
+    bllarse_curl_set_long(curl, CURLOPT_LOW_SPEED_TIME, seconds)
+    // MLflow's server closes connections that were idle for five seconds.
+    bllarse_curl_set_long(curl, CURLOPT_MAXAGE_CONN, 4)
+    if !tls.isVerified {
+      bllarse_curl_set_long(curl, CURLOPT_SSL_VERIFYPEER, 0)
+      bllarse_curl_set_long(curl, CURLOPT_SSL_VERIFYHOST, 0)
+    }
+    if let path = tls.authorityPath {
+      bllarse_curl_set_text(
+        curl, Files.isDirectory(path) ? CURLOPT_CAPATH : CURLOPT_CAINFO, path)
+    }
+    if let path = tls.clientPath {
+      bllarse_curl_set_text(curl, CURLOPT_SSLCERT, path)
+      bllarse_curl_set_text(curl, CURLOPT_SSLKEY, path)
+    }
+    bllarse_curl_set_pointer(curl, CURLOPT_WRITEDATA, context)
+    bllarse_curl_set_data_callback(curl, CURLOPT_WRITEFUNCTION, Exchange.write)
+    bllarse_curl_set_pointer(curl, CURLOPT_HEADERDATA, context)
+    bllarse_curl_set_data_callback(curl, CURLOPT_HEADERFUNCTION, Exchange.header)
+    bllarse_curl_set_long(curl, CURLOPT_NOPROGRESS, 0)
+    bllarse_curl_set_pointer(curl, CURLOPT_XFERINFODATA, context)
+    bllarse_curl_set_progress_callback(curl, Exchange.progress)
+  }
+}
+
+/// What libcurl's callbacks fill during one request, all on the thread that sends.
+private final class Exchange {
+  let isCancelled: @Sendable () -> Bool
+  var body: [UInt8] = []
+  var headers: [String: String] = [:]
+  var input: UnsafeMutablePointer<FILE>?
+
+  init(isCancelled: @escaping @Sendable () -> Bool) { self.isCancelled = isCancelled }
+
+  deinit { if let input { fclose(input) } }
+
+  /// Answers beyond this are not MLflow's.
+  static let maxBodyCount = 1 << 28
+
+  typealias DataCallback =
+    @convention(c) (UnsafeMutablePointer<CChar>?, Int, Int, UnsafeMutableRawPointer?) -> Int
+
+  static let write: DataCallback = { data, size, count, context in
+    guard let data, let context else { return 0 }
+    let exchange = Unmanaged<Exchange>.fromOpaque(context).takeUnretainedValue()
+    guard exchange.body.count + size * count <= maxBodyCount else { return 0 }
+    exchange.body.append(
+      contentsOf: UnsafeRawBufferPointer(start: data, count: size * count))
+    return size * count
+  }
+
+  static let header: DataCallback = { data, size, count, context in
+    guard let data, let context else { return 0 }
+    let exchange = Unmanaged<Exchange>.fromOpaque(context).takeUnretainedValue()
+    let line = String(
+      decoding: UnsafeRawBufferPointer(start: data, count: size * count), as: UTF8.self)
+    if let colon = line.firstIndex(of: ":") {
+      exchange.headers[line[..<colon].lowercased()] =
+        line[line.index(after: colon)...].trimmingCharacters(in: .whitespacesAndNewlines)
+    }
+    return size * count
+  }
+
+  static let read: DataCallback = { data, size, count, context in
+    guard let data, let context else { return Int(CURL_READFUNC_ABORT) }
+    let exchange = Unmanaged<Exchange>.fromOpaque(context).takeUnretainedValue()
+    guard let input = exchange.input else { return Int(CURL_READFUNC_ABORT) }
+    return fread(data, 1, size * count, input)
+  }
+
+  static let progress:
+    @convention(c) (UnsafeMutableRawPointer?, curl_off_t, curl_off_t, curl_off_t, curl_off_t)
+      -> Int32 = { context, _, _, _, _ in
+        guard let context else { return 1 }
+        let exchange = Unmanaged<Exchange>.fromOpaque(context).takeUnretainedValue()
+        return exchange.isCancelled() ? 1 : 0
+      }
+}

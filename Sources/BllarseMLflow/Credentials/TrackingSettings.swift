@@ -1,0 +1,168 @@
+import Foundation
+
+/// How a server is told who asks.
+package enum Authorization: Sendable, Hashable {
+  case none
+  case basic(user: String, password: Secret)
+  case bearer(Secret)
+
+  /// The value of the Authorization header.
+  package var header: String? {
+    switch self {
+    case .none: nil
+    case .basic(let user, let password):
+      "Basic " + Data("\(user):\(password.exposed)".utf8).base64EncodedString()
+    case .bearer(let token): "Bearer \(token.exposed)"
+    }
+  }
+}
+
+/// How a server's certificate is checked, and ours is shown.
+package struct TLSSettings: Sendable, Hashable {
+  package var isVerified = true
+  /// A file of certificates to trust instead of the system's.
+  package var authorityPath: String?
+  /// A PEM file with the client's certificate and key.
+  package var clientPath: String?
+}
+
+/// The MLFLOW_HTTP_REQUEST_ variables.
+package struct HTTPSettings: Sendable, Hashable {
+  package var timeoutSeconds = 120.0
+  package var maxRetries = 7
+  package var backoffFactor = 2.0
+  package var backoffJitter = 1.0
+  package var isRetryAfterRespected = true
+  package var areRedirectsAllowed = true
+}
+
+/// Everything tracking takes from options, environment and credentials file, resolved once.
+///
+/// Order: an option, then the environment variable, then the credentials file, then the default. A
+/// variable that is set to nothing counts as not set, as in MLflow's client.
+package struct TrackingSettings: Sendable {
+  package var destination: Destination
+  /// Whether nothing was configured, and runs go to `mlflow.db` in the directory.
+  package var isDefaultDestination = false
+  package var authorization = Authorization.none
+  package var tls = TLSSettings()
+  package var http = HTTPSettings()
+  package var experiment: String
+  package var resumedRunID: String?
+  package var parentRunID: String?
+  package var journalDirectory: String
+  package var redaction: Redaction
+  /// Things the user should know: one line each, without secrets.
+  package var warnings: [String] = []
+
+  package init(
+    _ configuration: TrackerConfiguration, overriding uri: String? = nil
+  ) throws(TrackingError) {
+    let environment = configuration.environment.filter { !$0.value.isEmpty }
+    let directory = configuration.directory
+    let home = environment["HOME"] ?? NSHomeDirectory()
+    let file = CredentialsFile(
+      path: configuration.credentialsFile ?? home + "/.mlflow/credentials")
+    warnings = file.warnings
+
+    // Where to.
+    let address =
+      uri ?? configuration.trackingURI ?? environment["MLFLOW_TRACKING_URI"] ?? file.trackingURI
+    let parsed: Destination.Parsed
+    if let address, !address.isEmpty {
+      parsed = try Destination.parse(address, directory: directory)
+    } else {
+      parsed = Destination.Parsed(
+        destination: .file(Files.absolute("mlflow.db", in: directory)))
+      isDefaultDestination = true
+    }
+    destination = parsed.destination
+
+    // Who. User and password win over a token, as in MLflow's client; those in the address win
+    // over both, as in its HTTP library.
+    let user = environment["MLFLOW_TRACKING_USERNAME"] ?? file.user
+    let password = environment["MLFLOW_TRACKING_PASSWORD"].map { Secret($0) } ?? file.password
+    let token = environment["MLFLOW_TRACKING_TOKEN"].map { Secret($0) }
+    if let user = parsed.user, let password = parsed.password {
+      authorization = .basic(user: user, password: password)
+    } else if let user, let password {
+      authorization = .basic(user: user, password: password)
+    } else if let token {
+      authorization = .bearer(token)
+    }
+    redaction = Redaction([parsed.password, password, file.password, token])
+
+    // How.
+    var reader = EnvironmentReader(environment: environment)
+    tls.isVerified = !reader.flag("MLFLOW_TRACKING_INSECURE_TLS", default: false)
+    tls.authorityPath = environment["MLFLOW_TRACKING_SERVER_CERT_PATH"]
+    tls.clientPath = environment["MLFLOW_TRACKING_CLIENT_CERT_PATH"]
+    let prefix = "MLFLOW_HTTP_REQUEST_"
+    http.timeoutSeconds = max(1, reader.number(prefix + "TIMEOUT", default: http.timeoutSeconds))
+    http.maxRetries = Int(reader.number(prefix + "MAX_RETRIES", default: Double(http.maxRetries)))
+    http.backoffFactor = reader.number(prefix + "BACKOFF_FACTOR", default: http.backoffFactor)
+    http.backoffJitter = reader.number(prefix + "BACKOFF_JITTER", default: http.backoffJitter)
+    http.isRetryAfterRespected = reader.flag(
+      "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER", default: true)
+    http.areRedirectsAllowed = reader.flag("MLFLOW_ALLOW_HTTP_REDIRECTS", default: true)
+    warnings += reader.warnings
+    for name in ["MLFLOW_TRACKING_AUTH", "MLFLOW_TRACKING_AWS_SIGV4"]
+    where environment[name] != nil && environment[name]?.lowercased() != "false" {
+      warnings.append("\(name) is not supported and ignored; use a user and password, or a token")
+    }
+
+    experiment =
+      configuration.experiment ?? environment["MLFLOW_EXPERIMENT_NAME"] ?? "bllarse"
+    resumedRunID = environment["MLFLOW_RUN_ID"]
+    parentRunID = environment["MLFLOW_PARENT_RUN_ID"]
+    journalDirectory = Files.absolute(
+      configuration.journalDirectory ?? environment["BLLARSE_MLFLOW_JOURNAL"] ?? "mlflow-journal",
+      in: directory)
+    try validate()
+  }
+
+  private func validate() throws(TrackingError) {
+    if !tls.isVerified, tls.authorityPath != nil {
+      throw TrackingError(
+        .settings,
+        "MLFLOW_TRACKING_INSECURE_TLS and MLFLOW_TRACKING_SERVER_CERT_PATH are both set; unset one")
+    }
+    for (name, path) in [
+      ("MLFLOW_TRACKING_SERVER_CERT_PATH", tls.authorityPath),
+      ("MLFLOW_TRACKING_CLIENT_CERT_PATH", tls.clientPath),
+    ] {
+      if let path, !Files.exists(path) {
+        throw TrackingError(.settings, "\(name) names '\(path)', which does not exist")
+      }
+    }
+    if let fault = Naming.experimentFault(experiment) {
+      throw TrackingError(.settings, "the experiment's name \(fault)")
+    }
+  }
+}
+
+/// Reads numbers and flags from variables; what cannot be read is a warning and the default.
+private struct EnvironmentReader {
+  let environment: [String: String]
+  var warnings: [String] = []
+
+  mutating func flag(_ name: String, default fallback: Bool) -> Bool {
+    switch environment[name]?.lowercased() {
+    case nil: return fallback
+    case "true", "1": return true
+    case "false", "0": return false
+    default:
+      warnings.append("\(name) must be true or false; using \(fallback)")
+      return fallback
+    }
+  }
+
+  mutating func number(_ name: String, default fallback: Double) -> Double {
+    guard let text = environment[name] else { return fallback }
+    guard let value = Double(text), value.isFinite, value >= 0 else {
+      warnings.append("\(name) is '\(text)', expected a number from 0; using \(fallback)")
+      return fallback
+    }
+    return value
+  }
+}

@@ -1,0 +1,232 @@
+import Foundation
+package import Logging
+
+/// Delivers journals after the fact: what live delivery left, and whole sweeps into one store.
+///
+/// Running it again changes nothing, and running it twice at once neither: each journal is delivered
+/// by whoever holds its lease, and the other one waits.
+package struct Synchronizer {
+  /// What became of one journal.
+  package struct Outcome: Sendable, Equatable {
+    package enum Result: Sendable, Equatable {
+      case delivered
+      /// Everything had been delivered before.
+      case unchanged
+      /// Another process delivers it now.
+      case busy(String)
+      case failed(String)
+    }
+    package var directory: RunDirectory
+    package var name = ""
+    package var result = Result.unchanged
+    package var deliveredRecords = 0
+    package var refusedItems = 0
+    package var tornBytes = 0
+    package var damagedLines = 0
+    package var missingRecords = 0
+    /// Whether the run was ended KILLED because its process is gone.
+    package var isClosed = false
+    package var isRunning = false
+    /// Whether the failure would stop other journals as well.
+    var isObstacle = false
+    /// Whether nothing is left to deliver.
+    package var isComplete: Bool { result == .delivered || result == .unchanged }
+  }
+
+  private let store: any TrackingStore
+  private let http: HTTPSettings
+  private let logger: Logger
+  private let sleep: (Double) -> Void
+
+  /// Delivers to `store`; `sleep` waits for some seconds, and a test passes one that does not.
+  package init(
+    store: any TrackingStore, http: HTTPSettings, logger: Logger,
+    sleep: @escaping (Double) -> Void = { usleep(UInt32($0 * 1e6)) }
+  ) {
+    self.store = store
+    self.http = http
+    self.logger = logger
+    self.sleep = sleep
+  }
+
+  /// Delivers all journals at and below `roots`, parents before children; `report` is called after
+  /// each.
+  package func sync(
+    _ roots: [String], report: (Outcome) -> Void = { _ in }
+  ) -> [Outcome] {
+    var seen: Set<RunDirectory> = []
+    let found = roots.flatMap { RunDirectory.find(below: $0) }.filter { seen.insert($0).inserted }
+    let journals = found.map(Journal.init)
+    var aliases: [String: String] = [:]
+    for journal in journals { aliases.merge(journal.aliases) { first, _ in first } }
+    let resumed = Set(
+      journals.compactMap { journal in
+        journal.header?.resumedID.map { aliases[$0] ?? $0 }
+      })
+    var outcomes: [Outcome] = []
+    var obstacle: String?
+    for journal in Self.ordered(journals, aliases: aliases) {
+      var outcome: Outcome
+      if let obstacle {
+        // What stopped one journal stops all of them.
+        outcome = Outcome(directory: journal.directory)
+        outcome.name = journal.header?.name ?? ""
+        outcome.result = .failed(obstacle)
+      } else {
+        outcome = deliver(
+          journal, aliases: aliases, isResumed: resumed.contains(journal.directory.name))
+        if case .failed(let message) = outcome.result, outcome.isObstacle { obstacle = message }
+      }
+      outcomes.append(outcome)
+      report(outcome)
+    }
+    return outcomes
+  }
+
+  // MARK: - One journal
+
+  private func deliver(
+    _ journal: Journal, aliases: [String: String], isResumed: Bool
+  ) -> Outcome {
+    var outcome = Outcome(directory: journal.directory)
+    outcome.name = journal.header?.name ?? ""
+    do {
+      guard let lease = try acquireLease(journal.directory, outcome: &outcome) else {
+        return outcome
+      }
+      defer { lease.release() }
+      try deliver(journal, aliases: aliases, isResumed: isResumed, lease, outcome: &outcome)
+    } catch let failure as StoreFailure {
+      outcome.result = .failed(failure.message)
+      switch failure {
+      case .blocked, .unavailable, .serverError: outcome.isObstacle = true
+      case .refused, .runMissing, .deleted, .unsupported: break
+      }
+    } catch {
+      outcome.result = .failed("\(error)")
+    }
+    return outcome
+  }
+
+  private func deliver(
+    _ journal: Journal, aliases: [String: String], isResumed: Bool, _ lease: Lease,
+    outcome: inout Outcome
+  ) throws {
+    let directory = journal.directory
+    let deliverer = Deliverer(
+      directory: directory, store: store, logger: logger, aliases: aliases)
+    let isWriting = Lease.livingHolder(of: directory.writerLease) != nil
+    outcome.isRunning = isWriting
+    let before = deliverer.state.nextSequence
+    defer {
+      outcome.deliveredRecords = deliverer.state.nextSequence - before
+      outcome.refusedItems = deliverer.state.refusedCount
+      outcome.tornBytes = deliverer.damage.tornBytes
+      outcome.damagedLines = deliverer.damage.damagedLines
+      outcome.missingRecords = deliverer.missingRecords
+    }
+    while try retrying({ () throws(StoreFailure) in try deliverer.step(isFinal: !isWriting) }) {
+      lease.renew()
+    }
+    if !isWriting {
+      if deliverer.header == nil {
+        outcome.result = .unchanged  // killed before the first record was written
+        return
+      }
+      if !deliverer.isEnded, !isResumed {
+        try retrying { () throws(StoreFailure) in try deliverer.closeAbandoned() }
+        outcome.isClosed = true
+      }
+      try retrying { () throws(StoreFailure) in try deliverer.settle() }
+    }
+    outcome.result =
+      deliverer.state.nextSequence > before || outcome.isClosed ? .delivered : .unchanged
+  }
+
+  /// Waits for another sync, which will be done soon; not for a run, which may take days.
+  private func acquireLease(
+    _ directory: RunDirectory, outcome: inout Outcome
+  ) throws(TrackingError) -> Lease? {
+    let path = directory.deliveryLease(to: store.destination)
+    while true {
+      if let lease = try Lease.acquire(path, role: "sync") { return lease }
+      if let holder = Lease.livingHolder(of: path), holder.role == "run" {
+        outcome.isRunning = true
+        outcome.result = .busy("its own \(holder.description) delivers it")
+        return nil
+      }
+      sleep(0.2)
+    }
+  }
+
+  /// Repeats what fails for the moment, as often and with such pauses as the settings say.
+  @discardableResult
+  private func retrying<Value>(
+    _ body: () throws(StoreFailure) -> Value
+  ) throws(StoreFailure) -> Value {
+    let backoff = Backoff(http)
+    var failures = 0
+    while true {
+      do {
+        return try body()
+      } catch {
+        failures += 1
+        guard failures <= http.maxRetries else { throw error }
+        switch error {
+        case .unavailable(_, let retryAfter, _):
+          sleep(backoff.seconds(failures: failures, retryAfter: retryAfter))
+        case .serverError: sleep(backoff.seconds(failures: failures))
+        default: throw error
+        }
+        logger.notice("\(error.message); attempt \(failures + 1)")
+      }
+    }
+  }
+
+  // MARK: - Order
+
+  /// A journal as far as it must be known before delivery.
+  private struct Journal {
+    let directory: RunDirectory
+    let header: RunHeader?
+    /// This run's local id, by the ids it has elsewhere.
+    let aliases: [String: String]
+
+    init(_ directory: RunDirectory) {
+      self.directory = directory
+      var header: RunHeader?
+      if var reader = try? JournalReader(path: directory.journal),
+        let first = reader.next(isFinal: true), case .start(let start) = first.record.event
+      {
+        header = start
+      }
+      self.header = header
+      var aliases: [String: String] = [:]
+      let names = (try? FileManager.default.contentsOfDirectory(atPath: directory.path)) ?? []
+      for name in names where name.hasPrefix("delivery-") && name.hasSuffix(".json") {
+        if let state = DeliveryState(path: directory.path + "/" + name), let id = state.runID,
+          let header, header.resumedID == nil, id != header.localID
+        {
+          aliases[id] = header.localID
+        }
+      }
+      self.aliases = aliases
+    }
+  }
+
+  /// Runs that others are nested under, or go on with, come first.
+  private static func ordered(_ journals: [Journal], aliases: [String: String]) -> [Journal] {
+    let byID = Dictionary(
+      journals.compactMap { journal in journal.header.map { ($0.localID, journal) } },
+      uniquingKeysWith: { first, _ in first })
+    func depth(_ journal: Journal, _ limit: Int) -> Int {
+      guard limit > 0, let header = journal.header,
+        let above = header.resumedID ?? header.parentID, let next = byID[aliases[above] ?? above],
+        next.directory != journal.directory
+      else { return 0 }
+      return 1 + depth(next, limit - 1)
+    }
+    return journals.enumerated().map { (depth($1, 32), $0, $1) }
+      .sorted { ($0.0, $0.1) < ($1.0, $1.1) }.map(\.2)
+  }
+}

@@ -1,0 +1,163 @@
+import Foundation
+import Synchronization
+
+/// A file that says which process does something alone, safe on shared file systems: it is made by
+/// link(2), which is atomic on NFS, and carries its holder's identity from the first moment.
+///
+/// A holder on this machine is alive if its process is; a holder elsewhere, if it has renewed the
+/// file's time within ``lifetime``.
+package final class Lease: Sendable {
+  /// Who holds a lease.
+  package struct Holder: Equatable, Sendable {
+    package var host: String
+    package var process: Int
+    /// When the process started, in the kernel's clock ticks: tells a reused process id.
+    package var startTicks: Int
+    /// What the holder does: `run` or `sync`.
+    package var role: String
+    var token: String
+
+    package var description: String { "process \(process) on \(host)" }
+  }
+
+  /// How long a lease of another machine lives without being renewed.
+  package static let lifetime = 120.0
+
+  package let path: String
+  private let holder: Holder
+  private let isReleased = Mutex(false)
+
+  private init(path: String, holder: Holder) {
+    self.path = path
+    self.holder = holder
+  }
+
+  deinit { release() }
+
+  /// Takes the lease; nil if another living process holds it.
+  package static func acquire(_ path: String, role: String) throws(TrackingError) -> Lease? {
+    let holder = Holder(
+      host: thisHost, process: Int(getpid()), startTicks: startTicks(of: Int(getpid())) ?? 0,
+      role: role, token: String(UInt64.random(in: 0...UInt64.max), radix: 16))
+    for _ in 0..<8 {
+      if try place(holder, at: path) { return Lease(path: path, holder: holder) }
+      guard let present = self.holder(of: path) else {
+        // Released between our two looks, or unreadable: an unreadable one counts by its age.
+        if Files.exists(path), !isStaleByAge(path) { return nil }
+        try removeStale(path, expected: nil, by: holder)
+        continue
+      }
+      if isAlive(present, path: path) { return nil }
+      try removeStale(path, expected: present, by: holder)
+    }
+    return nil
+  }
+
+  /// Who holds the lease at `path`, living or not.
+  package static func holder(of path: String) -> Holder? {
+    guard let bytes = Files.read(path), let json = try? JSON(parsing: bytes),
+      let host = json["host"]?.string, let process = json["process"]?.integer
+    else { return nil }
+    return Holder(
+      host: host, process: process, startTicks: json["start"]?.integer ?? 0,
+      role: json["role"]?.string ?? "", token: json["token"]?.string ?? "")
+  }
+
+  /// The living holder of the lease at `path`.
+  package static func livingHolder(of path: String) -> Holder? {
+    guard let holder = holder(of: path), isAlive(holder, path: path) else { return nil }
+    return holder
+  }
+
+  /// Tells other machines that the holder lives.
+  package func renew() { utimensat(AT_FDCWD, path, nil, 0) }
+
+  /// Gives the lease up; only a lease that is still this one's is removed.
+  package func release() {
+    let isFirst = isReleased.withLock { released in
+      defer { released = true }
+      return !released
+    }
+    if isFirst, Self.holder(of: path) == holder { unlink(path) }
+  }
+
+  // MARK: - Parts
+
+  private static func place(_ holder: Holder, at path: String) throws(TrackingError) -> Bool {
+    let json = JSON.object([
+      .init("host", .string(holder.host)), .init("process", .integer(holder.process)),
+      .init("start", .integer(holder.startTicks)), .init("role", .string(holder.role)),
+      .init("token", .string(holder.token)),
+    ])
+    let draft = "\(path).\(holder.token)"
+    try Files.replace(draft, with: json.bytes, isSynced: false)
+    defer { unlink(draft) }
+    if link(draft, path) == 0 { return true }
+    if errno == EEXIST {
+      // NFS may report a link that was made as failed: the contents decide.
+      return self.holder(of: path) == holder
+    }
+    throw TrackingError(.storage, "cannot write \(path): \(Files.lastError)")
+  }
+
+  /// Removes a dead holder's lease.
+  ///
+  /// A second lease guards the removal, so that two processes cannot both see the dead one and the
+  /// slower remove the faster one's new lease.
+  private static func removeStale(
+    _ path: String, expected: Holder?, by holder: Holder
+  ) throws(TrackingError) {
+    let guardPath = path + ".takeover"
+    guard try place(holder, at: guardPath) else {
+      if let present = self.holder(of: guardPath), !isAlive(present, path: guardPath) {
+        unlink(guardPath)
+      }
+      usleep(20_000)
+      return
+    }
+    defer { unlink(guardPath) }
+    if self.holder(of: path) == expected { unlink(path) }
+  }
+
+  private static func isAlive(_ holder: Holder, path: String) -> Bool {
+    guard holder.host == thisHost else { return !isStaleByAge(path) }
+    return startTicks(of: holder.process) == holder.startTicks
+  }
+
+  /// Compares the file's time with that of a new file beside it: both are the file server's clock.
+  private static func isStaleByAge(_ path: String) -> Bool {
+    let probe = "\(path).\(UInt32.random(in: 0...UInt32.max)).clock"
+    let descriptor = open(probe, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o644)
+    guard descriptor >= 0 else { return false }
+    close(descriptor)
+    defer { unlink(probe) }
+    guard let now = Files.modificationTime(probe), let then = Files.modificationTime(path) else {
+      return false
+    }
+    return now - then > lifetime
+  }
+
+  /// This machine and process namespace: containers with one host name do not see each other's
+  /// processes, so they count as different.
+  package static let thisHost: String = {
+    let name = ProcessInfo.processInfo.hostName
+    let boot = Files.read("/proc/sys/kernel/random/boot_id").map { bytes in
+      String(decoding: bytes.prefix(8), as: UTF8.self)
+    }
+    let namespace =
+      (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/ns/pid"))
+      .map { $0.filter(\.isNumber) }
+    return [name, boot, namespace].compactMap { $0 }.joined(separator: "/")
+  }()
+
+  /// Field 22 of /proc/PID/stat, counted after the command's closing parenthesis; nil if there is
+  /// no such process or it is a zombie.
+  private static func startTicks(of process: Int) -> Int? {
+    guard let bytes = Files.read("/proc/\(process)/stat") else { return nil }
+    let text = String(decoding: bytes, as: UTF8.self)
+    guard let close = text.lastIndex(of: ")") else { return nil }
+    let fields = text[text.index(after: close)...].split(separator: " ")
+    guard fields.count > 19, fields[0] != "Z", fields[0] != "X" else { return nil }
+    return Int(fields[19])
+  }
+}

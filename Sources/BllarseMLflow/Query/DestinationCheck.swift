@@ -1,0 +1,97 @@
+import Foundation
+import GRDB
+
+/// Whether the destination can be reached, who we are there, and which version it has.
+package struct DestinationCheck: Sendable, Equatable {
+  /// Named facts in the order they are shown.
+  package var facts: [(name: String, value: String)] = []
+  /// What is wrong, if anything is.
+  package var problem: String?
+
+  package static func == (first: Self, second: Self) -> Bool {
+    first.problem == second.problem && first.facts.elementsEqual(second.facts, by: ==)
+  }
+
+  /// Asks a server.
+  package static func server(
+    _ client: MLflowClient, authorization: Authorization
+  ) -> DestinationCheck {
+    var check = DestinationCheck()
+    check.facts.append(("server", client.address))
+    do {
+      let start = ContinuousClock.now
+      let health = try client.text("health")
+      let milliseconds = Int((start.duration(to: .now).seconds * 1000).rounded(.up))
+      check.facts.append(
+        (
+          "reachable",
+          health.status == 200 ? "yes, in \(milliseconds) ms" : "answers \(health.status)"
+        ))
+      let version = try client.text("version")
+      if version.status == 200, version.body.count < 40, version.body.first?.isNumber == true {
+        check.facts.append(("version", version.body))
+      }
+      check.facts.append(("user", who(authorization, client: client)))
+      // Any call that needs permission shows whether the credentials are good.
+      let answer = try client.post(
+        "mlflow/experiments/search", .object([.init("max_results", .integer(1000))]))
+      let count = answer["experiments"]?.array?.count ?? 0
+      check.facts.append(("experiments", "\(count)\(count == 1000 ? " or more" : "") visible"))
+    } catch {
+      check.problem = error.message
+    }
+    return check
+  }
+
+  private static func who(_ authorization: Authorization, client: MLflowClient) -> String {
+    switch authorization {
+    case .none: return "nobody (no credentials are configured)"
+    case .bearer: return "whoever the token stands for"
+    case .basic(let user, _):
+      guard let answer = try? client.get("mlflow/users/current"),
+        let name = (answer["user"]?["username"] ?? answer["username"])?.string
+      else { return "'\(user)' (as configured; the server does not say)" }
+      let isAdmin = (answer["user"]?["is_admin"] ?? answer["is_admin"]) == .bool(true)
+      return "'\(name)'\(isAdmin ? ", an administrator" : "")"
+    }
+  }
+
+  /// Looks into a SQLite file without making it.
+  package static func file(_ path: String) -> DestinationCheck {
+    var check = DestinationCheck()
+    check.facts.append(("file", path))
+    guard Files.exists(path) else {
+      check.facts.append(("state", "does not exist yet; the first run makes it"))
+      return check
+    }
+    do {
+      var configuration = Configuration()
+      configuration.readonly = true
+      configuration.busyMode = .timeout(10)
+      let queue = try DatabaseQueue(path: path, configuration: configuration)
+      try queue.read { database in
+        let revision =
+          try String.fetchOne(database, sql: "SELECT version_num FROM alembic_version") ?? "none"
+        let isOurs = revision == SQLiteSchema.revision
+        check.facts.append(
+          ("schema", revision + (isOurs ? " (MLflow migrates it when it opens the file)" : "")))
+        for (name, table) in [("experiments", "experiments"), ("runs", "runs")] {
+          let count = try Int.fetchOne(database, sql: "SELECT count(*) FROM \(table)") ?? 0
+          check.facts.append((name, "\(count)"))
+        }
+      }
+    } catch {
+      let reason = (error as? DatabaseError)?.message ?? "\(error)"
+      check.problem = "\(path) is not an MLflow database: \(reason)"
+    }
+    return check
+  }
+
+  /// The facts, one a line.
+  package var text: String {
+    let width = facts.map(\.name.count).max() ?? 0
+    return facts.map { fact in
+      fact.name + String(repeating: " ", count: width - fact.name.count + 2) + fact.value + "\n"
+    }.joined()
+  }
+}

@@ -1,0 +1,105 @@
+/// A place that runs are delivered to.
+///
+/// Calls wait for their result; each may be repeated.
+package protocol TrackingStore: Sendable {
+  var destination: Destination { get }
+
+  /// The id of the experiment with this name, which is made if there is none.
+  func experimentID(named name: String) throws(StoreFailure) -> String
+
+  /// Makes a run. Not to be repeated blindly: look with ``runs(withTag:value:experimentID:)`` first.
+  func createRun(_ new: NewRun) throws(StoreFailure) -> StoredRun
+
+  /// The run with this id, nil if there is none; also a deleted one.
+  func run(id: String) throws(StoreFailure) -> StoredRun?
+
+  /// The active runs with this tag, in one experiment or in all.
+  func runs(
+    withTag tag: String, value: String, experimentID: String?
+  ) throws(StoreFailure) -> [StoredRun]
+
+  /// Stores metric values. Storing an equal one (key, value, time, step) twice changes nothing.
+  func log(metrics: [MetricPoint], runID: String) throws(StoreFailure)
+
+  /// Stores parameters, each key once in the list. A stored one cannot be changed.
+  func log(parameters: [KeyValue], runID: String) throws(StoreFailure)
+
+  /// Sets tags, each key once in the list.
+  func set(tags: [KeyValue], runID: String) throws(StoreFailure)
+
+  /// Stores a file, over one of the same path.
+  func upload(file: String, size: Int, path: String, run: StoredRun) throws(StoreFailure)
+
+  /// Sets the state; an end time in milliseconds since 1970 belongs to the terminal ones.
+  func update(runID: String, status: RunStatus, endTime: Int?) throws(StoreFailure)
+
+  /// Marks a run as deleted.
+  func delete(runID: String) throws(StoreFailure)
+
+  /// Lets go of files and connections; the next call takes them up again.
+  func close()
+}
+
+extension TrackingStore {
+  package func close() {}
+}
+
+/// What a run is made with.
+package struct NewRun: Sendable, Equatable {
+  package var localID: String
+  package var name: String
+  package var experimentID: String
+  package var user: String
+  package var startTime: Int
+  package var tags: [String: String]
+}
+
+/// A run as the store has it.
+package struct StoredRun: Sendable, Equatable {
+  package var id: String
+  package var experimentID: String
+  package var artifactURI: String
+  package var status: RunStatus
+  package var isDeleted = false
+}
+
+package struct KeyValue: Sendable, Hashable {
+  package var key: String
+  package var value: String
+}
+
+package struct MetricPoint: Sendable, Equatable {
+  package var key: String
+  package var value: Double
+  package var time: Int
+  package var step: Int
+}
+
+/// Why a store did not do what it was asked, by what there is to do about it.
+///
+/// Messages are one line.
+package enum StoreFailure: Error, Sendable, Equatable {
+  /// No answer, or one that says to come again (408, 429, 502-504): repeat later.
+  case unavailable(String, retryAfter: Double? = nil, mayHaveArrived: Bool = false)
+  /// 500: the server's fault, or one of ours that makes it stumble.
+  case serverError(String)
+  /// Nothing will work until somebody changes something: 401, 403, a wrong address, a damaged file.
+  case blocked(String)
+  /// The server will never take this item.
+  case refused(String)
+  /// The run is not there (any more).
+  case runMissing(String)
+  /// The run or experiment was deleted: restoring it helps.
+  case deleted(String)
+  /// This kind of store cannot do it.
+  case unsupported(String)
+
+  package var message: String {
+    switch self {
+    case .unavailable(let message, _, _), .serverError(let message), .blocked(let message),
+      .refused(let message), .runMissing(let message), .deleted(let message),
+      .unsupported(let message):
+      message
+    }
+  }
+}

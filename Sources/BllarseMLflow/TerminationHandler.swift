@@ -1,0 +1,74 @@
+import Dispatch
+public import Foundation
+import Synchronization
+
+/// Calls an action when a signal asks the process to end.
+///
+/// The action runs on a thread of its own, where everything is allowed.
+///
+/// ```swift
+/// let handler = run.endOnTermination()      // SIGTERM, SIGINT, SIGHUP end the run KILLED
+/// ```
+public final class TerminationHandler: Sendable {
+  private let sources: Mutex<[any DispatchSourceSignal]>
+  private let signals: [Int32]
+
+  /// Starts to listen.
+  ///
+  /// - Parameters:
+  ///   - signals: those that the action takes the place of.
+  ///   - action: called with the signal, once for each that arrives.
+  public init(
+    signals: [Int32] = [SIGTERM, SIGINT, SIGHUP], action: @escaping @Sendable (Int32) -> Void
+  ) {
+    self.signals = signals
+    sources = Mutex(Self.listen(signals, action))
+  }
+
+  private static func listen(
+    _ signals: [Int32], _ action: @escaping @Sendable (Int32) -> Void
+  ) -> sending [any DispatchSourceSignal] {
+    let queue = DispatchQueue(label: "bllarse.termination")
+    var sources: [any DispatchSourceSignal] = []
+    for number in signals {
+      signal(number, SIG_IGN)
+      let source = DispatchSource.makeSignalSource(signal: number, queue: queue)
+      source.setEventHandler { action(number) }
+      source.resume()
+      sources.append(source)
+    }
+    return sources
+  }
+
+  /// Stops listening; the signals get back their usual effect.
+  public func cancel() {
+    sources.withLock { sources in
+      for source in sources { source.cancel() }
+      sources = []
+    }
+    for number in signals { signal(number, SIG_DFL) }
+  }
+}
+
+extension Run {
+  /// Ends the run when a signal ends the process, and then lets the signal have its effect.
+  ///
+  /// - Parameters:
+  ///   - status: KILLED, or what the run should end as.
+  ///   - limit: how long to wait for delivery; SLURM kills after KillWait, 30 seconds by default.
+  /// - Returns: keep it for as long as this is wanted, and cancel it before the process ends.
+  public func endOnTermination(
+    status: RunStatus = .killed, waitingUpTo limit: Duration = .seconds(5)
+  ) -> TerminationHandler {
+    TerminationHandler { [weak self] number in
+      self?.finish(status: status, waitingUpTo: limit)
+      // Dispatch blocks the signal in every thread it can; here it must get through.
+      var set = sigset_t()
+      sigemptyset(&set)
+      sigaddset(&set, number)
+      signal(number, SIG_DFL)
+      pthread_sigmask(SIG_UNBLOCK, &set, nil)
+      raise(number)
+    }
+  }
+}

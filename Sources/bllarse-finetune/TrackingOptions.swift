@@ -1,0 +1,62 @@
+import ArgumentParser
+import BllarseCore
+import BllarseMLflow
+import Foundation
+import Logging
+
+/// Where the run is tracked: the names of the Python original.
+struct TrackingOptions: ParsableArguments {
+  @Flag(name: [.long, .customLong("enable_mlflow")], help: "Track the run in MLflow.")
+  var enableMlflow = false
+
+  @Flag(help: "The old name of --enable-mlflow.")
+  var enableWandb = false
+
+  @Option(
+    help: """
+      An MLflow server or sqlite:///FILE. (default: MLFLOW_TRACKING_URI, the credentials file, or \
+      ./mlflow.db)
+      """)
+  var mlflowTrackingUri: String?
+
+  @Option(help: "The experiment. (default: MLFLOW_EXPERIMENT_NAME, or bllarse)")
+  var mlflowExperiment: String?
+
+  @Option(help: "Seconds to wait for delivery at the end; the rest stays in the journal.")
+  var mlflowDrainSeconds = 30.0
+
+  @Option(help: "A name that runs of one sweep share; logged as a tag.")
+  var groupId: String?
+
+  @Option(help: "The name of the run.")
+  var uid: String?
+
+  @Flag(help: "Upload the checkpoint as an artifact.")
+  var logCheckpoints = false
+
+  func validate() throws {
+    guard mlflowDrainSeconds >= 0, mlflowDrainSeconds.isFinite else {
+      throw ValidationError("--mlflow-drain-seconds must not be negative")
+    }
+  }
+
+  /// Starts tracking, if it was asked for.
+  ///
+  /// - Throws: what makes tracking impossible from the start, an unusable URI for one; a server that
+  ///   does not answer is no such thing.
+  func start(_ configuration: RunConfiguration, _ terminal: Terminal) throws -> RunTracking? {
+    if enableWandb { terminal.runDidNote("--enable-wandb is the old name of --enable-mlflow") }
+    guard enableMlflow || enableWandb else { return nil }
+    var settings = TrackerConfiguration(
+      trackingURI: mlflowTrackingUri, experiment: mlflowExperiment)
+    settings.drainTimeout = .milliseconds(Int(mlflowDrainSeconds * 1000))
+    let tracker = try Tracker(settings)
+    var tags = ["loss_fn": configuration.lossFunction, "tune_mode": "last_layer"]
+    if !HeadRegistry.isClosedForm(configuration.lossFunction) {
+      tags["optimizer"] = configuration.optimizer.rawValue
+    }
+    if let groupId { tags["group_id"] = groupId }
+    let run = try tracker.startRun(name: uid, tags: tags)
+    return RunTracking(run, configuration, logsCheckpoint: logCheckpoints)
+  }
+}

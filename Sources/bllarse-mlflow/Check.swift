@@ -1,0 +1,28 @@
+import ArgumentParser
+import BllarseMLflow
+
+/// `bllarse-mlflow check`.
+struct Check: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Say whether the server can be reached, who you are there and which version it is.",
+    discussion: "Exits 0 if runs can be delivered, 1 if not.")
+
+  @Option(help: "The address to check: http(s)://HOST or sqlite:///FILE.")
+  var trackingURI: String?
+
+  func run() throws {
+    let settings = try settings(uri: trackingURI)
+    let check =
+      switch settings.destination {
+      case .file(let path): DestinationCheck.file(path)
+      default:
+        DestinationCheck.server(
+          try settings.makeClient(), authorization: settings.authorization)
+      }
+    print(check.text, terminator: "")
+    if let problem = check.problem {
+      complain(problem)
+      throw Exit.failed
+    }
+  }
+}

@@ -1,0 +1,62 @@
+import ArgumentParser
+import BllarseMLflow
+import Foundation
+import Logging
+
+/// Looks after tracked runs: delivers what is still local, checks the server, lists runs.
+@main
+struct Command: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "bllarse-mlflow",
+    abstract: "Deliver tracked runs to MLflow, check the server, list runs.",
+    discussion: """
+      Where to: --to or --tracking-uri, else MLFLOW_TRACKING_URI, else the credentials file \
+      ~/.mlflow/credentials, else ./mlflow.db. User name and password come from \
+      MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD or the credentials file, never from \
+      an option.
+      """,
+    subcommands: [Sync.self, Check.self, Runs.self])
+}
+
+/// Exit codes beside 0.
+enum Exit {
+  static let failed = ExitCode(1)
+  static let usage = ExitCode(64)
+  static let badData = ExitCode(65)
+  static let resumable = ExitCode(75)
+}
+
+/// Writes one line to standard error.
+func complain(_ line: String) {
+  FileHandle.standardError.write(Data("bllarse-mlflow: \(line)\n".utf8))
+}
+
+/// The settings of this environment; the user's `uri` wins.
+func settings(uri: String?, experiment: String? = nil) throws -> TrackingSettings {
+  let configuration = TrackerConfiguration(experiment: experiment)
+  do {
+    let settings = try TrackingSettings(configuration, overriding: uri)
+    for warning in settings.warnings { complain("warning: \(warning)") }
+    return settings
+  } catch {
+    complain("\(error)")
+    throw uri == nil ? Exit.badData : Exit.usage
+  }
+}
+
+/// A log that writes warnings as one line each to standard error.
+struct StandardErrorLog: LogHandler {
+  var metadata: Logger.Metadata = [:]
+  var logLevel = Logger.Level.notice
+
+  subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+    get { metadata[key] }
+    set { metadata[key] = newValue }
+  }
+
+  func log(event: LogEvent) {
+    complain(event.level >= .warning ? "\(event.level): \(event.message)" : "\(event.message)")
+  }
+
+  static let logger = Logger(label: "bllarse-mlflow") { _ in StandardErrorLog() }
+}

@@ -1,0 +1,61 @@
+import ArgumentParser
+import BllarseMLflow
+
+/// `bllarse-mlflow runs`.
+struct Runs: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "List an experiment's runs with chosen metrics, sorted.")
+
+  @Argument(help: "The experiment's name. (default: MLFLOW_EXPERIMENT_NAME, or bllarse)")
+  var experiment: String?
+
+  @Option(help: "Metrics to show, separated by commas; the most common ones if left out.")
+  var metrics: String?
+
+  @Option(help: "Parameters to show, separated by commas.")
+  var parameters: String?
+
+  @Option(help: "Metric or parameter to sort by; the newest run first if left out.")
+  var sort: String?
+
+  @Flag(help: "Sort from high to low.")
+  var descending = false
+
+  @Option(help: "Show the children of this run only.")
+  var parent: String?
+
+  @Option(help: "How many runs to show.")
+  var limit = 50
+
+  @Option(help: "table, csv or json.")
+  var format = RunTable.Format.table
+
+  @Option(help: "Where from: http(s)://HOST or sqlite:///FILE.")
+  var trackingURI: String?
+
+  func validate() throws {
+    if limit < 1 { throw ValidationError("--limit is \(limit), expected a number from 1") }
+  }
+
+  func run() throws {
+    let settings = try settings(uri: trackingURI, experiment: experiment)
+    var runs: [RunSummary]
+    do {
+      runs = try settings.makeStore().summaries(experiment: settings.experiment)
+    } catch let failure as StoreFailure {
+      complain(failure.message)
+      throw Exit.failed
+    }
+    if let parent { runs = runs.filter { $0.tags["mlflow.parentRunId"] == parent } }
+    let table = RunTable(
+      runs, metrics: list(metrics), parameters: list(parameters), sortKey: sort,
+      isDescending: descending, limit: limit)
+    print(table.text(format), terminator: "")
+  }
+
+  private func list(_ text: String?) -> [String] {
+    (text ?? "").split(separator: ",").map(String.init)
+  }
+}
+
+extension RunTable.Format: ExpressibleByArgument {}

@@ -1,0 +1,129 @@
+@testable import BllarseMLflow
+import BllarseTestSupport
+import Testing
+
+@Suite("Tracking settings")
+struct TrackingSettingsTests {
+  private func settings(
+    _ environment: [String: String] = [:], file: String? = nil, uri: String? = nil
+  ) throws -> TrackingSettings {
+    let scratch = try TemporaryDirectory()
+    var configuration = TrackerConfiguration(
+      trackingURI: uri, directory: "/work/here",
+      environment: environment.merging(["HOME": scratch.path]) { $1 })
+    if let file { configuration.credentialsFile = try scratch.write("c", Array(file.utf8)) }
+    return try TrackingSettings(configuration)
+  }
+
+  @Test("with nothing configured runs go to mlflow.db in the folder")
+  func nothing() throws {
+    let settings = try settings()
+    #expect(settings.destination == .file("/work/here/mlflow.db"))
+    #expect(settings.isDefaultDestination)
+    #expect(settings.authorization == .none)
+    #expect(settings.experiment == "bllarse")
+    #expect(settings.journalDirectory == "/work/here/mlflow-journal")
+  }
+
+  @Test("an option wins over the environment, and that over the file, key by key")
+  func order() throws {
+    let file = """
+      [mlflow]
+      mlflow_tracking_username = filed
+      mlflow_tracking_password = filed-secret
+      mlflow_tracking_uri = http://filed
+      """
+    #expect(try settings(file: file).destination == .server("http://filed"))
+    let environment = [
+      "MLFLOW_TRACKING_URI": "http://set", "MLFLOW_TRACKING_USERNAME": "anna",
+      "MLFLOW_TRACKING_PASSWORD": "",
+    ]
+    let both = try settings(environment, file: file)
+    #expect(both.destination == .server("http://set"))
+    #expect(
+      both.authorization == .basic(user: "anna", password: Secret("filed-secret")))
+    let option = try settings(environment, file: file, uri: "https://given/prefix/")
+    #expect(option.destination == .server("https://given/prefix"))
+  }
+
+  @Test("user and password win over a token, and those in the address over both")
+  func authorization() throws {
+    var environment = ["MLFLOW_TRACKING_TOKEN": "token-token", "MLFLOW_TRACKING_USERNAME": "anna"]
+    #expect(try settings(environment).authorization == .bearer(Secret("token-token")))
+    environment["MLFLOW_TRACKING_PASSWORD"] = "päss"
+    let basic = try settings(environment)
+    #expect(basic.authorization.header == "Basic YW5uYTpww6Rzcw==")
+    let inAddress = try settings(environment, uri: "http://otto:word@host:80/")
+    #expect(inAddress.authorization == .basic(user: "otto", password: Secret("word")))
+    #expect(inAddress.destination == .server("http://host:80"))
+  }
+
+  @Test("MLflow's HTTP variables are read, and faults in them are warnings")
+  func http() throws {
+    let settings = try settings([
+      "MLFLOW_HTTP_REQUEST_TIMEOUT": "7", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+      "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "many", "MLFLOW_TRACKING_INSECURE_TLS": "1",
+    ])
+    #expect(settings.http.timeoutSeconds == 7)
+    #expect(settings.http.maxRetries == 3)
+    #expect(settings.http.backoffFactor == 2)
+    #expect(!settings.tls.isVerified)
+    #expect(
+      settings.warnings == [
+        "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR is 'many', expected a number from 0; using 2.0"
+      ])
+  }
+
+  @Test(
+    "an address that cannot be delivered to is an error that says what to use instead",
+    arguments: [
+      ("file:./mlruns", "MLflow's file store"), ("./mlruns", "MLflow's file store"),
+      ("file:///abs/mlruns", "MLflow's file store"),
+      ("mlflow.db", "write sqlite:///mlflow.db"), ("sqlite://x", "expected sqlite:///FILE"),
+      ("sqlite:///", "expected sqlite:///FILE"), ("sqlite:///:memory:", "expected sqlite:///FILE"),
+      ("postgresql://u:pw-pw-pw@h/d", "start `mlflow server"), ("databricks://x", "not supported"),
+      ("http://", "http(s)://HOST"),
+    ])
+  func refused(uri: String, expected: String) throws {
+    let error = try #require(throws: TrackingError.self) { try settings(uri: uri) }
+    #expect(error.description.contains(expected))
+    #expect(!error.description.contains("pw-pw-pw"))
+  }
+
+  @Test("relative and absolute SQLite addresses mean what they mean to SQLAlchemy")
+  func sqlite() throws {
+    #expect(try settings(uri: "sqlite:///a/b.db").destination == .file("/work/here/a/b.db"))
+    #expect(try settings(uri: "sqlite:////a/b.db?x=1").destination == .file("/a/b.db"))
+  }
+
+  @Test("a certificate file that is not there is an error")
+  func certificate() throws {
+    let error = try #require(throws: TrackingError.self) {
+      try settings(["MLFLOW_TRACKING_SERVER_CERT_PATH": "/nowhere.pem"])
+    }
+    #expect(
+      error.description
+        == "MLFLOW_TRACKING_SERVER_CERT_PATH names '/nowhere.pem', which does not exist")
+  }
+}
+
+@Suite("Secrets")
+struct SecretTests {
+  @Test("a secret prints as <redacted>, however it is printed")
+  func printing() {
+    let secret = Secret("hunter2-hunter2")
+    var dumped = ""
+    dump(Authorization.basic(user: "anna", password: secret), to: &dumped)
+    let all = "\(secret)" + String(reflecting: secret) + dumped + "\([secret])"
+    #expect(!all.contains("hunter2"))
+    #expect(all.contains("<redacted>"))
+  }
+
+  @Test("secrets and the user part of addresses are removed from texts")
+  func redaction() {
+    let redaction = Redaction([Secret("hunter2-hunter2"), Secret("abc"), nil])
+    #expect(
+      redaction("--x hunter2-hunter2 at https://a:b@h/p?q=u@v and http://h2/ abc")
+        == "--x <redacted> at https://h/p?q=u@v and http://h2/ abc")
+  }
+}
