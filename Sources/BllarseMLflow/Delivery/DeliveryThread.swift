@@ -80,8 +80,9 @@ final class DeliveryThread: Sendable {
     }
   }
 
-  /// Ends the thread, which gives up its lease. A request that is under way is given up too, but may
-  /// take a moment longer than this waits.
+  /// Ends the thread, which gives up its lease.
+  ///
+  /// A request that is under way is given up too, but may take a moment longer than this waits.
   func stop() {
     orders.withLock { $0.isStopped = true }
     work.ring()
