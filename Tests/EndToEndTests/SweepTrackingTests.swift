@@ -53,7 +53,8 @@ extension SweepEndToEnd {
         ], executable: SweepTrackingServer.python)
       defer {
         kill(server.processIdentifier, SIGTERM)
-        server.waitUntilExit()
+        for _ in 0..<100 where server.isRunning { Thread.sleep(forTimeInterval: 0.1) }
+        if server.isRunning { kill(server.processIdentifier, SIGKILL) }
       }
       _ = try tool.wait(60, "the server") {
         try tool.run("--silent", "--fail", "\(uri)/health", executable: "/usr/bin/curl").status == 0
