@@ -57,14 +57,16 @@ extension SweepEndToEnd {
         if server.isRunning { kill(server.processIdentifier, SIGKILL) }
       }
       _ = try tool.wait(60, "the server") {
-        try tool.run("--silent", "--fail", "\(uri)/health", executable: "/usr/bin/curl").status == 0
+        try tool.run(
+          "--silent", "--fail", "--max-time", "5", "\(uri)/health", executable: "/usr/bin/curl"
+        ).status == 0
           ? true : nil
       }
       let tracked = ["MLFLOW_TRACKING_URI": uri]
       let run = try tool.run("run", "sweep.yaml", "--jobs", "2", extra: tracked)
       #expect(run.status == 0, "\(run.errors)")
       let answer = try tool.run(
-        "--silent", "--header", "Content-Type: application/json", "--data",
+        "--silent", "--max-time", "20", "--header", "Content-Type: application/json", "--data",
         #"{"experiment_ids": ["1"], "max_results": 100}"#, "\(uri)/api/2.0/mlflow/runs/search",
         executable: "/usr/bin/curl")
       let runs = try JSONDecoder().decode(Answer.self, from: Data(answer.output.utf8)).runs
