@@ -5,6 +5,8 @@ extension DesignMatrix {
   ///   - weights: columnCount numbers; they are rounded to `Scalar`.
   ///   - parallelism: the threads to work with.
   /// - Returns: one number a row.
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
   public func multiplied(by weights: [Double], parallelism: Parallelism = .available) -> [Double] {
     precondition(
       weights.count == columnCount, "\(weights.count) weights for \(columnCount) columns")
@@ -34,6 +36,8 @@ extension DesignMatrix {
   ///   - values: one number a row; they are rounded to `Scalar`.
   ///   - parallelism: the threads to work with.
   /// - Returns: one number a column.
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
   public func transposeMultiplied(
     by values: [Double], parallelism: Parallelism = .available
   ) -> [Double] {
@@ -64,13 +68,16 @@ extension DesignMatrix {
   ///   - cholesky: of A, columnCount x columnCount; its factor is rounded to `Scalar`.
   ///   - parallelism: the threads to work with.
   /// - Returns: one number a row, not negative.
-  /// - Complexity: N·columnCount² floating-point operations (one triangular solve, trsm).
+  /// - Complexity: N·columnCount² floating-point operations: a triangular solve by blocks, whose products
+  ///   run at the speed of gemm.
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
   public func quadraticForms(
     _ cholesky: Cholesky<Double>, parallelism: Parallelism = .available
   ) -> [Double] {
     precondition(
       cholesky.size == columnCount, "a factor of order \(cholesky.size) for \(columnCount) columns")
-    let factor = Matrix<Scalar>(cholesky.factor)
+    let factor = TriangularBlocks<Scalar>(cholesky)
     let stride = paddedColumnCount
     let columns = columnCount
     var result = [Double](repeating: 0, count: rowCount)
@@ -79,17 +86,16 @@ extension DesignMatrix {
       let address = unsafe SharedAddress(base)
       let scratch = WorkerSlots(
         (0..<parallelism.threadCount).map { _ in
-          Scratch<Scalar>(count: Swift.min(Self.vectorBlockSize, rowCount) * stride)
+          Scratch<Scalar>(count: 2 * Self.vectorBlockSize * stride)
         })
       parallelism.forEachBlock(of: rowCount, blockSize: Self.vectorBlockSize) { worker, range in
         let rows = unsafe scratch[worker].pointer
         unsafe copyRows(range, into: rows)
-        unsafe factor.withUnsafePointer { l, ldl in
-          unsafe Scalar._trsm(true, true, range.count, columns, l, ldl, rows, stride)
-        }
+        let solution = unsafe rows + Self.vectorBlockSize * stride
+        unsafe factor.solve(rows, into: solution, count: range.count, stride: stride)
         for row in 0..<range.count {
           unsafe address.pointer[range.lowerBound + row] = sumOfSquares(
-            rows + row * stride, columns)
+            solution + row * stride, columns)
         }
       }
     }
@@ -136,4 +142,47 @@ private func sumOfSquares<Scalar: BLASScalar>(
     index += 1
   }
   return sum
+}
+
+/// A Cholesky factor prepared for solving many right-hand sides: its blocks on the diagonal inverted, so
+/// that a solve consists of products only.
+private struct TriangularBlocks<Scalar: BLASScalar>: Sendable {
+  private let factor: Matrix<Scalar>
+  /// The inverses of the blocks on the diagonal.
+  private let inverses: [Matrix<Scalar>]
+  private static var blockSize: Int { 128 }
+
+  init(_ cholesky: Cholesky<Double>) {
+    factor = Matrix(cholesky.factor)
+    var inverses: [Matrix<Scalar>] = []
+    for start in stride(from: 0, to: cholesky.size, by: Self.blockSize) {
+      let range = start..<Swift.min(start + Self.blockSize, cholesky.size)
+      let block = Cholesky(factor: cholesky.factor.rows(range).columns(range).compact())
+      inverses.append(Matrix(block.inverseFactor()))
+    }
+    self.inverses = inverses
+  }
+
+  /// Solves `Y·Lᵀ = X` for `count` rows, `stride` apart; X is overwritten.
+  func solve(
+    _ x: UnsafeMutablePointer<Scalar>, into y: UnsafeMutablePointer<Scalar>, count: Int, stride: Int
+  ) {
+    let size = factor.rowCount
+    unsafe factor.withUnsafePointer { l, ldl in
+      for (index, inverse) in inverses.enumerated() {
+        let start = index * Self.blockSize
+        let width = inverse.rowCount
+        let rest = size - start - width
+        unsafe inverse.withUnsafePointer { block, ldb in
+          unsafe Scalar._gemm(
+            false, true, count, width, width, 1, x + start, stride, block, ldb, 0, y + start,
+            stride)
+        }
+        guard rest > 0 else { continue }
+        unsafe Scalar._gemm(
+          false, true, count, rest, width, -1, y + start, stride,
+          l + (start + width) * ldl + start, ldl, 1, x + start + width, stride)
+      }
+    }
+  }
 }

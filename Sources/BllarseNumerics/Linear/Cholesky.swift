@@ -41,6 +41,9 @@ public struct Cholesky<Scalar: BLASScalar>: Sendable {
     self.factor = factor
   }
 
+  /// Takes a lower triangular factor as it is.
+  package init(factor: Matrix<Scalar>) { self.factor = factor }
+
   /// The natural logarithm of the determinant of `A`, summed in double precision.
   public var logDeterminant: Double {
     2 * (0..<size).reduce(0) { $0 + log(Double(factor[$1, $1])) }

@@ -98,8 +98,8 @@ struct LogisticAscent<Scalar: BLASScalar> {
         let tilt = (logits[row] * logits[row] + variances[row]).squareRoot()
         weights[row] = counts[row] * tanh(0.5 * tilt) / (2 * (tilt + Self.offset))
       }
-      precision = priorPrecision
-      precision.add(design.gram(weights: weights, parallelism: parallelism))
+      precision = design.gram(
+        weights: weights, adding: priorPrecision, parallelism: parallelism)
       cholesky = try Cholesky(precision)
       mean = cholesky.solve(naturalMean)
       iterations += 1
