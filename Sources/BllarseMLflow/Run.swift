@@ -8,8 +8,9 @@ import Synchronization
 /// what cannot be delivered stays in the journal, and what a server refuses is reported once
 /// through the logger. A run that is let go of without `finish` ends FAILED.
 public final class Run: Sendable {
-  /// The local id, 32 lower-case hexadecimal digits. It can be passed on as `MLFLOW_PARENT_RUN_ID`
-  /// before any server has heard of the run.
+  /// The local id, 32 lower-case hexadecimal digits.
+  ///
+  /// It can be passed on as `MLFLOW_PARENT_RUN_ID` before any server has heard of the run.
   public let id: String
   /// The name shown in the pages.
   public let name: String
@@ -69,7 +70,9 @@ public final class Run: Sendable {
     append(.metrics([Event.Metric(key: name, value: value)], step: step))
   }
 
-  /// Logs parameters. A parameter keeps its first value; another one later is refused.
+  /// Logs parameters.
+  ///
+  /// A parameter keeps its first value; another one later is refused.
   ///
   /// Values beyond MLflow's limit of 6000 characters are cut there, which a server would do without
   /// saying so; the whole then becomes the artifact `long_values/parameters/NAME.txt`.
@@ -79,8 +82,9 @@ public final class Run: Sendable {
     append(.parameters(shortened(texts, to: Naming.maxParameterLength, kind: "parameters")))
   }
 
-  /// Sets tags; the last value of a tag counts. Values beyond 8000 characters are treated as those
-  /// of parameters are.
+  /// Sets tags; the last value of a tag counts.
+  ///
+  /// Values beyond 8000 characters are treated as those of parameters are.
   public func set(tags: [String: String]) {
     guard !tags.isEmpty else { return }
     append(.tags(shortened(redaction(tags), to: Naming.maxTagLength, kind: "tags")))
@@ -89,8 +93,10 @@ public final class Run: Sendable {
   /// Sets the description shown at the top of the run's page, in Markdown.
   public func set(description: String) { set(tags: ["mlflow.note.content": description]) }
 
-  /// Logs a file as an artifact. The file is copied (or linked) beside the journal at once, so that
-  /// it may change or vanish afterwards.
+  /// Logs a file as an artifact.
+  ///
+  /// The file is copied (or linked) beside the journal at once, so that it may change or vanish
+  /// afterwards.
   ///
   /// - Parameters:
   ///   - path: the file, or a folder, which is logged with everything in it.
@@ -117,6 +123,7 @@ public final class Run: Sendable {
   }
 
   /// Makes everything logged so far survive the process and the machine; call it at every epoch.
+  ///
   /// Without it that happens within a second.
   public func flush() { writer.flush() }
 

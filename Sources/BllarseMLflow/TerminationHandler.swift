@@ -2,8 +2,9 @@ import Dispatch
 public import Foundation
 import Synchronization
 
-/// Calls an action when a signal asks the process to end. The action runs on a thread of its own,
-/// where everything is allowed.
+/// Calls an action when a signal asks the process to end.
+///
+/// The action runs on a thread of its own, where everything is allowed.
 ///
 /// ```swift
 /// let handler = run.endOnTermination()      // SIGTERM, SIGINT, SIGHUP end the run KILLED

@@ -28,7 +28,9 @@ public final class Tracker: Sendable {
   /// The folder journals are kept in.
   public var journalDirectory: String { settings.journalDirectory }
 
-  /// Makes a tracker. Contacts no server.
+  /// Makes a tracker.
+  ///
+  /// Contacts no server.
   ///
   /// - Throws: ``TrackingError`` if a setting cannot be used (for example a `file:` URI).
   public convenience init(_ configuration: TrackerConfiguration = TrackerConfiguration()) throws {
@@ -59,6 +61,8 @@ public final class Tracker: Sendable {
   ///   - name: shown in the pages; a readable one is made up if nil.
   ///   - parent: the run it is nested under.
   ///   - tags: tags set from the start, beside MLflow's own (user, source, git commit).
+  /// - Returns: the run.
+  /// - Throws: ``TrackingError`` if the journal cannot be made.
   public func startRun(
     name: String? = nil, parent: RunParent = .environment, tags: [String: String] = [:]
   ) throws -> Run {
@@ -78,6 +82,8 @@ public final class Tracker: Sendable {
   ///   - id: the id a server gave, or the local ``Run/id``, also of a run in another process that
   ///     has not reached the server yet.
   ///   - tags: tags to set on it.
+  /// - Returns: the run.
+  /// - Throws: ``TrackingError`` if the journal cannot be made.
   public func resumeRun(id: String, tags: [String: String] = [:]) throws -> Run {
     try begin(name: nil, parentID: nil, resumedID: id, tags: tags)
   }

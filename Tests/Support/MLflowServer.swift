@@ -1,7 +1,8 @@
 import Foundation
 
-/// A real MLflow server for tests, from the environment that Scripts/setup-mlflow.sh makes. It
-/// listens on 127.0.0.1 only, and ends with the test process whatever happens to that.
+/// A real MLflow server for tests, from the environment that Scripts/setup-mlflow.sh makes.
+///
+/// It listens on 127.0.0.1 only, and ends with the test process whatever happens to that.
 public final class MLflowServer: Sendable {
   /// Why a server could not be started.
   public struct Failure: Error, CustomStringConvertible {
@@ -25,7 +26,9 @@ public final class MLflowServer: Sendable {
     ProcessInfo.processInfo.environment["BLLARSE_MLFLOW_VENV"]
     ?? Fixtures.packageRoot + "/.venv-mlflow"
 
-  /// Whether tests with a server can run. Where `CI` is set they run anyway, and fail without one.
+  /// Whether tests with a server can run.
+  ///
+  /// Where `CI` is set they run anyway, and fail without one.
   public static let isWanted =
     access(environmentPath + "/bin/mlflow", X_OK) == 0
     || ProcessInfo.processInfo.environment["CI"] != nil
@@ -39,6 +42,8 @@ public final class MLflowServer: Sendable {
   ///   - environment: more variables.
   ///   - hasJobs: whether it starts its job runners, as it does by default; without them it starts
   ///     in half the time.
+  /// - Returns: the server.
+  /// - Throws: ``Failure`` if it does not answer within two minutes.
   public static func start(
     in directory: String, port: Int? = nil, arguments: [String] = [],
     environment: [String: String] = [:], hasJobs: Bool = false

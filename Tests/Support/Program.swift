@@ -28,11 +28,7 @@ public struct Program: Sendable {
       + name
   }
 
-  /// Starts it; `environment` is all it sees beside PATH.
-  ///
-  /// - Parameters:
-  ///   - output: a pipe or file for standard output, which somebody must read.
-  ///   - error: the same for standard error.
+  /// Starts it; `environment` is all it sees beside PATH, and somebody must read its pipes.
   public func start(
     _ arguments: [String], in directory: String, environment: [String: String] = [:],
     output: Any?, error: Any?

@@ -42,7 +42,7 @@ package struct TransportError: Error, Sendable, Equatable {
 
 /// Sends requests, one at a time, and waits for the answers.
 package protocol HTTPTransport: Sendable {
-  /// - Parameter isCancelled: asked often while waiting; true gives the request up.
+  /// Sends one request; `isCancelled` is asked often while waiting, and true gives it up.
   func send(
     _ request: HTTPRequest, isCancelled: @escaping @Sendable () -> Bool
   ) throws(TransportError) -> HTTPResponse

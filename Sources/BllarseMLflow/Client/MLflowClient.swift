@@ -8,7 +8,13 @@ package final class MLflowClient: Sendable {
   private let authorization: Authorization
   private let http: HTTPSettings
   private let redaction: Redaction
-  private let cancellation = Mutex<@Sendable () -> Bool>({ false })
+  private let cancellation = Mutex(Cancellation { false })
+
+  /// A closure in a struct: bare in a generic container it would be wrapped once more each time the
+  /// container is looked into, until calling it overflows the stack.
+  private struct Cancellation {
+    let isCancelled: @Sendable () -> Bool
+  }
 
   package init(
     address: String, transport: any HTTPTransport, authorization: Authorization = .none,
@@ -23,7 +29,7 @@ package final class MLflowClient: Sendable {
 
   /// Gives up waiting requests when `isCancelled` says so.
   package func cancelWhen(_ isCancelled: @escaping @Sendable () -> Bool) {
-    cancellation.withLock { $0 = isCancelled }
+    cancellation.withLock { $0 = Cancellation(isCancelled: isCancelled) }
   }
 
   // MARK: - Calls
@@ -90,7 +96,7 @@ package final class MLflowClient: Sendable {
   private func send(_ request: HTTPRequest) throws(StoreFailure) -> HTTPResponse {
     var request = request
     if let header = authorization.header { request.headers.append(("Authorization", header)) }
-    let isCancelled = cancellation.withLock { $0 }
+    let isCancelled = cancellation.withLock { $0 }.isCancelled
     for _ in 0..<5 {
       let response: HTTPResponse
       do {
@@ -141,8 +147,9 @@ package final class MLflowClient: Sendable {
     return json
   }
 
-  /// Whether the connection was cut within the answer: every JSON answer of MLflow ends in '}'. A
-  /// cut between the headers leaves no length to compare with, so libcurl cannot tell.
+  /// Whether the connection was cut within the answer: every JSON answer of MLflow ends in '}'.
+  ///
+  /// A cut between the headers leaves no length to compare with, so libcurl cannot tell.
   private func isTorn(_ response: HTTPResponse) -> Bool {
     guard let first = response.body.first else { return true }
     return first == UInt8(ascii: "{") && (try? JSON(parsing: response.body)) == nil

@@ -38,9 +38,11 @@ package struct CredentialsFile: Sendable, Equatable {
   }
 }
 
-/// The INI dialect of Python's configparser: `[section]`, `key = value` or `key: value` (the first
-/// of the two splits), keys without regard to case, values trimmed, full-line comments with `#` or
-/// `;`, indented lines continuing a value, `%%` for `%`. The last of two equal keys wins.
+/// The INI dialect of Python's configparser.
+///
+/// `[section]`, `key = value` or `key: value` (the first of the two splits), keys without regard to
+/// case, values trimmed, full-line comments with `#` or `;`, indented lines continuing a value, `%%`
+/// for `%`. The last of two equal keys wins.
 struct INI {
   private(set) var sections: [String: [String: String]] = [:]
   private(set) var warnings: [String] = []
@@ -86,7 +88,9 @@ struct INI {
     }
   }
 
-  /// `%%` means `%`. MLflow's client fails on a lone `%`; here it is taken as it stands.
+  /// Reads two percent signs as one.
+  ///
+  /// MLflow's client fails on a lone `%`; here it is taken as it stands.
   private mutating func unescaped(_ value: String, at place: String) -> String {
     if value.replacing("%%", with: "").contains("%") {
       warnings.append(

@@ -12,10 +12,8 @@ package struct Backoff: Sendable {
     jitter = settings.backoffJitter
   }
 
-  /// - Parameters:
-  ///   - failures: how often it has failed in a row, from 1.
-  ///   - retryAfter: what the server asked for, in seconds.
-  ///   - random: uniform in 0..<1.
+  /// The wait after so many failures in a row, counted from 1, or the one the server asked for;
+  /// `random` is uniform in 0..<1.
   package func seconds(
     failures: Int, retryAfter: Double? = nil, random: Double = .random(in: 0..<1)
   ) -> Double {

@@ -1,8 +1,10 @@
 import Foundation
 package import Logging
 
-/// Delivers one journal to one store, step by step. Each step either moves the state forward or
-/// throws and can be repeated; waiting and giving up is the caller's business.
+/// Delivers one journal to one store, step by step.
+///
+/// Each step either moves the state forward or throws and can be repeated; waiting and giving up is
+/// the caller's business.
 package final class Deliverer {
   /// The tag that ties a run on a server to its journal.
   package static let localIDTag = "bllarse.local_run_id"
@@ -27,7 +29,7 @@ package final class Deliverer {
   var warnedKeys: Set<String> = []
   let statePath: String
 
-  /// - Parameter aliases: local ids by the ids other destinations gave.
+  /// Takes the journal up where it was left; `aliases` are local ids by those other destinations gave.
   package init(
     directory: RunDirectory, store: any TrackingStore, logger: Logger,
     aliases: [String: String] = [:]
@@ -47,10 +49,8 @@ package final class Deliverer {
   /// Whether the run's end, or its being left to another process, has been delivered.
   package var isEnded: Bool { state.endStatus != nil || state.isDetached }
 
-  /// Delivers the next records.
-  ///
-  /// - Parameter isFinal: nobody writes the journal any more.
-  /// - Returns: whether there was anything to deliver.
+  /// Delivers the next records, and says whether there were any; `isFinal` means that nobody writes
+  /// the journal any more.
   package func step(isFinal: Bool) throws(StoreFailure) -> Bool {
     try readHeader(isFinal: isFinal)
     guard let header else { return false }

@@ -143,8 +143,10 @@ final class DeliveryThread: Sendable {
     }
   }
 
-  /// Waits before the next attempt. While somebody waits for delivery, attempts come at least every
-  /// two seconds: the server may be back just in time.
+  /// Waits before the next attempt.
+  ///
+  /// While somebody waits for delivery, attempts come at least every two seconds: the server may be
+  /// back just in time.
   private func pause(_ seconds: Double, isBlocked: Bool = false) {
     let start = ContinuousClock.now
     let wasUrgent = isUrgent

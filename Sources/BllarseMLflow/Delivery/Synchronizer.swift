@@ -38,7 +38,7 @@ package struct Synchronizer {
   private let logger: Logger
   private let sleep: (Double) -> Void
 
-  /// - Parameter sleep: waits for some seconds; a test passes one that does not.
+  /// Delivers to `store`; `sleep` waits for some seconds, and a test passes one that does not.
   package init(
     store: any TrackingStore, http: HTTPSettings, logger: Logger,
     sleep: @escaping (Double) -> Void = { usleep(UInt32($0 * 1e6)) }
@@ -49,9 +49,8 @@ package struct Synchronizer {
     self.sleep = sleep
   }
 
-  /// Delivers all journals at and below `roots`, parents before children.
-  ///
-  /// - Parameter report: called after each journal.
+  /// Delivers all journals at and below `roots`, parents before children; `report` is called after
+  /// each.
   package func sync(
     _ roots: [String], report: (Outcome) -> Void = { _ in }
   ) -> [Outcome] {

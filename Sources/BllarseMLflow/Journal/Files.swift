@@ -130,7 +130,7 @@ package enum Files {
 
   /// The kind of a file system that several machines share, nil if `path` is on a local one.
   ///
-  /// - Parameter mounts: the text of /proc/self/mounts: device, mount point, type, options.
+  /// `mounts` is the text of /proc/self/mounts: device, mount point, type, options.
   package static func sharedFileSystem(
     _ path: String,
     mounts: String? = read("/proc/self/mounts").map { String(decoding: $0, as: UTF8.self) }

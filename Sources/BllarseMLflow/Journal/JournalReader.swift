@@ -25,7 +25,7 @@ package struct JournalReader: ~Copyable {
   package private(set) var offset: Int
   package private(set) var damage = Damage()
 
-  /// - Parameter offset: the start of a line.
+  /// Opens the journal at `offset`, the start of a line.
   package init(path: String, offset: Int = 0) throws(TrackingError) {
     descriptor = open(path, O_RDONLY | O_CLOEXEC)
     guard descriptor >= 0 else {
@@ -38,8 +38,8 @@ package struct JournalReader: ~Copyable {
 
   /// The next record, nil at the end of what is written so far.
   ///
-  /// - Parameter isFinal: the writer is gone: a last line that is unfinished counts as torn. While
-  ///   the writer lives, an unfinished or unreadable last line is taken for one being written.
+  /// `isFinal` says that the writer is gone: a last line that is unfinished counts as torn. While the
+  /// writer lives, an unfinished or unreadable last line is taken for one being written.
   package mutating func next(isFinal: Bool) -> Entry? {
     while true {
       if let length = lineLength() {

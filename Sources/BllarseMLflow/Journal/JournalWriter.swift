@@ -2,8 +2,10 @@ import Foundation
 import Logging
 import Synchronization
 
-/// Appends records to a journal. Appending only formats the record into memory; a thread writes
-/// within a tenth of a second and syncs within a second, and ``flush()`` does both at once.
+/// Appends records to a journal.
+///
+/// Appending only formats the record into memory; a thread writes within a tenth of a second and
+/// syncs within a second, and ``flush()`` does both at once.
 final class JournalWriter: Sendable {
   let directory: RunDirectory
 
@@ -27,7 +29,13 @@ final class JournalWriter: Sendable {
   private let isStopping = Atomic<Bool>(false)
   private let isStopped = DispatchSemaphore(value: 0)
   private let logger: Logger
-  private let onWrite: Mutex<(@Sendable () -> Void)?> = Mutex(nil)
+  private let listener = Mutex<Listener?>(nil)
+
+  /// A closure in a struct: bare in a generic container it would be wrapped once more each time the
+  /// container is looked into, until calling it overflows the stack.
+  private struct Listener {
+    let action: @Sendable () -> Void
+  }
 
   /// Makes the run's folder and its journal.
   init(directory: RunDirectory, logger: Logger) throws(TrackingError) {
@@ -57,7 +65,9 @@ final class JournalWriter: Sendable {
   }
 
   /// Calls `action` on the writer's thread after lines have reached the file.
-  func afterWriting(_ action: @escaping @Sendable () -> Void) { onWrite.withLock { $0 = action } }
+  func afterWriting(_ action: @escaping @Sendable () -> Void) {
+    listener.withLock { $0 = Listener(action: action) }
+  }
 
   /// The number of records so far.
   var recordCount: Int { pending.withLock { $0.nextSequence } }
@@ -127,7 +137,7 @@ final class JournalWriter: Sendable {
     file.withLock { $0.isUnsynced || !$0.unwritten.isEmpty }
   }
 
-  private func notify() { onWrite.withLock { $0 }?() }
+  private func notify() { listener.withLock { $0 }?.action() }
 
   /// Moves what is pending into the file, in order; syncs if asked to or if the last time was a
   /// second ago.

@@ -100,8 +100,10 @@ package final class Lease: Sendable {
     throw TrackingError(.storage, "cannot write \(path): \(Files.lastError)")
   }
 
-  /// Removes a dead holder's lease. A second lease guards the removal, so that two processes cannot
-  /// both see the dead one and the slower remove the faster one's new lease.
+  /// Removes a dead holder's lease.
+  ///
+  /// A second lease guards the removal, so that two processes cannot both see the dead one and the
+  /// slower remove the faster one's new lease.
   private static func removeStale(
     _ path: String, expected: Holder?, by holder: Holder
   ) throws(TrackingError) {

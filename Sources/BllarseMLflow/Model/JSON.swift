@@ -57,7 +57,9 @@ package enum JSON: Equatable, Sendable {
 // MARK: - Writing
 
 extension JSON {
-  /// Bytes under construction. Appending a value never writes a bare NaN or infinity.
+  /// Bytes under construction.
+  ///
+  /// Appending a value never writes a bare NaN or infinity.
   package struct Writer: Sendable {
     package var bytes: [UInt8] = []
 

@@ -10,11 +10,8 @@ package struct RunTable: Sendable {
   package let parameters: [String]
   package let runs: [RunSummary]
 
-  /// - Parameters:
-  ///   - metrics: those to show; empty for the six that most runs have.
-  ///   - sortKey: a metric or parameter to sort by; nil keeps the order. Runs without it, and those
-  ///     where it is NaN, come last either way.
-  ///   - limit: how many runs to show at most.
+  /// Chooses columns, order and number of rows: no metrics means the six that most runs have, no
+  /// sort key keeps the order; runs without the key, and those where it is NaN, come last either way.
   package init(
     _ runs: [RunSummary], metrics: [String] = [], parameters: [String] = [],
     sortKey: String? = nil, isDescending: Bool = false, limit: Int = .max

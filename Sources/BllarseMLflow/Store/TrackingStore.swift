@@ -1,4 +1,6 @@
-/// A place that runs are delivered to. Calls wait for their result; each may be repeated.
+/// A place that runs are delivered to.
+///
+/// Calls wait for their result; each may be repeated.
 package protocol TrackingStore: Sendable {
   var destination: Destination { get }
 
@@ -73,7 +75,9 @@ package struct MetricPoint: Sendable, Equatable {
   package var step: Int
 }
 
-/// Why a store did not do what it was asked, by what there is to do about it. Messages are one line.
+/// Why a store did not do what it was asked, by what there is to do about it.
+///
+/// Messages are one line.
 package enum StoreFailure: Error, Sendable, Equatable {
   /// No answer, or one that says to come again (408, 429, 502-504): repeat later.
   case unavailable(String, retryAfter: Double? = nil, mayHaveArrived: Bool = false)

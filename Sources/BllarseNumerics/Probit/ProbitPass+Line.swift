@@ -112,6 +112,19 @@ extension ProbitPass {
     }
   }
 
+  /// The mean over rows and classes of the curvature h(S·M), in (0, 1).
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
+  package func meanCurvature(at logits: Logits) -> Double {
+    let line = unsafe logits.withUnsafePointer { base, stride in
+      let address = unsafe SharedAddress(UnsafeMutablePointer(mutating: base))
+      return accumulateLine { block, sums in
+        unsafe block.addCurvatures(address.pointer, stride, sums)
+      }
+    }
+    return line.curvatures.reduce(0, +) / Double(Swift.max(1, labels.count * classCount))
+  }
+
   func accumulateLine(_ body: @Sendable (Block, Scratch<Double>) -> Void) -> Line {
     let classes = classCount
     let blockSize = blockSize
@@ -180,6 +193,23 @@ extension ProbitPass.Block {
           range.count, pass.classCount, logits, stride, direction, directionStride, step,
           label + range.lowerBound, nil, sums.pointer, sums.pointer + pass.classCount)
       }
+    }
+  }
+
+  /// Adds the curvatures of the block to the second half of the sums.
+  func addCurvatures(
+    _ all: UnsafeMutablePointer<Scalar>, _ stride: Int, _ sums: Scratch<Double>
+  ) {
+    let classes = pass.classCount
+    unsafe pass.labels.withUnsafeBufferPointer { labels in
+      guard let label = labels.baseAddress else { return }
+      unsafe Scalar._probitResidual(
+        range.count, classes, all + range.lowerBound * stride, stride, label + range.lowerBound,
+        nil, 0, nil, 0, logits, classStride, nil)
+    }
+    for row in 0..<range.count {
+      unsafe Scalar._accumulate(
+        classes, 1, logits + row * classStride, sums.pointer + classes)
     }
   }
 }

@@ -68,6 +68,21 @@ struct MLflowClientTests {
         + #"{"key":"c","value":1e-300,"timestamp":3,"step":0}]}"#)
   }
 
+  @Test("a client serves any number of requests, and asks for cancellation in each")
+  func manyRequests() throws {
+    struct Asking: HTTPTransport {
+      func send(
+        _ request: HTTPRequest, isCancelled: @escaping @Sendable () -> Bool
+      ) throws(TransportError) -> HTTPResponse {
+        HTTPResponse(status: isCancelled() ? 500 : 200, body: Array("{}".utf8))
+      }
+    }
+    let client = MLflowClient(address: "http://h", transport: Asking())
+    for _ in 0..<100_000 { _ = try client.get("x") }
+    client.cancelWhen { true }
+    #expect(throws: StoreFailure.self) { try client.get("x") }
+  }
+
   @Test("the user's words about a wrong password: one line, no secret")
   func unauthorized() throws {
     let (client, _) = client(

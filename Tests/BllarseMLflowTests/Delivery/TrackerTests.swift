@@ -38,6 +38,14 @@ struct TrackerTests {
     #expect(run.remoteID == stored.id)
   }
 
+  @Test("a run may go on for days: two hundred thousand flushes and wake-ups do no harm")
+  func manyFlushes() throws {
+    let scratch = try TemporaryDirectory()
+    let run = try Tracker(scratchConfiguration(scratch), recordingTo: InMemoryStore()).startRun()
+    for _ in 0..<200_000 { run.flush() }
+    #expect(run.finish().isComplete)
+  }
+
   @Test("the artifact is the file as it was when it was logged")
   func snapshot() throws {
     let scratch = try TemporaryDirectory()

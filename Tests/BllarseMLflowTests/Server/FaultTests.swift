@@ -193,7 +193,7 @@ struct FaultTests {
   }
 }
 
-/// Hands out 0, 1, 2…
+/// Hands out 0, 1, 2 and so on.
 final class Counter: Sendable {
   private let value = Atomic<Int>(0)
   func next() -> Int { value.add(1, ordering: .relaxed).oldValue }

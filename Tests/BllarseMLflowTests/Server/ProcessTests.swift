@@ -196,7 +196,7 @@ struct TLSTests {
         "-www", "-Verify", "1", "-verify_return_error", "-CAfile", "client.crt", "-quiet",
       ],
       in: scratch.path, output: FileHandle.nullDevice, error: FileHandle.nullDevice)
-    defer { server.terminate() }
+    defer { Foundation.kill(server.processIdentifier, SIGKILL) }
     usleep(700_000)
     func status(_ tls: TLSSettings) throws -> Int {
       let transport = try CurlTransport(tls: tls, timeoutSeconds: 10)

@@ -45,8 +45,8 @@ extension IBProbitHead {
       pass: ProbitPass(
         design: design, labels: labels, classCount: configuration.classCount,
         parallelism: parallelism),
-      prior: problem.prior, preconditioner: problem.cholesky, tolerance: tolerance,
-      constant: constant, iterationLimit: iterationLimit)
+      prior: problem.prior, gram: problem.gram, cholesky: problem.cholesky,
+      tolerance: tolerance, constant: constant, iterationLimit: iterationLimit)
     let solution = solver.solve(
       from: .zeros(configuration.designColumnCount, configuration.classCount))
     posterior = GaussianPosterior(

@@ -63,6 +63,8 @@ public struct IBProbitSiteRefinement<Scalar: BLASScalar>: Sendable {
 
 /// `Λ₀ + XᵀX` of a design, factored.
 struct ProbitProblemPrecision {
+  /// XᵀX.
+  let gram: Matrix<Double>
   let precision: Matrix<Double>
   let cholesky: Cholesky<Double>
   /// The diagonal of Λ₀.
@@ -74,7 +76,8 @@ struct ProbitProblemPrecision {
     _ design: DesignMatrix<Scalar>, _ configuration: IBProbitHead<Scalar>.Configuration,
     _ parallelism: Parallelism
   ) throws(NumericsError) {
-    var precision = design.gram(parallelism: parallelism)
+    gram = design.gram(parallelism: parallelism)
+    var precision = gram
     prior = [Double](repeating: configuration.priorPrecision, count: precision.rowCount)
     precision.addToDiagonal(prior)
     cholesky = try parallelism.withBLAS { () throws(NumericsError) in try Cholesky(precision) }

@@ -1,0 +1,46 @@
+"""Measures MLflow's Python client on the same server: the same metrics, each of its ways to log."""
+import sys
+import time
+
+import mlflow
+from mlflow.entities import Metric
+
+mlflow.set_tracking_uri(sys.argv[1])
+client = mlflow.MlflowClient()
+experiment = client.create_experiment(f"python-{time.time_ns()}")
+
+
+def show(name, value):
+    print(f"{name:<62}{value}", flush=True)
+
+
+run = client.create_run(experiment).info.run_id
+times = []
+for step in range(200):
+    start = time.perf_counter()
+    client.log_metric(run, "loss", 1 / (step + 1), step=step)
+    times.append(time.perf_counter() - start)
+show("Python: log_metric, median", f"{1e6 * sorted(times)[100]:.0f} µs")
+show("Python: log_metric, one by one", f"{200 / sum(times):.0f} metrics/s")
+
+for size, count in ((10, 50), (100, 20), (1000, 10)):
+    run = client.create_run(experiment).info.run_id
+    start = time.perf_counter()
+    for batch in range(count):
+        now = int(time.time() * 1000)
+        metrics = [Metric("loss", float(i), now, batch * size + i) for i in range(size)]
+        client.log_batch(run, metrics=metrics)
+    show(f"Python: log_batch of {size}", f"{size * count / (time.perf_counter() - start):.0f} metrics/s")
+
+run = client.create_run(experiment).info.run_id
+times = []
+start = time.perf_counter()
+pending = []
+for step in range(200):
+    call = time.perf_counter()
+    pending.append(client.log_metric(run, "loss", float(step), step=step, synchronous=False))
+    times.append(time.perf_counter() - call)
+for operation in pending:
+    operation.wait()
+show("Python: asynchronous log_metric, median of the call", f"{1e6 * sorted(times)[100]:.0f} µs")
+show("Python: asynchronous log_metric, until stored", f"{200 / (time.perf_counter() - start):.0f} metrics/s")

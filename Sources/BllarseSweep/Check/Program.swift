@@ -1,0 +1,95 @@
+/// A program found on this machine: where it lies, its checksum, the options it accepts.
+public struct Program: Sendable {
+  /// The path and the leading arguments.
+  public let command: [String]
+  /// The SHA-256 of the file.
+  public let checksum: String?
+  /// Its options; nil when it does not describe them.
+  public let options: ProgramOptions?
+  let description: ProgramDescription
+
+  /// Finds a program and asks it for its options; the answer is kept in the user's cache directory
+  /// under the program's checksum.
+  ///
+  /// - Throws: ``SweepError`` (64) when there is no such program.
+  public static func locate(
+    _ description: ProgramDescription, runner: any CommandRunner = ProcessRunner()
+  ) throws -> Program {
+    let name = description.command[0]
+    guard let path = Host.find(name) else {
+      throw SweepError(
+        .usage,
+        "there is no program '\(name)': not beside bllarse-sweep and not in PATH; give its path under 'program' in the sweep file, or --program"
+      )
+    }
+    let checksum = checksum(of: path, runner: runner)
+    var options: ProgramOptions?
+    if description.describesItself {
+      let command = [path] + description.command.dropFirst()
+      options = dump(command, checksum: checksum, runner: runner)
+    }
+    return Program(
+      command: [path] + description.command.dropFirst(), checksum: checksum, options: options,
+      description: description)
+  }
+
+  /// The option for results, unless the program says that it has none.
+  package var outputOption: String? { supported(description.outputOption) }
+
+  /// The option for resuming, unless the program says that it has none.
+  package var resumeOption: String? { supported(description.resumeOption) }
+
+  private func supported(_ option: String?) -> String? {
+    guard let option else { return nil }
+    // The default names are only used when the program is known to take them.
+    let isDefault = option == "--output" || option == "--resume"
+    guard let options else {
+      return isDefault && description.describesItself ? nil : option
+    }
+    return options.accepts(option) ? option : nil
+  }
+
+  static func checksum(of path: String, runner: any CommandRunner) -> String? {
+    // sha256sum uses the processor's own instructions.
+    if let result = try? runner.run(["sha256sum", path]), result.status == 0,
+      let sum = result.output.split(separator: " ").first, sum.count == 64
+    {
+      return String(sum)
+    }
+    guard let bytes = try? Files.bytes(of: path) else { return nil }
+    var digest = SHA256()
+    digest.update(bytes)
+    return digest.finish()
+  }
+
+  private static func dump(
+    _ command: [String], checksum: String?, runner: any CommandRunner
+  ) -> ProgramOptions? {
+    let name = Files.name(of: command[0])
+    let words = Array(command.dropFirst())
+    // An interpreter's checksum says nothing about the script it runs.
+    let isScript = words.first.map { Files.exists($0) } ?? false
+    let cache = isScript ? nil : checksum.flatMap { cacheFile($0) }
+    if let cache, let text = try? Files.text(of: cache),
+      let options = ProgramOptions(dump: text, program: name, words: words)
+    {
+      return options
+    }
+    let leading = isScript ? command : [command[0]]
+    guard let result = try? runner.run(leading + ["--experimental-dump-help"]),
+      result.status == 0,
+      let options = ProgramOptions(dump: result.output, program: name, words: isScript ? [] : words)
+    else { return nil }
+    if let cache, let directory = Files.parent(of: cache) {
+      // Only a cache: a read-only home directory is no reason to fail.
+      try? Files.makeDirectory(directory)
+      try? Files.write(result.output, to: cache)
+    }
+    return options
+  }
+
+  private static func cacheFile(_ checksum: String) -> String? {
+    let home = Host.variable("XDG_CACHE_HOME") ?? Host.variable("HOME").map { "\($0)/.cache" }
+    return home.map { "\($0)/bllarse/options/\(checksum).json" }
+  }
+}

@@ -1,0 +1,216 @@
+/// Gathers the results of a sweep: one row a configuration, or one a setting with statistics over
+/// its replicates.
+public struct Collector {
+  /// A configuration with its result.
+  struct Finished {
+    let entry: ManifestEntry
+    let result: RunResult
+  }
+
+  private let entries: [ManifestEntry]
+  private let finished: [Finished]
+  private let replicateKeys: Set<String>
+
+  /// Reads the results.
+  public init(_ directory: SweepDirectory) throws {
+    entries = try directory.manifest.entries()
+    finished = entries.compactMap { entry in
+      directory.run(entry.index).result(hash: entry.hash).map { Finished(entry: entry, result: $0) }
+    }
+    replicateKeys = Set(directory.replicateKeys)
+  }
+
+  /// How many configurations have a result, and how many there are.
+  public var progress: (finished: Int, total: Int) { (finished.count, entries.count) }
+
+  /// The keys whose values differ between configurations, in order of appearance.
+  var varyingKeys: [String] {
+    var order: [String] = []
+    var first: [String: JSON?] = [:]
+    var varying: Set<String> = []
+    for (position, entry) in entries.enumerated() {
+      for member in entry.parameters where !Configuration.bookkeepingKeys.contains(member.key) {
+        if let known = first[member.key] {
+          if known != member.value { varying.insert(member.key) }
+        } else {
+          order.append(member.key)
+          first[member.key] = position == 0 ? member.value : .some(nil)
+          if position > 0 { varying.insert(member.key) }
+        }
+      }
+    }
+    for entry in entries.dropFirst() {
+      for key in order where !varying.contains(key) && entry[key] == nil { varying.insert(key) }
+    }
+    return order.filter(varying.contains)
+  }
+
+  /// The numeric results by their dotted names: all of them, or those that all results share first.
+  var metricNames: [String] {
+    var names: [String] = []
+    var seen: Set<String> = []
+    for run in finished {
+      Self.numbers(in: run.result.metrics, prefix: "") { name, _ in
+        if seen.insert(name).inserted { names.append(name) }
+      }
+    }
+    // What the program says of itself is no result.
+    return names.filter { name in
+      !["arguments.", "versions.", "environment."].contains { name.hasPrefix($0) }
+    }
+  }
+
+  static func numbers(in json: JSON, prefix: String, _ visit: (String, Double) -> Void) {
+    switch json {
+    case .int, .double: if let number = json.doubleValue { visit(prefix, number) }
+    case .object(let members):
+      for member in members {
+        numbers(
+          in: member.value, prefix: prefix.isEmpty ? member.key : "\(prefix).\(member.key)", visit)
+      }
+    default: break
+    }
+  }
+
+  // MARK: - Tables
+
+  /// One row a configuration.
+  ///
+  /// - Parameters:
+  ///   - best: the metric to sort by; nil keeps the manifest's order.
+  ///   - largest: whether the largest value is the best; nil for what is usual for the metric.
+  /// - Returns: the table.
+  /// - Throws: ``SweepError`` (64) when no result has the metric.
+  public func table(best: String? = nil, largest: Bool? = nil) throws -> ResultTable {
+    let keys = varyingKeys
+    let metrics = metricNames
+    var runs = finished
+    if let best {
+      try check(best, among: metrics)
+      runs = sorted(runs, largest ?? Self.isBetterLarge(best)) {
+        $0.result.metrics[path: best]?.doubleValue
+      }
+    }
+    let columns = ["index"] + keys + metrics + ["run_seconds"]
+    let rows = runs.map { run in
+      [JSON.int(run.entry.index)] + keys.map { run.entry[$0] ?? .null }
+        + metrics.map { run.result.metrics[path: $0] ?? .null } + [.number(run.result.seconds)]
+    }
+    return ResultTable(columns: columns, rows: rows)
+  }
+
+  /// One row a setting: n, mean, standard deviation, standard error and 95 % interval over its
+  /// replicates of each metric.
+  public func replicateTable(
+    metrics chosen: [String] = [], best: String? = nil, largest: Bool? = nil
+  ) throws -> ResultTable {
+    let keys = varyingKeys.filter { !replicateKeys.contains($0) }
+    var metrics = chosen.isEmpty ? metricNames : chosen
+    if let best, !metrics.contains(best) { metrics.insert(best, at: 0) }
+    for metric in metrics { try check(metric, among: metricNames) }
+    var settings = self.settings
+    if let best {
+      settings = sorted(settings, largest ?? Self.isBetterLarge(best)) {
+        ReplicateStatistics(values($0, best))?.mean
+      }
+    }
+    var columns = ["indices"] + keys + ["n"]
+    for metric in metrics { columns += ["", ".sd", ".se", ".ci95"].map { metric + $0 } }
+    let rows = settings.map { runs -> [JSON] in
+      var row: [JSON] = [.string(Chunk.ranges(runs.map(\.entry.index).sorted()))]
+      row += keys.map { runs[0].entry[$0] ?? .null }
+      row.append(.int(runs.count))
+      for metric in metrics {
+        let statistics = ReplicateStatistics(values(runs, metric))
+        for number in [
+          statistics?.mean, statistics?.deviation, statistics?.standardError, statistics?.halfWidth,
+        ] {
+          row.append(number.map { .number($0) } ?? .null)
+        }
+      }
+      return row
+    }
+    return ResultTable(columns: columns, rows: rows)
+  }
+
+  /// Differences to the best setting over the replicates that both have: their mean, standard error
+  /// and 95 % interval.
+  public func pairedTable(best: String, largest: Bool? = nil) throws -> ResultTable {
+    try check(best, among: metricNames)
+    let keys = varyingKeys.filter { !replicateKeys.contains($0) }
+    let settings = sorted(self.settings, largest ?? Self.isBetterLarge(best)) {
+      ReplicateStatistics(values($0, best))?.mean
+    }
+    let columns = ["indices"] + keys + ["pairs", "difference", "se", "ci95_low", "ci95_high"]
+    guard let reference = settings.first else { return ResultTable(columns: columns, rows: []) }
+    let base = byReplicate(reference, best)
+    let rows = settings.dropFirst().map { runs -> [JSON] in
+      let own = byReplicate(runs, best)
+      let differences = own.compactMap { seed, value in base[seed].map { value - $0 } }
+      let statistics = ReplicateStatistics(differences)
+      var row: [JSON] = [.string(Chunk.ranges(runs.map(\.entry.index).sorted()))]
+      row += keys.map { runs[0].entry[$0] ?? .null }
+      row.append(.int(differences.count))
+      row.append(statistics.map { .number($0.mean) } ?? .null)
+      row.append(statistics?.standardError.map { .number($0) } ?? .null)
+      for sign in [-1.0, 1] {
+        row.append(
+          statistics?.halfWidth.map { .number((statistics?.mean ?? 0) + sign * $0) } ?? .null)
+      }
+      return row
+    }
+    return ResultTable(columns: columns, rows: rows)
+  }
+
+  // MARK: - Parts
+
+  /// The finished runs of each setting, in order of the manifest.
+  private var settings: [[Finished]] {
+    var order: [String] = []
+    var groups: [String: [Finished]] = [:]
+    for run in finished {
+      if groups[run.entry.groupHash] == nil { order.append(run.entry.groupHash) }
+      groups[run.entry.groupHash, default: []].append(run)
+    }
+    return order.compactMap { groups[$0] }
+  }
+
+  private func values(_ runs: [Finished], _ metric: String) -> [Double] {
+    runs.compactMap { $0.result.metrics[path: metric]?.doubleValue }
+  }
+
+  private func byReplicate(_ runs: [Finished], _ metric: String) -> [String: Double] {
+    var result: [String: Double] = [:]
+    for run in runs {
+      let seed = replicateKeys.sorted().map { run.entry[$0]?.compact ?? "" }.joined(separator: ",")
+      result[seed] = run.result.metrics[path: metric]?.doubleValue
+    }
+    return result
+  }
+
+  /// Runs without the metric come last.
+  private func sorted<Row>(_ rows: [Row], _ largest: Bool, by value: (Row) -> Double?) -> [Row] {
+    rows.map { ($0, value($0)) }.enumerated().sorted { a, b in
+      switch (a.element.1, b.element.1) {
+      case (let x?, let y?) where x != y: largest ? x > y : x < y
+      case (nil, .some): false
+      case (.some, nil): true
+      default: a.offset < b.offset
+      }
+    }.map(\.element.0)
+  }
+
+  /// Accuracies and evidence bounds are better large; losses, errors and seconds small.
+  static func isBetterLarge(_ metric: String) -> Bool {
+    let name = metric.split(separator: ".").last.map(String.init) ?? metric
+    return ["acc", "accuracy", "elbo", "auroc", "f1"].contains(name)
+  }
+
+  private func check(_ metric: String, among names: [String]) throws {
+    guard !names.contains(metric), !finished.isEmpty else { return }
+    throw SweepError(
+      .usage,
+      "no result has the metric '\(metric)'\(hint(for: metric, among: names)) (there are: \(names.joined(separator: ", ")))"
+    )
+  }
+}

@@ -1,0 +1,89 @@
+/// Statistics over replicates.
+public struct ReplicateStatistics: Sendable, Equatable {
+  /// The number of values.
+  public let count: Int
+  /// The mean.
+  public let mean: Double
+  /// The sample's standard deviation (n − 1); nil for one value.
+  public let deviation: Double?
+  /// The standard error of the mean.
+  public let standardError: Double?
+  /// Half the width of the 95 % interval of the mean under Student's t.
+  public let halfWidth: Double?
+
+  /// Computes them.
+  ///
+  /// - Returns: nil for no values.
+  public init?(_ values: [Double]) {
+    guard !values.isEmpty else { return nil }
+    count = values.count
+    let mean = values.reduce(0, +) / Double(values.count)
+    self.mean = mean
+    guard values.count > 1 else {
+      deviation = nil
+      standardError = nil
+      halfWidth = nil
+      return
+    }
+    let squares = values.reduce(0) { $0 + ($1 - mean) * ($1 - mean) }
+    let deviation = (squares / Double(values.count - 1)).squareRoot()
+    self.deviation = deviation
+    let error = deviation / Double(values.count).squareRoot()
+    standardError = error
+    halfWidth = error * StudentT.quantile975(degreesOfFreedom: values.count - 1)
+  }
+}
+
+/// Student's t distribution.
+package enum StudentT {
+  /// The 97.5 % quantile: solves P(|T| ≤ t) = 0.95 by bisection on the closed form for whole degrees
+  /// of freedom (Abramowitz and Stegun, 26.7.3 and 26.7.4).
+  package static func quantile975(degreesOfFreedom n: Int) -> Double {
+    precondition(n > 0, "\(n) degrees of freedom")
+    var low = 1.9
+    var high = 12.8
+    for _ in 0..<60 {
+      let middle = (low + high) / 2
+      if central(middle, n) < 0.95 { low = middle } else { high = middle }
+    }
+    return (low + high) / 2
+  }
+
+  /// P(|T| ≤ t).
+  static func central(_ t: Double, _ n: Int) -> Double {
+    let degrees = Double(n)
+    let cosine2 = degrees / (degrees + t * t)
+    let cosine = cosine2.squareRoot()
+    let sine = (1 - cosine2).squareRoot()
+    if n % 2 == 0 {
+      var term = 1.0
+      var sum = 1.0
+      for k in stride(from: 1, through: n - 3, by: 2) {
+        term *= cosine2 * Double(k) / Double(k + 1)
+        sum += term
+      }
+      return sine * sum
+    }
+    let angle = PortableMath.arcTangent(t / degrees.squareRoot())
+    guard n > 1 else { return 2 * angle / .pi }
+    var term = cosine
+    var sum = cosine
+    for k in stride(from: 2, through: n - 3, by: 2) {
+      term *= cosine2 * Double(k) / Double(k + 1)
+      sum += term
+    }
+    return 2 / .pi * (angle + sine * sum)
+  }
+}
+
+extension PortableMath {
+  /// The inverse tangent of a positive number, by halving the angle three times and the series.
+  static func arcTangent(_ x: Double) -> Double {
+    var value = x
+    for _ in 0..<3 { value /= 1 + (1 + value * value).squareRoot() }
+    let square = value * value
+    var series = 0.0
+    for k in stride(from: 27, through: 1, by: -2) { series = 1 / Double(k) - square * series }
+    return 8 * value * series
+  }
+}

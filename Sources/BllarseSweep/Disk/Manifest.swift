@@ -1,0 +1,193 @@
+/// One line of a manifest: a configuration as it was frozen.
+public struct ManifestEntry: Sendable, Equatable {
+  /// The position, for ever.
+  public let index: Int
+  /// The content's hash.
+  public let hash: String
+  /// The hash without the replicate keys.
+  public let groupHash: String
+  /// The program and its leading arguments as the sweep file named them.
+  public let program: [String]
+  /// The configuration's command-line arguments.
+  public let arguments: [String]
+  /// The configuration's options.
+  public let parameters: [JSON.Member]
+
+  var json: JSON {
+    .object([
+      "index": .int(index), "hash": .string(hash), "group": .string(groupHash),
+      "program": .array(program.map { .string($0) }),
+      "arguments": .array(arguments.map { .string($0) }), "parameters": .object(parameters),
+    ])
+  }
+
+  init(
+    index: Int, configuration: Configuration, program: [String], inversions: [String: String]
+  ) {
+    self.index = index
+    hash = configuration.hash
+    groupHash = configuration.groupHash
+    self.program = program
+    arguments = configuration.arguments(inversions: inversions)
+    parameters = configuration.parameters
+  }
+
+  init?(_ json: JSON) {
+    guard let index = json["index"]?.intValue, let hash = json["hash"]?.stringValue,
+      let group = json["group"]?.stringValue, let program = json["program"]?.arrayValue,
+      let arguments = json["arguments"]?.arrayValue, let parameters = json["parameters"]?.members
+    else { return nil }
+    self.index = index
+    self.hash = hash
+    groupHash = group
+    self.program = program.map(\.plainText)
+    self.arguments = arguments.map(\.plainText)
+    self.parameters = parameters
+  }
+
+  /// The value of a key.
+  public subscript(key: String) -> JSON? { parameters.first { $0.key == key }?.value }
+}
+
+/// The frozen list of a sweep's configurations, in files of at most a thousand lines, each created
+/// whole and never changed.
+///
+/// A file's name is the index of its first line.
+public struct Manifest: Sendable {
+  static let segmentSize = 1000
+  private let directory: String
+  /// First index and path of each file.
+  private var segments: [(start: Int, path: String)] = []
+  /// Entries of a dry run, which are written nowhere.
+  private var unwritten: [ManifestEntry] = []
+  /// The number of configurations.
+  public private(set) var count = 0
+
+  init(directory: String) throws {
+    self.directory = directory
+    try reload()
+  }
+
+  private mutating func reload() throws {
+    segments = Files.names(in: directory).compactMap { name in
+      guard name.hasSuffix(".jsonl"), let start = Int(name.dropLast(6)) else { return nil }
+      return (start, "\(directory)/\(name)")
+    }
+    segments.sort { $0.start < $1.start }
+    count = 0
+    if let last = segments.last {
+      let lines = try Files.bytes(of: last.path).count { $0 == UInt8(ascii: "\n") }
+      count = last.start + lines
+    }
+  }
+
+  /// The configuration at an index.
+  ///
+  /// - Throws: ``SweepError``: 64 when there is no such index, 65 when the manifest is damaged.
+  public func entry(at index: Int) throws -> ManifestEntry {
+    if let first = unwritten.first?.index, index >= first, index < count {
+      return unwritten[index - first]
+    }
+    guard (0..<count).contains(index), let segment = segments.last(where: { $0.start <= index })
+    else {
+      throw SweepError(
+        .usage, "there is no configuration \(index); the sweep has \(count) (0 to \(count - 1))")
+    }
+    let lines = try Files.bytes(of: segment.path).split(separator: UInt8(ascii: "\n"))
+    let offset = index - segment.start
+    guard offset < lines.count else { throw damaged(segment.path, line: offset + 1) }
+    return try parse(Array(lines[offset]), path: segment.path, line: offset + 1, index: index)
+  }
+
+  /// All configurations in order.
+  public func entries() throws -> [ManifestEntry] {
+    var result: [ManifestEntry] = []
+    result.reserveCapacity(count)
+    for segment in segments {
+      let lines = try Files.bytes(of: segment.path).split(separator: UInt8(ascii: "\n"))
+      for (offset, line) in lines.enumerated() {
+        result.append(
+          try parse(
+            Array(line), path: segment.path, line: offset + 1, index: segment.start + offset))
+      }
+    }
+    return result + unwritten
+  }
+
+  private func parse(
+    _ line: [UInt8], path: String, line number: Int, index: Int
+  ) throws -> ManifestEntry {
+    guard let json = try? JSON.parse(bytes: line), let entry = ManifestEntry(json),
+      entry.index == index
+    else { throw damaged(path, line: number) }
+    return entry
+  }
+
+  private func damaged(_ path: String, line: Int) -> SweepError {
+    SweepError(
+      .data, "\(path):\(line): not a manifest's line; restore the file, it is never changed")
+  }
+
+  /// Appends the configurations of an expansion that are not there yet.
+  ///
+  /// Several processes may append at once: a file is created by exactly one of them, and the others
+  /// read it and go on.
+  ///
+  /// - Parameters:
+  ///   - expansion: the configurations.
+  ///   - program: the program as the sweep file names it.
+  ///   - inversions: keys whose false has a flag of its own.
+  ///   - dryRun: keep the new entries in memory only.
+  /// - Returns: the index of every configuration of the expansion, in its order, each once.
+  /// - Throws: ``SweepError`` when a file cannot be written or a configuration not be computed.
+  mutating func append(
+    _ expansion: Expansion, program: [String], inversions: [String: String], dryRun: Bool
+  ) throws -> [Int] {
+    if !dryRun { try Files.makeDirectory(directory) }
+    var known: [String: Int] = [:]
+    for entry in try entries() { known[entry.hash] = entry.index }
+    var seen: Set<String> = []
+    var pending: [Configuration] = []
+
+    func flush() throws {
+      while !pending.isEmpty {
+        let start = count
+        let new = pending.enumerated().map { offset, configuration in
+          ManifestEntry(
+            index: start + offset, configuration: configuration, program: program,
+            inversions: inversions)
+        }
+        if dryRun {
+          for entry in new { known[entry.hash] = entry.index }
+          unwritten += new
+          count += new.count
+          pending = []
+          return
+        }
+        let text = new.map { $0.json.compact + "\n" }.joined()
+        let name = String(repeating: "0", count: max(0, 9 - String(start).count)) + "\(start)"
+        if try Files.create("\(directory)/\(name).jsonl", text) {
+          for (offset, configuration) in pending.enumerated() {
+            known[configuration.hash] = start + offset
+          }
+        }
+        try reload()
+        if count < start + pending.count || known[pending[0].hash] == nil {
+          for entry in try entries() { known[entry.hash] = entry.index }
+        }
+        pending.removeAll { known[$0.hash] != nil }
+      }
+    }
+
+    var order: [String] = []
+    for index in 0..<expansion.count {
+      let configuration = try expansion.configuration(at: index)
+      guard seen.insert(configuration.hash).inserted else { continue }
+      order.append(configuration.hash)
+      if known[configuration.hash] == nil { pending.append(configuration) }
+      if pending.count == Self.segmentSize { try flush() }
+    }
+    try flush()
+    return order.compactMap { known[$0] }
+  }
+}

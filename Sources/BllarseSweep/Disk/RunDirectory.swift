@@ -1,0 +1,241 @@
+/// The directory of one configuration: its attempts, and its result once it has one.
+package struct RunDirectory: Sendable {
+  package let path: String
+  package let index: Int
+
+  /// The numbers of the attempts so far, ascending.
+  package var attempts: [Int] {
+    Files.names(in: path).compactMap { name in
+      name.hasPrefix("attempt-") ? Int(name.dropFirst(8)) : nil
+    }.sorted()
+  }
+
+  package func attempt(_ number: Int) -> AttemptDirectory {
+    AttemptDirectory(path: "\(path)/attempt-\(number)", number: number)
+  }
+
+  /// The result of the configuration, when it is valid: whole, and of this very content.
+  package func result(hash: String) -> RunResult? {
+    guard let text = try? Files.text(of: "\(path)/result.json"), let json = try? JSON.parse(text),
+      json["hash"]?.stringValue == hash
+    else { return nil }
+    return RunResult(json)
+  }
+
+  package func write(_ result: RunResult) throws {
+    try Files.write(result.json.pretty + "\n", to: "\(path)/result.json")
+  }
+
+  /// Claims an attempt: of several processes exactly one gets it.
+  ///
+  /// The directory is made under another name with the claim in it and then renamed: it never
+  /// exists without saying whose it is, wherever its maker is killed.
+  ///
+  /// - Parameters:
+  ///   - number: one more than the last attempt that is known to be over. Somebody who saw the same
+  ///     and came first has it; taking the next number then would run both.
+  ///   - claim: who takes it.
+  /// - Returns: the attempt's directory; nil when somebody else has it.
+  /// - Throws: ``SweepError`` when the directory cannot be made.
+  package func claim(attempt number: Int, _ claim: AttemptClaim) throws -> AttemptDirectory? {
+    try Files.makeDirectory(path)
+    return try Files.claim(
+      "\(path)/attempt-\(number)", containing: "claim.json", claim.json.pretty + "\n")
+      ? attempt(number) : nil
+  }
+}
+
+/// A finished configuration.
+public struct RunResult: Sendable, Equatable {
+  /// The position in the manifest.
+  public let index: Int
+  /// The content's hash.
+  public let hash: String
+  /// The attempt that gave the result.
+  public let attempt: Int
+  /// Seconds that the successful attempt took.
+  public let seconds: Double
+  /// When it ended, in seconds since 1970.
+  public let finished: Double
+  /// Where it ran.
+  public let host: String
+  /// The program's own result.
+  public let metrics: JSON
+
+  var json: JSON {
+    .object([
+      "version": 1, "index": .int(index), "hash": .string(hash), "attempt": .int(attempt),
+      "seconds": .number(seconds), "finished": .string(Host.timestamp(finished)),
+      "finished_seconds": .number(finished), "host": .string(host), "metrics": metrics,
+    ])
+  }
+
+  init(
+    index: Int, hash: String, attempt: Int, seconds: Double, finished: Double, host: String,
+    metrics: JSON
+  ) {
+    self.index = index
+    self.hash = hash
+    self.attempt = attempt
+    self.seconds = seconds
+    self.finished = finished
+    self.host = host
+    self.metrics = metrics
+  }
+
+  init?(_ json: JSON) {
+    guard let index = json["index"]?.intValue, let hash = json["hash"]?.stringValue,
+      let attempt = json["attempt"]?.intValue, let metrics = json["metrics"]
+    else { return nil }
+    self.init(
+      index: index, hash: hash, attempt: attempt,
+      seconds: json["seconds"]?.doubleValue ?? 0,
+      finished: json["finished_seconds"]?.doubleValue ?? 0,
+      host: json["host"]?.stringValue ?? "", metrics: metrics)
+  }
+}
+
+/// One attempt: who claimed it, whether it lives, how it ended.
+package struct AttemptDirectory: Sendable {
+  package let path: String
+  package let number: Int
+
+  package var claim: AttemptClaim? {
+    guard let text = try? Files.text(of: "\(path)/claim.json"), let json = try? JSON.parse(text)
+    else { return nil }
+    return AttemptClaim(json)
+  }
+
+  package var end: AttemptEnd? {
+    guard let text = try? Files.text(of: "\(path)/end.json"), let json = try? JSON.parse(text)
+    else { return nil }
+    return AttemptEnd(json)
+  }
+
+  package func write(_ claim: AttemptClaim) throws {
+    try Files.write(claim.json.pretty + "\n", to: "\(path)/claim.json")
+  }
+
+  /// Records the end, once: whoever comes second changes nothing.
+  package func write(_ end: AttemptEnd) throws {
+    _ = try Files.create("\(path)/end.json", end.json.pretty + "\n")
+  }
+
+  /// The heartbeat's age in seconds; the claim's, before the first beat.
+  package func silence(at now: Double) -> Double {
+    let last = Files.modified("\(path)/heartbeat") ?? Files.modified(path) ?? 0
+    return max(0, now - last)
+  }
+
+  package func beat() throws { try Files.write("", to: "\(path)/heartbeat") }
+
+  package var output: String { "\(path)/stdout.log" }
+  package var errors: String { "\(path)/stderr.log" }
+}
+
+/// Who runs an attempt.
+package struct AttemptClaim: Sendable, Equatable {
+  package var host: String
+  package var process: Int
+  /// The process' start in the kernel's clock ticks.
+  package var startTime: Int
+  package var started: Double
+  /// The directory that the program writes to, relative to the run's directory.
+  package var outputDirectory: String
+  package var resumed: Bool
+  /// The program's process, once it runs.
+  package var child: Int?
+  package var childStartTime: Int?
+  package var slurm: SlurmTask?
+
+  var json: JSON {
+    .object([
+      "host": .string(host), "pid": .int(process), "start_ticks": .int(startTime),
+      "started": .number(started), "started_at": .string(Host.timestamp(started)),
+      "output": .string(outputDirectory), "resumed": .bool(resumed),
+      "child_pid": .optional(child), "child_start_ticks": .optional(childStartTime),
+      "slurm": slurm?.json ?? .null,
+    ])
+  }
+
+  init(
+    host: String, process: Int, startTime: Int, started: Double, outputDirectory: String,
+    resumed: Bool, slurm: SlurmTask?
+  ) {
+    self.host = host
+    self.process = process
+    self.startTime = startTime
+    self.started = started
+    self.outputDirectory = outputDirectory
+    self.resumed = resumed
+    self.slurm = slurm
+  }
+
+  init?(_ json: JSON) {
+    guard let host = json["host"]?.stringValue, let process = json["pid"]?.intValue,
+      let output = json["output"]?.stringValue
+    else { return nil }
+    self.init(
+      host: host, process: process, startTime: json["start_ticks"]?.intValue ?? 0,
+      started: json["started"]?.doubleValue ?? 0, outputDirectory: output,
+      resumed: json["resumed"]?.boolValue ?? false, slurm: json["slurm"].flatMap { SlurmTask($0) })
+    child = json["child_pid"]?.intValue
+    childStartTime = json["child_start_ticks"]?.intValue
+  }
+
+  /// Whether the claiming process or its child certainly runs, certainly does not, or cannot be
+  /// seen from here.
+  package var isAlive: Bool? {
+    guard host == Host.name else { return nil }
+    if Host.startTime(of: process) == startTime { return true }
+    guard let child, let childStartTime else { return false }
+    return Host.startTime(of: child) == childStartTime
+  }
+}
+
+/// How an attempt ended.
+package struct AttemptEnd: Sendable, Equatable {
+  package enum Outcome: String, Sendable {
+    case done
+    case failed
+    /// Stopped before its end with a checkpoint to go on from.
+    case interrupted
+  }
+
+  package var outcome: Outcome
+  package var exitCode: Int
+  package var signal: String?
+  package var reason: String
+  package var seconds: Double
+  package var finished: Double
+
+  var json: JSON {
+    .object([
+      "outcome": .string(outcome.rawValue), "exit_code": .int(exitCode),
+      "signal": .optional(signal), "reason": .string(reason), "seconds": .number(seconds),
+      "finished": .number(finished), "finished_at": .string(Host.timestamp(finished)),
+    ])
+  }
+
+  package init(
+    outcome: Outcome, exitCode: Int, signal: String?, reason: String, seconds: Double,
+    finished: Double
+  ) {
+    self.outcome = outcome
+    self.exitCode = exitCode
+    self.signal = signal
+    self.reason = reason
+    self.seconds = seconds
+    self.finished = finished
+  }
+
+  init?(_ json: JSON) {
+    guard let outcome = json["outcome"]?.stringValue.flatMap(Outcome.init),
+      let code = json["exit_code"]?.intValue
+    else { return nil }
+    self.init(
+      outcome: outcome, exitCode: code, signal: json["signal"]?.stringValue,
+      reason: json["reason"]?.stringValue ?? "", seconds: json["seconds"]?.doubleValue ?? 0,
+      finished: json["finished"]?.doubleValue ?? 0)
+  }
+}

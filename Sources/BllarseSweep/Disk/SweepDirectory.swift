@@ -1,0 +1,156 @@
+/// A sweep's state on disk.
+///
+/// Files are the database; nothing runs beside the runs themselves.
+///
+///     sweep.json               name, program, replicate keys
+///     sources/0001.yaml        the file as it was read, each version
+///     manifest/000000000.jsonl the frozen configurations
+///     provenance/0001.json     git state, checksums, host; 0001.diff beside it
+///     submissions/0001/        script, plan, one file a chunk with its job id
+///     runs/0/17/               attempt-1/{claim,end}.json and output, result.json
+public struct SweepDirectory: Sendable {
+  /// The directory.
+  public let path: String
+  /// The frozen configurations.
+  public private(set) var manifest: Manifest
+  /// The sweep's name.
+  public let name: String
+  /// The program as the sweep file described it.
+  public let program: ProgramDescription
+  /// The keys that only replicate a configuration.
+  public let replicateKeys: [String]
+  /// The sweep file that the directory was last made from.
+  public let source: String
+  /// Submit's defaults from the file.
+  package let slurm: [(key: String, value: JSON)]
+
+  /// Opens an existing directory.
+  ///
+  /// - Throws: ``SweepError``: 64 when it is no sweep directory, 65 when it is damaged.
+  public static func open(_ path: String) throws -> SweepDirectory {
+    let path = Files.absolute(path)
+    guard let text = try Files.text(of: "\(path)/sweep.json") else {
+      throw SweepError(.usage, "\(path) is no sweep directory: it has no sweep.json")
+    }
+    guard let json = try? JSON.parse(text), json["version"]?.intValue == 1,
+      let name = json["name"]?.stringValue, let command = json["program"]?["command"]?.arrayValue,
+      !command.isEmpty
+    else {
+      throw SweepError(.data, "\(path)/sweep.json: not a sweep's description of version 1")
+    }
+    var program = ProgramDescription()
+    program.command = command.map(\.plainText)
+    program.outputOption = json["program"]?["output"]?.stringValue
+    program.resumeOption = json["program"]?["resume"]?.stringValue
+    program.describesItself = json["program"]?["options"]?.boolValue ?? true
+    return SweepDirectory(
+      path: path, manifest: try Manifest(directory: "\(path)/manifest"), name: name,
+      program: program,
+      replicateKeys: json["replicate_keys"]?.arrayValue?.map(\.plainText) ?? [],
+      source: json["source"]?.stringValue ?? "",
+      slurm: (json["slurm"]?.members ?? []).map { ($0.key, $0.value) })
+  }
+
+  /// Freezes a file's configurations in a directory, which is made when it is missing and extended
+  /// when it exists: configurations that are there keep their indices.
+  ///
+  /// - Parameters:
+  ///   - file: the sweep.
+  ///   - expansion: its configurations.
+  ///   - program: the program found on this machine.
+  ///   - path: the directory.
+  ///   - force: extend even a directory that shares no configuration with the file.
+  ///   - dryRun: write nothing; the returned directory holds the new configurations in memory.
+  /// - Returns: the directory, the indices of the file's configurations, how many are new.
+  /// - Throws: ``SweepError`` when the directory is another sweep's or cannot be written.
+  public static func freeze(
+    _ file: SweepFile, expansion: Expansion, program: Program, at path: String,
+    force: Bool = false, dryRun: Bool = false
+  ) throws -> (directory: SweepDirectory, selected: [Int], added: Int) {
+    let path = Files.absolute(path)
+    var before = 0
+    if Files.exists("\(path)/sweep.json") {
+      let old = try open(path)
+      before = old.manifest.count
+      if before > 0, !force { try checkKinship(old, file, expansion) }
+    } else if Files.isDirectory(path), !Files.names(in: path).isEmpty {
+      throw SweepError(
+        .usage, "\(path) exists and is no sweep directory; choose another with --sweep-dir")
+    }
+    if dryRun {
+      var directory = SweepDirectory(
+        path: path, manifest: try Manifest(directory: "\(path)/manifest"), name: file.name,
+        program: file.program, replicateKeys: file.replicateKeys,
+        source: Files.absolute(file.path), slurm: file.slurm)
+      let selected = try directory.manifest.append(
+        expansion, program: file.program.command, inversions: program.options?.inversions ?? [:],
+        dryRun: true)
+      return (directory, selected, directory.manifest.count - before)
+    }
+    try Files.makeDirectory(path)
+    let description: JSON = .object([
+      "version": 1, "name": .string(file.name),
+      "program": .object([
+        "command": .array(file.program.command.map { .string($0) }),
+        "output": .optional(file.program.outputOption),
+        "resume": .optional(file.program.resumeOption),
+        "options": .bool(file.program.describesItself),
+      ]),
+      "replicate_keys": .array(file.replicateKeys.map { .string($0) }),
+      "source": .string(Files.absolute(file.path)),
+      "slurm": .object(file.slurm.map { JSON.Member($0.key, $0.value) }),
+    ])
+    try Files.write(description.pretty + "\n", to: "\(path)/sweep.json")
+    try keepSource(file, in: path)
+    var directory = try open(path)
+    let selected = try directory.manifest.append(
+      expansion, program: file.program.command, inversions: program.options?.inversions ?? [:],
+      dryRun: false)
+    return (directory, selected, directory.manifest.count - before)
+  }
+
+  /// A directory of the same name that shares nothing with the file is another sweep's.
+  private static func checkKinship(
+    _ old: SweepDirectory, _ file: SweepFile, _ expansion: Expansion
+  ) throws {
+    guard Files.absolute(file.path) != old.source else { return }
+    let known = Set(try old.manifest.entries().map(\.hash))
+    for index in 0..<min(expansion.count, 10_000)
+    where known.contains(try expansion.configuration(at: index).hash) { return }
+    throw SweepError(
+      .usage,
+      "\(old.path) holds another sweep of that name (from \(old.source)); give this one another 'name' or --sweep-dir"
+    )
+  }
+
+  private static func keepSource(_ file: SweepFile, in path: String) throws {
+    let directory = "\(path)/sources"
+    try Files.makeDirectory(directory)
+    let names = Files.names(in: directory)
+    if let last = names.last, try Files.text(of: "\(directory)/\(last)") == file.sourceText {
+      return
+    }
+    var number = names.count + 1
+    let suffix = file.path.hasSuffix(".json") ? "json" : "yaml"
+    while try !Files.create("\(directory)/\(Self.fourDigits(number)).\(suffix)", file.sourceText) {
+      number += 1
+    }
+  }
+
+  package static func fourDigits(_ number: Int) -> String {
+    let text = String(number)
+    return String(repeating: "0", count: max(0, 4 - text.count)) + text
+  }
+
+  /// The directory of one configuration's runs; a thousand configurations share a parent, so that
+  /// no directory grows beyond what file systems like.
+  package func run(_ index: Int) -> RunDirectory {
+    RunDirectory(path: "\(path)/runs/\(index / 1000)/\(index)", index: index)
+  }
+}
+extension JSON: ExpressibleByIntegerLiteral, ExpressibleByStringLiteral {
+  /// A number.
+  public init(integerLiteral value: Int) { self = .int(value) }
+  /// A string.
+  public init(stringLiteral value: String) { self = .string(value) }
+}

@@ -1,0 +1,75 @@
+/// One configuration: the options of one run.
+public struct Configuration: Sendable, Equatable {
+  /// The options in the order of the file, with underscores in their names.
+  public let parameters: [JSON.Member]
+  /// The content's hash: 64 hexadecimal digits over the program and the parameters, without those
+  /// that only say where results go and how they are tracked.
+  public let hash: String
+  /// The same without the replicate keys: equal for the seeds of one setting.
+  public let groupHash: String
+
+  /// Keys that do not change what is computed.
+  public static let bookkeepingKeys: Set<String> = [
+    "output", "resume", "save_every", "enable_mlflow", "enable_wandb", "mlflow_tracking_uri",
+    "mlflow_experiment", "group_id", "uid", "log_checkpoints",
+  ]
+
+  /// What `${…}` may name beside keys.
+  package static let builtInReferences: Set<String> = ["sweep.name", "config.hash"]
+
+  package init(parameters: [JSON.Member], hash: String, groupHash: String) {
+    self.parameters = parameters
+    self.hash = hash
+    self.groupHash = groupHash
+  }
+
+  /// The value of a key.
+  public subscript(key: String) -> JSON? { parameters.first { $0.key == key }?.value }
+
+  /// `batch_size` as `--batch-size`.
+  package static func option(for key: String) -> String {
+    (key.count == 1 ? "-" : "--") + String(key.map { $0 == "_" ? "-" : $0 })
+  }
+
+  /// The command-line arguments: true is a bare flag, false and null are left out, a list repeats
+  /// its option.
+  ///
+  /// - Parameter inversions: keys whose false has a flag of its own, such as `--no-augment`.
+  /// - Returns: the words after the program.
+  public func arguments(inversions: [String: String] = [:]) -> [String] {
+    parameters.flatMap { member -> [String] in
+      let option = Self.option(for: member.key)
+      switch member.value {
+      case .null: return []
+      case .bool(true): return [option]
+      case .bool(false): return inversions[member.key].map { [$0] } ?? []
+      case .array(let elements): return elements.flatMap { Self.pair(option, $0.plainText) }
+      default: return Self.pair(option, member.value.plainText)
+      }
+    }
+  }
+
+  /// A value that begins with a dash would be read as an option; `--option=value` is not.
+  private static func pair(_ option: String, _ value: String) -> [String] {
+    value.hasPrefix("-") && option.hasPrefix("--") ? ["\(option)=\(value)"] : [option, value]
+  }
+
+  /// Computes the content's hash.
+  ///
+  /// - Parameters:
+  ///   - program: the program's name and leading arguments.
+  ///   - parameters: the configuration's options.
+  ///   - ignored: further keys that do not change what is computed.
+  /// - Returns: 64 hexadecimal digits.
+  package static func contentHash(
+    program: [String], parameters: [JSON.Member], ignored: Set<String>
+  ) -> String {
+    let kept = parameters.filter {
+      !bookkeepingKeys.contains($0.key) && !ignored.contains($0.key) && $0.value != .null
+    }
+    let identity = JSON.object([
+      "program": .array(program.map { .string($0) }), "parameters": .object(kept),
+    ])
+    return SHA256.hex(identity.canonical)
+  }
+}

@@ -1,0 +1,70 @@
+extension BlockDecoder {
+  static let predicateNames = ["in", "not", "lt", "le", "gt", "ge", "set"]
+
+  /// A mapping, all of which must hold, or a list of mappings, any of which may hold.
+  mutating func condition(_ node: SourceNode, section: String) -> Condition? {
+    switch node.content {
+    case .mapping: return conjunction(node, section: section).map { Condition([$0]) }
+    case .sequence:
+      guard let nodes = elements(node, of: section) else { return nil }
+      return Condition(nodes.compactMap { conjunction($0, section: section) })
+    case .scalar:
+      diagnostics.report(
+        "'\(section)' is a condition such as {optimizer: ivon} or a list of them; found \(node.kind)",
+        at: node.position)
+      return nil
+    }
+  }
+
+  private mutating func conjunction(
+    _ node: SourceNode, section: String
+  ) -> [Condition.Requirement]? {
+    guard case .mapping(let entries) = node.content, !entries.isEmpty else {
+      diagnostics.report(
+        "a condition is a mapping such as {optimizer: ivon}; found \(node.kind)", at: node.position)
+      return nil
+    }
+    var requirements: [Condition.Requirement] = []
+    for entry in entries {
+      let key = Self.normalized(entry.key)
+      noteConditionKey(key, at: entry.position)
+      for predicate in predicates(entry.value) {
+        requirements.append(Condition.Requirement(key: key, predicate: predicate))
+      }
+    }
+    return requirements
+  }
+
+  private func predicates(_ node: SourceNode) -> [Predicate] {
+    switch node.content {
+    case .scalar(let value): return [.isIn([value])]
+    case .sequence(let nodes): return [.isIn(nodes.map(\.json))]
+    case .mapping(let entries): return entries.compactMap { predicate($0) }
+    }
+  }
+
+  private func predicate(_ entry: SourceNode.Entry) -> Predicate? {
+    let value = entry.value.json
+    let values = value.arrayValue ?? [value]
+    switch (entry.key, value.doubleValue, value.boolValue) {
+    case ("in", _, _): return .isIn(values)
+    case ("not", _, _): return .notIn(values)
+    case ("set", _, let flag?): return .present(flag)
+    case ("lt", let bound?, _): return .less(bound)
+    case ("le", let bound?, _): return .lessOrEqual(bound)
+    case ("gt", let bound?, _): return .greater(bound)
+    case ("ge", let bound?, _): return .greaterOrEqual(bound)
+    default: break
+    }
+    if Self.predicateNames.contains(entry.key) {
+      diagnostics.report(
+        "'\(entry.key)' is compared with \(entry.key == "set" ? "true or false" : "a number"); found \(entry.value.kind)",
+        at: entry.value.position)
+    } else {
+      diagnostics.report(
+        "unknown comparison '\(entry.key)'\(hint(for: entry.key, among: Self.predicateNames)) (known: \(Self.predicateNames.joined(separator: ", ")))",
+        at: entry.position)
+    }
+    return nil
+  }
+}

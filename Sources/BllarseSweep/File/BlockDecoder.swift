@@ -1,0 +1,214 @@
+/// Decodes the sections of a block, and remembers which keys exist and which are referred to.
+struct BlockDecoder {
+  let diagnostics: Diagnostics
+  /// Every key that some part of the file sets, with its first place.
+  var declared: [String: Position] = [:]
+  var replicateKeys: [String] = []
+  private var references: [(key: String, position: Position)] = []
+  /// Keys that conditions look at: their values must be fixed.
+  private var conditionKeys: Set<String> = []
+  private var derived: [(key: String, position: Position)] = []
+
+  init(diagnostics: Diagnostics) { self.diagnostics = diagnostics }
+
+  static func normalized(_ key: String) -> String { String(key.map { $0 == "-" ? "_" : $0 }) }
+
+  mutating func block(_ node: SourceNode, section: String) -> Block {
+    guard case .mapping(let entries) = node.content else {
+      diagnostics.report(
+        "an element of '\(section)' is a block with sections of its own (\(SweepFile.blockSections.joined(separator: ", "))); found \(node.kind)",
+        at: node.position)
+      return Block()
+    }
+    for entry in entries where !SweepFile.blockSections.contains(entry.key) {
+      let misplaced = SweepFile.topLevelSections.contains(entry.key)
+      diagnostics.report(
+        misplaced
+          ? "'\(entry.key)' belongs to the whole sweep and stands at the top of the file"
+          : "unknown section '\(entry.key)'\(hint(for: entry.key, among: SweepFile.blockSections)) in a block of '\(section)'",
+        at: entry.position)
+    }
+    return block(entries, at: node.position, isRoot: false)
+  }
+
+  mutating func block(_ entries: [SourceNode.Entry], at position: Position, isRoot: Bool) -> Block {
+    var block = Block()
+    block.position = position
+    func section(_ name: String) -> SourceNode? { entries.first { $0.key == name }?.value }
+    if let node = section("base") { block.base = assignments(node, section: "base") }
+    if let node = section("grid") { block.dimensions += grid(node) }
+    if let node = section("zip") { block.dimensions += zip(node) }
+    if let node = section("list") { block.dimensions += list(node) }
+    if let node = section("random") { block.dimensions += random(node) }
+    if let node = section("product") {
+      block.dimensions += blocks(node, section: "product").map { .block($0) }
+    }
+    if let node = section("concat") {
+      block.dimensions.append(.concatenation(blocks(node, section: "concat")))
+    }
+    if let node = section("seeds") { block.dimensions += seeds(node) }
+    if let node = section("when") { block.condition = condition(node, section: "when") }
+    if let node = section("exclude"), let excluded = condition(node, section: "exclude") {
+      block.exclusions = [excluded]
+    }
+    checkDoubleAxes(block)
+    return block
+  }
+
+  private mutating func blocks(_ node: SourceNode, section: String) -> [Block] {
+    guard let nodes = elements(node, of: section) else { return [] }
+    return nodes.map { block($0, section: section) }
+  }
+
+  /// The elements of a list that must not be empty.
+  func elements(_ node: SourceNode, of what: String) -> [SourceNode]? {
+    guard case .sequence(let nodes) = node.content else {
+      diagnostics.report("'\(what)' is a list; found \(node.kind)", at: node.position)
+      return nil
+    }
+    guard !nodes.isEmpty else {
+      diagnostics.report(
+        "'\(what)' is an empty list, which would leave no configuration at all; remove it or fill it",
+        at: node.position)
+      return nil
+    }
+    return nodes
+  }
+
+  func mapping(_ node: SourceNode, of what: String) -> [SourceNode.Entry]? {
+    guard case .mapping(let entries) = node.content else {
+      diagnostics.report("'\(what)' is a mapping; found \(node.kind)", at: node.position)
+      return nil
+    }
+    return entries
+  }
+
+  // MARK: - Keys and values
+
+  mutating func declare(_ key: String, at position: Position) -> String {
+    let key = Self.normalized(key)
+    let valid = key.unicodeScalars.allSatisfy {
+      $0.properties.isAlphabetic || ("0"..."9").contains($0) || $0 == "_" || $0 == "."
+    }
+    if key.isEmpty || key.hasPrefix("_") || !valid {
+      diagnostics.report(
+        "'\(key)' cannot be an option's name: letters, digits and underscores are allowed",
+        at: position)
+    }
+    if declared[key] == nil { declared[key] = position }
+    return key
+  }
+
+  mutating func assignments(
+    _ node: SourceNode, section: String
+  ) -> [(key: String, value: Template)] {
+    guard let entries = mapping(node, of: section) else { return [] }
+    var result: [(key: String, value: Template)] = []
+    for entry in entries {
+      let key = declare(entry.key, at: entry.position)
+      guard !result.contains(where: { $0.key == key }) else {
+        diagnostics.report(
+          "'\(entry.key)' is given twice (dashes and underscores are the same)", at: entry.position)
+        continue
+      }
+      if let value = template(entry.value, key: key) { result.append((key, value)) }
+    }
+    return result
+  }
+
+  mutating func template(_ node: SourceNode, key: String) -> Template? {
+    switch node.content {
+    case .scalar(.string(let text)):
+      guard let template = Template.parse(text) else {
+        diagnostics.report("the '${' in '\(text)' is not closed by '}'", at: node.position)
+        return nil
+      }
+      if template.literal == nil {
+        derived.append((key, node.position))
+        for reference in template.references { references.append((reference, node.position)) }
+      }
+      return template
+    case .scalar(let value): return .literal(value)
+    case .sequence(let nodes):
+      for element in nodes {
+        guard case .scalar = element.content else {
+          diagnostics.report(
+            "a value of '\(key)' is a word, a number, true, false, null or a list of those; found \(element.kind) inside a list",
+            at: element.position)
+          return nil
+        }
+      }
+      return .literal(node.json)
+    case .mapping(let entries): return table(entries, key: key, at: node.position)
+    }
+  }
+
+  private mutating func table(
+    _ entries: [SourceNode.Entry], key: String, at position: Position
+  ) -> Template? {
+    var by: String?
+    var cases: [(String, Template)] = []
+    var otherwise: Template?
+    for entry in entries {
+      switch (entry.key, entry.value.content) {
+      case ("by", .scalar(.string(let name))):
+        by = Self.normalized(name)
+        references.append((Self.normalized(name), entry.value.position))
+      case ("cases", .mapping(let pairs)):
+        for pair in pairs {
+          if let value = template(pair.value, key: key) { cases.append((pair.key, value)) }
+        }
+      case ("default", _): otherwise = template(entry.value, key: key)
+      default:
+        diagnostics.report(
+          "a mapping as the value of '\(key)' is a table {by: KEY, cases: {VALUE: …}, default: …}; found '\(entry.key)'\(hint(for: entry.key, among: ["by", "cases", "default"]))",
+          at: entry.position)
+        return nil
+      }
+    }
+    guard let by, !cases.isEmpty else {
+      diagnostics.report(
+        "the table of '\(key)' needs 'by' (a key) and 'cases' (a value for each of its values)",
+        at: position)
+      return nil
+    }
+    derived.append((key, position))
+    return .table(key: by, cases: cases, otherwise: otherwise)
+  }
+
+  mutating func noteConditionKey(_ key: String, at position: Position) {
+    references.append((key, position))
+    conditionKeys.insert(key)
+  }
+
+  // MARK: - Checks over the whole file
+
+  /// Reports references to keys that nothing sets, and conditions on values that are not fixed.
+  mutating func checkReferences() {
+    for (key, position) in references
+    where declared[key] == nil && !Configuration.builtInReferences.contains(key) {
+      diagnostics.report(
+        "nothing sets the key '\(key)'\(hint(for: key, among: declared.keys))", at: position)
+    }
+    for (key, position) in derived where conditionKeys.contains(key) {
+      diagnostics.report(
+        "'\(key)' is built from other keys here, and conditions can only look at fixed values; write the condition on the key it is built from",
+        at: position)
+    }
+  }
+
+  /// Two axes of one product that set the same key would repeat configurations.
+  private func checkDoubleAxes(_ block: Block) {
+    var owners: [String: Axis] = [:]
+    for case .axis(let axis) in block.dimensions {
+      for key in axis.keys {
+        if let other = owners[key] {
+          diagnostics.report(
+            "'\(key)' already varies in '\(other.section)' (line \(other.position.line)); in a product each key varies once",
+            at: axis.position)
+        }
+        owners[key] = axis
+      }
+    }
+  }
+}

@@ -1,0 +1,94 @@
+/// A JSON value whose objects keep the order in which their members were written.
+///
+/// Numbers have one representation: a number without a fractional part is always ``int(_:)`` when
+/// an `Int` holds it exactly, however it was spelled, so `16`, `16.0` and `1.6e1` are equal.
+public enum JSON: Sendable, Hashable {
+  case null
+  case bool(Bool)
+  case int(Int)
+  /// A finite number that is not an integer, or too large for `Int`.
+  case double(Double)
+  case string(String)
+  case array([JSON])
+  case object([Member])
+
+  /// One `"key": value` of an object.
+  public struct Member: Sendable, Hashable {
+    /// The member's name.
+    public var key: String
+    /// The member's value.
+    public var value: JSON
+
+    /// Makes a member.
+    public init(_ key: String, _ value: JSON) {
+      self.key = key
+      self.value = value
+    }
+  }
+}
+
+extension JSON {
+  /// Makes a number in its only representation; not finite becomes ``null``, as JSON has no other.
+  public static func number(_ value: Double) -> JSON {
+    guard value.isFinite else { return .null }
+    if let exact = Int(exactly: value) { return .int(exact) }
+    return .double(value)
+  }
+
+  /// An object from key-value pairs, in their order.
+  public static func object(_ pairs: KeyValuePairs<String, JSON>) -> JSON {
+    .object(pairs.map { Member($0.key, $0.value) })
+  }
+
+  /// The value of an object's member; nil when there is none, or when this is no object.
+  public subscript(key: String) -> JSON? {
+    guard case .object(let members) = self else { return nil }
+    return members.first { $0.key == key }?.value
+  }
+
+  /// The value at a dotted path such as `test.nll`.
+  public subscript(path path: String) -> JSON? {
+    if let whole = self[path] { return whole }
+    guard let dot = path.firstIndex(of: ".") else { return nil }
+    return self[String(path[..<dot])]?[path: String(path[path.index(after: dot)...])]
+  }
+
+  package var stringValue: String? {
+    if case .string(let text) = self { return text }
+    return nil
+  }
+
+  package var intValue: Int? {
+    if case .int(let number) = self { return number }
+    return nil
+  }
+
+  package var doubleValue: Double? {
+    switch self {
+    case .int(let number): Double(number)
+    case .double(let number): number
+    default: nil
+    }
+  }
+
+  package var boolValue: Bool? {
+    if case .bool(let flag) = self { return flag }
+    return nil
+  }
+
+  package var arrayValue: [JSON]? {
+    if case .array(let elements) = self { return elements }
+    return nil
+  }
+
+  package var members: [Member]? {
+    if case .object(let members) = self { return members }
+    return nil
+  }
+
+  /// A string, or null for nil.
+  package static func optional(_ text: String?) -> JSON { text.map { .string($0) } ?? .null }
+
+  /// A number, or null for nil.
+  package static func optional(_ number: Int?) -> JSON { number.map { .int($0) } ?? .null }
+}

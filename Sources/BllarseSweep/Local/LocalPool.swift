@@ -1,0 +1,191 @@
+/// Runs configurations on this machine, a bounded number at a time.
+public struct LocalPool {
+  /// How a pool works.
+  public struct Options: Sendable {
+    /// How many run at once; nil for one on each `cpusPerRun` processors.
+    public var jobs: Int?
+    /// How often a failed configuration is tried again.
+    public var retries = 0
+    /// The pause before the first retry; it doubles from one to the next.
+    public var retryDelaySeconds = 1.0
+    /// How long a stopped program may take to checkpoint before it is killed.
+    public var graceSeconds = 60.0
+    /// The program's path, instead of looking for the one that the sweep names.
+    public var program: String?
+    /// Variables for the programs.
+    public var environment: [String: String] = [:]
+
+    /// The defaults: as many runs as processors, no retries.
+    public init() {}
+  }
+
+  /// What happens, as it happens.
+  public enum Event: Sendable {
+    case started(index: Int, attempt: Int, resumed: Bool)
+    case finished(index: Int, seconds: Double)
+    case failed(index: Int, reason: String, retryInSeconds: Double?)
+    case interrupted(index: Int)
+    case skipped(index: Int, reason: String)
+    case stopping(signal: String)
+  }
+
+  /// What became of the configurations.
+  public struct Summary: Sendable, Equatable {
+    /// Finished now.
+    public var done: [Int] = []
+    /// Failed, all retries included.
+    public var failed: [Int] = []
+    /// Done before, or run by somebody else.
+    public var skipped: [Int] = []
+    /// Stopped, or not begun because of a stop.
+    public var interrupted: [Int] = []
+  }
+
+  private let directory: SweepDirectory
+  private let options: Options
+  private let report: (Event) -> Void
+
+  /// Makes a pool.
+  public init(
+    _ directory: SweepDirectory, options: Options, report: @escaping (Event) -> Void = { _ in }
+  ) {
+    self.directory = directory
+    self.options = options
+    self.report = report
+  }
+
+  /// The processors of each of `jobs` runs: equal shares, or one each when there are more runs.
+  static func shares(of processors: [Int], jobs: Int) -> [[Int]] {
+    let each = max(1, processors.count / jobs)
+    return (0..<jobs).map { job in
+      let start = job * each % processors.count
+      return Array(processors[start..<min(start + each, processors.count)])
+    }
+  }
+
+  /// Runs the configurations until all have ended, or until a signal asks to stop.
+  ///
+  /// The first SIGINT, SIGTERM or SIGHUP asks the programs to checkpoint and end; the second kills
+  /// them.
+  public func run(_ indices: [Int]) throws -> Summary {
+    let signals = Signals()
+    let processors = Host.processors
+    let jobs = max(1, min(options.jobs ?? processors.count, indices.count))
+    let shares = Self.shares(of: processors, jobs: jobs)
+    let program = try Program.locate(described)
+    var state = State(waiting: indices.map { (index: $0, notBefore: 0, failures: 0) })
+    var free = Array((0..<jobs).reversed())
+
+    while !state.running.isEmpty || (!state.waiting.isEmpty && !state.stopping) {
+      while !state.stopping, let slot = free.last, let next = state.next(at: Host.monotonic) {
+        if let attempt = try start(next.index, program, shares[slot], &state.summary) {
+          free.removeLast()
+          state.running.append((attempt, slot, next.failures))
+        }
+      }
+      if let signal = signals.wait(seconds: 0.05) { stop(signal, &state) }
+      if let killTime = state.killTime, Host.monotonic > killTime {
+        for run in state.running { run.attempt.forward(Signals.kill) }
+        state.killTime = .infinity
+      }
+      for place in state.running.indices.reversed() {
+        let run = state.running[place]
+        guard let end = try run.attempt.poll() else { continue }
+        state.running.remove(at: place)
+        free.append(run.slot)
+        settle(run.attempt.entry.index, end, failures: run.failures, &state)
+      }
+    }
+    state.summary.interrupted += state.waiting.map(\.index)
+    return state.summary
+  }
+
+  // MARK: - Steps
+
+  private struct State {
+    var waiting: [(index: Int, notBefore: Double, failures: Int)]
+    var running: [(attempt: RunningAttempt, slot: Int, failures: Int)] = []
+    var summary = Summary()
+    var stopping = false
+    var killTime: Double?
+
+    init(waiting: [(index: Int, notBefore: Double, failures: Int)]) {
+      self.waiting = waiting.reversed()
+    }
+
+    /// The next configuration whose pause is over; the waiting ones are kept last first.
+    mutating func next(at time: Double) -> (index: Int, notBefore: Double, failures: Int)? {
+      guard let place = waiting.lastIndex(where: { $0.notBefore <= time }) else { return nil }
+      return waiting.remove(at: place)
+    }
+  }
+
+  private var described: ProgramDescription {
+    var description = directory.program
+    if let program = options.program { description.command[0] = program }
+    return description
+  }
+
+  private func start(
+    _ index: Int, _ program: Program, _ processors: [Int], _ summary: inout Summary
+  ) throws -> RunningAttempt? {
+    var context = LaunchContext(
+      outputOption: program.outputOption, resumeOption: program.resumeOption)
+    context.program = program.command[0]
+    context.environment = options.environment
+    context.processors = processors
+    context.threads = processors.count
+    do {
+      let attempt = try RunningAttempt(
+        try directory.manifest.entry(at: index), in: directory, context: context)
+      report(.started(index: index, attempt: attempt.attempt.number, resumed: attempt.resumed))
+      return attempt
+    } catch StartRefusal.alreadyDone {
+      summary.skipped.append(index)
+      report(.skipped(index: index, reason: "it has a result"))
+    } catch StartRefusal.busy(let owner) {
+      summary.skipped.append(index)
+      report(.skipped(index: index, reason: owner))
+    } catch let error as SweepError {
+      summary.failed.append(index)
+      report(.failed(index: index, reason: error.description, retryInSeconds: nil))
+    }
+    return nil
+  }
+
+  private func stop(_ signal: Int32, _ state: inout State) {
+    report(.stopping(signal: Signals.name(signal)))
+    for run in state.running {
+      run.attempt.forward(state.stopping ? Signals.kill : Signals.terminate)
+    }
+    if !state.stopping { state.killTime = Host.monotonic + options.graceSeconds }
+    state.stopping = true
+  }
+
+  private func settle(_ index: Int, _ end: AttemptEnd, failures: Int, _ state: inout State) {
+    switch end.outcome {
+    case .done:
+      state.summary.done.append(index)
+      report(.finished(index: index, seconds: end.seconds))
+    case .interrupted:
+      if state.stopping {
+        state.summary.interrupted.append(index)
+        report(.interrupted(index: index))
+      } else {
+        // The program asked to be started again.
+        state.waiting.append((index, Host.monotonic + options.retryDelaySeconds, failures))
+        report(.interrupted(index: index))
+      }
+    case .failed:
+      let again = failures < options.retries && !state.stopping
+      var pause = options.retryDelaySeconds
+      for _ in 0..<failures { pause *= 2 }
+      report(.failed(index: index, reason: end.reason, retryInSeconds: again ? pause : nil))
+      if again {
+        state.waiting.append((index, Host.monotonic + pause, failures + 1))
+      } else {
+        state.summary.failed.append(index)
+      }
+    }
+  }
+}

@@ -1,0 +1,259 @@
+/// What an attempt needs beside the configuration.
+package struct LaunchContext {
+  /// The program's path, instead of looking for the one that the manifest names.
+  package var program: String?
+  /// The option for results and the one for resuming; nil when the program has none.
+  package var outputOption: String?
+  package var resumeOption: String?
+  package var environment: [String: String] = [:]
+  package var processors: [Int]?
+  package var threads: Int?
+  /// Copies the program's output to this process' own.
+  package var forwardsOutput = false
+  package var slurm: SlurmTask?
+
+  package init(outputOption: String?, resumeOption: String?) {
+    self.outputOption = outputOption
+    self.resumeOption = resumeOption
+  }
+}
+
+/// Why a configuration is not started.
+package enum StartRefusal: Error, Equatable {
+  case alreadyDone
+  /// Somebody else runs it: the text says who.
+  case busy(String)
+}
+
+/// A program that runs one configuration, and the state on disk that says so.
+package final class RunningAttempt {
+  /// Another host's attempt that has been silent for this long is dead.
+  package static let silenceLimitSeconds = 90.0
+  private static let heartbeatSeconds = 10.0
+
+  package let entry: ManifestEntry
+  package let attempt: AttemptDirectory
+  package let resumed: Bool
+  private let run: RunDirectory
+  private let context: LaunchContext
+  private let outputDirectory: String
+  private let started = Host.now
+  private let startedMonotonic = Host.monotonic
+  private let process: Int32
+  private var lastBeat = Host.monotonic
+  private var stopSignal: Int32?
+  private var followers: [LogFollower] = []
+
+  /// Claims the configuration's next attempt and starts its program.
+  ///
+  /// - Throws: ``StartRefusal`` when there is nothing to start; ``SweepError`` when it cannot be.
+  package init(
+    _ entry: ManifestEntry, in directory: SweepDirectory, context: LaunchContext
+  ) throws {
+    self.entry = entry
+    self.context = context
+    run = directory.run(entry.index)
+    if run.result(hash: entry.hash) != nil { throw StartRefusal.alreadyDone }
+    let last = run.attempts.last ?? 0
+    if last > 0 { try Self.settle(run.attempt(last), task: context.slurm) }
+    let earlier = context.resumeOption == nil ? nil : Self.resumable(run, before: last + 1)
+    resumed = earlier != nil
+    let output = earlier ?? "attempt-\(last + 1)/output"
+    outputDirectory = "\(run.path)/\(output)"
+    var claim = AttemptClaim(
+      host: Host.name, process: Host.processID,
+      startTime: Host.startTime(of: Host.processID) ?? 0, started: started,
+      outputDirectory: output, resumed: resumed, slurm: context.slurm)
+    guard let attempt = try run.claim(attempt: last + 1, claim) else {
+      throw StartRefusal.busy("another process has just claimed attempt \(last + 1)")
+    }
+    self.attempt = attempt
+    do {
+      try Files.makeDirectory(outputDirectory)
+      let spawn = try Self.spawn(
+        entry, context: context, sweep: directory, attempt: attempt, output: outputDirectory,
+        resumed: resumed)
+      process = try spawn.start()
+    } catch let error as SweepError {
+      try attempt.write(
+        AttemptEnd(
+          outcome: .failed, exitCode: 127, signal: nil, reason: error.description, seconds: 0,
+          finished: Host.now))
+      throw error
+    }
+    claim.child = Int(process)
+    claim.childStartTime = Host.startTime(of: Int(process))
+    try attempt.write(claim)
+    if context.forwardsOutput {
+      followers = [
+        LogFollower(attempt.output, to: 1), LogFollower(attempt.errors, to: 2),
+      ]
+    }
+  }
+
+  // MARK: - Before the start
+
+  /// Makes sure that the last attempt is over, and records its end when it died without a word.
+  private static func settle(_ attempt: AttemptDirectory, task: SlurmTask?) throws {
+    if attempt.end != nil { return }
+    let claim = attempt.claim
+    // The same job started again: SLURM has ended what ran before.
+    let isRequeue =
+      task != nil && claim?.slurm?.job == task?.job
+      && (claim?.slurm?.restarts ?? 0) < (task?.restarts ?? 0)
+    if !isRequeue {
+      let silence = attempt.silence(at: Host.now)
+      let alive = claim?.isAlive ?? (silence < silenceLimitSeconds)
+      if alive {
+        let owner = claim.map { "process \($0.process) on \($0.host)" } ?? "another process"
+        throw StartRefusal.busy("attempt \(attempt.number) runs: \(owner)")
+      }
+    }
+    try attempt.write(
+      AttemptEnd(
+        outcome: .failed, exitCode: -1, signal: nil,
+        reason: isRequeue ? "stopped by SLURM and requeued" : "ended without a word",
+        seconds: 0, finished: Host.now))
+  }
+
+  /// The output directory of the last attempt, when the program can go on from it: it said so by
+  /// its exit code, or it was ended from outside and had written a checkpoint.
+  private static func resumable(_ run: RunDirectory, before number: Int) -> String? {
+    guard number > 1 else { return nil }
+    let last = run.attempt(number - 1)
+    guard let claim = last.claim, let end = last.end else { return nil }
+    let directory = "\(run.path)/\(claim.outputDirectory)"
+    let hasCheckpoint = Files.names(in: directory).contains { $0.hasPrefix("checkpoint") }
+    switch end.outcome {
+    case .interrupted where hasCheckpoint || end.exitCode == 75: return claim.outputDirectory
+    case .failed where hasCheckpoint && (end.exitCode < 0 || end.signal != nil):
+      return claim.outputDirectory
+    default: return nil
+    }
+  }
+
+  private static func spawn(
+    _ entry: ManifestEntry, context: LaunchContext, sweep: SweepDirectory,
+    attempt: AttemptDirectory, output: String, resumed: Bool
+  ) throws -> Spawn {
+    guard let program = Host.find(context.program ?? entry.program[0]) else {
+      throw SweepError(
+        .failed,
+        "there is no program '\(context.program ?? entry.program[0])' on \(Host.name): not beside bllarse-sweep and not in PATH"
+      )
+    }
+    var arguments = [program] + entry.program.dropFirst() + entry.arguments
+    if let option = context.outputOption { arguments += [option, output] }
+    if resumed, let option = context.resumeOption { arguments += [option, output] }
+    var environment = Host.environment.merging(context.environment) { $1 }
+    environment["BLLARSE_SWEEP_DIR"] = sweep.path
+    environment["BLLARSE_SWEEP_NAME"] = sweep.name
+    environment["BLLARSE_CONFIG_INDEX"] = String(entry.index)
+    environment["BLLARSE_CONFIG_HASH"] = entry.hash
+    environment["BLLARSE_ATTEMPT"] = String(attempt.number)
+    environment["BLLARSE_OUTPUT_DIR"] = output
+    environment["BLLARSE_RESUME_DIR"] = resumed ? output : nil
+    if let threads = context.threads {
+      for name in ["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "BLLARSE_NUM_THREADS"] {
+        environment[name] = String(threads)
+      }
+    }
+    var spawn = Spawn(arguments, environment: environment)
+    spawn.output = .file(attempt.output)
+    spawn.errors = .file(attempt.errors)
+    spawn.ownGroup = true
+    spawn.processors = context.processors
+    return spawn
+  }
+
+  // MARK: - While it runs
+
+  /// Forwards a signal to the program and all that it started.
+  ///
+  /// The request to checkpoint only reaches programs that can resume: it would end the others.
+  package func forward(_ signal: Int32) {
+    if signal == Signals.checkpoint {
+      guard context.resumeOption != nil else { return }
+      stopSignal = signal
+      // Only the program itself knows this signal; its children would die of it.
+      Child.send(signal, to: process)
+    } else {
+      stopSignal = signal
+      Child.send(signal, to: process, group: true)
+    }
+  }
+
+  /// Looks whether the program has ended; beats the heart and copies output while it has not.
+  package func poll() throws -> AttemptEnd? {
+    guard let ending = Child.poll(process) else {
+      for follower in followers { follower.copy() }
+      if Host.monotonic - lastBeat > Self.heartbeatSeconds {
+        lastBeat = Host.monotonic
+        // A full disk must not end a run that may still finish.
+        try? attempt.beat()
+      }
+      return nil
+    }
+    for follower in followers { follower.copy() }
+    return try finish(ending)
+  }
+
+  // MARK: - After its end
+
+  private func finish(_ ending: Ending) throws -> AttemptEnd {
+    let now = Host.now
+    let seconds = Host.monotonic - startedMonotonic
+    var end = AttemptEnd(
+      outcome: .failed, exitCode: Int(ending.code), signal: nil, reason: "", seconds: seconds,
+      finished: now)
+    switch ending {
+    case .exit(0):
+      switch metrics() {
+      case .success(let metrics):
+        end.outcome = .done
+        try run.write(
+          RunResult(
+            index: entry.index, hash: entry.hash, attempt: attempt.number, seconds: seconds,
+            finished: now, host: Host.name, metrics: metrics))
+      case .failure(let error): end.reason = error.description
+      }
+    case .exit(75):
+      end.outcome = .interrupted
+      end.reason = "interrupted; can be resumed"
+    case .exit(let code):
+      end.reason = lastError ?? "exit code \(code), and nothing on standard error"
+    case .signal(let number):
+      end.signal = Signals.name(number)
+      if let stopSignal {
+        end.outcome = .interrupted
+        end.reason = "stopped by \(Signals.name(stopSignal))"
+      } else {
+        end.reason = "ended by \(Signals.name(number))" + (lastError.map { ": \($0)" } ?? "")
+      }
+    }
+    try attempt.write(end)
+    return end
+  }
+
+  private var lastError: String? {
+    Files.lastLines(1, of: attempt.errors).first.map { String($0.prefix(500)) }
+  }
+
+  /// The program's result: `result.json` in its output directory, or for a program without such a
+  /// directory the JSON object that it printed last, if any.
+  private func metrics() -> Result<JSON, SweepError> {
+    let path = "\(outputDirectory)/result.json"
+    if let text = try? Files.text(of: path) {
+      guard let json = try? JSON.parse(text), json.members != nil else {
+        return .failure(SweepError(.failed, "exit code 0, but \(path) is not a JSON object"))
+      }
+      return .success(json)
+    }
+    if context.outputOption != nil {
+      return .failure(SweepError(.failed, "exit code 0, but there is no \(path)"))
+    }
+    let last = Files.lastLines(1, of: attempt.output).first
+    if let last, let json = try? JSON.parse(last), json.members != nil { return .success(json) }
+    return .success(.object([JSON.Member]()))
+  }
+}

@@ -1,0 +1,56 @@
+/// Runs one configuration in the foreground, as a task of a job array or by hand.
+public struct SingleRun {
+  /// The program's path, instead of looking for the one that the sweep names.
+  public var program: String?
+
+  /// Makes a run.
+  public init() {}
+
+  /// Runs a configuration to its end and forwards the signals that arrive meanwhile.
+  ///
+  /// - Returns: the exit code: 0 also when there is a result already, 75 when the program asks to
+  ///   be started again, 128 and the signal when one ended it.
+  public func run(
+    _ index: Int, in directory: SweepDirectory, report: (String) -> Void
+  ) throws -> Int32 {
+    let signals = Signals()
+    var description = directory.program
+    let entry = try directory.manifest.entry(at: index)
+    description.command = entry.program
+    if let program { description.command[0] = program }
+    let located = try Program.locate(description)
+    var context = LaunchContext(
+      outputOption: located.outputOption, resumeOption: located.resumeOption)
+    context.program = located.command[0]
+    context.forwardsOutput = true
+    context.slurm = SlurmTask(environment: Host.environment)
+    let attempt: RunningAttempt
+    do {
+      attempt = try RunningAttempt(entry, in: directory, context: context)
+    } catch StartRefusal.alreadyDone {
+      report("configuration \(index) has a result; nothing to do")
+      return 0
+    } catch StartRefusal.busy(let owner) {
+      throw SweepError(.failed, "configuration \(index) is being run already (\(owner))")
+    }
+    report(
+      "configuration \(index), attempt \(attempt.attempt.number)\(attempt.resumed ? ", resumed" : "")"
+    )
+    while true {
+      if let signal = signals.wait(seconds: 0.2) { attempt.forward(signal) }
+      guard let end = try attempt.poll() else { continue }
+      switch end.outcome {
+      case .done:
+        report("configuration \(index) done")
+        return 0
+      case .interrupted:
+        report("configuration \(index) \(end.reason)")
+        return 75
+      case .failed:
+        report("configuration \(index) failed: \(end.reason)")
+        // A program that ended well without a result has failed all the same.
+        return end.exitCode == 0 ? 1 : Int32(clamping: end.exitCode)
+      }
+    }
+  }
+}

@@ -1,0 +1,107 @@
+/// A part of a sweep: fixed values, and axes whose product they are combined with.
+///
+/// The axes stand in a fixed order, the first slowest: `grid` in the order written, `zip`, `list`,
+/// `random`, `product`, `concat`, `seeds`. So the order of the sections in a file means nothing.
+public struct Block: Sendable {
+  /// Values that hold unless an axis says otherwise.
+  public var base: [(key: String, value: Template)] = []
+  /// The dimensions, slowest first.
+  public var dimensions: [Dimension] = []
+  /// The block counts only where this holds.
+  public var condition: Condition?
+  /// Configurations to leave out.
+  public var exclusions: [Condition] = []
+  /// Where the block stands in the file.
+  package var position = Position(line: 1, column: 1)
+
+  package init() {}
+}
+
+/// One factor of a block.
+public indirect enum Dimension: Sendable {
+  case axis(Axis)
+  /// Combined with what stands before; left out where its condition does not hold.
+  case block(Block)
+  /// One after another.
+  case concatenation([Block])
+}
+
+/// A list of points, each of which sets some keys.
+public struct Axis: Sendable {
+  /// Where an axis' points come from.
+  public enum Points: Sendable {
+    case rows([[(key: String, value: Template)]])
+    case random(RandomPoints)
+  }
+
+  /// The points.
+  public let points: Points
+  /// Where it does not hold, the axis is left out and its keys keep their base values.
+  public let condition: Condition?
+  /// The section of the file, for messages.
+  package let section: String
+  package let position: Position
+
+  /// The number of points.
+  public var count: Int {
+    switch points {
+    case .rows(let rows): rows.count
+    case .random(let random): random.count
+    }
+  }
+
+  /// The keys that some point sets, in order of appearance.
+  package var keys: [String] {
+    switch points {
+    case .rows(let rows):
+      var seen: Set<String> = []
+      return rows.joined().map(\.key).filter { seen.insert($0).inserted }
+    case .random(let random): return random.parameters.map(\.key)
+    }
+  }
+}
+
+/// A sweep as its file states it.
+public struct SweepFile: Sendable {
+  /// The sweep's name, also its directory's.
+  public var name: String
+  /// What runs.
+  public var program: ProgramDescription
+  /// The space of configurations.
+  public var space: Block
+  /// The keys that only replicate a configuration (`seed`).
+  public var replicateKeys: [String]
+  /// Keys that do not change what is computed, beside ``Configuration/bookkeepingKeys``.
+  public var ignoredKeys: [String]
+  /// Defaults of `submit` and `run`: option names without dashes, and their values.
+  public var slurm: [(key: String, value: JSON)]
+  /// The text as read, kept with the sweep.
+  public var sourceText: String
+  /// The file's path as given.
+  public var path: String
+  /// Where each key was first written.
+  package var keyPositions: [String: Position]
+}
+
+/// The program that runs a configuration.
+public struct ProgramDescription: Sendable, Equatable {
+  /// The program and its leading arguments; a name without a slash is looked up.
+  public var command: [String] = ["bllarse-finetune"]
+  /// The option that takes the directory for results; nil when the program has none.
+  public var outputOption: String? = "--output"
+  /// The option that takes the directory of an interrupted attempt; nil when it cannot resume.
+  public var resumeOption: String? = "--resume"
+  /// Whether the program describes its own options on `--experimental-dump-help`.
+  public var describesItself = true
+
+  /// A description of `bllarse-finetune`.
+  public init() {}
+}
+
+extension SweepFile {
+  /// All keys that some configuration may have, in the file's order.
+  public var keys: [String] {
+    var seen: Set<String> = []
+    return space.possibleValues.map(\.key).filter { seen.insert($0).inserted }
+  }
+}

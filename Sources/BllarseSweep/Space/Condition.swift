@@ -1,0 +1,50 @@
+/// A condition on the keys of a configuration: one of several sets of requirements holds.
+///
+/// In a file, a mapping (`{optimizer: ivon, batch_size: {gt: 64}}`: all must hold) or a list of
+/// mappings (any may hold).
+public struct Condition: Sendable, Equatable {
+  /// One key's requirement.
+  public struct Requirement: Sendable, Hashable {
+    /// The key.
+    public let key: String
+    /// What its value must satisfy.
+    public let predicate: Predicate
+  }
+
+  /// A disjunction of conjunctions.
+  public let alternatives: [[Requirement]]
+
+  package init(_ alternatives: [[Requirement]]) { self.alternatives = alternatives }
+
+  package var keys: Set<String> { Set(alternatives.joined().map(\.key)) }
+
+  /// Whether a configuration satisfies the condition.
+  package func holds(_ value: (String) -> JSON?) -> Bool {
+    alternatives.contains { $0.allSatisfy { $0.predicate.accepts(value($0.key)) } }
+  }
+}
+
+/// A test of one value.
+///
+/// An absent key equals nothing: only `notIn` and `present(false)` accept it.
+public enum Predicate: Sendable, Hashable {
+  case isIn([JSON])
+  case notIn([JSON])
+  case present(Bool)
+  case less(Double)
+  case lessOrEqual(Double)
+  case greater(Double)
+  case greaterOrEqual(Double)
+
+  package func accepts(_ value: JSON?) -> Bool {
+    switch self {
+    case .isIn(let values): value.map { values.contains($0) } ?? false
+    case .notIn(let values): value.map { !values.contains($0) } ?? true
+    case .present(let expected): (value != nil && value != .null) == expected
+    case .less(let bound): value?.doubleValue.map { $0 < bound } ?? false
+    case .lessOrEqual(let bound): value?.doubleValue.map { $0 <= bound } ?? false
+    case .greater(let bound): value?.doubleValue.map { $0 > bound } ?? false
+    case .greaterOrEqual(let bound): value?.doubleValue.map { $0 >= bound } ?? false
+    }
+  }
+}

@@ -1,0 +1,50 @@
+/// Which configurations a command acts on.
+public enum Selection {
+  /// Parses `3,7-9,12`.
+  ///
+  /// - Throws: ``SweepError`` (64) for what is no such list, or an index beyond the manifest's end.
+  public static func parse(_ texts: [String], count: Int) throws -> [Int] {
+    var result: [Int] = []
+    for part in texts.flatMap({ $0.split(separator: ",") }) {
+      let ends = part.split(separator: "-").map { Int($0.trimmed) }
+      guard ends.count == 1 || ends.count == 2, let first = ends[0],
+        let last = ends[ends.count - 1],
+        first <= last
+      else {
+        throw SweepError(.usage, "--index \(part): expected numbers and ranges such as 3,7-9")
+      }
+      guard last < count else {
+        throw SweepError(
+          .usage, "there is no configuration \(last); the sweep has \(count) (0 to \(count - 1))")
+      }
+      result += Array(first...last)
+    }
+    return Array(Set(result)).sorted()
+  }
+
+  /// What a submission would do with each configuration.
+  public struct Sorted: Sendable, Equatable {
+    /// To be run.
+    public var toRun: [Int] = []
+    /// Finished before.
+    public var done = 0
+    /// In the queue or running.
+    public var active = 0
+    /// Failed before; `retry` runs them.
+    public var failed = 0
+  }
+
+  /// Sorts configurations into those to run and those to leave alone.
+  public static func sort(_ indices: [Int], _ statuses: [RunStatus]) -> Sorted {
+    var sorted = Sorted()
+    for index in indices {
+      switch statuses[index].state {
+      case .new, .interrupted, .cancelled, .lost: sorted.toRun.append(index)
+      case .done: sorted.done += 1
+      case .pending, .running: sorted.active += 1
+      case .failed: sorted.failed += 1
+      }
+    }
+    return sorted
+  }
+}

@@ -1,0 +1,118 @@
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#else
+  import Darwin
+#endif
+
+/// What a process knows about itself and its machine.
+package enum Host {
+  /// Seconds since 1970.
+  package static var now: Double {
+    var time = timespec()
+    clock_gettime(CLOCK_REALTIME, &time)
+    return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
+  }
+
+  /// Seconds of a clock that is never set back.
+  package static var monotonic: Double {
+    var time = timespec()
+    clock_gettime(CLOCK_MONOTONIC, &time)
+    return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
+  }
+
+  /// `2025-03-01T12:34:56Z`.
+  package static func timestamp(_ seconds: Double) -> String {
+    var time = time_t(seconds)
+    var parts = tm()
+    gmtime_r(&time, &parts)
+    var buffer = [CChar](repeating: 0, count: 32)
+    let length = strftime(&buffer, buffer.count, "%Y-%m-%dT%H:%M:%SZ", &parts)
+    return String(decoding: buffer[..<length].map { UInt8(bitPattern: $0) }, as: UTF8.self)
+  }
+
+  package static var name: String {
+    var buffer = [CChar](repeating: 0, count: 256)
+    guard gethostname(&buffer, 255) == 0 else { return "unknown" }
+    return String(
+      decoding: buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+  }
+
+  package static var processID: Int { Int(getpid()) }
+
+  package static var userName: String? {
+    guard let entry = getpwuid(getuid()), let name = entry.pointee.pw_name else { return nil }
+    return String(cString: name)
+  }
+
+  /// When a process of this machine started, in clock ticks since boot.
+  ///
+  /// Nil when it does not run.
+  /// With the process id it names a process for good: ids are used again.
+  package static func startTime(of process: Int) -> Int? {
+    guard let text = try? Files.text(of: "/proc/\(process)/stat") else { return nil }
+    // The command's name, in parentheses, may contain spaces and parentheses itself.
+    guard let end = text.lastIndex(of: ")") else { return nil }
+    let fields = text[text.index(after: end)...].split(separator: " ")
+    guard fields.count > 19, fields[0] != "Z" else { return nil }
+    return Int(fields[19])
+  }
+
+  /// The processors this process may run on.
+  package static var processors: [Int] {
+    // The kernel's list, such as `0-3,8`; sched_getaffinity is not visible to Swift.
+    let status = (try? Files.text(of: "/proc/self/status")) ?? nil
+    let line = status?.split(separator: "\n").first { $0.hasPrefix("Cpus_allowed_list:") }
+    let parts = line?.split(whereSeparator: { ":\t ,".contains($0) }).dropFirst() ?? []
+    let processors = parts.flatMap { part -> [Int] in
+      let ends = part.split(separator: "-").compactMap { Int($0) }
+      guard let first = ends.first, let last = ends.last, first <= last else { return [] }
+      return Array(first...last)
+    }
+    guard processors.isEmpty else { return processors }
+    return Array(0..<max(1, Int(sysconf(Int32(_SC_NPROCESSORS_ONLN)))))
+  }
+
+  package static var environment: [String: String] {
+    var result: [String: String] = [:]
+    var cursor = environ
+    while let entry = cursor.pointee {
+      let text = String(cString: entry)
+      if let equals = text.firstIndex(of: "=") {
+        result[String(text[..<equals])] = String(text[text.index(after: equals)...])
+      }
+      cursor += 1
+    }
+    return result
+  }
+
+  package static func variable(_ name: String) -> String? {
+    guard let value = getenv(name), value.pointee != 0 else { return nil }
+    return String(cString: value)
+  }
+
+  /// The path of the running program.
+  package static var executablePath: String? {
+    var buffer = [CChar](repeating: 0, count: 4096)
+    let count = readlink("/proc/self/exe", &buffer, buffer.count)
+    guard count > 0 else { return nil }
+    return String(decoding: buffer[..<count].map { UInt8(bitPattern: $0) }, as: UTF8.self)
+  }
+
+  /// Finds a program as a shell would, after looking beside the running one.
+  package static func find(_ program: String) -> String? {
+    if program.contains("/") {
+      return Files.isExecutableFile(program) ? Files.absolute(program) : nil
+    }
+    var directories = (variable("PATH") ?? "/usr/bin:/bin").split(separator: ":").map(String.init)
+    if let own = executablePath, let directory = Files.parent(of: own) {
+      directories.insert(directory, at: 0)
+    }
+    return directories.map { "\($0)/\(program)" }.first { Files.isExecutableFile($0) }
+  }
+
+  package static func sleep(seconds: Double) { usleep(UInt32(seconds * 1e6)) }
+
+  package static var isTerminal: Bool { isatty(1) == 1 }
+}

@@ -1,0 +1,143 @@
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#else
+  import Darwin
+#endif
+
+/// A process to start.
+package struct Spawn {
+  package enum Output {
+    case inherit
+    case discard
+    /// Appended to, created when missing.
+    case file(String)
+    case descriptor(Int32)
+  }
+
+  /// The program's path, then its arguments.
+  package var arguments: [String]
+  package var environment: [String: String]
+  package var output: Output = .inherit
+  package var errors: Output = .inherit
+  /// A group of its own receives no Ctrl-C from the terminal: whoever started it forwards signals.
+  package var ownGroup = false
+  /// The processors it may use; nil for those of this process.
+  package var processors: [Int]?
+
+  package init(
+    _ arguments: [String], environment: [String: String] = Host.environment
+  ) {
+    self.arguments = arguments
+    self.environment = environment
+  }
+
+  /// Starts the process.
+  ///
+  /// - Returns: its id.
+  /// - Throws: ``SweepError`` that names the program and the system's reason.
+  package func start() throws -> Int32 {
+    var actions = posix_spawn_file_actions_t()
+    posix_spawn_file_actions_init(&actions)
+    defer { posix_spawn_file_actions_destroy(&actions) }
+    posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
+    redirect(1, output, &actions)
+    redirect(2, errors, &actions)
+
+    var attributes = posix_spawnattr_t()
+    posix_spawnattr_init(&attributes)
+    defer { posix_spawnattr_destroy(&attributes) }
+    // Signals that this process waits for are blocked in it; the child must not inherit that.
+    var none = sigset_t()
+    sigemptyset(&none)
+    posix_spawnattr_setsigmask(&attributes, &none)
+    var defaults = sigset_t()
+    sigfillset(&defaults)
+    posix_spawnattr_setsigdefault(&attributes, &defaults)
+    var flags = POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF
+    if ownGroup { flags |= POSIX_SPAWN_SETPGROUP }
+    posix_spawnattr_setflags(&attributes, Int16(flags))
+
+    // taskset(1) narrows the affinity and then becomes the program: the process id stays.
+    var arguments = arguments
+    if let processors, let taskset = Host.find("taskset") {
+      let list = processors.map(String.init).joined(separator: ",")
+      arguments = [taskset, "--cpu-list", list] + arguments
+    }
+    let program = arguments[0]
+    let entries = environment.map { "\($0.key)=\($0.value)" }.sorted()
+    var process: Int32 = 0
+    let status = Self.withStrings(arguments) { argv in
+      Self.withStrings(entries) { envp in
+        posix_spawn(&process, program, &actions, &attributes, argv, envp)
+      }
+    }
+    guard status == 0 else {
+      throw SweepError(.failed, "cannot start \(program): \(String(cString: strerror(status)))")
+    }
+    return process
+  }
+
+  private func redirect(
+    _ descriptor: Int32, _ output: Output, _ actions: inout posix_spawn_file_actions_t
+  ) {
+    switch output {
+    case .inherit: break
+    case .discard: posix_spawn_file_actions_addopen(&actions, descriptor, "/dev/null", O_WRONLY, 0)
+    case .file(let path):
+      posix_spawn_file_actions_addopen(
+        &actions, descriptor, path, O_WRONLY | O_CREAT | O_APPEND, 0o666)
+    case .descriptor(let source): posix_spawn_file_actions_adddup2(&actions, source, descriptor)
+    }
+  }
+
+  private static func withStrings<Result>(
+    _ strings: [String], _ body: ([UnsafeMutablePointer<CChar>?]) -> Result
+  ) -> Result {
+    let pointers: [UnsafeMutablePointer<CChar>?] = strings.map { strdup($0) } + [nil]
+    defer { for pointer in pointers { free(pointer) } }
+    return body(pointers)
+  }
+}
+
+/// How a process ended.
+package enum Ending: Equatable, Sendable {
+  case exit(Int32)
+  case signal(Int32)
+
+  init(waitStatus: Int32) {
+    let signal = waitStatus & 0x7f
+    self = signal == 0 ? .exit((waitStatus >> 8) & 0xff) : .signal(signal)
+  }
+
+  /// The exit code as a shell counts it: 128 more than the signal.
+  package var code: Int32 {
+    switch self {
+    case .exit(let code): code
+    case .signal(let number): 128 + number
+    }
+  }
+}
+
+package enum Child {
+  /// How a child ended; nil while it runs.
+  package static func poll(_ process: Int32) -> Ending? {
+    var status: Int32 = 0
+    return waitpid(process, &status, WNOHANG) == process ? Ending(waitStatus: status) : nil
+  }
+
+  /// Waits until a child ends.
+  package static func wait(_ process: Int32) -> Ending {
+    var status: Int32 = 0
+    while waitpid(process, &status, 0) < 0 {
+      guard errno == EINTR else { return .exit(127) }
+    }
+    return Ending(waitStatus: status)
+  }
+
+  /// Sends a signal to a child, or to its whole group.
+  package static func send(_ signal: Int32, to process: Int32, group: Bool = false) {
+    kill(group ? -process : process, signal)
+  }
+}

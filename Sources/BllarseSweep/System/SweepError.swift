@@ -1,0 +1,25 @@
+/// A failure told to the user: one line that says what was found, where, and what to do.
+public struct SweepError: Error, Equatable, CustomStringConvertible {
+  /// The exit code an executable ends with.
+  public enum Code: Int32, Sendable {
+    /// A run or a cluster's command failed.
+    case failed = 1
+    /// The command line asks for something that does not exist or contradicts itself.
+    case usage = 64
+    /// A file's content is wrong.
+    case data = 65
+    /// Interrupted; the same command goes on where this one stopped.
+    case interrupted = 75
+  }
+
+  /// The exit code.
+  public let code: Code
+  /// One line, or one a fault when a file has several.
+  public let description: String
+
+  /// Makes an error.
+  public init(_ code: Code, _ description: String) {
+    self.code = code
+    self.description = description
+  }
+}

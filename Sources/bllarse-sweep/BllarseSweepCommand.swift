@@ -1,0 +1,34 @@
+import ArgumentParser
+import BllarseSweep
+
+@main
+struct BllarseSweepCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "bllarse-sweep",
+    abstract: "Runs the configurations of a sweep, here or on a SLURM cluster.",
+    discussion: """
+      SWEEP is a sweep file (YAML, JSON, a Python module with create_configs(), a program that \
+      prints JSON) or a sweep's directory. A file's state is in sweeps/NAME.
+
+      Exit codes: 0 done, 1 a run or a cluster's command failed, 64 wrong command line, 65 wrong \
+      content of a file, 75 interrupted (the same command goes on).
+      """,
+    version: "0.1.0",
+    subcommands: [
+      ListCommand.self, ShowCommand.self, RunConfigCommand.self, RunCommand.self,
+      SubmitCommand.self, StatusCommand.self, LogsCommand.self, RetryCommand.self,
+      CancelCommand.self, CollectCommand.self,
+    ])
+
+  static func main() {
+    do {
+      var command = try parseAsRoot()
+      try command.run()
+    } catch let error as SweepError {
+      Terminal.error(error.description)
+      exit(withError: ExitCode(error.code.rawValue))
+    } catch {
+      exit(withError: error)
+    }
+  }
+}

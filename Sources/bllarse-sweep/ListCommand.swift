@@ -1,0 +1,111 @@
+import ArgumentParser
+import BllarseSweep
+
+struct ListCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "list", abstract: "Lists the configurations of a sweep.")
+
+  @OptionGroup var sweep: SweepArguments
+
+  @Flag(help: "Print only how many there are.")
+  var count = false
+
+  @Option(help: "table, json or csv.")
+  var format = ListFormat.table
+
+  func run() throws {
+    if sweep.isDirectory {
+      let manifest = try SweepDirectory.open(sweep.sweep).manifest
+      if count { return print(manifest.count) }
+      let entries = try manifest.entries()
+      var seen: Set<String> = []
+      let keys = entries.flatMap(\.parameters).map(\.key).filter { seen.insert($0).inserted }
+      try write(entries.count, keys: keys) { (entries[$0].hash, entries[$0].parameters) }
+    } else {
+      let file = try sweep.readFile()
+      let expansion = try Expansion(file)
+      if count { return print(expansion.count) }
+      try write(expansion.count, keys: file.keys) {
+        let configuration = try expansion.configuration(at: $0)
+        return (configuration.hash, configuration.parameters)
+      }
+    }
+  }
+
+  private func write(
+    _ count: Int, keys: [String], row: (Int) throws -> (hash: String, parameters: [JSON.Member])
+  ) throws {
+    var text = format == .csv ? ResultTable(columns: ["index", "hash"] + keys, rows: []).csv : ""
+    if format == .json { text = "[" }
+    for index in 0..<count {
+      let (hash, parameters) = try row(index)
+      switch format {
+      case .table:
+        let words = parameters.map { "\($0.key)=\($0.value.plainText)" }
+        text += "\(index)\t\(hash.prefix(8))\t\(words.joined(separator: " "))\n"
+      case .json:
+        let entry: JSON = .object([
+          "index": .int(index), "hash": .string(hash), "parameters": .object(parameters),
+        ])
+        text += (index == 0 ? "\n" : ",\n") + entry.compact
+      case .csv:
+        let cells = keys.map { key in parameters.first { $0.key == key }?.value ?? .null }
+        text += ResultTable.csvLine([.int(index), .string(hash)] + cells)
+      }
+      if text.utf8.count > 1 << 16 {
+        Terminal.write(text)
+        text = ""
+      }
+    }
+    Terminal.write(text + (format == .json ? "\n]\n" : ""))
+  }
+}
+
+enum ListFormat: String, ExpressibleByArgument, CaseIterable {
+  case table, json, csv
+}
+
+struct ShowCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "show", abstract: "Shows one configuration and its command line.")
+
+  @OptionGroup var sweep: SweepArguments
+
+  @Argument(help: "The configuration's index.")
+  var index: Int
+
+  @Option(help: "table or json.")
+  var format = ListFormat.table
+
+  func run() throws {
+    let hash: String
+    let parameters: [JSON.Member]
+    let command: [String]
+    if sweep.isDirectory {
+      let entry = try SweepDirectory.open(sweep.sweep).manifest.entry(at: index)
+      (hash, parameters, command) = (entry.hash, entry.parameters, entry.program + entry.arguments)
+    } else {
+      let file = try sweep.readFile()
+      let expansion = try Expansion(file)
+      guard (0..<expansion.count).contains(index) else {
+        throw SweepError(
+          .usage,
+          "there is no configuration \(index); the sweep has \(expansion.count) (0 to \(expansion.count - 1))"
+        )
+      }
+      let configuration = try expansion.configuration(at: index)
+      (hash, parameters) = (configuration.hash, configuration.parameters)
+      command = file.program.command + configuration.arguments()
+    }
+    if format == .json {
+      let value: JSON = .object([
+        "index": .int(index), "hash": .string(hash), "parameters": .object(parameters),
+        "command": .array(command.map { .string($0) }),
+      ])
+      return print(value.pretty)
+    }
+    print("index  \(index)\nhash   \(hash)")
+    for member in parameters { print("  \(member.key): \(member.value.plainText)") }
+    print(Shell.join(command))
+  }
+}

@@ -1,0 +1,126 @@
+import ArgumentParser
+import BllarseSweep
+
+struct RetryCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "retry", abstract: "Runs again what has failed.")
+
+  @OptionGroup var sweep: SweepArguments
+  @OptionGroup var slurm: SubmitArguments
+  @OptionGroup var tracking: TrackingArguments
+
+  @Flag(help: "All that failed (the default without --index).")
+  var failed = false
+
+  @Option(help: ArgumentHelp("These configurations, such as 3,7-9.", valueName: "list"))
+  var index: [String] = []
+
+  @Flag(help: "As the --retry rules of the submission say, within their budgets.")
+  var byCause = false
+
+  @Flag(help: "On this machine, also when the sweep was submitted to SLURM.")
+  var local = false
+
+  @Option(name: .shortAndLong, help: "Runs at a time, on this machine.")
+  var jobs: Int?
+
+  @Flag(help: "Print what would be done, and do nothing.")
+  var dryRun = false
+
+  func run() throws {
+    let directory = try sweep.existingDirectory()
+    let statuses = try StatusReader(directory).all()
+    let submissions = try SubmissionRecord.all(in: directory)
+    var base = SubmitOptions()
+    if let last = submissions.last {
+      base = last.options
+    } else {
+      try base.apply(directory.slurm, file: directory.source)
+    }
+    let options = try slurm.options(over: base)
+    if byCause {
+      return try retryByCause(directory, statuses, submissions, options)
+    }
+    let wanted =
+      index.isEmpty
+      ? statuses.filter { $0.state == .failed }.map(\.index)
+      : try Selection.parse(index, count: statuses.count)
+    let busy = wanted.filter { [.pending, .running].contains(statuses[$0].state) }
+    let done = wanted.filter { statuses[$0].state == .done }
+    if !busy.isEmpty { Terminal.note("queued or running already: \(Chunk.ranges(busy))") }
+    if !done.isEmpty { Terminal.note("done already: \(Chunk.ranges(done))") }
+    let toRun = wanted.filter { !busy.contains($0) && !done.contains($0) }
+    Terminal.note("\(toRun.count) to run")
+    guard !toRun.isEmpty else { return }
+    if local || submissions.isEmpty {
+      if dryRun {
+        for index in toRun {
+          let entry = try directory.manifest.entry(at: index)
+          print(Shell.join(entry.program + entry.arguments))
+        }
+        return
+      }
+      var pool = try PoolArguments.parse([])
+      pool.jobs = jobs
+      pool.program = slurm.program
+      return try pool.run(toRun, in: directory, tracking: tracking)
+    }
+    try Submission(
+      directory: directory, options: options, tracking: tracking, dryRun: dryRun,
+      parent: tracking.parentRunId ?? submissions.last?.parentRun
+    ).submit(toRun)
+  }
+
+  private func retryByCause(
+    _ directory: SweepDirectory, _ statuses: [RunStatus], _ submissions: [SubmissionRecord],
+    _ options: SubmitOptions
+  ) throws {
+    guard !options.retryRules.isEmpty else {
+      throw SweepError(
+        .usage, "--by-cause needs rules: none were given to submit; add --retry RULE")
+    }
+    let (groups, exhausted) = Retry.byCause(
+      statuses, submissions: submissions, options: options)
+    if !exhausted.isEmpty {
+      Terminal.note("no rule or no budget left for \(Chunk.ranges(exhausted))")
+    }
+    for group in groups {
+      Terminal.note("\(group.cause?.rawValue ?? "failed"): \(Chunk.ranges(group.indices))")
+      try Submission(
+        directory: directory, options: group.options, tracking: tracking, dryRun: dryRun,
+        cause: group.cause, parent: tracking.parentRunId ?? submissions.last?.parentRun
+      ).submit(group.indices)
+    }
+  }
+}
+
+struct CancelCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "cancel", abstract: "Cancels the tasks of a sweep that SLURM still has.")
+
+  @OptionGroup var sweep: SweepArguments
+
+  @Option(help: ArgumentHelp("Only these configurations, such as 3,7-9.", valueName: "list"))
+  var index: [String] = []
+
+  @Flag(help: "Print the commands, and cancel nothing.")
+  var dryRun = false
+
+  func run() throws {
+    let directory = try sweep.existingDirectory()
+    let indices =
+      index.isEmpty ? nil : try Selection.parse(index, count: directory.manifest.count)
+    let canceller = Canceller(directory)
+    let tasks = try canceller.tasks(indices)
+    if dryRun {
+      for command in canceller.commands(tasks) { print(Shell.join(command)) }
+    } else {
+      try canceller.cancel(tasks, followUps: indices == nil)
+    }
+    let cancelled = Array(Set(tasks.map(\.index))).sorted()
+    Terminal.note(
+      cancelled.isEmpty
+        ? "nothing is queued or running"
+        : "\(dryRun ? "would cancel" : "cancelled") \(Chunk.ranges(cancelled))")
+  }
+}

@@ -1,0 +1,158 @@
+import ArgumentParser
+import BllarseSweep
+
+struct RunConfigCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "run-config", abstract: "Runs one configuration in the foreground.")
+
+  @OptionGroup var sweep: SweepArguments
+
+  @Argument(help: "The configuration's index.")
+  var index: Int
+
+  @Option(help: ArgumentHelp("The program to run instead of the sweep's.", valueName: "path"))
+  var program: String?
+
+  @Flag(help: "Print the command and run nothing.")
+  var dryRun = false
+
+  func run() throws {
+    let directory = try frozen()
+    let entry = try directory.manifest.entry(at: index)
+    if dryRun {
+      let words = [program ?? entry.program[0]] + entry.program.dropFirst() + entry.arguments
+      return print(Shell.join(words))
+    }
+    var run = SingleRun()
+    run.program = program
+    let code = try run.run(index, in: directory) { Terminal.note("bllarse-sweep: \($0)") }
+    if code != 0 { throw ExitCode(code) }
+  }
+
+  /// A job's configurations are those that were frozen at its submission, whatever the file says.
+  private func frozen() throws -> SweepDirectory {
+    if !sweep.isDirectory, sweep.sweepDir == nil, let path = Host.variable("BLLARSE_SWEEP_DIR") {
+      return try SweepDirectory.open(path)
+    }
+    return try FrozenSweep(sweep, program: program, dryRun: dryRun, record: false).directory
+  }
+}
+
+struct RunCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "run", abstract: "Runs a sweep on this machine, several runs at a time.")
+
+  @OptionGroup var sweep: SweepArguments
+  @OptionGroup var pool: PoolArguments
+  @OptionGroup var tracking: TrackingArguments
+
+  @Option(help: ArgumentHelp("Only these configurations, such as 3,7-9.", valueName: "list"))
+  var index: [String] = []
+
+  @Flag(help: "Also run what has failed before.")
+  var failed = false
+
+  @Flag(help: "Add to a directory that holds another sweep of the same name.")
+  var extend = false
+
+  @Flag(help: "Print what would run and run nothing.")
+  var dryRun = false
+
+  func run() throws {
+    let frozen = try FrozenSweep(sweep, program: pool.program, dryRun: dryRun, force: extend)
+    let directory = frozen.directory
+    let wanted =
+      index.isEmpty
+      ? frozen.selected : try Selection.parse(index, count: directory.manifest.count)
+    let statuses = try StatusReader(directory).all()
+    var sorted = Selection.sort(wanted, statuses)
+    if failed || !index.isEmpty {
+      sorted.toRun = wanted.filter {
+        statuses[$0].state == .failed || sorted.toRun.contains($0)
+      }
+      sorted.failed = 0
+    }
+    Terminal.note(sorted.summary)
+    if dryRun {
+      for index in sorted.toRun {
+        let entry = try directory.manifest.entry(at: index)
+        print(Shell.join(frozen.program.command + entry.arguments))
+      }
+      return
+    }
+    try pool.run(sorted.toRun, in: directory, tracking: tracking)
+  }
+}
+
+/// How a local pool works.
+struct PoolArguments: ParsableArguments {
+  @Option(name: .shortAndLong, help: "Runs at a time (one on each processor).")
+  var jobs: Int?
+
+  @Option(help: "How often a failed run is tried again.")
+  var retries = 0
+
+  @Option(help: "Seconds before the first retry; they double each time.")
+  var retryDelay = 1.0
+
+  @Option(help: ArgumentHelp("The program to run instead of the sweep's.", valueName: "path"))
+  var program: String?
+
+  func validate() throws {
+    if let jobs, jobs < 1 { throw ValidationError("--jobs \(jobs): at least 1") }
+    if retries < 0 { throw ValidationError("--retries \(retries): not negative") }
+    if retryDelay < 0 { throw ValidationError("--retry-delay \(retryDelay): not negative") }
+  }
+
+  func run(
+    _ indices: [Int], in directory: SweepDirectory, tracking: TrackingArguments
+  ) throws {
+    guard !indices.isEmpty else { return }
+    // Before the tracker starts threads: they must not take the signals that the pool waits for.
+    _ = Signals()
+    var options = LocalPool.Options()
+    options.jobs = jobs
+    options.retries = retries
+    options.retryDelaySeconds = retryDelay
+    options.program = program
+    let parent = try tracking.parent(
+      of: indices, in: directory, total: directory.manifest.count)
+    if let parent { options.environment["MLFLOW_PARENT_RUN_ID"] = parent }
+    let summary = try LocalPool(directory, options: options) { Terminal.note($0.line) }
+      .run(indices)
+    Terminal.note(
+      "\(summary.done.count) done, \(summary.failed.count) failed, \(summary.interrupted.count) interrupted, \(summary.skipped.count) skipped"
+    )
+    try ParentRuns.update(directory)
+    if !summary.interrupted.isEmpty { throw ExitCode(SweepError.Code.interrupted.rawValue) }
+    if !summary.failed.isEmpty { throw ExitCode(SweepError.Code.failed.rawValue) }
+  }
+}
+
+extension LocalPool.Event {
+  var line: String {
+    switch self {
+    case .started(let index, let attempt, let resumed):
+      "\(index): started\(attempt > 1 ? ", attempt \(attempt)" : "")\(resumed ? ", resumed" : "")"
+    case .finished(let index, let seconds):
+      "\(index): done in \(JSON.number((seconds * 10).rounded() / 10).compact) s"
+    case .failed(let index, let reason, let pause):
+      "\(index): failed: \(reason)"
+        + (pause.map { "; again in \(JSON.number($0).compact) s" } ?? "")
+    case .interrupted(let index): "\(index): interrupted"
+    case .skipped(let index, let reason): "\(index): skipped: \(reason)"
+    case .stopping(let signal):
+      "\(signal): stopping; runs checkpoint and end (once more to kill them)"
+    }
+  }
+}
+
+extension Selection.Sorted {
+  var summary: String {
+    var parts = ["\(toRun.count) to run"]
+    if done > 0 { parts.append("\(done) done before") }
+    if active > 0 { parts.append("\(active) queued or running") }
+    if failed > 0 { parts.append("\(failed) failed before ('retry' runs them)") }
+    return parts.joined(separator: ", ")
+  }
+}

@@ -1,0 +1,81 @@
+public import ArgumentParser
+public import BllarseSweep
+
+struct StatusCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "status", abstract: "Shows where each configuration stands.")
+
+  @OptionGroup var sweep: SweepArguments
+
+  @Flag(help: "Print JSON.")
+  var json = false
+
+  @Option(help: ArgumentHelp("Only configurations in this state.", valueName: "state"))
+  var state: RunStatus.State?
+
+  @Flag(name: .shortAndLong, help: "Print every configuration, however many there are.")
+  var all = false
+
+  @Option(
+    name: .shortAndLong,
+    help: ArgumentHelp("Draw again every so many seconds.", valueName: "seconds"))
+  var watch: Double?
+
+  func run() throws {
+    let directory = try sweep.existingDirectory()
+    while true {
+      let reader = try StatusReader(directory)
+      let statuses = try reader.all()
+      if let problem = reader.problem {
+        Terminal.note("note: \(problem); from the runs' own files:")
+      }
+      if watch != nil { Terminal.clear() }
+      Terminal.write(text(statuses))
+      guard let watch else { return }
+      if !statuses.contains(where: { $0.state == .pending || $0.state == .running }) { return }
+      Host.sleep(seconds: max(0.2, watch))
+    }
+  }
+
+  private func text(_ statuses: [RunStatus]) -> String {
+    let chosen = state.map { state in statuses.filter { $0.state == state } } ?? statuses
+    if json { return JSON.array(chosen.map(\.json)).pretty + "\n" }
+    // A long table hides what matters: then only what is not simply waiting or done.
+    let rows =
+      all || state != nil || chosen.count <= 60
+      ? chosen : chosen.filter { ![.new, .pending, .done].contains($0.state) }
+    let table = ResultTable(
+      columns: ["index", "state", "task", "node", "elapsed", "tries", "exit", "metric", "reason"],
+      rows: rows.map(\.row))
+    let counts = RunStatus.State.allCases.compactMap { state -> String? in
+      let count = statuses.count { $0.state == state }
+      return count > 0 ? "\(count) \(state.rawValue)" : nil
+    }
+    return (rows.isEmpty ? "" : table.text)
+      + "\(statuses.count) configurations: \(counts.joined(separator: ", "))\n"
+  }
+}
+
+extension RunStatus.State: ExpressibleByArgument {}
+
+extension RunStatus {
+  var row: [JSON] {
+    [
+      .int(index), .string(state.rawValue), .string(task ?? ""), .string(node),
+      .string(elapsedSeconds.map { SlurmUnits.clock(Int($0)) } ?? ""), .int(attempts),
+      exitCode.map { .int($0) } ?? .null, .string(metricText), .string(String(reason.prefix(80))),
+    ]
+  }
+
+  /// The first few numbers of the newest metrics.
+  private var metricText: String {
+    guard let lastMetric else { return "" }
+    var words: [String] = []
+    for name in ["epoch", "step", "test.acc", "test.nll", "acc", "nll", "loss"] {
+      if let number = lastMetric[path: name]?.doubleValue, words.count < 3 {
+        words.append("\(name) \(JSON.number(ResultTable.rounded(number, digits: 4)).compact)")
+      }
+    }
+    return words.joined(separator: ", ")
+  }
+}

@@ -1,0 +1,92 @@
+import ArgumentParser
+import BllarseMLflow
+import BllarseSweep
+import Logging
+
+/// The MLflow run that the runs of a submission are nested in.
+struct TrackingArguments: ParsableArguments {
+  @Option(help: ArgumentHelp("Nest the runs in this MLflow run.", valueName: "run"))
+  var parentRunId: String?
+
+  /// The id of the parent: the one given; a new one when the configurations are tracked; or nil.
+  func parent(of indices: [Int], in directory: SweepDirectory, total: Int) throws -> String? {
+    if let parentRunId { return parentRunId }
+    guard let tracked = try ParentRuns.tracked(indices, in: directory) else { return nil }
+    var configuration = TrackerConfiguration(
+      trackingURI: tracked["mlflow_tracking_uri"]?.plainText,
+      experiment: tracked["mlflow_experiment"]?.plainText)
+    configuration.logger = Logger(label: "bllarse.mlflow") {
+      StreamLogHandler.standardError(label: $0)
+    }
+    do {
+      let parents = try MLflowParents(configuration)
+      let tags = try directory.parentTags(configurations: indices, total: total)
+      let run = try parents.createParent(name: tags["group_id"] ?? directory.name, tags: tags)
+      var record = ParentRecord(
+        run: run, trackingURI: parents.tracker.trackingURI, experiment: parents.tracker.experiment,
+        journal: parents.tracker.journalDirectory, indices: indices)
+      try record.add(to: directory)
+      Terminal.note("MLflow parent run \(run)")
+      return run
+    } catch let error as TrackingError {
+      throw SweepError(.usage, "\(error)")
+    }
+  }
+}
+
+/// Parent runs in MLflow: kept on disk first, delivered when the server answers.
+struct MLflowParents: ParentTracking {
+  let tracker: Tracker
+
+  init(_ configuration: TrackerConfiguration) throws { tracker = try Tracker(configuration) }
+
+  func createParent(name: String, tags: [String: String]) throws -> String {
+    let run = try tracker.startRun(name: name, parent: .none, tags: tags)
+    run.detach(waitingUpTo: .seconds(10))
+    return run.remoteID ?? run.id
+  }
+
+  func endParent(_ run: String, as outcome: ParentOutcome) throws {
+    let status: BllarseMLflow.RunStatus =
+      switch outcome {
+      case .finished: .finished
+      case .failed: .failed
+      case .killed: .killed
+      }
+    try tracker.resumeRun(id: run).finish(status: status, waitingUpTo: .seconds(10))
+  }
+}
+
+/// The parent runs of a sweep's submissions.
+enum ParentRuns {
+  /// A configuration that says how the submission is tracked; nil when none is tracked.
+  static func tracked(_ indices: [Int], in directory: SweepDirectory) throws -> ManifestEntry? {
+    for index in indices {
+      let entry = try directory.manifest.entry(at: index)
+      if entry["enable_mlflow"] == .bool(true) || entry["enable_wandb"] == .bool(true) {
+        return entry
+      }
+    }
+    return nil
+  }
+
+  /// Ends the parents of submissions of which nothing is under way, as their children ended.
+  static func update(_ directory: SweepDirectory) throws {
+    let records = try ParentRecord.all(in: directory)
+    guard !records.isEmpty else { return }
+    let statuses = try StatusReader(directory).all()
+    for var record in records {
+      guard let outcome = record.due(statuses) else { continue }
+      var configuration = TrackerConfiguration(
+        trackingURI: record.trackingURI, experiment: record.experiment)
+      configuration.journalDirectory = record.journal
+      do {
+        try MLflowParents(configuration).endParent(record.run, as: outcome)
+        try record.setOutcome(outcome)
+      } catch let error as TrackingError {
+        // The table is what was asked for; the parent is ended the next time.
+        Terminal.note("note: the MLflow parent run \(record.run) is not ended: \(error)")
+      }
+    }
+  }
+}

@@ -1,0 +1,122 @@
+import BllarseTestSupport
+import Testing
+
+@testable import BllarseSweep
+
+@Suite("Collecting results")
+struct CollectTests {
+  // scipy.stats.t.ppf(0.975, n)
+  @Test(
+    "Student's quantiles",
+    arguments: [
+      (1, 12.706204736174694), (2, 4.302652729749462), (3, 3.1824463052837078),
+      (4, 2.7764451051977934), (9, 2.262157162798205), (30, 2.0422724563012378),
+      (200, 1.9718962236339088),
+    ])
+  func student(degrees: Int, expected: Double) {
+    let quantile = StudentT.quantile975(degreesOfFreedom: degrees)
+    #expect(quantile.isClose(to: expected, relative: 1e-12))
+  }
+
+  @Test("statistics of replicates are those of the textbook")
+  func statistics() throws {
+    let statistics = try #require(ReplicateStatistics([1, 2, 3, 4]))
+    #expect(statistics.mean == 2.5)
+    #expect(try #require(statistics.deviation).isClose(to: 1.2909944487358056, ulps: 4))
+    #expect(try #require(statistics.standardError).isClose(to: 0.6454972243679028, ulps: 4))
+    #expect(
+      try #require(statistics.halfWidth).isClose(
+        to: 0.6454972243679028 * 3.1824463052837078, relative: 1e-12))
+    #expect(ReplicateStatistics([]) == nil)
+    #expect(ReplicateStatistics([7])?.deviation == nil)
+  }
+
+  static func sweep() throws -> Scratch {
+    let scratch = try Scratch("base: {dataset: digits}\ngrid: {lr: [0.1, 0.2]}\nseeds: 3")
+    for (index, nll) in [0.5, 0.6, 0.7, 0.3, 0.5, 0.4].enumerated() {
+      try scratch.finish(index, nll: nll, seconds: Double(index))
+    }
+    return scratch
+  }
+
+  @Test("one row a configuration: the keys that vary, the metrics, the seconds")
+  func table() throws {
+    let scratch = try Self.sweep()
+    defer { withExtendedLifetime(scratch) {} }
+    let table = try Collector(scratch.directory).table()
+    #expect(
+      table.csv == """
+        index,lr,seed,test.nll,test.acc,run_seconds
+        0,0.1,0,0.5,1,0
+        1,0.1,1,0.6,1,1
+        2,0.1,2,0.7,1,2
+        3,0.2,0,0.3,1,3
+        4,0.2,1,0.5,1,4
+        5,0.2,2,0.4,1,5
+
+        """)
+  }
+
+  @Test("the best come first, by the metric's own direction")
+  func best() throws {
+    let scratch = try Self.sweep()
+    defer { withExtendedLifetime(scratch) {} }
+    let collector = try Collector(scratch.directory)
+    #expect(try collector.table(best: "test.nll").rows.map { $0[0] } == [3, 5, 0, 4, 1, 2])
+    #expect(
+      try collector.table(best: "test.nll", largest: true).rows.map { $0[0] } == [2, 1, 0, 4, 5, 3])
+    #expect(Collector.isBetterLarge("test.acc") && !Collector.isBetterLarge("test.nll"))
+    #expect(
+      throws: SweepError(
+        .usage,
+        "no result has the metric 'test.nl'; did you mean 'test.nll'? (there are: test.nll, test.acc)"
+      )
+    ) { try collector.table(best: "test.nl") }
+  }
+
+  @Test("one row a setting: n, mean, deviation, error, interval")
+  func replicates() throws {
+    let scratch = try Self.sweep()
+    defer { withExtendedLifetime(scratch) {} }
+    let table = try Collector(scratch.directory)
+      .replicateTable(metrics: ["test.nll"], best: "test.nll")
+    #expect(
+      table.columns == [
+        "indices", "lr", "n", "test.nll", "test.nll.sd", "test.nll.se", "test.nll.ci95",
+      ])
+    #expect(table.rows.map { $0[0] } == ["3-5", "0-2"])
+    let row = table.rows[1].compactMap(\.doubleValue)
+    #expect(row[1] == 3)
+    #expect(row[2].isClose(to: 0.6, ulps: 4))
+    #expect(row[3].isClose(to: 0.1, relative: 1e-12))
+    #expect(row[5].isClose(to: 0.1 / 3.0.squareRoot() * 4.302652729749462, relative: 1e-12))
+  }
+
+  @Test("paired differences are taken over the seeds that both settings have")
+  func paired() throws {
+    let scratch = try Self.sweep()
+    Files.remove("\(scratch.directory.run(4).path)/result.json")
+    let table = try Collector(scratch.directory).pairedTable(best: "test.nll")
+    #expect(table.rows.count == 1)
+    let row = table.rows[0]
+    #expect(row[0] == "0-2" && row[2] == 2)
+    // Seeds 0 and 2: 0.5 − 0.3 and 0.7 − 0.4.
+    #expect(try #require(row[3].doubleValue).isClose(to: 0.25, relative: 1e-12))
+    #expect(try #require(row[4].doubleValue).isClose(to: 0.05, relative: 1e-9))
+  }
+
+  @Test("a key that some configurations lack varies")
+  func absentKeys() throws {
+    let scratch = try Scratch("list: [{a: 1, b: 2}, {a: 1}, {a: 1, c: 3}]")
+    #expect(try Collector(scratch.directory).varyingKeys == ["b", "c"])
+  }
+
+  @Test("cells are quoted for each format")
+  func quoting() {
+    let table = ResultTable(
+      columns: ["a", "b"], rows: [["x,\"y\"", "p|q\nr"], [.null, .double(0.1234567)]])
+    #expect(table.csv == "a,b\n\"x,\"\"y\"\"\",\"p|q\nr\"\n,0.1234567\n")
+    #expect(table.markdown == "| a | b |\n| --- | --- |\n| x,\"y\" | p\\|q r |\n|  | 0.123457 |\n")
+    #expect(table.text == "a      b\nx,\"y\"  p|q\nr\n       0.123457\n")
+  }
+}

@@ -1,0 +1,213 @@
+import BllarseTestSupport
+import Foundation
+import Testing
+
+extension SweepEndToEnd {
+  @Suite("on one machine")
+  struct SweepLocalTests {
+    @Test("a sweep runs, is collected, and runs nothing the second time")
+    func wholeSweep() throws {
+      let tool = try SweepTool()
+      try tool.write("sweep.yaml", "grid: {steps: [1, 2]}\nseeds: 3")
+      let listed = try tool.run("list", "sweep.yaml", "--format", "csv")
+      #expect(listed.output.split(separator: "\n").count == 7)
+      let run = try tool.run("run", "sweep.yaml", "--jobs", "2")
+      #expect(run.status == 0, "\(run.errors)")
+      #expect(run.errors.contains("6 done, 0 failed"))
+      #expect(try tool.words() == Array(repeating: "done", count: 6))
+      let table = try tool.run("collect", "sweep.yaml", "--format", "csv").output.split(
+        separator: "\n")
+      #expect(
+        table.count == 7
+          && table[0] == "index,steps,seed,test.nll,test.acc,steps,seconds.total,run_seconds")
+      let seeds = try tool.run(
+        "collect", "sweep.yaml", "--seeds", "--best", "test.nll", "--format", "json")
+      let rows = try JSONSerialization.jsonObject(with: Data(seeds.output.utf8)) as? [[String: Any]]
+      #expect(rows?.count == 2 && rows?[0]["n"] as? Int == 3)
+      let again = try tool.run("run", "sweep.yaml")
+      #expect(again.status == 0 && again.errors.hasPrefix("0 to run, 6 done before"))
+      #expect(try tool.intervals("sweep").count == 6)
+    }
+
+    @Test("one failure harms no other run; retry runs just what failed")
+    func failures() throws {
+      let tool = try SweepTool()
+      try tool.write("sweep.yaml", "grid: {code: [0, 3, 0, 7]}".replacing("0, 3, 0", with: "0, 3"))
+      let run = try tool.run("run", "sweep.yaml", "--retries", "1", "--retry-delay", "0.1")
+      #expect(run.status == 1)
+      let states = try tool.states()
+      #expect(states.map(\.state) == ["done", "failed", "failed"])
+      #expect(states.map(\.attempts) == [1, 2, 2])
+      #expect(states[1].exit_code == 3 && states[1].reason == "steps.sh: told to fail with 3")
+      #expect(try tool.run("logs", "sweep.yaml", "1").errors.contains("told to fail with 3"))
+      #expect(
+        try tool.run("run", "sweep.yaml").errors.contains("2 failed before ('retry' runs them)"))
+      let retry = try tool.run("retry", "sweep.yaml", "--dry-run")
+      #expect(retry.output.split(separator: "\n").count == 2)
+      #expect(try tool.run("retry", "sweep.yaml", "--index", "2").status == 1)
+      #expect(try tool.states().map(\.attempts) == [1, 2, 3])
+    }
+
+    @Test("Ctrl-C checkpoints; the same command goes on to the same result")
+    func interruption() throws {
+      let tool = try SweepTool()
+      try tool.write("sweep.yaml", "base: {steps: 40, pause: 0.05}\nseeds: 3")
+      let (process, _, errors) = try tool.start(["run", "sweep.yaml", "--jobs", "2"])
+      _ = try tool.wait(20, "metrics") {
+        tool.text("sweeps/sweep/runs/0/0/attempt-1/output/metrics.jsonl").isEmpty ? nil : true
+      }
+      kill(process.processIdentifier, SIGINT)
+      process.waitUntilExit()
+      #expect(process.terminationStatus == 75)
+      #expect(try String(contentsOfFile: errors, encoding: .utf8).contains("SIGINT: stopping"))
+      #expect(try tool.words() == ["interrupted", "interrupted", "new"])
+      #expect(try tool.run("run", "sweep.yaml").status == 0)
+      #expect(
+        tool.text("sweeps/sweep/runs/0/0/attempt-2/stdout.log").contains("resumed after step"))
+
+      let whole = try SweepTool()
+      try whole.write("sweep.yaml", "base: {steps: 40, pause: 0.01}\nseeds: 3")
+      #expect(try whole.run("run", "sweep.yaml").status == 0)
+      let results = try [tool, whole].map { tool in
+        try tool.run("collect", "sweep.yaml", "--format", "csv").output
+          .split(separator: "\n").map { $0.split(separator: ",").dropLast().joined(separator: ",") }
+      }
+      #expect(results[0] == results[1])
+    }
+
+    @Test("processors are divided among the runs")
+    func processors() throws {
+      let tool = try SweepTool()
+      try tool.write("sweep.yaml", "base: {show: OMP_NUM_THREADS, pause: 0.2}\nseeds: 4")
+      #expect(try tool.run("run", "sweep.yaml", "--jobs", "2").status == 0)
+      let expected = max(1, ProcessInfo.processInfo.activeProcessorCount / 2)
+      #expect(
+        tool.text("sweeps/sweep/runs/0/1/attempt-1/stdout.log")
+          .contains("OMP_NUM_THREADS=\(expected)\n"))
+      #expect(SweepTool.overlap(try tool.intervals("sweep")) == 2)
+    }
+
+    @Test("a run that ends well without a result has failed")
+    func noResult() throws {
+      let tool = try SweepTool()
+      try tool.write("sweep.yaml", "base: {leave: true}\nseeds: 1")
+      #expect(try tool.run("run", "sweep.yaml").status == 1)
+      #expect(try tool.states()[0].reason.hasPrefix("exit code 0, but there is no"))
+    }
+
+    @Test("wrong command lines exit 64, wrong files 65, each with one line")
+    func exitCodes() throws {
+      let tool = try SweepTool()
+      try tool.write("sweep.yaml", "grid: {stpes: [1]}")
+      let unknown = try tool.run("run", "sweep.yaml")
+      #expect(unknown.status == 65)
+      #expect(
+        unknown.errors
+          == "bllarse-sweep: sweep.yaml:2:8: steps.sh has no option --stpes; did you mean 'steps'?\n"
+      )
+      #expect(!FileManager.default.fileExists(atPath: tool.temporary.file("sweeps")))
+      #expect(try tool.run("list", "nothing.yaml").status == 64)
+      #expect(try tool.run("list", "sweep.yaml", "--frmat", "csv").status == 64)
+      #expect(try tool.run("show", "sweep.yaml", "1").status == 64)
+      #expect(try tool.run("status", "sweep.yaml").status == 64)
+      #expect(try tool.run("submit", "sweep.yaml", "--num-jobs", "0").status == 64)
+    }
+
+    @Test("a Python module's create_configs and a program's JSON list are sweeps too")
+    func otherForms() throws {
+      let tool = try SweepTool()
+      try tool.temporary.write(
+        "old.py",
+        Array(
+          """
+          print("noise")
+          def create_configs():
+              return [dict(optimizer=o, epochs=e, seed=s) for o in ("adamw", "lion") for e in (1, 2) for s in (0, 1)]
+          def run(config): raise RuntimeError
+          """.utf8))
+      #expect(try tool.run("list", "old.py", "--count").output == "8\n")
+      #expect(
+        try tool.run("show", "old.py", "5").output
+          .contains("bllarse-finetune --optimizer lion --epochs 1 --seed 1"))
+      try tool.temporary.write("bad.py", Array("def create_configs():\n  return [1/0]\n".utf8))
+      let bad = try tool.run("list", "bad.py")
+      #expect(bad.status == 65 && bad.errors.contains("ZeroDivisionError: division by zero"))
+      let program = try tool.temporary.write(
+        "make-list", Array("#!/bin/sh\necho '[{\"a\": 1}, {\"a\": 2}]'\n".utf8))
+      try FileManager.default.setAttributes([.posixPermissions: 0o755], ofItemAtPath: program)
+      #expect(try tool.run("list", "make-list", "--count").output == "2\n")
+    }
+
+    @Test("what was frozen runs, whatever the file says later")
+    func frozen() throws {
+      let tool = try SweepTool()
+      try tool.write("sweep.yaml", "grid: {steps: [1, 2]}")
+      #expect(try tool.run("run", "sweep.yaml", "--index", "0").status == 0)
+      try tool.write("sweep.yaml", "grid: {steps: [3, 2, 1]}")
+      let run = try tool.run("run", "sweep.yaml")
+      #expect(run.errors.contains("1 configurations added to the 2 that"))
+      #expect(run.errors.contains("2 to run, 1 done before"))
+      let show = try tool.run("show", "sweeps/sweep", "2")
+      #expect(show.output.contains("steps: 3"))
+      #expect(try tool.words() == ["done", "done", "done"])
+      #expect(tool.text("sweeps/sweep/provenance/0002.json").contains("\"sha256\""))
+    }
+
+    @Test(
+      "the demonstration sweeps run on digits", arguments: ["last_layer", "optimizers"])
+    func demonstrations(name: String) throws {
+      let tool = try SweepTool()
+      let path = Fixtures.path("sweeps/\(name).yaml")
+      let options = try tool.run("--experimental-dump-help", executable: "bllarse-finetune").output
+      let run = try tool.run("run", path, "--jobs", "2")
+      guard ["group-id", "learning-rate"].allSatisfy({ options.contains("\"\($0)\"") }) else {
+        // A program without these options is refused before anything runs.
+        #expect(run.status == 65 && run.errors.contains("has no option --group-id"))
+        return
+      }
+      #expect(run.status == 0, "\(run.errors)")
+      let table = try tool.run("collect", path, "--seeds", "--best", "test.nll", "--format", "csv")
+      #expect(table.output.split(separator: "\n").count == (name == "last_layer" ? 4 : 6))
+    }
+
+    @Test("a million configurations: counted in a second, one shown in 50 ms, in 100 MB")
+    func million() throws {
+      let tool = try SweepTool()
+      let axis = "[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]"
+      try tool.temporary.write(
+        "big.yaml",
+        Array(("grid:\n" + "abcde".map { "  x\($0): \(axis)\n" }.joined() + "seeds: 10\n").utf8))
+      // Other tests share the processors: the fastest of many is the program's own time.
+      func best(_ arguments: [String]) throws -> Double {
+        try (0..<25).map { _ in
+          let began = Date()
+          let (process, _, _) = try tool.start(arguments)
+          process.waitUntilExit()
+          #expect(process.terminationStatus == 0)
+          return Date().timeIntervalSince(began)
+        }.min()!
+      }
+      #expect(try tool.run("list", "big.yaml", "--count").output == "1000000\n")
+      #expect(try best(["list", "big.yaml", "--count"]) < 1)
+      #expect(try best(["show", "big.yaml", "765432"]) < 0.05)
+      // The memory of a listing does not grow: it is looked at for a while, then the listing ended.
+      let (process, output, _) = try tool.start(["list", "big.yaml"])
+      var peak = 0
+      for _ in 0..<40 {
+        peak = max(peak, Self.peakKilobytes(process.processIdentifier))
+        Thread.sleep(forTimeInterval: 0.1)
+      }
+      kill(process.processIdentifier, SIGKILL)
+      process.waitUntilExit()
+      #expect(try FileManager.default.attributesOfItem(atPath: output)[.size] as! Int > 100_000)
+      #expect(peak > 0 && peak < 100_000, "\(peak) kB")
+    }
+
+    /// A process's largest resident size so far.
+    static func peakKilobytes(_ process: Int32) -> Int {
+      let text = try? String(contentsOfFile: "/proc/\(process)/status", encoding: .utf8)
+      let line = text?.split(separator: "\n").first { $0.hasPrefix("VmHWM:") }
+      return line.flatMap { Int($0.filter(\.isNumber)) } ?? 0
+    }
+  }
+}
