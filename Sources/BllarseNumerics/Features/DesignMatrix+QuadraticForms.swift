@@ -68,7 +68,7 @@ private struct TriangularBlocks<Scalar: BLASScalar>: Sendable {
     self.inverses = inverses
   }
 
-  /// Solves `Y·Lᵀ = X` for `count` rows, `stride` apart, block of columns after block of columns:
+  /// Solves `Y·Lᵀ = X` for `count` rows, `stride` apart, block of columns after block of columns.
   ///
   ///     Y_j = (X_j - Σ_{i<j} Y_i·L_jiᵀ)·L_jj⁻ᵀ.
   func solve(
