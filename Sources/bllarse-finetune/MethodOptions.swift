@@ -8,7 +8,7 @@ struct MethodOptions: ParsableArguments {
   @Option(help: "What is trained: last_layer (full_network does not exist here).")
   var tuneMode = "last_layer"
 
-  @Option(help: "The head: \(HeadRegistry.names.joined(separator: ", ")).")
+  @Option(help: "The head: \(HeadRegistry.lossFunctions.joined(separator: ", ")).")
   var lossFn = "IBProbit"
 
   @Option(
@@ -38,9 +38,6 @@ struct MethodOptions: ParsableArguments {
   @Option(help: "The fraction of what it knew that the posterior forgets with each batch.")
   var forgettingRate = 1e-3
 
-  @Option(help: "The prior precision of every weight.")
-  var prior = 1.0
-
   @Option(help: "The relative distance to the optimum at which a converged fit ends.")
   var tolerance = 1e-6
 
@@ -54,9 +51,10 @@ struct MethodOptions: ParsableArguments {
           ? "--tune-mode full_network does not exist yet; use last_layer"
           : "--tune-mode is '\(tuneMode)'; expected last_layer")
     }
-    guard HeadRegistry.names.contains(lossFn) else {
+    guard HeadRegistry.lossFunctions.contains(lossFn) else {
       throw ValidationError(
-        "--loss-fn is '\(lossFn)'; expected one of \(HeadRegistry.names.joined(separator: ", "))")
+        "--loss-fn is '\(lossFn)'; expected one of "
+          + HeadRegistry.lossFunctions.joined(separator: ", "))
     }
     if update == .sites && lossFn != "IBProbit" {
       throw ValidationError("--update sites needs --loss-fn IBProbit; use merge")
@@ -65,7 +63,6 @@ struct MethodOptions: ParsableArguments {
     try require(epochs.map { $0 >= 1 }, "--epochs must be at least 1")
     try require(batchSize.map { $0 >= 1 }, "--batch-size must be at least 1")
     try require(0...1 ~= forgettingRate, "--forgetting-rate must be between 0 and 1")
-    try require(prior > 0 && prior.isFinite, "--prior must be a positive number")
     try require(tolerance > 0 && tolerance < 1, "--tolerance must be between 0 and 1")
     if update == .converged && numUpdateIters != nil {
       throw ValidationError("--num-update-iters does not go with --update converged")
@@ -97,16 +94,15 @@ struct MethodOptions: ParsableArguments {
     return warnings
   }
 
-  func apply(to configuration: inout RunConfiguration) {
+  func apply(to configuration: inout RunConfiguration, parity: Bool) {
     configuration.lossFunction = lossFn
     configuration.update =
-      update ?? (numUpdateIters != nil || batchSize != nil ? .merge : .converged)
+      update ?? (numUpdateIters != nil || batchSize != nil || parity ? .merge : .converged)
     configuration.updateIterations = numUpdateIters ?? 16
     configuration.epochs = epochs ?? (configuration.reachesOptimumAtOnce ? 1 : 100)
     configuration.batchSize = batchSize ?? 64
     configuration.seed = seed
     configuration.forgettingRate = forgettingRate
-    configuration.priorPrecision = prior
     configuration.tolerance = tolerance
     configuration.resetsEachEpoch = resetLossPerEpoch
   }

@@ -42,10 +42,15 @@ struct RunningOptions: ParsableArguments {
     configuration.resumes = resume != nil
     // A job script that gives both starts the first time and resumes from then on.
     configuration.resumesExistingOnly = output == nil
-    configuration.threadCount = threads ?? environment["SLURM_CPUS_PER_TASK"].flatMap { Int($0) }
+    configuration.threadCount = Self.threadCount(threads)
     configuration.resourcesPath = environment["BLLARSE_RESOURCES"]
     if device != "cpu" {
       Terminal().runDidNote("--device \(device) is ignored: everything runs on the CPU")
     }
+  }
+
+  /// The number of threads: what is given, else what SLURM granted, else `nil`.
+  static func threadCount(_ given: Int?) -> Int? {
+    given ?? ProcessInfo.processInfo.environment["SLURM_CPUS_PER_TASK"].flatMap { Int($0) }
   }
 }

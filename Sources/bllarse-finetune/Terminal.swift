@@ -25,7 +25,9 @@ struct Terminal: RunObserver {
   /// The table at the end.
   func show(_ result: RunResult, output: String?) {
     show([("train", result.train), ("test", result.test)])
-    if let elbo = result.elbo {
+    if let recipe = result.recipe {
+      show(recipe)
+    } else if let elbo = result.elbo {
       var line = String(
         format: "evidence lower bound %.4f after %d iterations", elbo, result.iterations)
       if let gap = result.certificate {

@@ -7,6 +7,7 @@ struct Train: ParsableCommand {
     commandName: "train", abstract: "Fits a head and scores it on the test split (the default).")
 
   @OptionGroup(title: "What to fit") var method: MethodOptions
+  @OptionGroup(title: "Converged IBProbit") var recipe: RecipeOptions
   @OptionGroup(title: "Classical heads") var optimizer: OptimizerOptions
   @OptionGroup(title: "Data") var data: DataOptions
   @OptionGroup(title: "Running") var running: RunningOptions
@@ -14,15 +15,23 @@ struct Train: ParsableCommand {
 
   func validate() throws {
     try method.check()
+    try recipe.check()
     try optimizer.check()
     try data.check()
+    try recipe.check(configuration())
+  }
+
+  private func configuration() -> RunConfiguration {
+    var configuration = RunConfiguration()
+    optimizer.apply(to: &configuration)
+    method.apply(to: &configuration, parity: recipe.parity)
+    recipe.apply(to: &configuration)
+    data.apply(to: &configuration)
+    return configuration
   }
 
   func run() throws {
-    var configuration = RunConfiguration()
-    optimizer.apply(to: &configuration)
-    method.apply(to: &configuration)
-    data.apply(to: &configuration)
+    var configuration = configuration()
     running.apply(to: &configuration)
     let terminal = Terminal()
     let warnings =

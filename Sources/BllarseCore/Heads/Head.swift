@@ -22,6 +22,14 @@ public protocol Head: Sendable {
   /// - Throws: `NumericsError` when the state of the head is numerically unusable.
   func logProbabilities(_ features: FeatureMatrix) throws(NumericsError) -> Matrix<Float>
 
+  /// Scores the head on labelled rows.
+  ///
+  /// - Parameters:
+  ///   - features: N x featureCount, finite.
+  ///   - labels: a class in `0..<classCount` for each row.
+  /// - Throws: as ``logProbabilities(_:)``.
+  func evaluation(features: FeatureMatrix, labels: [Int32]) throws(NumericsError) -> Evaluation
+
   /// Adds everything that prediction needs to a checkpoint: tensors, and metadata as strings.
   func encode(into writer: inout SafetensorsWriter)
 
@@ -30,6 +38,16 @@ public protocol Head: Sendable {
   /// - Parameter file: the checkpoint.
   /// - Throws: `DataError` that names the file and the tensor or metadata entry that is wrong.
   init(decoding file: SafetensorsFile) throws(DataError)
+}
+
+extension Head {
+  /// The scores of ``logProbabilities(_:)``.
+  public func evaluation(
+    features: FeatureMatrix, labels: [Int32]
+  ) throws(NumericsError) -> Evaluation {
+    Evaluation(
+      logProbabilities: try logProbabilities(features), labels: labels, parallelism: parallelism)
+  }
 }
 
 /// The kinds of heads that this package knows.
@@ -44,10 +62,14 @@ public enum HeadRegistry {
   ]
 
   /// All kinds.
-  public static var kinds: [any Head.Type] { trainable }
+  public static let kinds: [any Head.Type] =
+    trainable + [EvidenceHead.self, IBProbitReferenceHead.self]
 
   /// The names of all kinds.
   public static var names: [String] { kinds.map { $0.kind } }
+
+  /// What `--loss-fn` accepts; the forms that the probit head takes are chosen by other options.
+  public static var lossFunctions: [String] { trainable.map { $0.kind } }
 
   /// Whether heads of a name are fitted in closed form, and need no optimiser.
   public static func isClosedForm(_ name: String) -> Bool {
@@ -60,10 +82,17 @@ public enum HeadRegistry {
   static func trainer(
     _ configuration: RunConfiguration, data: TrainingData, parallelism: Parallelism
   ) throws(DataError) -> any HeadTrainer {
+    if configuration.fitsEvidenceHead {
+      return EvidenceTrainer(configuration, data: data, parallelism: parallelism)
+    }
+    if configuration.evidence.matchesReference && configuration.lossFunction == "IBProbit" {
+      return ReferenceTrainer(
+        IBProbitTrainer(configuration, data: data, parallelism: parallelism))
+    }
     guard let kind = trainable.first(where: { $0.kind == configuration.lossFunction }) else {
       throw DataError(
         .missingKey, found: "there is no head \(configuration.lossFunction.quoted())",
-        expected: "one of " + names.joined(separator: ", "))
+        expected: "one of " + lossFunctions.joined(separator: ", "))
     }
     return kind.trainer(configuration, data: data, parallelism: parallelism)
   }

@@ -10,7 +10,7 @@ public struct Evaluation: Sendable, Equatable {
   /// The share of rows that are predicted right.
   public let accuracy: Double
   /// The mean negative log-likelihood, in nats.
-  public let nll: Double
+  public private(set) var nll: Double
   /// The expected calibration error over 20 bins of equal width.
   public let ece: Double
   /// The Brier score, in 0...2.
@@ -59,5 +59,12 @@ public struct Evaluation: Sendable, Equatable {
     brier = Metrics.brierScore(summary)
     mce = calibration.maximum
     meanConfidence = Metrics.mean(summary.confidence)
+  }
+
+  /// The same scores with another likelihood.
+  func replacing(nll: Double) -> Evaluation {
+    var result = self
+    result.nll = nll
+    return result
   }
 }

@@ -80,7 +80,7 @@ public struct FineTuning {
   public static func evaluate(
     _ head: any Head, on split: FeatureSplit
   ) throws(NumericsError) -> Evaluation {
-    Evaluation(logProbabilities: try head.logProbabilities(split.features), labels: split.labels)
+    try head.evaluation(features: split.features, labels: split.labels)
   }
 
   private func note(_ message: String) {

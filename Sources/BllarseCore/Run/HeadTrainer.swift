@@ -11,6 +11,9 @@ protocol HeadTrainer {
   /// Bounds on its distance to the maximum, after a converged fit.
   var certificate: GapCertificate? { get }
 
+  /// What was chosen and why, for heads that choose.
+  var report: EvidenceReport? { get }
+
   /// What the user should know about the fit, in one line.
   var note: String? { get }
 
@@ -56,6 +59,8 @@ protocol TrainableHead: Head {
 struct TrainingData {
   let split: FeatureSplit
   let classCount: Int
+  /// Rows to calibrate on, if there are any.
+  var validation: FeatureSplit?
   var featureCount: Int { split.featureCount }
 }
 

@@ -54,6 +54,8 @@ public struct RunConfiguration: Sendable, Equatable {
   public var tolerance = 1e-6
   /// Whether the posterior returns to the prior at the start of each epoch.
   public var resetsEachEpoch = false
+  /// What is left to the data, and what is given, for a head whose prior comes from the evidence.
+  public var evidence = EvidenceOptions()
   /// How a classical head is fitted.
   public var optimizer = Optimizer.newton
   /// The L2 strength of `newton`, or `nil` for the one with the best evidence.
@@ -112,6 +114,7 @@ public struct RunConfiguration: Sendable, Equatable {
       ("epochs", .integer(effectiveEpochs)), ("batch_size", .integer(batchSize)),
       ("seed", .integer(Int(clamping: seed))), ("reset_loss_per_epoch", .flag(resetsEachEpoch)),
     ]
+    list += lossFunction == "IBProbit" ? evidenceArguments : []
     return list + (HeadRegistry.isClosedForm(lossFunction) ? updateArguments : optimizerArguments)
   }
 

@@ -15,6 +15,7 @@ struct RunLoop {
   private let validation: FeatureSplit?
   private var scores: (train: Evaluation, test: Evaluation)?
   private let arguments: String
+  private let parallelism: Parallelism
 
   init(
     _ configuration: RunConfiguration, data: RunData, parallelism: Parallelism,
@@ -26,9 +27,14 @@ struct RunLoop {
     self.clock = clock
     train = try data.dataset.split("train")
     test = try data.dataset.split("test")
-    validation = data.dataset["validation"]
+    validation =
+      configuration.evidence.calibration.needsValidation
+      ? try data.dataset.split("validation") : data.dataset["validation"]
+    self.parallelism = parallelism
     trainer = try HeadRegistry.trainer(
-      configuration, data: TrainingData(split: train, classCount: data.dataset.classCount),
+      configuration,
+      data: TrainingData(
+        split: train, classCount: data.dataset.classCount, validation: validation),
       parallelism: parallelism)
     progress.seconds.load = data.loadSeconds
     progress.seconds.features = data.featureSeconds
@@ -157,13 +163,20 @@ struct RunLoop {
   }
 
   /// The scores of the head as it is now.
-  mutating func result() throws(NumericsError) -> RunResult {
+  ///
+  /// - Throws: `DataError` for a bad file of foreign rows, `NumericsError` for an unusable head.
+  mutating func result() throws -> RunResult {
     let scores = if let scores { scores } else { try evaluate() }
+    let watch = Stopwatch()
+    let metrics = try RunMetrics(
+      trainer.head, on: data.dataset, configuration, parallelism: parallelism)
+    progress.seconds.evaluate += watch.elapsed
     progress.seconds.total = secondsBefore + clock.elapsed
     return RunResult(
       train: SplitScores(scores.train), test: SplitScores(scores.test),
       seconds: progress.seconds, elbo: trainer.evidenceLowerBound, iterations: trainer.iterations,
       certificate: trainer.certificate, best: progress.best,
+      recipe: trainer.report, metrics: metrics,
       arguments: Dictionary(
         uniqueKeysWithValues: configuration.arguments.map { ($0.name, $0.value) }),
       versions: Versions.current)

@@ -73,7 +73,8 @@ public struct RunResult: Sendable, Equatable, Encodable {
   public var test: SplitScores
   /// Where the time went.
   public var seconds: RunSeconds
-  /// The evidence lower bound of the training rows, in nats, where the head has one.
+  /// The evidence lower bound of the training rows, in nats, where the head has one; for a head whose
+  /// prior comes from the evidence, Laplace's approximation to the logarithm of the evidence itself.
   public var elbo: Double?
   /// The iterations of the fit, over all batches and epochs.
   public var iterations: Int
@@ -81,6 +82,10 @@ public struct RunResult: Sendable, Equatable, Encodable {
   public var certificate: GapCertificate?
   /// The best epoch on the validation split, where there is one.
   public var best: BestEpoch?
+  /// What was chosen and why, for heads that choose.
+  public var recipe: EvidenceReport?
+  /// More scores, calibration and uncertainty.
+  public var metrics: RunMetrics?
   /// The options of the run.
   public var arguments: [String: ArgumentValue]
   /// The versions of what took part.
@@ -89,7 +94,8 @@ public struct RunResult: Sendable, Equatable, Encodable {
 
 extension RunResult {
   private enum CodingKeys: String, CodingKey {
-    case train, test, seconds, elbo, iterations, certificate, best, arguments, versions
+    case train, test, seconds, elbo, iterations, certificate, best, recipe, metrics, arguments,
+      versions
   }
 
   /// Writes every key; what a head does not have is `null`.
@@ -102,6 +108,8 @@ extension RunResult {
     try container.encode(iterations, forKey: .iterations)
     try container.encode(certificate, forKey: .certificate)
     try container.encode(best, forKey: .best)
+    try container.encode(recipe, forKey: .recipe)
+    try container.encode(metrics, forKey: .metrics)
     try container.encode(arguments, forKey: .arguments)
     try container.encode(versions, forKey: .versions)
   }

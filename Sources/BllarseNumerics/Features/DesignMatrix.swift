@@ -36,6 +36,11 @@ public struct DesignMatrix<Scalar: BLASScalar>: Sendable {
         scale.count == features.columnCount && shift.count == features.columnCount,
         "\(scale.count) scales and \(shift.count) shifts for \(features.columnCount) features")
     }
+    if case .centredLayerNorm(_, let mean) = transform {
+      precondition(
+        mean.count == features.columnCount,
+        "\(mean.count) means for \(features.columnCount) features")
+    }
     self.features = features
     self.transform = transform
     self.hasBias = hasBias
@@ -160,6 +165,16 @@ public struct DesignMatrix<Scalar: BLASScalar>: Sendable {
       unsafe Scalar._convertRows(rowCount, width, source, target, stride)
     case .layerNorm(let epsilon):
       unsafe Scalar._layerNormRows(rowCount, width, source, epsilon, target, stride)
+    case .centredLayerNorm(let epsilon, let mean):
+      unsafe Scalar._layerNormRows(rowCount, width, source, epsilon, target, stride)
+      unsafe mean.withUnsafeBufferPointer { mean in
+        for row in 0..<rowCount {
+          let values = unsafe target + row * stride
+          for column in 0..<width {
+            unsafe values[column] = Scalar(Double(values[column]) - mean[column])
+          }
+        }
+      }
     case .columns(let scale, let shift):
       unsafe Scalar._convertRows(rowCount, width, source, target, stride)
       unsafe scale.withUnsafeBufferPointer { scale in

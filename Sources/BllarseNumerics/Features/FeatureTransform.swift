@@ -7,6 +7,9 @@ public enum FeatureTransform: Sendable, Equatable {
   /// variance of the row and no parameters.
   case layerNorm(epsilon: Double)
 
+  /// The layer normalisation of each row, less a mean for each column.
+  case centredLayerNorm(epsilon: Double, mean: [Double])
+
   /// Each column its own way: `x · scale + shift`; both hold one number for each feature.
   case columns(scale: [Double], shift: [Double])
 

@@ -51,6 +51,11 @@ where RawSignificand: FixedWidthInteger {
   static func _syevd(
     _ n: Int, _ a: UnsafeMutablePointer<Self>, _ lda: Int, _ values: UnsafeMutablePointer<Self>
   ) -> Int
+
+  /// Eigenvalues alone, ascending; a is overwritten (?syevd).
+  static func _syevdValues(
+    _ n: Int, _ a: UnsafeMutablePointer<Self>, _ lda: Int, _ values: UnsafeMutablePointer<Self>
+  ) -> Int
 }
 
 /// An index or size as the C libraries take it; sizes beyond 2³¹ - 1 are a caller's bug.
@@ -72,6 +77,7 @@ private func checked(_ info: CInt, _ routine: StaticString) -> Int {
 private let upper = CChar(UInt8(ascii: "U"))
 private let nonUnit = CChar(UInt8(ascii: "N"))
 private let withVectors = CChar(UInt8(ascii: "V"))
+private let withoutVectors = CChar(UInt8(ascii: "N"))
 
 // swift-format-ignore: AllPublicDeclarationsHaveDocumentation
 extension Float: BLASScalar {
@@ -153,6 +159,15 @@ extension Float: BLASScalar {
     unsafe checked(
       LAPACKE_ssyevd(
         LAPACK_COL_MAJOR, withVectors, upper, blasInteger(n), a, blasInteger(lda), values),
+      "ssyevd")
+  }
+
+  public static func _syevdValues(
+    _ n: Int, _ a: UnsafeMutablePointer<Float>, _ lda: Int, _ values: UnsafeMutablePointer<Float>
+  ) -> Int {
+    unsafe checked(
+      LAPACKE_ssyevd(
+        LAPACK_COL_MAJOR, withoutVectors, upper, blasInteger(n), a, blasInteger(lda), values),
       "ssyevd")
   }
 }
@@ -238,6 +253,15 @@ extension Double: BLASScalar {
     unsafe checked(
       LAPACKE_dsyevd(
         LAPACK_COL_MAJOR, withVectors, upper, blasInteger(n), a, blasInteger(lda), values),
+      "dsyevd")
+  }
+
+  public static func _syevdValues(
+    _ n: Int, _ a: UnsafeMutablePointer<Double>, _ lda: Int, _ values: UnsafeMutablePointer<Double>
+  ) -> Int {
+    unsafe checked(
+      LAPACKE_dsyevd(
+        LAPACK_COL_MAJOR, withoutVectors, upper, blasInteger(n), a, blasInteger(lda), values),
       "dsyevd")
   }
 }

@@ -41,8 +41,18 @@ public struct Cholesky<Scalar: BLASScalar>: Sendable {
     self.factor = factor
   }
 
-  /// Takes a lower triangular factor as it is.
-  package init(factor: Matrix<Scalar>) { self.factor = factor }
+  /// Takes a factor that was computed before.
+  ///
+  /// - Parameter factor: `L`, size x size, with a positive diagonal; only the lower triangle is read.
+  package init(factor: Matrix<Scalar>) {
+    precondition(factor.rowCount == factor.columnCount, "\(factor) is not square")
+    self.factor = factor
+  }
+
+  /// The factor in another precision.
+  package func converted<Other: BLASScalar>(to type: Other.Type = Other.self) -> Cholesky<Other> {
+    Cholesky<Other>(factor: (factor as? Matrix<Other>) ?? Matrix<Other>(factor))
+  }
 
   /// The natural logarithm of the determinant of `A`, summed in double precision.
   public var logDeterminant: Double {

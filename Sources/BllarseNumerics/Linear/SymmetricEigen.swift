@@ -34,4 +34,28 @@ public struct SymmetricEigen<Scalar: BLASScalar>: Sendable {
     self.values = values
     self.rowVectors = vectors
   }
+
+  /// The eigenvalues of a symmetric matrix alone, in ascending order.
+  ///
+  /// - Parameter matrix: size x size, symmetric, finite; only the lower triangle is read.
+  /// - Throws: as ``init(_:)``.
+  /// - Complexity: about 4/3·size³ floating-point operations.
+  public static func values(of matrix: Matrix<Scalar>) throws(NumericsError) -> [Scalar] {
+    precondition(matrix.rowCount == matrix.columnCount, "\(matrix) is not square")
+    let size = matrix.rowCount
+    if let place = matrix.firstNonFinite {
+      throw .notFinite(row: place.row, column: place.column)
+    }
+    guard size > 0 else { return [] }
+    var scratch = matrix
+    var values = [Scalar](repeating: 0, count: size)
+    let failed = unsafe values.withUnsafeMutableBufferPointer { buffer in
+      unsafe scratch.withUnsafeMutablePointer { pointer, stride in
+        guard let target = buffer.baseAddress else { return 0 }
+        return unsafe Scalar._syevdValues(size, pointer, stride, target)
+      }
+    }
+    if failed > 0 { throw .notConverged(routine: "the eigendecomposition", dimension: size) }
+    return values
+  }
 }

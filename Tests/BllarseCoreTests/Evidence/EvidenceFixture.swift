@@ -1,6 +1,8 @@
 import BllarseNumerics
 import Foundation
 
+@testable import BllarseCore
+
 /// Twelve rows of two features, `x_ij = sin(0.91 (i + 1)(j + 1) + j)`, with labels of two and of three
 /// classes; expected values come from NumPy and SciPy in double precision.
 enum EvidenceFixture {
@@ -21,5 +23,60 @@ enum EvidenceFixture {
     _ type: Scalar.Type = Scalar.self, hasBias: Bool = true
   ) -> DesignMatrix<Scalar> {
     DesignMatrix(FeatureMatrix(features), transform: .identity, hasBias: hasBias)
+  }
+
+  /// Features as they are, with a bias.
+  static func unscaled(_ features: Matrix<Double>) throws -> ScaledDesign<Double> {
+    let design = DesignMatrix<Double>(
+      FeatureMatrix(features), transform: .identity, hasBias: true)
+    return ScaledDesign(
+      scaling: .columns, transform: .identity, rotation: nil, design: design, gram: design.gram(),
+      eigenvalues: try SymmetricEigen.values(of: features.gram()).map { max($0, 0) })
+  }
+
+  /// The fitter of a probit column for two classes.
+  static func probit(
+    _ features: Matrix<Double>, _ labels: [Int32], prior: EvidencePrior
+  ) throws -> ScalingFitter<ProbitPass<Double>> {
+    var configuration = EvidenceConfiguration(classCount: 2)
+    configuration.prior = prior
+    let scaled = try unscaled(features)
+    return ScalingFitter(
+      pass: ProbitPass(
+        design: scaled.design, labels: labels.map { $0 == 1 ? 0 : -1 }, classCount: 1,
+        parallelism: Parallelism(threadCount: 2)),
+      scaled: scaled, configuration: configuration, parallelism: Parallelism(threadCount: 2))
+  }
+
+  /// The fitter of a softmax.
+  static func softmax(
+    _ features: Matrix<Double>, _ labels: [Int32], classCount: Int, prior: EvidencePrior
+  ) throws -> ScalingFitter<SoftmaxPass<Double>> {
+    var configuration = EvidenceConfiguration(classCount: classCount)
+    configuration.prior = prior
+    let scaled = try unscaled(features)
+    return ScalingFitter(
+      pass: SoftmaxPass(
+        design: scaled.design, labels: labels, classCount: classCount,
+        parallelism: Parallelism(threadCount: 2)),
+      scaled: scaled, configuration: configuration, parallelism: Parallelism(threadCount: 2))
+  }
+
+  /// Rows from a softmax model with random weights.
+  static func sample(
+    rows: Int, columns: Int, classes: Int, strength: Double, seed: Int
+  ) -> (features: Matrix<Double>, labels: [Int32]) {
+    var generator = Philox(seed: UInt64(seed), purpose: .sampling)
+    let weights = Matrix<Double>(
+      rows: columns, columns: classes,
+      elements: generator.normals(count: columns * classes).map { $0 * strength })
+    let features = Matrix<Double>(
+      rows: rows, columns: columns, elements: generator.normals(count: rows * columns))
+    let logits = features.multiplied(by: weights)
+    let labels = (0..<rows).map { row in
+      let noisy = logits.row(row).map { $0 - log(-log(generator.uniform())) }
+      return Int32(noisy.indices.max { noisy[$0] < noisy[$1] } ?? 0)
+    }
+    return (features, labels)
   }
 }

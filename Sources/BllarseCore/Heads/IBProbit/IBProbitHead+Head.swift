@@ -58,36 +58,46 @@ extension IBProbitHead: Head where Scalar == Float {
 
 extension FeatureTransform {
   /// Adds the transform to a checkpoint.
-  func encode(into writer: inout SafetensorsWriter) {
+  func encode(into writer: inout SafetensorsWriter, prefix: String = "") {
     switch self {
     case .identity:
-      writer.metadata["transform"] = "identity"
+      writer.metadata[prefix + "transform"] = "identity"
     case .layerNorm(let epsilon):
-      writer.metadata["transform"] = "layer_norm"
-      writer.metadata["layer_norm_epsilon"] = String(epsilon)
+      writer.metadata[prefix + "transform"] = "layer_norm"
+      writer.metadata[prefix + "layer_norm_epsilon"] = String(epsilon)
+    case .centredLayerNorm(let epsilon, let mean):
+      writer.metadata[prefix + "transform"] = "centred_layer_norm"
+      writer.metadata[prefix + "layer_norm_epsilon"] = String(epsilon)
+      writer.add(prefix + "column_mean", mean)
     case .columns(let scale, let shift):
-      writer.metadata["transform"] = "columns"
-      writer.add("column_scale", scale)
-      writer.add("column_shift", shift)
+      writer.metadata[prefix + "transform"] = "columns"
+      writer.add(prefix + "column_scale", scale)
+      writer.add(prefix + "column_shift", shift)
     }
   }
 
   /// Reads the transform of a checkpoint.
-  init(decoding file: SafetensorsFile) throws(DataError) {
-    let name = try file.metadata("transform")
+  init(decoding file: SafetensorsFile, prefix: String = "") throws(DataError) {
+    let name = try file.metadata(prefix + "transform")
     switch name {
     case "identity": self = .identity
     case "layer_norm":
-      self = .layerNorm(epsilon: try file.number("layer_norm_epsilon", above: 0))
+      self = .layerNorm(epsilon: try file.number(prefix + "layer_norm_epsilon", above: 0))
+    case "centred_layer_norm":
+      let count = try file.integer("feature_count", atLeast: 1)
+      self = .centredLayerNorm(
+        epsilon: try file.number(prefix + "layer_norm_epsilon", above: 0),
+        mean: try file.vector(prefix + "column_mean", count: count))
     case "columns":
       let count = try file.integer("feature_count", atLeast: 1)
       self = .columns(
-        scale: try file.vector("column_scale", count: count),
-        shift: try file.vector("column_shift", count: count))
+        scale: try file.vector(prefix + "column_scale", count: count),
+        shift: try file.vector(prefix + "column_shift", count: count))
     default:
       throw DataError(
-        .wrongType, file: file.path, key: "transform", found: "'\(name)'",
-        expected: "identity, layer_norm or columns", advice: "update bllarse to read it")
+        .wrongType, file: file.path, key: prefix + "transform", found: "'\(name)'",
+        expected: "identity, layer_norm, centred_layer_norm or columns",
+        advice: "update bllarse to read it")
     }
   }
 }

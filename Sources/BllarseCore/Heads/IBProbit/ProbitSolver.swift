@@ -186,6 +186,12 @@ public struct GapCertificate: Sendable, Equatable, Codable {
   /// `½ Σ_k g_kᵀΛ₀⁻¹g_k`: the maximum is at most this far away.
   public var upper: Double
 
+  /// Bounds that are known.
+  init(lower: Double, upper: Double) {
+    self.lower = lower
+    self.upper = upper
+  }
+
   /// - Parameters:
   ///   - gradient: g, D x K.
   ///   - cholesky: of `Λ₀ + XᵀX`.

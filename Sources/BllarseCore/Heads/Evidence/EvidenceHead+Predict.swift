@@ -1,0 +1,95 @@
+public import BllarseNumerics
+
+/// Rows that are predicted together, which bounds the memory and divides the work among threads.
+private let predictionBlockSize = 512
+
+extension EvidenceHead {
+  /// Means and variances of the logits of rows under one member.
+  struct LogitMoments: Sendable {
+    /// m, n x C.
+    var means: Matrix<Double>
+    /// v, n x C.
+    var variances: Matrix<Double>
+  }
+
+  /// Means and variances of the logits.
+  func moments(
+    _ member: Member, _ features: FeatureMatrix, _ weights: Matrix<Float>
+  ) -> LogitMoments {
+    let rows: Matrix<Float>
+    var outside: [Float]?
+    if let rotation = member.rotation {
+      let scaled = DesignMatrix<Float>(features, transform: member.transform, hasBias: false)
+        .matrix(rows: 0..<features.rowCount)
+      let inside = scaled.multiplied(by: rotation)  // (n, R)
+      rows = DesignMatrix<Float>(FeatureMatrix(inside), transform: .identity, hasBias: true)
+        .matrix(rows: 0..<features.rowCount)
+      // What lies outside the space of the training rows has the prior's variance.
+      outside = (0..<scaled.rowCount).map { row in
+        let rest = scaled.rows(row..<row + 1).squaredNorm - inside.rows(row..<row + 1).squaredNorm
+        return Float(max(0, rest) / member.priorPrecision)
+      }
+    } else {
+      rows = DesignMatrix<Float>(features, transform: member.transform, hasBias: true)
+        .matrix(rows: 0..<features.rowCount)
+    }
+    var variances = Matrix<Double>(member.covariance.leverages(rows))
+    if let outside {
+      for row in 0..<variances.rowCount {
+        variances.withMutableRow(row) { for k in $0.indices { $0[k] += Double(outside[row]) } }
+      }
+    }
+    return LogitMoments(means: Matrix<Double>(rows.multiplied(by: weights)), variances: variances)
+  }
+
+  /// Calls `body` with blocks of rows and the members' moments there, on all threads.
+  func forEachBlock(
+    _ features: FeatureMatrix, _ body: @Sendable (Range<Int>, [LogitMoments]) -> Void
+  ) {
+    precondition(
+      features.columnCount == featureCount,
+      "features have \(features.columnCount) columns, the head expects \(featureCount)")
+    let weights = members.map { Matrix<Float>($0.weights) }
+    parallelism.forEachBlock(of: features.rowCount, blockSize: predictionBlockSize) { _, range in
+      let block = features.rows(range)
+      body(range, zip(members, weights).map { moments($0, block, $1) })
+    }
+  }
+
+  /// Log-probabilities of one block, before a calibration to held-out rows.
+  func logProbabilities(_ moments: [LogitMoments]) -> Matrix<Double> {
+    Self.pool(
+      candidates.map { candidate in
+        let member = moments[candidate.member]
+        let logits = candidate.kind.logProbabilities(
+          likelihood, means: member.means, variances: member.variances)
+        return (
+          candidate.calibration.apply(
+            to: logits, frequencies: classFrequencies, lapseFactor: Self.lapseFactor),
+          candidate.weight
+        )
+      })
+  }
+
+  /// The logarithms of the predictive class probabilities: the calibrated average of the members'
+  /// predictive distributions.
+  ///
+  /// - Parameter features: N x featureCount, finite.
+  /// - Returns: N x K; the exponentials of a row sum to 1.
+  /// - Complexity: for each member N·D² (N·D²·K with one covariance a class) and 2·N·D·K.
+  public func logProbabilities(_ features: FeatureMatrix) -> Matrix<Float> {
+    let classes = classCount
+    return Matrix<Float>(rows: features.rowCount, columns: classes) { target in
+      guard let base = target.baseAddress else { return }
+      let address = SharedAddress(base)
+      forEachBlock(features) { range, moments in
+        let logs = heldOutCalibration.apply(to: logProbabilities(moments))
+        let rounded = Matrix<Float>(logs)
+        rounded.withUnsafePointer { source, _ in
+          (address.pointer + range.lowerBound * classes).update(
+            from: source, count: range.count * classes)
+        }
+      }
+    }
+  }
+}

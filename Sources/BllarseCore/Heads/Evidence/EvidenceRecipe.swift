@@ -1,0 +1,184 @@
+import BllarseNumerics
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#endif
+
+/// The choices behind an evidence head: scalings, predictive distributions, their calibration and their
+/// weights.
+struct EvidenceRecipe<Scalar: BLASScalar> {
+  let features: FeatureMatrix
+  let labels: [Int32]
+  let configuration: EvidenceConfiguration
+  let parallelism: Parallelism
+
+  /// A predictive distribution of a fit, with its leave-one-out score.
+  struct Candidate: Sendable {
+    let member: Int
+    let kind: PredictiveKind
+    let calibration: LapsedTemperature
+    /// Nats; less is better.
+    let score: Double
+    /// Leave-one-out log-probabilities before calibration, n x K.
+    let logits: Matrix<Double>
+    /// Calibrated leave-one-out log densities of the rows whose class has another row.
+    let logDensities: [Double]
+    var weight = 0.0
+  }
+
+  /// What a round of fits found.
+  struct Outcome: Sendable {
+    let members: [ScalingFit<Scalar>]
+    var candidates: [Candidate]
+    var screeningRowCount: Int?
+    var fitCount: Int
+    var iterationCount: Int
+
+    /// The candidate with the best score.
+    var best: Candidate? { candidates.min { $0.score < $1.score } }
+  }
+
+  /// What an option less preferred must be better by, in nats, to be preferred.
+  static var handicap: Double { 2 }
+
+  var classCount: Int { configuration.classCount }
+  var likelihood: EvidenceLikelihood {
+    configuration.likelihood ?? .automatic(classCount: classCount)
+  }
+
+  /// How often each class occurs.
+  var counts: [Int] {
+    var counts = [Int](repeating: 0, count: classCount)
+    for label in labels { counts[Int(label)] += 1 }
+    return counts
+  }
+
+  /// The classes' frequencies, with half a row added to each.
+  var frequencies: [Double] {
+    let total = Double(labels.count) + 0.5 * Double(classCount)
+    return counts.map { (Double($0) + 0.5) / total }
+  }
+
+  /// The number of rows that the scaling is chosen on when there are many more.
+  private var screeningRowCount: Int { max(2000, 6 * features.columnCount) }
+
+  /// Goes through all choices.
+  ///
+  /// With many rows the scaling is chosen on some of them, and one predictive distribution is taken; with
+  /// few, all scalings are fitted to all rows, and the distributions are averaged.
+  func run() throws(NumericsError) -> Outcome {
+    let scalings =
+      configuration.scaling.map { [$0] }
+      ?? FeatureScaling.candidates(featureCount: features.columnCount)
+    guard Double(labels.count) > 1.25 * Double(screeningRowCount) else {
+      var outcome = try round(scalings)
+      let weights = PredictivePool.weights(
+        outcome.candidates.map(\.logDensities), seed: configuration.seed)
+      for (index, weight) in weights.enumerated() { outcome.candidates[index].weight = weight }
+      return outcome
+    }
+    var (chosen, start, warm) = (scalings[0], 1.0, Matrix<Double>?.none)
+    var (fits, iterations, screened) = (0, 0, Int?.none)
+    if scalings.count > 1 {
+      var generator = Philox(seed: configuration.seed, purpose: .permutation, index: 0)
+      let rows = Array(generator.permutation(count: labels.count).prefix(screeningRowCount))
+      let some = EvidenceRecipe(
+        features: features.gatheringRows(rows), labels: rows.map { labels[$0] },
+        configuration: configuration, parallelism: parallelism)
+      let outcome = try some.round(scalings)
+      fits = outcome.fitCount
+      iterations = outcome.iterationCount
+      screened = rows.count
+      if let best = outcome.best {
+        let member = outcome.members[best.member]
+        chosen = member.scaling
+        start = log10(member.priorPrecision)
+        warm = member.rotation == nil ? member.weights : nil
+      }
+    }
+    var outcome = try round([chosen], from: start, warmWeights: warm)
+    outcome.screeningRowCount = screened
+    outcome.fitCount += fits
+    outcome.iterationCount += iterations
+    if let best = outcome.candidates.indices.min(by: {
+      outcome.candidates[$0].score < outcome.candidates[$1].score
+    }) {
+      outcome.candidates[best].weight = 1
+    }
+    return outcome
+  }
+
+  // MARK: - A round
+
+  /// Fits to all rows under each scaling, and scores the predictive distributions.
+  func round(
+    _ scalings: [FeatureScaling], from start: Double = 1, warmWeights: Matrix<Double>? = nil
+  ) throws(NumericsError) -> Outcome {
+    var members: [ScalingFit<Scalar>] = []
+    var candidates: [Candidate] = []
+    var exponent = start
+    for scaling in scalings {
+      let fit = try fit(scaling, from: exponent, warmWeights: warmWeights)
+      exponent = log10(fit.priorPrecision)
+      candidates += score(fit, member: members.count)
+      members.append(fit)
+    }
+    return Outcome(
+      members: members, candidates: candidates, fitCount: members.reduce(0) { $0 + $1.fitCount },
+      iterationCount: members.reduce(0) { $0 + $1.iterationCount })
+  }
+
+  private func fit(
+    _ scaling: FeatureScaling, from start: Double, warmWeights: Matrix<Double>?
+  ) throws(NumericsError) -> ScalingFit<Scalar> {
+    let scaled = try ScaledDesign<Scalar>(
+      features, scaling, allowsRotation: configuration.prior != .automaticRelevance,
+      parallelism: parallelism)
+    switch likelihood {
+    case .softmax:
+      let pass = SoftmaxPass(
+        design: scaled.design, labels: labels, classCount: classCount, parallelism: parallelism)
+      return try ScalingFitter(
+        pass: pass, scaled: scaled, configuration: configuration, parallelism: parallelism
+      ).fit(from: start, warmWeights: warmWeights)
+    case .probit:
+      // Two classes are one column, whose sign is that of class 1.
+      let isBinary = classCount == 2
+      let pass = ProbitPass(
+        design: scaled.design, labels: isBinary ? labels.map { $0 == 1 ? 0 : -1 } : labels,
+        classCount: isBinary ? 1 : classCount, parallelism: parallelism)
+      return try ScalingFitter(
+        pass: pass, scaled: scaled, configuration: configuration, parallelism: parallelism
+      ).fit(from: start, warmWeights: warmWeights)
+    }
+  }
+
+  /// Calibrates and scores the predictive distributions of a fit.
+  private func score(_ fit: ScalingFit<Scalar>, member: Int) -> [Candidate] {
+    let looLabels = fit.looRows.map { $0.map { labels[$0] } } ?? labels
+    let counts = counts
+    // A row that is alone in its class cannot be predicted without it.
+    let kept = looLabels.indices.filter { counts[Int(looLabels[$0])] > 1 }
+    let keptLabels = kept.map { looLabels[$0] }
+    return PredictiveKind.candidates(likelihood, classCount: classCount).map { kind in
+      let logits = kind.logProbabilities(
+        likelihood, means: fit.leaveOneOut.means, variances: fit.leaveOneOut.variances)
+      let rows = kept.count == looLabels.count ? logits : logits.gatheringRows(kept)
+      var (calibration, objective) = (LapsedTemperature.identity, Double?.none)
+      if configuration.calibratesOnLeaveOneOut {
+        let fitted = LapsedTemperatureFit(
+          logits: rows, labels: keptLabels, frequencies: frequencies, parallelism: parallelism)
+        (calibration, objective) = (fitted.calibration, fitted.objective)
+      }
+      let logs = calibration.apply(to: rows, frequencies: frequencies)
+      let densities = keptLabels.indices.map { logs[$0, Int(keptLabels[$0])] }
+      return Candidate(
+        member: member, kind: kind, calibration: calibration,
+        score: (objective ?? -densities.reduce(0, +)) + (kind.isPlugIn ? Self.handicap : 0)
+          + (fit.scaling == .columns ? 0 : Self.handicap),
+        logits: logits, logDensities: densities)
+    }
+  }
+}

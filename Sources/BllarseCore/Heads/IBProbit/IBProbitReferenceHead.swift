@@ -1,0 +1,76 @@
+public import BllarseNumerics
+
+/// The probit head with the scores of the Python original: likelihoods of the equal mixture of CBM and
+/// CBC, accuracy and calibration of CBC alone, all from the posterior mean.
+public struct IBProbitReferenceHead: Head {
+  /// "IBProbitReference".
+  public static var kind: String { "IBProbitReference" }
+
+  /// The head.
+  public var probit: IBProbitHead<Float>
+
+  /// Wraps a head.
+  public init(_ probit: IBProbitHead<Float>) { self.probit = probit }
+
+  /// The number of features of a row.
+  public var featureCount: Int { probit.featureCount }
+  /// The number of classes.
+  public var classCount: Int { probit.classCount }
+  /// How threads are used.
+  public var parallelism: Parallelism {
+    get { probit.parallelism }
+    set { probit.parallelism = newValue }
+  }
+
+  /// The log-probabilities of CBC, from which the original takes classes and confidences.
+  public func logProbabilities(_ features: FeatureMatrix) throws(NumericsError) -> Matrix<Float> {
+    let form = probit.configuration.cdfForm
+    var logits = form.logOdds(try probit.arguments(features))
+    logits.scale(by: Float(probit.inverseTemperature))
+    logits.formLogSoftmaxRows()
+    return logits
+  }
+
+  /// Scores: the likelihood is that of the mixture, the rest belongs to CBC.
+  public func evaluation(
+    features: FeatureMatrix, labels: [Int32]
+  ) throws(NumericsError) -> Evaluation {
+    let conditional = Evaluation(
+      logProbabilities: try logProbabilities(features), labels: labels, parallelism: parallelism)
+    let losses = try probit.lossesAndLogits(features: features, labels: labels, loss: .mixture)
+      .losses
+    return conditional.replacing(nll: losses.reduce(0, +) / Double(max(losses.count, 1)))
+  }
+
+  /// Adds what the head itself stores.
+  public func encode(into writer: inout SafetensorsWriter) { probit.encode(into: &writer) }
+
+  /// Reads a head from a checkpoint.
+  public init(decoding file: SafetensorsFile) throws(DataError) {
+    probit = try IBProbitHead<Float>(decoding: file)
+  }
+}
+
+/// The probit head's updates, scored as the Python original does.
+struct ReferenceTrainer: HeadTrainer {
+  private var trainer: IBProbitTrainer
+
+  init(_ trainer: IBProbitTrainer) { self.trainer = trainer }
+
+  var head: any Head { IBProbitReferenceHead(trainer.probit) }
+  var iterations: Int { trainer.iterations }
+  var evidenceLowerBound: Double? { trainer.evidenceLowerBound }
+  var certificate: GapCertificate? { trainer.certificate }
+
+  mutating func runStep(
+    _ step: Int, epoch: Int, on split: FeatureSplit
+  ) throws(NumericsError) {
+    try trainer.runStep(step, epoch: epoch, on: split)
+  }
+
+  func stepCount(rowCount: Int) -> Int { trainer.stepCount(rowCount: rowCount) }
+  func encode(into writer: inout SafetensorsWriter) { trainer.encode(into: &writer) }
+  mutating func restore(from file: SafetensorsFile) throws(DataError) {
+    try trainer.restore(from: file)
+  }
+}

@@ -1,0 +1,66 @@
+/// What a run leaves to the data when it fits an evidence head, and what it gives.
+public struct EvidenceOptions: Sendable, Equatable {
+  /// Which rows calibrate the predictions.
+  public enum Calibration: String, Sendable, Equatable, CaseIterable {
+    /// None.
+    case none
+    /// The training rows, each left out in turn: a temperature and a lapse.
+    case leaveOneOut = "loo"
+    /// After `loo`, the validation split: a temperature.
+    case validation
+    /// After `loo`, the validation split: a factor and a shift for each class's log-probability.
+    case validationVector = "validation-vector"
+    /// After `loo`, the validation split: an isotonic regression for each class.
+    case validationIsotonic = "validation-isotonic"
+
+    /// The map that is fitted to the validation split, if any.
+    public var method: HeldOutCalibration.Method? {
+      switch self {
+      case .none, .leaveOneOut: nil
+      case .validation: .temperature
+      case .validationVector: .vector
+      case .validationIsotonic: .isotonic
+      }
+    }
+
+    /// Whether there must be a validation split.
+    public var needsValidation: Bool { method != nil }
+  }
+
+  /// Where the prior precision comes from.
+  public var prior = EvidencePrior.evidence
+  /// The covariance; chosen by cost when `nil`.
+  public var posterior: PosteriorKind?
+  /// The likelihood; probit for two classes and softmax for more when `nil`.
+  public var likelihood: EvidenceLikelihood?
+  /// The scaling of the features; chosen by leave-one-out score when `nil`.
+  public var scaling: FeatureScaling?
+  /// Which rows calibrate the predictions.
+  public var calibration = Calibration.leaveOneOut
+  /// Whether the run behaves as the Python original in every respect.
+  public var matchesReference = false
+  /// A feature file with rows that belong to none of the classes.
+  public var outOfDistributionPath: String?
+
+  /// The defaults.
+  public init() {}
+}
+
+extension RunConfiguration {
+  /// Whether the run fits an ``EvidenceHead``: the probit head to its optimum, without `--parity`.
+  public var fitsEvidenceHead: Bool {
+    lossFunction == "IBProbit" && update == .converged && !evidence.matchesReference
+  }
+
+  /// The options of the evidence head under the names of the command line.
+  var evidenceArguments: [(String, ArgumentValue)] {
+    guard fitsEvidenceHead else { return [("parity", .flag(evidence.matchesReference))] }
+    return [
+      ("prior", .text(evidence.prior.description)),
+      ("posterior", .text(evidence.posterior?.rawValue ?? "auto")),
+      ("likelihood", .text(evidence.likelihood?.rawValue ?? "auto")),
+      ("scaling", .text(evidence.scaling?.rawValue ?? "auto")),
+      ("calibration", .text(evidence.calibration.rawValue)),
+    ]
+  }
+}

@@ -1,0 +1,73 @@
+import BllarseNumerics
+
+/// Fits an evidence head: everything happens in the first epoch.
+struct EvidenceTrainer: HeadTrainer {
+  let configuration: RunConfiguration
+  let data: TrainingData
+  let parallelism: Parallelism
+  private(set) var fitted: EvidenceHead?
+  private(set) var iterations = 0
+
+  var head: any Head {
+    guard let fitted else { preconditionFailure("the head was asked for before the first epoch") }
+    return fitted
+  }
+
+  /// The logarithm of the evidence by Laplace's method, of the member with the largest weight.
+  var evidenceLowerBound: Double? { leadingMember?.logEvidence }
+  var certificate: GapCertificate? {
+    leadingMember.map { GapCertificate(lower: 0, upper: $0.gapBound) }
+  }
+  var report: EvidenceReport? { fitted?.report }
+
+  private var leadingMember: EvidenceReport.Member? {
+    guard let report = fitted?.report else { return nil }
+    let leader = report.candidates.max { $0.weight < $1.weight }
+    return report.members.first { $0.scaling == leader?.scaling }
+  }
+
+  init(_ configuration: RunConfiguration, data: TrainingData, parallelism: Parallelism) {
+    self.configuration = configuration
+    self.data = data
+    self.parallelism = parallelism
+  }
+
+  mutating func runStep(
+    _ step: Int, epoch: Int, on split: FeatureSplit
+  ) throws(NumericsError) {
+    let options = configuration.evidence
+    var evidence = EvidenceConfiguration(classCount: data.classCount)
+    evidence.likelihood = options.likelihood
+    evidence.posterior = options.posterior
+    evidence.prior = options.prior
+    evidence.scaling = options.scaling
+    evidence.calibratesOnLeaveOneOut = options.calibration != .none
+    evidence.seed = configuration.seed
+    var head = try EvidenceHead(
+      fitting: split.features, labels: split.labels, evidence, parallelism: parallelism)
+    iterations = head.report?.iterationCount ?? 0
+    if let method = options.calibration.method, let validation = data.validation {
+      head.calibrate(features: validation.features, labels: validation.labels, method)
+    }
+    fitted = head
+  }
+
+  func encode(into writer: inout SafetensorsWriter) {
+    guard let fitted else { return }
+    writer.metadata["feature_count"] = String(fitted.featureCount)
+    writer.metadata["class_count"] = String(fitted.classCount)
+    fitted.encode(into: &writer)
+    writer.encode(iterations: iterations, nil)
+  }
+
+  mutating func restore(from file: SafetensorsFile) throws(DataError) {
+    fitted = try EvidenceHead(decoding: file)
+    fitted?.parallelism = parallelism
+    iterations = try file.progress().iterations
+  }
+}
+
+extension HeadTrainer {
+  /// What was chosen; heads that choose nothing have no report.
+  var report: EvidenceReport? { nil }
+}

@@ -1,0 +1,128 @@
+public import BllarseNumerics
+
+/// The predictions of a stored head for rows without labels.
+public struct HeadPrediction {
+  /// The checkpoint's path.
+  public let checkpoint: String
+  /// A feature file.
+  public let featuresPath: String
+  /// The split of the file; "test", or the first there is, when `nil`.
+  public let split: String?
+  /// The number of threads, or `nil` for all that are allowed.
+  public let threadCount: Int?
+
+  /// Prepares a prediction.
+  public init(checkpoint: String, featuresPath: String, split: String?, threadCount: Int?) {
+    self.checkpoint = checkpoint
+    self.featuresPath = featuresPath
+    self.split = split
+    self.threadCount = threadCount
+  }
+
+  /// Predicts, and writes the file.
+  ///
+  /// - Parameter path: a name that ends in ".csv" for a table; anything else is a safetensors file.
+  /// - Returns: the number of rows.
+  /// - Throws: `DataError` for files that cannot be read or written, or do not fit together.
+  public func write(to path: String) throws -> Int {
+    let stored = try HeadCheckpoint(path: checkpoint)
+    var head = stored.head
+    head.parallelism = threadCount.map(Parallelism.init(threadCount:)) ?? .available
+    let features = try ForeignRows.features(
+      path: featuresPath, split: split, featureCount: head.featureCount)
+    let uncertainty = try Uncertainty(head, features)
+    if path.hasSuffix(".csv") {
+      try PredictionTable(uncertainty, classNames: stored.classNames).write(to: path)
+    } else {
+      try writer(uncertainty, stored).write(to: path)
+    }
+    return features.rowCount
+  }
+
+  private func writer(_ uncertainty: Uncertainty, _ stored: HeadCheckpoint) -> SafetensorsWriter {
+    var writer = SafetensorsWriter(metadata: [
+      "format": "bllarse-predictions", "head": checkpoint,
+      "class_names": ClassNames.format(stored.classNames),
+    ])
+    writer.add("probabilities", uncertainty.probabilities)
+    writer.add("logits", uncertainty.logProbabilities)
+    writer.add("predicted", uncertainty.predictions)
+    for (name, values) in uncertainty.columns { writer.add(name, values) }
+    return writer
+  }
+}
+
+extension Uncertainty {
+  /// The class probabilities, n x K.
+  public var probabilities: Matrix<Float> { logProbabilities.exponentials() }
+
+  /// The most probable class of each row; of equals the first.
+  public var predictions: [Int32] {
+    (0..<logProbabilities.rowCount).map { row in
+      logProbabilities.withRow(row) { values in
+        var best = 0
+        for k in values.indices where values[k] > values[best] { best = k }
+        return Int32(best)
+      }
+    }
+  }
+
+  /// The columns of a table of uncertainties, in a fixed order: `max_probability` as it is.
+  var columns: [(name: String, values: [Double])] {
+    var columns = [
+      (name: "max_probability", values: doubt.map { 1 - $0 }), (name: "entropy", values: entropy),
+    ]
+    for (name, values) in [
+      ("mutual_information", mutualInformation), ("aleatoric", aleatoric), ("energy", energy),
+      ("leverage", leverage),
+    ] {
+      if let values { columns.append((name, values)) }
+    }
+    return columns
+  }
+}
+
+/// Predictions as comma-separated values: one line a row, after a line of names.
+struct PredictionTable {
+  let uncertainty: Uncertainty
+  let classNames: [String]
+
+  init(_ uncertainty: Uncertainty, classNames: [String]) {
+    self.uncertainty = uncertainty
+    self.classNames = classNames
+  }
+
+  /// Writes the table in one step.
+  func write(to path: String) throws(DataError) {
+    let columns = uncertainty.columns
+    let probabilities = uncertainty.probabilities
+    let predictions = uncertainty.predictions
+    let file = try AtomicFile(path: path)
+    var text =
+      (["row", "predicted"] + classNames.map { "p_" + $0 } + classNames.map { "logit_" + $0 })
+      .map(Self.quote).joined(separator: ",")
+    text += columns.map { "," + $0.name }.joined() + "\n"
+    for row in 0..<probabilities.rowCount {
+      var fields = [String(row), Self.quote(classNames[Int(predictions[row])])]
+      fields += probabilities.row(row).map { String($0) }
+      fields += uncertainty.logProbabilities.row(row).map { String($0) }
+      fields += columns.map { String($0.values[row]) }
+      text += fields.joined(separator: ",") + "\n"
+      // Write in pieces: a table of a million rows need not be one text.
+      if text.utf8.count > 1 << 20 {
+        try file.write(Array(text.utf8))
+        text = ""
+      }
+    }
+    try file.write(Array(text.utf8))
+    try file.commit()
+  }
+
+  /// A field, quoted where it holds a separator (RFC 4180).
+  private static func quote(_ text: String) -> String {
+    guard text.contains(where: { $0 == "," || $0 == "\"" || $0.isNewline }) else { return text }
+    return "\""
+      + text.split(separator: "\"", omittingEmptySubsequences: false).joined(separator: "\"\"")
+      + "\""
+  }
+}

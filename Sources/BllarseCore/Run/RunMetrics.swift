@@ -1,0 +1,230 @@
+import BllarseNumerics
+
+/// More scores of a run: calibration in several forms, selective risk, intervals, conformal sets, and
+/// the detection of foreign rows. Names carry the number of bins.
+public struct RunMetrics: Sendable, Equatable, Encodable {
+  /// An interval around a score.
+  public struct Interval: Sendable, Equatable, Encodable {
+    /// The score on all rows.
+    public var value: Double
+    /// The lower end.
+    public var lower: Double
+    /// The upper end.
+    public var upper: Double
+
+    init(_ interval: BootstrapInterval) {
+      value = interval.value
+      lower = interval.lower
+      upper = interval.upper
+    }
+  }
+
+  /// Bootstrap intervals of the main scores.
+  public struct Bootstrap: Sendable, Equatable, Encodable {
+    /// The coverage aimed at.
+    public var level: Double
+    /// How often the rows were resampled.
+    public var replicates: Int
+    /// Of the accuracy.
+    public var acc: Interval
+    /// Of the negative log-likelihood.
+    public var nll: Interval
+    /// Of the Brier score.
+    public var brier: Interval
+    /// Of the calibration error, 20 bins of equal width.
+    public var ece: Interval
+  }
+
+  /// Conformal sets of one kind at one level.
+  public struct Conformal: Sendable, Equatable, Encodable {
+    /// "lac" or "aps".
+    public var method: String
+    /// The coverage aimed at.
+    public var level: Double
+    /// The rows that the threshold comes from: "leave_one_out" or "validation".
+    public var calibratedOn: String
+    /// The share of test rows whose set holds the label.
+    public var coverage: Double
+    /// The mean number of classes in a set.
+    public var meanSize: Double
+    /// The share of test rows whose set is empty.
+    public var emptyShare: Double
+
+    enum CodingKeys: String, CodingKey {
+      case method, level, coverage
+      case calibratedOn = "calibrated_on"
+      case meanSize = "mean_size"
+      case emptyShare = "empty_share"
+    }
+  }
+
+  /// How well one score tells foreign rows from those of the test split.
+  public struct Detection: Sendable, Equatable, Encodable {
+    /// The area under the receiver operating characteristic.
+    public var auroc: Double
+    /// The share of test rows taken for foreign when 95 % of the foreign rows are found.
+    public var fpr95: Double
+    /// The average precision with foreign rows as the positive class.
+    public var auprOut: Double
+
+    enum CodingKeys: String, CodingKey {
+      case auroc, fpr95
+      case auprOut = "aupr_out"
+    }
+  }
+
+  /// Scores of the test split that are one number each.
+  public var test: [String: Double]
+  /// Rows of labels, columns of predictions, for at most 100 classes.
+  public var confusion: [[Int]]?
+  /// Intervals.
+  public var bootstrap: Bootstrap
+  /// Conformal sets, where there are rows to calibrate them on.
+  public var conformal: [Conformal]
+  /// Detection of the rows of `--ood`, by score.
+  public var outOfDistribution: [String: Detection]?
+
+  enum CodingKeys: String, CodingKey {
+    case test, confusion, bootstrap, conformal
+    case outOfDistribution = "ood"
+  }
+
+  /// The coverages of conformal sets.
+  static let conformalLevels = [0.9, 0.95, 0.99]
+  /// Rows times replicates of a bootstrap: some tenths of a second.
+  private static let bootstrapLimit = 20_000_000
+
+  /// Scores a head.
+  ///
+  /// - Parameters:
+  ///   - head: fitted.
+  ///   - data: with a "test" split.
+  ///   - configuration: names the foreign rows, if there are any.
+  ///   - parallelism: the threads to work with.
+  /// - Throws: `DataError` for a bad file of foreign rows, `NumericsError` for an unusable head.
+  init(
+    _ head: any Head, on data: FeatureDataset, _ configuration: RunConfiguration,
+    parallelism: Parallelism
+  ) throws {
+    let split = try data.split("test")
+    let logs = try head.logProbabilities(split.features)
+    let probabilities = logs.exponentials()
+    let summary = PredictionSummary(
+      logProbabilities: logs, labels: split.labels, parallelism: parallelism)
+
+    // 1. Numbers.
+    var scores = ["mean_confidence": Metrics.mean(summary.confidence)]
+    for bins in [15, 20] {
+      let error = Metrics.calibrationError(summary, binCount: bins)
+      scores[error.name] = error.expected
+      scores["mce_equal_width_\(bins)"] = error.maximum
+      scores["rmsce_equal_width_\(bins)"] = error.rootMeanSquare
+    }
+    let equalMass = Metrics.equalMassCalibrationError(summary, binCount: 20)
+    scores[equalMass.name] = equalMass.expected
+    let classwise = Metrics.classwiseCalibrationError(
+      probabilities: probabilities, labels: split.labels, binCount: 20)
+    scores[classwise.name] = classwise.expected
+    scores["ks_calibration_error"] = Metrics.kolmogorovSmirnovCalibrationError(summary)
+    let risk = Metrics.selectiveRisk(summary)
+    scores["aurc"] = risk.areaUnderRiskCoverage
+    scores["e_aurc"] = risk.excess
+    for k in [2, 3, 5] where k < head.classCount {
+      scores["top_\(k)_acc"] = Metrics.topKAccuracy(summary, k: k)
+    }
+    let confusion = ConfusionMatrix(scores: logs, labels: split.labels)
+    scores["balanced_acc"] = confusion.balancedAccuracy
+    test = scores
+    self.confusion =
+      head.classCount <= 100
+      ? (0..<head.classCount).map { label in
+        (0..<head.classCount).map { confusion[label: label, predicted: $0] }
+      } : nil
+
+    // 2. Intervals.
+    let intervals = Metrics.bootstrapIntervals(
+      summary,
+      replicateCount: min(1000, max(100, Self.bootstrapLimit / max(summary.count, 1))),
+      seed: configuration.seed, parallelism: parallelism)
+    bootstrap = Bootstrap(
+      level: intervals.level, replicates: intervals.replicateCount,
+      acc: Interval(intervals.accuracy), nll: Interval(intervals.nll),
+      brier: Interval(intervals.brier), ece: Interval(intervals.ece))
+
+    // 3. Conformal sets, on rows that the head was not fitted to.
+    conformal = []
+    var calibration: (name: String, probabilities: Matrix<Float>, labels: [Int32])?
+    if let validation = data["validation"], !configuration.evidence.calibration.needsValidation {
+      calibration = (
+        "validation", try head.logProbabilities(validation.features).exponentials(),
+        validation.labels
+      )
+    } else if let left = (head as? EvidenceHead)?.leaveOneOut {
+      let mapped = (head as? EvidenceHead)?.heldOutCalibration.apply(to: left.logProbabilities)
+      calibration = (
+        "leave_one_out", Matrix<Float>((mapped ?? left.logProbabilities).exponentials()),
+        left.labels
+      )
+    }
+    if let calibration {
+      for (name, method) in [
+        ("lac", ConformalSets.Method.lac), ("aps", .aps(seed: configuration.seed)),
+      ] {
+        for level in Self.conformalLevels {
+          let report = ConformalSets(
+            method, level: level, probabilities: calibration.probabilities,
+            labels: calibration.labels
+          ).evaluate(probabilities: probabilities, labels: split.labels)
+          conformal.append(
+            Conformal(
+              method: name, level: level, calibratedOn: calibration.name,
+              coverage: report.coverage, meanSize: report.meanSize,
+              emptyShare: report.emptyShare))
+        }
+      }
+    }
+
+    // 4. Foreign rows.
+    if let path = configuration.evidence.outOfDistributionPath {
+      let foreign = try ForeignRows.features(path: path, featureCount: head.featureCount)
+      let known = try Uncertainty(head, split.features)
+      let unknown = try Uncertainty(head, foreign)
+      outOfDistribution = [:]
+      for (name, scores) in unknown.scores {
+        guard let other = known.scores[name] else { continue }
+        let detection = Metrics.outOfDistributionDetection(
+          inDistribution: other, outOfDistribution: scores)
+        outOfDistribution?[name] = Detection(
+          auroc: detection.auroc, fpr95: detection.falsePositiveRateAt95,
+          auprOut: detection.auprOut)
+      }
+    }
+  }
+}
+
+/// Rows without labels, from a feature file.
+enum ForeignRows {
+  /// The features of a split of a file: "test" where there is one, else the only one.
+  ///
+  /// - Parameters:
+  ///   - path: the file.
+  ///   - split: the split's name; "test", or the first there is, by default.
+  ///   - featureCount: how many features a row must have.
+  /// - Throws: `DataError`.
+  static func features(
+    path: String, split: String? = nil, featureCount: Int
+  ) throws(DataError) -> FeatureMatrix {
+    let file = try FeatureFile(path: path)
+    let name =
+      split ?? (file.splitNames.contains("test") ? "test" : file.splitNames.first) ?? "test"
+    let features = try file.features(name)
+    guard features.columnCount == featureCount else {
+      throw DataError(
+        .wrongShape, file: path, key: "\(name) split",
+        found: "rows have \(features.columnCount) features",
+        expected: "\(featureCount), as the head has",
+        advice: "use features of the same backbone")
+    }
+    return features
+  }
+}

@@ -1,0 +1,70 @@
+/// Mean, standard deviation and largest magnitude of every column of a design without bias.
+package struct ColumnStatistics: Sendable, Equatable {
+  /// The means.
+  package let means: [Double]
+  /// The population standard deviations.
+  package let deviations: [Double]
+  /// The largest magnitudes.
+  package let magnitudes: [Double]
+
+  /// Reads the rows once; sums are in double precision, about the first row, so that a mean far larger
+  /// than the spread costs no accuracy.
+  ///
+  /// - Parameters:
+  ///   - features: N x D, N at least 1.
+  ///   - transform: how a row becomes a row of the design.
+  ///   - parallelism: the threads to work with.
+  package init(
+    _ features: FeatureMatrix, transform: FeatureTransform = .identity, parallelism: Parallelism
+  ) {
+    let design = DesignMatrix<Double>(features, transform: transform, hasBias: false)
+    let columns = features.columnCount
+    let stride = design.paddedColumnCount
+    let origin = design.matrix(rows: 0..<1).elements
+    let blockSize = 256
+    let blockCount = (features.rowCount + blockSize - 1) / blockSize
+    let workers = Swift.max(1, Swift.min(parallelism.threadCount, blockCount))
+    // Sums, sums of squares and magnitudes of each worker, after room for a block.
+    let sums = WorkerSlots((0..<workers).map { _ in Scratch<Double>(count: 3 * columns) })
+    let rows = WorkerSlots((0..<workers).map { _ in Scratch<Double>(count: blockSize * stride) })
+    Parallelism(threadCount: workers).forEachBlock(of: features.rowCount, blockSize: blockSize) {
+      worker, range in
+      let block = rows[worker]
+      let sum = sums[worker]
+      unsafe design.copyRows(range, into: block.pointer)
+      unsafe origin.withUnsafeBufferPointer { origin in
+        for row in 0..<range.count {
+          let values = unsafe block.pointer + row * stride
+          for column in 0..<columns {
+            let value = unsafe values[column]
+            let difference = unsafe value - origin[column]
+            unsafe sum.pointer[column] += difference
+            unsafe sum.pointer[columns + column] += difference * difference
+            if unsafe value.magnitude > sum.pointer[2 * columns + column] {
+              unsafe sum.pointer[2 * columns + column] = value.magnitude
+            }
+          }
+        }
+      }
+    }
+    var means = [Double](repeating: 0, count: columns)
+    var deviations = means
+    var magnitudes = means
+    let count = Double(features.rowCount)
+    for column in 0..<columns {
+      var (sum, square, magnitude) = (0.0, 0.0, 0.0)
+      for part in sums.values {
+        sum += unsafe part.pointer[column]
+        square += unsafe part.pointer[columns + column]
+        magnitude = unsafe Swift.max(magnitude, part.pointer[2 * columns + column])
+      }
+      let mean = sum / count
+      means[column] = origin[column] + mean
+      deviations[column] = Swift.max(0, square / count - mean * mean).squareRoot()
+      magnitudes[column] = magnitude
+    }
+    self.means = means
+    self.deviations = deviations
+    self.magnitudes = magnitudes
+  }
+}

@@ -1,0 +1,45 @@
+import ArgumentParser
+import BllarseCore
+
+/// `bllarse-finetune predict`: probabilities and uncertainty for rows without labels.
+struct Predict: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Writes class probabilities and uncertainty scores for rows of features.",
+    discussion: """
+      The output is a safetensors file with probabilities and logits (rows x classes), predicted, and one \
+      number a row: entropy, mutual_information, aleatoric, max_probability, energy, leverage. With the \
+      ending .csv it is a table with the same columns.
+      """)
+
+  @Option(help: "The head: a head.safetensors that a run wrote.")
+  var head: String
+
+  @Option(help: "The features: what --features of a run takes; labels are not needed.")
+  var features: String
+
+  @Option(help: "The split of the features to predict. (default: test, or the first there is)")
+  var split: String?
+
+  @Option(help: "The file to write: .safetensors or .csv.")
+  var out: String
+
+  @Option(help: "The number of threads. (default: SLURM_CPUS_PER_TASK, or all that are allowed)")
+  var threads: Int?
+
+  func validate() throws {
+    if let threads, threads < 1 { throw ValidationError("--threads must be at least 1") }
+    guard out.hasSuffix(".safetensors") || out.hasSuffix(".csv") else {
+      throw ValidationError("--out is '\(out)'; expected a name that ends in .safetensors or .csv")
+    }
+  }
+
+  func run() throws {
+    try reportingErrors {
+      let rows = try HeadPrediction(
+        checkpoint: head, featuresPath: features, split: split,
+        threadCount: RunningOptions.threadCount(threads)
+      ).write(to: out)
+      print("\(rows) rows written to \(out)")
+    }
+  }
+}

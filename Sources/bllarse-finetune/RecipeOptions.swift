@@ -1,0 +1,89 @@
+public import ArgumentParser
+public import BllarseCore
+
+extension PosteriorKind: ExpressibleByArgument {}
+extension EvidenceLikelihood: ExpressibleByArgument {}
+extension FeatureScaling: ExpressibleByArgument {}
+extension EvidenceOptions.Calibration: ExpressibleByArgument {}
+
+/// What the IBProbit head leaves to the data when it is fitted to its optimum.
+struct RecipeOptions: ParsableArguments {
+  @Option(
+    help: """
+      The prior precision of the weights: evidence (one, the most probable), evidence-per-class, ard (one \
+      a feature), or a number. (default: evidence for a converged IBProbit, 1 otherwise)
+      """)
+  var prior: String?
+
+  @Option(
+    help: """
+      The covariance behind predictions: meanfield, laplace-shared, laplace, laplace-diag. (default: \
+      laplace, or what rows x columns² x classes allows)
+      """)
+  var posterior: PosteriorKind?
+
+  @Option(help: "probit or softmax. (default: probit for two classes, softmax for more)")
+  var likelihood: EvidenceLikelihood?
+
+  @Option(
+    help: """
+      The scaling of the features: columns, global, rows. (default: chosen by leave-one-out score)
+      """)
+  var scaling: FeatureScaling?
+
+  @Option(
+    help: """
+      The rows that calibrate predictions: none, loo (training rows left out in turn), validation (a \
+      temperature), validation-vector, validation-isotonic. (default: loo)
+      """)
+  var calibration: EvidenceOptions.Calibration?
+
+  @Flag(
+    help: """
+      Behave as the Python original in every respect: layer-normalised rows, prior precision 1, posterior \
+      means, likelihoods of the mixture and accuracy of CBC; --update is merge unless given.
+      """)
+  var parity = false
+
+  @Option(help: "Features of rows that belong to no class: how well uncertainty tells them apart.")
+  var ood: String?
+
+  private var parsedPrior: EvidencePrior? { prior.flatMap(EvidencePrior.init) }
+
+  func check() throws {
+    if let prior, parsedPrior == nil {
+      throw ValidationError(
+        "--prior is '\(prior)'; expected evidence, evidence-per-class, ard or a positive number")
+    }
+  }
+
+  /// To be called when the loss and the update are known.
+  func check(_ configuration: RunConfiguration) throws {
+    guard !configuration.fitsEvidenceHead else { return }
+    let how = parity ? "--parity" : "--update \(configuration.update.rawValue)"
+    let given: [(String, Bool)] = [
+      ("--posterior", posterior != nil), ("--likelihood", likelihood != nil),
+      ("--scaling", scaling != nil), ("--calibration", calibration != nil),
+      (
+        "--prior \(prior ?? "")",
+        parsedPrior.map { if case .fixed = $0 { false } else { true } } ?? false
+      ),
+    ]
+    if configuration.lossFunction == "IBProbit", let option = given.first(where: { $0.1 }) {
+      throw ValidationError("\(option.0) does not go with \(how); it belongs to a converged fit")
+    }
+  }
+
+  func apply(to configuration: inout RunConfiguration) {
+    if let parsedPrior {
+      configuration.evidence.prior = parsedPrior
+      if case .fixed(let value) = parsedPrior { configuration.priorPrecision = value }
+    }
+    configuration.evidence.posterior = posterior
+    configuration.evidence.likelihood = likelihood
+    configuration.evidence.scaling = scaling
+    configuration.evidence.calibration = calibration ?? .leaveOneOut
+    configuration.evidence.matchesReference = parity
+    configuration.evidence.outOfDistributionPath = ood
+  }
+}

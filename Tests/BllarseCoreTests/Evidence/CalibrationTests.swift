@@ -1,0 +1,115 @@
+import BllarseNumerics
+import BllarseTestSupport
+import Foundation
+import Testing
+
+@testable import BllarseCore
+
+@Suite("Calibration")
+struct CalibrationTests {
+  /// 240 rows of three classes, some of whose labels are wrong.
+  private static func fixture() -> (logits: Matrix<Double>, labels: [Int32]) {
+    var logits = Matrix<Double>.zeros(240, 3)
+    var labels: [Int32] = []
+    for i in 0..<240 {
+      let (c, u, j) = (i % 3, (i / 3) % 4, i / 12)
+      logits[i, c] = [1.0, 6, 3, 9][u]
+      logits[i, (c + 1) % 3] = 0.5
+      var label = c
+      if u == 0 && j % 5 < 2 { label = (c + 1 + j % 2) % 3 }
+      if u > 0 && j % 7 == u { label = (c + 2) % 3 }
+      labels.append(Int32(label))
+    }
+    return (logits, labels)
+  }
+
+  /// Expected values: a minimisation in SciPy.
+  @Test("temperature and lapse of the fixture")
+  func lapse() {
+    let (logits, labels) = Self.fixture()
+    let fit = LapsedTemperatureFit(
+      logits: logits, labels: labels, frequencies: [1.0 / 3, 1.0 / 3, 1.0 / 3],
+      parallelism: Parallelism(threadCount: 2))
+    #expect(fit.objective.isClose(to: 156.27460801500945, relative: 1e-6))
+    #expect(fit.calibration.inverseTemperature.isClose(to: 1.6695472315090658, relative: 1e-2))
+    #expect(fit.calibration.lapse.isClose(to: 0.20279730521457834, relative: 1e-2))
+  }
+
+  private func negativeLogLikelihood(
+    _ logits: Matrix<Double>, _ labels: [Int32], _ beta: Double
+  ) -> Double {
+    var logs = logits
+    logs.scale(by: beta)
+    logs.formLogSoftmaxRows()
+    return labels.indices.reduce(0) { $0 - logs[$1, Int(labels[$1])] }
+  }
+
+  @Test("the temperature of held-out rows against a fine grid", arguments: 0..<5)
+  func temperature(seed: Int) {
+    let (features, labels) = EvidenceFixture.sample(
+      rows: 150, columns: 5, classes: 4, strength: 1, seed: seed)
+    var generator = Philox(seed: UInt64(seed), purpose: .initialisation)
+    let weights = Matrix<Double>(rows: 5, columns: 4, elements: generator.normals(count: 20))
+    var logits = features.multiplied(by: weights)
+    logits.scale(by: [0.2, 1, 3, 10, 50][seed])
+    // Labels from these logits in part, so that an optimum inside exists.
+    let mixed = labels.indices.map { row in
+      let values = logits.row(row)
+      return row % 3 == 0
+        ? labels[row] : Int32(values.indices.max { values[$0] < values[$1] } ?? 0)
+    }
+    let calibration = HeldOutCalibration(.temperature, logProbabilities: logits, labels: mixed)
+    guard case .temperature(let beta) = calibration else {
+      Issue.record("\(calibration)")
+      return
+    }
+    let grid = stride(from: -6.0, through: 4.0, by: 0.001).map { exp($0) }
+    let best = grid.min {
+      negativeLogLikelihood(logits, mixed, $0) < negativeLogLikelihood(logits, mixed, $1)
+    }
+    #expect(abs(log(beta) - log(best ?? 1)) < 0.0011)
+    #expect(
+      negativeLogLikelihood(logits, mixed, beta)
+        <= negativeLogLikelihood(logits, mixed, best ?? 1) + 1e-9)
+  }
+
+  @Test("vector scaling never does worse than no change on its own rows, and sums to one")
+  func vector() {
+    let (logits, labels) = Self.fixture()
+    let map = HeldOutCalibration(.vector, logProbabilities: logits, labels: labels)
+    let logs = map.apply(to: logits)
+    let nll = labels.indices.reduce(0) { $0 - logs[$1, Int(labels[$1])] }
+    #expect(nll < negativeLogLikelihood(logits, labels, 1))
+    for row in 0..<240 {
+      #expect(logs.row(row).reduce(0) { $0 + exp($1) }.isClose(to: 1, relative: 1e-12))
+    }
+  }
+
+  @Test("isotonic regression: the pooled shares of a sequence worked out by hand")
+  func isotonic() {
+    let function = IsotonicFunction(
+      probabilities: [0.1, 0.2, 0.3, 0.4, 0.5], isClass: [false, true, false, true, true])
+    // 0 | (1 + 0) | (1 + 1), each with half a row of both kinds.
+    #expect(function.thresholds == [0.1, 0.2, 0.4])
+    #expect(function.values == [0.25, 0.5, 2.5 / 3])
+    #expect(function(0) == 0.25 && function(0.35) == 0.5 && function(0.4) == 2.5 / 3)
+    let (logits, labels) = Self.fixture()
+    var logs = logits
+    logs.formLogSoftmaxRows()
+    let map = HeldOutCalibration(.isotonic, logProbabilities: logs, labels: labels)
+    let mapped = map.apply(to: logs)
+    for row in 0..<240 {
+      #expect(mapped.row(row).reduce(0) { $0 + exp($1) }.isClose(to: 1, relative: 1e-12))
+    }
+  }
+
+  @Test("weights: equals share, what predicts worse is dropped")
+  func pool() {
+    let good = (0..<200).map { -0.3 - 0.001 * Double($0 % 7) }
+    let bad = good.map { $0 - 0.2 }
+    let weights = PredictivePool.weights([good, bad, good], seed: 1)
+    #expect(weights[1] == 0)
+    #expect(weights[0].isClose(to: 0.5, relative: 1e-12))
+    #expect(PredictivePool.weights([good], seed: 1) == [1])
+  }
+}

@@ -1,0 +1,224 @@
+import BllarseNumerics
+import BllarseTestSupport
+import Foundation
+import Testing
+
+@testable import BllarseCore
+
+/// Training rows that are degenerate in some way, and new rows that make it worse.
+struct DegenerateCase: Sendable, CustomTestStringConvertible {
+  let testDescription: String
+  let features: [[Double]]
+  let labels: [Int32]
+  let classCount: Int
+  var test: [[Double]] = []
+}
+
+@Suite("Evidence head")
+struct EvidenceHeadTests {
+  private static func matrix(_ rows: [[Double]]) -> FeatureMatrix {
+    FeatureMatrix(
+      Matrix<Double>(rows: rows.count, columns: rows[0].count, elements: rows.flatMap { $0 }))
+  }
+
+  private static func normals(_ rows: Int, _ columns: Int, seed: UInt64) -> [[Double]] {
+    var generator = Philox(seed: seed, purpose: .sampling)
+    return (0..<rows).map { _ in generator.normals(count: columns) }
+  }
+
+  static let degenerateCases: [DegenerateCase] = [
+    DegenerateCase(
+      testDescription: "one row per class", features: normals(10, 5, seed: 1),
+      labels: (0..<10).map { Int32($0) }, classCount: 10),
+    DegenerateCase(
+      testDescription: "constant features", features: [[Double]](repeating: [3, 3, 3], count: 12),
+      labels: (0..<12).map { Int32($0 % 3) }, classCount: 3, test: [[1e9, -1e9, 0]]),
+    DegenerateCase(
+      testDescription: "more classes than features", features: normals(60, 2, seed: 2),
+      labels: (0..<60).map { Int32($0 % 12) }, classCount: 12),
+    DegenerateCase(
+      testDescription: "separable by far",
+      features: normals(40, 3, seed: 3).enumerated().map { i, row in
+        row.map { $0 + (i % 2 == 0 ? 60 : -60) }
+      }, labels: (0..<40).map { Int32($0 % 2) }, classCount: 2),
+    DegenerateCase(
+      testDescription: "a declared class without rows", features: normals(30, 4, seed: 4),
+      labels: (0..<30).map { Int32($0 % 2) }, classCount: 3),
+    DegenerateCase(
+      testDescription: "a column that varies in new rows only",
+      features: normals(30, 3, seed: 5).map { $0 + [7] }, labels: (0..<30).map { Int32($0 % 2) },
+      classCount: 2, test: [[0, 0, 0, 1e6]]),
+    DegenerateCase(
+      testDescription: "a single class present", features: normals(20, 3, seed: 6),
+      labels: [Int32](repeating: 0, count: 20), classCount: 2),
+    DegenerateCase(
+      testDescription: "two rows", features: [[0, 1], [1, 0]], labels: [0, 1], classCount: 2),
+    DegenerateCase(testDescription: "one row", features: [[2, 1]], labels: [1], classCount: 2),
+    DegenerateCase(
+      testDescription: "duplicated columns",
+      features: normals(50, 3, seed: 7).map { $0 + $0 }, labels: (0..<50).map { Int32($0 % 3) },
+      classCount: 3),
+    DegenerateCase(
+      testDescription: "more features than rows", features: normals(15, 80, seed: 8),
+      labels: (0..<15).map { Int32($0 % 3) }, classCount: 3),
+    DegenerateCase(
+      testDescription: "features of very different sizes",
+      features: normals(40, 3, seed: 9).map { [$0[0] * 1e-8, $0[1], $0[2] * 1e8] },
+      labels: (0..<40).map { Int32($0 % 2) }, classCount: 2),
+  ]
+
+  @Test("degenerate data give finite probabilities that sum to one", arguments: degenerateCases)
+  func degenerate(data: DegenerateCase) throws {
+    let features = Self.matrix(data.features)
+    let head = try EvidenceHead(
+      fitting: features, labels: data.labels, EvidenceConfiguration(classCount: data.classCount))
+    let new =
+      data.test + Self.normals(5, features.columnCount, seed: 99)
+      + [[Double](repeating: 1e12, count: features.columnCount)]
+    for rows in [features, Self.matrix(new)] {
+      let logs = head.logProbabilities(rows)
+      #expect(logs.rowCount == rows.rowCount && logs.columnCount == data.classCount)
+      for row in 0..<logs.rowCount {
+        let p = logs.row(row).map { exp(Double($0)) }
+        #expect(p.allSatisfy { $0.isFinite && $0 >= 0 })
+        #expect(p.reduce(0, +).isClose(to: 1, relative: 1e-5), "\(p)")
+      }
+    }
+    let report = try #require(head.report)
+    #expect(report.candidates.reduce(0) { $0 + $1.weight }.isClose(to: 1, relative: 1e-12))
+    #expect(report.leaveOneOut.nll.isFinite)
+  }
+
+  @Test("constant features give the classes' frequencies")
+  func frequencies() throws {
+    let features = Self.matrix([[Double]](repeating: [3, 3], count: 40))
+    let labels = (0..<40).map { Int32($0 % 4 == 0 ? 0 : 1) }
+    let head = try EvidenceHead(
+      fitting: features, labels: labels, EvidenceConfiguration(classCount: 2))
+    let p = exp(Double(head.logProbabilities(features)[0, 0]))
+    #expect(abs(p - 0.25) < 0.03, "\(p)")
+  }
+
+  private static let options:
+    [(String, @Sendable (inout EvidenceConfiguration) -> Void, Int, Int)] = [
+      ("softmax, averaged", { _ in }, 4, 200), ("two classes", { _ in }, 2, 100),
+      ("more features than rows", { _ in }, 3, 12),
+      ("one covariance", { $0.posterior = .laplaceShared }, 3, 80),
+      ("diagonals", { $0.posterior = .laplaceDiagonal }, 3, 80),
+      ("mean field", { $0.posterior = .meanField }, 2, 80),
+      ("one against the rest", { $0.likelihood = .probit }, 3, 80),
+      ("softmax of two", { $0.likelihood = .softmax }, 2, 80),
+      ("a precision a feature", { $0.prior = .automaticRelevance }, 3, 80),
+      ("rows", { $0.scaling = .rows }, 3, 80),
+      (
+        "given precision, no calibration",
+        {
+          $0.prior = .fixed(2)
+          $0.calibratesOnLeaveOneOut = false
+        }, 3, 80
+      ),
+    ]
+
+  @Test("save, load, predict: the same bits", arguments: options.indices)
+  func checkpoint(index: Int) throws {
+    let (name, change, classes, rows) = Self.options[index]
+    let (features, labels) = EvidenceFixture.sample(
+      rows: rows, columns: 17, classes: classes, strength: 0.5, seed: index)
+    var configuration = EvidenceConfiguration(classCount: classes)
+    change(&configuration)
+    var head = try EvidenceHead(
+      fitting: FeatureMatrix(features), labels: labels, configuration)
+    let method: [HeldOutCalibration.Method?] = [nil, .temperature, .vector, .isotonic]
+    if let method = method[index % 4] {
+      head.calibrate(features: FeatureMatrix(features), labels: labels, method)
+    }
+    let directory = try TemporaryDirectory()
+    let path = directory.file("head.safetensors")
+    try HeadCheckpoint(
+      head: head, classNames: (0..<classes).map(String.init), dataset: "test", backbone: "",
+      arguments: "{}"
+    ).write(to: path)
+    let read = try HeadCheckpoint(path: path).head
+    let new = FeatureMatrix(
+      Matrix<Double>(
+        rows: 30, columns: 17, elements: Self.normals(30, 17, seed: 5).flatMap { $0 }))
+    #expect(try read.logProbabilities(new) == head.logProbabilities(new), "\(name)")
+    #expect(try Uncertainty(read, new).leverage == Uncertainty(head, new).leverage)
+  }
+
+  @Test("what a damaged checkpoint lacks is named")
+  func damagedCheckpoint() throws {
+    let (features, labels) = EvidenceFixture.sample(
+      rows: 50, columns: 4, classes: 2, strength: 1, seed: 1)
+    let head = try EvidenceHead(
+      fitting: FeatureMatrix(features), labels: labels, EvidenceConfiguration(classCount: 2))
+    let directory = try TemporaryDirectory()
+    let path = directory.file("head.safetensors")
+    for (key, value) in [("likelihood", "cauchy"), ("candidates", "[]"), ("members", "9")] {
+      var writer = SafetensorsWriter(metadata: [
+        "format": "bllarse-head", "format_version": "1", "head": "Evidence", "feature_count": "4",
+        "class_count": "2", "class_names": "[\"a\", \"b\"]", "dataset": "", "backbone": "",
+        "arguments": "{}",
+      ])
+      head.encode(into: &writer)
+      writer.metadata[key] = value
+      try writer.write(to: path)
+      let error = try #require(throws: DataError.self) { try HeadCheckpoint(path: path) }
+      #expect("\(error)".contains(path))
+      #expect("\(error)".contains(key == "members" ? "member" : key), "\(error)")
+    }
+  }
+
+  @Test("rows far from the training rows are less certain, by epistemic scores above all")
+  func uncertainty() throws {
+    let (features, labels) = EvidenceFixture.sample(
+      rows: 300, columns: 6, classes: 3, strength: 1, seed: 21)
+    let head = try EvidenceHead(
+      fitting: FeatureMatrix(features), labels: labels, EvidenceConfiguration(classCount: 3))
+    var far = features
+    far.scale(by: 12)
+    let near = try Uncertainty(head, FeatureMatrix(features))
+    let away = try Uncertainty(head, FeatureMatrix(far))
+    func mean(_ values: [Double]?) -> Double { Metrics.mean(values ?? [.nan]) }
+    #expect(mean(away.leverage) > 50 * mean(near.leverage))
+    #expect(mean(near.mutualInformation) > 0)
+    for scores in [near, away] {
+      let information = try #require(scores.mutualInformation)
+      let aleatoric = try #require(scores.aleatoric)
+      for row in 0..<300 {
+        #expect(information[row] >= 0 && aleatoric[row] >= 0)
+        #expect(information[row] + aleatoric[row] <= log(3) + 1e-9)
+      }
+    }
+  }
+
+  @Test("flipped labels are seen as a lapse; clean ones are not")
+  func lapse() throws {
+    let (features, clean) = EvidenceFixture.sample(
+      rows: 600, columns: 8, classes: 3, strength: 4, seed: 31)
+    let noisy = clean.enumerated().map { i, label in i % 4 == 0 ? (label + 1) % 3 : label }
+    func lapse(_ labels: [Int32]) throws -> Double {
+      let head = try EvidenceHead(
+        fitting: FeatureMatrix(features), labels: labels, EvidenceConfiguration(classCount: 3))
+      return head.candidates.map(\.calibration.lapse).max() ?? 0
+    }
+    #expect(try lapse(clean) < 0.01)
+    #expect(try lapse(noisy) > 0.1)
+  }
+
+  @Test("the same data and seed give the same bits, whatever the number of threads of predictions")
+  func reproducible() throws {
+    let (features, labels) = EvidenceFixture.sample(
+      rows: 150, columns: 6, classes: 3, strength: 1, seed: 41)
+    func fit() throws -> EvidenceHead {
+      try EvidenceHead(
+        fitting: FeatureMatrix(features), labels: labels, EvidenceConfiguration(classCount: 3),
+        parallelism: Parallelism(threadCount: 2))
+    }
+    let first = try fit().logProbabilities(FeatureMatrix(features))
+    var second = try fit()
+    #expect(second.logProbabilities(FeatureMatrix(features)) == first)
+    second.parallelism = Parallelism(threadCount: 1)
+    #expect(second.logProbabilities(FeatureMatrix(features)) == first)
+  }
+}

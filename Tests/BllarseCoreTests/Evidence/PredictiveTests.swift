@@ -1,0 +1,75 @@
+import BllarseNumerics
+import BllarseTestSupport
+import Foundation
+import Testing
+
+@testable import BllarseCore
+
+@Suite("Predictive distributions")
+struct PredictiveTests {
+  private func predict(
+    _ kind: PredictiveKind, _ likelihood: EvidenceLikelihood, _ m: [Double], _ v: [Double]
+  ) -> [Double] {
+    var logs = kind.logProbabilities(
+      likelihood, means: Matrix(rows: 1, columns: m.count, elements: m),
+      variances: Matrix(rows: 1, columns: v.count, elements: v))
+    logs.formLogSoftmaxRows()
+    return logs.row(0).map { exp($0) }
+  }
+
+  @Test("one probit column is the Gaussian integral, exactly")
+  func probit() {
+    let p = predict(.integrated, .probit, [0.7], [2.5])
+    #expect(p[1].isClose(to: 0.6458594938546987, relative: 1e-13))
+    // Against the integral on a grid, and against Monte Carlo.
+    for (m, v) in [(0.7, 2.5), (-3, 0.2), (2, 30), (0, 1)] {
+      let h = 0.01
+      let sum = stride(from: -8.0, through: 8, by: h).reduce(0.0) {
+        $0 + h * exp(-0.5 * $1 * $1) / (2 * Double.pi).squareRoot()
+          * SpecialFunctions.normalCDF(m + v.squareRoot() * $1)
+      }
+      #expect(predict(.integrated, .probit, [m], [v])[1].isClose(to: sum, relative: 1e-8))
+    }
+    var generator = Philox(seed: 4, purpose: .sampling)
+    let draws = generator.normals(count: 400_000)
+    let mean =
+      draws.reduce(0) {
+        $0 + SpecialFunctions.normalCDF(0.7 + 2.5.squareRoot() * $1)
+      } / 400_000
+    // Four standard errors of the mean of numbers in 0...1.
+    #expect(abs(mean - p[1]) < 4 * 0.5 / 400_000.0.squareRoot())
+  }
+
+  @Test("the softmax approximation is near Monte Carlo for moderate variances")
+  func softmax() {
+    var generator = Philox(seed: 5, purpose: .sampling)
+    let (m, v) = ([1.0, 0, -0.5], [0.8, 0.3, 0.5])
+    var mean = [0.0, 0, 0]
+    let count = 200_000
+    for _ in 0..<count {
+      let z = generator.normals(count: 3)
+      let f = (0..<3).map { m[$0] + v[$0].squareRoot() * z[$0] }
+      let logSum = SpecialFunctions.logSumExp(f)
+      for k in 0..<3 { mean[k] += exp(f[k] - logSum) / Double(count) }
+    }
+    let p = predict(.integrated, .softmax, m, v)
+    let plugIn = predict(.plugIn, .softmax, m, v)
+    for k in 0..<3 { #expect(abs(p[k] - mean[k]) < 0.01, "\(p) against \(mean)") }
+    #expect(abs(plugIn[0] - mean[0]) > 2 * abs(p[0] - mean[0]))
+  }
+
+  @Test("one against the rest: CBM, CBC and their mixture by their definitions")
+  func oneAgainstRest() {
+    let (m, v) = ([0.5, -1, -0.2], [0.1, 0.4, 2])
+    let phi = (0..<3).map { SpecialFunctions.normalCDF(m[$0] / (1 + v[$0]).squareRoot()) }
+    let odds = phi.map { $0 / (1 - $0) }
+    let cbm = phi.map { $0 / phi.reduce(0, +) }
+    let cbc = odds.map { $0 / odds.reduce(0, +) }
+    for k in 0..<3 {
+      #expect(predict(.marginals, .probit, m, v)[k].isClose(to: cbm[k], relative: 1e-12))
+      #expect(predict(.conditionals, .probit, m, v)[k].isClose(to: cbc[k], relative: 1e-12))
+      #expect(
+        predict(.mixture, .probit, m, v)[k].isClose(to: (cbm[k] + cbc[k]) / 2, relative: 1e-12))
+    }
+  }
+}
