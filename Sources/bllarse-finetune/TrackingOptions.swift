@@ -56,7 +56,31 @@ struct TrackingOptions: ParsableArguments {
       tags["optimizer"] = configuration.optimizer.rawValue
     }
     if let groupId { tags["group_id"] = groupId }
-    let run = try tracker.startRun(name: uid, tags: tags)
+    let run = try startOrResume(tracker, configuration, tags: tags)
     return RunTracking(run, configuration, logsCheckpoint: logCheckpoints)
+  }
+
+  /// A new run, whose id is kept in the output directory; or the one that is kept there, when a run goes
+  /// on.
+  private func startOrResume(
+    _ tracker: Tracker, _ configuration: RunConfiguration, tags: [String: String]
+  ) throws -> Run {
+    guard let directory = configuration.outputPath else {
+      return try tracker.startRun(name: uid, tags: tags)
+    }
+    let path = directory + "/mlflow_run_id"
+    if configuration.resumes, let text = try? String(contentsOfFile: path, encoding: .utf8) {
+      let id = text.trimmingCharacters(in: .whitespacesAndNewlines)
+      if !id.isEmpty { return try tracker.resumeRun(id: id, tags: tags) }
+    }
+    let run = try tracker.startRun(name: uid, tags: tags)
+    // A directory that must exist and does not is for the run to report.
+    guard
+      !configuration.resumes || !configuration.resumesExistingOnly
+        || FileManager.default.fileExists(atPath: directory)
+    else { return run }
+    try AtomicFile.prepareDirectory(directory)
+    try AtomicFile.write(run.id + "\n", to: path)
+    return run
   }
 }

@@ -13,21 +13,30 @@ extension DesignMatrix {
 
   /// The Gram matrix `Xᵀ·diag(w)·X` for row weights `w` that are not negative.
   ///
-  /// - Parameter weights: N numbers, one for each row.
+  /// - Parameters:
+  ///   - weights: N numbers, one for each row.
+  ///   - base: a symmetric matrix to which it is added, or `nil`.
+  ///   - parallelism: the threads to work with.
   /// - Returns: columnCount x columnCount, both triangles filled.
   @specialized(where Scalar == Float)
   @specialized(where Scalar == Double)
-  public func gram(weights: [Double], parallelism: Parallelism = .available) -> Matrix<Double> {
+  public func gram(
+    weights: [Double], adding base: Matrix<Double>? = nil, parallelism: Parallelism = .available
+  ) -> Matrix<Double> {
     precondition(weights.count == rowCount, "\(weights.count) weights for \(rowCount) rows")
-    return weightedGram(parallelism: parallelism) { weights[$0] }
+    return weightedGram(parallelism: parallelism, adding: base) { weights[$0] }
   }
 
   private func weightedGram(
-    parallelism: Parallelism, weight: @Sendable @escaping (Int) -> Double?
+    parallelism: Parallelism, adding base: Matrix<Double>? = nil,
+    weight: @Sendable @escaping (Int) -> Double?
   ) -> Matrix<Double> {
     let size = columnCount
     let stride = paddedColumnCount
-    var total = Matrix<Double>.zeros(size, size)
+    var total = base ?? Matrix<Double>.zeros(size, size)
+    precondition(
+      total.rowCount == size && total.columnCount == size,
+      "\(total) added to a Gram matrix of order \(size)")
     guard rowCount > 0 else { return total }
     // A block is large enough for syrk to reach its peak and small enough to stay in cache.
     let blockSize = 2048

@@ -1,3 +1,5 @@
+import BllarseKernels
+
 extension DesignMatrix {
   /// The product with a vector, `X·w`, in double precision.
   ///
@@ -5,6 +7,8 @@ extension DesignMatrix {
   ///   - weights: columnCount numbers; they are rounded to `Scalar`.
   ///   - parallelism: the threads to work with.
   /// - Returns: one number a row.
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
   public func multiplied(by weights: [Double], parallelism: Parallelism = .available) -> [Double] {
     precondition(
       weights.count == columnCount, "\(weights.count) weights for \(columnCount) columns")
@@ -34,6 +38,8 @@ extension DesignMatrix {
   ///   - values: one number a row; they are rounded to `Scalar`.
   ///   - parallelism: the threads to work with.
   /// - Returns: one number a column.
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
   public func transposeMultiplied(
     by values: [Double], parallelism: Parallelism = .available
   ) -> [Double] {
@@ -58,35 +64,16 @@ extension DesignMatrix {
     return result
   }
 
-  /// The quadratic forms `xᵢᵀA⁻¹xᵢ` of all rows: variances of logits under a Gaussian of precision A.
-  ///
-  /// - Parameters:
-  ///   - cholesky: of A, columnCount x columnCount; its factor is rounded to `Scalar`.
-  ///   - parallelism: the threads to work with.
-  /// - Returns: one number a row, not negative.
-  /// - Complexity: N·columnCount² floating-point operations (one triangular solve, trsm).
-  public func quadraticForms(
-    _ cholesky: Cholesky<Double>, parallelism: Parallelism = .available
-  ) -> [Double] {
-    precondition(
-      cholesky.size == columnCount, "a factor of order \(cholesky.size) for \(columnCount) columns")
-    let factor = Matrix<Scalar>(cholesky.factor)
-    let stride = paddedColumnCount
-    let columns = columnCount
+  /// The squared norms `xᵢᵀxᵢ` of all rows, in double precision.
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
+  public func squaredNorms(parallelism: Parallelism = .available) -> [Double] {
     var result = [Double](repeating: 0, count: rowCount)
+    let (columns, stride) = (columnCount, paddedColumnCount)
     unsafe result.withUnsafeMutableBufferPointer { target in
       guard let base = target.baseAddress else { return }
       let address = unsafe SharedAddress(base)
-      let scratch = WorkerSlots(
-        (0..<parallelism.threadCount).map { _ in
-          Scratch<Scalar>(count: Swift.min(Self.vectorBlockSize, rowCount) * stride)
-        })
-      parallelism.forEachBlock(of: rowCount, blockSize: Self.vectorBlockSize) { worker, range in
-        let rows = unsafe scratch[worker].pointer
-        unsafe copyRows(range, into: rows)
-        unsafe factor.withUnsafePointer { l, ldl in
-          unsafe Scalar._trsm(true, true, range.count, columns, l, ldl, rows, stride)
-        }
+      unsafe forEachBlock(parallelism) { _, range, rows in
         for row in 0..<range.count {
           unsafe address.pointer[range.lowerBound + row] = sumOfSquares(
             rows + row * stride, columns)
@@ -115,25 +102,13 @@ extension DesignMatrix {
   }
 }
 
-/// The sum of squares of `count` numbers, in four interleaved sums so that it does not wait for each
-/// addition.
-private func sumOfSquares<Scalar: BLASScalar>(
-  _ values: UnsafePointer<Scalar>, _ count: Int
-) -> Double {
-  var sums = SIMD4<Double>(repeating: 0)
-  var index = 0
-  while index + 4 <= count {
-    let four = unsafe SIMD4<Double>(
-      Double(values[index]), Double(values[index + 1]), Double(values[index + 2]),
-      Double(values[index + 3]))
-    sums += four * four
-    index += 4
+/// The sum of the squares of `count` numbers.
+func sumOfSquares<Scalar: BLASScalar>(_ values: UnsafePointer<Scalar>, _ count: Int) -> Double {
+  let raw = unsafe UnsafeRawPointer(values)
+  if Scalar.self == Float.self {
+    let values = unsafe raw.assumingMemoryBound(to: Float.self)
+    return unsafe bllarse_dot_f32(count, values, values)
   }
-  var sum = sums.sum()
-  while index < count {
-    let value = unsafe Double(values[index])
-    sum += value * value
-    index += 1
-  }
-  return sum
+  let typed = unsafe raw.assumingMemoryBound(to: Double.self)
+  return unsafe bllarse_dot_f64(count, typed, typed)
 }

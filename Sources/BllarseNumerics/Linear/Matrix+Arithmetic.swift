@@ -23,13 +23,16 @@ extension Matrix where Element: BLASScalar {
 
   /// Converts every element to another precision.
   public init<Source: BLASScalar>(_ source: Matrix<Source>) {
-    unsafe self.init(rows: source.rowCount, columns: source.columnCount) { target in
+    let (rows, columns) = (source.rowCount, source.columnCount)
+    unsafe self.init(rows: rows, columns: columns) { target in
+      guard let base = target.baseAddress, rows > 0, columns > 0 else { return }
       unsafe source.withUnsafePointer { pointer, stride in
-        for row in 0..<source.rowCount {
-          for column in 0..<source.columnCount {
-            unsafe target[row * source.columnCount + column] = Element(
-              pointer[row * stride + column])
-          }
+        if Source.self == Double.self {
+          let typed = unsafe UnsafeRawPointer(pointer).assumingMemoryBound(to: Double.self)
+          unsafe Element._convertRows(rows, columns, .double(typed, stride), base, columns)
+        } else {
+          let typed = unsafe UnsafeRawPointer(pointer).assumingMemoryBound(to: Float.self)
+          unsafe Element._convertRows(rows, columns, .single(typed, stride), base, columns)
         }
       }
     }

@@ -7,6 +7,7 @@ extension Matrix where Element: BLASScalar {
   ///   - moments: one matrix of this shape; it is changed.
   ///   - gradient: a matrix of this shape.
   ///   - body: receives an element of this matrix, of the moment, and of the gradient.
+  @inlinable
   package mutating func updateElements(
     _ moments: inout [Matrix], _ gradient: Matrix,
     _ body: (inout Element, inout Element, Element) -> Void
@@ -18,6 +19,7 @@ extension Matrix where Element: BLASScalar {
   }
 
   /// Applies `body` to corresponding elements of this matrix, two moments and a gradient.
+  @inlinable
   package mutating func updateElements(
     _ moments: inout [Matrix], _ gradient: Matrix,
     _ body: (inout Element, inout Element, inout Element, Element) -> Void
@@ -29,6 +31,7 @@ extension Matrix where Element: BLASScalar {
   }
 
   /// Applies `body` to corresponding elements of this matrix, three moments and a gradient.
+  @inlinable
   package mutating func updateElements(
     _ moments: inout [Matrix], _ gradient: Matrix,
     _ body: (inout Element, inout Element, inout Element, inout Element, Element) -> Void
@@ -41,7 +44,8 @@ extension Matrix where Element: BLASScalar {
     }
   }
 
-  private mutating func withElements(
+  @usableFromInline
+  package mutating func withElements(
     _ moments: inout [Matrix], _ gradient: Matrix, count: Int,
     _ body: (
       UnsafeMutablePointer<Element>, [UnsafeMutablePointer<Element>], UnsafePointer<Element>, Int

@@ -91,6 +91,8 @@ package final class LinearBatchPass<Scalar: BLASScalar>: Sendable {
   ///   - dropout: which features to leave out, or `nil`.
   /// - Returns: D x K.
   /// - Complexity: 4·B·D·K floating-point operations.
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
   package func gradient(
     rows: ArraySlice<Int>, weights: Matrix<Scalar>, dropout: Dropout? = nil
   ) -> Matrix<Scalar> {

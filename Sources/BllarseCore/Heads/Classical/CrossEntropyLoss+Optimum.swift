@@ -53,10 +53,11 @@ struct PenalisedSoftmax {
 
   /// The optimum under a penalty.
   func optimum(_ penalty: Double) throws(NumericsError) -> PenalisedOptimum {
-    let solution = try solve(penalty, from: nil, tolerance: 1e-5)
+    let rough = try solve(penalty, from: nil, tolerance: 1e-2)
+    let solution = try polish(penalty, from: rough.weights)
     return PenalisedOptimum(
       weights: solution.weights, penalty: penalty, logEvidence: nil,
-      iterations: solution.iterations)
+      iterations: rough.iterations + solution.iterations)
   }
 
   /// The optimum under the penalty with the best evidence.
@@ -76,11 +77,13 @@ struct PenalisedSoftmax {
       solution = try solve(penalty, from: solution.weights, tolerance: 1e-2)
       if change < 0.02 { break }
     }
-    solution = try solve(penalty, from: solution.weights, tolerance: 1e-5)
+    iterations += solution.iterations
     let laplace = try laplace(solution, penalty)
+    let polished = try polish(penalty, from: solution.weights)
     return PenalisedOptimum(
-      weights: solution.weights, penalty: penalty, logEvidence: laplace.logEvidence,
-      iterations: iterations + solution.iterations)
+      weights: polished.weights, penalty: penalty,
+      logEvidence: laplace.logEvidence + polished.objective - solution.objective,
+      iterations: iterations + polished.iterations)
   }
 
   private func precisions(_ penalty: Double) -> [Double] {
@@ -95,6 +98,22 @@ struct PenalisedSoftmax {
       parallelism: parallelism)
     solver.labelSmoothing = smoothing
     solver.tolerance = tolerance
+    solver.iterationLimit = 500
+    return try solver.solve(from: start, gram: gram)
+  }
+
+  /// The last digits of the objective, which single precision does not have.
+  private func polish(
+    _ penalty: Double, from start: Matrix<Double>
+  ) throws(NumericsError) -> SoftmaxSolver<Double>.Solution {
+    var design = DesignMatrix<Double>(
+      design.features, transform: design.transform, hasBias: design.hasBias)
+    design.makeResident(limit: 2 * residentDesignLimit, parallelism: parallelism)
+    var solver = SoftmaxSolver(
+      design: design, labels: labels, classCount: classCount, priorPrecisions: precisions(penalty),
+      parallelism: parallelism)
+    solver.labelSmoothing = smoothing
+    solver.tolerance = 1e-7
     solver.iterationLimit = 500
     return try solver.solve(from: start, gram: gram)
   }

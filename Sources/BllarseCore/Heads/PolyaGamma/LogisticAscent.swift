@@ -57,9 +57,9 @@ struct LogisticAscent<Scalar: BLASScalar> {
   ///
   /// - Throws: `NumericsError.notPositiveDefinite` if rounding or a NaN made P indefinite.
   func run(from start: [Double]? = nil, _ limit: Limit) throws(NumericsError) -> Solution {
-    var cholesky = try Cholesky(priorPrecision)
-    let priorLogDeterminant = cholesky.logDeterminant
-    let priorMean = cholesky.solve(priorNaturalMean)
+    var factor = try PrecisionFactor<Scalar>(prior: priorPrecision, solving: priorNaturalMean)
+    let priorLogDeterminant = factor.logDeterminant
+    let priorMean = factor.solution
     let naturalMean = zip(
       priorNaturalMean, design.transposeMultiplied(by: responses, parallelism: parallelism)
     ).map(+)
@@ -73,7 +73,7 @@ struct LogisticAscent<Scalar: BLASScalar> {
     func moments() -> (logits: [Double], variances: [Double]) {
       (
         design.multiplied(by: mean, parallelism: parallelism),
-        design.quadraticForms(cholesky, parallelism: parallelism)
+        factor.variances(design, parallelism: parallelism)
       )
     }
     func bound(_ logits: [Double], _ variances: [Double]) -> Double {
@@ -82,7 +82,7 @@ struct LogisticAscent<Scalar: BLASScalar> {
       let divergence =
         0.5
         * (dot(deviation, priorPrecision.symmetricMultiplied(by: deviation))
-          - dot(weights, variances) - priorLogDeterminant + cholesky.logDeterminant)
+          - dot(weights, variances) - priorLogDeterminant + factor.logDeterminant)
       return expectedLogLikelihood(logits, variances) - divergence
     }
 
@@ -98,10 +98,10 @@ struct LogisticAscent<Scalar: BLASScalar> {
         let tilt = (logits[row] * logits[row] + variances[row]).squareRoot()
         weights[row] = counts[row] * tanh(0.5 * tilt) / (2 * (tilt + Self.offset))
       }
-      precision = priorPrecision
-      precision.add(design.gram(weights: weights, parallelism: parallelism))
-      cholesky = try Cholesky(precision)
-      mean = cholesky.solve(naturalMean)
+      precision = design.gram(
+        weights: weights, adding: priorPrecision, parallelism: parallelism)
+      factor = try PrecisionFactor(precision, solving: naturalMean)
+      mean = factor.solution
       iterations += 1
     }
     if limit.reportsLastBound && quiet < 2 {

@@ -150,7 +150,16 @@ extension PolyaGammaHead {
   private func problem(
     _ design: DesignMatrix<Scalar>, _ labels: [Int32], _ column: Int, _ inner: Parallelism
   ) -> LogisticAscent<Scalar> {
-    let counts = labels.map { Coding.asks(label: Int($0), column: column) ? 1.0 : 0.0 }
+    var (design, labels) = (design, labels)
+    var counts = labels.map { Coding.asks(label: Int($0), column: column) ? 1.0 : 0.0 }
+    let rows = counts.indices.filter { counts[$0] > 0 }
+    // Rows that are not asked cost as much as others: leave them out where a copy is affordable.
+    if !rows.isEmpty, rows.count < counts.count, design.features.byteCount <= residentDesignLimit {
+      design = self.design(design.features.gatheringRows(rows))
+      design.makeResident(limit: residentDesignLimit, parallelism: inner)
+      labels = rows.map { labels[$0] }
+      counts = [Double](repeating: 1, count: rows.count)
+    }
     let responses = zip(labels, counts).map { (Int($0) == column ? 1 : 0) - 0.5 * $1 }
     return LogisticAscent(
       design: design, counts: counts, responses: responses, priorPrecision: precisions[column],
