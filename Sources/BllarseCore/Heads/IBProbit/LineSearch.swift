@@ -57,6 +57,12 @@ struct LineSearch {
     if !(next > low.step && next < high) {
       next = high.isFinite ? 0.5 * (low.step + high) : 2 * step
     }
+    if curvature < 0 && slope < 0 && abs(slope) <= Self.slopeFraction * slopeAtZero {
+      // Just beyond the maximum, and Newton's steps may come down to it from this side for ever: go
+      // back a little further, to where the objective is known to have risen.
+      let back = step - max(2 * slope / curvature, 1e-5 * step)
+      if back > low.step { next = back }
+    }
     // A bracket as narrow as rounding ends the search at its safe end.
     if next == step || (high.isFinite && high - low.step <= 1e-12 * high) {
       isDone = true
