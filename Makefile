@@ -33,7 +33,7 @@ bench-full: setup
 
 ## Compare the default recipe with what others reach, data set by data set.
 quality: setup
-	Benchmarks/quality.sh
+	MOVIE_REVIEWS="$(MOVIE_REVIEWS)" Benchmarks/quality.sh
 
 format:
 	$(SWIFT) format --in-place --recursive Sources Tests Package.swift

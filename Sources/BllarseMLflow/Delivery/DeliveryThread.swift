@@ -80,10 +80,16 @@ final class DeliveryThread: Sendable {
     }
   }
 
-  /// Ends the thread after the request it is in; does not wait for that.
+  /// Ends the thread, which gives up its lease.
+  ///
+  /// A request that is under way is given up too, but may take a moment longer than this waits.
   func stop() {
     orders.withLock { $0.isStopped = true }
     work.ring()
+    let deadline = ContinuousClock.now + .seconds(1)
+    while !progress.withLock({ $0.isFinished }), .now < deadline {
+      change.wait(upTo: .milliseconds(50))
+    }
   }
 
   // MARK: - The thread
@@ -98,7 +104,7 @@ final class DeliveryThread: Sendable {
       change.ring()
     }
     guard let lease = waitForLease() else { return }
-    defer { lease.release() }
+    defer { lease.release() }  // before the thread counts as finished
     let deliverer = Deliverer(directory: directory, store: store, logger: logger)
     let backoff = Backoff(http)
     var failures = 0

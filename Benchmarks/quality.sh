@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# Compares the default recipe with the reference settings and with scikit-learn, data set by data set, and
+# writes Benchmarks/QUALITY.md.
+#
+#   make quality [MOVIE_REVIEWS=FILE]
+#
+# MOVIE_REVIEWS names a feature file (X_train, y_train, X_test, y_test) that is too large for the
+# repository; without it its row is left out. scikit-learn comes from a virtual environment that is made
+# in Benchmarks/.venv-quality.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+swift build -c release --product bllarse-finetune
+
+venv=Benchmarks/.venv-quality
+if ! "$venv/bin/python" -c 'import sklearn, safetensors' 2>/dev/null; then
+  command -v python3 >/dev/null || { echo "quality: python3 is needed for the peers" >&2; exit 1; }
+  echo "quality: making $venv with scikit-learn and safetensors" >&2
+  python3 -m venv "$venv"
+  "$venv/bin/pip" install --quiet scikit-learn safetensors
+fi
+
+arguments=(--finetune .build/release/bllarse-finetune)
+[[ -z ${MOVIE_REVIEWS:-} ]] || arguments+=(--movie-reviews "$MOVIE_REVIEWS")
+exec "$venv/bin/python" Benchmarks/quality.py "${arguments[@]}" "$@"
