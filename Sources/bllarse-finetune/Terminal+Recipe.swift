@@ -6,8 +6,10 @@ extension Terminal {
   func show(_ recipe: EvidenceReport) {
     let left = recipe.leaveOneOut
     print(
-      "leave-one-out".padding(toLength: 12, withPad: " ", startingAt: 0)
-        + [left.acc, left.nll, left.ece, left.brier].map { String(format: "%9.4f", $0) }.joined())
+      "leave-one-out"
+        + [left.acc, left.nll, left.ece, left.brier].enumerated().map { index, value in
+          String(format: index == 0 ? "%8.4f" : "%9.4f", value)
+        }.joined())
     for member in recipe.members {
       print(
         String(

@@ -48,7 +48,7 @@ struct FinetuneDigitsTests {
     // The terminal says the same.
     #expect(outcome.errors.contains("epoch 1"))
     #expect(outcome.output.contains("test"))
-    #expect(outcome.output.contains("evidence lower bound"))
+    #expect(outcome.output.contains("log evidence"))
     #expect(directory.contents == ["out"])
   }
 

@@ -27,6 +27,7 @@ public protocol Head: Sendable {
   /// - Parameters:
   ///   - features: N x featureCount, finite.
   ///   - labels: a class in `0..<classCount` for each row.
+  /// - Returns: the scores.
   /// - Throws: as ``logProbabilities(_:)``.
   func evaluation(features: FeatureMatrix, labels: [Int32]) throws(NumericsError) -> Evaluation
 

@@ -18,7 +18,7 @@ public import BllarseNumerics
 /// - Note: Source: Depeweg et al., "Decomposition of uncertainty in Bayesian deep learning for efficient
 ///   and risk-sensitive learning", ICML 2018.
 public struct Uncertainty: Sendable {
-  /// The logarithms of the class probabilities, n x K. They serve as logits, too.
+  /// The logarithms of the class probabilities, which serve as logits, too, n x K.
   public let logProbabilities: Matrix<Float>
   /// The entropy of the predictive distribution, in nats.
   public let entropy: [Double]

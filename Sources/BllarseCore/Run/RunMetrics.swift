@@ -1,7 +1,9 @@
 import BllarseNumerics
 
-/// More scores of a run: calibration in several forms, selective risk, intervals, conformal sets, and
-/// the detection of foreign rows. Names carry the number of bins.
+/// More scores of a run, whose names carry the number of bins.
+///
+/// Calibration in several forms, selective risk, intervals, conformal sets, and the detection of foreign
+/// rows.
 public struct RunMetrics: Sendable, Equatable, Encodable {
   /// An interval around a score.
   public struct Interval: Sendable, Equatable, Encodable {
@@ -210,6 +212,7 @@ enum ForeignRows {
   ///   - path: the file.
   ///   - split: the split's name; "test", or the first there is, by default.
   ///   - featureCount: how many features a row must have.
+  /// - Returns: n x featureCount.
   /// - Throws: `DataError`.
   static func features(
     path: String, split: String? = nil, featureCount: Int

@@ -38,6 +38,7 @@ public struct SymmetricEigen<Scalar: BLASScalar>: Sendable {
   /// The eigenvalues of a symmetric matrix alone, in ascending order.
   ///
   /// - Parameter matrix: size x size, symmetric, finite; only the lower triangle is read.
+  /// - Returns: size eigenvalues.
   /// - Throws: as ``init(_:)``.
   /// - Complexity: about 4/3·size³ floating-point operations.
   public static func values(of matrix: Matrix<Scalar>) throws(NumericsError) -> [Scalar] {

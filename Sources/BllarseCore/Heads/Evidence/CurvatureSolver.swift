@@ -1,6 +1,8 @@
 import BllarseNumerics
 
-/// Finds the maximum of a penalised concave log-likelihood over weights W (D x C):
+/// Finds the maximum of a penalised concave log-likelihood over weights.
+///
+/// With W, D x C:
 ///
 ///     F(W) = Σᵢ log p(yᵢ | X·W) + <B, W> - ½ Σ_jk Λ₀_jk W_jk²,
 ///
@@ -51,6 +53,7 @@ struct CurvatureSolver<Pass: LikelihoodPass> {
   /// Climbs from starting weights.
   ///
   /// - Parameter start: D x C.
+  /// - Returns: where it stopped.
   /// - Throws: `NumericsError.notPositiveDefinite` if rounding or a NaN made `c·XᵀX + Λ₀` indefinite.
   func solve(from start: Matrix<Double>) throws(NumericsError) -> Solution {
     var weights = start

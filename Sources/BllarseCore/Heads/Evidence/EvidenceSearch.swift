@@ -17,6 +17,7 @@ struct EvidenceSearch {
   ///   - start: where to begin.
   ///   - evaluate: the function; it may keep a state from call to call.
   /// - Returns: `log10 λ`.
+  /// - Throws: what `evaluate` throws.
   mutating func maximize<Failure: Error>(
     from start: Double, _ evaluate: (Double) throws(Failure) -> Double
   ) throws(Failure) -> Double {

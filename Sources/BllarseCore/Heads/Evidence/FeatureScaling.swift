@@ -24,6 +24,7 @@ public enum FeatureScaling: String, Sendable, Equatable, CaseIterable, Codable {
   /// - Parameters:
   ///   - features: the training rows, N x D.
   ///   - parallelism: the threads to work with.
+  /// - Returns: the transform.
   func transform(of features: FeatureMatrix, parallelism: Parallelism) -> FeatureTransform {
     switch self {
     case .rows:

@@ -6,7 +6,7 @@ import BllarseNumerics
   import Musl
 #endif
 
-/// A calibration of predicted distributions by an inverse temperature and a lapse:
+/// A calibration of predicted distributions by an inverse temperature and a lapse.
 ///
 ///     p = (1 - ε)·softmax(β·L) + ε·π
 ///
@@ -51,7 +51,7 @@ public struct LapsedTemperature: Sendable, Equatable, Codable {
   }
 }
 
-/// Finds the calibration that fits rows best, under a prior that matters where rows are few:
+/// Finds the calibration that fits rows best, under a prior that matters where rows are few.
 ///
 ///     J = -Σᵢ log p(yᵢ) + (log β)² / (2·0.5²) - 10·log(1 - ε)      nats
 ///

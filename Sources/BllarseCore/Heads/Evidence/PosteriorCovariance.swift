@@ -23,6 +23,7 @@ public enum PosteriorKind: String, Sendable, Equatable, CaseIterable, Codable {
   ///   - rowCount: N.
   ///   - columnCount: D.
   ///   - classCount: the columns of the weights: 1 for two classes under the probit likelihood.
+  /// - Returns: the kind.
   public static func automatic(rowCount: Int, columnCount: Int, classCount: Int) -> PosteriorKind {
     let gram = Double(rowCount) * Double(columnCount) * Double(columnCount)
     if Double(classCount) * gram <= costLimit { return .laplace }

@@ -6,7 +6,7 @@ import BllarseNumerics
   import Musl
 #endif
 
-/// MacKay's fixed point for prior precisions of groups of weights:
+/// MacKay's fixed point for prior precisions of groups of weights.
 ///
 ///     α_g ← Σ_{w in g} (1 - α_g V_ww) / Σ_{w in g} m_w²
 ///
@@ -36,6 +36,7 @@ struct PrecisionFixedPoint {
   ///   - start: D x C; the last row belongs to the bias and stays.
   ///   - posterior: for precisions, means and marginal variances of the weights, D x C each.
   /// - Returns: the precisions, D x C.
+  /// - Throws: what `posterior` throws.
   func run(
     from start: Matrix<Double>,
     _ posterior: (Matrix<Double>) throws(NumericsError) -> (

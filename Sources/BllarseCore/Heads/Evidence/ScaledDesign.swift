@@ -19,7 +19,6 @@ struct ScaledDesign<Scalar: BLASScalar> {
 
   /// The number of columns, bias included.
   var columnCount: Int { design.columnCount }
-
 }
 
 extension ScaledDesign {
@@ -31,6 +30,7 @@ extension ScaledDesign {
   ///   - allowsRotation: whether to change the basis where there are more features than rows; not with
   ///     a prior that tells features apart.
   ///   - parallelism: the threads to work with.
+  /// - Throws: `NumericsError` when an eigendecomposition fails.
   init(
     _ features: FeatureMatrix, _ scaling: FeatureScaling, allowsRotation: Bool = true,
     parallelism: Parallelism

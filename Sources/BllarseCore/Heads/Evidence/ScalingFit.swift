@@ -99,7 +99,8 @@ struct ScalingFitter<Pass: EvidencePass> {
   /// - Parameters:
   ///   - start: `log10 λ` where the search begins.
   ///   - warmWeights: weights to begin from.
-  ///   - parallelism: the threads to work with.
+  /// - Returns: the fit.
+  /// - Throws: `NumericsError` when rounding makes a precision indefinite.
   func fit(
     from start: Double, warmWeights: Matrix<Double>? = nil
   ) throws(NumericsError) -> ScalingFit<Scalar> {
@@ -198,7 +199,7 @@ struct ScalingFitter<Pass: EvidencePass> {
     return (residuals, curvatures)
   }
 
-  /// The evidence with one mean curvature for all rows:
+  /// The evidence with one mean curvature for all rows.
   ///
   ///     F(W) - ½ Σ_k Σ_d log(1 + b_k e_d / λ),      e the eigenvalues of XᵀX without the bias.
   ///

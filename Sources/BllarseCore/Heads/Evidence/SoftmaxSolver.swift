@@ -1,11 +1,12 @@
 package import BllarseNumerics
 
-/// Finds the weights of a softmax head that maximise
+/// Finds the weights of a softmax head under independent Gaussian priors.
+///
+/// They maximise the logarithm of the posterior,
 ///
 ///     F(W) = Σᵢ log softmax(xᵢᵀW)_yᵢ - ½ Σ_j λ_j Σ_k W_jk²,
 ///
-/// the logarithm of the posterior under independent Gaussian priors, to a stated distance from the
-/// maximum. F is strictly concave, so the result does not depend on the start.
+/// to a stated distance from the maximum. F is strictly concave, so the result does not depend on the start.
 ///
 /// ```swift
 /// let solver = SoftmaxSolver(

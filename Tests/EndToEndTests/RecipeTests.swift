@@ -1,0 +1,203 @@
+import BllarseCore
+import BllarseNumerics
+import BllarseTestSupport
+import Foundation
+import Testing
+
+/// Features of two or more classes around centres, with a validation split and foreign rows.
+private struct RecipeFixture {
+  let directory: TemporaryDirectory
+  let path: String
+  let foreign: String
+
+  init(classes: Int = 3, rows: Int = 90, columns: Int = 5, validation: Bool = true) throws {
+    directory = try TemporaryDirectory()
+    path = directory.file("features.safetensors")
+    foreign = directory.file("foreign.safetensors")
+    var generator = Philox(seed: 7, purpose: .sampling)
+    let centres = (0..<classes).map { _ in generator.normals(count: columns).map { 1.5 * $0 } }
+    func split(_ count: Int) -> (Matrix<Float>, [Int32]) {
+      let labels = (0..<count).map { Int32($0 % classes) }
+      let elements = labels.flatMap { label in
+        zip(centres[Int(label)], generator.normals(count: columns)).map { Float($0 + $1) }
+      }
+      return (Matrix(rows: count, columns: columns, elements: elements), labels)
+    }
+    var writer = SafetensorsWriter(metadata: ["num_classes": String(classes)])
+    for name in validation ? ["train", "val", "test"] : ["train", "test"] {
+      let (features, labels) = split(rows)
+      writer.add("X_" + name, features)
+      writer.add("y_" + name, labels)
+    }
+    try writer.write(to: path)
+    var other = SafetensorsWriter()
+    other.add(
+      "X_test",
+      Matrix<Float>(
+        rows: 40, columns: columns,
+        elements: generator.normals(count: 40 * columns).map { Float(30 * $0) }))
+    try other.write(to: foreign)
+  }
+
+  /// Runs with `--output`, and reads what came out.
+  func run(
+    _ arguments: [String], sourceLocation: SourceLocation = #_sourceLocation
+  ) throws -> [String: Any] {
+    let output = directory.file("out")
+    let outcome = try finetune.run(["--features", path, "--output", output] + arguments)
+    #expect(outcome.status == 0, "\(outcome.errors)", sourceLocation: sourceLocation)
+    let data = try Data(contentsOf: URL(fileURLWithPath: output + "/result.json"))
+    return try #require(try JSONSerialization.jsonObject(with: data) as? [String: Any])
+  }
+}
+
+@Suite("bllarse-finetune: the default recipe")
+struct RecipeTests {
+  @Test("says and stores what was chosen, and leave-one-out scores near the test scores")
+  func report() throws {
+    let fixture = try RecipeFixture(rows: 240, validation: false)
+    let result = try fixture.run([])
+    let recipe = try #require(result["recipe"] as? [String: Any])
+    #expect(recipe["likelihood"] as? String == "softmax")
+    #expect(recipe["posterior"] as? String == "laplace")
+    let members = try #require(recipe["members"] as? [[String: Any]])
+    #expect(members.allSatisfy { ($0["prior_precision"] as? Double ?? 0) > 0 })
+    let left = try #require(recipe["leave_one_out"] as? [String: Any])
+    let test = try #require(result["test"] as? [String: Any])
+    let difference =
+      try #require(left["nll"] as? Double) - (try #require(test["nll"] as? Double))
+    #expect(abs(difference) < 0.1, "\(difference)")
+    let outcome = try finetune.run(["--features", fixture.path])
+    #expect(outcome.output.contains("leave-one-out"))
+    #expect(outcome.output.contains("prior precision"))
+    #expect(outcome.output.contains("likelihood softmax"))
+  }
+
+  @Test(
+    "every option runs, and evaluating the checkpoint gives the same figures to the last bit",
+    arguments: [
+      [], ["--posterior", "meanfield"], ["--posterior", "laplace-shared"],
+      ["--posterior", "laplace-diag"], ["--likelihood", "probit"], ["--prior", "1.0"],
+      ["--prior", "evidence-per-class"], ["--prior", "ard"], ["--scaling", "rows"],
+      ["--calibration", "none"], ["--calibration", "validation"],
+      ["--calibration", "validation-vector"], ["--calibration", "validation-isotonic"],
+      ["--parity", "--epochs", "2"], ["--parity", "--update", "cavi", "--epochs", "1"],
+    ])
+  func options(arguments: [String]) throws {
+    let fixture = try RecipeFixture()
+    let result = try fixture.run(arguments)
+    let evaluated = try finetune.run(
+      [
+        "evaluate", "--head", fixture.directory.file("out/head.safetensors"), "--features",
+        fixture.path, "--output", fixture.directory.file("again"),
+      ])
+    #expect(evaluated.status == 0, "\(evaluated.errors)")
+    let data = try Data(
+      contentsOf: URL(fileURLWithPath: fixture.directory.file("again/evaluation.json")))
+    let again = try #require(
+      try JSONSerialization.jsonObject(with: data) as? [String: [String: Double]])
+    let first = try #require(result["test"] as? [String: Double])
+    for key in ["acc", "nll", "ece", "brier"] { #expect(again["test"]?[key] == first[key]) }
+  }
+
+  @Test("more scores: bins in the names, intervals, conformal sets, foreign rows")
+  func metrics() throws {
+    let fixture = try RecipeFixture(rows: 150, validation: false)
+    let result = try fixture.run(["--ood", fixture.foreign])
+    let metrics = try #require(result["metrics"] as? [String: Any])
+    let test = try #require(metrics["test"] as? [String: Double])
+    for name in [
+      "ece_equal_width_20", "ece_equal_width_15", "ece_equal_mass_20", "ece_classwise_20",
+      "ks_calibration_error", "aurc", "top_2_acc", "balanced_acc",
+    ] {
+      #expect(test[name] != nil, "\(name)")
+    }
+    let scores = try #require(result["test"] as? [String: Double])
+    #expect(test["ece_equal_width_20"] == scores["ece"])
+    let conformal = try #require(metrics["conformal"] as? [[String: Any]])
+    #expect(conformal.count == 6)
+    for sets in conformal {
+      #expect(sets["calibrated_on"] as? String == "leave_one_out")
+      let (level, coverage) = (
+        try #require(sets["level"] as? Double), try #require(sets["coverage"] as? Double)
+      )
+      // 150 rows: five standard errors, and the calibration's own.
+      #expect(coverage > level - 0.12, "\(sets)")
+    }
+    let foreign = try #require(metrics["ood"] as? [String: [String: Double]])
+    #expect((foreign["leverage"]?["auroc"] ?? 0) > 0.9)
+    #expect(foreign.keys.contains("mutual_information") && foreign.keys.contains("energy"))
+    let bootstrap = try #require(metrics["bootstrap"] as? [String: Any])
+    let nll = try #require(bootstrap["nll"] as? [String: Double])
+    #expect(
+      (nll["lower"] ?? 0) < (scores["nll"] ?? 0) && (scores["nll"] ?? 0) < (nll["upper"] ?? 0))
+  }
+
+  @Test("predict writes the same numbers as safetensors and as a table")
+  func predict() throws {
+    let fixture = try RecipeFixture(classes: 2)
+    _ = try fixture.run([])
+    let head = fixture.directory.file("out/head.safetensors")
+    let (binary, table) = (
+      fixture.directory.file("p.safetensors"), fixture.directory.file("p.csv")
+    )
+    for out in [binary, table] {
+      let outcome = try finetune.run(
+        ["predict", "--head", head, "--features", fixture.path, "--out", out])
+      #expect(outcome.status == 0, "\(outcome.errors)")
+    }
+    let file = try SafetensorsFile(path: binary)
+    let probabilities = try file.matrix("probabilities", as: Float.self)
+    #expect(probabilities.rowCount == 90 && probabilities.columnCount == 2)
+    let lines = try String(contentsOfFile: table, encoding: .utf8).split(separator: "\n")
+    #expect(lines.count == 91)
+    let names = lines[0].split(separator: ",").map(String.init)
+    for name in [
+      "row", "predicted", "p_0", "p_1", "logit_0", "max_probability", "entropy",
+      "mutual_information", "aleatoric", "energy", "leverage",
+    ] {
+      #expect(names.contains(name), "\(name)")
+    }
+    let entropy = try file.array("entropy", as: Double.self)
+    for row in 0..<90 {
+      let fields = lines[row + 1].split(separator: ",").map(String.init)
+      #expect(Float(fields[2]) == probabilities[row, 0])
+      #expect(Double(fields[names.firstIndex(of: "entropy") ?? 0]) == entropy[row])
+      #expect((probabilities[row, 0] + probabilities[row, 1] - 1).magnitude < 1e-5)
+    }
+  }
+
+  @Test(
+    "contradictions exit 64",
+    arguments: [
+      ["--parity", "--posterior", "laplace"], ["--update", "cavi", "--scaling", "rows"],
+      ["--prior", "0"], ["--prior", "flat"], ["--posterior", "wide"],
+      ["--num-update-iters", "4", "--prior", "ard"], ["predict", "--head", "x", "--features", "y"],
+      ["predict", "--head", "x", "--features", "y", "--out", "z.parquet"],
+    ])
+  func usage(arguments: [String]) throws {
+    let outcome = try finetune.run(arguments)
+    #expect(outcome.status == 64, "\(outcome.errors)")
+    #expect(outcome.output.isEmpty)
+  }
+
+  @Test("a missing validation split, a narrow file of foreign rows, no head: exit 65")
+  func badData() throws {
+    let fixture = try RecipeFixture(validation: false)
+    let narrow = try RecipeFixture(columns: 3)
+    for (arguments, text) in [
+      (["--features", fixture.path, "--calibration", "validation"], "validation"),
+      (["--features", fixture.path, "--ood", narrow.foreign], "3 features"),
+      (["--features", fixture.path, "--ood", "/nowhere.safetensors"], "/nowhere.safetensors"),
+      (
+        ["predict", "--head", fixture.path, "--features", fixture.path, "--out", "/tmp/x.csv"],
+        "format"
+      ),
+    ] {
+      let outcome = try finetune.run(arguments)
+      #expect(outcome.status == 65, "\(arguments) \(outcome.errors)")
+      #expect(outcome.errors.contains(text), "\(outcome.errors)")
+      #expect(outcome.errorLines.count == 1)
+    }
+  }
+}
