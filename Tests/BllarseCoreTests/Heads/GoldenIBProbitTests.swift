@@ -66,7 +66,8 @@ struct GoldenIBProbitTests {
     let iterations = try file.number("num_iters", Int.init)
     let forgetting = try file.number("alpha", Double.init)
 
-    for batch in 0..<try file.number("num_batches", Int.init) {
+    let batchCount = try file.number("num_batches", Int.init)
+    for batch in 0..<batchCount {
       let rows = try file.labels("batch\(batch).indices").map(Int.init)
       try head.update(
         features: features.gatheringRows(rows), labels: rows.map { labels[$0] },
