@@ -68,9 +68,13 @@ struct DesignMatrixVectorsTests {
   func addedGram() {
     var problem = Problem(rows: 40, columns: 6, seed: 3)
     let weights = problem.vector(40).map { $0 * $0 }
-    var base = Matrix<Double>.diagonal(2, size: 7)
-    let sum = problem.design.gram(weights: weights, adding: base)
-    base.add(problem.design.gram(weights: weights))
-    #expect(relativeDifference(sum.elements, base.elements) < 1e-14)
+    var expected = Matrix<Double>.diagonal(2, size: 7)
+    var sum = expected
+    problem.design.addLowerGram(
+      weights: weights, to: &sum, .init(problem.design), parallelism: .available)
+    for (x, weight) in zip(problem.rows, weights) {
+      for i in 0..<7 { for j in 0...i { expected[i, j] += weight * x[i] * x[j] } }
+    }
+    #expect(relativeDifference(sum.elements, expected.elements) < 1e-14)
   }
 }

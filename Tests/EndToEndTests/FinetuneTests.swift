@@ -102,6 +102,7 @@ struct FinetuneDigitsTests {
     let outcome = try finetune.run(arguments + ["--output", directory.file("out")])
     #expect(outcome.status == 0, "\(outcome.errors)")
     #expect(try Result(directory.file("out")).test.acc > 0.95)
+    if arguments.contains("cavi") { #expect(outcome.output.contains("evidence lower bound")) }
   }
 }
 

@@ -39,6 +39,7 @@ public struct BuiltExecutable: Sendable {
   ///   - environment: variables added to this process's own.
   ///   - directory: the working directory, this process's own by default.
   /// - Returns: status and output.
+  /// - Throws: what keeps the process from starting.
   public func run(
     _ arguments: [String], environment: [String: String] = [:], directory: String? = nil
   ) throws -> Outcome {

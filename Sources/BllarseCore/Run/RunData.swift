@@ -13,6 +13,7 @@ struct RunData {
   /// - Parameters:
   ///   - configuration: names a feature file, or a data set and perhaps a backbone.
   ///   - classCount: the number of classes, when it is known otherwise (from a checkpoint).
+  ///   - splits: the splits that must be there.
   ///   - parallelism: the threads to work with.
   /// - Throws: `DataError`.
   init(

@@ -8,54 +8,101 @@ extension DesignMatrix {
   @specialized(where Scalar == Float)
   @specialized(where Scalar == Double)
   public func gram(parallelism: Parallelism = .available) -> Matrix<Double> {
-    weightedGram(parallelism: parallelism) { _ in nil }
+    plainGram(parallelism: parallelism)
   }
 
   /// The Gram matrix `Xᵀ·diag(w)·X` for row weights `w` that are not negative.
   ///
   /// - Parameters:
   ///   - weights: N numbers, one for each row.
-  ///   - base: a symmetric matrix to which it is added, or `nil`.
   ///   - parallelism: the threads to work with.
   /// - Returns: columnCount x columnCount, both triangles filled.
   @specialized(where Scalar == Float)
   @specialized(where Scalar == Double)
-  public func gram(
-    weights: [Double], adding base: Matrix<Double>? = nil, parallelism: Parallelism = .available
-  ) -> Matrix<Double> {
+  public func gram(weights: [Double], parallelism: Parallelism = .available) -> Matrix<Double> {
     precondition(weights.count == rowCount, "\(weights.count) weights for \(rowCount) rows")
-    return weightedGram(parallelism: parallelism, adding: base) { weights[$0] }
+    var total = Matrix<Double>.zeros(columnCount, columnCount)
+    let workspace = GramWorkspace(self)
+    addLowerGram(weights: weights, to: &total, workspace, parallelism: parallelism)
+    total.mirrorLowerTriangle()
+    return total
   }
 
-  private func weightedGram(
-    parallelism: Parallelism, adding base: Matrix<Double>? = nil,
-    weight: @Sendable @escaping (Int) -> Double?
-  ) -> Matrix<Double> {
+  /// Memory that weighted Gram matrices of one design share, where many follow one another.
+  package struct GramWorkspace {
+    fileprivate let block: Scratch<Scalar>
+    fileprivate let product: Scratch<Scalar>
+
+    package init(_ design: DesignMatrix) {
+      block = Scratch(
+        count: Swift.min(DesignMatrix.gramBlockSize, design.rowCount) * design.paddedColumnCount)
+      product = Scratch(count: design.columnCount * design.paddedColumnCount)
+    }
+  }
+
+  /// A block is large enough for syrk to reach its peak and small enough to stay in cache.
+  fileprivate static var gramBlockSize: Int { 2048 }
+
+  /// Adds the lower triangle of `Xᵀ·diag(w)·X`; what is above the diagonal stays.
+  ///
+  /// - Parameters:
+  ///   - weights: N numbers that are not negative.
+  ///   - total: columnCount x columnCount.
+  ///   - workspace: made for this design.
+  ///   - parallelism: the threads to work with.
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
+  package func addLowerGram(
+    weights: [Double], to total: inout Matrix<Double>, _ workspace: GramWorkspace,
+    parallelism: Parallelism
+  ) {
     let size = columnCount
     let stride = paddedColumnCount
-    var total = base ?? Matrix<Double>.zeros(size, size)
     precondition(
-      total.rowCount == size && total.columnCount == size,
-      "\(total) added to a Gram matrix of order \(size)")
+      weights.count == rowCount && total.rowCount == size && total.columnCount == size,
+      "\(weights.count) weights and \(total) for \(rowCount) rows of \(size)")
+    let address = unsafe SharedAddress(workspace.block.pointer)
+    for start in Swift.stride(from: 0, to: rowCount, by: Self.gramBlockSize) {
+      let count = Swift.min(Self.gramBlockSize, rowCount - start)
+      parallelism.forEachBlock(of: count, blockSize: 128) { _, part in
+        let target = unsafe address.pointer + part.lowerBound * stride
+        unsafe copyRows(
+          start + part.lowerBound..<start + part.upperBound, into: target)
+        for row in 0..<part.count {
+          let factor = Scalar(weights[start + part.lowerBound + row].squareRoot())
+          let values = unsafe target + row * stride
+          for column in 0..<size { unsafe values[column] *= factor }
+        }
+      }
+      parallelism.withBLAS {
+        unsafe Scalar._syrk(
+          true, size, count, 1, address.pointer, stride, 0, workspace.product.pointer, stride)
+      }
+      unsafe total.withUnsafeMutablePointer { target, targetStride in
+        for row in 0..<size {
+          unsafe Scalar._accumulate(
+            row + 1, 1, workspace.product.pointer + row * stride, target + row * targetStride)
+        }
+      }
+    }
+  }
+
+  private func plainGram(parallelism: Parallelism) -> Matrix<Double> {
+    let size = columnCount
+    let stride = paddedColumnCount
+    var total = Matrix<Double>.zeros(size, size)
     guard rowCount > 0 else { return total }
-    // A block is large enough for syrk to reach its peak and small enough to stay in cache.
-    let blockSize = 2048
     var product = Matrix<Scalar>.zeros(size, size)
-    let block = Scratch<Scalar>(count: Swift.min(blockSize, rowCount) * stride)
-    let weighted = rowCount > 0 && weight(0) != nil
+    let blockSize = Self.gramBlockSize
+    let block = Scratch<Scalar>(count: isResident ? 0 : Swift.min(blockSize, rowCount) * stride)
     for start in Swift.stride(from: 0, to: rowCount, by: blockSize) {
       let range = start..<Swift.min(start + blockSize, rowCount)
       let address = unsafe SharedAddress(block.pointer)
-      if weighted || !isResident {
+      if !isResident {
         parallelism.forEachBlock(of: range.count, blockSize: 128) { _, part in
-          let target = unsafe address.pointer + part.lowerBound * stride
-          let rows = (start + part.lowerBound)..<(start + part.upperBound)
-          unsafe copyRows(rows, into: target)
-          guard weighted else { return }
-          for row in 0..<part.count {
-            let factor = Scalar((weight(start + part.lowerBound + row) ?? 1).squareRoot())
-            for column in 0..<size { unsafe target[row * stride + column] *= factor }
-          }
+          unsafe copyRows(
+            start + part.lowerBound..<start + part.upperBound,
+            into: address.pointer + part.lowerBound * stride)
         }
         parallelism.withBLAS {
           unsafe product.formSyrk(address.pointer, rows: range.count, stride: stride)

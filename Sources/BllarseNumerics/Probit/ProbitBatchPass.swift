@@ -49,6 +49,7 @@ package struct ProbitBatchPass<Scalar: BLASScalar>: Sendable {
   /// - Parameters:
   ///   - batches: the batches, in order.
   ///   - start: the natural mean, D x K, from which the iterations of a batch start; `nil` for zero.
+  /// - Returns: the sum, D x K.
   /// - Throws: `NumericsError.notPositiveDefinite` if a NaN reached a batch.
   /// - Complexity: N²·D + N³ + iterations·N²·K + 2·N·D·K for each batch of N rows.
   @specialized(where Scalar == Float)

@@ -17,6 +17,7 @@ extension ProbitPass {
   /// - Parameters:
   ///   - mean: mu, D x K.
   ///   - logits: receives M = X·mu.
+  /// - Returns: XᵀR and the log-likelihoods there.
   @specialized(where Scalar == Float)
   @specialized(where Scalar == Double)
   package func restart(at mean: Matrix<Double>, logits: inout Logits) -> Sums {
@@ -40,6 +41,7 @@ extension ProbitPass {
   ///   - logits: M, changed in place.
   ///   - direction: Mp.
   ///   - steps: t, one for each class.
+  /// - Returns: XᵀR and the log-likelihoods there.
   @specialized(where Scalar == Float)
   @specialized(where Scalar == Double)
   package func advance(logits: inout Logits, direction: Logits, steps: [Double]) -> Sums {
@@ -66,6 +68,7 @@ extension ProbitPass {
   ///   - direction: receives Mp = X·p.
   ///   - logits: M.
   ///   - steps: t, one for each class.
+  /// - Returns: slopes and curvatures at the steps.
   @specialized(where Scalar == Float)
   @specialized(where Scalar == Double)
   package func direction(

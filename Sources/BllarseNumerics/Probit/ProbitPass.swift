@@ -44,6 +44,7 @@ package struct ProbitPass<Scalar: BLASScalar>: Sendable {
   /// XᵀR and the log-likelihoods at the logits of a mean.
   ///
   /// - Parameter mean: mu, D x K.
+  /// - Returns: XᵀR, D x K, and one log-likelihood for each class.
   @specialized(where Scalar == Float)
   @specialized(where Scalar == Double)
   package func sums(at mean: Matrix<Double>) -> Sums {

@@ -104,13 +104,14 @@ package struct ProbitSites<Scalar: BLASScalar>: Sendable {
   /// mu = V·η, D x K.
   package func mean() -> Matrix<Double> { cholesky.solve(naturalMean) }
 
-  /// The evidence lower bound with every row's q(z) as it was refreshed last, in nats:
+  /// The evidence lower bound with every row's q(z) as it was refreshed last, in nats.
   ///
   ///     Σ [log Φ(S·M₀) + (M - M₀)(z̄ - (M₀ + M)/2)] - ½ Σ muᵀΛ₀mu - K/2 (log|Λ₀ + XᵀX| - log|Λ₀|),
   ///
   /// M₀ the logits at which z̄ was formed, M = X·mu.
   ///
   /// - Parameter logOfPrior: log|Λ₀|.
+  /// - Returns: the bound, in nats.
   @specialized(where Scalar == Float)
   @specialized(where Scalar == Double)
   package func evidenceLowerBound(logOfPrior: Double) -> Double {

@@ -21,6 +21,13 @@ enum Golden {
   }
 }
 
+extension SafetensorsFile {
+  /// A metadata entry that is a number.
+  fileprivate func number<Value>(_ name: String, _ parse: (String) -> Value?) throws -> Value {
+    try #require(parse(try metadata(name)))
+  }
+}
+
 /// Bounds on differences relative to an array's largest entry.
 struct GoldenTolerance {
   let parameters: Double
@@ -53,13 +60,14 @@ struct GoldenIBProbitTests {
     var head = IBProbitHead<Scalar>(
       .init(
         featureCount: features.columnCount,
-        classCount: Int(try file.metadata("num_classes"))!,
+        classCount: try file.number("num_classes", Int.init),
         usesBias: try file.metadata("use_bias") == "True",
         cdfForm: try file.metadata("use_approx_cdf") == "True" ? .approximate : .exact))
-    let iterations = Int(try file.metadata("num_iters"))!
-    let forgetting = Double(try file.metadata("alpha"))!
+    let iterations = try file.number("num_iters", Int.init)
+    let forgetting = try file.number("alpha", Double.init)
 
-    for batch in 0..<Int(try file.metadata("num_batches"))! {
+    let batchCount = try file.number("num_batches", Int.init)
+    for batch in 0..<batchCount {
       let rows = try file.labels("batch\(batch).indices").map(Int.init)
       try head.update(
         features: features.gatheringRows(rows), labels: rows.map { labels[$0] },
@@ -95,7 +103,7 @@ struct GoldenIBProbitTests {
     _ head: inout IBProbitHead<Scalar>, _ file: SafetensorsFile, _ features: FeatureMatrix,
     _ labels: [Int32]
   ) throws {
-    func expected(_ key: String) throws -> Double { Double(try file.metadata(key))! }
+    func expected(_ key: String) throws -> Double { try file.number(key, Double.init) }
     let mixture = try head.lossesAndLogits(features: features, labels: labels, loss: .mixture)
     let nll = mixture.losses.reduce(0, +) / Double(labels.count)
     #expect(nll.isClose(to: try expected("loss_type3_nll"), relative: 1e-8))

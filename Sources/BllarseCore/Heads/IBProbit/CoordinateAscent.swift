@@ -55,7 +55,7 @@ struct CoordinateAscent<Scalar: BLASScalar> {
     return (natural, bounds)
   }
 
-  /// The evidence lower bound with q(z) refreshed at the mean:
+  /// The evidence lower bound with q(z) refreshed at the mean.
   ///
   ///     Σ log Φ(S·M) - ½ Σ_k mu_kᵀΛ₀mu_k - K/2 (log|Λ₀ + XᵀX| - log|Λ₀|)
   private func bound(at mean: Matrix<Double>, _ sums: ProbitPass<Scalar>.Sums) -> Double {

@@ -16,8 +16,10 @@ extension IBProbitHead {
   public struct UpdateInfo: Sendable, Equatable {
     /// The number of fixed-point iterations.
     public var iterations: Int
-    /// The evidence lower bound of the batch at the start of each iteration, with q(z) refreshed,
-    /// and after the last; it never falls, up to rounding. Empty unless asked for.
+    /// The evidence lower bounds of the batch, in nats: empty unless asked for.
+    ///
+    /// One at the start of each iteration, with q(z) refreshed, and one after the last; they never fall,
+    /// up to rounding.
     public var evidenceLowerBounds: [Double]
   }
 

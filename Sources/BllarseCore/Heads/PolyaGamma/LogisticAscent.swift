@@ -65,6 +65,7 @@ struct LogisticAscent<Scalar: BLASScalar> {
     ).map(+)
     var precision = priorPrecision
     var mean = start ?? priorMean
+    let workspace = DesignMatrix<Scalar>.GramWorkspace(design)
     var weights = [Double](repeating: 0, count: counts.count)  // ρ
     var bounds: [Double] = []
     var iterations = 0
@@ -98,8 +99,9 @@ struct LogisticAscent<Scalar: BLASScalar> {
         let tilt = (logits[row] * logits[row] + variances[row]).squareRoot()
         weights[row] = counts[row] * tanh(0.5 * tilt) / (2 * (tilt + Self.offset))
       }
-      precision = design.gram(
-        weights: weights, adding: priorPrecision, parallelism: parallelism)
+      // Only the lower triangle is read until the end.
+      precision = priorPrecision
+      design.addLowerGram(weights: weights, to: &precision, workspace, parallelism: parallelism)
       factor = try PrecisionFactor(precision, solving: naturalMean)
       mean = factor.solution
       iterations += 1
@@ -108,6 +110,7 @@ struct LogisticAscent<Scalar: BLASScalar> {
       let (logits, variances) = moments()
       bounds.append(bound(logits, variances))
     }
+    precision.mirrorLowerTriangle()
     return Solution(
       precision: precision, naturalMean: naturalMean, bounds: bounds, iterations: iterations)
   }

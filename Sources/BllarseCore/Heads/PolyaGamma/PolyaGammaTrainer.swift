@@ -7,6 +7,7 @@ struct PolyaGammaTrainer<Coding: ClassCoding>: HeadTrainer {
   private(set) var iterations = 0
   private(set) var evidenceLowerBound: Double?
   let certificate: GapCertificate? = nil
+  private(set) var note: String?
   private let configuration: RunConfiguration
   /// The order of the rows in an epoch, kept for its steps.
   private var order: (epoch: Int, rows: [Int])?
@@ -39,6 +40,11 @@ struct PolyaGammaTrainer<Coding: ClassCoding>: HeadTrainer {
         features: split.features, labels: split.labels, tolerance: configuration.tolerance)
       iterations += info.iterations
       evidenceLowerBound = info.evidenceLowerBounds.last
+      if !info.converged {
+        note =
+          "stopped after \(info.iterations) iterations, before the bound settled to --tolerance "
+          + "\(configuration.tolerance)"
+      }
     case .cavi:
       let info = try polyaGamma.update(
         features: split.features, labels: split.labels,
