@@ -47,6 +47,19 @@ struct ColumnStatisticsTests {
     }
   }
 
+  @Test("the Gram matrix by rows is that of one product", arguments: [1, 511, 1300])
+  func smallGram(rows: Int) {
+    let features = FeatureMatrix(Self.features(rows: rows, columns: 9, seed: rows))
+    let design = DesignMatrix<Double>(features, transform: .standardLayerNorm, hasBias: true)
+    let weights = (0..<rows).map { 0.5 + Double($0 % 3) }
+    for (found, expected) in [
+      (design.gram(rowWeights: nil, parallelism: .available), design.gram()),
+      (design.gram(rowWeights: weights, parallelism: .available), design.gram(weights: weights)),
+    ] {
+      #expect(relativeDifference(found.elements, expected.elements) < 1e-13)
+    }
+  }
+
   @Test("eigenvalues alone are those of the eigendecomposition", arguments: [0, 1, 2, 9, 70])
   func eigenvalues(size: Int) throws {
     let gram = Self.features(rows: 100, columns: max(size, 1), seed: size).columns(0..<size).gram()

@@ -89,13 +89,13 @@ struct PosteriorCovariance<Scalar: BLASScalar>: Sendable {
           return sum / Double(h.count)
         }
       }
-      let weighted = design.gram(weights: means, parallelism: parallelism)
+      let weighted = design.gram(rowWeights: means, parallelism: parallelism)
       for k in 0..<(isShared ? 1 : columnCount) { factors.append(try factor(weighted, k)) }
     case .laplace:
       for k in 0..<columnCount {
         let weights = curvatures.column(k).map(Double.init)
         factors.append(
-          try factor(design.gram(weights: weights, parallelism: parallelism), k))
+          try factor(design.gram(rowWeights: weights, parallelism: parallelism), k))
       }
     case .laplaceDiagonal:
       variances = Self.diagonal(design, curvatures, prior)

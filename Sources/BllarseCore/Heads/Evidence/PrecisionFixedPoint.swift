@@ -86,7 +86,7 @@ extension PosteriorCovariance {
     var result = prior
     for k in 0..<curvatures.columnCount {
       var precision = design.gram(
-        weights: curvatures.column(k).map(Double.init), parallelism: parallelism)
+        rowWeights: curvatures.column(k).map(Double.init), parallelism: parallelism)
       precision.addToDiagonal(prior.column(k))
       for (j, variance) in try Cholesky(precision).inverseDiagonal().enumerated() {
         result[j, k] = variance

@@ -87,7 +87,7 @@ package struct SoftmaxSolver<Scalar: BLASScalar>: Sendable {
     let pass = SoftmaxPass(
       design: design, labels: labels, classCount: classCount, parallelism: parallelism)
     let solver = CurvatureSolver(
-      pass: pass, gram: gram ?? design.gram(parallelism: parallelism),
+      pass: pass, gram: gram ?? design.gram(rowWeights: nil, parallelism: parallelism),
       prior: .columns(priorPrecisions, count: classCount), linearTerm: smoothingTerm(pass),
       tolerance: tolerance, iterationLimit: iterationLimit)
     let solution = try solver.solve(from: start ?? .zeros(design.columnCount, classCount))
