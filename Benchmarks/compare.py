@@ -15,7 +15,7 @@ here = Path(__file__).resolve().parent
 
 def run(command, capture=True):
     t = time.perf_counter()
-    p = subprocess.run(command, capture_output=capture, text=True)
+    p = subprocess.run([str(c) for c in command], capture_output=capture, text=True)
     seconds = time.perf_counter() - t
     if p.returncode:
         sys.exit(f"{' '.join(map(str, command))} failed:\n{p.stderr}")
@@ -139,7 +139,6 @@ class Compare:
         out = Path(self.a.out)
         tail = out.read_text().split("\n## ", 1)[1:] if out.exists() else []
         out.write_text("\n".join(lines) + "\n" + "".join("\n## " + t for t in tail))
-        print("\n".join(lines))
 
 
 ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -149,19 +148,23 @@ ap.add_argument("--movie-reviews"); ap.add_argument("--out", default=here / "RES
 ap.add_argument("--data", default=here / ".data"); ap.add_argument("--only")
 c = Compare(ap.parse_args())
 wanted = lambda name: not c.a.only or name in c.a.only.split(",")
-if c.a.full:
-    if wanted("cavi10"): c.cavi(50_000, 512, 10, 3, "3")
-    if wanted("cavi100"): c.cavi(50_000, 512, 100, 3, "2")
-    if wanted("merge"): c.merge(50_000, 512, 10, 3, "20")
-    if wanted("converged"): c.converged(50_000, 512, 10, 3, "30")
-    if wanted("movies"): c.movie_reviews(3, "30")
-    if wanted("pass"): c.passes(50_000, 512, 100, 3, "75 %"); c.passes(50_000, 512, 10, 3, "–")
-    if wanted("memory"): c.memory(50_000, 512, 10, "+ 200 MB")
-    if wanted("scaling"): c.scaling(512, 10, [10_000, 100_000, 1_000_000], "15 %")
-else:
-    c.cavi(10_000, 256, 10, 3)
-    c.merge(10_000, 256, 10, 3)
-    c.converged(10_000, 256, 10, 3)
-    c.movie_reviews(3, "30")
-    c.passes(20_000, 512, 100, 3, "75 %")
-c.write()
+cases = {
+    "cavi10": lambda: c.cavi(50_000, 512, 10, 3, "3"),
+    "movies": lambda: c.movie_reviews(3, "30"),
+    "memory": lambda: c.memory(50_000, 512, 10, "+ 200 MB"),
+    "pass": lambda: (c.passes(50_000, 512, 100, 3, "75 %"), c.passes(50_000, 512, 10, 3, "–")),
+    "merge": lambda: c.merge(50_000, 512, 10, 3, "20"),
+    "converged": lambda: c.converged(50_000, 512, 10, 3, "30"),
+    "cavi100": lambda: c.cavi(50_000, 512, 100, 3, "2"),
+    "scaling": lambda: c.scaling(512, 10, [10_000, 100_000, 1_000_000], "15 %"),
+} if c.a.full else {
+    "cavi10": lambda: c.cavi(10_000, 256, 10, 3),
+    "merge": lambda: c.merge(10_000, 256, 10, 3),
+    "converged": lambda: c.converged(10_000, 256, 10, 3),
+    "movies": lambda: c.movie_reviews(3, "30"),
+    "pass": lambda: c.passes(20_000, 512, 100, 3, "75 %"),
+}
+for name, case in cases.items():
+    if wanted(name):
+        case()
+        c.write()  # after every case, so that an interrupted run keeps what it measured

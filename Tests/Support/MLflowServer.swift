@@ -53,13 +53,22 @@ public final class MLflowServer: Sendable {
       throw Failure(description: "\(program) is missing; run Scripts/setup-mlflow.sh")
     }
     let port = try port ?? freePort()
-    // The shell leads a process group of its own, and ends the group when this process is gone.
+    // The shell leads a process group of its own, and ends the group when this process is gone. Whoever
+    // started this process may wait until all that inherited its output have closed it before it takes
+    // notice of its end: so the shell keeps no inherited descriptor, and an ended process that nobody
+    // has waited for yet counts as gone.
     let script = """
       cd "$1" || exit 1
       shift
+      exec </dev/null >/dev/null 2>&1
+      for descriptor in /proc/$$/fd/*; do
+        number=${descriptor##*/}
+        if ((number > 2 && number != 255)); then eval "exec $number>&-"; fi
+      done
       "$@" >> server.log 2>&1 &
       server=$!
-      while kill -0 \(getpid()) 2>/dev/null && kill -0 $server 2>/dev/null; do sleep 1; done
+      alive() { grep -q '^State:[[:space:]]*[^ZX]' "/proc/$1/status" 2>/dev/null; }
+      while alive \(getpid()) && alive $server; do sleep 1; done
       kill -s KILL -- -$$
       """
     var variables = ProcessInfo.processInfo.environment.filter { !$0.key.hasPrefix("MLFLOW_") }
@@ -68,7 +77,7 @@ public final class MLflowServer: Sendable {
     variables.merge(environment) { $1 }
     let process = try spawnGroup(
       [
-        "/bin/sh", "-c", script, "sh", directory, program, "server", "--host",
+        "/bin/bash", "-c", script, "bash", directory, program, "server", "--host",
         "127.0.0.1", "--port", "\(port)",
       ] + arguments,
       environment: variables)
