@@ -207,6 +207,20 @@ struct ProbitSolverTests {
   }
 
   @Test(
+    "a fit that stops is as close to the maximum as its tolerance says",
+    arguments: ProbitProblem.all)
+  func stopsWithinTolerance(problem: ProbitProblem) throws {
+    let optimum = try newtonOptimum(problem, bias: true, prior: 1).objective
+    for tolerance in [1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-8] {
+      var head = head(problem, prior: 1, of: Double.self)
+      let info = try head.fit(
+        features: FeatureMatrix(problem.features), labels: problem.labels, tolerance: tolerance)
+      let bound = try #require(info.evidenceLowerBounds.last)
+      #expect(optimum - info.objective <= 2 * tolerance * abs(bound) + 1e-11 * abs(optimum))
+    }
+  }
+
+  @Test(
     "site refinement never lowers its bound and ends at the optimum", arguments: ProbitProblem.all)
   func sites(problem: ProbitProblem) throws {
     let head = head(problem, prior: 1, of: Double.self)
