@@ -278,6 +278,28 @@ struct ProbitSolverTests {
     #expect(relativeDifference(try epoch.mean().elements, try single.mean().elements) < 1e-9)
   }
 
+  @Test("classes solved in groups, for want of memory, end where all at once do")
+  func groups() throws {
+    let problem = ProbitProblem.random("groups", rows: 300, columns: 10, classes: 7, seed: 12)
+    let features = FeatureMatrix(problem.features)
+    var whole = head(problem, prior: 1, of: Double.self)
+    let expected = try whole.fit(features: features, labels: problem.labels, tolerance: 1e-13)
+    var grouped = head(problem, prior: 1, of: Double.self)
+    // Room for the logits of two classes.
+    let info = try grouped.fit(
+      features: features, labels: problem.labels, tolerance: 1e-13, logitLimit: 300 * 2 * 2 * 8)
+    #expect(info.iterations > expected.iterations)
+    #expect(info.objective.isClose(to: expected.objective, relative: 1e-12))
+    #expect(relativeDifference(try grouped.mean().elements, try whole.mean().elements) < 1e-6)
+    let (first, last) = (info.evidenceLowerBounds.first, info.evidenceLowerBounds.last)
+    #expect(first == expected.evidenceLowerBounds.first)
+    #expect(
+      try #require(last).isClose(to: #require(expected.evidenceLowerBounds.last), relative: 1e-12))
+    for (before, after) in zip(info.evidenceLowerBounds, info.evidenceLowerBounds.dropFirst()) {
+      #expect(after >= before - 1e-12 * abs(before))
+    }
+  }
+
   @Test("one thread and two agree to rounding, and one count twice to the bit")
   func threads() throws {
     let problem = ProbitProblem.random("threads", rows: 3000, columns: 20, classes: 5, seed: 11)

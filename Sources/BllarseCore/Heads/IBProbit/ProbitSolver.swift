@@ -43,8 +43,6 @@ struct ProbitSolver<Scalar: BLASScalar> {
   struct Solution {
     /// mu, D x K.
     var mean: Matrix<Double>
-    /// Logits of all rows there, N x K.
-    var logits: Matrix<Scalar>
     /// Σ log Φ(S·M) - ½ Σ muᵀΛ₀mu.
     var objective: Double
     /// The objective before each iteration, and at the end.
@@ -127,7 +125,7 @@ struct ProbitSolver<Scalar: BLASScalar> {
       }
     }
     return Solution(
-      mean: mean, logits: logits, objective: objective, history: history,
+      mean: mean, objective: objective, history: history,
       certificate: GapCertificate(gradient, cholesky, prior),
       iterations: iterations, converged: iterations < iterationLimit)
   }
