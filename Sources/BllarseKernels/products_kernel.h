@@ -185,6 +185,11 @@ static const NAME(forward_function) NAME(panel_functions)[] = {PANEL_TILES(PANEL
 
 // MARK: - The division of the classes
 
+// Features up to a whole vector: rows are padded with zeros to it.
+static ptrdiff_t NAME(whole)(ptrdiff_t features) {
+  return (features + LANES - 1) / LANES * LANES;
+}
+
 // Vectors of classes in the panel that begins when `left` classes are left; 0 where classes are too
 // few to fill a vector. Two vectors a panel, three to end an odd number.
 static ptrdiff_t NAME(panel_width)(ptrdiff_t left) {
@@ -211,6 +216,7 @@ void NAME(LEVEL_NAME(pack))(
   ptrdiff_t k = 0;
   for (ptrdiff_t v; (v = NAME(panel_width)(classes - k)) > 0; k += v * LANES) {
     // Eight features at a time: with one, each line of W would be visited once for every element.
+    // What is written behind the last feature is overwritten next, or lies in the padding.
     for (ptrdiff_t d = 0; d < features; d += 8) {
       for (ptrdiff_t c = 0; c < v * LANES; c++) {
         const REAL *from = w + (k + c) * w_stride + d;
@@ -241,7 +247,7 @@ void NAME(LEVEL_NAME(forward))(
   for (ptrdiff_t c; k < classes; k += c) {
     c = NAME(forward_width)(classes - k, features);
     NAME(forward_functions)[c - 1](rows, features, x, x_stride, packed, m + k, m_stride);
-    packed += c * features;
+    packed += c * NAME(whole)(features);
   }
 }
 

@@ -20,8 +20,8 @@
 //
 // Conventions
 //   All arrays are row-major; a stride is the distance between the starts of two rows in elements.
-//   `features` is a multiple of 16 (float) or 8 (double), 64 bytes: the caller pads X and W with
-//   zeros, and G is written over the padded width. `rows` and `classes` are free, zero allowed.
+//   rows of X and W are padded with zeros to whole vectors of 64 bytes (16 floats, 8 doubles), and G
+//   is written over the padded width; `features` counts them with the padding or without. `rows` and `classes` are free, zero allowed.
 //   No alignment is asked for, but X on 64-byte boundaries with a stride that is a multiple of 64
 //   bytes is what the kernels are tuned for. Outputs must not overlap inputs.
 //   The order of additions depends on level, classes and features, never on the values or on the

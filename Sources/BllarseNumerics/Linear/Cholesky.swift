@@ -71,6 +71,32 @@ public struct Cholesky<Scalar: BLASScalar>: Sendable {
     return solution
   }
 
+  /// Solves `A·X = B` for many columns, each thread for columns of its own.
+  ///
+  /// - Parameters:
+  ///   - right: `B`, size x any.
+  ///   - parallelism: the threads to work with.
+  /// - Returns: `X`, of the shape of `B`.
+  package func solve(_ right: Matrix<Scalar>, parallelism: Parallelism) -> Matrix<Scalar> {
+    var solution = right
+    let (rows, columns) = (right.rowCount, right.columnCount)
+    guard rows > 0, columns > 0 else { return solution }
+    unsafe solution.withUnsafeMutablePointer { base, stride in
+      unsafe factor.withUnsafePointer { lower, lowerStride in
+        let target = unsafe SharedAddress(base)
+        let source = unsafe SharedAddress(UnsafeMutablePointer(mutating: lower))
+        parallelism.forEachBlock(of: columns, blockSize: 16) { _, range in
+          for transposed in [false, true] {
+            unsafe Scalar._trsm(
+              false, transposed, rows, range.count, UnsafePointer(source.pointer), lowerStride,
+              target.pointer + range.lowerBound, stride)
+          }
+        }
+      }
+    }
+    return solution
+  }
+
   /// Replaces `B` by the solution of `A·X = B`.
   public func solve(inPlace right: inout Matrix<Scalar>) {
     solveTriangular(inPlace: &right)

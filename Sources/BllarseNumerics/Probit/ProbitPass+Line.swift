@@ -86,7 +86,8 @@ extension ProbitPass {
             let first = block.range.lowerBound
             let target = unsafe address.pointer + first * stride
             unsafe Scalar._forward(
-              block.range.count, classes, block.stride, rows, block.stride, weights.pointer, target,
+              block.range.count, classes, design.columnCount, rows, block.stride, weights.pointer,
+              target,
               stride)
             unsafe block.addLine(
               other.pointer + first * logitStride, logitStride, target, stride, steps, sums)

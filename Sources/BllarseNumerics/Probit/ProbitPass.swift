@@ -43,16 +43,18 @@ package struct ProbitPass<Scalar: BLASScalar>: Sendable {
 
   /// XᵀR and the log-likelihoods at the logits of a mean.
   ///
-  /// - Parameter mean: mu, D x K.
+  /// - Parameters:
+  ///   - mean: mu, D x K.
+  ///   - withLikelihoods: whether the log-likelihoods are wanted; they are 0 otherwise.
   /// - Returns: XᵀR, D x K, and one log-likelihood for each class.
   @specialized(where Scalar == Float)
   @specialized(where Scalar == Double)
-  package func sums(at mean: Matrix<Double>) -> Sums {
+  package func sums(at mean: Matrix<Double>, withLikelihoods: Bool = true) -> Sums {
     let weights = packWeights(mean)
     return accumulate { block in
       unsafe design.withBlock(block.range, scratch: block.rows) { rows in
         unsafe block.formLogits(rows, weights)
-        block.formResiduals()
+        block.formResiduals(withLikelihoods: withLikelihoods)
         unsafe block.addProducts(rows)
       }
     }
@@ -70,7 +72,7 @@ package struct ProbitPass<Scalar: BLASScalar>: Sendable {
       _ = accumulate { block in
         unsafe design.withBlock(block.range, scratch: block.rows) { rows in
           unsafe Scalar._forward(
-            block.range.count, classes, block.stride, rows, block.stride, weights.pointer,
+            block.range.count, classes, design.columnCount, rows, block.stride, weights.pointer,
             address.pointer + block.range.lowerBound * classes, classes)
         }
       }
@@ -114,16 +116,18 @@ extension ProbitPass {
     /// M = X·mu.
     func formLogits(_ rows: UnsafePointer<Scalar>, _ weights: Scratch<Scalar>) {
       unsafe Scalar._forward(
-        range.count, pass.classCount, stride, rows, stride, weights.pointer, logits, classStride)
+        range.count, pass.classCount, pass.design.columnCount, rows, stride, weights.pointer,
+        logits,
+        classStride)
     }
 
-    /// Overwrites the logits by R, and adds log Φ(S·M) to the sums.
-    func formResiduals() {
+    /// Overwrites the logits by R, and adds log Φ(S·M) to the sums if wanted.
+    func formResiduals(withLikelihoods: Bool = true) {
       unsafe pass.labels.withUnsafeBufferPointer { labels in
         guard let base = labels.baseAddress else { return }
         unsafe Scalar._probitResidual(
           range.count, pass.classCount, logits, classStride, base + range.lowerBound, logits,
-          classStride, nil, 0, nil, 0, logLikelihoods.pointer)
+          classStride, nil, 0, nil, 0, withLikelihoods ? logLikelihoods.pointer : nil)
       }
     }
 
@@ -137,7 +141,8 @@ extension ProbitPass {
     /// Adds XᵀR of the block: a product in the precision of the data, a sum in double.
     func addProducts(_ rows: UnsafePointer<Scalar>) {
       unsafe Scalar._backward(
-        range.count, pass.classCount, stride, rows, stride, logits, classStride, products.pointer,
+        range.count, pass.classCount, pass.design.columnCount, rows, stride, logits, classStride,
+        products.pointer,
         stride, UnsafeRawPointer(rows + range.count * stride), nextBytes)
     }
   }
@@ -191,7 +196,8 @@ extension ProbitPass {
       }
     }
     let packed = Scratch<Scalar>(count: classCount * stride)
-    unsafe Scalar._packWeights(classCount, stride, weights.pointer, stride, packed.pointer)
+    unsafe Scalar._packWeights(
+      classCount, design.columnCount, weights.pointer, stride, packed.pointer)
     return packed
   }
 }

@@ -42,8 +42,8 @@ struct CoordinateAscent<Scalar: BLASScalar> {
     var natural = start
     var bounds: [Double] = []
     for _ in 0..<iterations {
-      let mean = cholesky.solve(natural)  // (D, K)
-      let sums = pass.sums(at: mean)
+      let mean = cholesky.solve(natural, parallelism: pass.parallelism)  // (D, K)
+      let sums = pass.sums(at: mean, withLikelihoods: reportsBounds)
       if reportsBounds { bounds.append(bound(at: mean, sums)) }
       natural.add(mean, times: -priorPrecision)
       natural.add(sums.products)

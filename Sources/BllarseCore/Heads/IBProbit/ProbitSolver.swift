@@ -62,7 +62,7 @@ struct ProbitSolver<Scalar: BLASScalar> {
     var gradient = gradient(sums, mean)  // (D, K)
     var objective = objective(sums, mean)
     var preconditioner = cholesky
-    var scaled = preconditioner.solve(gradient)  // z = V g
+    var scaled = preconditioner.solve(gradient, parallelism: pass.parallelism)  // z = V g
     var decrement = gradient.columnDots(scaled)  // gᵀVg
     var direction = scaled  // p
     var steps = [Double](repeating: 1, count: classes)
@@ -102,7 +102,7 @@ struct ProbitSolver<Scalar: BLASScalar> {
       // 3. The next direction: conjugate, or steepest where conjugacy is lost or the preconditioner new.
       let isNew = Self.refreshes(iterations)
       if isNew { preconditioner = curvaturePreconditioner(logits) }
-      scaled = preconditioner.solve(gradient)
+      scaled = preconditioner.solve(gradient, parallelism: pass.parallelism)
       decrement = gradient.columnDots(scaled)
       let overlap = previous.gradient.columnDots(scaled)
       let conjugacy = (0..<classes).map { k in
