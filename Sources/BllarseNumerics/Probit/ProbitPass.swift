@@ -32,7 +32,7 @@ package struct ProbitPass<Scalar: BLASScalar>: Sendable {
   /// Rows of a block: the block, its logits and the weights stay in the second-level cache.
   package var blockSize: Int {
     let bytesOfRow = (design.paddedColumnCount + 2 * paddedClassCount) * MemoryLayout<Scalar>.size
-    return Swift.max(32, Swift.min(512, (384 << 10) / bytesOfRow / 32 * 32))
+    return Swift.max(32, Swift.min(512, (512 << 10) / bytesOfRow / 32 * 32))
   }
 
   /// Elements between the rows of a block of logits.
