@@ -55,8 +55,11 @@ package struct Synchronizer {
     _ roots: [String], report: (Outcome) -> Void = { _ in }
   ) -> [Outcome] {
     var seen: Set<RunDirectory> = []
-    let found = roots.flatMap { RunDirectory.find(below: $0) }.filter { seen.insert($0).inserted }
-    let journals = found.map(Journal.init)
+    let found = roots.flatMap { RunDirectory.find(below: $0) }
+    // A run that several processes had is delivered with all its parts.
+    let journals = found.map(Journal.init).flatMap { journal in
+      [journal] + journal.otherParts.map(Journal.init)
+    }.filter { seen.insert($0.directory).inserted }
     var aliases: [String: String] = [:]
     for journal in journals { aliases.merge(journal.aliases) { first, _ in first } }
     let resumed = Set(
@@ -189,18 +192,22 @@ package struct Synchronizer {
   private struct Journal {
     let directory: RunDirectory
     let header: RunHeader?
+    let startTime: Int
     /// This run's local id, by the ids it has elsewhere.
     let aliases: [String: String]
 
     init(_ directory: RunDirectory) {
       self.directory = directory
       var header: RunHeader?
+      var startTime = 0
       if var reader = try? JournalReader(path: directory.journal),
         let first = reader.next(isFinal: true), case .start(let start) = first.record.event
       {
         header = start
+        startTime = first.record.time
       }
       self.header = header
+      self.startTime = startTime
       var aliases: [String: String] = [:]
       let names = (try? FileManager.default.contentsOfDirectory(atPath: directory.path)) ?? []
       for name in names where name.hasPrefix("delivery-") && name.hasSuffix(".json") {
@@ -211,6 +218,11 @@ package struct Synchronizer {
         }
       }
       self.aliases = aliases
+    }
+
+    /// Journals of the same run, if this is not the only one.
+    var otherParts: [RunDirectory] {
+      header.map { RunParts(of: directory, header: $0).all.filter { $0 != directory } } ?? []
     }
   }
 
@@ -226,7 +238,7 @@ package struct Synchronizer {
       else { return 0 }
       return 1 + depth(next, limit - 1)
     }
-    return journals.enumerated().map { (depth($1, 32), $0, $1) }
-      .sorted { ($0.0, $0.1) < ($1.0, $1.1) }.map(\.2)
+    return journals.enumerated().map { (depth($1, 32), $1.startTime, $0, $1) }
+      .sorted { ($0.0, $0.1, $0.2) < ($1.0, $1.1, $1.2) }.map(\.3)
   }
 }
