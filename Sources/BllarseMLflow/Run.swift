@@ -19,6 +19,7 @@ public final class Run: Sendable {
   /// The folder that holds the journal.
   public let directory: String
 
+  private let isResumed: Bool
   private let earlierParts: [RunDirectory]
   private let writer: JournalWriter
   private let delivery: DeliveryThread?
@@ -34,6 +35,7 @@ public final class Run: Sendable {
     delivery: DeliveryThread?, redaction: Redaction, drainTimeout: Duration, command: String,
     logger: Logger
   ) {
+    isResumed = header.resumedID != nil
     self.earlierParts = earlierParts
     id = header.resumedID ?? header.localID
     name = header.name
@@ -53,12 +55,14 @@ public final class Run: Sendable {
   /// The id the server gave, once it has; in a SQLite file the same as ``id``.
   public var remoteID: String? { delivery?.runID }
 
-  /// The greatest step of each metric that earlier processes logged into this run, as far as their
-  /// journals are here.
+  /// The greatest step of each metric that earlier processes logged into this run.
   ///
   /// Someone who goes on from a checkpoint takes some steps for the second time; these need not be
   /// logged twice. Reads the journals, so ask once.
-  public func lastSteps() -> [String: Int] {
+  ///
+  /// - Returns: no steps for a new run; nil for one that was begun elsewhere.
+  public func lastSteps() -> [String: Int]? {
+    if isResumed, earlierParts.isEmpty { return nil }
     var steps: [String: Int] = [:]
     for part in earlierParts {
       guard var reader = try? JournalReader(path: part.journal) else { continue }
