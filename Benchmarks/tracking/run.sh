@@ -2,8 +2,9 @@
 # Times run tracking beside MLflow's Python client, on one local server with its default settings, and
 # writes what it measured to Benchmarks/MLFLOW.md.
 #
-#   Benchmarks/tracking/run.sh        needs Scripts/setup-mlflow.sh to have run
+#   Benchmarks/tracking/run.sh [call] [loop] [delivery] [memory] [python]        all five by default
 #
+# Needs Scripts/setup-mlflow.sh to have run.
 # BENCH_PREFIX is put before each measurement, for machines that have a command which waits for quiet.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -16,7 +17,7 @@ scratch=$(mktemp -d)
 port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 (cd "$scratch" && MLFLOW_DISABLE_TELEMETRY=true exec setsid "$venv/bin/mlflow" server --host 127.0.0.1 --port "$port" > server.log 2>&1) &
 server=$!
-trap 'kill -KILL -- -$server 2>/dev/null; wait $server 2>/dev/null; rm -rf "$scratch"' EXIT
+trap 'kill -KILL -- -$server 2>/dev/null; wait $server 2>/dev/null || true; rm -rf "$scratch"' EXIT
 address=http://127.0.0.1:$port
 for _ in $(seq 120); do
   curl -sf "$address/health" > /dev/null && break
@@ -25,17 +26,26 @@ done
 # Each of the server's workers loads itself with its first requests.
 for _ in $(seq 40); do curl -s "$address/version" > /dev/null; done
 
-figures=$scratch/figures
-measure() { ${prefix[@]+"${prefix[@]}"} "$@" | tee -a "$figures" >&2; }
+# Each measurement's figures are kept, so that one of them can be taken again.
+figures=$here/.build/figures
+mkdir -p "$figures"
+wanted=" ${*:-call loop delivery memory python} "
+measure() {
+  local name=$1
+  shift
+  [[ $wanted == *" ${name%%-*} "* ]] || return 0
+  ${prefix[@]+"${prefix[@]}"} "$@" | tee "$scratch/figures" >&2
+  mv "$scratch/figures" "$figures/$name"
+}
 nobody=http://127.0.0.1:9
-measure "$program" call "$address" "$scratch"
-measure "$program" loop "$nobody" "$scratch"
-measure "$program" loop sqlite:///loop.db "$scratch"
-measure "$program" loop "$address" "$scratch"
-measure "$program" delivery "$address" "$scratch"
-measure "$program" memory "$nobody" "$scratch"
-measure "$program" memory sqlite:///million.db "$scratch"
-OPENBLAS_NUM_THREADS=1 measure "$venv/bin/python" "$here/client.py" "$address" 2> "$scratch/python.log" || cat "$scratch/python.log" >&2
+measure call "$program" call "$address" "$scratch"
+measure loop-1 "$program" loop "$nobody" "$scratch"
+measure loop-2 "$program" loop sqlite:///loop.db "$scratch"
+measure loop-3 "$program" loop "$address" "$scratch"
+measure delivery "$program" delivery "$address" "$scratch"
+measure memory-1 "$program" memory "$nobody" "$scratch"
+measure memory-2 "$program" memory sqlite:///million.db "$scratch"
+OPENBLAS_NUM_THREADS=1 measure python "$venv/bin/python" -W ignore "$here/client.py" "$address"
 
 {
   cat << TEXT
@@ -52,5 +62,6 @@ core. "No server there" is an address where nothing listens: everything stays in
 | | |
 |---|---|
 TEXT
-  awk -F '\t' '{ gsub(/^ +/, "\\&nbsp;\\&nbsp;", $1); print "| " $1 " | " $2 " |" }' "$figures"
+  awk -F '\t' '{ gsub(/^ +/, "\\&nbsp;\\&nbsp;", $1); print "| " $1 " | " $2 " |" }' \
+    "$figures"/{call,loop-1,loop-2,loop-3,delivery,memory-1,memory-2,python}
 } > "$here/../MLFLOW.md"

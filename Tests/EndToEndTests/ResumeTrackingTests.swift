@@ -36,14 +36,15 @@ struct ResumeTrackingTests {
 
   /// One run: killed outright, asked to stop, and ended at last.
   private func interruptTwice(
-    _ scratch: TemporaryDirectory, environment: [String: String]
+    _ scratch: TemporaryDirectory, drain: Int = 30, environment: [String: String]
   ) throws {
+    let method = Self.method + ["--mlflow-drain-seconds", "\(drain)"]
     let environment = environment.merging(["HOME": scratch.path]) { own, _ in own }
     #expect(
       try interrupt(
-        Self.method + ["--output", "out"], after: 10, by: SIGKILL, in: scratch,
+        method + ["--output", "out"], after: 10, by: SIGKILL, in: scratch,
         environment: environment) == 128 + SIGKILL)
-    let resumed = Self.method + ["--output", "out", "--resume", "out"]
+    let resumed = method + ["--output", "out", "--resume", "out"]
     #expect(
       try interrupt(resumed, after: 18, by: SIGTERM, in: scratch, environment: environment) == 75)
     let last = try Program("bllarse-finetune").run(
@@ -101,7 +102,7 @@ struct ResumeTrackingTests {
   func away() throws {
     let scratch = try TemporaryDirectory()
     try interruptTwice(
-      scratch,
+      scratch, drain: 1,
       environment: [
         "MLFLOW_TRACKING_URI": "http://127.0.0.1:9", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
       ])
