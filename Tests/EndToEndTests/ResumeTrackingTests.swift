@@ -4,7 +4,7 @@ import Testing
 
 @Suite(
   "Tracked runs that are killed and resumed", .serialized,
-  .enabled(if: MLflowServer.isWanted, "Scripts/setup-mlflow.sh has not been run"))
+  .withMLflow)
 struct ResumeTrackingTests {
   static let epochs = 30
   static let method = [

@@ -50,7 +50,7 @@ final class ProcessWatcher: @unchecked Sendable {
 
 @Suite(
   "Secrets", .serialized,
-  .enabled(if: MLflowServer.isWanted, "Scripts/setup-mlflow.sh has not been run"))
+  .withMLflow)
 struct SecretTests {
   static let password = "swordfish-9471"
   static let token = "tokentoken-5520"

@@ -4,10 +4,8 @@ import Testing
 
 extension SweepEndToEnd {
   @Suite(
-    "on a real SLURM, tracked by a real MLflow server", SlurmCluster(),
-    .enabled(
-      if: SlurmCluster.isWanted && MLflowServer.isWanted,
-      "SLURM is not installed, or Scripts/setup-mlflow.sh has not been run"))
+    "on a real SLURM, tracked by a real MLflow server", SlurmCluster(), .withMLflow,
+    .enabled(if: SlurmCluster.isWanted, "slurm-wlm and munge are not installed, or not root"))
   struct SweepSlurmTrackingTests {
     @Test("bllarse-finetune on digits: 20 children with their metrics, nested under one parent")
     func digits() throws {

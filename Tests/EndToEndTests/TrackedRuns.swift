@@ -82,3 +82,10 @@ enum EndToEndServer {
   }
   static func plain() throws -> MLflowServer { try server.get() }
 }
+
+extension Trait where Self == ConditionTrait {
+  /// With a real server, or skipped with the reason.
+  static var withMLflow: Self {
+    .enabled(if: MLflowServer.isWanted, Comment(rawValue: MLflowServer.whySkipped))
+  }
+}

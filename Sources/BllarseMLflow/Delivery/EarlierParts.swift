@@ -24,7 +24,7 @@ struct EarlierParts {
   ) throws(StoreFailure) {
     guard !parts.isEmpty, isLast || .now >= nextLook else { return }
     nextLook = .now + .seconds(2)
-    for part in parts {
+    for part in parts where Files.exists(part.journal) {
       if isStopped() { return }
       let path = part.deliveryLease(to: store.destination)
       guard let lease = try? Lease.acquire(path, role: "run") else {

@@ -17,6 +17,8 @@ package struct Synchronizer {
       case failed(String)
     }
     package var directory: RunDirectory
+    /// The first part of the run, which is this one unless several processes had the run.
+    var firstPart: RunDirectory
     package var name = ""
     package var result = Result.unchanged
     package var deliveredRecords = 0
@@ -72,7 +74,7 @@ package struct Synchronizer {
       var outcome: Outcome
       if let obstacle {
         // What stopped one journal stops all of them.
-        outcome = Outcome(directory: journal.directory)
+        outcome = Outcome(directory: journal.directory, firstPart: journal.firstPart)
         outcome.name = journal.header?.name ?? ""
         outcome.result = .failed(obstacle)
       } else {
@@ -91,7 +93,7 @@ package struct Synchronizer {
   private func deliver(
     _ journal: Journal, aliases: [String: String], isResumed: Bool
   ) -> Outcome {
-    var outcome = Outcome(directory: journal.directory)
+    var outcome = Outcome(directory: journal.directory, firstPart: journal.firstPart)
     outcome.name = journal.header?.name ?? ""
     do {
       guard let lease = try acquireLease(journal.directory, outcome: &outcome) else {
@@ -218,6 +220,10 @@ package struct Synchronizer {
         }
       }
       self.aliases = aliases
+    }
+
+    var firstPart: RunDirectory {
+      header.map { RunParts(of: directory, header: $0).first } ?? directory
     }
 
     /// Journals of the same run, if this is not the only one.
