@@ -28,18 +28,12 @@ final class RunTracking: RunObserver {
       signals: configuration.outputPath == nil ? [SIGTERM, SIGINT, SIGHUP] : [SIGHUP])
     loggedSteps = run.lastSteps()
     lastStep = loggedSteps?["loss"] ?? 0
-    logParameters(configuration)
+    run.log(parameters: configuration.trackedParameters)
     if configuration.resumes, let outputPath { takeUpEpochs(in: outputPath) }
   }
 
-  /// The keys of the Python original, also where there is one answer only here.
-  private func logParameters(_ configuration: RunConfiguration) {
-    var parameters: [String: any CustomStringConvertible] = [
-      "optimizer": "none", "label_smooth": 0.0, "nodataaug": "True", "sequential_update": "False",
-    ]
-    for (name, value) in configuration.arguments { parameters[name] = value }
-    parameters["num_vb_iters"] = parameters.removeValue(forKey: "num_update_iters")
-    run.log(parameters: parameters)
+  func runDidLoad(_ data: FeatureDataset, seconds: RunSeconds) {
+    run.log(parameters: ["embed_dim": data.featureCount])
   }
 
   func runDidFinishEpoch(_ record: EpochRecord) {

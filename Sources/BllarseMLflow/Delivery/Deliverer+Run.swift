@@ -63,7 +63,7 @@ extension Deliverer {
       if let first = directory.sibling(aliases[id] ?? id), Files.exists(first.journal) {
         throw .unavailable("the run '\(id)' to go on with is being made by its own process")
       }
-      throw .blocked(
+      throw .runMissing(
         """
         the run '\(id)' to go on with (MLFLOW_RUN_ID) is not known at \(store.destination.uri); \
         deliver its own journal first, or correct the id

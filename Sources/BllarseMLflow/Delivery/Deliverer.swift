@@ -123,7 +123,7 @@ package final class Deliverer {
       var first = try JournalReader(path: directory.journal)
       guard let entry = first.next(isFinal: isFinal) else { return }
       guard case .start(let header) = entry.record.event else {
-        throw StoreFailure.blocked(
+        throw StoreFailure.refused(
           """
           \(directory.journal): the first record, which says what run this is, is damaged; \
           the other records are kept
