@@ -57,7 +57,12 @@ settings (four workers, SQLite) on the same machine and measures this package, t
 client, on that server.
 
 The training is cross-entropy on the digits by Adam, one thread, with the server on the machine's other
-core. "No server there" is an address where nothing listens: everything stays in the journal.
+core; it logs in every other window of three seconds. "No server there" is an address where nothing
+listens: everything stays in the journal. The intervals show the machine's noise; what logging takes
+for certain is in the two lines below each.
+
+Wanted: a call under 20 µs at the median, a slowing under 1 %, memory that stays flat over a million
+events, 3,000 metrics/s delivered to a local server.
 
 | | |
 |---|---|

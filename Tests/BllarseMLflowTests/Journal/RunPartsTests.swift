@@ -74,4 +74,39 @@ struct RunPartsTests {
     #expect(try tracker.startRun().lastSteps() == [:])
     #expect(try tracker.resumeRun(id: String(repeating: "b", count: 32)).lastSteps() == nil)
   }
+
+  @Test("a journal that goes on with an unknown run, or lost its head, holds up no other journal")
+  func unknown() throws {
+    let scratch = try TemporaryDirectory()
+    let root = scratch.file("j")
+    _ = try writeJournal([.metric("m", 1)], id: "a", in: root, resumes: "unknown")
+    let damaged = try writeJournal([.metric("m", 1)], id: "b", in: root)
+    var bytes = try #require(Files.read(damaged.journal))
+    bytes[20] ^= 1
+    try Files.replace(damaged.journal, with: bytes)
+    _ = try writeJournal([.metric("m", 1), .end(.finished)], id: "c", in: root)
+    let store = InMemoryStore()
+    let outcomes = Synchronizer(store).sync([root])
+    #expect(outcomes.count { $0.isComplete } == 1)
+    #expect(store.runs.count == 1 && store.runs.first?.metrics["m"]?.count == 1)
+    #expect(outcomes.contains { $0.line.contains("the run 'unknown' to go on with") })
+    #expect(outcomes.contains { $0.line.contains("the first record") })
+  }
+
+  @Test("parts are removed together, and only when each is delivered whole")
+  func prune() throws {
+    let scratch = try TemporaryDirectory()
+    let root = scratch.file("j")
+    let first = try writeJournal([.end(.killed)], id: "a", in: root)
+    let second = try writeJournal([.end(.finished)], id: "b", in: root, resumes: "a")
+    let header = RunHeader(
+      localID: "b", name: "", experiment: "test", parentID: nil, resumedID: "a", user: "",
+      tags: [:])
+    try RunParts(of: second, header: header).add(second, time: 1_800_000_000_000)
+    let outcomes = Synchronizer(InMemoryStore()).sync([root])
+    #expect(Set(Synchronizer.prunable(outcomes)) == [first, second])
+    var broken = outcomes
+    broken[1].result = .failed("away")
+    #expect(Synchronizer.prunable(broken).isEmpty)
+  }
 }
