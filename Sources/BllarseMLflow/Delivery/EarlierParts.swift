@@ -19,6 +19,7 @@ struct EarlierParts {
   /// - Parameters:
   ///   - isLast: whether there will be no other look; the parts that are left are then named.
   ///   - isStopped: asked between the steps.
+  /// - Throws: why a part cannot be delivered now.
   mutating func deliver(
     isLast: Bool = false, isStopped: () -> Bool
   ) throws(StoreFailure) {
