@@ -6,7 +6,11 @@ let package = Package(
   dependencies: [.package(name: "bllarse", path: "../..")],
   targets: [
     .executableTarget(
-      name: "bench", dependencies: [.product(name: "BllarseMLflow", package: "bllarse")])
+      name: "bench",
+      dependencies: [
+        .product(name: "BllarseCore", package: "bllarse"),
+        .product(name: "BllarseMLflow", package: "bllarse"),
+      ])
   ],
   swiftLanguageModes: [.v6]
 )

@@ -19,6 +19,8 @@ public final class Run: Sendable {
   /// The folder that holds the journal.
   public let directory: String
 
+  private let isResumed: Bool
+  private let earlierParts: [RunDirectory]
   private let writer: JournalWriter
   private let delivery: DeliveryThread?
   private let redaction: Redaction
@@ -29,9 +31,12 @@ public final class Run: Sendable {
   private let isReported = Atomic<Bool>(false)
 
   init(
-    header: RunHeader, writer: JournalWriter, delivery: DeliveryThread?, redaction: Redaction,
-    drainTimeout: Duration, command: String, logger: Logger
+    header: RunHeader, earlierParts: [RunDirectory], writer: JournalWriter,
+    delivery: DeliveryThread?, redaction: Redaction, drainTimeout: Duration, command: String,
+    logger: Logger
   ) {
+    isResumed = header.resumedID != nil
+    self.earlierParts = earlierParts
     id = header.resumedID ?? header.localID
     name = header.name
     parentID = header.parentID
@@ -49,6 +54,25 @@ public final class Run: Sendable {
 
   /// The id the server gave, once it has; in a SQLite file the same as ``id``.
   public var remoteID: String? { delivery?.runID }
+
+  /// The greatest step of each metric that earlier processes logged into this run.
+  ///
+  /// Someone who goes on from a checkpoint takes some steps for the second time; these need not be
+  /// logged twice. Reads the journals, so ask once.
+  ///
+  /// - Returns: no steps for a new run; nil for one that was begun elsewhere.
+  public func lastSteps() -> [String: Int]? {
+    if isResumed, earlierParts.isEmpty { return nil }
+    var steps: [String: Int] = [:]
+    for part in earlierParts {
+      guard var reader = try? JournalReader(path: part.journal) else { continue }
+      while let entry = reader.next(isFinal: true) {
+        guard case .metrics(let metrics, let step) = entry.record.event else { continue }
+        for metric in metrics { steps[metric.key] = max(steps[metric.key] ?? step, step) }
+      }
+    }
+    return steps
+  }
 
   // MARK: - Logging
 
@@ -125,7 +149,10 @@ public final class Run: Sendable {
   /// Makes everything logged so far survive the process and the machine; call it at every epoch.
   ///
   /// Without it that happens within a second.
-  public func flush() { writer.flush() }
+  ///
+  /// - Parameter waitsForDisk: false hands everything to the system, where it survives this process,
+  ///   and returns; the disk has it within a tenth of a second. For epochs of milliseconds.
+  public func flush(waitsForDisk: Bool = true) { writer.flush(waitsForDisk: waitsForDisk) }
 
   // MARK: - Ending
 

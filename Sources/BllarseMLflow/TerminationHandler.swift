@@ -15,14 +15,24 @@ public final class TerminationHandler: Sendable {
 
   /// Starts to listen.
   ///
+  /// A signal that the process was started to ignore stays ignored: `nohup` means it.
+  ///
   /// - Parameters:
   ///   - signals: those that the action takes the place of.
   ///   - action: called with the signal, once for each that arrives.
   public init(
     signals: [Int32] = [SIGTERM, SIGINT, SIGHUP], action: @escaping @Sendable (Int32) -> Void
   ) {
+    let signals = signals.filter { !Self.isIgnored($0) }
     self.signals = signals
     sources = Mutex(Self.listen(signals, action))
+  }
+
+  private static func isIgnored(_ number: Int32) -> Bool {
+    var present = sigaction()
+    guard sigaction(number, nil, &present) == 0 else { return false }
+    // Handlers are compared as addresses: SIG_IGN is the number 1.
+    return unsafeBitCast(present.__sigaction_handler.sa_handler, to: Int.self) == 1
   }
 
   private static func listen(
@@ -31,7 +41,8 @@ public final class TerminationHandler: Sendable {
     let queue = DispatchQueue(label: "bllarse.termination")
     var sources: [any DispatchSourceSignal] = []
     for number in signals {
-      signal(number, SIG_IGN)
+      // A handler that does nothing, and not SIG_IGN, which child processes would inherit.
+      signal(number) { _ in }
       let source = DispatchSource.makeSignalSource(signal: number, queue: queue)
       source.setEventHandler { action(number) }
       source.resume()
@@ -54,13 +65,15 @@ extension Run {
   /// Ends the run when a signal ends the process, and then lets the signal have its effect.
   ///
   /// - Parameters:
+  ///   - signals: those to listen to.
   ///   - status: KILLED, or what the run should end as.
   ///   - limit: how long to wait for delivery; SLURM kills after KillWait, 30 seconds by default.
   /// - Returns: keep it for as long as this is wanted, and cancel it before the process ends.
   public func endOnTermination(
-    status: RunStatus = .killed, waitingUpTo limit: Duration = .seconds(5)
+    signals: [Int32] = [SIGTERM, SIGINT, SIGHUP], status: RunStatus = .killed,
+    waitingUpTo limit: Duration = .seconds(5)
   ) -> TerminationHandler {
-    TerminationHandler { [weak self] number in
+    TerminationHandler(signals: signals) { [weak self] number in
       self?.finish(status: status, waitingUpTo: limit)
       // Dispatch blocks the signal in every thread it can; here it must get through.
       var set = sigset_t()

@@ -121,21 +121,29 @@ public final class Tracker: Sendable {
       localID: id, name: settings.redaction(name ?? RunName.random()),
       experiment: settings.experiment, parentID: parentID, resumedID: resumedID, user: user,
       tags: resumedID == nil ? system : [:])
-    writer.append(.start(header), time: Clock.milliseconds())
-    let delivery = try makeDelivery(directory)
+    let parts = RunParts(of: directory, header: header)
+    let earlierParts = parts.before(directory)
+    let startTime = Clock.milliseconds()
+    writer.append(.start(header), time: startTime)
+    try parts.add(directory, time: startTime)
+    let delivery = try makeDelivery(directory, after: earlierParts)
     let run = Run(
-      header: header, writer: writer, delivery: delivery, redaction: settings.redaction,
+      header: header, earlierParts: earlierParts, writer: writer, delivery: delivery,
+      redaction: settings.redaction,
       drainTimeout: configuration.drainTimeout, command: syncCommand(directory), logger: logger)
     run.set(tags: tags)
     writer.flush()
     return run
   }
 
-  private func makeDelivery(_ directory: RunDirectory) throws -> DeliveryThread? {
+  private func makeDelivery(
+    _ directory: RunDirectory, after earlierParts: [RunDirectory]
+  ) throws -> DeliveryThread? {
     if let store {
       return start(
         DeliveryThread(
-          directory: directory, store: store, http: settings.http, logger: logger))
+          directory: directory, after: earlierParts, store: store, http: settings.http,
+          logger: logger))
     }
     switch settings.destination {
     case .file(let path):
@@ -150,13 +158,13 @@ public final class Tracker: Sendable {
       }
       return start(
         DeliveryThread(
-          directory: directory, store: SQLiteStore(path: path), http: settings.http, logger: logger)
-      )
+          directory: directory, after: earlierParts, store: SQLiteStore(path: path),
+          http: settings.http, logger: logger))
     case .server:
       let client = try settings.makeClient()
       let thread = DeliveryThread(
-        directory: directory, store: RESTStore(client: client), http: settings.http,
-        logger: logger)
+        directory: directory, after: earlierParts, store: RESTStore(client: client),
+        http: settings.http, logger: logger)
       client.cancelWhen(thread.isCancelled)
       return start(thread)
     case .memory: return nil

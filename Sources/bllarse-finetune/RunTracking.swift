@@ -7,39 +7,77 @@ final class RunTracking: RunObserver {
   private let run: Run
   private let outputPath: String?
   private let logsCheckpoint: Bool
-  private let termination: TerminationHandler?
+  private let drainTimeout: Duration
+  private let termination: TerminationHandler
+  /// The greatest step of each metric that the run had before it was resumed; nil if its journal is
+  /// not here any more.
+  private let loggedSteps: [String: Int]?
+  /// The last epoch that is logged.
+  private var lastStep: Int
 
-  init(_ run: Run, _ configuration: RunConfiguration, logsCheckpoint: Bool) {
+  init(
+    _ run: Run, _ configuration: RunConfiguration, logsCheckpoint: Bool, drainTimeout: Duration
+  ) {
     self.run = run
+    self.drainTimeout = drainTimeout
     self.outputPath = configuration.outputPath
     self.logsCheckpoint = logsCheckpoint
     // A run that a signal ends is closed as such, and the signal then has its effect; one that writes a
-    // checkpoint and stops by itself is closed when it does.
-    termination = configuration.outputPath == nil ? run.endOnTermination() : nil
-    var parameters: [String: any CustomStringConvertible] = [:]
-    for (name, value) in configuration.arguments { parameters[name] = value }
-    parameters["num_vb_iters"] = parameters.removeValue(forKey: "num_update_iters")
-    run.log(parameters: parameters)
+    // checkpoint and stops by itself is closed when it does; a lost terminal ends both.
+    termination = run.endOnTermination(
+      signals: configuration.outputPath == nil ? [SIGTERM, SIGINT, SIGHUP] : [SIGHUP])
+    loggedSteps = run.lastSteps()
+    lastStep = loggedSteps?["loss"] ?? 0
+    run.log(parameters: configuration.trackedParameters)
+    if configuration.resumes, let outputPath { takeUpEpochs(in: outputPath) }
+  }
+
+  func runDidLoad(_ data: FeatureDataset, seconds: RunSeconds) {
+    run.log(parameters: ["embed_dim": data.featureCount])
   }
 
   func runDidFinishEpoch(_ record: EpochRecord) {
+    // An epoch that a resumed run computes again is there already.
+    guard record.step > lastStep else { return }
+    lastStep = record.step
     var metrics = [
       "epoch": Double(record.epoch), "loss": record.loss, "nll": record.nll, "acc": record.acc,
       "ece": record.ece,
     ]
     metrics["elbo"] = record.elbo
+    metrics["val_acc"] = record.valAcc
+    metrics["val_nll"] = record.valNll
+    metrics["val_ece"] = record.valEce
     run.log(metrics: metrics, step: record.step)
+    // Epochs may take milliseconds: the training does not wait for the disk.
+    run.flush(waitsForDisk: false)
+  }
+
+  /// Logs the epochs that the killed process had finished, and could not log any more.
+  private func takeUpEpochs(in directory: String) {
+    let decoder = JSONDecoder()
+    decoder.nonConformingFloatDecodingStrategy = .convertFromString(
+      positiveInfinity: "Infinity", negativeInfinity: "-Infinity", nan: "NaN")
+    guard let text = try? String(contentsOfFile: directory + "/metrics.jsonl", encoding: .utf8)
+    else { return }
+    for line in text.split(separator: "\n") {
+      guard let record = try? decoder.decode(EpochRecord.self, from: Data(line.utf8)) else {
+        return
+      }
+      if loggedSteps == nil { lastStep = record.step } else { runDidFinishEpoch(record) }
+    }
   }
 
   /// Closes the run after it ended well.
   func finish(_ result: RunResult) {
-    run.log(
-      metrics: [
-        "train.acc": result.train.acc, "train.nll": result.train.nll, "train.ece": result.train.ece,
-        "train.brier": result.train.brier, "test.acc": result.test.acc,
-        "test.nll": result.test.nll, "test.ece": result.test.ece, "test.brier": result.test.brier,
-        "seconds.fit": result.seconds.fit, "seconds.total": result.seconds.total,
-      ], step: 0)
+    let scores = [
+      "train.acc": result.train.acc, "train.nll": result.train.nll, "train.ece": result.train.ece,
+      "train.brier": result.train.brier, "test.acc": result.test.acc, "test.nll": result.test.nll,
+      "test.ece": result.test.ece, "test.brier": result.test.brier,
+      "seconds.fit": result.seconds.fit, "seconds.total": result.seconds.total,
+    ]
+    // A run that was over and is resumed gives the same scores again.
+    run.log(metrics: scores.filter { loggedSteps?[$0.key] == nil }, step: 0)
     if let outputPath {
       do {
         try run.log(artifact: outputPath + "/result.json")
@@ -48,13 +86,16 @@ final class RunTracking: RunObserver {
         Terminal().runDidNote("an artifact could not be kept for tracking: \(error)")
       }
     }
-    termination?.cancel()
+    termination.cancel()
     run.finish(status: .finished)
   }
 
-  /// Closes the run after it failed.
+  /// Closes the run after it failed, or was asked to stop: then somebody waits for its end, SLURM for
+  /// thirty seconds.
   func fail(interrupted: Bool) {
-    termination?.cancel()
-    run.finish(status: interrupted ? .killed : .failed)
+    termination.cancel()
+    run.finish(
+      status: interrupted ? .killed : .failed,
+      waitingUpTo: interrupted ? min(drainTimeout, .seconds(5)) : drainTimeout)
   }
 }

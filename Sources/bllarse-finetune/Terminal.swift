@@ -1,5 +1,6 @@
 import ArgumentParser
 import BllarseCore
+import BllarseMLflow
 import BllarseNumerics
 import Foundation
 
@@ -72,7 +73,12 @@ func reportingErrors(_ body: () throws -> Void) throws {
         "bllarse-finetune: \(stop); resume with: \(CommandLineText.resuming(directory))\n".utf8))
     throw ExitCode(75)
   } catch {
-    let status: Int32 = error is DataError ? 65 : 1
+    let status: Int32 =
+      switch error {
+      case is DataError: 65
+      case let error as TrackingError where error.code == .settings: 64
+      default: 1
+      }
     FileHandle.standardError.write(Data("bllarse-finetune: error: \(error)\n".utf8))
     throw ExitCode(status)
   }

@@ -50,29 +50,36 @@ struct TrackingOptions: ParsableArguments {
     var settings = TrackerConfiguration(
       trackingURI: mlflowTrackingUri, experiment: mlflowExperiment)
     settings.drainTimeout = .milliseconds(Int(mlflowDrainSeconds * 1000))
-    let tracker = try Tracker(settings)
     var tags = ["loss_fn": configuration.lossFunction, "tune_mode": "last_layer"]
-    if !HeadRegistry.isClosedForm(configuration.lossFunction) {
-      tags["optimizer"] = configuration.optimizer.rawValue
-    }
+    tags["optimizer"] =
+      HeadRegistry.isClosedForm(configuration.lossFunction)
+      ? "none" : configuration.optimizer.rawValue
     if let groupId { tags["group_id"] = groupId }
-    let run = try startOrResume(tracker, configuration, tags: tags)
-    return RunTracking(run, configuration, logsCheckpoint: logCheckpoints)
+    let run = try startOrResume(settings, configuration, tags: tags)
+    return RunTracking(
+      run, configuration, logsCheckpoint: logCheckpoints, drainTimeout: settings.drainTimeout)
   }
 
-  /// A new run, whose id is kept in the output directory; or the one that is kept there, when a run goes
-  /// on.
+  /// A new run, whose id and journal's place are kept in the output directory; or the one that is kept
+  /// there, when a run goes on, from wherever that is done.
   private func startOrResume(
-    _ tracker: Tracker, _ configuration: RunConfiguration, tags: [String: String]
+    _ settings: TrackerConfiguration, _ configuration: RunConfiguration, tags: [String: String]
   ) throws -> Run {
     guard let directory = configuration.outputPath else {
-      return try tracker.startRun(name: uid, tags: tags)
+      return try Tracker(settings).startRun(name: uid, tags: tags)
     }
     let path = directory + "/mlflow_run_id"
     if configuration.resumes, let text = try? String(contentsOfFile: path, encoding: .utf8) {
-      let id = text.trimmingCharacters(in: .whitespacesAndNewlines)
-      if !id.isEmpty { return try tracker.resumeRun(id: id, tags: tags) }
+      let lines = text.split(whereSeparator: \.isNewline).map(String.init)
+      if let id = lines.first {
+        var settings = settings
+        if lines.count > 1, FileManager.default.fileExists(atPath: lines[1] + "/" + id) {
+          settings.journalDirectory = lines[1]
+        }
+        return try Tracker(settings).resumeRun(id: id, tags: tags)
+      }
     }
+    let tracker = try Tracker(settings)
     let run = try tracker.startRun(name: uid, tags: tags)
     // A directory that must exist and does not is for the run to report.
     guard
@@ -80,7 +87,7 @@ struct TrackingOptions: ParsableArguments {
         || FileManager.default.fileExists(atPath: directory)
     else { return run }
     try AtomicFile.prepareDirectory(directory)
-    try AtomicFile.write(run.id + "\n", to: path)
+    try AtomicFile.write("\(run.id)\n\(tracker.journalDirectory)\n", to: path)
     return run
   }
 }

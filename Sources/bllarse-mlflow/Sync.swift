@@ -40,9 +40,9 @@ struct Sync: ParsableCommand {
       store: store, http: settings.http, logger: StandardErrorLog.logger)
     let outcomes = synchronizer.sync(roots) { outcome in
       if !quiet || !outcome.isComplete { print(outcome.line) }
-      if prune, outcome.isPrunable {
-        try? FileManager.default.removeItem(atPath: outcome.directory.path)
-      }
+    }
+    for directory in prune ? Synchronizer.prunable(outcomes) : [] {
+      try? FileManager.default.removeItem(atPath: directory.path)
     }
     print(Synchronizer.summary(outcomes, destination: settings.destination.uri))
     if outcomes.contains(where: { !$0.isComplete }) { throw Exit.resumable }

@@ -31,6 +31,8 @@ struct StatusCommand: ParsableCommand {
       }
       if watch != nil { Terminal.clear() }
       Terminal.write(text(statuses))
+      // On a cluster nobody else may look when the last run has ended.
+      try ParentRuns.update(directory, statuses)
       guard let watch else { return }
       if !statuses.contains(where: { $0.state == .pending || $0.state == .running }) { return }
       Host.sleep(seconds: max(0.2, watch))

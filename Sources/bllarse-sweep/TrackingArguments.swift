@@ -71,10 +71,12 @@ enum ParentRuns {
   }
 
   /// Ends the parents of submissions of which nothing is under way, as their children ended.
-  static func update(_ directory: SweepDirectory) throws {
+  static func update(_ directory: SweepDirectory, _ statuses: [BllarseSweep.RunStatus]? = nil)
+    throws
+  {
     let records = try ParentRecord.all(in: directory)
     guard !records.isEmpty else { return }
-    let statuses = try StatusReader(directory).all()
+    let statuses = try statuses ?? StatusReader(directory).all()
     for var record in records {
       guard let outcome = record.due(statuses) else { continue }
       var configuration = TrackerConfiguration(

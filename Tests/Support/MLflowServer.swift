@@ -33,6 +33,10 @@ public final class MLflowServer: Sendable {
     access(environmentPath + "/bin/mlflow", X_OK) == 0
     || ProcessInfo.processInfo.environment["CI"] != nil
 
+  /// What is said of tests that do not run.
+  public static let whySkipped =
+    "no MLflow server: Scripts/setup-mlflow.sh has not been run (where CI is set this is a failure)"
+
   /// Starts `mlflow server` in a folder and waits until it answers.
   ///
   /// - Parameters:

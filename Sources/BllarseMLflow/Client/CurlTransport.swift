@@ -82,16 +82,34 @@ package final class CurlTransport: HTTPTransport {
     }
 
     let code = curl_easy_perform(curl)
-    guard code == CURLE_OK else {
-      throw TransportError(
-        message: code == CURLE_ABORTED_BY_CALLBACK
-          ? "given up while waiting" : String(cString: curl_easy_strerror(code)),
-        mayHaveArrived: !Self.neverSent.contains(code.rawValue))
-    }
+    guard code == CURLE_OK else { throw Self.error(code) }
     var status = 0
     bllarse_curl_status(curl, &status)
     return HTTPResponse(status: status, headers: exchange.headers, body: exchange.body)
   }
+
+  private static func error(_ code: CURLcode) -> TransportError {
+    let text = String(cString: curl_easy_strerror(code))
+    let message =
+      switch code {
+      case CURLE_ABORTED_BY_CALLBACK: "given up while waiting"
+      case CURLE_PEER_FAILED_VERIFICATION:
+        "the server's certificate is not trusted (\(text)); name the certificate of its authority "
+          + "with MLFLOW_TRACKING_SERVER_CERT_PATH"
+      case CURLE_SSL_CACERT_BADFILE: "\(text) (MLFLOW_TRACKING_SERVER_CERT_PATH)"
+      case CURLE_SSL_CERTPROBLEM: "\(text) (MLFLOW_TRACKING_CLIENT_CERT_PATH)"
+      default: text
+      }
+    return TransportError(
+      message: message, mayHaveArrived: !neverSent.contains(code.rawValue),
+      isPermanent: permanent.contains(code.rawValue))
+  }
+
+  /// Failures that come back until somebody changes a setting.
+  private static let permanent: Set<UInt32> = [
+    CURLE_PEER_FAILED_VERIFICATION.rawValue, CURLE_URL_MALFORMAT.rawValue,
+    CURLE_SSL_CACERT_BADFILE.rawValue, CURLE_SSL_CERTPROBLEM.rawValue,
+  ]
 
   /// Failures before the first byte of the request.
   private static let neverSent: Set<UInt32> = [

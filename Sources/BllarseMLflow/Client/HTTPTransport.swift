@@ -38,6 +38,8 @@ package struct TransportError: Error, Sendable, Equatable {
   package var message: String
   /// Whether the server may have acted on the request.
   package var mayHaveArrived: Bool
+  /// Whether it will be so until somebody changes something.
+  package var isPermanent = false
 }
 
 /// Sends requests, one at a time, and waits for the answers.

@@ -102,9 +102,9 @@ package final class MLflowClient: Sendable {
       do {
         response = try transport.send(request, isCancelled: isCancelled)
       } catch {
-        throw .unavailable(
-          redaction("cannot reach \(address): \(error.message)"),
-          mayHaveArrived: error.mayHaveArrived)
+        let message = redaction("cannot reach \(address): \(error.message)")
+        throw error.isPermanent
+          ? .blocked(message) : .unavailable(message, mayHaveArrived: error.mayHaveArrived)
       }
       guard (300..<400).contains(response.status) else { return response }
       request.url = try redirected(request.url, response)

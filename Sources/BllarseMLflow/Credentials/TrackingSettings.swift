@@ -83,14 +83,22 @@ package struct TrackingSettings: Sendable {
     let user = environment["MLFLOW_TRACKING_USERNAME"] ?? file.user
     let password = environment["MLFLOW_TRACKING_PASSWORD"].map { Secret($0) } ?? file.password
     let token = environment["MLFLOW_TRACKING_TOKEN"].map { Secret($0) }
-    if let user = parsed.user, let password = parsed.password {
+    // An address given without them may be one that is configured with them: commands print and
+    // sweeps keep addresses without passwords.
+    let configured = [environment["MLFLOW_TRACKING_URI"], file.trackingURI].compactMap { $0 }
+      .compactMap { try? Destination.parse($0, directory: directory) }
+    let inAddress =
+      ([parsed] + configured.filter { $0.destination == parsed.destination })
+      .first { $0.user != nil && $0.password != nil }
+    if let user = inAddress?.user, let password = inAddress?.password {
       authorization = .basic(user: user, password: password)
     } else if let user, let password {
       authorization = .basic(user: user, password: password)
     } else if let token {
       authorization = .bearer(token)
     }
-    redaction = Redaction([parsed.password, password, file.password, token])
+    redaction = Redaction(
+      [parsed.password, password, file.password, token] + configured.map(\.password))
 
     // How.
     var reader = EnvironmentReader(environment: environment)

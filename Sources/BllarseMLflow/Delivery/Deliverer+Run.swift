@@ -60,7 +60,10 @@ extension Deliverer {
 
   private func resumeRun(_ id: String, header: RunHeader) throws(StoreFailure) -> StoredRun {
     guard let known = try resolve(id), let run = try store.run(id: known) else {
-      throw .blocked(
+      if let first = directory.sibling(aliases[id] ?? id), Files.exists(first.journal) {
+        throw .unavailable("the run '\(id)' to go on with is being made by its own process")
+      }
+      throw .runMissing(
         """
         the run '\(id)' to go on with (MLFLOW_RUN_ID) is not known at \(store.destination.uri); \
         deliver its own journal first, or correct the id
@@ -77,9 +80,7 @@ extension Deliverer {
     let local = aliases[id] ?? id
     if local != id, try store.run(id: local) != nil { return local }
     // A journal beside this one: it may be delivered, or wait for it.
-    let root = URL(fileURLWithPath: directory.path).deletingLastPathComponent().path
-    let sibling = RunDirectory(path: root + "/" + local)
-    if Naming.artifactFault(local) == nil, Files.exists(sibling.journal), sibling != directory,
+    if let sibling = directory.sibling(local), Files.exists(sibling.journal),
       let found = try introduce(sibling)
     {
       return found
@@ -93,8 +94,9 @@ extension Deliverer {
 
   /// Makes a sibling's run at the store, so that a child finds its parent there.
   private func introduce(_ sibling: RunDirectory) throws(StoreFailure) -> String? {
-    let path = sibling.deliveryState(to: store.destination)
-    if let id = DeliveryState(path: path)?.runID { return id }
+    if let id = DeliveryState(path: sibling.deliveryState(to: store.destination))?.runID {
+      return id
+    }
     guard
       let lease = try? Lease.acquire(
         sibling.deliveryLease(to: store.destination), role: "sync")

@@ -18,7 +18,11 @@ extension Deliverer {
     case .artifact(let artifact):
       try upload(artifact, sequence: window.single?.sequence ?? 0, run: run)
     case .end(let status):
-      try store.update(runID: run.id, status: status, endTime: window.single?.time)
+      // How a run ended that another process went on with is for that one to say.
+      let time = window.single?.time ?? state.lastTime
+      if !isContinued(after: time) {
+        try store.update(runID: run.id, status: status, endTime: time)
+      }
       state.endStatus = status
     case .detached: state.isDetached = true
     case .start, .metrics, .parameters, .tags, nil: break

@@ -97,9 +97,14 @@ package final class Deliverer {
     }
   }
 
+  /// Whether another process went on with the run after that time.
+  func isContinued(after time: Int) -> Bool {
+    header.map { RunParts(of: directory, header: $0).isContinued(directory, after: time) } ?? false
+  }
+
   /// Ends a run whose process is gone without having ended it.
   package func closeAbandoned() throws(StoreFailure) {
-    guard let header, !isEnded else { return }
+    guard let header, !isEnded, !isContinued(after: state.lastTime) else { return }
     let run = try ensureRun(header)
     let present = try store.run(id: run.id)
     // A process that went on with the run may have ended it since.
@@ -118,7 +123,7 @@ package final class Deliverer {
       var first = try JournalReader(path: directory.journal)
       guard let entry = first.next(isFinal: isFinal) else { return }
       guard case .start(let header) = entry.record.event else {
-        throw StoreFailure.blocked(
+        throw StoreFailure.refused(
           """
           \(directory.journal): the first record, which says what run this is, is damaged; \
           the other records are kept

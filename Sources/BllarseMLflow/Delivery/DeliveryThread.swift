@@ -28,14 +28,18 @@ final class DeliveryThread: Sendable {
   private let work = Bell()
   private let change = Bell()
   private let directory: RunDirectory
+  /// Journals of processes that had the run before.
+  private let earlierParts: [RunDirectory]
   private let store: any TrackingStore
   private let http: HTTPSettings
   private let logger: Logger
 
   init(
-    directory: RunDirectory, store: any TrackingStore, http: HTTPSettings, logger: Logger
+    directory: RunDirectory, after earlierParts: [RunDirectory] = [], store: any TrackingStore,
+    http: HTTPSettings, logger: Logger
   ) {
     self.directory = directory
+    self.earlierParts = earlierParts
     self.store = store
     self.http = http
     self.logger = logger
@@ -106,6 +110,7 @@ final class DeliveryThread: Sendable {
     guard let lease = waitForLease() else { return }
     defer { lease.release() }  // before the thread counts as finished
     let deliverer = Deliverer(directory: directory, store: store, logger: logger)
+    var earlier = EarlierParts(earlierParts, store: store, logger: logger)
     let backoff = Backoff(http)
     var failures = 0
     var lastRenewal = ContinuousClock.now
@@ -115,6 +120,7 @@ final class DeliveryThread: Sendable {
         lastRenewal = .now
       }
       do {
+        try earlier.deliver { isStopped }
         let isMore = try deliverer.step(isFinal: false)
         if failures > 0 { logger.notice("\(store.destination.uri) takes events again") }
         failures = 0
@@ -122,6 +128,7 @@ final class DeliveryThread: Sendable {
         if !isMore {
           if deliverer.isEnded {
             try deliverer.settle()
+            try earlier.deliver(isLast: true) { isStopped }
             return
           }
           rest()

@@ -20,12 +20,18 @@ extension Synchronizer.Outcome {
   }
 
   /// Whether nothing would be lost with the journal.
-  package var isPrunable: Bool {
+  fileprivate var isPrunable: Bool {
     isComplete && !isRunning && refusedItems == 0 && damagedLines == 0 && missingRecords == 0
   }
 }
 
 extension Synchronizer {
+  /// The journals of runs that are delivered whole, in all their parts.
+  package static func prunable(_ outcomes: [Outcome]) -> [RunDirectory] {
+    Dictionary(grouping: outcomes, by: \.firstPart).values
+      .filter { $0.allSatisfy(\.isPrunable) }.flatMap { $0.map(\.directory) }
+  }
+
   /// One line for all journals.
   package static func summary(_ outcomes: [Outcome], destination: String) -> String {
     let left = outcomes.count { !$0.isComplete }

@@ -17,6 +17,8 @@ package struct Synchronizer {
       case failed(String)
     }
     package var directory: RunDirectory
+    /// The first part of the run, which is this one unless several processes had the run.
+    var firstPart: RunDirectory
     package var name = ""
     package var result = Result.unchanged
     package var deliveredRecords = 0
@@ -55,8 +57,11 @@ package struct Synchronizer {
     _ roots: [String], report: (Outcome) -> Void = { _ in }
   ) -> [Outcome] {
     var seen: Set<RunDirectory> = []
-    let found = roots.flatMap { RunDirectory.find(below: $0) }.filter { seen.insert($0).inserted }
-    let journals = found.map(Journal.init)
+    let found = roots.flatMap { RunDirectory.find(below: $0) }
+    // A run that several processes had is delivered with all its parts.
+    let journals = found.map(Journal.init).flatMap { journal in
+      [journal] + journal.otherParts.map(Journal.init)
+    }.filter { seen.insert($0.directory).inserted }
     var aliases: [String: String] = [:]
     for journal in journals { aliases.merge(journal.aliases) { first, _ in first } }
     let resumed = Set(
@@ -69,7 +74,7 @@ package struct Synchronizer {
       var outcome: Outcome
       if let obstacle {
         // What stopped one journal stops all of them.
-        outcome = Outcome(directory: journal.directory)
+        outcome = Outcome(directory: journal.directory, firstPart: journal.firstPart)
         outcome.name = journal.header?.name ?? ""
         outcome.result = .failed(obstacle)
       } else {
@@ -88,7 +93,7 @@ package struct Synchronizer {
   private func deliver(
     _ journal: Journal, aliases: [String: String], isResumed: Bool
   ) -> Outcome {
-    var outcome = Outcome(directory: journal.directory)
+    var outcome = Outcome(directory: journal.directory, firstPart: journal.firstPart)
     outcome.name = journal.header?.name ?? ""
     do {
       guard let lease = try acquireLease(journal.directory, outcome: &outcome) else {
@@ -189,18 +194,22 @@ package struct Synchronizer {
   private struct Journal {
     let directory: RunDirectory
     let header: RunHeader?
+    let startTime: Int
     /// This run's local id, by the ids it has elsewhere.
     let aliases: [String: String]
 
     init(_ directory: RunDirectory) {
       self.directory = directory
       var header: RunHeader?
+      var startTime = 0
       if var reader = try? JournalReader(path: directory.journal),
         let first = reader.next(isFinal: true), case .start(let start) = first.record.event
       {
         header = start
+        startTime = first.record.time
       }
       self.header = header
+      self.startTime = startTime
       var aliases: [String: String] = [:]
       let names = (try? FileManager.default.contentsOfDirectory(atPath: directory.path)) ?? []
       for name in names where name.hasPrefix("delivery-") && name.hasSuffix(".json") {
@@ -211,6 +220,15 @@ package struct Synchronizer {
         }
       }
       self.aliases = aliases
+    }
+
+    var firstPart: RunDirectory {
+      header.map { RunParts(of: directory, header: $0).first } ?? directory
+    }
+
+    /// Journals of the same run, if this is not the only one.
+    var otherParts: [RunDirectory] {
+      header.map { RunParts(of: directory, header: $0).all.filter { $0 != directory } } ?? []
     }
   }
 
@@ -226,7 +244,7 @@ package struct Synchronizer {
       else { return 0 }
       return 1 + depth(next, limit - 1)
     }
-    return journals.enumerated().map { (depth($1, 32), $0, $1) }
-      .sorted { ($0.0, $0.1) < ($1.0, $1.1) }.map(\.2)
+    return journals.enumerated().map { (depth($1, 32), $1.startTime, $0, $1) }
+      .sorted { ($0.0, $0.1, $0.2) < ($1.0, $1.1, $1.2) }.map(\.3)
   }
 }

@@ -4,23 +4,35 @@ import Synchronization
 
 /// Appends records to a journal.
 ///
-/// Appending only formats the record into memory; a thread writes within a tenth of a second and
-/// syncs within a second, and ``flush()`` does both at once.
+/// Appending only puts the record into a list: a training's thread comes here with a cold cache, and
+/// each line of code it needs not run counts. A thread formats and writes within a tenth of a second
+/// and syncs within a second, and ``flush(waitsForDisk:)`` does both at once.
 final class JournalWriter: Sendable {
   let directory: RunDirectory
 
   private struct Pending {
-    var lines = JSON.Writer()
+    var records: [Record] = []
     var nextSequence = 0
+    /// A flush wants the disk soon, and does not wait for it.
+    var isSyncWanted = false
+    /// The thread waits for the first record.
+    var isAsleep = true
   }
   private struct File {
     let descriptor: Int32
-    var unwritten: [UInt8] = []  // lines the system did not take yet
-    var isUnsynced = false
+    var lines = JSON.Writer()  // what the system has not taken yet
+    var spare: [Record] = []  // an empty list with room
+    /// Writes so far, and how many of them are certain to be on the disk.
+    var writeCount = 0
+    var syncedCount = 0
     var lastSync = ContinuousClock.now
+    var lastRenewal = ContinuousClock.now
     var isClosed = false
     var hasWarned = false
   }
+  /// More pending records than this and the caller writes them himself: only a disk slower than the
+  /// training gets there, and then it is better to wait than to fill the memory.
+  private static let maxPending = 4096
 
   private let pending = Mutex(Pending())
   private let file: Mutex<File>
@@ -75,23 +87,30 @@ final class JournalWriter: Sendable {
   /// Adds a record; returns its sequence number.
   @discardableResult
   func append(_ event: Event, time: Int) -> Int {
-    let (sequence, isFirst, isLarge) = pending.withLock { state in
-      let isFirst = state.lines.bytes.isEmpty
+    let (sequence, count, wasAsleep) = pending.withLock { state in
       let sequence = state.nextSequence
-      Record(sequence: sequence, time: time, event: event).appendLine(to: &state.lines)
+      state.records.append(Record(sequence: sequence, time: time, event: event))
       state.nextSequence += 1
-      return (sequence, isFirst, state.lines.bytes.count > 1 << 20)
+      let wasAsleep = state.isAsleep
+      state.isAsleep = false
+      return (sequence, state.records.count, wasAsleep)
     }
-    if isFirst { bell.ring() }
-    // Only a disk slower than the training gets here: better to wait than to fill the memory.
-    if isLarge { writeOut(isSyncWanted: false) }
+    if wasAsleep { bell.ring() }
+    if count >= Self.maxPending { writeOut() }
     return sequence
   }
 
   /// Writes and syncs everything appended so far; false if the file system does not take it.
+  ///
+  /// Without waiting for the disk it is only handed to the system, which outlives this process, and
+  /// synced within a tenth of a second.
   @discardableResult
-  func flush() -> Bool {
-    let isComplete = writeOut(isSyncWanted: true)
+  func flush(waitsForDisk: Bool = true) -> Bool {
+    guard waitsForDisk else {
+      pending.withLock { $0.isSyncWanted = true }
+      return writeOut()
+    }
+    let isComplete = writeOut() && sync()
     notify()
     return isComplete
   }
@@ -112,69 +131,105 @@ final class JournalWriter: Sendable {
   // MARK: - The thread
 
   private func work() {
-    var lastRenewal = ContinuousClock.now
     while !isStopping.load(ordering: .acquiring) {
-      let isRung = bell.wait(upTo: .seconds(10))
-      if isRung, !isStopping.load(ordering: .acquiring) {
-        // Lines that come close together are written together.
-        usleep(50_000)
-      }
-      repeat {
-        writeOut(isSyncWanted: false)
+      bell.wait(upTo: .seconds(10))
+      // From here on nobody rings: waking this thread costs the training more than all else it does
+      // here, so that records gather for a while instead.
+      var pause = Duration.milliseconds(50)
+      while !isStopping.load(ordering: .acquiring), !fallsAsleep() {
+        bell.wait(upTo: pause)
+        pause = .milliseconds(100)
+        writeOut()
+        if isSyncDue { sync() }
         notify()
-        guard isSyncPending, !isStopping.load(ordering: .acquiring) else { break }
-        bell.wait(upTo: .milliseconds(100))
-      } while true
-      if lastRenewal.duration(to: .now) > .seconds(20) {
-        lease.renew()
-        lastRenewal = .now
+        renewLease()
       }
+      renewLease()
     }
     isStopped.signal()
   }
 
+  /// Whether there is nothing to do; from then on the first record rings.
+  private func fallsAsleep() -> Bool {
+    guard !isSyncPending else { return false }
+    return pending.withLock { state in
+      state.isAsleep = state.records.isEmpty
+      return state.isAsleep
+    }
+  }
+
+  private func renewLease() {
+    let isDue = file.withLock { state in
+      guard state.lastRenewal.duration(to: .now) > .seconds(20) else { return false }
+      state.lastRenewal = .now
+      return true
+    }
+    if isDue { lease.renew() }
+  }
+
   private var isSyncPending: Bool {
-    file.withLock { $0.isUnsynced || !$0.unwritten.isEmpty }
+    file.withLock { $0.syncedCount < $0.writeCount || !$0.lines.bytes.isEmpty }
+  }
+
+  private var isSyncDue: Bool {
+    let isWanted = pending.withLock { state in
+      defer { state.isSyncWanted = false }
+      return state.isSyncWanted
+    }
+    return isWanted || file.withLock { $0.lastSync.duration(to: .now) >= .seconds(1) }
   }
 
   private func notify() { listener.withLock { $0 }?.action() }
 
-  /// Moves what is pending into the file, in order; syncs if asked to or if the last time was a
-  /// second ago.
+  /// Moves what is pending into the file, in order; false if the system does not take all of it.
   @discardableResult
-  private func writeOut(isSyncWanted: Bool) -> Bool {
+  private func writeOut() -> Bool {
     file.withLock { state in
       guard !state.isClosed else { return true }
-      // Taking the lines under the file's lock keeps their order.
-      let lines = pending.withLock { pending in
-        defer {
-          pending.lines.bytes.removeAll(keepingCapacity: pending.lines.bytes.count < 1 << 20)
+      // Taking the records under the file's lock keeps their order.
+      pending.withLock { swap(&$0.records, &state.spare) }
+      for record in state.spare { record.appendLine(to: &state.lines) }
+      state.spare.removeAll(keepingCapacity: true)
+      let count = state.lines.bytes.count
+      guard count > 0 else { return true }
+      let descriptor = state.descriptor
+      let written = state.lines.bytes.withUnsafeBufferPointer { Files.write($0, to: descriptor) }
+      if written > 0 { state.writeCount += 1 }
+      guard written == count else {
+        state.lines.bytes.removeFirst(written)
+        if !state.hasWarned {
+          logger.warning(
+            """
+            cannot write \(directory.journal): \(Files.lastError); \(count - written) bytes \
+            wait in memory, free some space
+            """)
+          state.hasWarned = true
         }
-        return pending.lines.bytes
+        return false
       }
-      let bytes = state.unwritten.isEmpty ? lines : state.unwritten + lines
-      if !bytes.isEmpty {
-        let written = bytes.withUnsafeBufferPointer { Files.write($0, to: state.descriptor) }
-        state.unwritten = written == bytes.count ? [] : Array(bytes[written...])
-        state.isUnsynced = true
-        if !state.unwritten.isEmpty {
-          if !state.hasWarned {
-            logger.warning(
-              """
-              cannot write \(directory.journal): \(Files.lastError); \(state.unwritten.count) \
-              bytes wait in memory, free some space
-              """)
-            state.hasWarned = true
-          }
-          return false
-        }
-        state.hasWarned = false
-      }
-      if state.isUnsynced, isSyncWanted || state.lastSync.duration(to: .now) >= .seconds(1) {
-        state.isUnsynced = fdatasync(state.descriptor) != 0
-        state.lastSync = .now
-      }
+      state.lines.bytes.removeAll(keepingCapacity: count < 1 << 20)
+      state.hasWarned = false
       return true
+    }
+  }
+
+  /// Makes what is written survive the machine; false if the file system does not say so.
+  ///
+  /// Nobody who writes waits for this.
+  @discardableResult
+  private func sync() -> Bool {
+    let (descriptor, count) = file.withLock { state in
+      (
+        state.isClosed || state.syncedCount == state.writeCount ? -1 : state.descriptor,
+        state.writeCount
+      )
+    }
+    guard descriptor >= 0 else { return true }
+    let isSynced = fdatasync(descriptor) == 0
+    return file.withLock { state in
+      state.lastSync = .now
+      if isSynced { state.syncedCount = max(state.syncedCount, count) }
+      return isSynced || state.isClosed  // whoever closed it has synced it
     }
   }
 }

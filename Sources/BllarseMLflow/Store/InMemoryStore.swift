@@ -167,7 +167,7 @@ extension InMemoryStore: TrackingStore {
   package func update(runID: String, status: RunStatus, endTime: Int?) throws(StoreFailure) {
     try change(runID, .update(status)) { run in
       run.status = status
-      run.endTime = endTime ?? run.endTime
+      run.endTime = endTime
     }
   }
 

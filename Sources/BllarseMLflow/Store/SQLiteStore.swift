@@ -119,7 +119,7 @@ package final class SQLiteStore: TrackingStore {
     try write { database in
       try Self.checkActive(runID, in: database)
       try database.execute(
-        sql: "UPDATE runs SET status = ?, end_time = coalesce(?, end_time) WHERE run_uuid = ?",
+        sql: "UPDATE runs SET status = ?, end_time = ? WHERE run_uuid = ?",
         arguments: [status.rawValue, endTime, runID])
     }
   }

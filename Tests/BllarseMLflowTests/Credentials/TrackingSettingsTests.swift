@@ -56,6 +56,12 @@ struct TrackingSettingsTests {
     let inAddress = try settings(environment, uri: "http://otto:word@host:80/")
     #expect(inAddress.authorization == .basic(user: "otto", password: Secret("word")))
     #expect(inAddress.destination == .server("http://host:80"))
+    // The command that a run prints, and a sweep's record, have the address without them.
+    let configured = ["MLFLOW_TRACKING_URI": "http://otto:word99@host:80"]
+    let bare = try settings(configured, uri: "http://host:80")
+    #expect(bare.authorization == .basic(user: "otto", password: Secret("word99")))
+    #expect(bare.redaction("word99") == "<redacted>")
+    #expect(try settings(configured, uri: "http://other:80").authorization == .none)
   }
 
   @Test("MLflow's HTTP variables are read, and faults in them are warnings")

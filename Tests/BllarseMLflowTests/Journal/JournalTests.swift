@@ -84,6 +84,36 @@ struct JournalTests {
     #expect(reader.next(isFinal: false)?.record.sequence == 2)
     #expect(reader.damage.isEmpty)
   }
+
+  @Test("records that come one by one are written together: the thread is not woken for each")
+  func gathered() throws {
+    let scratch = try TemporaryDirectory()
+    let directory = RunDirectory(path: scratch.file("run"))
+    let writer = try JournalWriter(directory: directory, logger: LogRecorder().logger)
+    let writes = Counter()
+    writer.afterWriting { _ = writes.next() }
+    for step in 0..<300 {
+      writer.append(.metric("m", Double(step), step: step), time: step)
+      usleep(1000)
+    }
+    // One each tenth of a second, of at least three tenths; on a busy machine they take longer.
+    #expect(writes.next() < 60)
+    writer.close()
+    #expect(try read(directory.journal).0.map(\.time) == Array(0..<300))
+  }
+
+  @Test("a flush that does not wait for the disk leaves everything in the file all the same")
+  func handedOver() throws {
+    let scratch = try TemporaryDirectory()
+    let directory = RunDirectory(path: scratch.file("run"))
+    let writer = try JournalWriter(directory: directory, logger: LogRecorder().logger)
+    for step in 0..<10 {
+      writer.append(.metric("m", Double(step), step: step), time: step)
+      #expect(writer.flush(waitsForDisk: false))
+      #expect(try read(directory.journal).0.count == step + 1)
+    }
+    writer.close()
+  }
 }
 
 @Suite("Lease")

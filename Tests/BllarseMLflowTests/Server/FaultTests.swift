@@ -7,7 +7,7 @@ import Testing
 @testable import BllarseMLflow
 
 @Suite(
-  "With a failing MLflow server", .tags(.server), .serialized, .enabled(if: MLflowServer.isWanted))
+  "With a failing MLflow server", .tags(.server), .serialized, .withMLflow)
 struct FaultTests {
   @Test(
     "through a proxy that drops, cuts, delays and answers 429, 500, 503, 200 runs arrive exactly once"

@@ -106,6 +106,25 @@ struct ProcessTests {
     #expect(try count(path, "SELECT count(*) FROM metrics") == 100)
   }
 
+  @Test("under nohup a lost terminal does not end the run, and SIGTERM does")
+  func nohup() throws {
+    let scratch = try TemporaryDirectory()
+    let process = try Program(path: "/usr/bin/nohup").start(
+      [program.path, scratch.path, "100", "end=signal"], in: scratch.path,
+      environment: ["HOME": scratch.path], output: FileHandle.nullDevice,
+      error: FileHandle.nullDevice)
+    usleep(1_500_000)
+    Foundation.kill(process.processIdentifier, SIGHUP)
+    usleep(500_000)
+    #expect(process.isRunning)
+    Foundation.kill(process.processIdentifier, SIGTERM)
+    process.waitUntilExit()
+    #expect(process.terminationReason == .uncaughtSignal && process.terminationStatus == SIGTERM)
+    #expect(
+      try count(scratch.file("mlflow.db"), "SELECT count(*) FROM runs WHERE status = 'KILLED'") == 1
+    )
+  }
+
   @Test("two syncs at once deliver a sweep once, into one file")
   func twice() throws {
     let scratch = try TemporaryDirectory()

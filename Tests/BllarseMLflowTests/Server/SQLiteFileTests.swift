@@ -113,7 +113,7 @@ struct SQLiteFileTests {
   }
 }
 
-@Suite("SQLite file and MLflow", .tags(.server), .enabled(if: MLflowServer.isWanted))
+@Suite("SQLite file and MLflow", .tags(.server), .withMLflow)
 struct SQLiteServerTests {
   @Test("the tables are those that MLflow's own migrations make at that revision")
   func schema() throws {

@@ -9,7 +9,7 @@ extension Tag {
   @Tag static var server: Self
 }
 
-@Suite("With a real MLflow server", .tags(.server), .enabled(if: MLflowServer.isWanted))
+@Suite("With a real MLflow server", .tags(.server), .withMLflow)
 struct ServerTests {
   @Test(
     "a run with 10,000 points, NaN and infinities among them, and a 20 MB artifact arrives whole")

@@ -69,3 +69,10 @@ extension JSON {
     return result
   }
 }
+
+extension Trait where Self == ConditionTrait {
+  /// With a real server, or skipped with the reason.
+  static var withMLflow: Self {
+    .enabled(if: MLflowServer.isWanted, Comment(rawValue: MLflowServer.whySkipped))
+  }
+}

@@ -1,0 +1,58 @@
+import BllarseTestSupport
+import Foundation
+import Testing
+
+@Suite("Tracking options of bllarse-finetune")
+struct TrackingInputTests {
+  @Test(
+    "an address that cannot be delivered to is a wrong command line, in one line with the alternative",
+    arguments: ["file:./mlruns", "./mlruns", "postgresql://host/db", "http://"])
+  func address(uri: String) throws {
+    let scratch = try TemporaryDirectory()
+    let output = try Program("bllarse-finetune").run(
+      ["--epochs", "1", "--enable-mlflow", "--mlflow-tracking-uri", uri], in: scratch.path,
+      environment: ["HOME": scratch.path])
+    #expect(output.status == 64)
+    #expect(output.error.split(separator: "\n").count == 1, "\(output.error)")
+    #expect(output.error.contains("sqlite") || output.error.contains("http(s)://HOST"))
+    #expect(!FileManager.default.fileExists(atPath: scratch.file("mlflow-journal")))
+  }
+
+  @Test("runs, failed ones too, are in mlflow.db with the original's names of everything")
+  func names() throws {
+    let scratch = try TemporaryDirectory()
+    let environment = [
+      "HOME": scratch.path, "MLFLOW_PARENT_RUN_ID": String(repeating: "c", count: 32),
+    ]
+    let run = try Program("bllarse-finetune").run(
+      [
+        "--loss-fn", "CrossEntropy", "-o", "adamw", "-e", "2", "--enable_mlflow", "--uid", "mine",
+        "--group-id", "g", "--mlflow-experiment", "names",
+      ], in: scratch.path, environment: environment)
+    #expect(run.status == 0, "\(run.error)")
+    let failed = try Program("bllarse-finetune").run(
+      ["--features", "nothing.safetensors", "--enable-wandb", "--mlflow-experiment", "names"],
+      in: scratch.path, environment: environment)
+    #expect(failed.status == 65)
+    let list = try Program("bllarse-mlflow").run(
+      ["runs", "names", "--format", "json", "--metrics", "loss,nll,acc,ece,epoch"],
+      in: scratch.path, environment: environment)
+    struct Row: Decodable {
+      let name: String
+      let status: String
+      let parameters: [String: String]
+      let metrics: [String: Double]
+    }
+    let rows = try JSONDecoder().decode([Row].self, from: Data(list.output.utf8))
+    #expect(Set(rows.map(\.status)) == ["FINISHED", "FAILED"])
+    let mine = try #require(rows.first { $0.name == "mine" })
+    #expect(mine.metrics.count == 5 && mine.metrics["epoch"] == 2)
+    for key in [
+      "dataset", "seed", "batch_size", "optimizer", "loss_fn", "embed_dim", "num_blocks",
+      "pretrained", "label_smooth", "epochs", "nodataaug", "tune_mode", "sequential_update",
+      "reset_loss_per_epoch", "learning_rate", "weight_decay",
+    ] {
+      #expect(mine.parameters[key] != nil, "\(key)")
+    }
+  }
+}
