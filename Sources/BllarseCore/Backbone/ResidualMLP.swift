@@ -67,7 +67,8 @@ extension ResidualMLP {
   ///   - normalization: the channels' statistics for a backbone whose file has none.
   ///   - parallelism: the threads to work with.
   /// - Returns: N x `featureCount`.
-  /// - Throws: `DataError.Code.wrongShape` when the channels differ.
+  /// - Throws: `DataError.Code.wrongShape` when the channels differ. A cancelled computation returns
+  ///   early, with rows of zeros.
   public func features(
     of images: ImageSet, normalization: ChannelNormalization? = nil,
     parallelism: Parallelism = .available
@@ -83,6 +84,11 @@ extension ResidualMLP {
       guard let base = target.baseAddress else { return }
       let output = SharedOutput(base: base)
       parallelism.forEachBlock(of: images.count, blockSize: Self.blockSize) { _, range in
+        guard !parallelism.isCancelled else {
+          (output.base + range.lowerBound * width).initialize(
+            repeating: 0, count: range.count * width)
+          return
+        }
         var batch = images.images(range).batch
           .resized(height: configuration.imageSize, width: configuration.imageSize)
         if let normalization = configuration.normalization ?? normalization {

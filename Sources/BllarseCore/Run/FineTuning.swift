@@ -45,9 +45,13 @@ public struct FineTuning {
 
     // 1. Data, and the features of images.
     let parallelism =
-      configuration.threadCount.map(Parallelism.init(threadCount:)) ?? .available
+      (configuration.threadCount.map(Parallelism.init(threadCount:)) ?? .available)
+      .cancelled(by: Cancellation(shouldStop))
     parallelism.withBLAS {}
     let data = try RunData(configuration, parallelism: parallelism)
+    guard !shouldStop() else {
+      throw RunInterrupted(directory: output?.directory, epoch: 1, place: .data)
+    }
     var loop = try RunLoop(
       configuration, data: data, parallelism: parallelism, output: output, clock: clock)
     for observer in observers {

@@ -97,19 +97,38 @@ struct RunLoop {
   mutating func runEpoch(shouldStop: () -> Bool) throws {
     let count = trainer.stepCount(rowCount: train.rowCount)
     while progress.step < count {
-      let watch = Stopwatch()
-      try trainer.runStep(progress.step, epoch: progress.epoch, on: train)
-      progress.seconds.fit += watch.elapsed
-      progress.step += 1
+      guard try takeStep() else {
+        // The state is the one before the step, so the fit that goes on from it ends with the same bits.
+        try save()
+        throw interruption(during: .fit)
+      }
       // After the very last step it is quicker to finish than to stop.
       let isOver = progress.step == count && progress.epoch == configuration.effectiveEpochs
       guard isOver || !shouldStop() else {
         try save()
-        throw RunInterrupted(
-          directory: output?.directory, epoch: progress.epoch, step: progress.step,
-          stepCount: count)
+        throw interruption(during: .steps(taken: progress.step, of: count))
       }
     }
+  }
+
+  /// Takes the next step of the epoch.
+  ///
+  /// - Returns: false when it was told to stop, and nothing has changed.
+  private mutating func takeStep() throws(NumericsError) -> Bool {
+    let watch = Stopwatch()
+    defer { progress.seconds.fit += watch.elapsed }
+    do {
+      try trainer.runStep(progress.step, epoch: progress.epoch, on: train)
+    } catch {
+      if error == .cancelled { return false }
+      throw error
+    }
+    progress.step += 1
+    return true
+  }
+
+  private func interruption(during place: RunInterrupted.Place) -> RunInterrupted {
+    RunInterrupted(directory: output?.directory, epoch: progress.epoch, place: place)
   }
 
   /// Scores the head, keeps what is to be kept, and moves on to the next epoch.

@@ -69,6 +69,6 @@ extension Parallelism {
   /// - Parameter order: the number of rows and columns.
   /// - Returns: this, or one thread.
   package func forSquareMatrices(order: Int) -> Parallelism {
-    order <= DesignMatrix<Float>.smallOrder ? Parallelism(threadCount: 1) : self
+    order <= DesignMatrix<Float>.smallOrder ? with(threadCount: 1) : self
   }
 }

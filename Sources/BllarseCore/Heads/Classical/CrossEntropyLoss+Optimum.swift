@@ -130,6 +130,7 @@ struct PenalisedSoftmax {
     // A shared curvature stands for all classes.
     let multiplicity = Double(classCount) / Double(curvatures.count)
     for curvature in curvatures {
+      try parallelism.checkCancellation()
       var precision = design.gram(weights: curvature, parallelism: parallelism)
       precision.addToDiagonal(precisions)
       let cholesky = try parallelism.withBLAS { () throws(NumericsError) in

@@ -9,6 +9,8 @@ struct LinearTrainer<Loss: TrainableLoss>: HeadTrainer {
   private(set) var note: String?
   let certificate: GapCertificate? = nil
   private let configuration: RunConfiguration
+  /// For fits to all rows, which may be told to stop; a batch is finished.
+  private let cancellation: Cancellation?
   /// The order of the rows in an epoch, kept for its steps.
   private var order: (epoch: Int, rows: [Int])?
   /// Working memory for gradients; it holds nothing from step to step.
@@ -19,7 +21,8 @@ struct LinearTrainer<Loss: TrainableLoss>: HeadTrainer {
   init(_ configuration: RunConfiguration, data: TrainingData, parallelism: Parallelism) {
     self.configuration = configuration
     linear = LinearHead(featureCount: data.featureCount, classCount: data.classCount)
-    linear.parallelism = parallelism
+    cancellation = parallelism.cancellation
+    linear.parallelism = parallelism.cancelled(by: nil)
     let steps = configuration.batchCount(data.split.rowCount) * configuration.epochs
     minimiser = Minimiser(
       configuration, weights: linear.weights, rowCount: data.split.rowCount, totalSteps: steps)
@@ -38,7 +41,7 @@ struct LinearTrainer<Loss: TrainableLoss>: HeadTrainer {
     guard configuration.optimizer != .newton else {
       let optimum = try Loss.optimum(
         linear.design(split.features), labels: split.labels, classCount: linear.classCount,
-        configuration, parallelism: linear.parallelism)
+        configuration, parallelism: linear.parallelism.cancelled(by: cancellation))
       linear.weights = Matrix<Float>(optimum.weights)
       note =
         "L2 strength \(optimum.penalty)"

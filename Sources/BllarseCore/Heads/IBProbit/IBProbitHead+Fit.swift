@@ -49,6 +49,7 @@ extension IBProbitHead {
       tolerance: tolerance, constant: constant, iterationLimit: iterationLimit)
     let solution = solver.solve(
       from: .zeros(configuration.designColumnCount, configuration.classCount))
+    try parallelism.checkCancellation()
     posterior = GaussianPosterior(
       precision: problem.precision, naturalMean: problem.precision.multiplied(by: solution.mean))
     solvedMean = solution.mean

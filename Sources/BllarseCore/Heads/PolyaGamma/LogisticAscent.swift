@@ -88,6 +88,7 @@ struct LogisticAscent<Scalar: BLASScalar> {
     }
 
     while iterations < limit.iterations {
+      try parallelism.checkCancellation()
       let (logits, variances) = moments()
       bounds.append(bound(logits, variances))
       if let tolerance = limit.tolerance, bounds.count >= 2 {
