@@ -61,6 +61,11 @@ public struct FineTuning {
       note(
         "a converged fit is at the optimum after one epoch; \(configuration.epochs) were asked for")
     }
+    if configuration.featuresPath == nil, configuration.augments, !configuration.takesFreshRows,
+      ImageDatasets.augmentation(of: configuration.dataset) != nil
+    {
+      note("images are taken as they are: only epochs of batches change them at random")
+    }
     if configuration.resumes { try loop.resume(note: note) }
 
     // 2. The head, epoch by epoch.

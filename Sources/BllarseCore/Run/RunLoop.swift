@@ -96,8 +96,18 @@ struct RunLoop {
   /// - Throws: `RunInterrupted`, after writing a checkpoint.
   mutating func runEpoch(shouldStop: () -> Bool) throws {
     let count = trainer.stepCount(rowCount: train.rowCount)
+    var rows = train
+    if progress.step < count, let augmented = data.augmentedTraining {
+      let watch = Stopwatch()
+      rows = try augmented.rows(epoch: progress.epoch)
+      progress.seconds.features += watch.elapsed
+      guard !shouldStop() else {
+        try save()
+        throw interruption(during: .steps(taken: progress.step, of: count))
+      }
+    }
     while progress.step < count {
-      guard try takeStep() else {
+      guard try takeStep(on: rows) else {
         // The state is the one before the step, so the fit that goes on from it ends with the same bits.
         try save()
         throw interruption(during: .fit)
@@ -114,11 +124,11 @@ struct RunLoop {
   /// Takes the next step of the epoch.
   ///
   /// - Returns: false when it was told to stop, and nothing has changed.
-  private mutating func takeStep() throws(NumericsError) -> Bool {
+  private mutating func takeStep(on rows: FeatureSplit) throws(NumericsError) -> Bool {
     let watch = Stopwatch()
     defer { progress.seconds.fit += watch.elapsed }
     do {
-      try trainer.runStep(progress.step, epoch: progress.epoch, on: train)
+      try trainer.runStep(progress.step, epoch: progress.epoch, on: rows)
     } catch {
       if error == .cancelled { return false }
       throw error

@@ -13,8 +13,9 @@ struct LinearTrainer<Loss: TrainableLoss>: HeadTrainer {
   private let cancellation: Cancellation?
   /// The order of the rows in an epoch, kept for its steps.
   private var order: (epoch: Int, rows: [Int])?
-  /// Working memory for gradients; it holds nothing from step to step.
-  private let pass: LinearBatchPass<Float>
+  /// Gradients over the rows of the epoch; its memory holds nothing from step to step.
+  private var pass: LinearBatchPass<Float>?
+  private let parallelism: Parallelism
 
   var head: any Head { linear }
 
@@ -26,9 +27,7 @@ struct LinearTrainer<Loss: TrainableLoss>: HeadTrainer {
     let steps = configuration.batchCount(data.split.rowCount) * configuration.epochs
     minimiser = Minimiser(
       configuration, weights: linear.weights, rowCount: data.split.rowCount, totalSteps: steps)
-    pass = LinearBatchPass(
-      design: linear.design(data.split.features), labels: data.split.labels,
-      classCount: data.classCount, loss: Loss.batchLoss(configuration), parallelism: parallelism)
+    self.parallelism = parallelism
   }
 
   func stepCount(rowCount: Int) -> Int {
@@ -51,15 +50,19 @@ struct LinearTrainer<Loss: TrainableLoss>: HeadTrainer {
     }
     if order?.epoch != epoch {
       order = (epoch, configuration.rowOrder(epoch: epoch, rowCount: split.rowCount))
+      pass = LinearBatchPass(
+        design: linear.design(split.features), labels: split.labels,
+        classCount: linear.classCount, loss: Loss.batchLoss(configuration),
+        parallelism: parallelism)
     }
-    guard let rows = order?.rows else { return }
+    guard let rows = order?.rows, let pass else { return }
     let first = step * configuration.batchSize
     let batch = rows[first..<min(first + configuration.batchSize, rows.count)]
     let dropout =
       configuration.dropout > 0
       ? LinearBatchPass<Float>.Dropout(
         rate: configuration.dropout, seed: configuration.seed, step: minimiser.stepCount) : nil
-    minimiser.step(&linear.weights) { [pass] weights in
+    minimiser.step(&linear.weights) { weights in
       pass.gradient(rows: batch, weights: weights, dropout: dropout)
     }
     iterations += 1

@@ -101,7 +101,7 @@ struct LogisticAscent<Scalar: BLASScalar> {
         weights[row] = counts[row] * tanh(0.5 * tilt) / (2 * (tilt + Self.offset))
       }
       // Only the lower triangle is read until the end.
-      precision = priorPrecision
+      precision.copyLowerTriangle(of: priorPrecision)
       design.addLowerGram(weights: weights, to: &precision, workspace, parallelism: parallelism)
       factor = try PrecisionFactor(precision, solving: naturalMean)
       mean = factor.solution
