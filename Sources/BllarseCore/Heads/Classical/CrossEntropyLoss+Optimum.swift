@@ -26,9 +26,12 @@ extension CrossEntropyLoss: TrainableLoss {
   ) throws(NumericsError) -> PenalisedOptimum {
     var design = design
     design.makeResident(limit: residentDesignLimit, parallelism: parallelism)
+    let gram = design.gram(rowWeights: nil, parallelism: parallelism)
+    // Factorisations follow one another: small ones go quicker on one thread.
+    parallelism.forSquareMatrices(order: design.columnCount).withBLAS {}
+    defer { parallelism.withBLAS {} }
     let problem = PenalisedSoftmax(
-      design: design, labels: labels, classCount: classCount,
-      gram: design.gram(parallelism: parallelism), smoothing: configuration.labelSmoothing,
+      design: design, labels: labels, classCount: classCount, gram: gram, smoothing: configuration.labelSmoothing,
       parallelism: parallelism)
     if let penalty = configuration.penalty { return try problem.optimum(penalty) }
     return try problem.optimumByEvidence()
@@ -113,7 +116,7 @@ struct PenalisedSoftmax {
       design: design, labels: labels, classCount: classCount, priorPrecisions: precisions(penalty),
       parallelism: parallelism)
     solver.labelSmoothing = smoothing
-    solver.tolerance = 1e-7
+    solver.tolerance = 1e-9
     solver.iterationLimit = 500
     return try solver.solve(from: start, gram: gram)
   }
@@ -131,11 +134,9 @@ struct PenalisedSoftmax {
     let multiplicity = Double(classCount) / Double(curvatures.count)
     for curvature in curvatures {
       try parallelism.checkCancellation()
-      var precision = design.gram(weights: curvature, parallelism: parallelism)
+      var precision = design.gram(rowWeights: curvature, parallelism: parallelism)
       precision.addToDiagonal(precisions)
-      let cholesky = try parallelism.withBLAS { () throws(NumericsError) in
-        try Cholesky(precision)
-      }
+      let cholesky = try Cholesky(precision)
       for variance in cholesky.inverseDiagonal().dropLast() {
         count += multiplicity * (1 - penalty * variance)
       }
