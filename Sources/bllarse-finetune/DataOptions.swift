@@ -41,7 +41,8 @@ struct DataOptions: ParsableArguments {
         throw ValidationError("--dataset \(dataset) needs --data-dir, the directory of its files")
       }
       if backbone == nil {
-        throw ValidationError("--dataset \(dataset) needs --backbone, a file that makes features of it")
+        throw ValidationError(
+          "--dataset \(dataset) needs --backbone, a file that makes features of it")
       }
     } else if dataDir != nil {
       throw ValidationError(

@@ -69,7 +69,8 @@ struct InterruptedStepTests {
     #expect(try finetune.run(fixture.arguments(method, output: reference)).status == 0)
     let output = fixture.directory.file("output")
     let line = try interrupt(method, output, after: 0.3)
-    #expect(line.contains("in epoch 1 during its fit to all rows, which will start anew;"), "\(line)")
+    #expect(
+      line.contains("in epoch 1 during its fit to all rows, which will start anew;"), "\(line)")
     let resumed = try finetune.run(
       fixture.arguments(method, output: output) + ["--resume", output])
     #expect(resumed.status == 0, "\(resumed.errors)")

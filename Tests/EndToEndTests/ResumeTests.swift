@@ -45,7 +45,10 @@ struct ResumeTests {
     // A batch that takes minutes, and is finished after a first signal.
     let process = try fixture.start(
       fixture.arguments(
-        ["--loss-fn", "IBProbit", "--update", "merge", "-bs", "400", "--num-update-iters", "90000000"],
+        [
+          "--loss-fn", "IBProbit", "--update", "merge", "-bs", "400", "--num-update-iters",
+          "90000000",
+        ],
         output: output), log: log)
     try fixture.waitFor("400 train", in: log)
     Thread.sleep(forTimeInterval: 0.3)

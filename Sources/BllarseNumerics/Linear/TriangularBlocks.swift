@@ -23,7 +23,8 @@ struct TriangularBlocks<Scalar: BLASScalar> {
   /// Replaces rows `X` by the solution of `Y·Lᵀ = X`.
   ///
   /// - Parameters:
-  ///   - x: the rows, `stride` apart; column `j` belongs to row `j` of L.
+  ///   - x: the rows; column `j` belongs to row `j` of L.
+  ///   - stride: elements between the starts of two rows.
   ///   - rows: how many.
   ///   - order: the rows and columns of L to solve with, from a multiple of the leaf size on.
   ///   - scratch: room for `rows · leafSize` elements.
@@ -70,7 +71,8 @@ struct TriangularBlocks<Scalar: BLASScalar> {
   /// Factors the lower triangle of a symmetric matrix in place, and inverts the leaves.
   ///
   /// - Parameters:
-  ///   - a: the matrix, rows `lda` apart.
+  ///   - a: the matrix.
+  ///   - lda: elements between the starts of two rows.
   ///   - order: the rows and columns to factor, from a multiple of the leaf size on.
   ///   - inverses: zeros, a row of `leafSize` elements for each row of the matrix.
   ///   - scratch: room for half as many such rows, rounded up to leaves.
@@ -145,7 +147,8 @@ extension Cholesky {
     }
     // LAPACK compares pivots with `<= 0`, which a NaN passes.
     if failed == 0 {
-      failed = (0..<size).first { !(factor[$0, $0] > 0 && factor[$0, $0].isFinite) }.map { $0 + 1 } ?? 0
+      failed =
+        (0..<size).first { !(factor[$0, $0] > 0 && factor[$0, $0].isFinite) }.map { $0 + 1 } ?? 0
     }
     if failed > 0 { throw .notPositiveDefinite(leadingMinor: failed, dimension: size) }
     self.init(factor: factor, leafInverses: inverses)

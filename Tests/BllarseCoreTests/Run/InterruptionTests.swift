@@ -96,7 +96,8 @@ struct InterruptionTests {
     var places: [RunInterrupted.Place] = []
     for limit in Set((0..<8).map { $0 * asked / 8 }).sorted() {
       let output = directory.file("output\(limit)")
-      let interruption = try #require(try run(method, output: output, stopAfter: limit).interruption)
+      let interruption = try #require(
+        try run(method, output: output, stopAfter: limit).interruption)
       places.append(interruption.place)
       // It is interrupted once more before it may finish.
       _ = try run(method, output: output, stopAfter: asked / 3 + 1, resumes: true)

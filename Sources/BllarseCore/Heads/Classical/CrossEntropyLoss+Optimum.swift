@@ -31,7 +31,8 @@ extension CrossEntropyLoss: TrainableLoss {
     parallelism.forSquareMatrices(order: design.columnCount).withBLAS {}
     defer { parallelism.withBLAS {} }
     let problem = PenalisedSoftmax(
-      design: design, labels: labels, classCount: classCount, gram: gram, smoothing: configuration.labelSmoothing,
+      design: design, labels: labels, classCount: classCount, gram: gram,
+      smoothing: configuration.labelSmoothing,
       parallelism: parallelism)
     if let penalty = configuration.penalty { return try problem.optimum(penalty) }
     return try problem.optimumByEvidence()
@@ -109,16 +110,27 @@ struct PenalisedSoftmax {
   private func polish(
     _ penalty: Double, from start: Matrix<Double>
   ) throws(NumericsError) -> SoftmaxSolver<Double>.Solution {
-    var design = DesignMatrix<Double>(
-      design.features, transform: design.transform, hasBias: design.hasBias)
-    design.makeResident(limit: 2 * residentDesignLimit, parallelism: parallelism)
+    // Rows are widened block by block, in cache: quicker than to read them from memory in this precision.
+    let design = DesignMatrix<Double>(
+      self.design.features, transform: self.design.transform, hasBias: self.design.hasBias)
     var solver = SoftmaxSolver(
       design: design, labels: labels, classCount: classCount, priorPrecisions: precisions(penalty),
       parallelism: parallelism)
     solver.labelSmoothing = smoothing
     solver.tolerance = 1e-9
     solver.iterationLimit = 500
-    return try solver.solve(from: start, gram: gram)
+    return try solver.solve(from: start, gram: weightedGram(at: start))
+  }
+
+  /// `Xᵀdiag(h)X` over the mean of h, the curvature of each row: close to the optimum it makes a few
+  /// iterations of many; for two classes it is the Hessian itself.
+  private func weightedGram(at weights: Matrix<Double>) -> Matrix<Double> {
+    let columns = curvatures(at: weights)
+    var h = [Double](repeating: 0, count: labels.count)
+    for column in columns { for row in h.indices { h[row] += column[row] } }
+    let mean = h.reduce(0, +) / Double(h.count)
+    guard mean > 0 else { return gram }
+    return self.design.gram(rowWeights: h.map { $0 / mean }, parallelism: parallelism)
   }
 
   /// What Laplace's approximation says at an optimum.
