@@ -74,9 +74,15 @@ ALWAYS_INLINE void NAME(forward_tile)(
     const REAL *restrict w, REAL *restrict m, ptrdiff_t m_stride) {
   vec sum[PRODUCTS_REGISTERS];
   UNROLL for (int i = 0; i < R * C; i++) sum[i] = (vec){0};
+  // Rows that are not in the second-level cache are on their way when their turn comes; behind the
+  // last row nothing is read.
+  const ptrdiff_t ahead = FORWARD_AHEAD * x_stride;
   for (ptrdiff_t d = 0; d < features; d += LANES) {
     vec row[8];
-    UNROLL for (int r = 0; r < R; r++) row[r] = LOAD(x + r * x_stride + d);
+    UNROLL for (int r = 0; r < R; r++) {
+      row[r] = LOAD(x + r * x_stride + d);
+      __builtin_prefetch(x + r * x_stride + d + ahead, 0, 2);
+    }
     UNROLL for (int c = 0; c < C; c++) {
       vec weight = LOAD(w + c * LANES);
       UNROLL for (int r = 0; r < R; r++) sum[r * C + c] += row[r] * weight;

@@ -6,6 +6,9 @@
 // Elements of G that a second-level cache does not hold: a megabyte of doubles.
 #define FAR_ELEMENTS 131072
 
+// Rows that `forward` fetches ahead into the second-level cache.
+#define FORWARD_AHEAD 16
+
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 #define LEVEL_JOIN2(a, b) a##_##b
 #define LEVEL_JOIN(a, b) LEVEL_JOIN2(a, b)

@@ -207,6 +207,33 @@ struct SpecialRowsTests {
   }
 
   @Test(
+    "layer norm of floats keeps its digits far from zero, for huge and tiny rows, and beside an outlier",
+    arguments: KernelLevel.available)
+  func layerNormOfHardRows(level: KernelLevel) throws {
+    let table = try #require(level.table)
+    let columns = 1000
+    let plain = Self.random(columns, seed: 3)
+    let hard: [(name: String, row: [Float], epsilon: Double)] = [
+      ("far from zero", plain.map { $0 + 3e4 }, 1e-5),
+      ("huge", plain.map { $0 * 1e25 }, 1e-5),
+      ("tiny", plain.map { $0 * 1e-25 }, 0),
+      ("outlier", [3e6] + plain.dropFirst(), 1e-5),
+      ("constant", plain.map { _ in 0.1 }, 1e-5),
+    ]
+    for (name, row, epsilon) in hard {
+      let wide = row.map(Double.init)
+      let mean = wide.reduce(0, +) / Double(columns)
+      let variance = wide.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / Double(columns)
+      let expected = wide.map { ($0 - mean) / (variance + epsilon).squareRoot() }
+      var y = [Float](repeating: -5, count: columns)
+      table.layer_norm_rows_f32(1, columns, row, columns, epsilon, nil, nil, &y, columns, 0)
+      let worst = zip(y, expected).map { abs(Double($0) - $1) }.max() ?? .infinity
+      let largest = expected.map(abs).max() ?? 0
+      #expect(worst <= 1e-7 * largest, "\(name), \(level)")
+    }
+  }
+
+  @Test(
     "every half becomes its float, and its float the half again", arguments: KernelLevel.available)
   func halves(level: KernelLevel) throws {
     let table = try #require(level.table)

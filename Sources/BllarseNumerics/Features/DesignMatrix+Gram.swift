@@ -5,10 +5,8 @@ extension DesignMatrix {
   ///
   /// - Returns: columnCount x columnCount, both triangles filled.
   /// - Complexity: N·columnCount² floating-point operations.
-  @specialized(where Scalar == Float)
-  @specialized(where Scalar == Double)
   public func gram(parallelism: Parallelism = .available) -> Matrix<Double> {
-    plainGram(parallelism: parallelism)
+    gram(rowWeights: nil, parallelism: parallelism)
   }
 
   /// The Gram matrix `Xᵀ·diag(w)·X` for row weights `w` that are not negative.
@@ -17,16 +15,34 @@ extension DesignMatrix {
   ///   - weights: N numbers, one for each row.
   ///   - parallelism: the threads to work with.
   /// - Returns: columnCount x columnCount, both triangles filled.
+  public func gram(weights: [Double], parallelism: Parallelism = .available) -> Matrix<Double> {
+    gram(rowWeights: weights, parallelism: parallelism)
+  }
+
+  /// The Gram matrix with weights or without, by whichever division of the work fits.
+  ///
+  /// Threads that multiply rows of their own wait for nobody; each needs memory for a Gram matrix of its
+  /// own, which for very many columns and threads is too much.
   @specialized(where Scalar == Float)
   @specialized(where Scalar == Double)
-  public func gram(weights: [Double], parallelism: Parallelism = .available) -> Matrix<Double> {
-    precondition(weights.count == rowCount, "\(weights.count) weights for \(rowCount) rows")
+  package func gram(rowWeights weights: [Double]?, parallelism: Parallelism) -> Matrix<Double> {
+    precondition(
+      weights == nil || weights?.count == rowCount,
+      "\(weights?.count ?? 0) weights for \(rowCount) rows")
+    let bytes = columnCount * paddedColumnCount * (MemoryLayout<Scalar>.size + 8)
+    if parallelism.threadCount * bytes <= Self.ownGramLimit {
+      return gramByRows(weights: weights, parallelism: parallelism)
+    }
+    guard let weights else { return plainGram(parallelism: parallelism) }
     var total = Matrix<Double>.zeros(columnCount, columnCount)
     let workspace = GramWorkspace(self)
     addLowerGram(weights: weights, to: &total, workspace, parallelism: parallelism)
     total.mirrorLowerTriangle()
     return total
   }
+
+  /// Bytes that Gram matrices of single threads may take together.
+  private static var ownGramLimit: Int { 128 << 20 }
 
   /// Memory that weighted Gram matrices of one design share, where many follow one another.
   package struct GramWorkspace {

@@ -23,9 +23,11 @@ extension Matrix where Element: BLASScalar {
     unsafe c.withUnsafeMutablePointer { pc, ldc in
       unsafe a.withUnsafePointer { pa, lda in
         unsafe b.withUnsafePointer { pb, ldb in
-          unsafe Element._gemm(
-            transposingA, transposingB, m, n, k, alpha, pa, Swift.max(lda, 1), pb,
-            Swift.max(ldb, 1), beta, pc, ldc)
+          BLASThreads.shared.call(operations: 2 * Double(m) * Double(n) * Double(k)) {
+            unsafe Element._gemm(
+              transposingA, transposingB, m, n, k, alpha, pa, Swift.max(lda, 1), pb,
+              Swift.max(ldb, 1), beta, pc, ldc)
+          }
         }
       }
     }
@@ -60,7 +62,11 @@ extension Matrix where Element: BLASScalar {
     guard rowCount > 0, columnCount > 0 else { return result }
     unsafe result.withUnsafeMutablePointer { target, ldc in
       unsafe withUnsafePointer { source, lda in
-        unsafe Element._syrk(true, columnCount, rowCount, 1, source, lda, 0, target, ldc)
+        BLASThreads.shared.call(
+          operations: Double(rowCount) * Double(columnCount) * Double(columnCount)
+        ) {
+          unsafe Element._syrk(true, columnCount, rowCount, 1, source, lda, 0, target, ldc)
+        }
       }
     }
     result.mirrorLowerTriangle()

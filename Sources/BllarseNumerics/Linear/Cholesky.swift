@@ -32,7 +32,9 @@ public struct Cholesky<Scalar: BLASScalar>: Sendable {
       return
     }
     let failed = unsafe factor.withUnsafeMutablePointer { pointer, stride in
-      unsafe Scalar._potrf(size, pointer, stride)
+      BLASThreads.shared.call(operations: cube(size) / 3) {
+        unsafe Scalar._potrf(size, pointer, stride)
+      }
     }
     if failed > 0 {
       throw .notPositiveDefinite(leadingMinor: failed, dimension: size)
@@ -98,7 +100,9 @@ public struct Cholesky<Scalar: BLASScalar>: Sendable {
     guard rows > 0, columns > 0 else { return }
     unsafe right.withUnsafeMutablePointer { pb, ldb in
       unsafe factor.withUnsafePointer { pl, ldl in
-        unsafe Scalar._trsm(false, transposed, rows, columns, pl, ldl, pb, ldb)
+        BLASThreads.shared.call(operations: Double(rows) * Double(rows) * Double(columns)) {
+          unsafe Scalar._trsm(false, transposed, rows, columns, pl, ldl, pb, ldb)
+        }
       }
     }
   }
@@ -114,7 +118,9 @@ public struct Cholesky<Scalar: BLASScalar>: Sendable {
     guard m > 0, n > 0 else { return }
     unsafe rows.withUnsafeMutablePointer { pb, ldb in
       unsafe factor.withUnsafePointer { pl, ldl in
-        unsafe Scalar._trsm(true, true, m, n, pl, ldl, pb, ldb)
+        BLASThreads.shared.call(operations: Double(m) * Double(n) * Double(n)) {
+          unsafe Scalar._trsm(true, true, m, n, pl, ldl, pb, ldb)
+        }
       }
     }
   }
@@ -129,7 +135,9 @@ public struct Cholesky<Scalar: BLASScalar>: Sendable {
     let size = size
     guard size > 0 else { return result }
     let failed = unsafe result.withUnsafeMutablePointer { pointer, stride in
-      unsafe Scalar._potri(size, pointer, stride)
+      BLASThreads.shared.call(operations: 2 * cube(size) / 3) {
+        unsafe Scalar._potri(size, pointer, stride)
+      }
     }
     // The diagonal of the factor is positive, so the triangle is not singular.
     precondition(failed == 0, "the factor of order \(size) is singular at \(failed)")
@@ -145,7 +153,9 @@ public struct Cholesky<Scalar: BLASScalar>: Sendable {
     let size = size
     guard size > 0 else { return result }
     let failed = unsafe result.withUnsafeMutablePointer { pointer, stride in
-      let failed = unsafe Scalar._trtri(size, pointer, stride)
+      let failed = BLASThreads.shared.call(operations: cube(size) / 3) {
+        unsafe Scalar._trtri(size, pointer, stride)
+      }
       for row in 0..<size {
         for column in row + 1..<size { unsafe pointer[row * stride + column] = 0 }
       }
@@ -174,3 +184,6 @@ public struct Cholesky<Scalar: BLASScalar>: Sendable {
     return sums.map { Scalar($0) }
   }
 }
+
+/// The third power of the order of a matrix, in which its factorisations are counted.
+func cube(_ size: Int) -> Double { Double(size) * Double(size) * Double(size) }

@@ -27,7 +27,9 @@ public struct SymmetricEigen<Scalar: BLASScalar>: Sendable {
     let failed = unsafe values.withUnsafeMutableBufferPointer { buffer in
       unsafe vectors.withUnsafeMutablePointer { pointer, stride in
         guard let target = buffer.baseAddress else { return 0 }
-        return unsafe Scalar._syevd(size, pointer, stride, target)
+        return BLASThreads.shared.call(operations: 4 * cube(size) / 3) {
+          unsafe Scalar._syevd(size, pointer, stride, target)
+        }
       }
     }
     if failed > 0 { throw .notConverged(routine: "the eigendecomposition", dimension: size) }
@@ -53,7 +55,9 @@ public struct SymmetricEigen<Scalar: BLASScalar>: Sendable {
     let failed = unsafe values.withUnsafeMutableBufferPointer { buffer in
       unsafe scratch.withUnsafeMutablePointer { pointer, stride in
         guard let target = buffer.baseAddress else { return 0 }
-        return unsafe Scalar._syevdValues(size, pointer, stride, target)
+        return BLASThreads.shared.call(operations: 4 * cube(size) / 3) {
+          unsafe Scalar._syevdValues(size, pointer, stride, target)
+        }
       }
     }
     if failed > 0 { throw .notConverged(routine: "the eigendecomposition", dimension: size) }

@@ -6,7 +6,8 @@ import Synchronization
 /// How many threads a computation may use, and the loops that use them.
 ///
 /// Rows are divided among threads in a fixed way, so results depend on the number of threads but on
-/// nothing else. BLAS runs on one thread inside such a loop and on all of them outside it.
+/// nothing else. BLAS runs on one thread inside such a loop; outside it, on all of them for large
+/// products and factorisations and on one for small ones.
 public struct Parallelism: Sendable, Equatable {
   /// The number of threads, at least 1.
   public let threadCount: Int
@@ -60,7 +61,7 @@ public struct Parallelism: Sendable, Equatable {
     }
   }
 
-  /// Runs `body` with BLAS allowed on this many threads, for products of large square matrices.
+  /// Runs `body` with BLAS allowed on this many threads, for large products.
   package func withBLAS<Result, Failure: Error>(
     _ body: () throws(Failure) -> Result
   ) throws(Failure) -> Result {
@@ -70,7 +71,7 @@ public struct Parallelism: Sendable, Equatable {
 }
 
 /// The one place that tells OpenBLAS how many threads to use; the setting belongs to the process.
-private final class BLASThreads: Sendable {
+final class BLASThreads: Sendable {
   static let shared = BLASThreads()
 
   private struct State {
@@ -92,6 +93,24 @@ private final class BLASThreads: Sendable {
       if $0.regions == 0 && $0.wanted > 0 { tell($0.wanted, &$0) }
     }
   }
+
+  /// Runs one call of BLAS or LAPACK, on one thread if that is quick enough.
+  ///
+  /// The threads of OpenBLAS spin for milliseconds after their work, at the cost of whatever runs next:
+  /// a call that takes less than that is done sooner by one thread.
+  ///
+  /// - Parameter operations: floating-point operations of the call.
+  func call<Result>(operations: Double, _ body: () -> Result) -> Result {
+    state.withLock {
+      guard $0.regions == 0 else { return }
+      let all = $0.wanted > 0 ? $0.wanted : Parallelism.available.threadCount
+      tell(operations < Self.operationsOfOneThread ? 1 : all, &$0)
+    }
+    return body()
+  }
+
+  /// About 20 ms of one core.
+  private static let operationsOfOneThread = 1e9
 
   func prepare(_ threads: Int) {
     state.withLock {

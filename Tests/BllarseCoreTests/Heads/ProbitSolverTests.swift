@@ -207,6 +207,20 @@ struct ProbitSolverTests {
   }
 
   @Test(
+    "a fit that stops is as close to the maximum as its tolerance says",
+    arguments: ProbitProblem.all)
+  func stopsWithinTolerance(problem: ProbitProblem) throws {
+    let optimum = try newtonOptimum(problem, bias: true, prior: 1).objective
+    for tolerance in [1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-8] {
+      var head = head(problem, prior: 1, of: Double.self)
+      let info = try head.fit(
+        features: FeatureMatrix(problem.features), labels: problem.labels, tolerance: tolerance)
+      let bound = try #require(info.evidenceLowerBounds.last)
+      #expect(optimum - info.objective <= 2 * tolerance * abs(bound) + 1e-11 * abs(optimum))
+    }
+  }
+
+  @Test(
     "site refinement never lowers its bound and ends at the optimum", arguments: ProbitProblem.all)
   func sites(problem: ProbitProblem) throws {
     let head = head(problem, prior: 1, of: Double.self)
@@ -262,6 +276,28 @@ struct ProbitSolverTests {
       relativeDifference(epoch.posterior.precision.elements, single.posterior.precision.elements)
         < 1e-12)
     #expect(relativeDifference(try epoch.mean().elements, try single.mean().elements) < 1e-9)
+  }
+
+  @Test("classes solved in groups, for want of memory, end where all at once do")
+  func groups() throws {
+    let problem = ProbitProblem.random("groups", rows: 300, columns: 10, classes: 7, seed: 12)
+    let features = FeatureMatrix(problem.features)
+    var whole = head(problem, prior: 1, of: Double.self)
+    let expected = try whole.fit(features: features, labels: problem.labels, tolerance: 1e-13)
+    var grouped = head(problem, prior: 1, of: Double.self)
+    // Room for the logits of two classes.
+    let info = try grouped.fit(
+      features: features, labels: problem.labels, tolerance: 1e-13, logitLimit: 300 * 2 * 2 * 8)
+    #expect(info.iterations > expected.iterations)
+    #expect(info.objective.isClose(to: expected.objective, relative: 1e-12))
+    #expect(relativeDifference(try grouped.mean().elements, try whole.mean().elements) < 1e-6)
+    let (first, last) = (info.evidenceLowerBounds.first, info.evidenceLowerBounds.last)
+    #expect(first == expected.evidenceLowerBounds.first)
+    #expect(
+      try #require(last).isClose(to: #require(expected.evidenceLowerBounds.last), relative: 1e-12))
+    for (before, after) in zip(info.evidenceLowerBounds, info.evidenceLowerBounds.dropFirst()) {
+      #expect(after >= before - 1e-12 * abs(before))
+    }
   }
 
   @Test("one thread and two agree to rounding, and one count twice to the bit")

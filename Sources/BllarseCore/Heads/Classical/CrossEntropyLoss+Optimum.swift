@@ -27,9 +27,6 @@ extension CrossEntropyLoss: TrainableLoss {
     var design = design
     design.makeResident(limit: residentDesignLimit, parallelism: parallelism)
     let gram = design.gram(rowWeights: nil, parallelism: parallelism)
-    // Factorisations follow one another: small ones go quicker on one thread.
-    parallelism.forSquareMatrices(order: design.columnCount).withBLAS {}
-    defer { parallelism.withBLAS {} }
     let problem = PenalisedSoftmax(
       design: design, labels: labels, classCount: classCount, gram: gram,
       smoothing: configuration.labelSmoothing,

@@ -52,7 +52,7 @@ extension ScaledDesign {
       let gram = design.gram(rowWeights: nil, parallelism: parallelism)
       let size = design.columnCount - 1
       self.gram = gram
-      eigenvalues = try parallelism.forSquareMatrices(order: size).withBLAS {
+      eigenvalues = try parallelism.withBLAS {
         () throws(NumericsError) in
         try SymmetricEigen.values(of: gram.rows(0..<size).columns(0..<size)).map { max($0, 0) }
       }
@@ -71,8 +71,7 @@ private struct RowSpace<Scalar: BLASScalar> {
 
   init(_ design: DesignMatrix<Scalar>, parallelism: Parallelism) throws(NumericsError) {
     let rows = Matrix<Double>(design.matrix(rows: 0..<design.rowCount))  // (N, D)
-    let square = parallelism.forSquareMatrices(order: rows.rowCount)
-    let (basis, coordinates, values) = try square.withBLAS { () throws(NumericsError) in
+    let (basis, coordinates, values) = try parallelism.withBLAS { () throws(NumericsError) in
       let eigen = try SymmetricEigen(rows.multiplied(by: rows, transposingOther: true))
       let largest = max(eigen.values.last ?? 0, 0)
       let kept = eigen.values.indices.filter { eigen.values[$0] > max(1e-10 * largest, 1e-300) }

@@ -104,9 +104,6 @@ struct ScalingFitter<Pass: EvidencePass> {
   func fit(
     from start: Double, warmWeights: Matrix<Double>? = nil
   ) throws(NumericsError) -> ScalingFit<Scalar> {
-    // Factorisations follow one another by the dozen: small ones go quicker on one thread.
-    parallelism.forSquareMatrices(order: columns).withBLAS {}
-    defer { parallelism.withBLAS {} }
     var weights = warmWeights ?? .zeros(columns, pass.classCount)
     var (fits, iterations) = (0, 0)
     func solve(_ prior: Matrix<Double>, _ tolerance: Double) throws(NumericsError)

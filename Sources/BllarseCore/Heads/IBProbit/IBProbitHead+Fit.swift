@@ -33,30 +33,84 @@ extension IBProbitHead {
   public mutating func fit(
     features: FeatureMatrix, labels: [Int32], tolerance: Double = 1e-6, iterationLimit: Int = 1000
   ) throws(NumericsError) -> FitInfo {
+    try fit(
+      features: features, labels: labels, tolerance: tolerance, iterationLimit: iterationLimit,
+      logitLimit: 64 << 20)
+  }
+
+  /// Fits, with a limit to the memory of the solver.
+  ///
+  /// - Parameter logitLimit: bytes for the logits of all rows, at the weights and along the search
+  ///   direction.
+  @discardableResult
+  package mutating func fit(
+    features: FeatureMatrix, labels: [Int32], tolerance: Double, iterationLimit: Int = 1000,
+    logitLimit: Int
+  ) throws(NumericsError) -> FitInfo {
     precondition(tolerance > 0, "a tolerance of \(tolerance)")
     var design = design(features)
     design.makeResident(limit: residentDesignLimit, parallelism: parallelism)
     let problem = try ProbitProblemPrecision(design, configuration, parallelism)
-    // What the bound is less than the objective.
-    let constant =
-      0.5 * Double(configuration.classCount)
-      * (problem.cholesky.logDeterminant - problem.logOfPrior)
-    let solver = ProbitSolver(
-      pass: ProbitPass(
-        design: design, labels: labels, classCount: configuration.classCount,
-        parallelism: parallelism),
-      prior: problem.prior, gram: problem.gram, cholesky: problem.cholesky,
-      tolerance: tolerance, constant: constant, iterationLimit: iterationLimit)
-    let solution = solver.solve(
-      from: .zeros(configuration.designColumnCount, configuration.classCount))
+    let solution = solve(
+      design, labels, problem, tolerance, iterationLimit, logitLimit)
     try parallelism.checkCancellation()
     posterior = GaussianPosterior(
       precision: problem.precision, naturalMean: problem.precision.multiplied(by: solution.mean))
     solvedMean = solution.mean
+    // What the bound is less than the objective.
+    let constant = problem.boundConstant(classCount: configuration.classCount)
     return FitInfo(
       iterations: solution.iterations, converged: solution.converged,
       objective: solution.objective,
       evidenceLowerBounds: solution.history.map { $0 - constant },
       certificate: solution.certificate)
+  }
+
+  /// Solves for all classes: at once while the solver's logits are small beside the features, else for
+  /// some classes after others, which the bound allows because it is a sum over classes.
+  private func solve(
+    _ design: DesignMatrix<Scalar>, _ labels: [Int32], _ problem: ProbitProblemPrecision,
+    _ tolerance: Double, _ iterationLimit: Int, _ logitLimit: Int
+  ) -> ProbitSolver<Scalar>.Solution {
+    let classes = configuration.classCount
+    let bytesOfClass = 2 * design.rowCount * MemoryLayout<Scalar>.size
+    let groups = max(1, min(classes, (classes * bytesOfClass + logitLimit - 1) / logitLimit))
+    let parts = (0..<groups).map { group in
+      let range = classes * group / groups..<classes * (group + 1) / groups
+      let solver = ProbitSolver(
+        pass: ProbitPass(
+          design: design,
+          labels: groups == 1
+            ? labels
+            : labels.map { range.contains(Int($0)) ? $0 - Int32(range.lowerBound) : -1 },
+          classCount: range.count, parallelism: parallelism),
+        prior: problem.prior, gram: problem.gram, cholesky: problem.cholesky,
+        tolerance: tolerance, constant: problem.boundConstant(classCount: range.count),
+        iterationLimit: iterationLimit)
+      return solver.solve(from: .zeros(configuration.designColumnCount, range.count))
+    }
+    return ProbitSolver.Solution(joining: parts)
+  }
+}
+
+extension ProbitSolver.Solution {
+  /// The solution for all classes from those for groups of them, solved one after the other.
+  fileprivate init(joining parts: [Self]) {
+    mean = .zeros(parts.first?.mean.rowCount ?? 0, parts.reduce(0) { $0 + $1.mean.columnCount })
+    var column = 0
+    history = [parts.reduce(0) { $0 + ($1.history.first ?? 0) }]
+    for part in parts {
+      mean.replaceBlock(row: 0, column: column, with: part.mean)
+      column += part.mean.columnCount
+      // While a group is solved the others stay where they are.
+      let others = (history.last ?? 0) - (part.history.first ?? 0)
+      history += part.history.dropFirst().map { others + $0 }
+    }
+    objective = parts.reduce(0) { $0 + $1.objective }
+    certificate = GapCertificate(
+      lower: parts.reduce(0) { $0 + $1.certificate.lower },
+      upper: parts.reduce(0) { $0 + $1.certificate.upper })
+    iterations = parts.reduce(0) { $0 + $1.iterations }
+    converged = parts.allSatisfy(\.converged)
   }
 }

@@ -89,4 +89,9 @@ struct ProbitProblemPrecision {
     self.precision = precision
     logOfPrior = Double(precision.rowCount) * log(configuration.priorPrecision)
   }
+
+  /// What the evidence lower bound of some classes is less than their objective.
+  func boundConstant(classCount: Int) -> Double {
+    0.5 * Double(classCount) * (cholesky.logDeterminant - logOfPrior)
+  }
 }

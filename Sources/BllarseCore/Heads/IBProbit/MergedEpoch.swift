@@ -19,7 +19,7 @@ struct MergedEpoch<Scalar: BLASScalar>: Sendable {
 
   /// Σ of the weighted natural means of the batches so far, D x K; `nil` before the first.
   private(set) var naturalMean: Matrix<Double>?
-  /// The lower triangle of the weighted Gram matrix of the rows so far, D x D; `nil` before the first.
+  /// The weighted Gram matrix of the rows so far, D x D; `nil` before the first.
   private(set) var gram: Matrix<Double>?
 
   /// - Parameters:
@@ -79,8 +79,7 @@ struct MergedEpoch<Scalar: BLASScalar>: Sendable {
       return iterations * batches.count
     }
     addGram(steps.gramRows(step, of: features.rowCount), head)
-    if step == steps.count - 1, var gram, let naturalMean {
-      gram.mirrorLowerTriangle()
+    if step == steps.count - 1, let gram, let naturalMean {
       head.merge(
         gram: gram, naturalMean: naturalMean,
         forgettingRate: 1 - power(1 - forgettingRate, steps.batchCount))
@@ -122,14 +121,9 @@ struct MergedEpoch<Scalar: BLASScalar>: Sendable {
       let weight = weight(of: batch)
       for row in rows(of: batch) { weights[row] = weight }
     }
-    let design = head.design(features.rows(range))
-    let size = design.columnCount
-    var total = gram ?? .zeros(size, size)
-    gram = nil
-    design.addLowerGram(
-      weights: Array(weights[range]), to: &total, DesignMatrix<Scalar>.GramWorkspace(design),
-      parallelism: head.parallelism)
-    gram = total
+    let part = head.design(features.rows(range)).gram(
+      weights: Array(weights[range]), parallelism: head.parallelism)
+    if gram == nil { gram = part } else { gram?.add(part) }
   }
 }
 

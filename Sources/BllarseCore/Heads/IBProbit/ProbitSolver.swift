@@ -19,7 +19,9 @@ import BllarseNumerics
 /// h = -(log Φ)'', so the preconditioner follows it: `V = (Λ₀ + c·XᵀX)⁻¹`, c the mean curvature. The bound
 /// never falls.
 ///
-/// The distance to the maximum lies between `½·gᵀP⁻¹g` and `½·gᵀΛ₀⁻¹g`, g the gradient.
+/// The distance to the maximum lies between `½·gᵀP⁻¹g` and `½·gᵀΛ₀⁻¹g`, g the gradient. The upper bound is
+/// larger than the distance by the ratio of XᵀX to Λ₀, so waiting for it would double the iterations: the
+/// solver also stops when ``GapEstimate`` says that the distance is within the tolerance.
 ///
 /// - Note: Sources: Jamshidian and Jennrich (1993), conjugate gradient acceleration of EM; Polak and
 ///   Ribière's formula, restarted when it is negative.
@@ -41,8 +43,6 @@ struct ProbitSolver<Scalar: BLASScalar> {
   struct Solution {
     /// mu, D x K.
     var mean: Matrix<Double>
-    /// Logits of all rows there, N x K.
-    var logits: Matrix<Scalar>
     /// Σ log Φ(S·M) - ½ Σ muᵀΛ₀mu.
     var objective: Double
     /// The objective before each iteration, and at the end.
@@ -64,17 +64,19 @@ struct ProbitSolver<Scalar: BLASScalar> {
     var preconditioner = cholesky
     var scaled = preconditioner.solve(gradient)  // z = V g
     var decrement = gradient.columnDots(scaled)  // gᵀVg
-    var certificate = GapCertificate(gradient, cholesky, prior)
     var direction = scaled  // p
     var steps = [Double](repeating: 1, count: classes)
     var history = [objective]
-    var quiet = 0  // iterations in a row whose gap and gain were both small
+    var estimate = GapEstimate()
+    var stalls = 0  // steps that gained nothing
     var sinceRestart = 0
     var iterations = 0
 
     while iterations < iterationLimit && !pass.parallelism.isCancelled {
       let threshold = tolerance * abs(objective - constant)
-      if certificate.upper <= threshold || quiet >= 2 { break }
+      if GapCertificate.upper(gradient, prior) <= threshold || estimate.gap <= threshold { break }
+      // At the floor of the precision, as far as can be told.
+      if stalls >= 2 && GapCertificate.lower(gradient, cholesky) <= threshold { break }
       iterations += 1
 
       // 1. An exact step along the direction, class by class.
@@ -98,7 +100,6 @@ struct ProbitSolver<Scalar: BLASScalar> {
       history.append(objective)
 
       // 3. The next direction: conjugate, or steepest where conjugacy is lost or the preconditioner new.
-      certificate = GapCertificate(gradient, cholesky, prior)
       let isNew = Self.refreshes(iterations)
       if isNew { preconditioner = curvaturePreconditioner(logits) }
       scaled = preconditioner.solve(gradient)
@@ -112,25 +113,27 @@ struct ProbitSolver<Scalar: BLASScalar> {
       let ascent = gradient.columnDots(direction)
       direction.replaceColumns(with: scaled) { k in !(ascent[k] > 0) }
 
-      let small =
-        certificate.lower < threshold && objective - previous.objective < threshold
-      quiet = small ? quiet + 1 : 0
+      estimate.observe(
+        gain: objective - previous.objective, decrement: 0.5 * decrement.reduce(0, +))
       // Single precision has a floor: a step that gains nothing although the gradient is not small.
-      if objective <= previous.objective && sinceRestart > 0 {
-        sums = pass.restart(at: mean, logits: &logits)
-        sinceRestart = 0
-        quiet += small ? 1 : 0
+      if objective <= previous.objective {
+        stalls += 1
+        if sinceRestart > 0 {
+          sums = pass.restart(at: mean, logits: &logits)
+          sinceRestart = 0
+        }
       }
     }
     return Solution(
-      mean: mean, logits: logits, objective: objective, history: history, certificate: certificate,
+      mean: mean, objective: objective, history: history,
+      certificate: GapCertificate(gradient, cholesky, prior),
       iterations: iterations, converged: iterations < iterationLimit)
   }
 
   /// Whether the preconditioner is made anew after an iteration: when the first steps have found where
   /// the curvature is, and then now and again.
   private static func refreshes(_ iteration: Int) -> Bool {
-    iteration == 3 || iteration % 12 == 0
+    iteration == 2 || iteration % 8 == 0
   }
 
   /// Of `Λ₀ + c·XᵀX`, c the mean curvature at the logits; of `P` if that cannot be factored.
@@ -197,8 +200,15 @@ public struct GapCertificate: Sendable, Equatable, Codable {
   ///   - cholesky: of `Λ₀ + XᵀX`.
   ///   - prior: the diagonal of `Λ₀`.
   init(_ gradient: Matrix<Double>, _ cholesky: Cholesky<Double>, _ prior: [Double]) {
-    lower = 0.5 * gradient.columnDots(cholesky.solve(gradient)).reduce(0, +)
-    upper =
-      0.5 * gradient.weightedColumnDots(gradient, weights: prior.map { 1 / $0 }).reduce(0, +)
+    lower = Self.lower(gradient, cholesky)
+    upper = Self.upper(gradient, prior)
+  }
+
+  static func lower(_ gradient: Matrix<Double>, _ cholesky: Cholesky<Double>) -> Double {
+    0.5 * gradient.columnDots(cholesky.solve(gradient)).reduce(0, +)
+  }
+
+  static func upper(_ gradient: Matrix<Double>, _ prior: [Double]) -> Double {
+    0.5 * gradient.weightedColumnDots(gradient, weights: prior.map { 1 / $0 }).reduce(0, +)
   }
 }
