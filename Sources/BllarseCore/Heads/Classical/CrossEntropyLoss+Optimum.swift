@@ -116,11 +116,11 @@ struct PenalisedSoftmax {
     solver.labelSmoothing = smoothing
     solver.tolerance = 1e-9
     solver.iterationLimit = 500
-    return try solver.solve(from: start, gram: weightedGram(at: start))
+    return try solver.solve(from: start, gram: classCount == 2 ? weightedGram(at: start) : gram)
   }
 
-  /// `Xᵀdiag(h)X` over the mean of h, the curvature of each row: close to the optimum it makes a few
-  /// iterations of many; for two classes it is the Hessian itself.
+  /// `Xᵀdiag(h)X` over the mean of h, the curvature of each row: for two classes it is the Hessian, which
+  /// makes a few iterations of many; for more, whose curvatures differ, it is no better than `XᵀX`.
   private func weightedGram(at weights: Matrix<Double>) -> Matrix<Double> {
     let columns = curvatures(at: weights)
     var h = [Double](repeating: 0, count: labels.count)
