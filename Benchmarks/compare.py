@@ -115,6 +115,17 @@ class Compare:
         self.rows.append((f"{rows:,} x {dim}, {classes} classes, one fused pass", f"{statistics.median(r['seconds'] for r in rs):.4f}",
                           "–", f"{100 * share:.0f} % of sgemm", target, ""))
 
+    def polya_gamma(self, rows, dim, classes, iterations, target):
+        r = self.ours("polya-gamma", rows=rows, dim=dim, classes=classes, iterations=iterations)
+        self.rows.append((f"IBPolyaGamma, {rows:,} x {dim}, {classes} classes, {iterations} iterations", f"{r['seconds']:.4f}", "–",
+                          f"{100 * r['share_of_peak']:.0f} % of sgemm", target, "absolute"))
+
+    def adamw(self, rows, dim, classes, batch, target):
+        r = self.ours("adamw", rows=rows, dim=dim, classes=classes, batch_size=batch)
+        self.rows.append((f"CrossEntropy by AdamW, {rows:,} x {dim}, {classes} classes, batches of {batch}, an epoch",
+                          f"{r['seconds']:.4f}", f"{r['products']:.4f}", f"{r['products'] / r['seconds']:.1f}", target,
+                          "against the two sgemm of every batch alone"))
+
     def memory(self, rows, dim, classes, target):
         r = self.ours("converged", repeats=1, no_peak=True, **self.source(rows, dim, classes))
         over = (r["peak_memory_bytes"] - r["feature_bytes"]) / 1e6
@@ -159,6 +170,8 @@ cases = {
     "pass": lambda: (c.passes(50_000, 512, 100, 3, "75 %"), c.passes(50_000, 512, 10, 3, "–")),
     "merge": lambda: c.merge(50_000, 512, 10, 3, "20"),
     "converged": lambda: c.converged(50_000, 512, 10, 3, "30"),
+    "polya-gamma": lambda: c.polya_gamma(1024, 768, 10, 32, "3 s"),
+    "adamw": lambda: c.adamw(50_000, 512, 10, 512, "0.67"),
     "cavi100": lambda: c.cavi(50_000, 512, 100, 3, "2"),
     "scaling": lambda: c.scaling(512, 10, [10_000, 100_000, 1_000_000], "15 %"),
 } if c.a.full else {

@@ -13,6 +13,9 @@ public enum NumericsError: Error, Equatable, Sendable {
 
   /// A matrix that must be finite holds a NaN or an infinity at this row and column (from 0).
   case notFinite(row: Int, column: Int)
+
+  /// The computation was told to stop by its `Cancellation`.
+  case cancelled
 }
 
 extension NumericsError: CustomStringConvertible {
@@ -27,6 +30,8 @@ extension NumericsError: CustomStringConvertible {
         + "check the features for extreme values"
     case .notFinite(let row, let column):
       "the value at row \(row), column \(column) is not finite"
+    case .cancelled:
+      "the computation was told to stop"
     }
   }
 }

@@ -5,8 +5,18 @@ import BllarseCore
 struct DataOptions: ParsableArguments {
   @Option(
     name: [.customLong("ds", withSingleDash: true), .long],
-    help: "A built-in data set: \(ImageDatasets.names.joined(separator: ", ")). (default: digits)")
+    help: """
+      Images: digits, which ship with the package, or cifar10, cifar100 from --data-dir through --backbone. \
+      (default: digits)
+      """)
   var dataset: String?
+
+  @Option(
+    help: """
+      The directory that holds the binary version of CIFAR (cifar-10-batches-bin, cifar-100-binary), or that \
+      directory itself.
+      """)
+  var dataDir: String?
 
   @Option(
     help: "Features, instead of images: a safetensors file with X_train, y_train, X_test, y_test.")
@@ -26,11 +36,25 @@ struct DataOptions: ParsableArguments {
       throw ValidationError(
         "--dataset is '\(dataset)'; expected one of \(ImageDatasets.names.joined(separator: ", "))")
     }
+    if let dataset, !ImageDatasets.isBuiltIn(dataset) {
+      if dataDir == nil {
+        throw ValidationError("--dataset \(dataset) needs --data-dir, the directory of its files")
+      }
+      if backbone == nil {
+        throw ValidationError(
+          "--dataset \(dataset) needs --backbone, a file that makes features of it")
+      }
+    } else if dataDir != nil {
+      throw ValidationError(
+        "--data-dir goes with --dataset cifar10 or cifar100, not with "
+          + (features == nil ? "the digits, which ship with the package" : "--features"))
+    }
   }
 
   func apply(to configuration: inout RunConfiguration) {
     configuration.dataset = dataset ?? "digits"
     configuration.featuresPath = features
+    configuration.dataDirectory = dataDir
     configuration.backbonePath = backbone
   }
 }

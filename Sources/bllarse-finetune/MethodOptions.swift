@@ -44,6 +44,13 @@ struct MethodOptions: ParsableArguments {
   @Flag(help: "Return the posterior to the prior at the start of each epoch.")
   var resetLossPerEpoch = false
 
+  @Flag(
+    help: """
+      Take training images as they are in every epoch of batches. (default: CIFAR's are cropped and mirrored \
+      at random)
+      """)
+  var nodataaug = false
+
   func check() throws {
     guard tuneMode == "last_layer" else {
       throw ValidationError(
@@ -105,5 +112,6 @@ struct MethodOptions: ParsableArguments {
     configuration.forgettingRate = forgettingRate
     configuration.tolerance = tolerance
     configuration.resetsEachEpoch = resetLossPerEpoch
+    configuration.augments = !nodataaug
   }
 }

@@ -45,7 +45,7 @@ struct ResumeFaultTests {
       let output = fixture.directory.file("run\(attempts)")
       let arguments = fixture.arguments(method, output: output) + ["--resume", output]
       let process = try fixture.start(arguments, log: output + ".log")
-      Thread.sleep(forTimeInterval: (duration * generator.uniform()).seconds)
+      Thread.sleep(forTimeInterval: (duration * generator.uniform()).inSeconds)
       kill(process.processIdentifier, SIGKILL)
       guard process.finish() == 128 + SIGKILL else {
         duration = duration * 0.7
@@ -65,11 +65,5 @@ struct ResumeFaultTests {
       #expect(try fixture.outcome(output) == expected, "kill \(kills)")
       #expect(try fixture.names(output) == names)
     }
-  }
-}
-
-extension Duration {
-  fileprivate var seconds: Double {
-    Double(components.seconds) + Double(components.attoseconds) * 1e-18
   }
 }

@@ -2,6 +2,7 @@ import BllarseCore
 import BllarseNumerics
 import BllarseTestSupport
 import Foundation
+import Testing
 
 /// Small data, runs on it, and what they leave.
 final class ResumeFixture: Sendable {
@@ -9,20 +10,20 @@ final class ResumeFixture: Sendable {
   let features: String
 
   /// Writes a feature file with a validation split.
-  init(seed: Int = 41, rows: Int = 400) throws {
+  init(seed: Int = 41, rows: Int = 400, columns: Int = 12, classes: Int = 4) throws {
     directory = try TemporaryDirectory()
     features = directory.file("features.safetensors")
     var generator = SplitMix64(seed: seed)
-    let centres = (0..<4).map { _ in (0..<12).map { _ in generator.normal() } }
+    let centres = (0..<classes).map { _ in (0..<columns).map { _ in generator.normal() } }
     var writer = SafetensorsWriter()
     for (name, count) in [("train", rows), ("val", 80), ("test", 80)] {
       var elements: [Float] = []
       var labels: [Int32] = []
       for row in 0..<count {
-        labels.append(Int32(row % 4))
-        elements += centres[row % 4].map { Float($0 + 1.5 * generator.normal()) }
+        labels.append(Int32(row % classes))
+        elements += centres[row % classes].map { Float($0 + 1.5 * generator.normal()) }
       }
-      writer.add("X_\(name)", Matrix<Float>(rows: count, columns: 12, elements: elements))
+      writer.add("X_\(name)", Matrix<Float>(rows: count, columns: columns, elements: elements))
       writer.add("y_\(name)", labels)
     }
     try writer.write(to: features)
@@ -45,6 +46,15 @@ final class ResumeFixture: Sendable {
     process.standardInput = FileHandle.nullDevice
     try process.run()
     return process
+  }
+
+  /// Waits until a text appears in a log.
+  func waitFor(_ text: String, in log: String) throws {
+    for _ in 0..<4000 {
+      if (try? String(contentsOfFile: log, encoding: .utf8))?.contains(text) == true { return }
+      Thread.sleep(forTimeInterval: 0.005)
+    }
+    Issue.record("\(text) does not appear in \(log)")
   }
 
   /// What must be the same for every run with the same arguments.
@@ -80,5 +90,12 @@ extension Process {
   func finish() -> Int32 {
     waitUntilExit()
     return terminationReason == .uncaughtSignal ? 128 + terminationStatus : terminationStatus
+  }
+}
+
+extension Duration {
+  /// The duration in seconds.
+  var inSeconds: Double {
+    Double(components.seconds) + Double(components.attoseconds) * 1e-18
   }
 }

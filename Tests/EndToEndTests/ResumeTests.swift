@@ -12,14 +12,6 @@ struct ResumeTests {
 
   init() throws { fixture = try ResumeFixture() }
 
-  private func waitFor(_ text: String, in log: String) throws {
-    for _ in 0..<2000 {
-      if (try? String(contentsOfFile: log, encoding: .utf8))?.contains(text) == true { return }
-      Thread.sleep(forTimeInterval: 0.005)
-    }
-    Issue.record("\(text) does not appear in \(log)")
-  }
-
   @Test(
     "a signal finishes the step, writes a checkpoint and exits 75; the line it prints resumes the run",
     arguments: [SIGTERM, SIGUSR1, SIGINT])
@@ -31,7 +23,7 @@ struct ResumeTests {
     let output = fixture.directory.file("with 'quotes'")
     let log = fixture.directory.file("log")
     let process = try fixture.start(fixture.arguments(method, output: output), log: log)
-    try waitFor("epoch 3 ", in: log)
+    try fixture.waitFor("epoch 3 ", in: log)
     kill(process.processIdentifier, signal)
     #expect(process.finish() == 75)
     let lines = try String(contentsOfFile: log, encoding: .utf8).split(separator: "\n")
@@ -50,12 +42,15 @@ struct ResumeTests {
   func secondSignal() throws {
     let output = fixture.directory.file("second")
     let log = fixture.directory.file("log")
-    // One step that takes minutes.
+    // A batch that takes minutes, and is finished after a first signal.
     let process = try fixture.start(
       fixture.arguments(
-        ["--loss-fn", "IBPolyaGamma", "--update", "cavi", "--num-update-iters", "1000000"],
+        [
+          "--loss-fn", "IBProbit", "--update", "merge", "-bs", "400", "--num-update-iters",
+          "90000000",
+        ],
         output: output), log: log)
-    try waitFor("400 train", in: log)
+    try fixture.waitFor("400 train", in: log)
     Thread.sleep(forTimeInterval: 0.3)
     kill(process.processIdentifier, SIGTERM)
     Thread.sleep(forTimeInterval: 0.3)
@@ -89,7 +84,7 @@ struct ResumeTests {
       let output = fixture.directory.file("closed\(place)")
       let log = fixture.directory.file("log\(place)")
       let process = try fixture.start(fixture.arguments(method, output: output), log: log)
-      try waitFor("epoch 2", in: log)
+      try fixture.waitFor("epoch 2", in: log)
       kill(process.processIdentifier, SIGTERM)
       let status = process.finish()
       #expect(status == 75 || status == 0)

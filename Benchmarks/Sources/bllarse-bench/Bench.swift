@@ -26,6 +26,10 @@ struct Bench: ParsableCommand {
     case predict
     /// Prediction and the scores of a run.
     case evaluate
+    /// Coordinate ascent of the one-against-rest Polya-Gamma head.
+    case polyaGamma = "polya-gamma"
+    /// An epoch of AdamW on a softmax head.
+    case adamw
     /// The sgemm peak alone.
     case peak
   }
@@ -128,7 +132,7 @@ struct Bench: ParsableCommand {
         head, features: data.features, labels: data.labels)
       let order = Array(0..<data.rowCount)
       report.flops = 2 * n * d * d
-      try report.time(repeats) {
+      report.time(repeats) {
         refinement.runEpoch(order: order, batchSize: batchSize, iterations: iterations)
       }
     case .predict, .evaluate:
@@ -141,6 +145,12 @@ struct Bench: ParsableCommand {
             logProbabilities: logProbabilities, labels: data.labels, parallelism: parallelism)
         }
       }
+    case .polyaGamma:
+      try HeadCases(data: data, parallelism: parallelism)
+        .polyaGamma(&report, iterations: iterations, repeats: repeats)
+    case .adamw:
+      try HeadCases(data: data, parallelism: parallelism)
+        .adamw(&report, batchSize: batchSize, repeats: repeats)
     case .peak:
       break
     }

@@ -65,11 +65,14 @@ extension ResidualMLP {
   /// - Parameters:
   ///   - images: N images with as many channels as the backbone expects.
   ///   - normalization: the channels' statistics for a backbone whose file has none.
+  ///   - augmentation: random changes of the images before they are resized, or `nil`.
   ///   - parallelism: the threads to work with.
   /// - Returns: N x `featureCount`.
-  /// - Throws: `DataError.Code.wrongShape` when the channels differ.
+  /// - Throws: `DataError.Code.wrongShape` when the channels differ. A cancelled computation returns
+  ///   early, with rows of zeros.
   public func features(
     of images: ImageSet, normalization: ChannelNormalization? = nil,
+    augmentation: EpochAugmentation? = nil,
     parallelism: Parallelism = .available
   ) throws(DataError) -> Matrix<Float> {
     guard images.channels == configuration.channels else {
@@ -83,8 +86,14 @@ extension ResidualMLP {
       guard let base = target.baseAddress else { return }
       let output = SharedOutput(base: base)
       parallelism.forEachBlock(of: images.count, blockSize: Self.blockSize) { _, range in
+        guard !parallelism.isCancelled else {
+          (output.base + range.lowerBound * width).initialize(
+            repeating: 0, count: range.count * width)
+          return
+        }
         var batch = images.images(range).batch
-          .resized(height: configuration.imageSize, width: configuration.imageSize)
+        if let augmentation { batch = augmentation.apply(to: batch, rows: range) }
+        batch = batch.resized(height: configuration.imageSize, width: configuration.imageSize)
         if let normalization = configuration.normalization ?? normalization {
           batch.normalize(normalization)
         }

@@ -98,6 +98,28 @@ public struct Augmentation: Sendable, Equatable {
   }
 }
 
+/// The random changes that images go through in one epoch of a run.
+public struct EpochAugmentation: Sendable, Equatable {
+  /// What may happen to an image.
+  public var augmentation: Augmentation
+  /// The seed of the run.
+  public var seed: UInt64
+  /// The epoch, from 0.
+  public var epoch: Int
+
+  /// Describes the changes of an epoch.
+  public init(_ augmentation: Augmentation, seed: UInt64, epoch: Int) {
+    self.augmentation = augmentation
+    self.seed = seed
+    self.epoch = epoch
+  }
+
+  /// The images of these rows after their changes.
+  func apply(to images: ImageBatch, rows: Range<Int>) -> ImageBatch {
+    images.augmented(by: augmentation, seed: seed, epoch: epoch, rows: rows)
+  }
+}
+
 extension ImageBatch {
   /// The images after random changes.
   ///

@@ -45,6 +45,7 @@ struct EvidenceTrainer: HeadTrainer {
     evidence.seed = configuration.seed
     var head = try EvidenceHead(
       fitting: split.features, labels: split.labels, evidence, parallelism: parallelism)
+    head.parallelism = parallelism.cancelled(by: nil)
     iterations = head.report?.iterationCount ?? 0
     if let method = options.calibration.method, let validation = data.validation {
       head.calibrate(features: validation.features, labels: validation.labels, method)
@@ -53,16 +54,18 @@ struct EvidenceTrainer: HeadTrainer {
   }
 
   func encode(into writer: inout SafetensorsWriter) {
+    // A run that was told to stop during its fit has nothing to store.
+    writer.encode(iterations: iterations, nil)
     guard let fitted else { return }
     writer.metadata["feature_count"] = String(fitted.featureCount)
     writer.metadata["class_count"] = String(fitted.classCount)
     fitted.encode(into: &writer)
-    writer.encode(iterations: iterations, nil)
   }
 
   mutating func restore(from file: SafetensorsFile) throws(DataError) {
+    guard file.metadata["feature_count"] != nil else { return }
     fitted = try EvidenceHead(decoding: file)
-    fitted?.parallelism = parallelism
+    fitted?.parallelism = parallelism.cancelled(by: nil)
     iterations = try file.progress().iterations
   }
 }

@@ -45,9 +45,13 @@ public struct FineTuning {
 
     // 1. Data, and the features of images.
     let parallelism =
-      configuration.threadCount.map(Parallelism.init(threadCount:)) ?? .available
+      (configuration.threadCount.map(Parallelism.init(threadCount:)) ?? .available)
+      .cancelled(by: Cancellation(shouldStop))
     parallelism.withBLAS {}
     let data = try RunData(configuration, parallelism: parallelism)
+    guard !shouldStop() else {
+      throw RunInterrupted(directory: output?.directory, epoch: 1, place: .data)
+    }
     var loop = try RunLoop(
       configuration, data: data, parallelism: parallelism, output: output, clock: clock)
     for observer in observers {
@@ -56,6 +60,11 @@ public struct FineTuning {
     if configuration.reachesOptimumAtOnce && configuration.epochs > 1 {
       note(
         "a converged fit is at the optimum after one epoch; \(configuration.epochs) were asked for")
+    }
+    if configuration.featuresPath == nil, configuration.augments, !configuration.takesFreshRows,
+      ImageDatasets.augmentation(of: configuration.dataset) != nil
+    {
+      note("images are taken as they are: only epochs of batches change them at random")
     }
     if configuration.resumes { try loop.resume(note: note) }
 

@@ -27,7 +27,8 @@ protocol HeadTrainer {
   ///   - step: counted from 0 in each epoch.
   ///   - epoch: counted from 1.
   ///   - split: the training rows.
-  /// - Throws: `NumericsError` when the data make the step impossible.
+  /// - Throws: `NumericsError` when the data make the step impossible; `NumericsError.cancelled` where
+  ///   the step is a fit to all rows and was told to stop, which leaves the trainer as it was.
   mutating func runStep(_ step: Int, epoch: Int, on split: FeatureSplit) throws(NumericsError)
 
   /// Adds the whole state to a checkpoint.

@@ -30,6 +30,11 @@ public struct RunConfiguration: Sendable, Equatable {
   public var dataset = "digits"
   /// A feature file.
   public var featuresPath: String?
+  /// Where the files of a data set are that does not ship with the package.
+  public var dataDirectory: String?
+  /// Whether training images are changed at random in every epoch, where the data set and the method
+  /// allow it.
+  public var augments = true
   /// A backbone, instead of the data set's own.
   public var backbonePath: String?
   /// Where the package's data files are, when they are not beside the executable.
@@ -100,6 +105,13 @@ public struct RunConfiguration: Sendable, Equatable {
     HeadRegistry.isClosedForm(lossFunction) ? update == .converged : optimizer == .newton
   }
 
+  /// Whether every epoch may see other rows: epochs of steps, not a fit to the optimum of all rows, nor
+  /// `sites`, which remember what each row contributed.
+  public var takesFreshRows: Bool {
+    HeadRegistry.isClosedForm(lossFunction)
+      ? update == .merge || update == .cavi : optimizer != .newton
+  }
+
   /// The options under the names of the command line, in a fixed order.
   public var arguments: [(name: String, value: ArgumentValue)] {
     var list: [(String, ArgumentValue)] = []
@@ -108,6 +120,7 @@ public struct RunConfiguration: Sendable, Equatable {
     } else {
       list.append(("dataset", .text(dataset)))
     }
+    list.append(("nodataaug", .flag(!augments)))
     if let backbonePath { list.append(("backbone", .text(backbonePath))) }
     list += [
       ("loss_fn", .text(lossFunction)), ("tune_mode", .text("last_layer")),

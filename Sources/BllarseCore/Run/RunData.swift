@@ -7,6 +7,8 @@ struct RunData {
   let backbonePath: String
   let loadSeconds: Double
   let featureSeconds: Double
+  /// Training rows that are new in every epoch, where images are augmented.
+  let augmentedTraining: AugmentedTraining?
 
   /// Loads what a configuration names.
   ///
@@ -25,6 +27,7 @@ struct RunData {
       dataset = try FeatureFile(path: path).dataset(
         requiring: splits, classCount: classCount, parallelism: parallelism)
       backbonePath = ""
+      augmentedTraining = nil
       loadSeconds = watch.elapsed
       featureSeconds = 0
       return
@@ -39,35 +42,81 @@ struct RunData {
     loadSeconds = watch.elapsed
     let featureWatch = Stopwatch()
     dataset = try images.features(through: backbone, parallelism: parallelism)
+    augmentedTraining =
+      if let augmentation = ImageDatasets.augmentation(of: configuration.dataset),
+        configuration.augments, configuration.takesFreshRows, let train = images["train"]
+      {
+        AugmentedTraining(
+          images: train, normalization: images.normalization, backbone: backbone,
+          augmentation: augmentation, seed: configuration.seed, parallelism: parallelism)
+      } else {
+        nil
+      }
     backbonePath = backbone.path
     featureSeconds = featureWatch.elapsed
+  }
+}
+
+/// Training images that are changed at random in every epoch, and the backbone that sees them.
+struct AugmentedTraining {
+  let images: ImageSplit
+  let normalization: ChannelNormalization?
+  let backbone: ResidualMLP
+  let augmentation: Augmentation
+  let seed: UInt64
+  let parallelism: Parallelism
+
+  /// The rows of an epoch, counted from 1; they depend on seed and epoch only.
+  ///
+  /// - Throws: `DataError` when a feature is not finite.
+  func rows(epoch: Int) throws(DataError) -> FeatureSplit {
+    let features = try backbone.features(
+      of: images.images, normalization: normalization,
+      augmentation: EpochAugmentation(augmentation, seed: seed, epoch: epoch - 1),
+      parallelism: parallelism)
+    return try FeatureSplit(
+      features: FeatureMatrix(features), labels: images.labels, name: "train")
   }
 }
 
 /// The image data sets that have names.
 public enum ImageDatasets {
   /// Their names.
-  public static let names = ["digits"]
+  public static let names = ["digits"] + CIFARDataset.allCases.map(\.rawValue)
+
+  /// Whether the files of a data set, and its backbone, ship with the package.
+  public static func isBuiltIn(_ name: String) -> Bool { name == "digits" }
+
+  /// What may happen to a training image: crops and mirror images for photographs, nothing for digits,
+  /// which fill their frames and have no mirror image.
+  public static func augmentation(of name: String) -> Augmentation? {
+    CIFARDataset(rawValue: name) == nil ? nil : .naturalImages
+  }
 
   static func load(
     _ name: String, _ configuration: RunConfiguration
   ) throws(DataError) -> ImageDataset {
-    switch name {
-    case "digits": return try DigitsDataset.images(resources: configuration.resourcesPath)
-    default: throw unknown(name)
+    if name == "digits" {
+      return try DigitsDataset.images(resources: configuration.resourcesPath)
     }
+    guard let dataset = CIFARDataset(rawValue: name) else { throw unknown(name) }
+    guard let directory = configuration.dataDirectory else {
+      throw DataError(
+        .missingFile, found: "the data set \(name) does not ship with the package",
+        advice: "name the directory of its files with --data-dir DIR")
+    }
+    return try dataset.load(from: directory)
   }
 
   static func defaultBackbone(
     of name: String, _ configuration: RunConfiguration
   ) throws(DataError) -> ResidualMLP {
-    switch name {
-    case "digits": return try DigitsDataset.backbone(resources: configuration.resourcesPath)
-    default:
-      throw DataError(
-        .missingFile, found: "the data set \(name) has no backbone of its own",
-        advice: "give one with --backbone FILE")
+    if name == "digits" {
+      return try DigitsDataset.backbone(resources: configuration.resourcesPath)
     }
+    throw DataError(
+      .missingFile, found: "the data set \(name) has no backbone of its own",
+      advice: "give one with --backbone FILE")
   }
 
   private static func unknown(_ name: String) -> DataError {

@@ -96,20 +96,49 @@ struct RunLoop {
   /// - Throws: `RunInterrupted`, after writing a checkpoint.
   mutating func runEpoch(shouldStop: () -> Bool) throws {
     let count = trainer.stepCount(rowCount: train.rowCount)
-    while progress.step < count {
+    var rows = train
+    if progress.step < count, let augmented = data.augmentedTraining {
       let watch = Stopwatch()
-      try trainer.runStep(progress.step, epoch: progress.epoch, on: train)
-      progress.seconds.fit += watch.elapsed
-      progress.step += 1
+      rows = try augmented.rows(epoch: progress.epoch)
+      progress.seconds.features += watch.elapsed
+      guard !shouldStop() else {
+        try save()
+        throw interruption(during: .steps(taken: progress.step, of: count))
+      }
+    }
+    while progress.step < count {
+      guard try takeStep(on: rows) else {
+        // The state is the one before the step, so the fit that goes on from it ends with the same bits.
+        try save()
+        throw interruption(during: .fit)
+      }
       // After the very last step it is quicker to finish than to stop.
       let isOver = progress.step == count && progress.epoch == configuration.effectiveEpochs
       guard isOver || !shouldStop() else {
         try save()
-        throw RunInterrupted(
-          directory: output?.directory, epoch: progress.epoch, step: progress.step,
-          stepCount: count)
+        throw interruption(during: .steps(taken: progress.step, of: count))
       }
     }
+  }
+
+  /// Takes the next step of the epoch.
+  ///
+  /// - Returns: false when it was told to stop, and nothing has changed.
+  private mutating func takeStep(on rows: FeatureSplit) throws(NumericsError) -> Bool {
+    let watch = Stopwatch()
+    defer { progress.seconds.fit += watch.elapsed }
+    do {
+      try trainer.runStep(progress.step, epoch: progress.epoch, on: rows)
+    } catch {
+      if error == .cancelled { return false }
+      throw error
+    }
+    progress.step += 1
+    return true
+  }
+
+  private func interruption(during place: RunInterrupted.Place) -> RunInterrupted {
+    RunInterrupted(directory: output?.directory, epoch: progress.epoch, place: place)
   }
 
   /// Scores the head, keeps what is to be kept, and moves on to the next epoch.

@@ -32,20 +32,41 @@ public struct BestEpoch: Sendable, Equatable, Codable {
   }
 }
 
-/// A run that was asked to stop, and did so between two steps.
+/// A run that was asked to stop, and did so between two steps, or in a step that begins anew.
 public struct RunInterrupted: Error, Equatable, CustomStringConvertible {
   /// The directory from which it can go on, or `nil` when it keeps nothing.
   public let directory: String?
   /// The epoch that it was in.
   public let epoch: Int
-  /// The steps of that epoch that it had taken, and how many there are.
-  public let step: Int
-  /// The steps of an epoch.
-  public let stepCount: Int
+  /// Where it was in that epoch.
+  public let place: Place
+
+  /// Describes an interruption.
+  public init(directory: String?, epoch: Int, place: Place) {
+    self.directory = directory
+    self.epoch = epoch
+    self.place = place
+  }
+
+  /// A place in an epoch.
+  public enum Place: Sendable, Equatable {
+    /// Between two steps.
+    case steps(taken: Int, of: Int)
+    /// In a fit to all rows, which begins anew when the run goes on, and ends with the same bits.
+    case fit
+    /// Before the first step, while data were read or turned into features.
+    case data
+  }
 
   /// Where it stopped.
   public var description: String {
-    "interrupted in epoch \(epoch) after step \(step) of \(stepCount)"
+    switch place {
+    case .steps(let taken, let count):
+      "interrupted in epoch \(epoch) after step \(taken) of \(count)"
+    case .fit:
+      "interrupted in epoch \(epoch) during its fit to all rows, which will start anew"
+    case .data: "interrupted before the first step"
+    }
   }
 }
 

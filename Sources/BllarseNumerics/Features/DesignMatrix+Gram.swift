@@ -82,12 +82,14 @@ extension DesignMatrix {
       let count = Swift.min(Self.gramBlockSize, rowCount - start)
       parallelism.forEachBlock(of: count, blockSize: 128) { _, part in
         let target = unsafe address.pointer + part.lowerBound * stride
-        unsafe copyRows(
-          start + part.lowerBound..<start + part.upperBound, into: target)
-        for row in 0..<part.count {
-          let factor = Scalar(weights[start + part.lowerBound + row].squareRoot())
-          let values = unsafe target + row * stride
-          for column in 0..<size { unsafe values[column] *= factor }
+        unsafe withBlock(
+          start + part.lowerBound..<start + part.upperBound, scratch: target
+        ) { rows in
+          for row in 0..<part.count {
+            let factor = Scalar(weights[start + part.lowerBound + row].squareRoot())
+            let (values, source) = unsafe (target + row * stride, rows + row * stride)
+            for column in 0..<size { unsafe values[column] = factor * source[column] }
+          }
         }
       }
       parallelism.withBLAS {

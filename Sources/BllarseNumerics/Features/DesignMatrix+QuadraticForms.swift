@@ -15,7 +15,9 @@ extension DesignMatrix {
   ) -> [Double] {
     precondition(
       cholesky.size == columnCount, "a factor of order \(cholesky.size) for \(columnCount) columns")
-    let factor = TriangularBlocks<Scalar>(cholesky)
+    let factor = (cholesky.factor as? Matrix<Scalar>) ?? Matrix(cholesky.factor)
+    let inverses =
+      (cholesky as? Cholesky<Scalar>)?.leafInverses ?? factor.leafInverses()
     let stride = paddedColumnCount
     let columns = columnCount
     // A block and its solution stay in the second-level cache beside the factor's blocks.
@@ -29,14 +31,20 @@ extension DesignMatrix {
           (
             Scratch<Scalar>(count: isResident ? 0 : blockSize * stride),
             Scratch<Scalar>(count: blockSize * stride),
-            Scratch<Scalar>(count: blockSize * TriangularBlocks<Scalar>.blockSize)
+            Scratch<Scalar>(count: blockSize * Cholesky<Scalar>.leafSize)
           )
         })
       parallelism.forEachBlock(of: rowCount, blockSize: blockSize) { worker, range in
         let (source, solution, rest) = scratch[worker]
         unsafe withBlock(range, scratch: source.pointer) { rows in
-          unsafe factor.solve(
-            rows, into: solution.pointer, rest: rest.pointer, count: range.count, stride: stride)
+          unsafe solution.pointer.update(from: rows, count: range.count * stride)
+        }
+        unsafe factor.withUnsafePointer { l, ldl in
+          unsafe inverses.withUnsafePointer { inverses, _ in
+            unsafe TriangularBlocks<Scalar>(l: l, ldl: ldl, inverses: inverses).solve(
+              solution.pointer, stride: stride, rows: range.count, order: 0..<columns,
+              scratch: rest.pointer)
+          }
         }
         for row in 0..<range.count {
           unsafe address.pointer[range.lowerBound + row] = sumOfSquares(
@@ -45,54 +53,5 @@ extension DesignMatrix {
       }
     }
     return result
-  }
-}
-
-/// A Cholesky factor prepared for solving many right-hand sides: its blocks on the diagonal inverted, so
-/// that a solve consists of products only.
-private struct TriangularBlocks<Scalar: BLASScalar>: Sendable {
-  private let factor: Matrix<Scalar>
-  /// The inverses of the blocks on the diagonal.
-  private let inverses: [Matrix<Scalar>]
-  static var blockSize: Int { 128 }
-
-  init<Factor: BLASScalar>(_ cholesky: Cholesky<Factor>) {
-    factor = (cholesky.factor as? Matrix<Scalar>) ?? Matrix(cholesky.factor)
-    var inverses: [Matrix<Scalar>] = []
-    for start in stride(from: 0, to: cholesky.size, by: Self.blockSize) {
-      let range = start..<Swift.min(start + Self.blockSize, cholesky.size)
-      let block = Cholesky(factor: cholesky.factor.rows(range).columns(range).compact())
-      let inverse = block.inverseFactor()
-      inverses.append((inverse as? Matrix<Scalar>) ?? Matrix(inverse))
-    }
-    self.inverses = inverses
-  }
-
-  /// Solves `Y·Lᵀ = X` for `count` rows, `stride` apart, block of columns after block of columns.
-  ///
-  ///     Y_j = (X_j - Σ_{i<j} Y_i·L_jiᵀ)·L_jj⁻ᵀ.
-  func solve(
-    _ x: UnsafePointer<Scalar>, into y: UnsafeMutablePointer<Scalar>,
-    rest: UnsafeMutablePointer<Scalar>, count: Int, stride: Int
-  ) {
-    unsafe factor.withUnsafePointer { l, ldl in
-      for (index, inverse) in inverses.enumerated() {
-        let start = index * Self.blockSize
-        let width = inverse.rowCount
-        for row in 0..<count {
-          unsafe (rest + row * Self.blockSize).update(from: x + row * stride + start, count: width)
-        }
-        if start > 0 {
-          unsafe Scalar._gemm(
-            false, true, count, width, start, -1, y, stride, l + start * ldl, ldl, 1, rest,
-            Self.blockSize)
-        }
-        unsafe inverse.withUnsafePointer { block, ldb in
-          unsafe Scalar._gemm(
-            false, true, count, width, width, 1, rest, Self.blockSize, block, ldb, 0, y + start,
-            stride)
-        }
-      }
-    }
   }
 }

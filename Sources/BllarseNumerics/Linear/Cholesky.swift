@@ -10,6 +10,8 @@
 public struct Cholesky<Scalar: BLASScalar>: Sendable {
   /// `L`, size x size; only the lower triangle has a meaning.
   public let factor: Matrix<Scalar>
+  /// The inverses of the factor's leaves (see ``TriangularBlocks``), where they are at hand.
+  let leafInverses: Matrix<Scalar>?
 
   /// The order of the matrix.
   public var size: Int { factor.rowCount }
@@ -26,6 +28,7 @@ public struct Cholesky<Scalar: BLASScalar>: Sendable {
     let size = matrix.rowCount
     guard size > 0 else {
       self.factor = matrix
+      leafInverses = nil
       return
     }
     let failed = unsafe factor.withUnsafeMutablePointer { pointer, stride in
@@ -41,14 +44,18 @@ public struct Cholesky<Scalar: BLASScalar>: Sendable {
       throw .notPositiveDefinite(leadingMinor: index + 1, dimension: size)
     }
     self.factor = factor
+    leafInverses = nil
   }
 
   /// Takes a factor that was computed before.
   ///
   /// - Parameter factor: `L`, size x size, with a positive diagonal; only the lower triangle is read.
-  package init(factor: Matrix<Scalar>) {
+  package init(factor: Matrix<Scalar>) { self.init(factor: factor, leafInverses: nil) }
+
+  init(factor: Matrix<Scalar>, leafInverses: Matrix<Scalar>?) {
     precondition(factor.rowCount == factor.columnCount, "\(factor) is not square")
     self.factor = factor
+    self.leafInverses = leafInverses
   }
 
   /// The factor in another precision.

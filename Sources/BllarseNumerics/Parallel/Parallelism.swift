@@ -11,6 +11,8 @@ import Synchronization
 public struct Parallelism: Sendable, Equatable {
   /// The number of threads, at least 1.
   public let threadCount: Int
+  /// What computations ask whether to go on; `nil` for those that always do.
+  public internal(set) var cancellation: Cancellation?
 
   /// Allows a number of threads, at least 1.
   public init(threadCount: Int) {

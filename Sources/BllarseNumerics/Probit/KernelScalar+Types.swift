@@ -156,10 +156,14 @@ extension Double: KernelScalar {
   ) {
     switch unsafe source {
     case .half(let bits, let sourceStride):
-      let halves = unsafe bits.assumingMemoryBound(to: Float16.self)
+      // By way of single precision, for which there is a vector kernel; the way is exact.
+      let line = Scratch<Float>(count: columns)
       for row in 0..<rows {
+        unsafe bllarse_float_from_half(
+          columns, (bits + 2 * row * sourceStride).assumingMemoryBound(to: UInt16.self),
+          line.pointer)
         for column in 0..<columns {
-          unsafe target[row * stride + column] = unsafe Double(halves[row * sourceStride + column])
+          unsafe target[row * stride + column] = unsafe Double(line.pointer[column])
         }
       }
     case .single(let values, let sourceStride):

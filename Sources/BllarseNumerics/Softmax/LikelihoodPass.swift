@@ -10,6 +10,8 @@ package protocol LikelihoodPass: Sendable {
   var design: DesignMatrix<Scalar> { get }
   /// C, the number of columns of the weights.
   var classCount: Int { get }
+  /// How threads are used, and what solvers ask whether to go on.
+  var parallelism: Parallelism { get }
   /// Whether the log-likelihood is a sum over columns.
   static var isSeparable: Bool { get }
 

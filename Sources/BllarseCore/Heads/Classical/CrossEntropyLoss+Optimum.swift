@@ -26,9 +26,10 @@ extension CrossEntropyLoss: TrainableLoss {
   ) throws(NumericsError) -> PenalisedOptimum {
     var design = design
     design.makeResident(limit: residentDesignLimit, parallelism: parallelism)
+    let gram = design.gram(rowWeights: nil, parallelism: parallelism)
     let problem = PenalisedSoftmax(
-      design: design, labels: labels, classCount: classCount,
-      gram: design.gram(parallelism: parallelism), smoothing: configuration.labelSmoothing,
+      design: design, labels: labels, classCount: classCount, gram: gram,
+      smoothing: configuration.labelSmoothing,
       parallelism: parallelism)
     if let penalty = configuration.penalty { return try problem.optimum(penalty) }
     return try problem.optimumByEvidence()
@@ -106,16 +107,27 @@ struct PenalisedSoftmax {
   private func polish(
     _ penalty: Double, from start: Matrix<Double>
   ) throws(NumericsError) -> SoftmaxSolver<Double>.Solution {
-    var design = DesignMatrix<Double>(
-      design.features, transform: design.transform, hasBias: design.hasBias)
-    design.makeResident(limit: 2 * residentDesignLimit, parallelism: parallelism)
+    // Rows are widened block by block, in cache: quicker than to read them from memory in this precision.
+    let design = DesignMatrix<Double>(
+      self.design.features, transform: self.design.transform, hasBias: self.design.hasBias)
     var solver = SoftmaxSolver(
       design: design, labels: labels, classCount: classCount, priorPrecisions: precisions(penalty),
       parallelism: parallelism)
     solver.labelSmoothing = smoothing
-    solver.tolerance = 1e-7
+    solver.tolerance = 1e-9
     solver.iterationLimit = 500
-    return try solver.solve(from: start, gram: gram)
+    return try solver.solve(from: start, gram: classCount == 2 ? weightedGram(at: start) : gram)
+  }
+
+  /// `Xᵀdiag(h)X` over the mean of h, the curvature of each row: for two classes it is the Hessian, which
+  /// makes a few iterations of many; for more, whose curvatures differ, it is no better than `XᵀX`.
+  private func weightedGram(at weights: Matrix<Double>) -> Matrix<Double> {
+    let columns = curvatures(at: weights)
+    var h = [Double](repeating: 0, count: labels.count)
+    for column in columns { for row in h.indices { h[row] += column[row] } }
+    let mean = h.reduce(0, +) / Double(h.count)
+    guard mean > 0 else { return gram }
+    return self.design.gram(rowWeights: h.map { $0 / mean }, parallelism: parallelism)
   }
 
   /// What Laplace's approximation says at an optimum.
@@ -130,11 +142,10 @@ struct PenalisedSoftmax {
     // A shared curvature stands for all classes.
     let multiplicity = Double(classCount) / Double(curvatures.count)
     for curvature in curvatures {
-      var precision = design.gram(weights: curvature, parallelism: parallelism)
+      try parallelism.checkCancellation()
+      var precision = design.gram(rowWeights: curvature, parallelism: parallelism)
       precision.addToDiagonal(precisions)
-      let cholesky = try parallelism.withBLAS { () throws(NumericsError) in
-        try Cholesky(precision)
-      }
+      let cholesky = try Cholesky(precision)
       for variance in cholesky.inverseDiagonal().dropLast() {
         count += multiplicity * (1 - penalty * variance)
       }

@@ -9,23 +9,25 @@ struct LinearTrainer<Loss: TrainableLoss>: HeadTrainer {
   private(set) var note: String?
   let certificate: GapCertificate? = nil
   private let configuration: RunConfiguration
+  /// For fits to all rows, which may be told to stop; a batch is finished.
+  private let cancellation: Cancellation?
   /// The order of the rows in an epoch, kept for its steps.
   private var order: (epoch: Int, rows: [Int])?
-  /// Working memory for gradients; it holds nothing from step to step.
-  private let pass: LinearBatchPass<Float>
+  /// Gradients over the rows of the epoch; its memory holds nothing from step to step.
+  private var pass: LinearBatchPass<Float>?
+  private let parallelism: Parallelism
 
   var head: any Head { linear }
 
   init(_ configuration: RunConfiguration, data: TrainingData, parallelism: Parallelism) {
     self.configuration = configuration
     linear = LinearHead(featureCount: data.featureCount, classCount: data.classCount)
-    linear.parallelism = parallelism
+    cancellation = parallelism.cancellation
+    linear.parallelism = parallelism.cancelled(by: nil)
     let steps = configuration.batchCount(data.split.rowCount) * configuration.epochs
     minimiser = Minimiser(
       configuration, weights: linear.weights, rowCount: data.split.rowCount, totalSteps: steps)
-    pass = LinearBatchPass(
-      design: linear.design(data.split.features), labels: data.split.labels,
-      classCount: data.classCount, loss: Loss.batchLoss(configuration), parallelism: parallelism)
+    self.parallelism = parallelism
   }
 
   func stepCount(rowCount: Int) -> Int {
@@ -38,7 +40,7 @@ struct LinearTrainer<Loss: TrainableLoss>: HeadTrainer {
     guard configuration.optimizer != .newton else {
       let optimum = try Loss.optimum(
         linear.design(split.features), labels: split.labels, classCount: linear.classCount,
-        configuration, parallelism: linear.parallelism)
+        configuration, parallelism: linear.parallelism.cancelled(by: cancellation))
       linear.weights = Matrix<Float>(optimum.weights)
       note =
         "L2 strength \(optimum.penalty)"
@@ -48,15 +50,19 @@ struct LinearTrainer<Loss: TrainableLoss>: HeadTrainer {
     }
     if order?.epoch != epoch {
       order = (epoch, configuration.rowOrder(epoch: epoch, rowCount: split.rowCount))
+      pass = LinearBatchPass(
+        design: linear.design(split.features), labels: split.labels,
+        classCount: linear.classCount, loss: Loss.batchLoss(configuration),
+        parallelism: parallelism)
     }
-    guard let rows = order?.rows else { return }
+    guard let rows = order?.rows, let pass else { return }
     let first = step * configuration.batchSize
     let batch = rows[first..<min(first + configuration.batchSize, rows.count)]
     let dropout =
       configuration.dropout > 0
       ? LinearBatchPass<Float>.Dropout(
         rate: configuration.dropout, seed: configuration.seed, step: minimiser.stepCount) : nil
-    minimiser.step(&linear.weights) { [pass] weights in
+    minimiser.step(&linear.weights) { weights in
       pass.gradient(rows: batch, weights: weights, dropout: dropout)
     }
     iterations += 1

@@ -41,6 +41,7 @@ extension SquaredErrorLoss: TrainableLoss {
         by: labels.map { Int($0) == k ? 1 : 0 }, parallelism: parallelism)
       for row in 0..<size { products[row, k] = column[row] - count * means[row] * shares[k] }
     }
+    try parallelism.checkCancellation()
     let eigen = try parallelism.withBLAS { () throws(NumericsError) in
       try SymmetricEigen(centred)
     }

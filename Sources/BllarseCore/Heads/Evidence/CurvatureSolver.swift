@@ -70,6 +70,7 @@ struct CurvatureSolver<Pass: LikelihoodPass> {
     var (iterations, stalls, isFresh) = (0, 0, true)
 
     while iterations < iterationLimit, 0.5 * decrement.reduce(0, +) >= tolerance, stalls < 2 {
+      try pass.parallelism.checkCancellation()
       iterations += 1
 
       // 1. An exact step along the direction.

@@ -93,6 +93,7 @@ struct PosteriorCovariance<Scalar: BLASScalar>: Sendable {
       for k in 0..<(isShared ? 1 : columnCount) { factors.append(try factor(weighted, k)) }
     case .laplace:
       for k in 0..<columnCount {
+        try parallelism.checkCancellation()
         let weights = curvatures.column(k).map(Double.init)
         factors.append(
           try factor(design.gram(rowWeights: weights, parallelism: parallelism), k))

@@ -85,6 +85,7 @@ extension PosteriorCovariance {
   ) throws(NumericsError) -> Matrix<Double> {
     var result = prior
     for k in 0..<curvatures.columnCount {
+      try parallelism.checkCancellation()
       var precision = design.gram(
         rowWeights: curvatures.column(k).map(Double.init), parallelism: parallelism)
       precision.addToDiagonal(prior.column(k))

@@ -36,12 +36,14 @@ struct CoordinateAscent<Scalar: BLASScalar> {
   /// products cost little accuracy, and `X·mu` need not be multiplied by `Xᵀ` again.
   ///
   /// - Returns: the natural mean of the batch, D x K, and the bounds if asked for.
+  /// - Throws: `NumericsError.cancelled`.
   func run(
     from start: Matrix<Double>, iterations: Int, reportsBounds: Bool
-  ) -> (naturalMean: Matrix<Double>, bounds: [Double]) {
+  ) throws(NumericsError) -> (naturalMean: Matrix<Double>, bounds: [Double]) {
     var natural = start
     var bounds: [Double] = []
     for _ in 0..<iterations {
+      try pass.parallelism.checkCancellation()
       let mean = cholesky.solve(natural, parallelism: pass.parallelism)  // (D, K)
       let sums = pass.sums(at: mean, withLikelihoods: reportsBounds)
       if reportsBounds { bounds.append(bound(at: mean, sums)) }

@@ -53,6 +53,7 @@ extension IBProbitHead {
     let problem = try ProbitProblemPrecision(design, configuration, parallelism)
     let solution = solve(
       design, labels, problem, tolerance, iterationLimit, logitLimit)
+    try parallelism.checkCancellation()
     posterior = GaussianPosterior(
       precision: problem.precision, naturalMean: problem.precision.multiplied(by: solution.mean))
     solvedMean = solution.mean

@@ -65,7 +65,7 @@ extension IBProbitHead {
         design: design, labels: labels, classCount: configuration.classCount,
         parallelism: parallelism),
       gram: gram, priorPrecision: configuration.priorPrecision)
-    let (natural, bounds) = fit.run(
+    let (natural, bounds) = try fit.run(
       from: naturalMean(of: start), iterations: iterations, reportsBounds: reportsBounds)
     merge(gram: gram, naturalMean: natural, forgettingRate: forgettingRate)
     return UpdateInfo(iterations: iterations, evidenceLowerBounds: bounds)
@@ -94,45 +94,12 @@ extension IBProbitHead {
     features: FeatureMatrix, labels: [Int32], order: [Int], batchSize: Int, iterations: Int,
     forgettingRate: Double = 0, start: @Sendable (_ batch: Int) -> Start = { _ in .zero }
   ) throws(NumericsError) -> UpdateInfo {
-    precondition(batchSize >= 1, "batches of \(batchSize) rows")
-    precondition(
-      labels.count == features.rowCount, "\(labels.count) labels for \(features.rowCount) rows")
-    let starts = Array(stride(from: 0, to: order.count, by: batchSize))
-    if batchSize >= configuration.designColumnCount {
-      for (batch, first) in starts.enumerated() {
-        let rows = order[first..<min(first + batchSize, order.count)]
-        try update(
-          features: features.gatheringRows(rows), labels: rows.map { labels[$0] },
-          iterations: iterations, forgettingRate: forgettingRate, start: start(batch))
-      }
-      return UpdateInfo(iterations: iterations * starts.count, evidenceLowerBounds: [])
-    }
-    // A batch's weight at the end of the epoch: it is forgotten once for every later batch.
-    let keep = 1 - forgettingRate
-    let weights = starts.indices.map { power(keep, starts.count - 1 - $0) }
-    let batches = starts.indices.map { batch in
-      ProbitBatchPass<Scalar>.Batch(
-        rows: order[starts[batch]..<min(starts[batch] + batchSize, order.count)],
-        weight: weights[batch])
-    }
-    let design = design(features)
-    let pass = ProbitBatchPass(
-      design: design, labels: labels, classCount: configuration.classCount,
-      priorPrecision: configuration.priorPrecision, iterations: iterations,
-      parallelism: parallelism)
-    let head = self
-    let natural = try pass.naturalMeans(of: batches) { batch in
-      let start = start(batch)
-      return start == .zero ? nil : head.naturalMean(of: start)
-    }
-    var rowWeights = [Double](repeating: 0, count: features.rowCount)
-    for (batch, weight) in zip(batches, weights) {
-      for row in batch.rows { rowWeights[row] = weight }
-    }
-    let gram = design.gram(weights: rowWeights, parallelism: parallelism)
-    merge(
-      gram: gram, naturalMean: natural, forgettingRate: 1 - power(keep, starts.count))
-    return UpdateInfo(iterations: iterations * starts.count, evidenceLowerBounds: [])
+    var epoch = MergedEpoch(
+      self, features: features, labels: labels, order: order, batchSize: batchSize,
+      iterations: iterations, forgettingRate: forgettingRate)
+    var total = 0
+    for step in 0..<epoch.steps.count { total += try epoch.run(step, &self, start: start) }
+    return UpdateInfo(iterations: total, evidenceLowerBounds: [])
   }
 
   /// Adds a batch's natural parameters to the posterior, after letting it forget.

@@ -47,8 +47,13 @@ public struct IBProbitSiteRefinement<Scalar: BLASScalar>: Sendable {
   ///   - iterations: how often a batch is refreshed before the next.
   public mutating func runEpoch(order: [Int], batchSize: Int, iterations: Int) {
     for first in stride(from: 0, to: order.count, by: batchSize) {
-      sites.refresh(order[first..<min(first + batchSize, order.count)], iterations: iterations)
+      runBatch(order[first..<min(first + batchSize, order.count)], iterations: iterations)
     }
+  }
+
+  /// Refreshes the rows of one batch.
+  mutating func runBatch(_ rows: ArraySlice<Int>, iterations: Int) {
+    sites.refresh(rows, iterations: iterations)
   }
 
   /// The evidence lower bound with the rows as they were refreshed last, in nats; it never falls from

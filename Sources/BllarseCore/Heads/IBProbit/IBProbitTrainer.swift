@@ -7,8 +7,16 @@ struct IBProbitTrainer: HeadTrainer {
   private(set) var evidenceLowerBound: Double?
   private(set) var certificate: GapCertificate?
   private var sites: IBProbitSiteRefinement<Float>?
+  /// The epoch of `merge` that is being run, and its number.
+  private var merging: (number: Int, epoch: MergedEpoch<Float>)?
+  /// What a checkpoint holds of an epoch of `merge`, until the epoch goes on.
+  private var stored: (naturalMean: Matrix<Double>, gram: Matrix<Double>?)?
+  /// The order of the rows in an epoch of `sites`, kept for its steps.
+  private var order: (epoch: Int, rows: [Int])?
   private let configuration: RunConfiguration
   private let data: TrainingData
+  /// For fits to all rows, which may be told to stop; a batch is finished.
+  private let cancellation: Cancellation?
 
   var head: any Head { probit }
 
@@ -17,65 +25,119 @@ struct IBProbitTrainer: HeadTrainer {
   ) {
     self.configuration = configuration
     self.data = data
+    cancellation = parallelism.cancellation
     probit = IBProbitHead(
       .init(
         featureCount: data.featureCount, classCount: data.classCount,
         priorPrecision: configuration.priorPrecision))
-    probit.parallelism = parallelism
+    probit.parallelism = parallelism.cancelled(by: nil)
+  }
+
+  func stepCount(rowCount: Int) -> Int {
+    switch configuration.update {
+    case .converged, .cavi: 1
+    case .sites: configuration.batchCount(rowCount)
+    case .merge:
+      MergedEpoch<Float>.Steps(
+        probit.configuration, rowCount: rowCount, batchSize: configuration.batchSize,
+        iterations: configuration.updateIterations, threadCount: probit.parallelism.threadCount
+      ).count
+    }
   }
 
   mutating func runStep(
     _ step: Int, epoch: Int, on split: FeatureSplit
   ) throws(NumericsError) {
-    if configuration.resetsEachEpoch && epoch > 1 {
-      probit.reset()
-      sites = nil
-    }
     switch configuration.update {
-    case .converged:
-      let info = try probit.fit(
+    case .converged, .cavi: try fitAllRows(epoch: epoch, split)
+    case .sites: try refine(step, epoch: epoch, split)
+    case .merge: try merge(step, epoch: epoch, split)
+    }
+  }
+
+  /// Whether a step begins an epoch with the prior.
+  private func resets(step: Int, epoch: Int) -> Bool {
+    configuration.resetsEachEpoch && epoch > 1 && step == 0
+  }
+
+  /// On a copy of the head, so that a fit that is told to stop leaves nothing.
+  private mutating func fitAllRows(
+    epoch: Int, _ split: FeatureSplit
+  ) throws(NumericsError) {
+    var head = probit
+    head.parallelism = head.parallelism.cancelled(by: cancellation)
+    if resets(step: 0, epoch: epoch) { head.reset() }
+    if configuration.update == .converged {
+      let info = try head.fit(
         features: split.features, labels: split.labels, tolerance: configuration.tolerance)
       iterations += info.iterations
       evidenceLowerBound = info.evidenceLowerBounds.last
       certificate = info.certificate
-    case .cavi:
-      let info = try probit.update(
+    } else {
+      let info = try head.update(
         features: split.features, labels: split.labels,
         iterations: configuration.updateIterations, forgettingRate: configuration.forgettingRate,
         start: .seeded(configuration.seed, index: UInt64(epoch)), reportsBounds: true)
       iterations += info.iterations
       evidenceLowerBound = info.evidenceLowerBounds.last
-    case .sites:
-      var refinement =
-        if let sites {
-          sites
-        } else {
-          try IBProbitSiteRefinement(probit, features: split.features, labels: split.labels)
-        }
-      refinement.runEpoch(
-        order: configuration.rowOrder(epoch: epoch, rowCount: split.rowCount),
-        batchSize: configuration.batchSize,
-        iterations: configuration.updateIterations)
-      probit.posterior = refinement.posterior
-      evidenceLowerBound = refinement.evidenceLowerBound
-      iterations += configuration.updateIterations * configuration.batchCount(split.rowCount)
-      sites = refinement
-    case .merge:
-      let seed = configuration.seed
-      let info = try probit.update(
-        features: split.features, labels: split.labels,
-        order: configuration.rowOrder(epoch: epoch, rowCount: split.rowCount),
-        batchSize: configuration.batchSize, iterations: configuration.updateIterations,
-        forgettingRate: configuration.forgettingRate
-      ) { batch in .seeded(seed, index: UInt64(epoch) << 20 | UInt64(batch)) }
-      iterations += info.iterations
     }
+    head.parallelism = probit.parallelism
+    probit = head
+  }
+
+  private mutating func refine(
+    _ step: Int, epoch: Int, _ split: FeatureSplit
+  ) throws(NumericsError) {
+    if resets(step: step, epoch: epoch) { sites = nil }
+    if sites == nil {
+      sites = try IBProbitSiteRefinement(probit, features: split.features, labels: split.labels)
+    }
+    if order?.epoch != epoch {
+      order = (epoch, configuration.rowOrder(epoch: epoch, rowCount: split.rowCount))
+    }
+    guard let rows = order?.rows else { return }
+    let first = step * configuration.batchSize
+    let end = min(first + configuration.batchSize, rows.count)
+    sites?.runBatch(rows[first..<end], iterations: configuration.updateIterations)
+    iterations += configuration.updateIterations
+    if end == rows.count, let sites {
+      probit.posterior = sites.posterior
+      evidenceLowerBound = sites.evidenceLowerBound
+    }
+  }
+
+  private mutating func merge(
+    _ step: Int, epoch: Int, _ split: FeatureSplit
+  ) throws(NumericsError) {
+    if resets(step: step, epoch: epoch) { probit.reset() }
+    if merging?.number != epoch { merging = (epoch, mergedEpoch(epoch, split)) }
+    if let stored {
+      merging?.epoch.restore(naturalMean: stored.naturalMean, gram: stored.gram)
+      self.stored = nil
+    }
+    let seed = configuration.seed
+    iterations +=
+      try merging?.epoch.run(step, &probit) { batch in
+        .seeded(seed, index: UInt64(epoch) << 20 | UInt64(batch))
+      } ?? 0
+  }
+
+  private func mergedEpoch(_ epoch: Int, _ split: FeatureSplit) -> MergedEpoch<Float> {
+    MergedEpoch(
+      probit, features: split.features, labels: split.labels,
+      order: configuration.rowOrder(epoch: epoch, rowCount: split.rowCount),
+      batchSize: configuration.batchSize, iterations: configuration.updateIterations,
+      forgettingRate: configuration.forgettingRate)
   }
 
   func encode(into writer: inout SafetensorsWriter) {
     writer.add("precision", probit.posterior.precision)
     writer.add("natural_mean", probit.posterior.naturalMean)
     sites?.encode(into: &writer)
+    if let naturalMean = merging?.epoch.naturalMean {
+      writer.add("epoch.natural_mean", naturalMean)
+      if let gram = merging?.epoch.gram { writer.add("epoch.gram", gram) }
+    }
     writer.encode(iterations: iterations, evidenceLowerBound)
   }
 
@@ -84,6 +146,13 @@ struct IBProbitTrainer: HeadTrainer {
     probit.posterior = GaussianPosterior(
       precision: try file.matrix("precision", rows: size, columns: size),
       naturalMean: try file.matrix("natural_mean", rows: size, columns: classes))
+    if file.contains("epoch.natural_mean") {
+      stored = (
+        try file.matrix("epoch.natural_mean", rows: size, columns: classes),
+        file.contains("epoch.gram")
+          ? try file.matrix("epoch.gram", rows: size, columns: size) : nil
+      )
+    }
     if IBProbitSiteRefinement<Float>.isStored(in: file) {
       do {
         sites = try IBProbitSiteRefinement(

@@ -72,7 +72,7 @@ struct ProbitSolver<Scalar: BLASScalar> {
     var sinceRestart = 0
     var iterations = 0
 
-    while iterations < iterationLimit {
+    while iterations < iterationLimit && !pass.parallelism.isCancelled {
       let threshold = tolerance * abs(objective - constant)
       if GapCertificate.upper(gradient, prior) <= threshold || estimate.gap <= threshold { break }
       // At the floor of the precision, as far as can be told.

@@ -88,6 +88,7 @@ struct LogisticAscent<Scalar: BLASScalar> {
     }
 
     while iterations < limit.iterations {
+      try parallelism.checkCancellation()
       let (logits, variances) = moments()
       bounds.append(bound(logits, variances))
       if let tolerance = limit.tolerance, bounds.count >= 2 {
@@ -100,7 +101,7 @@ struct LogisticAscent<Scalar: BLASScalar> {
         weights[row] = counts[row] * tanh(0.5 * tilt) / (2 * (tilt + Self.offset))
       }
       // Only the lower triangle is read until the end.
-      precision = priorPrecision
+      precision.copyLowerTriangle(of: priorPrecision)
       design.addLowerGram(weights: weights, to: &precision, workspace, parallelism: parallelism)
       factor = try PrecisionFactor(precision, solving: naturalMean)
       mean = factor.solution

@@ -118,7 +118,7 @@ extension PolyaGammaHead {
     let whole = design
     let columns = configuration.columnCount
     let inParallel = columns >= parallelism.threadCount && parallelism.threadCount > 1
-    let inner = inParallel ? Parallelism(threadCount: 1) : parallelism
+    let inner = inParallel ? parallelism.with(threadCount: 1) : parallelism
 
     @Sendable func solve(_ column: Int) -> Outcome {
       Outcome { () throws(NumericsError) in

@@ -9,6 +9,8 @@ struct PolyaGammaTrainer<Coding: ClassCoding>: HeadTrainer {
   let certificate: GapCertificate? = nil
   private(set) var note: String?
   private let configuration: RunConfiguration
+  /// For fits to all rows, which may be told to stop; a batch is finished.
+  private let cancellation: Cancellation?
   /// The order of the rows in an epoch, kept for its steps.
   private var order: (epoch: Int, rows: [Int])?
 
@@ -20,7 +22,8 @@ struct PolyaGammaTrainer<Coding: ClassCoding>: HeadTrainer {
       .init(
         featureCount: data.featureCount, classCount: data.classCount,
         priorPrecision: configuration.priorPrecision))
-    polyaGamma.parallelism = parallelism
+    cancellation = parallelism.cancellation
+    polyaGamma.parallelism = parallelism.cancelled(by: nil)
   }
 
   func stepCount(rowCount: Int) -> Int {
@@ -33,26 +36,11 @@ struct PolyaGammaTrainer<Coding: ClassCoding>: HeadTrainer {
   mutating func runStep(
     _ step: Int, epoch: Int, on split: FeatureSplit
   ) throws(NumericsError) {
-    if configuration.resetsEachEpoch && step == 0 { polyaGamma.reset() }
     switch configuration.update {
-    case .converged:
-      let info = try polyaGamma.fit(
-        features: split.features, labels: split.labels, tolerance: configuration.tolerance)
-      iterations += info.iterations
-      evidenceLowerBound = info.evidenceLowerBounds.last
-      if !info.converged {
-        note =
-          "stopped after \(info.iterations) iterations, before the bound settled to --tolerance "
-          + "\(configuration.tolerance)"
-      }
-    case .cavi:
-      let info = try polyaGamma.update(
-        features: split.features, labels: split.labels,
-        iterations: configuration.updateIterations, forgettingRate: configuration.forgettingRate,
-        reportsBounds: true)
-      iterations += info.iterations
-      evidenceLowerBound = info.evidenceLowerBounds.last
+    case .converged, .cavi:
+      try fitAllRows(split)
     case .merge, .sites:
+      if configuration.resetsEachEpoch && step == 0 { polyaGamma.reset() }
       if order?.epoch != epoch {
         order = (epoch, configuration.rowOrder(epoch: epoch, rowCount: split.rowCount))
       }
@@ -64,6 +52,32 @@ struct PolyaGammaTrainer<Coding: ClassCoding>: HeadTrainer {
         iterations: configuration.updateIterations, forgettingRate: configuration.forgettingRate)
       iterations += info.iterations
     }
+  }
+
+  /// On a copy of the head, so that a fit that is told to stop leaves nothing.
+  private mutating func fitAllRows(_ split: FeatureSplit) throws(NumericsError) {
+    var head = polyaGamma
+    head.parallelism = head.parallelism.cancelled(by: cancellation)
+    if configuration.resetsEachEpoch { head.reset() }
+    let info =
+      if configuration.update == .converged {
+        try head.fit(
+          features: split.features, labels: split.labels, tolerance: configuration.tolerance)
+      } else {
+        try head.update(
+          features: split.features, labels: split.labels,
+          iterations: configuration.updateIterations,
+          forgettingRate: configuration.forgettingRate, reportsBounds: true)
+      }
+    iterations += info.iterations
+    evidenceLowerBound = info.evidenceLowerBounds.last
+    if !info.converged {
+      note =
+        "stopped after \(info.iterations) iterations, before the bound settled to --tolerance "
+        + "\(configuration.tolerance)"
+    }
+    head.parallelism = polyaGamma.parallelism
+    polyaGamma = head
   }
 
   func encode(into writer: inout SafetensorsWriter) {

@@ -44,7 +44,8 @@ struct PrecisionFactor<Scalar: BLASScalar> {
   ///   - vector: what it is going to be solved for.
   /// - Throws: `NumericsError.notPositiveDefinite`.
   init(_ precision: Matrix<Double>, solving vector: [Double]) throws(NumericsError) {
-    if Scalar.self != Double.self, let factor = try? Cholesky(Matrix<Scalar>(precision)),
+    if Scalar.self != Double.self,
+      let factor = try? Cholesky(byHalves: Matrix<Scalar>(lowerTriangleOf: precision)),
       let solution = Self.refine(factor, precision, vector)
     {
       kind = .fast(factor, solution: solution)

@@ -1,0 +1,236 @@
+import BllarseCore
+import BllarseNumerics
+import BllarseTestSupport
+import Foundation
+import Testing
+
+@Suite("bllarse-finetune on CIFAR")
+struct CIFARRunTests {
+  private let directory: TemporaryDirectory
+  private let backbone: String
+
+  init() throws {
+    directory = try TemporaryDirectory()
+    backbone = directory.file("backbone.safetensors")
+    try Self.writeBackbone(to: backbone, channels: 3)
+  }
+
+  /// A small backbone with random weights, for images of 8 x 8.
+  static func writeBackbone(to path: String, channels: Int) throws {
+    let (width, pixels) = (16, channels * 64)
+    var writer = SafetensorsWriter(metadata: [
+      "num_blocks": "1", "embed_dim": String(width), "in_chans": String(channels), "img_size": "8",
+      "hidden_dim_ratio": "4", "activation": "gelu",
+    ])
+    var generator = SplitMix64(seed: 12)
+    func add(_ name: String, _ shape: [Int], scale: Double, offset: Double = 0) {
+      let values = (0..<shape.reduce(1, *)).map { _ in
+        Float(offset + scale * generator.normal())
+      }
+      writer.add(name, values, shape: shape)
+    }
+    add("linear_embed.weight", [width, pixels], scale: 0.1)
+    add("linear_embed.bias", [width], scale: 0.1)
+    add("layers.0.norm.weight", [width], scale: 0, offset: 1)
+    add("layers.0.norm.bias", [width], scale: 0)
+    add("layers.0.linear1.weight", [4 * width, width], scale: 0.2)
+    add("layers.0.linear1.bias", [4 * width], scale: 0.1)
+    add("layers.0.linear2.weight", [width, 4 * width], scale: 0.1)
+    add("layers.0.linear2.bias", [width], scale: 0.1)
+    try writer.write(to: path)
+  }
+
+  /// Records whose colour, and its slope along a row, depend on the class.
+  private static func records(_ count: Int, classes: Int, labelBytes: Int, seed: Int) -> [UInt8] {
+    var generator = SplitMix64(seed: seed)
+    var bytes: [UInt8] = []
+    for index in 0..<count {
+      let label = index % classes
+      bytes += labelBytes == 1 ? [UInt8(label)] : [UInt8(label / 5), UInt8(label)]
+      for channel in 0..<3 {
+        let level = 60 + 40 * Double((label + channel * 2) % 4) + 12 * generator.normal()
+        let slope = (Double((label * (channel + 2)) % 5) - 2) * 2
+        for pixel in 0..<1024 {
+          let value = level + slope * Double(pixel % 32 - 16) + 10 * generator.normal()
+          bytes.append(UInt8(min(max(value, 0), 255)))
+        }
+      }
+    }
+    return bytes
+  }
+
+  private func writeCIFAR10() throws {
+    let folder = "cifar-10-batches-bin"
+    try FileManager.default.createDirectory(
+      atPath: directory.file(folder), withIntermediateDirectories: true)
+    for batch in 1...5 {
+      try directory.write(
+        "\(folder)/data_batch_\(batch).bin",
+        Self.records(40, classes: 10, labelBytes: 1, seed: batch))
+    }
+    try directory.write(
+      "\(folder)/test_batch.bin", Self.records(60, classes: 10, labelBytes: 1, seed: 9))
+    try directory.write(
+      "\(folder)/batches.meta.txt", Array((0..<10).map { "kind \($0)\n" }.joined().utf8))
+  }
+
+  private func arguments(_ dataset: String = "cifar10", _ more: [String] = []) -> [String] {
+    ["--dataset", dataset, "--data-dir", directory.path, "--backbone", backbone, "--threads", "1"]
+      + more
+  }
+
+  private func scores(_ output: String) throws -> [String: [String: Double]] {
+    struct Result: Decodable { let train, test: [String: Double] }
+    let data = try Data(contentsOf: URL(fileURLWithPath: output + "/result.json"))
+    let result = try JSONDecoder().decode(Result.self, from: data)
+    return ["train": result.train, "test": result.test]
+  }
+
+  /// Runs, and gives the scores of both splits.
+  private func run(_ arguments: [String], _ name: String) throws -> [String: [String: Double]] {
+    let output = directory.file(name)
+    let outcome = try finetune.run(arguments + ["--output", output])
+    #expect(outcome.status == 0, "\(outcome.errors)")
+    return try scores(output)
+  }
+
+  @Test("images become the backbone's features, and those become a head")
+  func features() throws {
+    try writeCIFAR10()
+    let found = try run(arguments(), "out")
+    #expect(try #require(found["test"]?["acc"]) > 0.6)
+    // The same by hand: the features in a file.
+    let data = try CIFARDataset.cifar10.load(from: directory.path)
+    var writer = SafetensorsWriter()
+    for name in ["train", "test"] {
+      let split = try #require(data[name])
+      writer.add(
+        "X_\(name)",
+        try ResidualMLP(path: backbone).features(
+          of: split.images, normalization: .cifar, parallelism: Parallelism(threadCount: 1)))
+      writer.add("y_\(name)", split.labels)
+    }
+    try writer.write(to: directory.file("features.safetensors"))
+    let byHand = try run(
+      ["--features", directory.file("features.safetensors"), "--threads", "1"], "byhand")
+    #expect(found == byHand)
+
+    let head = try SafetensorsFile(path: directory.file("out/head.safetensors"))
+    #expect(head.metadata["class_names"]?.contains("kind 7") == true)
+    let evaluated = try finetune.run(
+      ["evaluate", "--head", directory.file("out/head.safetensors")] + arguments()
+        + ["--output", directory.file("again")])
+    #expect(evaluated.status == 0, "\(evaluated.errors)")
+    let again = try JSONDecoder().decode(
+      [String: [String: Double]].self,
+      from: Data(contentsOf: URL(fileURLWithPath: directory.file("again/evaluation.json"))))
+    #expect(again == found)
+  }
+
+  @Test("epochs of batches see other images each time, unless --nodataaug is given")
+  func augmentation() throws {
+    try writeCIFAR10()
+    let steps = ["--loss-fn", "CrossEntropy", "-o", "adamw", "-bs", "50", "-lr", "0.05", "-e", "6"]
+    let plain = try run(arguments("cifar10", steps + ["--nodataaug"]), "plain")
+    let changed = try run(arguments("cifar10", steps), "changed")
+    #expect(plain != changed)
+    #expect(try #require(changed["test"]?["acc"]) > 0.3)
+    #expect(try run(arguments("cifar10", steps), "again") == changed)
+    // Fits to the optimum, and sites, take images as they are.
+    for (index, method) in [["--update", "sites"], ["--loss-fn", "CrossEntropy"]].enumerated() {
+      let method = method + ["-e", "2"]
+      let kept = try run(arguments("cifar10", method + ["--nodataaug"]), "kept\(index)")
+      #expect(try run(arguments("cifar10", method), "same\(index)") == kept)
+    }
+  }
+
+  @Test("a run on changed images that is interrupted goes on with the same ones")
+  func resume() throws {
+    try writeCIFAR10()
+    let steps = ["--update", "merge", "-bs", "25", "--num-update-iters", "40", "-e", "30"]
+    let reference = try run(arguments("cifar10", steps), "reference")
+    let output = directory.file("output")
+    let process = Process()
+    process.executableURL = URL(fileURLWithPath: finetune.path)
+    process.arguments = arguments("cifar10", steps) + ["--output", output]
+    let log = directory.file("log")
+    try Data().write(to: URL(fileURLWithPath: log))
+    process.standardOutput = FileHandle.nullDevice
+    process.standardError = FileHandle(forWritingAtPath: log)
+    try process.run()
+    for _ in 0..<4000 {
+      if try String(contentsOfFile: log, encoding: .utf8).contains("epoch 2 ") { break }
+      Thread.sleep(forTimeInterval: 0.005)
+    }
+    kill(process.processIdentifier, SIGTERM)
+    #expect(process.finish() == 75)
+    let resumed = try finetune.run(arguments("cifar10", steps) + ["--resume", output])
+    #expect(resumed.status == 0, "\(resumed.errors)")
+    #expect(try scores(output) == reference)
+    let heads = try ["reference", "output"].map { name in
+      try Data(contentsOf: URL(fileURLWithPath: directory.file(name) + "/head.safetensors"))
+    }
+    #expect(heads[0] == heads[1])
+  }
+
+  @Test("CIFAR-100 is read by its fine labels")
+  func cifar100() throws {
+    let folder = "cifar-100-binary"
+    try FileManager.default.createDirectory(
+      atPath: directory.file(folder), withIntermediateDirectories: true)
+    try directory.write(
+      folder + "/train.bin", Self.records(300, classes: 100, labelBytes: 2, seed: 1))
+    try directory.write(
+      folder + "/test.bin", Self.records(100, classes: 100, labelBytes: 2, seed: 2))
+    let output = directory.file("out")
+    let outcome = try finetune.run(
+      arguments("cifar100", ["--loss-fn", "MSE", "--l2", "1", "--output", output]))
+    #expect(outcome.status == 0, "\(outcome.errors)")
+    let head = try SafetensorsFile(path: output + "/head.safetensors")
+    #expect(head.metadata["class_count"] == "100")
+  }
+
+  // MARK: - Bad input
+
+  private func expectError(_ arguments: [String], status: Int32 = 65, _ texts: [String]) throws {
+    let outcome = try finetune.run(arguments)
+    #expect(outcome.status == status, "\(outcome.errors)")
+    #expect(outcome.errorLines.count == 1, "\(outcome.errors)")
+    for text in texts { #expect(outcome.errors.contains(text), "\(outcome.errors)") }
+  }
+
+  @Test("missing and damaged files are an error of one line that says what to do")
+  func faults() throws {
+    try expectError(
+      arguments(), ["there is no test_batch.bin here nor in cifar-10-batches-bin", "unpack"])
+    try expectError(
+      [
+        "--dataset", "cifar100", "--data-dir", directory.file("nowhere"), "--backbone", backbone,
+      ], ["nowhere", "cifar-100-binary.tar.gz"])
+    try writeCIFAR10()
+    let path = "cifar-10-batches-bin/data_batch_3.bin"
+    let sound = try directory.read(path)
+    try directory.write(path, Array(sound.dropLast(100)))
+    try expectError(arguments(), ["data_batch_3.bin", "whole records of 3073 bytes"])
+    try directory.write(path, [200] + sound.dropFirst())
+    try expectError(arguments(), ["data_batch_3.bin", "row 0", "the label is 200"])
+    try directory.remove(path)
+    try expectError(arguments(), ["data_batch_3.bin", "does not exist"])
+    try directory.write(path, sound)
+    try Self.writeBackbone(to: backbone, channels: 1)
+    try expectError(arguments(), ["backbone.safetensors", "the images have 3 channels"])
+    try directory.remove("backbone.safetensors")
+    try expectError(arguments(), ["backbone.safetensors", "does not exist"])
+  }
+
+  @Test("a command line that cannot work is refused before anything is read")
+  func usage() throws {
+    try expectError(
+      ["--dataset", "cifar10", "--backbone", backbone], status: 64, ["needs --data-dir"])
+    try expectError(
+      ["--dataset", "cifar10", "--data-dir", directory.path], status: 64, ["needs --backbone"])
+    try expectError(
+      ["--dataset", "digits", "--data-dir", directory.path], status: 64, ["--data-dir goes with"])
+    try expectError(["--dataset", "cifar"], status: 64, ["digits, cifar10, cifar100"])
+  }
+}
