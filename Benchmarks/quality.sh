@@ -24,4 +24,4 @@ arguments=(--finetune .build/release/bllarse-finetune)
 [[ -z ${MOVIE_REVIEWS:-} ]] || arguments+=(--movie-reviews "$MOVIE_REVIEWS")
 # The peers' problems are small: their BLAS is quicker on one thread, and does not wait for busy processors.
 export OPENBLAS_NUM_THREADS=${OPENBLAS_NUM_THREADS:-1}
-exec "$venv/bin/python" Benchmarks/quality.py "${arguments[@]}" "$@"
+"$venv/bin/python" Benchmarks/quality.py "${arguments[@]}" "$@"
