@@ -63,9 +63,9 @@ struct EvidenceTests {
     let corrected = try fitter.correctedEvidence(
       solution, .columns([precision, 0.01], count: 1))
     var terms: [Double] = []
-    let step = 0.1
-    for i in -250...250 {
-      for j in -450...450 {
+    let step = 0.25
+    for i in -100...100 {
+      for j in -180...180 {
         let (w, b) = (step * Double(i), step * Double(j))
         var value = 0.5 * log(precision * 0.01) - log(2 * Double.pi)
         value -= 0.5 * (precision * w * w + 0.01 * b * b)
