@@ -167,28 +167,12 @@ public struct DesignMatrix<Scalar: BLASScalar>: Sendable {
       unsafe Scalar._layerNormRows(rowCount, width, source, epsilon, target, stride)
     case .centredLayerNorm(let epsilon, let mean):
       unsafe Scalar._layerNormRows(rowCount, width, source, epsilon, target, stride)
-      unsafe mean.withUnsafeBufferPointer { mean in
-        for row in 0..<rowCount {
-          let values = unsafe target + row * stride
-          for column in 0..<width {
-            unsafe values[column] = Scalar(Double(values[column]) - mean[column])
-          }
-        }
-      }
+      let shift = mean.map { -$0 }
+      let scale = [Double](repeating: 1, count: width)
+      unsafe scaleRows(rowCount, width, target, stride, scale: scale, shift: shift)
     case .columns(let scale, let shift):
       unsafe Scalar._convertRows(rowCount, width, source, target, stride)
-      unsafe scale.withUnsafeBufferPointer { scale in
-        unsafe shift.withUnsafeBufferPointer { shift in
-          for row in 0..<rowCount {
-            let values = unsafe target + row * stride
-            for column in 0..<width {
-              // The difference is taken in double: a column's mean may be far larger than its spread.
-              unsafe values[column] = Scalar(
-                Double(values[column]) * scale[column] + shift[column])
-            }
-          }
-        }
-      }
+      unsafe scaleRows(rowCount, width, target, stride, scale: scale, shift: shift)
     }
   }
 }

@@ -99,7 +99,10 @@ final class BLASThreads: Sendable {
   /// The threads of OpenBLAS spin for milliseconds after their work, at the cost of whatever runs next:
   /// a call that takes less than that is done sooner by one thread.
   ///
-  /// - Parameter operations: floating-point operations of the call.
+  /// - Parameters:
+  ///   - operations: floating-point operations of the call.
+  ///   - body: the call.
+  /// - Returns: what `body` returns.
   func call<Result>(operations: Double, _ body: () -> Result) -> Result {
     state.withLock {
       guard $0.regions == 0 else { return }

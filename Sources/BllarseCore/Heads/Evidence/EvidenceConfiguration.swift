@@ -22,6 +22,11 @@ public enum EvidencePrior: Sendable, Equatable {
   }
 }
 
+extension EvidencePrior {
+  /// Whether the precision is given.
+  var isFixed: Bool { if case .fixed = self { true } else { false } }
+}
+
 extension EvidencePrior: CustomStringConvertible {
   /// The name or number.
   public var description: String {

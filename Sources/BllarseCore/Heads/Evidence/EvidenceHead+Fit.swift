@@ -128,6 +128,18 @@ extension EvidenceReport {
     } else if candidates.count > 1 {
       reasons.append("scalings and predictives averaged by leave-one-out weights")
     }
+    reasons.append(
+      configuration.prior.isFixed
+        ? "prior precision \(configuration.prior), as asked for"
+        : "prior precision: the most probable by the evidence"
+          + (outcome.members.contains { $0.isEvidenceCorrected }
+            ? ", Laplace's method corrected row by row: rows are few for the features" : ""))
+    if configuration.prior == .automaticRelevance, recipe.features.columnCount > recipe.labels.count
+    {
+      reasons.append(
+        "the leave-one-out scores are too good: all rows chose the precisions of more features than "
+          + "there are rows")
+    }
     for member in members where member.priorPrecisionAtBound {
       reasons.append(
         "the prior precision of scaling \(member.scaling.rawValue) is at the end of its range")

@@ -64,14 +64,21 @@ struct EvidenceRecipe<Scalar: BLASScalar> {
   /// The number of rows that the scaling is chosen on when there are many more.
   private var screeningRowCount: Int { max(2000, 6 * features.columnCount) }
 
+  /// The scalings that are tried.
+  ///
+  /// A precision for each feature where features outnumber rows is found through scalings of columns only.
+  private var defaultScalings: [FeatureScaling] {
+    let all = FeatureScaling.candidates(featureCount: features.columnCount)
+    return configuration.prior == .automaticRelevance && features.columnCount > features.rowCount
+      ? all.filter { $0 != .rows } : all
+  }
+
   /// Goes through all choices.
   ///
   /// With many rows the scaling is chosen on some of them, and one predictive distribution is taken; with
   /// few, all scalings are fitted to all rows, and the distributions are averaged.
   func run() throws(NumericsError) -> Outcome {
-    let scalings =
-      configuration.scaling.map { [$0] }
-      ?? FeatureScaling.candidates(featureCount: features.columnCount)
+    let scalings = configuration.scaling.map { [$0] } ?? defaultScalings
     guard Double(labels.count) > 1.25 * Double(screeningRowCount) else {
       var outcome = try round(scalings)
       let weights = PredictivePool.weights(
@@ -133,9 +140,20 @@ struct EvidenceRecipe<Scalar: BLASScalar> {
   private func fit(
     _ scaling: FeatureScaling, from start: Double, warmWeights: Matrix<Double>?
   ) throws(NumericsError) -> ScalingFit<Scalar> {
+    let tellsFeaturesApart = configuration.prior == .automaticRelevance
+    if tellsFeaturesApart && features.columnCount > features.rowCount && scaling != .rows {
+      return try fitRelevances(scaling, from: start)
+    }
     let scaled = try ScaledDesign<Scalar>(
-      features, scaling, allowsRotation: configuration.prior != .automaticRelevance,
-      parallelism: parallelism)
+      features, scaling, allowsRotation: !tellsFeaturesApart, parallelism: parallelism)
+    return try fit(scaled, configuration, from: start, warmWeights: warmWeights)
+  }
+
+  /// Fits the likelihood to scaled rows.
+  func fit(
+    _ scaled: ScaledDesign<Scalar>, _ configuration: EvidenceConfiguration, from start: Double,
+    warmWeights: Matrix<Double>?
+  ) throws(NumericsError) -> ScalingFit<Scalar> {
     switch likelihood {
     case .softmax:
       let pass = SoftmaxPass(

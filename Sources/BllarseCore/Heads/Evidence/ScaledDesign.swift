@@ -29,14 +29,21 @@ extension ScaledDesign {
   ///   - scaling: how.
   ///   - allowsRotation: whether to change the basis where there are more features than rows; not with
   ///     a prior that tells features apart.
+  ///   - relevances: what each scaled feature is multiplied by, with scalings of columns.
   ///   - parallelism: the threads to work with.
   /// - Throws: `NumericsError` when an eigendecomposition fails.
   init(
     _ features: FeatureMatrix, _ scaling: FeatureScaling, allowsRotation: Bool = true,
-    parallelism: Parallelism
+    relevances: [Double]? = nil, parallelism: Parallelism
   ) throws(NumericsError) {
     self.scaling = scaling
-    transform = scaling.transform(of: features, parallelism: parallelism)
+    var transform = scaling.transform(of: features, parallelism: parallelism)
+    if let relevances, case .columns(let scale, let shift) = transform {
+      transform = .columns(
+        scale: zip(scale, relevances).map { $0 * $1 }, shift: zip(shift, relevances).map { $0 * $1 }
+      )
+    }
+    self.transform = transform
     if allowsRotation && features.columnCount > features.rowCount {
       let space = try RowSpace<Scalar>(
         DesignMatrix(features, transform: transform, hasBias: false), parallelism: parallelism)

@@ -16,6 +16,8 @@ protocol EvidencePass: LikelihoodPass {
   /// Softmax logits have no meaning but their differences. Where the probabilities are equal, treating
   /// the columns as independent understates the curvature by K/(K-1); for two classes always.
   var curvatureFactor: Double { get }
+  /// What the rows were observed as.
+  var labels: [Int32] { get }
 }
 
 extension ProbitPass: EvidencePass {
@@ -58,12 +60,14 @@ struct ScalingFit<Scalar: BLASScalar>: Sendable {
   /// log p(labels | λ) in nats, by Laplace's method: exact Gaussian integrals around the optimum for
   /// probit columns, a Kronecker product for softmax.
   let logEvidence: Double
+  /// Whether the search for λ corrected Laplace's evidence row by row.
+  let isEvidenceCorrected: Bool
   /// The rows that the leave-one-out predictions are for, or `nil` for all.
   let looRows: [Int]?
   let leaveOneOut: LeaveOneOut<Scalar>
   /// Optimisations, and iterations over all of them.
-  let fitCount: Int
-  let iterationCount: Int
+  var fitCount: Int
+  var iterationCount: Int
   /// The distance to the optimum at the end.
   let gap: Double
   let gapBound: Double
@@ -128,8 +132,10 @@ struct ScalingFitter<Pass: EvidencePass> {
       var search = EvidenceSearch()
       exponent = try search.maximize(from: start) { (t: Double) throws(NumericsError) -> Double in
         let precision = pow(10, t)
-        let solution = try solve(prior(precision), Self.searchTolerance)
-        return try sharedEvidence(solution, precision)
+        let prior = prior(precision)
+        let solution = try solve(prior, Self.searchTolerance)
+        return correctsEvidence
+          ? try correctedEvidence(solution, prior) : try sharedEvidence(solution, precision)
       }
       diagonals = prior(pow(10, exponent))
     }
@@ -147,9 +153,12 @@ struct ScalingFitter<Pass: EvidencePass> {
         (prior: Matrix<Double>) throws(NumericsError) in
         let solution = try solve(prior, Self.searchTolerance)
         let h = curvatures(solution.logits).curvatures
-        let covariance = try PosteriorCovariance<Double>.inverseDiagonals(
-          design: pass.design, curvatures: h, prior: prior, parallelism: parallelism)
-        return (solution.weights, covariance)
+        let variances =
+          configuration.prior == .evidencePerClass
+          ? sharedVariances(h, prior)
+          : try PosteriorCovariance<Double>.inverseDiagonals(
+            design: pass.design, curvatures: h, prior: prior, parallelism: parallelism)
+        return (solution.weights, variances)
       }
     }
 
@@ -184,7 +193,8 @@ struct ScalingFitter<Pass: EvidencePass> {
       scaling: scaled.scaling, transform: scaled.transform, rotation: scaled.rotation,
       weights: solution.weights, covariance: covariance,
       priorPrecision: geometricMean(diagonals), isAtBound: isAtBound,
-      logEvidence: try evidence(solution, covariance, diagonals), looRows: looRows,
+      logEvidence: try evidence(solution, covariance, diagonals),
+      isEvidenceCorrected: correctsEvidence && !configuration.prior.isFixed, looRows: looRows,
       leaveOneOut: LeaveOneOut(
         logits: logits, residuals: residuals, curvatures: h, leverages: leverages),
       fitCount: fits, iterationCount: iterations, gap: solution.gap, gapBound: solution.gapBound)
@@ -214,6 +224,66 @@ struct ScalingFitter<Pass: EvidencePass> {
     return value
   }
 
+  /// The mean marginal variance of each class's weights, `Σ_d 1/(λ_k + h̄_k e_d)` over their number: one
+  /// eigendecomposition serves all precisions and classes.
+  private func sharedVariances(_ h: Matrix<Scalar>, _ prior: Matrix<Double>) -> Matrix<Double> {
+    let ones = Matrix<Scalar>(rows: h.rowCount, columns: h.columnCount, repeating: 1)
+    let means = h.columnDots(ones).map { $0 / Double(max(h.rowCount, 1)) }
+    let size = Double(max(scaled.eigenvalues.count, 1))
+    let variances = means.indices.map { k in
+      scaled.eigenvalues.reduce(0) { $0 + 1 / (prior[0, k] + means[k] * $1) } / size
+    }
+    return Matrix(
+      rows: prior.rowCount, columns: prior.columnCount,
+      elements: (0..<prior.rowCount).flatMap { _ in variances })
+  }
+
+  /// Whether the search corrects the evidence row by row: where rows are few for the columns and the
+  /// correction is affordable.
+  private var correctsEvidence: Bool {
+    let rows = Double(pass.design.rowCount)
+    let factors = Pass.isSeparable ? pass.classCount : 1
+    let cost = rows * Double(columns) * Double(columns) * Double(factors)
+    return rows <= SiteCorrection.rowsPerColumn * Double(columns)
+      && cost <= SiteCorrection.costLimit
+  }
+
+  /// The evidence by Laplace's method, with the first correction of each row.
+  func correctedEvidence(
+    _ solution: CurvatureSolver<Pass>.Solution, _ prior: Matrix<Double>
+  ) throws(NumericsError) -> Double {
+    let (residuals, h) = curvatures(solution.logits)
+    let covariance = try PosteriorCovariance(
+      Pass.isSeparable ? .laplace : .laplaceShared, design: pass.design, curvatures: h,
+      prior: prior, gram: scaled.gram, parallelism: parallelism)
+    let leverages = covariance.leverages(of: pass.design, parallelism: parallelism)
+    // Softmax logits have a direction without meaning, in which the prior stays as it is.
+    let share = Pass.isSeparable ? 1 : Double(pass.classCount - 1) / Double(pass.classCount)
+    let value = laplaceEvidence(solution, covariance.logDeterminant ?? 0, prior, share: share)
+    guard Pass.isSeparable else {
+      return value
+        + SiteCorrection.softmax(
+          logits: solution.logits, residuals: residuals,
+          leverages: leverages.column(0).map(Double.init), labels: pass.labels)
+    }
+    return value
+      + SiteCorrection.probit(
+        logits: solution.logits, residuals: residuals, curvatures: h, leverages: leverages,
+        labels: pass.labels)
+  }
+
+  /// `F(W) - ½ (log|Λ| - log|Λ₀|)`.
+  private func laplaceEvidence(
+    _ solution: CurvatureSolver<Pass>.Solution, _ logDeterminant: Double, _ prior: Matrix<Double>,
+    share: Double = 1
+  ) -> Double {
+    var logPrior = 0.0
+    for row in 0..<prior.rowCount {
+      for k in 0..<prior.columnCount { logPrior += log(prior[row, k]) }
+    }
+    return solution.objective - 0.5 * share * (logDeterminant - logPrior)
+  }
+
   /// The evidence by Laplace's method at the end.
   private func evidence(
     _ solution: CurvatureSolver<Pass>.Solution, _ covariance: PosteriorCovariance<Scalar>,
@@ -221,11 +291,7 @@ struct ScalingFitter<Pass: EvidencePass> {
   ) throws(NumericsError) -> Double {
     if Pass.isSeparable, covariance.kind == .laplace, let logDeterminant = covariance.logDeterminant
     {
-      var logPrior = 0.0
-      for row in 0..<prior.rowCount {
-        for k in 0..<prior.columnCount { logPrior += log(prior[row, k]) }
-      }
-      return solution.objective - 0.5 * (logDeterminant - logPrior)
+      return laplaceEvidence(solution, logDeterminant, prior)
     }
     return try sharedEvidence(solution, geometricMean(prior))
   }

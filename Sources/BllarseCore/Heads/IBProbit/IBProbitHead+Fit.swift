@@ -40,8 +40,14 @@ extension IBProbitHead {
 
   /// Fits, with a limit to the memory of the solver.
   ///
-  /// - Parameter logitLimit: bytes for the logits of all rows, at the weights and along the search
-  ///   direction.
+  /// - Parameters:
+  ///   - features: N x featureCount, finite.
+  ///   - labels: a class in `0..<classCount` for each row.
+  ///   - tolerance: as above.
+  ///   - iterationLimit: as above.
+  ///   - logitLimit: bytes for the logits of all rows, at the weights and along the search direction.
+  /// - Returns: iterations, bound, certificate.
+  /// - Throws: as above.
   @discardableResult
   package mutating func fit(
     features: FeatureMatrix, labels: [Int32], tolerance: Double, iterationLimit: Int = 1000,
