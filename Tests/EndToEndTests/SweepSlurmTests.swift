@@ -163,8 +163,9 @@ extension SweepEndToEnd {
 
     @Test("before its time limit a run checkpoints, requeues and ends as an uninterrupted one")
     func timeLimit() throws {
-      // 45 s before a limit of 60 s: after 15 s at the latest, of the 20 that the run takes.
-      try tool.write("sweep.yaml", "base: {steps: 40, pause: 0.5}\nseeds: 1")
+      // slurmctld looks every 30 s and warns a look ahead: 45 s before a limit of 60 s is within the first
+      // 30 of the 40 s that the run takes.
+      try tool.write("sweep.yaml", "base: {steps: 80, pause: 0.5}\nseeds: 1")
       #expect(
         try tool.run("submit", "sweep.yaml", "--time", "1", "--signal-seconds", "45").status == 0)
       let states = try tool.settled(seconds: 200)
@@ -173,7 +174,7 @@ extension SweepEndToEnd {
       let last = tool.text("sweeps/sweep/runs/0/0/attempt-\(states[0].attempts)/stdout.log")
       #expect(last.contains("resumed after step"))
       let whole = try SweepTool()
-      try whole.write("sweep.yaml", "base: {steps: 40, pause: 0}\nseeds: 1")
+      try whole.write("sweep.yaml", "base: {steps: 80, pause: 0}\nseeds: 1")
       #expect(try whole.run("run", "sweep.yaml").status == 0)
       let nll = try [tool, whole].map {
         try $0.run("collect", "sweep.yaml", "--format", "csv").output

@@ -77,7 +77,8 @@ package struct SoftmaxPass<Scalar: BLASScalar>: Sendable {
             let first = block.range.lowerBound
             let target = unsafe address.pointer + first * stride
             unsafe Scalar._forward(
-              block.range.count, classes, block.stride, rows, block.stride, packed.pointer, target,
+              block.range.count, classes, design.columnCount, rows, block.stride, packed.pointer,
+              target,
               stride)
             unsafe block.addSoftmaxLine(
               other.pointer + first * logitStride, logitStride, target, stride, step, sums)

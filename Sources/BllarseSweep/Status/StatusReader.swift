@@ -119,7 +119,12 @@ public struct StatusReader {
       if end == nil { status.elapsedSeconds = nil }
       return true
     }
-    if claim?.slurm?.name == reference.name, end != nil, task.state == "COMPLETING" { return false }
+    // An interrupted attempt's job completes before it waits again: that is no end.
+    if claim?.slurm?.name == reference.name, let end, end.outcome != .interrupted,
+      task.state == "COMPLETING"
+    {
+      return false
+    }
     status.state = .running
     status.node = task.node
     status.reason = task.state == "RUNNING" ? "" : task.state
