@@ -23,8 +23,8 @@ extension IBProbitHead {
   /// - Parameters:
   ///   - features: N x featureCount, finite.
   ///   - labels: a class in `0..<classCount` for each row.
-  ///   - tolerance: the fit ends when the bound's distance to its maximum is below this fraction of its
-  ///     magnitude.
+  ///   - tolerance: the fit ends when the bound's distance to its maximum, by the certificate or by an
+  ///     estimate from the last steps, is below this fraction of its magnitude.
   ///   - iterationLimit: the fit ends after so many iterations, converged or not.
   /// - Returns: iterations, bound, certificate.
   /// - Throws: `NumericsError.notPositiveDefinite` if rounding or a NaN made `Λ₀ + XᵀX` indefinite.
