@@ -60,12 +60,12 @@ launch() {
 wait_until() {
   local what=$1
   shift
-  for _ in $(seq 300); do
+  for _ in $(seq 900); do
     "$@" >/dev/null 2>&1 && return
     sleep 0.1
   done
   tail -n 5 "$dir"/log/*.log >&2 || true
-  fail "waited 30 s for $what"
+  fail "waited 90 s for $what"
 }
 
 stop() {

@@ -91,21 +91,19 @@ struct ExpansionTests {
     #expect(configurations[0].hash == configurations[1].hash)
   }
 
-  @Test("a million configurations with conditions are counted and indexed without a walk")
+  @Test(
+    "conditions over 10^12 configurations are counted and indexed without a walk",
+    .timeLimit(.minutes(5)))
   func million() throws {
     let digits = (0..<10).map(String.init).joined(separator: ", ")
     let yaml =
-      "grid:\n" + "abcdef".map { "  \($0): [\(digits)]\n" }.joined()
+      "grid:\n" + "abcdefhijklm".map { "  \($0): [\(digits)]\n" }.joined()
       + "  g: {values: [1, 2, 3], when: {a: {lt: 5}, f: 9}}\n"
       + "exclude:\n  - {a: 9, c: 0}\n"
-    let file = try SweepFile.decode(yaml, path: "s.yaml")
-    let clock = ContinuousClock()
-    let began = clock.now
-    let expansion = try Expansion(file)
-    #expect(expansion.count == 1_000_000 - 10_000 + 2 * 50_000)
+    let expansion = try Expansion(try SweepFile.decode(yaml, path: "s.yaml"))
+    #expect(expansion.count == 1_000_000_000_000 - 10_000_000_000 + 2 * 50_000_000_000)
     let last = try expansion.configuration(at: expansion.count - 1)
-    #expect(last.parameters.map(\.value.plainText) == ["9", "9", "9", "9", "9", "9"])
-    #expect(clock.now - began < .milliseconds(200))
+    #expect(last.parameters.map(\.value.plainText) == Array(repeating: "9", count: 12))
   }
 
   @Test("more configurations than can be counted are an error")

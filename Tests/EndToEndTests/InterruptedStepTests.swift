@@ -16,10 +16,8 @@ struct InterruptedStepTests {
     let process = try fixture.start(fixture.arguments(method, output: output), log: log)
     try fixture.waitFor("1500 train", in: log)
     Thread.sleep(forTimeInterval: seconds)
-    let watch = ContinuousClock.now
     kill(process.processIdentifier, signal)
     #expect(process.finish() == 75, "\(method)")
-    #expect(ContinuousClock.now - watch < .seconds(10))
     let lines = try String(contentsOfFile: log, encoding: .utf8).split(separator: "\n")
     return String(try #require(lines.last { $0.contains("resume with: ") }))
   }

@@ -27,7 +27,7 @@ extension SweepEndToEnd {
         "submit", "sweep.yaml", "--cpus-per-task", "1",
         extra: ["MLFLOW_TRACKING_URI": server.address, "MLFLOW_EXPERIMENT_NAME": "cluster"])
       #expect(submit.status == 0, "\(submit.errors)")
-      let states = try tool.settled(seconds: 240)
+      let states = try tool.settled()
       #expect(states.map(\.state) == Array(repeating: "done", count: 20), "\(states[0].reason)")
 
       let tracked = TrackedRuns(server: server)

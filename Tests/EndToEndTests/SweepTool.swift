@@ -35,8 +35,11 @@ final class SweepTool: Sendable {
     }
   }
 
-  /// Writes a sweep of the steps program.
+  /// Writes a sweep of the steps program; what it holds, holds in the directory `hold`.
   func write(_ name: String = "sweep.yaml", _ yaml: String) throws {
+    try FileManager.default.createDirectory(
+      atPath: temporary.file("hold"), withIntermediateDirectories: true)
+    let yaml = yaml.replacing("HOLD", with: temporary.file("hold"))
     try temporary.write(name, Array("program: \(Self.steps)\n\(yaml)".utf8))
   }
 
@@ -75,6 +78,20 @@ final class SweepTool: Sendable {
       errors: try String(contentsOfFile: errors, encoding: .utf8))
   }
 
+  /// Lets configurations that hold in the directory `hold` go on.
+  func release(_ indices: Int...) throws {
+    for index in indices { try temporary.write("hold/\(index)", []) }
+  }
+
+  /// Waits until these attempts have done their first step.
+  func waitForStep(of configurations: [Int], attempt: Int = 1) throws {
+    _ = try wait(120, "a step of \(configurations)") {
+      configurations.allSatisfy {
+        !text("sweeps/sweep/runs/0/\($0)/attempt-\(attempt)/output/metrics.jsonl").isEmpty
+      } ? true : nil
+    }
+  }
+
   func text(_ path: String) -> String {
     (try? String(contentsOfFile: temporary.file(path), encoding: .utf8)) ?? ""
   }
@@ -101,7 +118,7 @@ final class SweepTool: Sendable {
   func words(_ sweep: String = "sweep.yaml") throws -> [String] { try states(sweep).map(\.state) }
 
   /// Looks until no configuration is queued or running.
-  func settled(_ sweep: String = "sweep.yaml", seconds: Double = 120) throws -> [State] {
+  func settled(_ sweep: String = "sweep.yaml", seconds: Double = 300) throws -> [State] {
     try wait(seconds, "the sweep to end") {
       let states = try states(sweep)
       return states.contains { $0.state == "pending" || $0.state == "running" } ? nil : states

@@ -5,7 +5,7 @@
 //     metrics=N       metrics a step (1)
 //     pause=N         microseconds between steps (0)
 //     flush=N         flush after every so many steps, and say so on standard output (never)
-//     end=STATUS      FINISHED, FAILED, KILLED, none (leave without ending), signal (on SIGTERM)
+//     end=STATUS      FINISHED, FAILED, KILLED, none (leave without ending), signal (say "waiting", end on SIGTERM)
 //     drain=SECONDS   how long to wait at the end (30)
 //
 // The destination comes from the environment, as for any program.
@@ -53,7 +53,9 @@ for step in stride(from: 1, through: steps, by: 1) {
 }
 switch options["end"] ?? "FINISHED" {
 case "none": _exit(3)
-case "signal": while true { sleep(1) }
+case "signal":
+  say("waiting")
+  while true { sleep(1) }
 case let status:
   let report = run.finish(status: RunStatus(rawValue: status) ?? .finished)
   say("left \(report.undeliveredEvents)")

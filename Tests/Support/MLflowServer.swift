@@ -56,7 +56,21 @@ public final class MLflowServer: Sendable {
     guard access(program, X_OK) == 0 else {
       throw Failure(description: "\(program) is missing; run Scripts/setup-mlflow.sh")
     }
-    let port = try port ?? freePort()
+    // A free port may be somebody else's a moment later: then the server ends at once, and another is
+    // tried.
+    guard let port else {
+      var failure = Failure(description: "")
+      for _ in 0..<3 {
+        do {
+          return try start(
+            in: directory, port: freePort(), arguments: arguments, environment: environment,
+            hasJobs: hasJobs)
+        } catch let error as Failure {
+          failure = error
+        }
+      }
+      throw failure
+    }
     // The shell leads a process group of its own, and ends the group when this process is gone. Whoever
     // started this process may wait until all that inherited its output have closed it before it takes
     // notice of its end: so the shell keeps no inherited descriptor, and an ended process that nobody
@@ -87,12 +101,18 @@ public final class MLflowServer: Sendable {
       environment: variables)
     let server = MLflowServer(port: port, directory: directory, process: process)
     let deadline = Date(timeIntervalSinceNow: 120)
+    let isRunning = {
+      var status = siginfo_t()
+      // The id of an ended process is set, and the process is left for kill() to wait for.
+      waitid(P_PID, id_t(process), &status, WNOHANG | WEXITED | WNOWAIT)
+      return status._sifields._kill.si_pid == 0
+    }
     while !server.isHealthy {
-      guard Date() < deadline, Foundation.kill(process, 0) == 0 else {
+      guard Date() < deadline, isRunning() else {
         let log = (try? String(contentsOfFile: directory + "/server.log", encoding: .utf8)) ?? ""
         server.kill()
         throw Failure(
-          description: "no server at \(server.address) after 120 s: \(log.suffix(2000))")
+          description: "no server at \(server.address) within 120 s: \(log.suffix(2000))")
       }
       usleep(200_000)
     }
@@ -113,6 +133,24 @@ public final class MLflowServer: Sendable {
     Foundation.kill(-process, SIGKILL)
     var status: Int32 = 0
     waitpid(process, &status, 0)
+  }
+
+  /// Waits until somebody listens on a port of 127.0.0.1.
+  ///
+  /// - Throws: ``Failure`` if nobody does within a minute.
+  public static func waitForListener(on port: Int) throws {
+    for _ in 0..<600 {
+      let socket = Foundation.socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+      defer { close(socket) }
+      var address = localAddress(port)
+      let size = socklen_t(MemoryLayout<sockaddr_in>.size)
+      let isConnected = withUnsafePointer(to: &address) {
+        $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { connect(socket, $0, size) == 0 }
+      }
+      if isConnected { return }
+      usleep(100_000)
+    }
+    throw Failure(description: "nobody listens on port \(port)")
   }
 
   /// Whether /health answers OK.

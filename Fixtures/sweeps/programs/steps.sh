@@ -3,10 +3,10 @@
 # on SIGUSR1 and SIGTERM and exits 75, and goes on from --resume to the same result.
 set -u
 
-steps=3 pause=0.02 seed=0 code=0 megabytes=0 output='' resume='' lock='' show='' leave=false
+steps=3 pause=0.02 seed=0 code=0 megabytes=0 output='' resume='' lock='' show='' hold='' leave=false
 if [[ ${1:-} == --experimental-dump-help ]]; then
   list=''
-  for name in steps pause seed code megabytes output resume lock show; do
+  for name in steps pause seed code megabytes output resume lock show hold; do
     list+="{\"kind\":\"option\",\"names\":[{\"kind\":\"long\",\"name\":\"$name\"}]},"
   done
   echo "{\"serializationVersion\":0,\"command\":{\"commandName\":\"steps.sh\",\"arguments\":[$list{\"kind\":\"flag\",\"names\":[{\"kind\":\"long\",\"name\":\"leave\"}]}]}}"
@@ -14,7 +14,7 @@ if [[ ${1:-} == --experimental-dump-help ]]; then
 fi
 while (($#)); do
   case $1 in
-    --steps | --pause | --seed | --code | --megabytes | --output | --resume | --lock | --show)
+    --steps | --pause | --seed | --code | --megabytes | --output | --resume | --lock | --show | --hold)
       printf -v "${1#--}" %s "$2"
       shift 2
       ;;
@@ -52,6 +52,11 @@ if ((megabytes > 0)); then
   echo "holding ${#block} bytes"
 fi
 while ((step < steps)); do
+  # Told to hold, it stays after its first step until a file with its index is there.
+  until [[ -z $hold || $step == 0 || -e $hold/$BLLARSE_CONFIG_INDEX ]]; do
+    sleep 0.05 &
+    wait $!
+  done
   sleep "$pause" &
   wait $!
   state=$(((state * 1103515245 + 12345) % 2147483648))

@@ -13,6 +13,16 @@ struct ProcessTests {
     try DatabaseQueue(path: path).read { try Int.fetchOne($0, sql: sql) ?? -1 }
   }
 
+  /// Reads what a process says until it has said a word.
+  private static func wait(for word: String, on pipe: Pipe) throws {
+    var text = ""
+    while !text.contains(word) {
+      let data = pipe.fileHandleForReading.availableData
+      try #require(!data.isEmpty, "it ended without '\(word)': \(text)")
+      text += String(decoding: data, as: UTF8.self)
+    }
+  }
+
   @Test("eight processes at once lose nothing in one new file")
   func eight() throws {
     let scratch = try TemporaryDirectory()
@@ -38,9 +48,13 @@ struct ProcessTests {
     let scratch = try TemporaryDirectory()
     var generator = SplitMix64(seed: 50)
     var flushed: [String: Int] = [:]
-    for start in stride(from: 0, to: 50, by: 5) {
+    // On a machine that is busy the moments are later: most must find a run that logs.
+    var longest = 0.6
+    var kills = 0
+    while kills < 50 || flushed.count { $0.value > 0 } < 30 {
+      try #require(kills < 500, "processes are killed before they log")
       // Five at a time, each with its own moment.
-      let running = try (start..<start + 5).map { _ in
+      let running = try (0..<5).map { _ in
         let pipe = Pipe()
         let process = try program.start(
           [scratch.path, "1000000", "pause=100", "flush=7"], in: scratch.path,
@@ -49,7 +63,8 @@ struct ProcessTests {
           ], output: pipe, error: FileHandle.nullDevice)
         return (process, pipe)
       }
-      let moments = running.map { _ in Double.random(in: 0.02...0.6, using: &generator) }.sorted()
+      let moments = running.map { _ in Double.random(in: 0.02...longest, using: &generator) }
+        .sorted()
       var waited = 0.0
       for ((process, pipe), moment) in zip(running, moments) {
         usleep(UInt32((moment - waited) * 1e6))
@@ -58,16 +73,18 @@ struct ProcessTests {
         let text = String(
           decoding: pipe.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
         process.waitUntilExit()
+        kills += 1
         let lines = text.split(separator: "\n")
-        guard let id = lines.first(where: { $0.hasPrefix("id ") })?.dropFirst(3) else { continue }
+        guard let id = lines.first(where: { $0.hasPrefix("id ") })?.dropFirst(3) else {
+          longest *= 1.1
+          continue
+        }
         // A last line may be torn too: only whole ones count.
         let whole = text.hasSuffix("\n") ? lines[...] : lines.dropLast()
         flushed[String(id)] =
           whole.compactMap { $0.hasPrefix("flushed ") ? Int($0.dropFirst(8)) : nil }.last ?? 0
       }
     }
-    #expect(flushed.count > 25)
-    #expect(flushed.values.contains { $0 > 100 })
     // Into the file that some were delivering to when they were killed, and twice.
     for round in 0..<2 {
       let output = try Program("bllarse-mlflow").run(
@@ -96,8 +113,7 @@ struct ProcessTests {
     let process = try program.start(
       [scratch.path, "100", "end=signal"], in: scratch.path, environment: ["HOME": scratch.path],
       output: pipe, error: FileHandle.nullDevice)
-    _ = pipe.fileHandleForReading.availableData  // "id …": the handler is installed right after
-    usleep(500_000)
+    try Self.wait(for: "waiting", on: pipe)
     Foundation.kill(process.processIdentifier, SIGTERM)
     process.waitUntilExit()
     #expect(process.terminationReason == .uncaughtSignal && process.terminationStatus == SIGTERM)
@@ -109,11 +125,11 @@ struct ProcessTests {
   @Test("under nohup a lost terminal does not end the run, and SIGTERM does")
   func nohup() throws {
     let scratch = try TemporaryDirectory()
+    let pipe = Pipe()
     let process = try Program(path: "/usr/bin/nohup").start(
       [program.path, scratch.path, "100", "end=signal"], in: scratch.path,
-      environment: ["HOME": scratch.path], output: FileHandle.nullDevice,
-      error: FileHandle.nullDevice)
-    usleep(1_500_000)
+      environment: ["HOME": scratch.path], output: pipe, error: FileHandle.nullDevice)
+    try Self.wait(for: "waiting", on: pipe)
     Foundation.kill(process.processIdentifier, SIGHUP)
     usleep(500_000)
     #expect(process.isRunning)
@@ -216,7 +232,7 @@ struct TLSTests {
       ],
       in: scratch.path, output: FileHandle.nullDevice, error: FileHandle.nullDevice)
     defer { Foundation.kill(server.processIdentifier, SIGKILL) }
-    usleep(700_000)
+    try MLflowServer.waitForListener(on: port)
     func status(_ tls: TLSSettings) throws -> Int {
       let transport = try CurlTransport(tls: tls, timeoutSeconds: 10)
       return try transport.send(HTTPRequest("GET", "https://127.0.0.1:\(port)/")) { false }.status
