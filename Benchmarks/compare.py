@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Times bllarse beside its peers, in turn, on the same features in the same run, and writes RESULTS.md.
 
-    compare.py --bench BIN --finetune BIN --python PEERS_PYTHON [--full] [--movie-reviews FILE] [--out RESULTS.md]
+    compare.py --bench BIN --finetune BIN [--sweep BIN] --python PEERS_PYTHON [--full] [--movie-reviews FILE]
+               [--out RESULTS.md]
 
 Every case runs `rounds` times in turn (ours, peer, ours, peer, ...); medians and their ratio are reported.
 Without a peer's Python only our own column is filled in.
@@ -20,6 +21,18 @@ def run(command, capture=True):
     if p.returncode:
         sys.exit(f"{' '.join(map(str, command))} failed:\n{p.stderr}")
     return p.stdout, seconds
+
+
+def measured(command):
+    """Seconds and the largest memory, in bytes, of a process."""
+    t = time.perf_counter()
+    p = subprocess.Popen([str(c) for c in command], stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(p.pid, 0)
+    p.returncode = status  # it has been waited for
+    seconds = time.perf_counter() - t
+    if status:
+        sys.exit(f"{' '.join(map(str, command))} failed")
+    return seconds, usage.ru_maxrss * 1024
 
 
 class Compare:
@@ -141,12 +154,24 @@ class Compare:
         self.rows.append((f"microseconds a row, {dim} features, {classes} classes, 16 CAVI iterations", "–", "–",
                           f"spread {100 * spread:.0f} %", target, text))
 
+    def sweep(self, rounds):
+        if not self.a.sweep:
+            return
+        path = self.data / "million.yaml"
+        axis = list(range(10))
+        path.write_text("grid:\n" + "".join(f"  x{name}: {axis}\n" for name in "abcde") + "seeds: 10\n")
+        for name, target, arguments in [("counted", "1 s", ["list", path, "--count"]), ("one shown", "0.05 s", ["show", path, "765432"])]:
+            found = [measured([self.a.sweep, *arguments]) for _ in range(rounds)]
+            seconds = statistics.median(s for s, _ in found)
+            self.rows.append((f"a sweep of a million configurations, {name}, whole process", f"{seconds:.4f}", "–", "–", target,
+                              f"{max(m for _, m in found) / 1e6:.0f} MB of 100"))
+
     def write(self):
         cpu = next((l.split(":")[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name")), platform.processor())
         lines = [
             "# Speed", "",
             f"Made by `make bench{'-full' if self.a.full else ''}` on {date.today()}: {cpu}, {os.cpu_count()} cores, "
-            f"{platform.system()} {platform.release().split('-')[0]}, sgemm peak {statistics.median(self.peaks):.0f} GFLOP/s in the same run.",
+            f"{platform.system()} {platform.release().split('-')[0]}, sgemm peak {statistics.median(self.peaks or [0]):.0f} GFLOP/s in the same run.",
             "Ours and the peer ran in turn, each in a process of its own; seconds are medians; ratio = peer / ours.",
             "The peer of the closed-form updates is the same update as a JAX array program (`peers.py`), without its compile time.", "",
             "| case | ours, s | peer, s | ratio | target | notes |", "|---|---|---|---|---|---|"]
@@ -158,7 +183,7 @@ class Compare:
 
 ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 ap.add_argument("--bench", required=True); ap.add_argument("--finetune", required=True)
-ap.add_argument("--python"); ap.add_argument("--full", action="store_true")
+ap.add_argument("--sweep"); ap.add_argument("--python"); ap.add_argument("--full", action="store_true")
 ap.add_argument("--movie-reviews"); ap.add_argument("--out", default=here / "RESULTS.md")
 ap.add_argument("--data", default=here / ".data"); ap.add_argument("--only")
 c = Compare(ap.parse_args())
@@ -174,12 +199,14 @@ cases = {
     "adamw": lambda: c.adamw(50_000, 512, 10, 512, "0.67"),
     "cavi100": lambda: c.cavi(50_000, 512, 100, 3, "2"),
     "scaling": lambda: c.scaling(512, 10, [10_000, 100_000, 1_000_000], "15 %"),
+    "sweep": lambda: c.sweep(5),
 } if c.a.full else {
     "cavi10": lambda: c.cavi(10_000, 256, 10, 3),
     "merge": lambda: c.merge(10_000, 256, 10, 3),
     "converged": lambda: c.converged(10_000, 256, 10, 3),
     "movies": lambda: c.movie_reviews(3, "30"),
     "pass": lambda: c.passes(20_000, 512, 100, 3, "75 %"),
+    "sweep": lambda: c.sweep(5),
 }
 for name, case in cases.items():
     if wanted(name):

@@ -9,9 +9,11 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 swift build -c release --product bllarse-finetune
+swift build -c release --product bllarse-sweep
 swift build -c release --package-path Benchmarks
 
-arguments=(--bench Benchmarks/.build/release/bllarse-bench --finetune .build/release/bllarse-finetune)
+arguments=(--bench Benchmarks/.build/release/bllarse-bench --finetune .build/release/bllarse-finetune
+  --sweep .build/release/bllarse-sweep)
 [[ -z ${MOVIE_REVIEWS:-} ]] || arguments+=(--movie-reviews "$MOVIE_REVIEWS")
 
 if ! command -v python3 >/dev/null; then

@@ -201,17 +201,21 @@ final class DeliveryThread: Sendable {
       }
     let isNews = progress.withLock { state in
       defer { state.warned = failure.message }
+      return state.warned != failure.message && (isFirst || isBlocked)
+    }
+    // Before whoever waits can hear of it, and have the last word.
+    if isNews && !isStopped {
+      logger.warning(
+        "\(failure.message);\(isBlocked ? "" : " trying again,") events are kept in \(directory.path)"
+      )
+    }
+    progress.withLock { state in
       state.problem = failure.message
       state.isBlocked = isBlocked
       state.delivered = deliverer.state.nextSequence
       state.runID = deliverer.state.runID
-      return state.warned != failure.message && (isFirst || isBlocked)
     }
     change.ring()
-    if isStopped || !isNews { return }
-    logger.warning(
-      "\(failure.message);\(isBlocked ? "" : " trying again,") events are kept in \(directory.path)"
-    )
   }
 
   /// For requests under way: whether nobody wants their answer any more.
