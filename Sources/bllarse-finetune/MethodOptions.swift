@@ -41,6 +41,13 @@ struct MethodOptions: ParsableArguments {
   @Option(help: "The relative distance to the optimum at which a converged fit ends.")
   var tolerance = 1e-6
 
+  @Flag(
+    help: """
+      Let a converged fit with a fixed prior end only when the distance is proven, which takes a Gram matrix \
+      for each class; otherwise where that costs much an estimate is enough.
+      """)
+  var certify = false
+
   @Flag(help: "Return the posterior to the prior at the start of each epoch.")
   var resetLossPerEpoch = false
 
@@ -111,6 +118,7 @@ struct MethodOptions: ParsableArguments {
     configuration.seed = seed
     configuration.forgettingRate = forgettingRate
     configuration.tolerance = tolerance
+    configuration.isCertified = certify
     configuration.resetsEachEpoch = resetLossPerEpoch
     configuration.augments = !nodataaug
   }

@@ -59,6 +59,14 @@ struct RecipeOptions: ParsableArguments {
 
   /// To be called when the loss and the update are known.
   func check(_ configuration: RunConfiguration) throws {
+    guard
+      !configuration.isCertified
+        || configuration.update == .converged && configuration.lossFunction == "IBProbit"
+          && !configuration.fitsEvidenceHead
+    else {
+      throw ValidationError(
+        "--certify goes with one converged fit of IBProbit: --parity --update converged")
+    }
     guard !configuration.fitsEvidenceHead else { return }
     let how = parity ? "--parity" : "--update \(configuration.update.rawValue)"
     let given: [(String, Bool)] = [

@@ -106,6 +106,30 @@ struct FinetuneDigitsTests {
   }
 }
 
+@Suite("bllarse-finetune to a proven optimum")
+struct FinetuneCertificateTests {
+  @Test("a fit with a fixed prior ends where the distance to the optimum is proven to be small")
+  func certificate() throws {
+    struct Outcome: Decodable {
+      struct Certificate: Decodable { let lower, upper: Double }
+      let elbo: Double
+      let certificate: Certificate
+    }
+    let directory = try TemporaryDirectory()
+    let outcome = try finetune.run(
+      [
+        "--parity", "--update", "converged", "--certify", "--tolerance", "1e-5", "--output",
+        directory.file("out"),
+      ])
+    #expect(outcome.status == 0, "\(outcome.errors)")
+    let data = try Data(contentsOf: URL(fileURLWithPath: directory.file("out/result.json")))
+    let result = try JSONDecoder().decode(Outcome.self, from: data)
+    #expect(result.certificate.lower >= 0)
+    #expect(result.certificate.upper >= result.certificate.lower)
+    #expect(result.certificate.upper <= 1e-5 * abs(result.elbo))
+  }
+}
+
 @Suite("bllarse-finetune with a wrong command line")
 struct FinetuneUsageTests {
   @Test(
@@ -115,7 +139,7 @@ struct FinetuneUsageTests {
       ["--epochs", "0"], ["--no-such-option"], ["--epochs", "one"],
       ["--features", "a.safetensors", "--dataset", "digits"], ["--dataset", "nonsense"],
       ["--update", "converged", "--num-update-iters", "3"], ["--prior", "-1"],
-      ["evaluate"],
+      ["evaluate"], ["--certify"], ["--parity", "--update", "cavi", "--certify"],
     ])
   func usage(arguments: [String]) throws {
     let outcome = try finetune.run(arguments)

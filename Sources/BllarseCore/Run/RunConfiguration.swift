@@ -57,6 +57,8 @@ public struct RunConfiguration: Sendable, Equatable {
   public var priorPrecision = 1.0
   /// The relative distance to the optimum at which a converged fit ends.
   public var tolerance = 1e-6
+  /// Whether a converged fit ends only when that distance is proven, whatever the proof costs.
+  public var isCertified = false
   /// Whether the posterior returns to the prior at the start of each epoch.
   public var resetsEachEpoch = false
   /// What is left to the data, and what is given, for a head whose prior comes from the evidence.
@@ -136,7 +138,7 @@ public struct RunConfiguration: Sendable, Equatable {
       ("update", .text(update.rawValue)), ("num_update_iters", .integer(updateIterations)),
       ("forgetting_rate", .number(forgettingRate)), ("prior_precision", .number(priorPrecision)),
       ("tolerance", .number(tolerance)),
-    ]
+    ] + (isCertified ? [("certify", .flag(true))] : [])
   }
 
   private var optimizerArguments: [(String, ArgumentValue)] {

@@ -1,4 +1,4 @@
-import BllarseCore
+@testable import BllarseCore
 import BllarseNumerics
 import BllarseTestSupport
 import Testing
@@ -206,8 +206,49 @@ struct ProbitSolverTests {
     }
   }
 
+  @Test("the upper bound is near the gap, and in single precision a bound too")
+  func tightCertificate() throws {
+    // More rows than a floor of the curvature looks at, unless it is to be certified.
+    let problem = ProbitProblem.random("", rows: 2400, columns: 4, classes: 3, seed: 21)
+    let features = FeatureMatrix(problem.features)
+    let optimum = try newtonOptimum(problem, bias: true, prior: 1).objective
+    for isCertified in [false, true] {
+      var double = head(problem, prior: 1, of: Double.self)
+      let info = try double.fit(
+        features: features, labels: problem.labels, tolerance: 1e-5, isCertified: isCertified)
+      let gap = optimum - info.objective
+      #expect(info.certificate.lower <= gap && gap <= info.certificate.upper)
+      #expect(info.certificate.upper < (isCertified ? 2 : 20) * gap)
+      var single = head(problem, prior: 1, of: Float.self)
+      let rough = try single.fit(
+        features: features, labels: problem.labels, tolerance: 1e-5, isCertified: isCertified)
+      let slack = 1e-6 * abs(optimum)
+      #expect(optimum - rough.objective <= rough.certificate.upper + slack)
+      #expect(rough.certificate.lower <= optimum - rough.objective + slack)
+    }
+  }
+
+  @Test("a row's weight is no more than its curvature anywhere in the ball, and hardly less")
+  func curvatureFloor() {
+    for radius in [0, 1e-3, 0.1, 0.5, 2] {
+      let margins = stride(from: -20, to: 9, by: 0.0173).map { $0 }
+      let weights = CurvatureFloor.weights(margins, radius: radius)
+      for (margin, weight) in zip(margins, weights) where weight > 0 {
+        let farthest = margin + radius / weight.squareRoot()
+        #expect(weight <= SpecialFunctions.probitCurvature(farthest) * (1 + 1e-12))
+      }
+      // With no ball to care for it is the curvature itself, to the width of the table.
+      if radius == 0 {
+        for (margin, weight) in zip(margins, weights) where margin > -12 && margin < 7 {
+          #expect(weight >= SpecialFunctions.probitCurvature(margin + 0.021))
+        }
+      }
+      #expect(weights.first ?? 0 > 0 || radius > 1)
+    }
+  }
+
   @Test(
-    "a fit that stops is as close to the maximum as its tolerance says",
+    "a fit that stops is as close to the maximum as its tolerance says, and proves it",
     arguments: ProbitProblem.all)
   func stopsWithinTolerance(problem: ProbitProblem) throws {
     let optimum = try newtonOptimum(problem, bias: true, prior: 1).objective
@@ -216,7 +257,8 @@ struct ProbitSolverTests {
       let info = try head.fit(
         features: FeatureMatrix(problem.features), labels: problem.labels, tolerance: tolerance)
       let bound = try #require(info.evidenceLowerBounds.last)
-      #expect(optimum - info.objective <= 2 * tolerance * abs(bound) + 1e-11 * abs(optimum))
+      #expect(info.certificate.upper <= tolerance * abs(bound))
+      #expect(optimum - info.objective <= tolerance * abs(bound) + 1e-11 * abs(optimum))
     }
   }
 

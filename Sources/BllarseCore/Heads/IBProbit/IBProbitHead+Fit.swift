@@ -23,19 +23,22 @@ extension IBProbitHead {
   /// - Parameters:
   ///   - features: N x featureCount, finite.
   ///   - labels: a class in `0..<classCount` for each row.
-  ///   - tolerance: the fit ends when the bound's distance to its maximum, by the certificate or by an
-  ///     estimate from the last steps, is below this fraction of its magnitude.
+  ///   - tolerance: the fit ends when the bound is within this fraction of its magnitude of its maximum.
   ///   - iterationLimit: the fit ends after so many iterations, converged or not.
+  ///   - isCertified: whether that has to be proven whatever the proof costs: a Gram matrix for each
+  ///     class. Otherwise, where it would take more than some 20 ms, an estimate from the last steps is
+  ///     enough.
   /// - Returns: iterations, bound, certificate.
   /// - Throws: `NumericsError.notPositiveDefinite` if rounding or a NaN made `Λ₀ + XᵀX` indefinite.
   /// - Complexity: N·D² + D³/3 once, and 4·N·D·K for each of some ten to twenty iterations.
   @discardableResult
   public mutating func fit(
-    features: FeatureMatrix, labels: [Int32], tolerance: Double = 1e-6, iterationLimit: Int = 1000
+    features: FeatureMatrix, labels: [Int32], tolerance: Double = 1e-6, iterationLimit: Int = 1000,
+    isCertified: Bool = false
   ) throws(NumericsError) -> FitInfo {
     try fit(
       features: features, labels: labels, tolerance: tolerance, iterationLimit: iterationLimit,
-      logitLimit: 64 << 20)
+      isCertified: isCertified, logitLimit: 64 << 20)
   }
 
   /// Fits, with a limit to the memory of the solver.
@@ -45,20 +48,21 @@ extension IBProbitHead {
   ///   - labels: a class in `0..<classCount` for each row.
   ///   - tolerance: as above.
   ///   - iterationLimit: as above.
+  ///   - isCertified: as above.
   ///   - logitLimit: bytes for the logits of all rows, at the weights and along the search direction.
   /// - Returns: iterations, bound, certificate.
   /// - Throws: as above.
   @discardableResult
   package mutating func fit(
     features: FeatureMatrix, labels: [Int32], tolerance: Double, iterationLimit: Int = 1000,
-    logitLimit: Int
+    isCertified: Bool = false, logitLimit: Int
   ) throws(NumericsError) -> FitInfo {
     precondition(tolerance > 0, "a tolerance of \(tolerance)")
     var design = design(features)
     design.makeResident(limit: residentDesignLimit, parallelism: parallelism)
     let problem = try ProbitProblemPrecision(design, configuration, parallelism)
     let solution = solve(
-      design, labels, problem, tolerance, iterationLimit, logitLimit)
+      design, labels, problem, tolerance, iterationLimit, isCertified, logitLimit)
     try parallelism.checkCancellation()
     posterior = GaussianPosterior(
       precision: problem.precision, naturalMean: problem.precision.multiplied(by: solution.mean))
@@ -76,7 +80,8 @@ extension IBProbitHead {
   /// some classes after others, which the bound allows because it is a sum over classes.
   private func solve(
     _ design: DesignMatrix<Scalar>, _ labels: [Int32], _ problem: ProbitProblemPrecision,
-    _ tolerance: Double, _ iterationLimit: Int, _ logitLimit: Int
+    _ tolerance: Double, _ iterationLimit: Int, _ isCertified: Bool,
+    _ logitLimit: Int
   ) -> ProbitSolver<Scalar>.Solution {
     let classes = configuration.classCount
     let bytesOfClass = 2 * design.rowCount * MemoryLayout<Scalar>.size
@@ -92,7 +97,7 @@ extension IBProbitHead {
           classCount: range.count, parallelism: parallelism),
         prior: problem.prior, gram: problem.gram, cholesky: problem.cholesky,
         tolerance: tolerance, constant: problem.boundConstant(classCount: range.count),
-        iterationLimit: iterationLimit)
+        iterationLimit: iterationLimit, isCertified: isCertified)
       return solver.solve(from: .zeros(configuration.designColumnCount, range.count))
     }
     return ProbitSolver.Solution(joining: parts)

@@ -69,7 +69,8 @@ struct IBProbitTrainer: HeadTrainer {
     if resets(step: 0, epoch: epoch) { head.reset() }
     if configuration.update == .converged {
       let info = try head.fit(
-        features: split.features, labels: split.labels, tolerance: configuration.tolerance)
+        features: split.features, labels: split.labels, tolerance: configuration.tolerance,
+        isCertified: configuration.isCertified)
       iterations += info.iterations
       evidenceLowerBound = info.evidenceLowerBounds.last
       certificate = info.certificate

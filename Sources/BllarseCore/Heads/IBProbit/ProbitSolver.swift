@@ -19,9 +19,11 @@ import BllarseNumerics
 /// h = -(log Φ)'', so the preconditioner follows it: `V = (Λ₀ + c·XᵀX)⁻¹`, c the mean curvature. The bound
 /// never falls.
 ///
-/// The distance to the maximum lies between `½·gᵀP⁻¹g` and `½·gᵀΛ₀⁻¹g`, g the gradient. The upper bound is
-/// larger than the distance by the ratio of XᵀX to Λ₀, so waiting for it would double the iterations: the
-/// solver also stops when ``GapEstimate`` says that the distance is within the tolerance.
+/// The distance to the maximum lies between `½·gᵀP⁻¹g` and `½·gᵀΛ₀⁻¹g`, g the gradient. This upper bound is
+/// larger than the distance by the ratio of XᵀX to Λ₀, so waiting for it would double the iterations.
+/// ``CurvatureFloor`` gives one that is nearly the distance, for a Gram matrix a class: the solver asks for it
+/// when ``GapEstimate`` says that the distance is within the tolerance, and goes on if it is not. Where that
+/// would cost too much, the estimate decides, unless ``isCertified``.
 ///
 /// - Note: Sources: Jamshidian and Jennrich (1993), conjugate gradient acceleration of EM; Polak and
 ///   Ribière's formula, restarted when it is negative.
@@ -38,6 +40,8 @@ struct ProbitSolver<Scalar: BLASScalar> {
   /// What the evidence lower bound is less than the objective.
   var constant = 0.0
   var iterationLimit = 1000
+  /// Whether the upper bound has to be within the tolerance, whatever that costs.
+  var isCertified = false
 
   /// Where the solver stopped.
   struct Solution {
@@ -71,12 +75,21 @@ struct ProbitSolver<Scalar: BLASScalar> {
     var stalls = 0  // steps that gained nothing
     var sinceRestart = 0
     var iterations = 0
+    var certificate: GapCertificate?
+    var goal = 1.0  // what part of the threshold the estimate has to come down to
 
     while iterations < iterationLimit && !pass.parallelism.isCancelled {
       let threshold = tolerance * abs(objective - constant)
-      if GapCertificate.upper(gradient, prior) <= threshold || estimate.gap <= threshold { break }
+      if GapCertificate.upper(gradient, prior) <= threshold { break }
+      if estimate.gap <= goal * threshold {
+        let found = self.certificate(gradient, logits)
+        certificate = found
+        if found.upper <= threshold || !isProofWanted { break }
+        goal = 0.25 * estimate.gap / threshold
+      }
       // At the floor of the precision, as far as can be told.
       if stalls >= 2 && GapCertificate.lower(gradient, cholesky) <= threshold { break }
+      certificate = nil
       iterations += 1
 
       // 1. An exact step along the direction, class by class.
@@ -126,8 +139,39 @@ struct ProbitSolver<Scalar: BLASScalar> {
     }
     return Solution(
       mean: mean, objective: objective, history: history,
-      certificate: GapCertificate(gradient, cholesky, prior),
+      certificate: certificate ?? self.certificate(gradient, logits),
       iterations: iterations, converged: iterations < iterationLimit)
+  }
+
+  /// Multiplications that the proof may always take: some 20 ms on two cores.
+  private static var affordableWork: Double { 2e9 }
+
+  /// How many rows' Gram matrix a floor may take.
+  private var floorRowLimit: Int {
+    isCertified ? pass.design.rowCount : min(pass.design.rowCount, max(2048, 8 * prior.count))
+  }
+
+  /// The classes that share a floor: two that are each other's opposite, else each has its own.
+  private var floorGroups: [Range<Int>] {
+    pass.classCount == 2 && !pass.labels.contains(-1)
+      ? [0..<2] : (0..<pass.classCount).map { $0..<$0 + 1 }
+  }
+
+  /// Whether the fit goes on until the upper bound is within the tolerance.
+  private var isProofWanted: Bool {
+    let size = Double(prior.count)
+    let work = Double(floorGroups.count) * Double(floorRowLimit) * size * size
+    return isCertified || work <= Self.affordableWork
+  }
+
+  private func certificate(
+    _ gradient: Matrix<Double>, _ logits: Matrix<Scalar>
+  ) -> GapCertificate {
+    GapCertificate(gradient, cholesky, prior, groups: isProofWanted ? floorGroups : []) {
+      CurvatureFloor(
+        pass, classes: $0, logits: logits, prior: prior, gram: gram, decrement: $1,
+        rowLimit: floorRowLimit)
+    }
   }
 
   /// Whether the preconditioner is made anew after an iteration: when the first steps have found where
@@ -179,36 +223,5 @@ struct ProbitSolver<Scalar: BLASScalar> {
       line = pass.line(logits: logits, direction: directionLogits, steps: searches.map(\.step))
     }
     return searches.map(\.acceptedStep)
-  }
-}
-
-/// Bounds on the distance between an evidence lower bound and its maximum, in nats.
-public struct GapCertificate: Sendable, Equatable, Codable {
-  /// `½ Σ_k g_kᵀ(Λ₀ + XᵀX)⁻¹g_k`: the maximum is at least this far away.
-  public var lower: Double
-  /// `½ Σ_k g_kᵀΛ₀⁻¹g_k`: the maximum is at most this far away.
-  public var upper: Double
-
-  /// Bounds that are known.
-  init(lower: Double, upper: Double) {
-    self.lower = lower
-    self.upper = upper
-  }
-
-  /// - Parameters:
-  ///   - gradient: g, D x K.
-  ///   - cholesky: of `Λ₀ + XᵀX`.
-  ///   - prior: the diagonal of `Λ₀`.
-  init(_ gradient: Matrix<Double>, _ cholesky: Cholesky<Double>, _ prior: [Double]) {
-    lower = Self.lower(gradient, cholesky)
-    upper = Self.upper(gradient, prior)
-  }
-
-  static func lower(_ gradient: Matrix<Double>, _ cholesky: Cholesky<Double>) -> Double {
-    0.5 * gradient.columnDots(cholesky.solve(gradient)).reduce(0, +)
-  }
-
-  static func upper(_ gradient: Matrix<Double>, _ prior: [Double]) -> Double {
-    0.5 * gradient.weightedColumnDots(gradient, weights: prior.map { 1 / $0 }).reduce(0, +)
   }
 }
