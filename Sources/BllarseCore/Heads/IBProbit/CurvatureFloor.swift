@@ -4,9 +4,10 @@ import BllarseNumerics
 /// weights: for all `d` with `‖d‖_A ≤ ρ`, `-H(mu + d) ≥ A = Λ₀ + Xᵀ·diag(w)·X`.
 ///
 /// A weight `w` serves a row of signed logit m (the largest of the classes') where `w ≤ h(m + ρ/√w)`,
-/// `h = -(log Φ)''`, which falls: because `w·x·xᵀ ≤ A`, the logit changes by at most `ρ/√w` in the ball. The largest such weight is found by going
-/// along `y = m + ρ/√w`: with `w = h(y)` the logit is `m(y) = y - ρ/√h(y)`, which rises up to some y and then
-/// falls; beyond its maximum no weight serves but 0.
+/// `h = -(log Φ)''`, which falls: because `w·x·xᵀ ≤ A`, the logit changes by at most
+/// `ρ/√w` in the ball. The largest such weight is found by going along `y = m + ρ/√w`: with `w = h(y)` the
+/// logit is `m(y) = y - ρ/√h(y)`, which rises up to some y and then falls; beyond its maximum no weight serves
+/// but 0.
 ///
 /// Any smaller weight serves too. Weights that are cut at `c` cost a Gram matrix of the rows below c only:
 /// `A = Λ₀ + c·XᵀX - Σ (c - w)·x·xᵀ`.
@@ -31,22 +32,29 @@ struct CurvatureFloor {
     gram: Matrix<Double>, decrement: Double, rowLimit: Int
   ) {
     let margins = Self.margins(pass, logits, classes)
+    // Everything is below where a Gram matrix of all rows is affordable.
     let cutMargin = margins.count > rowLimit ? margins.sorted(by: >)[rowLimit] : -Double.infinity
     guard let radius = Self.radius(margins, decrement: decrement, cutMargin: cutMargin) else {
       return nil
     }
     let weights = Self.weights(margins, radius: radius)
-    let cut = Self.weights([cutMargin], radius: radius)[0]
-    let rows = weights.indices.filter { weights[$0] < cut }
-    var matrix = gram
-    matrix.scale(by: cut)
-    if !rows.isEmpty {
+    var matrix: Matrix<Double>
+    if margins.count > rowLimit {
+      let cut = Self.weights([cutMargin], radius: radius)[0]
+      let rows = weights.indices.filter { weights[$0] < cut }
       let design = DesignMatrix<Scalar>(
         pass.design.features.gatheringRows(rows), transform: pass.design.transform,
         hasBias: pass.design.hasBias)
-      let excess = design.gram(
-        weights: rows.map { cut - weights[$0] }, parallelism: pass.parallelism)
-      matrix.add(excess, times: -1)
+      matrix = gram
+      matrix.scale(by: cut)
+      matrix.add(
+        design.gram(weights: rows.map { cut - weights[$0] }, parallelism: pass.parallelism),
+        times: -1)
+      // The difference has the rounding errors of the whole.
+      matrix.addToDiagonal(
+        prior.indices.map { -16 * Double(Scalar.ulpOfOne) * cut * gram[$0, $0] })
+    } else {
+      matrix = pass.design.gram(weights: weights, parallelism: pass.parallelism)
     }
     matrix.addToDiagonal(prior)
     guard let cholesky = try? Cholesky(matrix) else { return nil }
