@@ -50,12 +50,16 @@ struct PhiloxTests {
     #expect(abs(mean) < 5 / Double(count).squareRoot())
     #expect(abs(variance - 1) < 5 * (2 / Double(count)).squareRoot())
     #expect(abs(kurtosis - 3) < 5 * (96 / Double(count)).squareRoot())
-    var counts = [Int](repeating: 0, count: 7)
-    for _ in 0..<70_000 { counts[stream.integer(below: 7)] += 1 }
-    let chiSquared = counts.reduce(0.0) {
-      $0 + (Double($1) - 10_000) * (Double($1) - 10_000) / 10_000
+    for isSmall in [false, true] {
+      var counts = [Int](repeating: 0, count: 7)
+      for _ in 0..<70_000 {
+        counts[isSmall ? Int(stream.smallInteger(below: 7)) : stream.integer(below: 7)] += 1
+      }
+      let chiSquared = counts.reduce(0.0) {
+        $0 + (Double($1) - 10_000) * (Double($1) - 10_000) / 10_000
+      }
+      #expect(chiSquared < 30)
     }
-    #expect(chiSquared < 30)
     let uniform = (0..<count).reduce(0.0) { sum, _ in sum + stream.uniform() } / Double(count)
     #expect(abs(uniform - 0.5) < 5 / (12 * Double(count)).squareRoot())
   }

@@ -64,7 +64,9 @@ extension Metrics {
           for bin in 0..<binCount { gaps[bin] = 0 }
           var (correct, likelihood, brier) = (0.0, 0.0, 0.0)
           for _ in 0..<count {
-            let row = generator.integer(below: count)
+            let row =
+              count <= UInt32.max
+              ? Int(generator.smallInteger(below: UInt32(count))) : generator.integer(below: count)
             let right = summary.isCorrect[row] ? 1.0 : 0
             correct += right
             likelihood += summary.logLikelihood[row]

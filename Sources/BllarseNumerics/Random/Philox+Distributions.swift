@@ -24,6 +24,19 @@ extension Philox {
     return Int(product.high)
   }
 
+  /// A number uniform among `0..<bound`, without bias, from one word where ``integer(below:)`` takes two.
+  ///
+  /// - Note: Source: as there.
+  package mutating func smallInteger(below bound: UInt32) -> UInt32 {
+    precondition(bound > 0, "no integer lies below \(bound)")
+    var product = nextWord().multipliedFullWidth(by: bound)
+    if product.low < bound {
+      let threshold = (0 &- bound) % bound
+      while product.low < threshold { product = nextWord().multipliedFullWidth(by: bound) }
+    }
+    return product.high
+  }
+
   /// Two independent standard normal numbers (Box and Muller's transform).
   public mutating func normalPair() -> (Double, Double) {
     let radius = (-2 * log(uniform())).squareRoot()
