@@ -70,6 +70,31 @@ struct StateTests {
     }
   }
 
+  @Test("a program whose claimant died before it could write its id down is not run a second time")
+  func unrecordedProgram() throws {
+    let scratch = try Scratch("grid: {a: [1]}")
+    let entry = try scratch.directory.manifest.entry(at: 0)
+    var claim = Scratch.claim
+    claim.host = Host.name
+    // Nobody: no process of this id started then.
+    claim.process = 1 << 30
+    let attempt = try #require(try scratch.directory.run(0).claim(attempt: 1, claim))
+    var spawn = Spawn(
+      ["/bin/sleep", "60"],
+      environment: [AttemptDirectory.markName: attempt.programMark(claim)])
+    (spawn.output, spawn.errors) = (.discard, .discard)
+    let program = try spawn.start()
+    let context = LaunchContext(outputOption: nil, resumeOption: nil)
+    #expect(
+      throws: StartRefusal.busy("attempt 1 runs: process \(1 << 30) on \(Host.name)")
+    ) { try RunningAttempt(entry, in: scratch.directory, context: context) }
+    Child.send(9, to: program)
+    _ = Child.wait(program)
+    let next = try RunningAttempt(entry, in: scratch.directory, context: context)
+    #expect(next.attempt.number == 2 && attempt.end?.reason == "ended without a word")
+    while try next.poll() == nil { Host.sleep(seconds: 0.01) }
+  }
+
   @Test("configurations that repeat others are frozen once")
   func duplicates() throws {
     let temporary = try TemporaryDirectory()

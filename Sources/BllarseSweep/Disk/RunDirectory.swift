@@ -121,6 +121,28 @@ package struct AttemptDirectory: Sendable {
     _ = try Files.create("\(path)/end.json", end.json.pretty + "\n")
   }
 
+  /// Whether somebody runs the attempt: certainly, or as far as its last sign of life tells.
+  package func isAlive(_ claim: AttemptClaim?, at now: Double) -> Bool {
+    guard let claim, let isSeen = claim.isAlive else {
+      return silence(at: now) < Self.silenceLimitSeconds
+    }
+    // Whoever claimed it may have died after its program was started, and before that was written down.
+    return isSeen
+      || claim.child == nil && Host.hasProcess(with: "\(Self.markName)=\(programMark(claim))")
+  }
+
+  /// The variable that an attempt's program is known by.
+  package static let markName = "BLLARSE_CLAIM"
+
+  /// The variable's value: no other attempt has it.
+  package func programMark(_ claim: AttemptClaim) -> String {
+    let run = Files.parent(of: path).map(Files.name) ?? ""
+    return "\(claim.process)-\(claim.startTime)-\(run)-\(number)"
+  }
+
+  /// Another host's attempt that has been silent for this long is dead.
+  package static let silenceLimitSeconds = 90.0
+
   /// The heartbeat's age in seconds; the claim's, before the first beat.
   package func silence(at now: Double) -> Double {
     let last = Files.modified("\(path)/heartbeat") ?? Files.modified(path) ?? 0

@@ -27,8 +27,6 @@ package enum StartRefusal: Error, Equatable {
 
 /// A program that runs one configuration, and the state on disk that says so.
 package final class RunningAttempt {
-  /// Another host's attempt that has been silent for this long is dead.
-  package static let silenceLimitSeconds = 90.0
   private static let heartbeatSeconds = 10.0
 
   package let entry: ManifestEntry
@@ -72,7 +70,7 @@ package final class RunningAttempt {
       try Files.makeDirectory(outputDirectory)
       let spawn = try Self.spawn(
         entry, context: context, sweep: directory, attempt: attempt, output: outputDirectory,
-        resumed: resumed)
+        resumed: resumed, mark: attempt.programMark(claim))
       process = try spawn.start()
     } catch let error as SweepError {
       try attempt.write(
@@ -102,9 +100,9 @@ package final class RunningAttempt {
       task != nil && claim?.slurm?.job == task?.job
       && (claim?.slurm?.restarts ?? 0) < (task?.restarts ?? 0)
     if !isRequeue {
-      let silence = attempt.silence(at: Host.now)
-      let alive = claim?.isAlive ?? (silence < silenceLimitSeconds)
-      if alive {
+      // A program whose start was its claimant's last deed has its own environment a moment later.
+      if let claim, claim.child == nil, claim.isAlive == false { Host.sleep(seconds: 0.2) }
+      if attempt.isAlive(claim, at: Host.now) {
         let owner = claim.map { "process \($0.process) on \($0.host)" } ?? "another process"
         throw StartRefusal.busy("attempt \(attempt.number) runs: \(owner)")
       }
@@ -134,7 +132,7 @@ package final class RunningAttempt {
 
   private static func spawn(
     _ entry: ManifestEntry, context: LaunchContext, sweep: SweepDirectory,
-    attempt: AttemptDirectory, output: String, resumed: Bool
+    attempt: AttemptDirectory, output: String, resumed: Bool, mark: String
   ) throws -> Spawn {
     guard let program = Host.find(context.program ?? entry.program[0]) else {
       throw SweepError(
@@ -152,6 +150,7 @@ package final class RunningAttempt {
     environment["BLLARSE_CONFIG_HASH"] = entry.hash
     environment["BLLARSE_ATTEMPT"] = String(attempt.number)
     environment["BLLARSE_OUTPUT_DIR"] = output
+    environment[AttemptDirectory.markName] = mark
     environment["BLLARSE_RESUME_DIR"] = resumed ? output : nil
     if let threads = context.threads {
       for name in ["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "BLLARSE_NUM_THREADS"] {

@@ -160,7 +160,6 @@ public struct StatusReader {
     _ attempt: AttemptDirectory, _ claim: AttemptClaim?, _ task: QueueView.Task?,
     to status: inout RunStatus
   ) {
-    let silence = attempt.silence(at: now)
     if let task, !task.isActive {
       status.state = task.state == "CANCELLED" ? .cancelled : .failed
       status.exitCode = task.exitCode
@@ -170,8 +169,7 @@ public struct StatusReader {
       applyJobLog(claim?.slurm?.name, to: &status)
       return
     }
-    let alive = claim?.isAlive ?? (silence < RunningAttempt.silenceLimitSeconds)
-    if alive {
+    if attempt.isAlive(claim, at: now) {
       status.state = .running
     } else {
       status.state = .failed

@@ -59,6 +59,17 @@ package enum Host {
     return Int(fields[19])
   }
 
+  /// Whether a process of this machine was started with a variable, as far as this user may see.
+  package static func hasProcess(with variable: String) -> Bool {
+    let entry = Array(variable.utf8)
+    return Files.names(in: "/proc").contains { name in
+      guard let process = Int(name), startTime(of: process) != nil,
+        let environment = try? Files.bytes(of: "/proc/\(process)/environ")
+      else { return false }
+      return environment.split(separator: 0).contains { $0.elementsEqual(entry) }
+    }
+  }
+
   /// The processors this process may run on.
   package static var processors: [Int] {
     // The kernel's list, such as `0-3,8`; sched_getaffinity is not visible to Swift.
