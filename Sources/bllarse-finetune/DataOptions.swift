@@ -24,7 +24,7 @@ struct DataOptions: ParsableArguments {
 
   @OptionGroup var backbone: BackboneOptions
 
-  /// - Parameter needsBackbone: whether a data set without one of its own must be given one.
+  // Scoring a stored head takes that head's backbone.
   func check(needsBackbone: Bool = true) throws {
     if features != nil && dataset != nil {
       throw ValidationError("--features and --dataset exclude one another")

@@ -2,8 +2,10 @@ import BllarseCore
 import Foundation
 
 extension RunConfiguration {
-  /// The parameters a run is tracked with: the keys of the Python original, also where there is one
-  /// answer only here. The backbone's size is logged when it is there.
+  /// The parameters a run is tracked with.
+  ///
+  /// The keys of the Python original, also where there is one answer only here. The backbone's size is
+  /// logged when it is there.
   var trackedParameters: [String: any CustomStringConvertible] {
     var parameters: [String: any CustomStringConvertible] = [
       "optimizer": "none", "label_smooth": 0.0, "nodataaug": "True", "sequential_update": "False",

@@ -29,6 +29,21 @@ extension SweepEndToEnd {
       #expect(try tool.intervals("sweep").count == 6)
     }
 
+    @Test("no run is handed MLFLOW_RUN_ID, which names one run", arguments: ["run", "run-config"])
+    func runID(command: String) throws {
+      let tool = try SweepTool()
+      try tool.write("sweep.yaml", "base: {show: MLFLOW_RUN_ID MLFLOW_EXPERIMENT_NAME}\nseeds: 1")
+      let more = command == "run" ? [] : ["0"]
+      let (process, _, _) = try tool.start(
+        [command, "sweep.yaml"] + more,
+        extra: ["MLFLOW_RUN_ID": "0123456789abcdef", "MLFLOW_EXPERIMENT_NAME": "mine"])
+      process.waitUntilExit()
+      #expect(process.terminationStatus == 0)
+      #expect(
+        tool.text("sweeps/sweep/runs/0/0/attempt-1/stdout.log")
+          .hasPrefix("MLFLOW_RUN_ID=\nMLFLOW_EXPERIMENT_NAME=mine\n"))
+    }
+
     @Test("one failure harms no other run; retry runs just what failed")
     func failures() throws {
       let tool = try SweepTool()

@@ -23,6 +23,9 @@ public struct Collector {
   /// How many configurations have a result, and how many there are.
   public var progress: (finished: Int, total: Int) { (finished.count, entries.count) }
 
+  /// The results, in order of the manifest.
+  var results: [RunResult] { finished.map(\.result) }
+
   /// The keys whose values differ between configurations, in order of appearance.
   var varyingKeys: [String] {
     var order: [String] = []

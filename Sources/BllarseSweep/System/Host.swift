@@ -87,6 +87,16 @@ package enum Host {
     return result
   }
 
+  /// The environment of what this process starts.
+  ///
+  /// Without MLFLOW_RUN_ID: the one run it names is this process', and programs that inherited it would
+  /// all write into that run.
+  package static var inheritedEnvironment: [String: String] {
+    var environment = environment
+    environment["MLFLOW_RUN_ID"] = nil
+    return environment
+  }
+
   package static func variable(_ name: String) -> String? {
     guard let value = getenv(name), value.pointee != 0 else { return nil }
     return String(cString: value)
