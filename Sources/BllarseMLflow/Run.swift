@@ -194,13 +194,22 @@ public final class Run: Sendable {
     if !isEnded.exchange(true, ordering: .acquiringAndReleasing) {
       writer.append(event, time: Clock.milliseconds())
     }
-    let isWritten = writer.flush()
+    writer.flush()
     var report = report(waitingUpTo: limit, isEnd: true)
-    if !isWritten { report.problem = "the journal in \(directory) cannot be written" }
     delivery?.stop()
     writer.close()
     guard !report.isComplete else { return report }
     report.command = command
+    if let problem = writer.problem {
+      report.problem = "the journal in \(directory) cannot be written: \(problem)"
+      if !isReported.exchange(true, ordering: .relaxed) {
+        logger.error(
+          """
+          the last events of run '\(name)' are lost: the journal in \(directory) cannot be written \
+          (\(problem)); what had been written before is delivered with: \(command)
+          """)
+      }
+    }
     if !isReported.exchange(true, ordering: .relaxed) {
       logger.warning(
         """

@@ -1,3 +1,4 @@
+import ArgumentParser
 import BllarseSweep
 
 /// What the commands print.
@@ -10,8 +11,13 @@ enum Terminal {
     for line in message.split(separator: "\n") { note("bllarse-sweep: \(line)") }
   }
 
-  /// A result.
-  static func write(_ text: String) { Files.print(text, to: 1) }
+  /// A result; where it cannot be written (a full disk), the command ends with 1: half a table must
+  /// not pass for a whole one.
+  static func write(_ text: String) {
+    guard let problem = Files.print(text, to: 1) else { return }
+    error("cannot write to standard output: \(problem)")
+    BllarseSweepCommand.exit(withError: ExitCode(SweepError.Code.failed.rawValue))
+  }
 
   /// Clears the screen before a live table is drawn again.
   static func clear() { write("\u{1B}[H\u{1B}[2J") }

@@ -127,6 +127,45 @@ extension SweepEndToEnd {
       #expect(try tool.run("submit", "sweep.yaml", "--num-jobs", "0").status == 64)
     }
 
+    @Test(
+      "numbers that make no sense are a wrong command line, not a crash",
+      arguments: [
+        ["run", "--index", ""], ["run", "--index", ","], ["run", "--retry-delay", "nan"],
+        ["run", "--retry-delay", "1e300"], ["status", "--watch", "inf"],
+        ["status", "--watch", "nan"],
+        ["status", "--watch", "1e10"], ["status", "--watch", "0"],
+      ])
+    func nonsense(words: [String]) throws {
+      let tool = try SweepTool()
+      try tool.write("sweep.yaml", "base: {pause: 0}\nseeds: 1")
+      #expect(try tool.run("run", "sweep.yaml").status == 0)
+      let (process, _, errors) = try tool.start([words[0], "sweep.yaml"] + words.dropFirst())
+      process.waitUntilExit()
+      #expect(process.terminationReason == .exit && process.terminationStatus == 64)
+      #expect(try !String(contentsOfFile: errors, encoding: .utf8).isEmpty)
+    }
+
+    @Test("a result that cannot be written is a failure: half a table is no table")
+    func fullDisk() throws {
+      let tool = try SweepTool()
+      try tool.write("sweep.yaml", "base: {pause: 0}\nseeds: 1")
+      #expect(try tool.run("run", "sweep.yaml").status == 0)
+      let program = SweepTool.product("bllarse-sweep")
+      for command in ["list", "status", "collect"] {
+        let result = try tool.run(
+          "-c", "exec \"$0\" \"$@\" >/dev/full", program, command, "sweep.yaml",
+          executable: "/bin/sh")
+        #expect(result.status == 1, "\(command)")
+        #expect(
+          result.errors.contains("cannot write to standard output: No space left on device"),
+          "\(command): \(result.errors)")
+      }
+      // Somebody who has read enough is no failure to talk about.
+      let head = try tool.run(
+        "-c", "\"$0\" list \"$1\" | true", program, "sweep.yaml", executable: "/bin/sh")
+      #expect(head.status == 0 && head.errors.isEmpty, "\(head.errors)")
+    }
+
     @Test("a Python module's create_configs and a program's JSON list are sweeps too")
     func otherForms() throws {
       let tool = try SweepTool()

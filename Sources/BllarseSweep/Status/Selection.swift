@@ -19,6 +19,9 @@ public enum Selection {
       }
       result += Array(first...last)
     }
+    guard !result.isEmpty || texts.isEmpty else {
+      throw SweepError(.usage, "--index is empty; expected numbers and ranges such as 3,7-9")
+    }
     return Array(Set(result)).sorted()
   }
 

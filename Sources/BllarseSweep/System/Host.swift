@@ -122,7 +122,11 @@ package enum Host {
     return directories.map { "\($0)/\(program)" }.first { Files.isExecutableFile($0) }
   }
 
-  package static func sleep(seconds: Double) { usleep(UInt32(seconds * 1e6)) }
+  package static func sleep(seconds: Double) {
+    // usleep takes no more than a second on some systems, and a UInt32 little more than an hour.
+    let end = monotonic + seconds
+    while case let rest = end - monotonic, rest > 0 { usleep(UInt32(min(rest, 1) * 1e6)) }
+  }
 
   package static var isTerminal: Bool { isatty(1) == 1 }
 }
