@@ -205,7 +205,7 @@ public final class Run: Sendable {
       if !isReported.exchange(true, ordering: .relaxed) {
         logger.error(
           """
-          the last events of run '\(name)' are lost: the journal in \(directory) cannot be written \
+          the last events of run '\(name.printable)' are lost: the journal in \(directory) cannot be written \
           (\(problem)); what had been written before is delivered with: \(command)
           """)
       }
@@ -213,7 +213,7 @@ public final class Run: Sendable {
     if !isReported.exchange(true, ordering: .relaxed) {
       logger.warning(
         """
-        \(report.undeliveredEvents) events of run '\(name)' are still local\
+        \(report.undeliveredEvents) events of run '\(name.printable)' are still local\
         \(report.problem.map { " (\($0))" } ?? ""); deliver them with: \(command)
         """)
     }
@@ -231,7 +231,7 @@ public final class Run: Sendable {
 
   private func append(_ event: Event, time: Int? = nil) {
     guard !isEnded.load(ordering: .acquiring) else {
-      logger.warning("run '\(name)' has ended; what is logged after that is not kept")
+      logger.warning("run '\(name.printable)' has ended; what is logged after that is not kept")
       return
     }
     writer.append(event, time: time ?? Clock.milliseconds())

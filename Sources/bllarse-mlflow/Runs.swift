@@ -51,6 +51,10 @@ struct Runs: ParsableCommand {
     let table = RunTable(
       runs, metrics: list(metrics), parameters: list(parameters), sortKey: sort,
       isDescending: descending, limit: limit)
+    if let key = table.unknownSortKey, !runs.isEmpty {
+      complain("no run has a metric or parameter '\(key)' to sort by")
+      throw Exit.usage
+    }
     try output(table.text(format))
   }
 

@@ -4,7 +4,10 @@ import BllarseSweep
 /// What the commands print.
 enum Terminal {
   /// A message, which is not a result: standard error.
-  static func note(_ message: String) { Files.print(message + "\n", to: 2) }
+  static func note(_ message: String) {
+    let lines = message.split(separator: "\n", omittingEmptySubsequences: false)
+    Files.print(lines.map { String($0).printable + "\n" }.joined(), to: 2)
+  }
 
   /// A failure, each line with the program's name.
   static func error(_ message: String) {

@@ -185,6 +185,6 @@ struct CollectTests {
       columns: ["a", "b"], rows: [["x,\"y\"", "p|q\nr"], [.null, .double(0.1234567)]])
     #expect(table.csv == "a,b\n\"x,\"\"y\"\"\",\"p|q\nr\"\n,0.1234567\n")
     #expect(table.markdown == "| a | b |\n| --- | --- |\n| x,\"y\" | p\\|q r |\n|  | 0.123457 |\n")
-    #expect(table.text == "a      b\nx,\"y\"  p|q\nr\n       0.123457\n")
+    #expect(table.text == "a      b\nx,\"y\"  p|q\\nr\n       0.123457\n")
   }
 }

@@ -145,6 +145,26 @@ extension SweepEndToEnd {
       #expect(try !String(contentsOfFile: errors, encoding: .utf8).isEmpty)
     }
 
+    @Test("values with line feeds and escapes of a terminal stay in their cells")
+    func controlCharacters() throws {
+      let tool = try SweepTool()
+      try tool.write("sweep.yaml", "base: {seed: 1, show: \"A\\nB\\e[31m\", code: 3}")
+      let list = try tool.run("list", "sweep.yaml")
+      #expect(list.output.split(separator: "\n").count == 1)
+      #expect(list.output.contains("show=A\\nB\\u{1B}[31m"), "\(list.output)")
+      try tool.temporary.write(
+        "red.yaml",
+        Array(
+          """
+          program: {run: [/bin/sh, -c, "printf 'red \\\\033[31mtext' >&2; exit 3"], output: null, options: false}
+          seeds: 1
+          """.utf8))
+      let run = try tool.run("run", "red.yaml")
+      #expect(run.status == 1 && run.errors.contains("red \\u{1B}[31mtext"), "\(run.errors)")
+      let status = try tool.run("status", "red.yaml").output
+      #expect(!status.contains("\u{1B}") && status.contains("\\u{1B}[31mtext"), "\(status)")
+    }
+
     @Test("a result that cannot be written is a failure: half a table is no table")
     func fullDisk() throws {
       let tool = try SweepTool()
