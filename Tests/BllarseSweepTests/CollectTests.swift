@@ -125,6 +125,18 @@ struct CollectTests {
     #expect(try ParentRecord.all(in: scratch.directory)[0].due(statuses) == .finished)
   }
 
+  @Test(
+    "accuracies are better large, whatever stands around them; errors and seconds small",
+    arguments: [
+      ("test.acc", true), ("acc", true), ("elbo", true), ("metrics.test.balanced_acc", true),
+      ("metrics.test.top_2_acc", true), ("metrics.bootstrap.acc.lower", true), ("val/acc", true),
+      ("test.nll", false), ("metrics.bootstrap.ece.upper", false), ("seconds.total", false),
+      ("value", false), ("", false),
+    ])
+  func direction(metric: String, isLarge: Bool) {
+    #expect(Collector.isBetterLarge(metric) == isLarge)
+  }
+
   @Test("the best come first, by the metric's own direction")
   func best() throws {
     let scratch = try Self.sweep()

@@ -205,8 +205,14 @@ public struct Collector {
 
   /// Accuracies and evidence bounds are better large; losses, errors and seconds small.
   static func isBetterLarge(_ metric: String) -> Bool {
-    let name = metric.split(separator: ".").last.map(String.init) ?? metric
-    return ["acc", "accuracy", "elbo", "auroc", "f1"].contains(name)
+    var parts = metric.split(separator: ".")
+    // An interval's ends are as good as its value.
+    if parts.count > 1, let last = parts.last, ["lower", "upper", "value"].contains(last) {
+      parts.removeLast()
+    }
+    guard let name = parts.last?.split(separator: "/").last else { return false }
+    return ["acc", "accuracy", "elbo", "auroc", "auprc", "f1"].contains(name)
+      || name.hasSuffix("_acc") || name.hasSuffix("_accuracy")
   }
 
   private func check(_ metric: String, among names: [String]) throws {
