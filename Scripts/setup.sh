@@ -12,7 +12,7 @@ die() { say "$*"; exit 1; }
 command -v swift >/dev/null || die "swift is not on the PATH; install Swift 6.2 or later from swift.org first"
 
 wanted=(pkg-config libopenblas-dev liblapacke-dev libsqlite3-dev libcurl4-openssl-dev zlib1g-dev)
-[[ ${1:-} == --test ]] && wanted+=(slurm-wlm munge python3-venv)
+[[ ${1:-} == --test ]] && wanted+=(slurm-wlm munge slurmdbd mariadb-server-core python3-venv)
 
 if ! command -v dpkg-query >/dev/null; then
   pkg-config --exists openblas lapacke 2>/dev/null ||

@@ -8,17 +8,22 @@
 #   slurm-dev.sh kill-slurmd end slurmd only; its jobs go on
 #   slurm-dev.sh start-node start slurmd again
 #
-# Needs root (slurmd starts jobs as their owners) and the packages slurm-wlm and munge.
+# Needs root (slurmd starts jobs as their owners) and the packages slurm-wlm and munge; for accounting
+# slurmdbd and mariadb-server-core too, which do not run as services.
 # Everything it writes is under $SLURM_DEV_DIR.
 #
 #   SLURM_DEV_DIR    directory of the cluster        (/tmp/bllarse-slurm)
-#   SLURM_DEV_PORT   the first of two TCP ports      (26817)
+#   SLURM_DEV_PORT   the first of four TCP ports     (26817)
 #   SLURM_DEV_CPUS   processors that the node offers (4)
+#   SLURM_DEV_ACCOUNTING  1: with slurmdbd on a MariaDB of its own, for sacct and sacctmgr
+#   SLURM_DEV_MIN_JOB_AGE seconds for which the controller remembers ended jobs (600)
 set -euo pipefail
 
 dir=${SLURM_DEV_DIR:-/tmp/bllarse-slurm}
 port=${SLURM_DEV_PORT:-26817}
 cpus=${SLURM_DEV_CPUS:-4}
+accounting=${SLURM_DEV_ACCOUNTING:-0}
+min_job_age=${SLURM_DEV_MIN_JOB_AGE:-600}
 conf=$dir/slurm.conf
 host=$(hostname -s)
 export PATH=$PATH:/usr/sbin:/sbin
@@ -60,7 +65,8 @@ launch() {
 wait_until() {
   local what=$1
   shift
-  for _ in $(seq 900); do
+  local end=$((SECONDS + 90))
+  while ((SECONDS < end)); do
     "$@" >/dev/null 2>&1 && return
     sleep 0.1
   done
@@ -80,6 +86,75 @@ stop() {
     ours "$pid" && kill -KILL "$pid"
   fi
   rm -f "$dir/run/$1.pid"
+}
+
+accounting_configuration() {
+  if [[ $accounting != 1 ]]; then
+    echo AccountingStorageType=accounting_storage/none
+    return
+  fi
+  cat <<CONF
+AccountingStorageType=accounting_storage/slurmdbd
+AccountingStorageHost=127.0.0.1
+AccountingStoragePort=$((port + 2))
+# With munge the password is the path of its socket.
+AccountingStoragePass=$dir/run/munge.socket
+AccountingStorageEnforce=limits
+CONF
+}
+
+# A database of its own, and slurmdbd on it.
+start_accounting() {
+  local password
+  if ! alive mariadbd; then
+    if [[ ! -d $dir/database/mysql ]]; then
+      mariadb-install-db --no-defaults --user=root --datadir="$dir/database" --skip-test-db \
+        >"$dir/log/mariadb-install-db.out" 2>&1 || fail "mariadb-install-db: $(tail -n 1 "$dir/log/mariadb-install-db.out")"
+    fi
+    password=$(head -c 18 /dev/urandom | base64)
+    (
+      umask 077
+      cat >"$dir/run/mariadbd.sql" <<SQL
+CREATE USER IF NOT EXISTS slurm@'127.0.0.1';
+ALTER USER slurm@'127.0.0.1' IDENTIFIED BY '$password';
+GRANT ALL ON slurm_acct_db.* TO slurm@'127.0.0.1';
+SQL
+      cat >"$dir/slurmdbd.conf" <<CONF
+AuthType=auth/munge
+AuthInfo=socket=$dir/run/munge.socket
+DbdHost=$host
+DbdAddr=127.0.0.1
+DbdPort=$((port + 2))
+SlurmUser=root
+PidFile=$dir/run/slurmdbd.own.pid
+LogFile=$dir/log/slurmdbd.log
+StorageType=accounting_storage/mysql
+StorageHost=127.0.0.1
+StoragePort=$((port + 3))
+StorageUser=slurm
+StoragePass=$password
+StorageLoc=slurm_acct_db
+CONF
+    )
+    : >"$dir/log/mariadbd.out"
+    launch mariadbd mariadbd --no-defaults --user=root --datadir="$dir/database" \
+      --socket="$dir/run/mariadbd.socket" --pid-file="$dir/run/mariadbd.own.pid" \
+      --bind-address=127.0.0.1 --port=$((port + 3)) --skip-name-resolve \
+      --innodb-buffer-pool-size=64M --innodb-flush-log-at-trx-commit=0 \
+      --init-file="$dir/run/mariadbd.sql"
+    wait_until "the database" grep -q "ready for connections" "$dir/log/mariadbd.out"
+  fi
+  alive slurmdbd || launch slurmdbd slurmdbd -D
+  wait_until slurmdbd accounting_works
+  sacctmgr_quietly add cluster bllarse
+  sacctmgr_quietly add account dev
+  sacctmgr_quietly add user root account=dev defaultaccount=dev
+}
+
+accounting_works() { SLURM_CONF=$conf timeout 5 sacctmgr --noheader show cluster; }
+# What is there already is no error.
+sacctmgr_quietly() {
+  SLURM_CONF=$conf timeout 20 sacctmgr --immediate --quiet "$@" >>"$dir/log/sacctmgr.out" 2>&1 || true
 }
 
 write_configuration() {
@@ -110,7 +185,7 @@ TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherParams=OverMemoryKill
 JobAcctGatherFrequency=task=1
-AccountingStorageType=accounting_storage/none
+$(accounting_configuration)
 JobCompType=jobcomp/none
 SchedulerType=sched/backfill
 SchedulerParameters=batch_sched_delay=0,sched_interval=1,bf_interval=1,sched_min_interval=100000
@@ -119,7 +194,7 @@ SelectTypeParameters=CR_CPU_Memory
 DefMemPerCPU=400
 MpiDefault=none
 MaxArraySize=1001
-MinJobAge=600
+MinJobAge=$min_job_age
 KillWait=5
 ReturnToService=2
 SlurmctldTimeout=30
@@ -187,6 +262,12 @@ case ${1:-} in
         --pid-file="$dir/run/munged.own.pid" --log-file="$dir/log/munged.log"
       wait_until munge munge_works
     fi
+    if [[ $accounting == 1 ]]; then
+      for program in mariadbd mariadb-install-db slurmdbd; do
+        command -v "$program" >/dev/null || fail "no $program: apt-get install mariadb-server-core slurmdbd"
+      done
+      start_accounting
+    fi
     alive slurmctld || launch slurmctld slurmctld -D -f "$conf"
     wait_until "the controller" controller_works
     start_node
@@ -199,6 +280,8 @@ case ${1:-} in
     stop slurmd
     for pid in $(job_processes); do kill -KILL "$pid" 2>/dev/null || true; done
     stop slurmctld
+    stop slurmdbd
+    stop mariadbd
     stop munged
     echo "slurm-dev: down"
     ;;

@@ -194,17 +194,26 @@ public final class Run: Sendable {
     if !isEnded.exchange(true, ordering: .acquiringAndReleasing) {
       writer.append(event, time: Clock.milliseconds())
     }
-    let isWritten = writer.flush()
+    writer.flush()
     var report = report(waitingUpTo: limit, isEnd: true)
-    if !isWritten { report.problem = "the journal in \(directory) cannot be written" }
     delivery?.stop()
     writer.close()
     guard !report.isComplete else { return report }
     report.command = command
+    if let problem = writer.problem {
+      report.problem = "the journal in \(directory) cannot be written: \(problem)"
+      if !isReported.exchange(true, ordering: .relaxed) {
+        logger.error(
+          """
+          the last events of run '\(name.printable)' are lost: the journal in \(directory) cannot be written \
+          (\(problem)); what had been written before is delivered with: \(command)
+          """)
+      }
+    }
     if !isReported.exchange(true, ordering: .relaxed) {
       logger.warning(
         """
-        \(report.undeliveredEvents) events of run '\(name)' are still local\
+        \(report.undeliveredEvents) events of run '\(name.printable)' are still local\
         \(report.problem.map { " (\($0))" } ?? ""); deliver them with: \(command)
         """)
     }
@@ -222,7 +231,7 @@ public final class Run: Sendable {
 
   private func append(_ event: Event, time: Int? = nil) {
     guard !isEnded.load(ordering: .acquiring) else {
-      logger.warning("run '\(name)' has ended; what is logged after that is not kept")
+      logger.warning("run '\(name.printable)' has ended; what is logged after that is not kept")
       return
     }
     writer.append(event, time: time ?? Clock.milliseconds())

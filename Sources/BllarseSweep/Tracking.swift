@@ -14,8 +14,17 @@ public protocol ParentTracking {
   /// - Throws: an error when the settings cannot be used; never because a server does not answer.
   func createParent(name: String, tags: [String: String]) throws -> String
 
-  /// Ends a parent run as its children ended.
-  func endParent(_ run: String, as outcome: ParentOutcome) throws
+  /// Sets a parent run that had ended to running, because children go on.
+  func reopenParent(_ run: String) throws
+
+  /// Logs what has become of the children, and ends the parent run as they ended.
+  ///
+  /// - Parameters:
+  ///   - run: the run's id.
+  ///   - summary: what to log; the same summary logged twice leaves the same points.
+  ///   - outcome: how it ends; nil while children are under way.
+  /// - Throws: an error when the settings cannot be used; never because a server does not answer.
+  func updateParent(_ run: String, _ summary: SweepSummary, as outcome: ParentOutcome?) throws
 }
 
 /// How a parent run ends.

@@ -6,7 +6,7 @@ struct DataOptions: ParsableArguments {
   @Option(
     name: [.customLong("ds", withSingleDash: true), .long],
     help: """
-      Images: digits, which ship with the package, or cifar10, cifar100 from --data-dir through --backbone. \
+      Images: digits, which ship with the package, or cifar10, cifar100 from --data-dir through a backbone. \
       (default: digits)
       """)
   var dataset: String?
@@ -22,15 +22,12 @@ struct DataOptions: ParsableArguments {
     help: "Features, instead of images: a safetensors file with X_train, y_train, X_test, y_test.")
   var features: String?
 
-  @Option(help: "The backbone whose features are used, instead of the data set's own.")
-  var backbone: String?
+  @OptionGroup var backbone: BackboneOptions
 
-  func check() throws {
+  // Scoring a stored head takes that head's backbone.
+  func check(needsBackbone: Bool = true) throws {
     if features != nil && dataset != nil {
       throw ValidationError("--features and --dataset exclude one another")
-    }
-    if features != nil && backbone != nil {
-      throw ValidationError("--backbone needs images; --features are used as they are")
     }
     if let dataset, !ImageDatasets.names.contains(dataset) {
       throw ValidationError(
@@ -40,21 +37,23 @@ struct DataOptions: ParsableArguments {
       if dataDir == nil {
         throw ValidationError("--dataset \(dataset) needs --data-dir, the directory of its files")
       }
-      if backbone == nil {
+      if needsBackbone && backbone.backbone == nil && !backbone.isNamed(dataset) {
         throw ValidationError(
-          "--dataset \(dataset) needs --backbone, a file that makes features of it")
+          "--dataset \(dataset) needs --backbone, a file that makes features of it, or --pretrained"
+        )
       }
     } else if dataDir != nil {
       throw ValidationError(
         "--data-dir goes with --dataset cifar10 or cifar100, not with "
           + (features == nil ? "the digits, which ship with the package" : "--features"))
     }
+    try backbone.check(dataset, features: features)
   }
 
   func apply(to configuration: inout RunConfiguration) {
     configuration.dataset = dataset ?? "digits"
     configuration.featuresPath = features
     configuration.dataDirectory = dataDir
-    configuration.backbonePath = backbone
+    backbone.apply(to: &configuration)
   }
 }

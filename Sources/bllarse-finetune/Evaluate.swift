@@ -12,7 +12,7 @@ struct Evaluate: ParsableCommand {
   @OptionGroup(title: "Data") var data: DataOptions
   @OptionGroup(title: "Running") var running: RunningOptions
 
-  func validate() throws { try data.check() }
+  func validate() throws { try data.check(needsBackbone: false) }
 
   func run() throws {
     var configuration = RunConfiguration()

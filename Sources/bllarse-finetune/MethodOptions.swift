@@ -73,9 +73,13 @@ struct MethodOptions: ParsableArguments {
     if update == .sites && lossFn != "IBProbit" {
       throw ValidationError("--update sites needs --loss-fn IBProbit; use merge")
     }
-    try require(numUpdateIters.map { $0 >= 1 }, "--num-update-iters must be at least 1")
-    try require(epochs.map { $0 >= 1 }, "--epochs must be at least 1")
-    try require(batchSize.map { $0 >= 1 }, "--batch-size must be at least 1")
+    for (name, value) in [
+      ("--num-update-iters", numUpdateIters), ("--epochs", epochs), ("--batch-size", batchSize),
+    ] {
+      // Products of these must stay within an integer.
+      try require(
+        value.map { 1...1_000_000_000 ~= $0 }, "\(name) must be at least 1 and at most 1000000000")
+    }
     try require(0...1 ~= forgettingRate, "--forgetting-rate must be between 0 and 1")
     try require(tolerance > 0 && tolerance < 1, "--tolerance must be between 0 and 1")
     if update == .converged && numUpdateIters != nil {

@@ -27,7 +27,7 @@ struct Predict: ParsableCommand {
   var threads: Int?
 
   func validate() throws {
-    if let threads, threads < 1 { throw ValidationError("--threads must be at least 1") }
+    try RunningOptions.check(threads)
     guard out.hasSuffix(".safetensors") || out.hasSuffix(".csv") else {
       throw ValidationError("--out is '\(out)'; expected a name that ends in .safetensors or .csv")
     }

@@ -36,6 +36,10 @@ final class RunTracking: RunObserver {
     run.log(parameters: ["embed_dim": data.featureCount])
   }
 
+  func runDidUse(_ backbone: ResidualMLP) {
+    run.log(parameters: ["num_blocks": backbone.configuration.blockCount])
+  }
+
   func runDidFinishEpoch(_ record: EpochRecord) {
     // An epoch that a resumed run computes again is there already.
     guard record.step > lastStep else { return }

@@ -24,7 +24,7 @@ struct RunningOptions: ParsableArguments {
   var device = "cpu"
 
   func validate() throws {
-    if let threads, threads < 1 { throw ValidationError("--threads must be at least 1") }
+    try Self.check(threads)
     if saveEvery < 1 { throw ValidationError("--save-every must be at least 1") }
     if let resume, let output, resume != output {
       throw ValidationError(
@@ -51,6 +51,18 @@ struct RunningOptions: ParsableArguments {
 
   /// The number of threads: what is given, else what SLURM granted, else `nil`.
   static func threadCount(_ given: Int?) -> Int? {
-    given ?? ProcessInfo.processInfo.environment["SLURM_CPUS_PER_TASK"].flatMap { Int($0) }
+    let environment = ProcessInfo.processInfo.environment
+    return given
+      ?? environment["SLURM_CPUS_PER_TASK"].flatMap { Int($0) }
+      .flatMap { threadCounts.contains($0) ? $0 : nil }
+  }
+
+  private static let threadCounts = 1...1024
+
+  /// Refuses a number of threads that no machine has.
+  static func check(_ threads: Int?) throws {
+    if let threads, !threadCounts.contains(threads) {
+      throw ValidationError("--threads must be at least 1 and at most \(threadCounts.upperBound)")
+    }
   }
 }

@@ -35,8 +35,8 @@ struct TrackingOptions: ParsableArguments {
   var logCheckpoints = false
 
   func validate() throws {
-    guard mlflowDrainSeconds >= 0, mlflowDrainSeconds.isFinite else {
-      throw ValidationError("--mlflow-drain-seconds must not be negative")
+    guard (0...604_800).contains(mlflowDrainSeconds) else {
+      throw ValidationError("--mlflow-drain-seconds must be at least 0 and at most 604800, a week")
     }
   }
 

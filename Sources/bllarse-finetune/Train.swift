@@ -36,6 +36,7 @@ struct Train: ParsableCommand {
     let terminal = Terminal()
     let warnings =
       method.warnings(optimizer.optimizer) + optimizer.warnings(head: configuration.lossFunction)
+      + data.backbone.warnings(configuration)
     for warning in warnings { terminal.runDidNote(warning) }
     Interruption.listen(stopsGracefully: configuration.outputPath != nil)
     try reportingErrors {

@@ -19,7 +19,7 @@ struct Check: ParsableCommand {
         DestinationCheck.server(
           try settings.makeClient(), authorization: settings.authorization)
       }
-    print(check.text, terminator: "")
+    try output(check.text)
     if let problem = check.problem {
       complain(problem)
       throw Exit.failed

@@ -26,6 +26,18 @@ enum Exit {
   static let resumable = ExitCode(75)
 }
 
+/// Writes a result to standard output.
+///
+/// - Throws: `Exit.failed` where it cannot be written: half a table must not pass for a whole one.
+func output(_ text: String) throws {
+  do {
+    try FileHandle.standardOutput.write(contentsOf: Data(text.utf8))
+  } catch {
+    complain("cannot write to standard output: \(String(cString: strerror(errno)))")
+    throw Exit.failed
+  }
+}
+
 /// Writes one line to standard error.
 func complain(_ line: String) {
   FileHandle.standardError.write(Data("bllarse-mlflow: \(line)\n".utf8))

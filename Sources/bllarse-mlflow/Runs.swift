@@ -1,5 +1,6 @@
 import ArgumentParser
 import BllarseMLflow
+import Foundation
 
 /// `bllarse-mlflow runs`.
 struct Runs: ParsableCommand {
@@ -50,11 +51,16 @@ struct Runs: ParsableCommand {
     let table = RunTable(
       runs, metrics: list(metrics), parameters: list(parameters), sortKey: sort,
       isDescending: descending, limit: limit)
-    print(table.text(format), terminator: "")
+    if let key = table.unknownSortKey, !runs.isEmpty {
+      complain("no run has a metric or parameter '\(key)' to sort by")
+      throw Exit.usage
+    }
+    try output(table.text(format))
   }
 
   private func list(_ text: String?) -> [String] {
-    (text ?? "").split(separator: ",").map(String.init)
+    (text ?? "").split(separator: ",").map { $0.trimmingCharacters(in: .whitespaces) }
+      .filter { !$0.isEmpty }
   }
 }
 

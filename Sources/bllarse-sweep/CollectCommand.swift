@@ -56,7 +56,7 @@ struct CollectCommand: ParsableCommand {
     if let output { try Files.write(text, to: output) } else { Terminal.write(text) }
     let (finished, total) = collector.progress
     Terminal.note("\(finished) of \(total) configurations have a result")
-    try ParentRuns.update(directory)
+    try ParentRuns.update(directory, collector: collector)
   }
 }
 

@@ -42,7 +42,7 @@ struct ListCommand: ParsableCommand {
       switch format {
       case .table:
         let words = parameters.map { "\($0.key)=\($0.value.plainText)" }
-        text += "\(index)\t\(hash.prefix(8))\t\(words.joined(separator: " "))\n"
+        text += "\(index)\t\(hash.prefix(8))\t\(words.joined(separator: " ").printable)\n"
       case .json:
         let entry: JSON = .object([
           "index": .int(index), "hash": .string(hash), "parameters": .object(parameters),
@@ -88,10 +88,7 @@ struct ShowCommand: ParsableCommand {
       let file = try sweep.readFile()
       let expansion = try Expansion(file)
       guard (0..<expansion.count).contains(index) else {
-        throw SweepError(
-          .usage,
-          "there is no configuration \(index); the sweep has \(expansion.count) (0 to \(expansion.count - 1))"
-        )
+        throw SweepError.noConfiguration(index, of: expansion.count)
       }
       let configuration = try expansion.configuration(at: index)
       (hash, parameters) = (configuration.hash, configuration.parameters)
@@ -105,7 +102,7 @@ struct ShowCommand: ParsableCommand {
       return print(value.pretty)
     }
     print("index  \(index)\nhash   \(hash)")
-    for member in parameters { print("  \(member.key): \(member.value.plainText)") }
+    for member in parameters { print("  \(member.key): \(member.value.plainText.printable)") }
     print(Shell.join(command))
   }
 }

@@ -101,7 +101,9 @@ struct PoolArguments: ParsableArguments {
   func validate() throws {
     if let jobs, jobs < 1 { throw ValidationError("--jobs \(jobs): at least 1") }
     if retries < 0 { throw ValidationError("--retries \(retries): not negative") }
-    if retryDelay < 0 { throw ValidationError("--retry-delay \(retryDelay): not negative") }
+    guard (0...86_400).contains(retryDelay) else {
+      throw ValidationError("--retry-delay \(retryDelay): seconds from 0 to 86400")
+    }
   }
 
   func run(

@@ -21,6 +21,12 @@ struct StatusCommand: ParsableCommand {
     help: ArgumentHelp("Draw again every so many seconds.", valueName: "seconds"))
   var watch: Double?
 
+  func validate() throws {
+    if let watch, !(0.2...86_400).contains(watch) {
+      throw ValidationError("--watch \(watch): seconds from 0.2 to 86400")
+    }
+  }
+
   func run() throws {
     let directory = try sweep.existingDirectory()
     while true {
@@ -35,7 +41,7 @@ struct StatusCommand: ParsableCommand {
       try ParentRuns.update(directory, statuses)
       guard let watch else { return }
       if !statuses.contains(where: { $0.state == .pending || $0.state == .running }) { return }
-      Host.sleep(seconds: max(0.2, watch))
+      Host.sleep(seconds: watch)
     }
   }
 

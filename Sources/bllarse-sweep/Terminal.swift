@@ -1,17 +1,26 @@
+import ArgumentParser
 import BllarseSweep
 
 /// What the commands print.
 enum Terminal {
   /// A message, which is not a result: standard error.
-  static func note(_ message: String) { Files.print(message + "\n", to: 2) }
+  static func note(_ message: String) {
+    let lines = message.split(separator: "\n", omittingEmptySubsequences: false)
+    Files.print(lines.map { String($0).printable + "\n" }.joined(), to: 2)
+  }
 
   /// A failure, each line with the program's name.
   static func error(_ message: String) {
     for line in message.split(separator: "\n") { note("bllarse-sweep: \(line)") }
   }
 
-  /// A result.
-  static func write(_ text: String) { Files.print(text, to: 1) }
+  /// A result; where it cannot be written (a full disk), the command ends with 1: half a table must
+  /// not pass for a whole one.
+  static func write(_ text: String) {
+    guard let problem = Files.print(text, to: 1) else { return }
+    error("cannot write to standard output: \(problem)")
+    BllarseSweepCommand.exit(withError: ExitCode(SweepError.Code.failed.rawValue))
+  }
 
   /// Clears the screen before a live table is drawn again.
   static func clear() { write("\u{1B}[H\u{1B}[2J") }

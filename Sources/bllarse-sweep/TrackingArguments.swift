@@ -1,6 +1,7 @@
 import ArgumentParser
 import BllarseMLflow
 import BllarseSweep
+import Foundation
 import Logging
 
 /// The MLflow run that the runs of a submission are nested in.
@@ -8,7 +9,8 @@ struct TrackingArguments: ParsableArguments {
   @Option(help: ArgumentHelp("Nest the runs in this MLflow run.", valueName: "run"))
   var parentRunId: String?
 
-  /// The id of the parent: the one given; a new one when the configurations are tracked; or nil.
+  /// The id of the parent: the one given; when the configurations are tracked the run that MLFLOW_RUN_ID
+  /// names, the one that they were started under before, or a new one; or nil.
   func parent(of indices: [Int], in directory: SweepDirectory, total: Int) throws -> String? {
     if let parentRunId { return parentRunId }
     guard let tracked = try ParentRuns.tracked(indices, in: directory) else { return nil }
@@ -21,7 +23,18 @@ struct TrackingArguments: ParsableArguments {
     do {
       let parents = try MLflowParents(configuration)
       let tags = try directory.parentTags(configurations: indices, total: total)
-      let run = try parents.createParent(name: tags["group_id"] ?? directory.name, tags: tags)
+      let earlier =
+        Host.variable("MLFLOW_RUN_ID") == nil
+        ? try ParentRecord.latest(
+          of: indices, in: directory, trackingURI: parents.tracker.trackingURI,
+          experiment: parents.tracker.experiment) : nil
+      let run: String
+      if let earlier {
+        run = earlier.run
+        try parents.reopenParent(run)
+      } else {
+        run = try parents.createParent(name: tags["group_id"] ?? directory.name, tags: tags)
+      }
       var record = ParentRecord(
         run: run, trackingURI: parents.tracker.trackingURI, experiment: parents.tracker.experiment,
         journal: parents.tracker.journalDirectory, indices: indices)
@@ -46,14 +59,29 @@ struct MLflowParents: ParentTracking {
     return run.remoteID ?? run.id
   }
 
-  func endParent(_ run: String, as outcome: ParentOutcome) throws {
-    let status: BllarseMLflow.RunStatus =
+  func reopenParent(_ run: String) throws {
+    try tracker.resumeRun(id: run).detach(waitingUpTo: .seconds(10))
+  }
+
+  func updateParent(
+    _ run: String, _ summary: SweepSummary, as outcome: ParentOutcome?
+  ) throws {
+    let status: BllarseMLflow.RunStatus? =
       switch outcome {
       case .finished: .finished
       case .failed: .failed
       case .killed: .killed
+      case nil: nil
       }
-    try tracker.resumeRun(id: run).finish(status: status, waitingUpTo: .seconds(10))
+    let run = try tracker.resumeRun(id: run)
+    run.log(
+      metrics: summary.metrics, step: summary.step,
+      at: summary.time > 0 ? Date(timeIntervalSince1970: summary.time) : nil)
+    if let status {
+      run.finish(status: status, waitingUpTo: .seconds(10))
+    } else {
+      run.detach(waitingUpTo: .seconds(10))
+    }
   }
 }
 
@@ -70,24 +98,38 @@ enum ParentRuns {
     return nil
   }
 
-  /// Ends the parents of submissions of which nothing is under way, as their children ended.
-  static func update(_ directory: SweepDirectory, _ statuses: [BllarseSweep.RunStatus]? = nil)
-    throws
-  {
+  /// Ends the parents of submissions of which nothing is under way, as their children ended, and tells
+  /// them what became of those.
+  ///
+  /// - Parameters:
+  ///   - directory: the sweep.
+  ///   - statuses: what became of each configuration, if that is known.
+  ///   - collector: the results, if they are read; then parents that go on are told of them too.
+  /// - Throws: what keeps the state of the sweep from being read or written.
+  static func update(
+    _ directory: SweepDirectory, _ statuses: [BllarseSweep.RunStatus]? = nil,
+    collector: Collector? = nil
+  ) throws {
     let records = try ParentRecord.all(in: directory)
     guard !records.isEmpty else { return }
     let statuses = try statuses ?? StatusReader(directory).all()
-    for var record in records {
-      guard let outcome = record.due(statuses) else { continue }
+    let due = records.filter { collector != nil || $0.due(statuses) != nil }
+    guard !due.isEmpty else { return }
+    let collector = try collector ?? Collector(directory)
+    for var record in due {
+      let summary = SweepSummary(
+        collector, indices: record.indices, states: statuses.map(\.state))
+      guard record.due(statuses) != nil || !record.hasLogged(summary) else { continue }
+      let outcome = ParentOutcome(record.indices.map { statuses[$0].state })
       var configuration = TrackerConfiguration(
         trackingURI: record.trackingURI, experiment: record.experiment)
       configuration.journalDirectory = record.journal
       do {
-        try MLflowParents(configuration).endParent(record.run, as: outcome)
-        try record.setOutcome(outcome)
+        try MLflowParents(configuration).updateParent(record.run, summary, as: outcome)
+        try record.setTold(summary, outcome)
       } catch let error as TrackingError {
-        // The table is what was asked for; the parent is ended the next time.
-        Terminal.note("note: the MLflow parent run \(record.run) is not ended: \(error)")
+        // The table is what was asked for; the parent is told the next time.
+        Terminal.note("note: the MLflow parent run \(record.run) is not told: \(error)")
       }
     }
   }

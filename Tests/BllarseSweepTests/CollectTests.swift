@@ -57,6 +57,86 @@ struct CollectTests {
         """)
   }
 
+  @Test("a parent is told how many children ended how, and the best and the mean of every metric")
+  func summary() throws {
+    let scratch = try Self.sweep()
+    defer { withExtendedLifetime(scratch) {} }
+    let done = BllarseSweep.RunStatus.State.done
+    let collector = try Collector(scratch.directory)
+    let all = SweepSummary(
+      collector, indices: Array(0..<6), states: Array(repeating: done, count: 6))
+    #expect(all.step == 6 && all.metrics["sweep/done"] == 6 && all.metrics["sweep/failed"] == 0)
+    #expect(all.metrics["best/test.nll"] == 0.3 && all.metrics["best/test.acc"] == 1)
+    #expect(try #require(all.metrics["mean/test.nll"]).isClose(to: 0.5, ulps: 4))
+    let some = SweepSummary(
+      collector, indices: [1, 2], states: [done, done, done, .failed, .lost, .new])
+    #expect(some.metrics["sweep/total"] == 2 && some.metrics["best/test.nll"] == 0.6)
+    let empty = try Scratch("seeds: 3")
+    defer { withExtendedLifetime(empty) {} }
+    let none = try SweepSummary(
+      Collector(empty.directory), indices: [0, 1, 2], states: [.failed, .lost, .new])
+    #expect(none.metrics == ["sweep/total": 3, "sweep/done": 0, "sweep/failed": 2])
+  }
+
+  @Test("values that are no numbers are left out of a summary, and so is what is too much")
+  func summaryOfOddResults() throws {
+    let scratch = try Scratch("seeds: 2")
+    defer { withExtendedLifetime(scratch) {} }
+    for (index, loss) in [JSON.string("NaN"), 2].enumerated() {
+      let rows = (0..<1000).map { JSON.Member("row\($0)", .int($0)) }
+      let run = scratch.directory.run(index)
+      _ = try run.claim(attempt: 1, Scratch.claim)
+      try run.write(
+        RunResult(
+          index: index, hash: scratch.directory.manifest.entry(at: index).hash, attempt: 1,
+          seconds: 1, finished: Double(index), host: "h",
+          metrics: .object([JSON.Member("loss", loss)] + rows)))
+    }
+    let summary = try SweepSummary(
+      Collector(scratch.directory), indices: [0, 1], states: [.done, .done])
+    #expect(summary.metrics["mean/loss"] == nil || summary.metrics["mean/loss"] == 2)
+    #expect(summary.metrics.count == 3 + 2 * 400)
+    #expect(summary.time == 1)
+  }
+
+  @Test("a parent has one record, whatever is submitted under it; it is told of all once")
+  func parentRecords() throws {
+    let scratch = try Self.sweep()
+    defer { withExtendedLifetime(scratch) {} }
+    func add(_ run: String, _ indices: [Int]) throws {
+      var record = ParentRecord(
+        run: run, trackingURI: "u", experiment: "e", journal: "j", indices: indices)
+      try record.add(to: scratch.directory)
+    }
+    try add("a", [0, 1])
+    try add("b", [2])
+    try add("a", [5, 1])
+    var records = try ParentRecord.all(in: scratch.directory)
+    #expect(records.map(\.run) == ["a", "b"] && records.map(\.indices) == [[0, 1, 5], [2]])
+    let statuses = try StatusReader(scratch.directory).all()
+    let collector = try Collector(scratch.directory)
+    let summary = SweepSummary(
+      collector, indices: records[0].indices, states: statuses.map(\.state))
+    #expect(records[0].due(statuses) == .finished && !records[0].hasLogged(summary))
+    try records[0].setTold(summary, .finished)
+    let told = try ParentRecord.all(in: scratch.directory)[0]
+    #expect(told.due(statuses) == nil && told.hasLogged(summary))
+    try add("a", [3])
+    #expect(try ParentRecord.all(in: scratch.directory)[0].due(statuses) == .finished)
+  }
+
+  @Test(
+    "accuracies are better large, whatever stands around them; errors and seconds small",
+    arguments: [
+      ("test.acc", true), ("acc", true), ("elbo", true), ("metrics.test.balanced_acc", true),
+      ("metrics.test.top_2_acc", true), ("metrics.bootstrap.acc.lower", true), ("val/acc", true),
+      ("test.nll", false), ("metrics.bootstrap.ece.upper", false), ("seconds.total", false),
+      ("value", false), ("", false),
+    ])
+  func direction(metric: String, isLarge: Bool) {
+    #expect(Collector.isBetterLarge(metric) == isLarge)
+  }
+
   @Test("the best come first, by the metric's own direction")
   func best() throws {
     let scratch = try Self.sweep()
@@ -117,6 +197,6 @@ struct CollectTests {
       columns: ["a", "b"], rows: [["x,\"y\"", "p|q\nr"], [.null, .double(0.1234567)]])
     #expect(table.csv == "a,b\n\"x,\"\"y\"\"\",\"p|q\nr\"\n,0.1234567\n")
     #expect(table.markdown == "| a | b |\n| --- | --- |\n| x,\"y\" | p\\|q r |\n|  | 0.123457 |\n")
-    #expect(table.text == "a      b\nx,\"y\"  p|q\nr\n       0.123457\n")
+    #expect(table.text == "a      b\nx,\"y\"  p|q\\nr\n       0.123457\n")
   }
 }

@@ -103,6 +103,22 @@ struct StateTests {
     #expect(frozen.directory.manifest.count == 2)
   }
 
+  @Test("a manifest that was emptied is damage that is told, and nobody waits for its lines")
+  func emptied() throws {
+    let temporary = try TemporaryDirectory()
+    _ = try Scratch.freeze("grid: {a: [1, 2]}", in: temporary)
+    try temporary.write("sweep/manifest/000000000.jsonl", [])
+    let path = temporary.file("sweep/manifest/000000000.jsonl")
+    let fault = SweepError(
+      .data, "\(path):1: not a manifest's line; restore the file, it is never changed")
+    #expect(throws: fault) { try SweepDirectory.open(temporary.file("sweep")) }
+    #expect(throws: fault) { try Scratch.freeze("grid: {a: [1, 2, 3]}", in: temporary) }
+    try temporary.remove("sweep/manifest/000000000.jsonl")
+    #expect(
+      throws: SweepError(.usage, "there is no configuration 0; the sweep has none")
+    ) { try SweepDirectory.open(temporary.file("sweep")).manifest.entry(at: 0) }
+  }
+
   @Test("entries are found across the manifest's files")
   func segments() throws {
     let values = (0..<2345).map(String.init).joined(separator: ", ")

@@ -190,6 +190,21 @@ struct SweepFileTests {
     #expect(throws: SweepError(.data, message)) { try SweepFile.decode(yaml, path: "s.yaml") }
   }
 
+  @Test(
+    "an axis that no memory holds is a fault, whatever follows",
+    arguments: [
+      "seeds: 1000000000", "seeds: {count: 9223372036854775807, start: 5}",
+      "grid: {a: [1, 2]}\nseeds: {count: 9223372036854775807}",
+      "random: {count: 100000000000, seed: 1, parameters: {a: {choice: [1, 2]}}}\nexclude: {a: 1}",
+    ])
+  func tooLong(yaml: String) {
+    #expect {
+      try SweepFile.decode(yaml, path: "s.yaml")
+    } throws: { error in
+      "\(error)".contains("one axis has at most 10000000 values; found ")
+    }
+  }
+
   @Test("all faults of a file are told at once, in the file's order")
   func allFaults() {
     #expect {

@@ -12,66 +12,7 @@ struct CIFARRunTests {
   init() throws {
     directory = try TemporaryDirectory()
     backbone = directory.file("backbone.safetensors")
-    try Self.writeBackbone(to: backbone, channels: 3)
-  }
-
-  /// A small backbone with random weights, for images of 8 x 8.
-  static func writeBackbone(to path: String, channels: Int) throws {
-    let (width, pixels) = (16, channels * 64)
-    var writer = SafetensorsWriter(metadata: [
-      "num_blocks": "1", "embed_dim": String(width), "in_chans": String(channels), "img_size": "8",
-      "hidden_dim_ratio": "4", "activation": "gelu",
-    ])
-    var generator = SplitMix64(seed: 12)
-    func add(_ name: String, _ shape: [Int], scale: Double, offset: Double = 0) {
-      let values = (0..<shape.reduce(1, *)).map { _ in
-        Float(offset + scale * generator.normal())
-      }
-      writer.add(name, values, shape: shape)
-    }
-    add("linear_embed.weight", [width, pixels], scale: 0.1)
-    add("linear_embed.bias", [width], scale: 0.1)
-    add("layers.0.norm.weight", [width], scale: 0, offset: 1)
-    add("layers.0.norm.bias", [width], scale: 0)
-    add("layers.0.linear1.weight", [4 * width, width], scale: 0.2)
-    add("layers.0.linear1.bias", [4 * width], scale: 0.1)
-    add("layers.0.linear2.weight", [width, 4 * width], scale: 0.1)
-    add("layers.0.linear2.bias", [width], scale: 0.1)
-    try writer.write(to: path)
-  }
-
-  /// Records whose colour, and its slope along a row, depend on the class.
-  private static func records(_ count: Int, classes: Int, labelBytes: Int, seed: Int) -> [UInt8] {
-    var generator = SplitMix64(seed: seed)
-    var bytes: [UInt8] = []
-    for index in 0..<count {
-      let label = index % classes
-      bytes += labelBytes == 1 ? [UInt8(label)] : [UInt8(label / 5), UInt8(label)]
-      for channel in 0..<3 {
-        let level = 60 + 40 * Double((label + channel * 2) % 4) + 12 * generator.normal()
-        let slope = (Double((label * (channel + 2)) % 5) - 2) * 2
-        for pixel in 0..<1024 {
-          let value = level + slope * Double(pixel % 32 - 16) + 10 * generator.normal()
-          bytes.append(UInt8(min(max(value, 0), 255)))
-        }
-      }
-    }
-    return bytes
-  }
-
-  private func writeCIFAR10() throws {
-    let folder = "cifar-10-batches-bin"
-    try FileManager.default.createDirectory(
-      atPath: directory.file(folder), withIntermediateDirectories: true)
-    for batch in 1...5 {
-      try directory.write(
-        "\(folder)/data_batch_\(batch).bin",
-        Self.records(40, classes: 10, labelBytes: 1, seed: batch))
-    }
-    try directory.write(
-      "\(folder)/test_batch.bin", Self.records(60, classes: 10, labelBytes: 1, seed: 9))
-    try directory.write(
-      "\(folder)/batches.meta.txt", Array((0..<10).map { "kind \($0)\n" }.joined().utf8))
+    try BackboneFixture().write(to: backbone)
   }
 
   private func arguments(_ dataset: String = "cifar10", _ more: [String] = []) -> [String] {
@@ -96,7 +37,7 @@ struct CIFARRunTests {
 
   @Test("images become the backbone's features, and those become a head")
   func features() throws {
-    try writeCIFAR10()
+    try CIFARFixture.writeCIFAR10(to: directory)
     let found = try run(arguments(), "out")
     #expect(try #require(found["test"]?["acc"]) > 0.6)
     // The same by hand: the features in a file.
@@ -129,7 +70,7 @@ struct CIFARRunTests {
 
   @Test("epochs of batches see other images each time, unless --nodataaug is given")
   func augmentation() throws {
-    try writeCIFAR10()
+    try CIFARFixture.writeCIFAR10(to: directory)
     let steps = ["--loss-fn", "CrossEntropy", "-o", "adamw", "-bs", "50", "-lr", "0.05", "-e", "6"]
     let plain = try run(arguments("cifar10", steps + ["--nodataaug"]), "plain")
     let changed = try run(arguments("cifar10", steps), "changed")
@@ -146,7 +87,7 @@ struct CIFARRunTests {
 
   @Test("a run on changed images that is interrupted goes on with the same ones")
   func resume() throws {
-    try writeCIFAR10()
+    try CIFARFixture.writeCIFAR10(to: directory)
     let steps = ["--update", "merge", "-bs", "25", "--num-update-iters", "40", "-e", "30"]
     let reference = try run(arguments("cifar10", steps), "reference")
     let output = directory.file("output")
@@ -179,9 +120,9 @@ struct CIFARRunTests {
     try FileManager.default.createDirectory(
       atPath: directory.file(folder), withIntermediateDirectories: true)
     try directory.write(
-      folder + "/train.bin", Self.records(300, classes: 100, labelBytes: 2, seed: 1))
+      folder + "/train.bin", CIFARFixture.records(300, classes: 100, labelBytes: 2, seed: 1))
     try directory.write(
-      folder + "/test.bin", Self.records(100, classes: 100, labelBytes: 2, seed: 2))
+      folder + "/test.bin", CIFARFixture.records(100, classes: 100, labelBytes: 2, seed: 2))
     let output = directory.file("out")
     let outcome = try finetune.run(
       arguments("cifar100", ["--loss-fn", "MSE", "--l2", "1", "--output", output]))
@@ -207,7 +148,7 @@ struct CIFARRunTests {
       [
         "--dataset", "cifar100", "--data-dir", directory.file("nowhere"), "--backbone", backbone,
       ], ["nowhere", "cifar-100-binary.tar.gz"])
-    try writeCIFAR10()
+    try CIFARFixture.writeCIFAR10(to: directory)
     let path = "cifar-10-batches-bin/data_batch_3.bin"
     let sound = try directory.read(path)
     try directory.write(path, Array(sound.dropLast(100)))
@@ -217,7 +158,7 @@ struct CIFARRunTests {
     try directory.remove(path)
     try expectError(arguments(), ["data_batch_3.bin", "does not exist"])
     try directory.write(path, sound)
-    try Self.writeBackbone(to: backbone, channels: 1)
+    try BackboneFixture(channels: 1).write(to: backbone)
     try expectError(arguments(), ["backbone.safetensors", "the images have 3 channels"])
     try directory.remove("backbone.safetensors")
     try expectError(arguments(), ["backbone.safetensors", "does not exist"])

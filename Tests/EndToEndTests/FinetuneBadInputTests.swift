@@ -52,6 +52,21 @@ struct FinetuneBadInputTests {
     try fixture.write(to: path)
   }
 
+  @Test(
+    "numbers beyond all sense are a wrong command line, not a crash",
+    arguments: [
+      ["--epochs", "9223372036854775807"], ["-bs", "9223372036854775807"],
+      ["--num-update-iters", "9223372036854775807"], ["--threads", "9223372036854775807"],
+      ["--threads", "0"], ["--enable-mlflow", "--mlflow-drain-seconds", "1e300"],
+      ["--mlflow-drain-seconds", "nan"], ["--save-every", "0"],
+    ])
+  func nonsense(arguments: [String]) throws {
+    let outcome = try finetune.run(["--features", path] + arguments)
+    #expect(outcome.status == 64, "\(outcome.errors)")
+    let name = try #require(arguments.last { $0.hasPrefix("--") || $0 == "-bs" })
+    #expect(outcome.errors.contains(name == "-bs" ? "--batch-size" : name), "\(outcome.errors)")
+  }
+
   @Test("the fixture itself is good")
   func good() throws {
     try spoil { _ in }

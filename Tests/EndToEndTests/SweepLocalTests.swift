@@ -29,6 +29,21 @@ extension SweepEndToEnd {
       #expect(try tool.intervals("sweep").count == 6)
     }
 
+    @Test("no run is handed MLFLOW_RUN_ID, which names one run", arguments: ["run", "run-config"])
+    func runID(command: String) throws {
+      let tool = try SweepTool()
+      try tool.write("sweep.yaml", "base: {show: MLFLOW_RUN_ID MLFLOW_EXPERIMENT_NAME}\nseeds: 1")
+      let more = command == "run" ? [] : ["0"]
+      let (process, _, _) = try tool.start(
+        [command, "sweep.yaml"] + more,
+        extra: ["MLFLOW_RUN_ID": "0123456789abcdef", "MLFLOW_EXPERIMENT_NAME": "mine"])
+      process.waitUntilExit()
+      #expect(process.terminationStatus == 0)
+      #expect(
+        tool.text("sweeps/sweep/runs/0/0/attempt-1/stdout.log")
+          .hasPrefix("MLFLOW_RUN_ID=\nMLFLOW_EXPERIMENT_NAME=mine\n"))
+    }
+
     @Test("one failure harms no other run; retry runs just what failed")
     func failures() throws {
       let tool = try SweepTool()
@@ -110,6 +125,65 @@ extension SweepEndToEnd {
       #expect(try tool.run("show", "sweep.yaml", "1").status == 64)
       #expect(try tool.run("status", "sweep.yaml").status == 64)
       #expect(try tool.run("submit", "sweep.yaml", "--num-jobs", "0").status == 64)
+    }
+
+    @Test(
+      "numbers that make no sense are a wrong command line, not a crash",
+      arguments: [
+        ["run", "--index", ""], ["run", "--index", ","], ["run", "--retry-delay", "nan"],
+        ["run", "--retry-delay", "1e300"], ["status", "--watch", "inf"],
+        ["status", "--watch", "nan"],
+        ["status", "--watch", "1e10"], ["status", "--watch", "0"],
+      ])
+    func nonsense(words: [String]) throws {
+      let tool = try SweepTool()
+      try tool.write("sweep.yaml", "base: {pause: 0}\nseeds: 1")
+      #expect(try tool.run("run", "sweep.yaml").status == 0)
+      let (process, _, errors) = try tool.start([words[0], "sweep.yaml"] + words.dropFirst())
+      process.waitUntilExit()
+      #expect(process.terminationReason == .exit && process.terminationStatus == 64)
+      #expect(try !String(contentsOfFile: errors, encoding: .utf8).isEmpty)
+    }
+
+    @Test("values with line feeds and escapes of a terminal stay in their cells")
+    func controlCharacters() throws {
+      let tool = try SweepTool()
+      try tool.write("sweep.yaml", "base: {seed: 1, show: \"A\\nB\\e[31m\", code: 3}")
+      let list = try tool.run("list", "sweep.yaml")
+      #expect(list.output.split(separator: "\n").count == 1)
+      #expect(list.output.contains("show=A\\nB\\u{1B}[31m"), "\(list.output)")
+      try tool.temporary.write(
+        "red.yaml",
+        Array(
+          """
+          program: {run: [/bin/sh, -c, "printf 'red \\\\033[31mtext' >&2; exit 3"], output: null, options: false}
+          seeds: 1
+          """.utf8))
+      let run = try tool.run("run", "red.yaml")
+      #expect(run.status == 1 && run.errors.contains("red \\u{1B}[31mtext"), "\(run.errors)")
+      let status = try tool.run("status", "red.yaml").output
+      #expect(!status.contains("\u{1B}") && status.contains("\\u{1B}[31mtext"), "\(status)")
+    }
+
+    @Test("a result that cannot be written is a failure: half a table is no table")
+    func fullDisk() throws {
+      let tool = try SweepTool()
+      try tool.write("sweep.yaml", "base: {pause: 0}\nseeds: 1")
+      #expect(try tool.run("run", "sweep.yaml").status == 0)
+      let program = SweepTool.product("bllarse-sweep")
+      for command in ["list", "status", "collect"] {
+        let result = try tool.run(
+          "-c", "exec \"$0\" \"$@\" >/dev/full", program, command, "sweep.yaml",
+          executable: "/bin/sh")
+        #expect(result.status == 1, "\(command)")
+        #expect(
+          result.errors.contains("cannot write to standard output: No space left on device"),
+          "\(command): \(result.errors)")
+      }
+      // Somebody who has read enough is no failure to talk about.
+      let head = try tool.run(
+        "-c", "\"$0\" list \"$1\" | true", program, "sweep.yaml", executable: "/bin/sh")
+      #expect(head.status == 0 && head.errors.isEmpty, "\(head.errors)")
     }
 
     @Test("a Python module's create_configs and a program's JSON list are sweeps too")

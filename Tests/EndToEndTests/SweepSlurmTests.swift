@@ -126,7 +126,7 @@ extension SweepEndToEnd {
         "sweep.yaml",
         """
         base:
-          show: INDEX_OFFSET VENV_NAME SLURM_CPUS_PER_TASK BLLARSE_SWEEP_SOURCE MLFLOW_PARENT_RUN_ID SWEEP_TEST_VARIABLE
+          show: INDEX_OFFSET VENV_NAME SLURM_CPUS_PER_TASK BLLARSE_SWEEP_SOURCE MLFLOW_PARENT_RUN_ID MLFLOW_RUN_ID SWEEP_TEST_VARIABLE
         seeds: 12
         """)
       try tool.temporary.write("venv-activate", [])
@@ -139,7 +139,7 @@ extension SweepEndToEnd {
         [
           "submit", "sweep.yaml", "--index-offset", "5", "--num-jobs", "3", "--cpus-per-task", "2",
           "--venv", "venv", "--parent-run-id", "0123456789abcdef", "--job-name", "named",
-        ], extra: ["SWEEP_TEST_VARIABLE": "a,b=c d"])
+        ], extra: ["SWEEP_TEST_VARIABLE": "a,b=c d", "MLFLOW_RUN_ID": "fedcba9876543210"])
       process.waitUntilExit()
       #expect(process.terminationStatus == 0)
       let states = try tool.settled()
@@ -153,6 +153,7 @@ extension SweepEndToEnd {
           SLURM_CPUS_PER_TASK=2
           BLLARSE_SWEEP_SOURCE=\(tool.temporary.file("sweep.yaml"))
           MLFLOW_PARENT_RUN_ID=0123456789abcdef
+          MLFLOW_RUN_ID=
           SWEEP_TEST_VARIABLE=a,b=c d+venv
 
           """)

@@ -126,6 +126,7 @@ final class SweepTool: Sendable {
   }
 
   /// Looks until there is an answer.
+  @discardableResult
   func wait<Answer>(_ seconds: Double, _ what: String, _ look: () throws -> Answer?) throws
     -> Answer
   {

@@ -18,7 +18,10 @@ struct TrackedRuns {
       let key: String
       let value: String
     }
-    struct Metric: Decodable { let key: String }
+    struct Metric: Decodable {
+      let key: String
+      let value: Double
+    }
     struct Content: Decodable {
       let tags: [Pair]?
       let params: [Pair]?
@@ -29,6 +32,11 @@ struct TrackedRuns {
     var tags: [String: String] { Self.dictionary(data.tags) }
     var parameters: [String: String] { Self.dictionary(data.params) }
     var metrics: [String] { (data.metrics ?? []).map(\.key).sorted() }
+
+    /// The last value of each metric.
+    var values: [String: Double] {
+      Dictionary((data.metrics ?? []).map { ($0.key, $0.value) }, uniquingKeysWith: { $1 })
+    }
 
     private static func dictionary(_ pairs: [Pair]?) -> [String: String] {
       Dictionary((pairs ?? []).map { ($0.key, $0.value) }, uniquingKeysWith: { $1 })

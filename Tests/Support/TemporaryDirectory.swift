@@ -43,6 +43,11 @@ extension TemporaryDirectory {
     try [UInt8](Data(contentsOf: URL(fileURLWithPath: file(name))))
   }
 
+  /// Changes the text of a file in the directory.
+  public func edit(_ name: String, _ change: (String) -> String) throws {
+    try write(name, Array(change(String(decoding: read(name), as: UTF8.self)).utf8))
+  }
+
   /// Removes a file from the directory.
   public func remove(_ name: String) throws {
     try FileManager.default.removeItem(atPath: file(name))

@@ -1,8 +1,9 @@
 /// A fitted head in a safetensors file, with what made it.
 ///
 /// The format is version 1: the metadata entries `format` ("bllarse-head"), `format_version`, `head`
-/// (the kind), `feature_count`, `class_count`, `class_names` (a JSON list), `dataset`, `backbone` and
-/// `arguments` (a JSON object); tensors and further entries belong to the kind of head.
+/// (the kind), `feature_count`, `class_count`, `class_names` (a JSON list), `dataset`, `backbone`,
+/// `backbone_digest` (where there is a backbone) and `arguments` (a JSON object); tensors and further
+/// entries belong to the kind of head.
 public struct HeadCheckpoint: Sendable {
   /// The version of the format that this package writes.
   public static let formatVersion = 1
@@ -15,17 +16,21 @@ public struct HeadCheckpoint: Sendable {
   public var dataset: String
   /// The backbone whose features the head expects, as a path; empty when the data are features.
   public var backbone: String
+  /// ``ResidualMLP/digest`` of that backbone; empty when the data are features.
+  public var backboneDigest: String
   /// The arguments that made it, as a JSON object.
   public var arguments: String
 
   /// Describes a checkpoint.
   public init(
-    head: any Head, classNames: [String], dataset: String, backbone: String, arguments: String
+    head: any Head, classNames: [String], dataset: String, backbone: String,
+    backboneDigest: String = "", arguments: String
   ) {
     self.head = head
     self.classNames = classNames
     self.dataset = dataset
     self.backbone = backbone
+    self.backboneDigest = backboneDigest
     self.arguments = arguments
   }
 
@@ -45,6 +50,7 @@ public struct HeadCheckpoint: Sendable {
       "backbone": backbone,
       "arguments": arguments,
     ])
+    if !backboneDigest.isEmpty { writer.metadata["backbone_digest"] = backboneDigest }
     head.encode(into: &writer)
     try writer.write(to: path)
   }
@@ -77,6 +83,7 @@ public struct HeadCheckpoint: Sendable {
     head = try kind.init(decoding: file)
     dataset = try file.metadata("dataset")
     backbone = try file.metadata("backbone")
+    backboneDigest = file.metadata["backbone_digest"] ?? ""
     arguments = try file.metadata("arguments")
     let names = try file.metadata("class_names")
     guard let parsed = ClassNames.parse(names), parsed.count == head.classCount else {

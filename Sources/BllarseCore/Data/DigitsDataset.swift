@@ -7,6 +7,9 @@ public import BllarseNumerics
 ///   Learning Repository, 1998, doi:10.24432/C50P49 (CC BY 4.0). 1,297 images are for training and 500
 ///   for testing.
 public enum DigitsDataset {
+  /// The name of the file of the backbone that ships with the images.
+  public static let backboneName = "scaling_mlp_mnist5k.safetensors"
+
   /// The images.
   ///
   /// - Parameter resources: where the package's data files are, when they are not beside the executable
@@ -44,7 +47,7 @@ public enum DigitsDataset {
   /// - Throws: `DataError` when the file is missing or damaged.
   public static func backbone(resources: String? = nil) throws(DataError) -> ResidualMLP {
     try ResidualMLP(
-      path: Resources.path("digits/scaling_mlp_mnist5k.safetensors", in: resources))
+      path: Resources.path("digits/" + backboneName, in: resources))
   }
 
   /// For every row of "train" and then of "test", its position in the published order of the images.

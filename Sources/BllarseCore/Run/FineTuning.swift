@@ -56,6 +56,10 @@ public struct FineTuning {
       configuration, data: data, parallelism: parallelism, output: output, clock: clock)
     for observer in observers {
       observer.runDidLoad(data.dataset, seconds: loop.progress.seconds)
+      if let backbone = data.backbone { observer.runDidUse(backbone) }
+    }
+    if configuration.startsFromClassifier, let backbone = data.backbone {
+      note("the head starts from the classifier of \(backbone.path)")
     }
     if configuration.reachesOptimumAtOnce && configuration.epochs > 1 {
       note(

@@ -21,11 +21,14 @@ public struct HeadEvaluation {
   public func run() throws -> [(split: String, scores: SplitScores)] {
     let parallelism =
       configuration.threadCount.map(Parallelism.init(threadCount:)) ?? .available
-    var head = try HeadCheckpoint(path: checkpoint).head
+    let stored = try HeadCheckpoint(path: checkpoint)
+    var head = stored.head
     head.parallelism = parallelism
-    let data = try RunData(
-      configuration, classCount: head.classCount, requiring: ["test"], parallelism: parallelism
-    ).dataset
+    let loaded = try RunData(
+      withBackbone(of: stored), classCount: head.classCount, requiring: ["test"],
+      parallelism: parallelism)
+    try require(loaded.backbone, of: stored)
+    let data = loaded.dataset
     guard data.featureCount == head.featureCount, data.classCount <= head.classCount else {
       throw DataError(
         .wrongShape, file: data.file, key: data.name,
@@ -37,6 +40,43 @@ public struct HeadEvaluation {
     return try data.splitNames.map { name in
       (name, SplitScores(try FineTuning.evaluate(head, on: try data.split(name))))
     }
+  }
+
+  /// The configuration with the backbone that the head was fitted to, unless one is given.
+  private func withBackbone(of stored: HeadCheckpoint) -> RunConfiguration {
+    var configuration = configuration
+    let arguments = RunOutput.decode([String: ArgumentValue].self, from: stored.arguments) ?? [:]
+    func integer(_ name: String) -> Int? {
+      if case .integer(let value)? = arguments[name] { value } else { nil }
+    }
+    // Random weights are a function of the seed.
+    if let seed = integer("seed") { configuration.seed = UInt64(clamping: seed) }
+    guard configuration.featuresPath == nil, configuration.backbonePath == nil,
+      configuration.namedBackbone == nil
+    else { return configuration }
+    if arguments["pretrained"] == .text(NamedBackbone.Pretraining.random.rawValue),
+      let width = integer("embed_dim"), let count = integer("num_blocks")
+    {
+      configuration.namedBackbone = NamedBackbone(
+        pretraining: .random, embeddingSize: width, blockCount: count, dataset: stored.dataset)
+    } else if !stored.backbone.isEmpty, FileStatus.exists(stored.backbone) {
+      configuration.backbonePath = stored.backbone
+    }
+    return configuration
+  }
+
+  /// Refuses features of another backbone, which may have as many columns and mean something else.
+  private func require(
+    _ backbone: ResidualMLP?, of stored: HeadCheckpoint
+  ) throws(DataError) {
+    guard let backbone, !stored.backboneDigest.isEmpty else { return }
+    let digest = backbone.digest
+    guard digest != stored.backboneDigest else { return }
+    throw DataError(
+      .wrongType, file: backbone.path, found: "the backbone's weights have the digest \(digest)",
+      expected:
+        "\(stored.backboneDigest), those of \(stored.backbone), which \(checkpoint) was fitted to",
+      advice: "give the backbone of the run")
   }
 
   /// Writes `evaluation.json` (split -> acc, nll, ece, brier) into the output directory, if there is one.

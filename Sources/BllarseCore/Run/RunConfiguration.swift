@@ -37,6 +37,14 @@ public struct RunConfiguration: Sendable, Equatable {
   public var augments = true
   /// A backbone, instead of the data set's own.
   public var backbonePath: String?
+  /// A backbone that is found by its name, instead of the data set's own.
+  public var namedBackbone: NamedBackbone?
+  /// The number of features that a backbone must have, or `nil` for any.
+  public var embeddingSize: Int?
+  /// The number of blocks that a backbone must have, or `nil` for any.
+  public var blockCount: Int?
+  /// Whether a head that starts from the backbone's own classifier starts from zero instead.
+  public var reinitializes = false
   /// Where the package's data files are, when they are not beside the executable.
   public var resourcesPath: String?
   /// The kind of head.
@@ -114,6 +122,17 @@ public struct RunConfiguration: Sendable, Equatable {
       ? update == .merge || update == .cavi : optimizer != .newton
   }
 
+  /// Whether the head starts from the classifier that the backbone was trained with: where that was
+  /// trained on the same data set, and the start matters.
+  public var startsFromClassifier: Bool {
+    namedBackbone?.pretraining == .in21kCIFAR && !reinitializes && dependsOnItsStart
+  }
+
+  /// Whether the head is fitted by steps from where it starts, and not to an optimum.
+  public var dependsOnItsStart: Bool {
+    !HeadRegistry.isClosedForm(lossFunction) && optimizer != .newton
+  }
+
   /// The options under the names of the command line, in a fixed order.
   public var arguments: [(name: String, value: ArgumentValue)] {
     var list: [(String, ArgumentValue)] = []
@@ -124,6 +143,14 @@ public struct RunConfiguration: Sendable, Equatable {
     }
     list.append(("nodataaug", .flag(!augments)))
     if let backbonePath { list.append(("backbone", .text(backbonePath))) }
+    if let namedBackbone {
+      list += [
+        ("pretrained", .text(namedBackbone.pretraining.rawValue)),
+        ("embed_dim", .integer(namedBackbone.embeddingSize)),
+        ("num_blocks", .integer(namedBackbone.blockCount)),
+        ("reinitialize", .flag(reinitializes)),
+      ]
+    }
     list += [
       ("loss_fn", .text(lossFunction)), ("tune_mode", .text("last_layer")),
       ("epochs", .integer(effectiveEpochs)), ("batch_size", .integer(batchSize)),

@@ -3,8 +3,8 @@ import BllarseNumerics
 /// The data of a run: features, whether they were stored or come from a backbone.
 struct RunData {
   let dataset: FeatureDataset
-  /// The backbone's file; empty when the data are features.
-  let backbonePath: String
+  /// The backbone; `nil` when the data are features.
+  let backbone: ResidualMLP?
   let loadSeconds: Double
   let featureSeconds: Double
   /// Training rows that are new in every epoch, where images are augmented.
@@ -26,19 +26,14 @@ struct RunData {
     if let path = configuration.featuresPath {
       dataset = try FeatureFile(path: path).dataset(
         requiring: splits, classCount: classCount, parallelism: parallelism)
-      backbonePath = ""
+      backbone = nil
       augmentedTraining = nil
       loadSeconds = watch.elapsed
       featureSeconds = 0
       return
     }
     let images = try ImageDatasets.load(configuration.dataset, configuration)
-    let backbone =
-      if let path = configuration.backbonePath {
-        try ResidualMLP(path: path)
-      } else {
-        try ImageDatasets.defaultBackbone(of: configuration.dataset, configuration)
-      }
+    let backbone = try ImageDatasets.backbone(of: configuration.dataset, images, configuration)
     loadSeconds = watch.elapsed
     let featureWatch = Stopwatch()
     dataset = try images.features(through: backbone, parallelism: parallelism)
@@ -52,8 +47,27 @@ struct RunData {
       } else {
         nil
       }
-    backbonePath = backbone.path
+    self.backbone = backbone
     featureSeconds = featureWatch.elapsed
+  }
+}
+
+extension RunData {
+  /// Where the head starts: from the backbone's classifier, or `nil` for zero weights.
+  ///
+  /// - Throws: `DataError` when the backbone has no classifier of these classes.
+  func initialWeights(_ configuration: RunConfiguration) throws(DataError) -> Matrix<Float>? {
+    guard configuration.startsFromClassifier, let backbone else { return nil }
+    let weights = backbone.classifierWeights
+    guard let weights, weights.columnCount == dataset.classCount else {
+      throw DataError(
+        .wrongShape, file: backbone.path, key: "fc",
+        found: weights.map { "the classifier has \($0.columnCount) classes" }
+          ?? "the backbone has no classifier",
+        expected: "one of \(dataset.classCount) classes, for the head to start from",
+        advice: "give --reinitialize, for a head that starts from zero")
+    }
+    return weights
   }
 }
 
@@ -108,7 +122,32 @@ public enum ImageDatasets {
     return try dataset.load(from: directory)
   }
 
-  static func defaultBackbone(
+  /// The backbone that a configuration asks for, of the size that it asks for.
+  static func backbone(
+    of name: String, _ images: ImageDataset, _ configuration: RunConfiguration
+  ) throws(DataError) -> ResidualMLP {
+    if let named = configuration.namedBackbone {
+      guard named.pretraining == .random else { return try named.load() }
+      return ResidualMLP(
+        random: ResidualMLP.Configuration(
+          channels: images.splits.first?.split.images.channels ?? 3,
+          imageSize: NamedBackbone.imageSize, embeddingSize: named.embeddingSize,
+          blockCount: named.blockCount, hiddenSize: 4 * named.embeddingSize,
+          layerNormEpsilon: 1e-5, normalization: nil),
+        seed: configuration.seed, name: "\(named.name), seed \(configuration.seed)")
+    }
+    let backbone =
+      if let path = configuration.backbonePath {
+        try ResidualMLP(path: path)
+      } else {
+        try defaultBackbone(of: name, configuration)
+      }
+    try backbone.require(
+      embeddingSize: configuration.embeddingSize, blockCount: configuration.blockCount)
+    return backbone
+  }
+
+  private static func defaultBackbone(
     of name: String, _ configuration: RunConfiguration
   ) throws(DataError) -> ResidualMLP {
     if name == "digits" {
@@ -116,7 +155,7 @@ public enum ImageDatasets {
     }
     throw DataError(
       .missingFile, found: "the data set \(name) has no backbone of its own",
-      advice: "give one with --backbone FILE")
+      advice: "give one with --backbone FILE, or --pretrained and --model-dir DIR")
   }
 
   private static func unknown(_ name: String) -> DataError {

@@ -16,6 +16,7 @@ struct RunLoop {
   private var scores: (train: Evaluation, test: Evaluation)?
   private let arguments: String
   private let parallelism: Parallelism
+  private let backboneDigest: String
 
   init(
     _ configuration: RunConfiguration, data: RunData, parallelism: Parallelism,
@@ -34,8 +35,11 @@ struct RunLoop {
     trainer = try HeadRegistry.trainer(
       configuration,
       data: TrainingData(
-        split: train, classCount: data.dataset.classCount, validation: validation),
+        split: train, classCount: data.dataset.classCount, validation: validation,
+        initialWeights: try data.initialWeights(configuration)),
       parallelism: parallelism)
+    // Only files that are written need it.
+    backboneDigest = output == nil ? "" : data.backbone?.digest ?? ""
     progress.seconds.load = data.loadSeconds
     progress.seconds.features = data.featureSeconds
     arguments = RunOutput.json(
@@ -188,7 +192,7 @@ struct RunLoop {
   func checkpoint() -> HeadCheckpoint {
     HeadCheckpoint(
       head: trainer.head, classNames: data.dataset.classNames, dataset: data.dataset.name,
-      backbone: data.backbonePath, arguments: arguments)
+      backbone: data.backbone?.path ?? "", backboneDigest: backboneDigest, arguments: arguments)
   }
 
   /// The scores of the head as it is now.

@@ -4,6 +4,8 @@
 public protocol RunObserver {
   /// The data are there.
   func runDidLoad(_ data: FeatureDataset, seconds: RunSeconds)
+  /// The images went through a backbone.
+  func runDidUse(_ backbone: ResidualMLP)
   /// An epoch is over.
   func runDidFinishEpoch(_ record: EpochRecord)
   /// Something that the user should know, in one line.
@@ -13,6 +15,8 @@ public protocol RunObserver {
 extension RunObserver {
   /// Ignores it.
   public func runDidLoad(_ data: FeatureDataset, seconds: RunSeconds) {}
+  /// Ignores it.
+  public func runDidUse(_ backbone: ResidualMLP) {}
   /// Ignores it.
   public func runDidFinishEpoch(_ record: EpochRecord) {}
   /// Ignores it.

@@ -50,4 +50,10 @@ package struct Redaction: Sendable {
     }
     return result + rest
   }
+
+  /// The text with everything up to its last `@` removed, for an address that lacks its scheme.
+  package static func withoutUserInfo(inAnyText text: String) -> String {
+    guard let at = text.lastIndex(of: "@"), text[..<at].contains(":") else { return text }
+    return "…" + text[at...]
+  }
 }

@@ -44,7 +44,9 @@ package final class Deliverer {
       ?? DeliveryState(uri: store.destination.uri, localID: directory.name)
   }
 
-  package var damage: JournalReader.Damage { reader?.damage ?? JournalReader.Damage() }
+  package var damage: JournalReader.Damage { reader?.damage ?? damageWithoutHeader }
+  /// What is wrong with a journal in which no record can be read.
+  private var damageWithoutHeader = JournalReader.Damage()
 
   /// Whether the run's end, or its being left to another process, has been delivered.
   package var isEnded: Bool { state.endStatus != nil || state.isDetached }
@@ -121,7 +123,10 @@ package final class Deliverer {
     guard header == nil else { return }
     do {
       var first = try JournalReader(path: directory.journal)
-      guard let entry = first.next(isFinal: isFinal) else { return }
+      guard let entry = first.next(isFinal: isFinal) else {
+        damageWithoutHeader = first.damage
+        return
+      }
       guard case .start(let header) = entry.record.event else {
         throw StoreFailure.refused(
           """

@@ -16,7 +16,7 @@ extension Synchronizer.Outcome {
     if tornBytes > 0 { parts.append("\(tornBytes) bytes of an unfinished last event cut off") }
     if damagedLines > 0 { parts.append("\(damagedLines) damaged events skipped") }
     if missingRecords > 0 { parts.append("\(missingRecords) events are missing") }
-    return "\(title): \(parts.joined(separator: "; "))"
+    return "\(title): \(parts.joined(separator: "; "))".printable
   }
 
   /// Whether nothing would be lost with the journal.

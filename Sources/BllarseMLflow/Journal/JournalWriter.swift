@@ -28,7 +28,8 @@ final class JournalWriter: Sendable {
     var lastSync = ContinuousClock.now
     var lastRenewal = ContinuousClock.now
     var isClosed = false
-    var hasWarned = false
+    /// Why the system did not take the last write.
+    var problem: String?
   }
   /// More pending records than this and the caller writes them himself: only a disk slower than the
   /// training gets there, and then it is better to wait than to fill the memory.
@@ -115,6 +116,9 @@ final class JournalWriter: Sendable {
     return isComplete
   }
 
+  /// Why the system does not take what is written; nil when it does.
+  var problem: String? { file.withLock { $0.problem } }
+
   /// Flushes, ends the thread, gives up the lease.
   func close() {
     guard !isStopping.exchange(true, ordering: .acquiringAndReleasing) else { return }
@@ -197,18 +201,19 @@ final class JournalWriter: Sendable {
       if written > 0 { state.writeCount += 1 }
       guard written == count else {
         state.lines.bytes.removeFirst(written)
-        if !state.hasWarned {
+        let hasWarned = state.problem != nil
+        state.problem = Files.lastError
+        if !hasWarned {
           logger.warning(
             """
-            cannot write \(directory.journal): \(Files.lastError); \(count - written) bytes \
+            cannot write \(directory.journal): \(state.problem ?? ""); \(count - written) bytes \
             wait in memory, free some space
             """)
-          state.hasWarned = true
         }
         return false
       }
       state.lines.bytes.removeAll(keepingCapacity: count < 1 << 20)
-      state.hasWarned = false
+      state.problem = nil
       return true
     }
   }

@@ -9,6 +9,8 @@ package struct RunTable: Sendable {
   package let metrics: [String]
   package let parameters: [String]
   package let runs: [RunSummary]
+  /// The sort key, if no run has it.
+  package let unknownSortKey: String?
 
   /// Chooses columns, order and number of rows: no metrics means the six that most runs have, no
   /// sort key keeps the order; runs without the key, and those where it is NaN, come last either way.
@@ -19,6 +21,9 @@ package struct RunTable: Sendable {
     self.metrics = metrics.isEmpty ? Self.commonMetrics(of: runs) : metrics
     self.parameters = parameters
     var runs = runs
+    unknownSortKey = sortKey.flatMap { key in
+      runs.contains { $0.metrics[key] != nil || $0.parameters[key] != nil } ? nil : key
+    }
     if let sortKey {
       runs = Self.sorted(runs, by: sortKey, isDescending: isDescending)
     }
@@ -78,7 +83,7 @@ package struct RunTable: Sendable {
   }
 
   private var aligned: String {
-    let rows = rows
+    let rows = rows.map { $0.map(\.printable) }
     let widths = (rows.first ?? []).indices.map { column in
       rows.map { $0[column].count }.max() ?? 0
     }

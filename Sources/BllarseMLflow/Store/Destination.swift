@@ -44,14 +44,21 @@ package enum Destination: Sendable, Hashable {
     switch scheme {
     case "http", "https": return try server(text)
     case "sqlite": return Parsed(destination: .file(try sqlitePath(text, directory: directory)))
-    case nil where !text.hasPrefix("file:") && text.hasSuffix(".db"):
+    case nil where meantAddress(text) != nil:
       throw TrackingError(
-        .settings, "the tracking URI '\(text)' is a path; write sqlite:///\(text)")
+        .settings,
+        "the tracking URI '\(Redaction.withoutUserInfo(inAnyText: text))' has no scheme; "
+          + "write \(meantAddress(text) ?? "")")
+    case nil where !text.hasPrefix("file:") && text.hasSuffix(".db"):
+      // sqlite:/x.db, sqlite:x.db
+      let path = text.lowercased().hasPrefix("sqlite:") ? String(text.dropFirst(7)) : text
+      throw TrackingError(
+        .settings, "the tracking URI '\(text)' is a path; write sqlite:///\(path)")
     case nil, "file":
       throw TrackingError(
         .settings,
         """
-        the tracking URI '\(text)' means MLflow's file store, which MLflow itself now refuses to \
+        the tracking URI '\(Redaction.withoutUserInfo(inAnyText: text))' means MLflow's file store, which MLflow itself now refuses to \
         open; use sqlite:///mlflow.db (the default) or the address of a server; `mlflow \
         migrate-filestore --source DIR --target sqlite:///mlflow.db` converts old runs
         """)
@@ -66,6 +73,37 @@ package enum Destination: Sendable, Hashable {
     }
   }
 
+  /// The address that somebody meant who left something of the scheme out: `localhost:5000`,
+  /// `http:/host`, `https//host`, `mlflow.example.org`; without user name and password.
+  private static func meantAddress(_ text: String) -> String? {
+    var rest = text[...]
+    var scheme = "http"
+    let lower = text.lowercased()
+    for known in ["https", "http"] where lower.hasPrefix(known) {
+      let after = rest.dropFirst(known.count)
+      guard let first = after.first, first == ":" || first == "/" else { continue }
+      scheme = known
+      rest = after.drop { $0 == ":" || $0 == "/" }
+      return rest.isEmpty ? nil : scheme + "://" + withoutUser(rest)
+    }
+    guard let first = rest.first, first != ".", first != "/" else { return nil }
+    let host = withoutUser(rest).prefix { $0 != "/" }
+    let parts = host.split(separator: ":", omittingEmptySubsequences: false)
+    let hasPort = parts.count == 2 && Int(parts[1]) != nil && !parts[0].isEmpty
+    let isName =
+      parts.count == 1 && host.contains(".") && !host.hasSuffix(".db")
+      && host.allSatisfy { $0.isLetter || $0.isNumber || $0 == "." || $0 == "-" }
+    guard hasPort || isName || host == "localhost" else { return nil }
+    return (isName && host.contains(where: \.isLetter) ? "https" : scheme) + "://"
+      + withoutUser(rest)
+  }
+
+  private static func withoutUser(_ text: Substring) -> String {
+    let end = text.firstIndex(of: "/") ?? text.endIndex
+    guard let at = text[..<end].lastIndex(of: "@") else { return String(text) }
+    return String(text[text.index(after: at)...])
+  }
+
   private static func server(_ text: String) throws(TrackingError) -> Parsed {
     guard let components = URLComponents(string: text), let host = components.host, !host.isEmpty
     else {
@@ -73,6 +111,10 @@ package enum Destination: Sendable, Hashable {
         .settings,
         "a tracking URI for a server reads http(s)://HOST[:PORT][/PREFIX]; this one is "
           + "not like that: '\(Redaction.withoutUserInfo(text))'")
+    }
+    if let port = components.port, !(1...65535).contains(port) {
+      throw TrackingError(
+        .settings, "the tracking URI names the port \(port); expected a number from 1 to 65535")
     }
     var bare = URLComponents()
     bare.scheme = components.scheme?.lowercased()

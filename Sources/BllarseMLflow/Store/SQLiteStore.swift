@@ -250,6 +250,9 @@ package final class SQLiteStore: TrackingStore {
   /// Where a server that is started beside the file looks for the run's artifacts.
   private func artifactDirectory(of run: StoredRun) throws(StoreFailure) -> String {
     let uri = run.artifactURI
+    guard !Files.isDirectory(path) else {
+      throw StoreFailure.blocked("\(path) is a folder; expected a SQLite file or none")
+    }
     let folder = URL(fileURLWithPath: path).deletingLastPathComponent().path
     if uri.hasPrefix("mlflow-artifacts:/") {
       return folder + "/mlartifacts/" + uri.dropFirst("mlflow-artifacts:".count).drop { $0 == "/" }
@@ -304,6 +307,9 @@ package final class SQLiteStore: TrackingStore {
   }
 
   private func open() throws -> DatabaseQueue {
+    guard !Files.isDirectory(path) else {
+      throw StoreFailure.blocked("\(path) is a folder; expected a SQLite file or none")
+    }
     let folder = URL(fileURLWithPath: path).deletingLastPathComponent().path
     do { try Files.makeDirectory(folder) } catch { throw StoreFailure.blocked("\(error)") }
     let isShared = Files.sharedFileSystem(path) != nil

@@ -31,6 +31,8 @@ public struct Philox: RandomNumberGenerator, Sendable, Equatable {
     public static let sampling = Purpose(rawValue: 5)
     /// Resampled rows of a bootstrap.
     public static let bootstrap = Purpose(rawValue: 6)
+    /// The weights of a network that nothing was taught.
+    public static let weights = Purpose(rawValue: 7)
   }
 
   /// Starts a stream.

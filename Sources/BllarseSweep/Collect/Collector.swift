@@ -23,6 +23,9 @@ public struct Collector {
   /// How many configurations have a result, and how many there are.
   public var progress: (finished: Int, total: Int) { (finished.count, entries.count) }
 
+  /// The results, in order of the manifest.
+  var results: [RunResult] { finished.map(\.result) }
+
   /// The keys whose values differ between configurations, in order of appearance.
   var varyingKeys: [String] {
     var order: [String] = []
@@ -202,8 +205,14 @@ public struct Collector {
 
   /// Accuracies and evidence bounds are better large; losses, errors and seconds small.
   static func isBetterLarge(_ metric: String) -> Bool {
-    let name = metric.split(separator: ".").last.map(String.init) ?? metric
-    return ["acc", "accuracy", "elbo", "auroc", "f1"].contains(name)
+    var parts = metric.split(separator: ".")
+    // An interval's ends are as good as its value.
+    if parts.count > 1, let last = parts.last, ["lower", "upper", "value"].contains(last) {
+      parts.removeLast()
+    }
+    guard let name = parts.last?.split(separator: "/").last else { return false }
+    return ["acc", "accuracy", "elbo", "auroc", "auprc", "f1"].contains(name)
+      || name.hasSuffix("_acc") || name.hasSuffix("_accuracy")
   }
 
   private func check(_ metric: String, among names: [String]) throws {

@@ -48,7 +48,7 @@ public struct ResultTable: Sendable, Equatable {
 
   /// Columns padded with spaces, for a terminal.
   public var text: String {
-    let cells = rows.map { $0.map(Self.display) }
+    let cells = rows.map { $0.map { Self.display($0).printable } }
     let widths = columns.indices.map { column in
       ([columns[column]] + cells.map { $0[column] }).map(\.count).max() ?? 0
     }

@@ -77,6 +77,8 @@ public struct Manifest: Sendable {
     count = 0
     if let last = segments.last {
       let lines = try Files.bytes(of: last.path).count { $0 == UInt8(ascii: "\n") }
+      // A file is created whole; who waited for lines to come would wait for ever.
+      guard lines > 0 else { throw damaged(last.path, line: 1) }
       count = last.start + lines
     }
   }
@@ -89,10 +91,7 @@ public struct Manifest: Sendable {
       return unwritten[index - first]
     }
     guard (0..<count).contains(index), let segment = segments.last(where: { $0.start <= index })
-    else {
-      throw SweepError(
-        .usage, "there is no configuration \(index); the sweep has \(count) (0 to \(count - 1))")
-    }
+    else { throw SweepError.noConfiguration(index, of: count) }
     let lines = try Files.bytes(of: segment.path).split(separator: UInt8(ascii: "\n"))
     let offset = index - segment.start
     guard offset < lines.count else { throw damaged(segment.path, line: offset + 1) }

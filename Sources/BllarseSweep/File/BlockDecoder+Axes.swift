@@ -81,11 +81,24 @@ extension BlockDecoder {
     ]
   }
 
+  /// More points than this on one axis are a slip of the keyboard, and would fill the memory.
+  static let maximalCount = 10_000_000
+
+  /// Reports an axis that is too long.
+  private func isTooLong(_ count: Int, at position: Position) -> Bool {
+    guard count > Self.maximalCount else { return false }
+    diagnostics.report(
+      "one axis has at most \(Self.maximalCount) values; found \(count)", at: position)
+    return true
+  }
+
   mutating func seeds(_ node: SourceNode) -> [Dimension] {
     var key = "seed"
     var values: [JSON] = []
     switch node.content {
-    case .scalar(.int(let count)) where count > 0: values = (0..<count).map { .int($0) }
+    case .scalar(.int(let count)) where count > 0:
+      if isTooLong(count, at: node.position) { return [] }
+      values = (0..<count).map { .int($0) }
     case .sequence:
       guard let nodes = elements(node, of: "seeds") else { return [] }
       for node in nodes {
@@ -111,6 +124,7 @@ extension BlockDecoder {
             at: entry.position)
         }
       }
+      if isTooLong(count, at: node.position) { return [] }
       let (end, overflow) = start.addingReportingOverflow(count)
       if values.isEmpty, !overflow { values = (start..<end).map { .int($0) } }
     default: break
@@ -164,6 +178,7 @@ extension BlockDecoder {
         at: node.position)
       return []
     }
+    if isTooLong(count, at: node.position) { return [] }
     let points = RandomPoints(
       count: count, seed: UInt64(bitPattern: Int64(seed)), parameters: parameters)
     return [

@@ -143,7 +143,7 @@ package final class RunningAttempt {
     var arguments = [program] + entry.program.dropFirst() + entry.arguments
     if let option = context.outputOption { arguments += [option, output] }
     if resumed, let option = context.resumeOption { arguments += [option, output] }
-    var environment = Host.environment.merging(context.environment) { $1 }
+    var environment = Host.inheritedEnvironment.merging(context.environment) { $1 }
     environment["BLLARSE_SWEEP_DIR"] = sweep.path
     environment["BLLARSE_SWEEP_NAME"] = sweep.name
     environment["BLLARSE_CONFIG_INDEX"] = String(entry.index)

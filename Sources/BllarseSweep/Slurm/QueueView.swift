@@ -65,6 +65,8 @@ package struct QueueView: Sendable {
       elapsed: fields[5])
   }
 
+  /// States and exit codes from the accounting, which takes 128 off the code of a script that a signal
+  /// ended: 9 where the controller says 137.
   private mutating func askAccounting(_ runner: any CommandRunner, jobs: [String]) {
     guard
       let result = try? runner.run([

@@ -14,10 +14,12 @@ public enum Selection {
         throw SweepError(.usage, "--index \(part): expected numbers and ranges such as 3,7-9")
       }
       guard last < count else {
-        throw SweepError(
-          .usage, "there is no configuration \(last); the sweep has \(count) (0 to \(count - 1))")
+        throw SweepError.noConfiguration(last, of: count)
       }
       result += Array(first...last)
+    }
+    guard !result.isEmpty || texts.isEmpty else {
+      throw SweepError(.usage, "--index is empty; expected numbers and ranges such as 3,7-9")
     }
     return Array(Set(result)).sorted()
   }

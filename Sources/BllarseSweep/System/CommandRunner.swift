@@ -12,7 +12,8 @@ public protocol CommandRunner {
   ///
   /// - Parameters:
   ///   - arguments: the program and its arguments.
-  ///   - environment: variables set in addition to those of this process.
+  ///   - environment: variables set in addition to those of this process (but for MLFLOW_RUN_ID, which
+  ///     names a run of this process).
   /// - Returns: what it printed and how it ended.
   /// - Throws: ``SweepError`` when the program cannot be started.
   func run(_ arguments: [String], environment: [String: String]) throws -> CommandResult
@@ -64,7 +65,7 @@ public struct ProcessRunner: CommandRunner {
     for descriptor in out + err { _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC) }
     var spawn = Spawn(
       [program] + arguments.dropFirst(),
-      environment: Host.environment.merging(environment) { $1 })
+      environment: Host.inheritedEnvironment.merging(environment) { $1 })
     spawn.output = .descriptor(out[1])
     spawn.errors = .descriptor(err[1])
     defer {

@@ -203,14 +203,18 @@ package enum Files {
   }
 
   /// Writes to an open descriptor, all of it unless nobody reads.
-  package static func print(_ text: String, to descriptor: Int32) {
+  ///
+  /// - Returns: why it could not be written; nil when it was.
+  @discardableResult
+  package static func print(_ text: String, to descriptor: Int32) -> String? {
     var bytes = Array(text.utf8)[...]
     while !bytes.isEmpty {
       let count = bytes.withUnsafeBytes { Self.write(descriptor, $0) }
       if count < 0, errno == EINTR { continue }
-      if count < 0 { return }
+      if count < 0 { return String(cString: strerror(errno)) }
       bytes = bytes.dropFirst(count)
     }
+    return nil
   }
 
   // MARK: - Paths

@@ -98,6 +98,16 @@ package enum Host {
     return result
   }
 
+  /// The environment of what this process starts.
+  ///
+  /// Without MLFLOW_RUN_ID: the one run it names is this process', and programs that inherited it would
+  /// all write into that run.
+  package static var inheritedEnvironment: [String: String] {
+    var environment = environment
+    environment["MLFLOW_RUN_ID"] = nil
+    return environment
+  }
+
   package static func variable(_ name: String) -> String? {
     guard let value = getenv(name), value.pointee != 0 else { return nil }
     return String(cString: value)
@@ -123,7 +133,11 @@ package enum Host {
     return directories.map { "\($0)/\(program)" }.first { Files.isExecutableFile($0) }
   }
 
-  package static func sleep(seconds: Double) { usleep(UInt32(seconds * 1e6)) }
+  package static func sleep(seconds: Double) {
+    // usleep takes no more than a second on some systems, and a UInt32 little more than an hour.
+    let end = monotonic + seconds
+    while case let rest = end - monotonic, rest > 0 { usleep(UInt32(min(rest, 1) * 1e6)) }
+  }
 
   package static var isTerminal: Bool { isatty(1) == 1 }
 }

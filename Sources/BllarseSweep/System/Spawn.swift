@@ -27,7 +27,7 @@ package struct Spawn {
   package var processors: [Int]?
 
   package init(
-    _ arguments: [String], environment: [String: String] = Host.environment
+    _ arguments: [String], environment: [String: String] = Host.inheritedEnvironment
   ) {
     self.arguments = arguments
     self.environment = environment

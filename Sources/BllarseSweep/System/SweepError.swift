@@ -23,3 +23,11 @@ public struct SweepError: Error, Equatable, CustomStringConvertible {
     self.description = description
   }
 }
+
+extension SweepError {
+  /// An index that the sweep does not have.
+  package static func noConfiguration(_ index: Int, of count: Int) -> SweepError {
+    let range = count == 0 ? "has none" : "has \(count) (0 to \(count - 1))"
+    return SweepError(.usage, "there is no configuration \(index); the sweep \(range)")
+  }
+}

@@ -89,6 +89,16 @@ struct TrackingSettingsTests {
       ("sqlite:///", "expected sqlite:///FILE"), ("sqlite:///:memory:", "expected sqlite:///FILE"),
       ("postgresql://u:pw-pw-pw@h/d", "start `mlflow server"), ("databricks://x", "not supported"),
       ("http://", "http(s)://HOST"),
+      ("localhost:5000", "has no scheme; write http://localhost:5000"),
+      ("127.0.0.1:5000/ml", "write http://127.0.0.1:5000/ml"),
+      ("http:/host:5000", "write http://host:5000"), ("https//host/ml", "write https://host/ml"),
+      ("mlflow.example.org", "write https://mlflow.example.org"),
+      ("u:pw-pw-pw@host:5000", "'…@host:5000' has no scheme; write http://host:5000"),
+      ("http:/u:pw-pw-pw@host:5000", "'…@host:5000' has no scheme; write http://host:5000"),
+      ("u:pw-pw-pw@host", "'…@host' means MLflow's file store"),
+      ("sqlite:x.db", "write sqlite:///x.db"), ("sqlite:/x.db", "write sqlite:////x.db"),
+      ("http://host:99999", "the port 99999; expected a number from 1 to 65535"),
+      ("mlruns", "MLflow's file store"), ("runs/2024.1", "MLflow's file store"),
     ])
   func refused(uri: String, expected: String) throws {
     let error = try #require(throws: TrackingError.self) { try settings(uri: uri) }

@@ -233,6 +233,23 @@ struct DeliveryTests {
     #expect(second.runs.first?.metrics["a"]?.map(\.value) == [1, 2])
   }
 
+  @Test("a journal in which nothing can be read says so, and is not taken for an empty one")
+  func unreadable() throws {
+    let scratch = try TemporaryDirectory()
+    let directory = try writeJournal([.metric("a", 1), .end(.finished)], in: scratch.path)
+    let bytes = try #require(Files.read(directory.journal))
+    func outcome(_ content: [UInt8]) throws -> Synchronizer.Outcome {
+      try Data(content).write(to: URL(fileURLWithPath: directory.journal))
+      return try #require(Synchronizer(InMemoryStore()).sync([scratch.path]).first)
+    }
+    let torn = try outcome(Array(bytes.prefix(40)))
+    #expect(torn.tornBytes == 40 && torn.line.contains("40 bytes of an unfinished last event"))
+    let damaged = try outcome(bytes.map { $0 == 0x0A ? $0 : 0x78 })
+    #expect(damaged.damagedLines == 3 && damaged.line.contains("3 damaged events skipped"))
+    #expect(Synchronizer.prunable([damaged]).isEmpty)
+    #expect(try outcome([]).line.hasSuffix(": nothing to deliver"))
+  }
+
   @Test("events missing from the middle and torn at the end are counted")
   func damage() throws {
     let scratch = try TemporaryDirectory()

@@ -43,6 +43,21 @@ struct ProcessTests {
       try count(path, "SELECT count(*) FROM latest_metrics WHERE step = 1000") == 24)
   }
 
+  @Test("events that no disk took are said to be lost, with the reason, and not to be local")
+  func lost() throws {
+    let scratch = try TemporaryDirectory()
+    // A file of this process may have one block, as on a disk that is full.
+    let run = try Program(path: "/bin/bash").run(
+      [
+        "-c", "trap '' XFSZ; ulimit -f 1; exec \"$0\" \"$@\"", program.path, scratch.path, "200",
+        "name=unlucky", "drain=1",
+      ], in: scratch.path, environment: ["HOME": scratch.path])
+    #expect(run.status == 0, "\(run.error)")
+    #expect(run.error.contains("the last events of run 'unlucky' are lost"), "\(run.error)")
+    #expect(run.error.contains("cannot be written (File too large)"), "\(run.error)")
+    #expect(!run.error.contains("are still local"), "\(run.error)")
+  }
+
   @Test("SIGKILL at fifty random moments: every event before the last flush is delivered by sync")
   func kill() throws {
     let scratch = try TemporaryDirectory()

@@ -50,6 +50,26 @@ struct SQLiteFileTests {
     #expect(scratch.contents == ["mlflow.db"])  // no log left behind
   }
 
+  @Test("a folder in the file's place is an obstacle, not something to wait for")
+  func folder() throws {
+    let scratch = try TemporaryDirectory()
+    let store = SQLiteStore(path: scratch.path)
+    #expect(
+      throws: StoreFailure.blocked("\(scratch.path) is a folder; expected a SQLite file or none")
+    ) { try store.experimentID(named: "e") }
+  }
+
+  @Test("names with line feeds and a terminal's escapes stay in their cells")
+  func controlCharacters() throws {
+    let run = RunSummary(
+      id: "r", name: "two\nlines\u{1B}[31m", status: "FINISHED", metrics: ["m": 1])
+    let table = RunTable([run], sortKey: "absent")
+    #expect(table.text(.table).split(separator: "\n").count == 2)
+    #expect(table.text(.table).contains("two\\nlines\\u{1B}[31m"))
+    #expect(table.text(.csv).contains("\"two\nlines"))
+    #expect(table.unknownSortKey == "absent" && RunTable([run], sortKey: "m").unknownSortKey == nil)
+  }
+
   @Test("a deleted experiment is an error that says how to restore it")
   func deleted() throws {
     let scratch = try TemporaryDirectory()

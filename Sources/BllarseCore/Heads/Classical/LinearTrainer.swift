@@ -22,6 +22,7 @@ struct LinearTrainer<Loss: TrainableLoss>: HeadTrainer {
   init(_ configuration: RunConfiguration, data: TrainingData, parallelism: Parallelism) {
     self.configuration = configuration
     linear = LinearHead(featureCount: data.featureCount, classCount: data.classCount)
+    if let weights = data.initialWeights { linear.weights = weights }
     cancellation = parallelism.cancellation
     linear.parallelism = parallelism.cancelled(by: nil)
     let steps = configuration.batchCount(data.split.rowCount) * configuration.epochs
