@@ -4,10 +4,8 @@ import Testing
 
 extension SlurmCluster {
   static let isAccountingWanted =
-    isWanted
-    && (ProcessInfo.processInfo.environment["CI"] == "true"
-      || FileManager.default.isExecutableFile(atPath: "/usr/sbin/slurmdbd")
-        && FileManager.default.isExecutableFile(atPath: "/usr/sbin/mariadbd"))
+    isWanted && FileManager.default.isExecutableFile(atPath: "/usr/sbin/slurmdbd")
+    && FileManager.default.isExecutableFile(atPath: "/usr/sbin/mariadbd")
 }
 
 extension SweepEndToEnd {
