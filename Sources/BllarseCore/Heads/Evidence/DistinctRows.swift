@@ -37,30 +37,35 @@ enum DistinctRows {
     _ matrix: Matrix<Element>, _ labels: [Int32]
   ) -> [Int]? {
     // 1. Rows by the hash of a few columns first: nearly always that tells them all apart.
-    var kept: [Int] = []
-    var groups: [Int: [Int]] = [:]  // first rows of sets, by hash
-    var copies = 0
     let step = max(matrix.columnCount / 16, 1)
-    for row in 0..<matrix.rowCount {
-      let key = matrix.withRow(row) { values in
-        var hash = 0
-        var column = 0
-        while column < values.count {
+    let hashes = (0..<matrix.rowCount).map { row in
+      matrix.withRow(row) { values in
+        var hash: UInt64 = 0
+        for column in stride(from: 0, to: values.count, by: step) {
           // -0 and 0 agree.
-          hash = hash &* 0x100_0000_01B3 ^ (values[column] + 0).hashValueOfBits
-          column += step
+          hash = (hash ^ Double(values[column] + 0).bitPattern) &* 0x9E37_79B9_7F4A_7C15
+          hash ^= hash >> 29
         }
         return hash
       }
-      let original = groups[key]?.first { matrix.agree($0, row) }
-      guard let original else {
-        groups[key, default: []].append(row)
-        kept.append(row)
-        continue
-      }
-      guard labels[original] == labels[row] else { return nil }
-      copies += 1
     }
+    let order = (0..<matrix.rowCount).sorted { (hashes[$0], $0) < (hashes[$1], $1) }
+    var isCopy = [Bool](repeating: false, count: matrix.rowCount)
+    var copies = 0
+    var start = 0
+    for end in 1...max(order.count, 1)
+    where end >= order.count || hashes[order[end]] != hashes[order[start]] {
+      let alike = order[start..<min(end, order.count)]
+      start = end
+      for (position, row) in zip(alike.indices, alike).dropFirst() {
+        let originals = alike[..<position].lazy.filter { !isCopy[$0] }
+        guard let original = originals.first(where: { matrix.agree($0, row) }) else { continue }
+        guard labels[original] == labels[row] else { return nil }
+        isCopy[row] = true
+        copies += 1
+      }
+    }
+    let kept = isCopy.indices.filter { !isCopy[$0] }
     guard Double(copies) >= smallestShare * Double(matrix.rowCount), matrix.columnCount > 1,
       kept.count >= sampleMinimum
     else { return nil }
@@ -78,13 +83,6 @@ enum DistinctRows {
     let allPairs = Double(matrix.rowCount * (matrix.rowCount - 1)) / 2
     // A set of m rows has m - 1 copies; that many pairs at least agree.
     return pairs > 0 && Double(near) / pairs < Double(copies) / allPairs ? kept : nil
-  }
-}
-
-extension BinaryFloatingPoint {
-  /// Bits that mix well enough for a table.
-  fileprivate var hashValueOfBits: Int {
-    Int(truncatingIfNeeded: Double(self).bitPattern &* 0x9E37_79B9_7F4A_7C15 >> 17)
   }
 }
 

@@ -26,19 +26,30 @@ extension EvidenceRecipe {
   func addAlternatives(to outcome: inout Outcome) throws(NumericsError) {
     guard configuration.prior == .evidence, let best = outcome.best else { return }
     var center = outcome.members[best.member]
-    let scaled = try ScaledDesign<Scalar>(features, center.scaling, parallelism: parallelism)
+    var design = outcome.bestDesign
+    if design == nil {
+      design = try ScaledDesign<Scalar>(features, center.scaling, parallelism: parallelism)
+    }
+    guard let scaled = design else { return }
+    func add(
+      _ likelihood: EvidenceLikelihood, _ precision: Double, from weights: Matrix<Double>?,
+      logPrior: Double
+    ) throws(NumericsError) {
+      var configuration = configuration
+      configuration.prior = .fixed(precision)
+      let fit = try fit(scaled, likelihood, configuration, from: 0, warmWeights: weights)
+      self.add(fit, logPrior: logPrior, to: &outcome)
+    }
     if configuration.likelihood == nil, likelihood == .probit {
       // Two logits, w and -w: the precision of each is twice that of their difference.
-      let start = log10(2 * center.priorPrecision / (Self.logisticScale * Self.logisticScale))
-      add(try fit(scaled, .softmax, configuration, from: start, warmWeights: nil), to: &outcome)
+      let precision = 2 * center.priorPrecision / (Self.logisticScale * Self.logisticScale)
+      try add(.softmax, precision, from: nil, logPrior: 0)
       center = outcome.members[outcome.best?.member ?? best.member]
     }
     for factor in Self.precisionFactors {
-      var configuration = configuration
-      configuration.prior = .fixed(center.priorPrecision * factor)
-      let fit = try fit(
-        scaled, center.likelihood, configuration, from: 0, warmWeights: center.weights)
-      add(fit, logPrior: -Self.handicap, to: &outcome)
+      try add(
+        center.likelihood, center.priorPrecision * factor, from: center.weights,
+        logPrior: -Self.handicap)
     }
   }
 }

@@ -34,6 +34,8 @@ struct EvidenceRecipe<Scalar: BLASScalar> {
   struct Outcome: Sendable {
     var members: [ScalingFit<Scalar>]
     var candidates: [Candidate]
+    /// The rows under the scaling of the best candidate, as long as they may be needed again.
+    var bestDesign: ScaledDesign<Scalar>?
     var screeningRowCount: Int?
     var fitCount: Int
     var iterationCount: Int
@@ -129,9 +131,10 @@ struct EvidenceRecipe<Scalar: BLASScalar> {
     var outcome = Outcome(members: [], candidates: [], fitCount: 0, iterationCount: 0)
     var exponent = start
     for scaling in scalings {
-      let fit = try fit(scaling, from: exponent, warmWeights: warmWeights)
+      let (fit, design) = try fit(scaling, from: exponent, warmWeights: warmWeights)
       exponent = log10(fit.priorPrecision)
       add(fit, to: &outcome)
+      if outcome.best?.member == outcome.members.count - 1 { outcome.bestDesign = design }
     }
     return outcome
   }
@@ -157,14 +160,15 @@ struct EvidenceRecipe<Scalar: BLASScalar> {
 
   private func fit(
     _ scaling: FeatureScaling, from start: Double, warmWeights: Matrix<Double>?
-  ) throws(NumericsError) -> ScalingFit<Scalar> {
+  ) throws(NumericsError) -> (ScalingFit<Scalar>, ScaledDesign<Scalar>?) {
     let tellsFeaturesApart = configuration.prior == .automaticRelevance
     if tellsFeaturesApart && features.columnCount > features.rowCount && scaling != .rows {
-      return try fitRelevances(scaling, from: start)
+      return (try fitRelevances(scaling, from: start), nil)
     }
     let scaled = try ScaledDesign<Scalar>(
       features, scaling, allowsRotation: !tellsFeaturesApart, parallelism: parallelism)
-    return try fit(scaled, likelihood, configuration, from: start, warmWeights: warmWeights)
+    let fit = try fit(scaled, likelihood, configuration, from: start, warmWeights: warmWeights)
+    return (fit, scaled)
   }
 
   /// Fits the likelihood to scaled rows.
