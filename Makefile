@@ -3,7 +3,7 @@
 SWIFT ?= swift
 OUTPUT ?= output/digits
 
-.PHONY: run test build setup setup-test bench bench-full quality format lint clean
+.PHONY: run test build setup setup-test bench bench-full quality quality-survey format lint clean
 
 ## Install what is missing, build, and fit a head to the built-in digits.
 run: setup
@@ -34,6 +34,10 @@ bench-full: setup
 ## Compare the default recipe with what others reach, data set by data set.
 quality: setup
 	MOVIE_REVIEWS="$(MOVIE_REVIEWS)" Benchmarks/quality.sh
+
+## The same on many further kinds of data, half of which nothing was chosen on.
+quality-survey: setup
+	MOVIE_REVIEWS="$(MOVIE_REVIEWS)" Benchmarks/quality.sh survey
 
 format:
 	$(SWIFT) format --in-place --recursive Sources Tests Package.swift

@@ -240,7 +240,10 @@ def chosen(recipe):
     parts = []
     for candidate in recipe["candidates"]:
         if candidate["weight"] > 0:
-            parts.append(f"{candidate['scaling']} {candidate['predictive']} {candidate['weight']:.2f}")
+            link = "" if candidate["likelihood"] == recipe["likelihood"] else " logistic"
+            parts.append(
+                f"{candidate['scaling']}{link} λ {candidate['prior_precision']:.2g}"
+                f" {candidate['predictive']} {candidate['weight']:.2f}")
     left = recipe["leave_one_out"]
     lapse = max(c["calibration"]["lapse"] for c in recipe["candidates"] if c["weight"] > 0)
     return (
@@ -317,7 +320,7 @@ def write(path, rows, missing_movie):
         f"How far to trust this: on the small sets (wine, breast cancer, iris, two moons) one split more or"
         f" less moves every column by tens of per cent: these rows are means over {SPLITS} splits or draws, the"
         " others are one split. The constants of the recipe (margins of two nats, the"
-        " prior of temperature and lapse, three quarters of the lapse for new rows) were fixed on data of"
+        " precisions beside the most probable, the prior of temperature and lapse, three quarters of the lapse for new rows) were fixed on data of"
         " these kinds, most of these sets among them, so the table is no test on unseen data. With flipped"
         " training labels and clean test labels an ECE above .1 is right: the head reports the noise that it"
         " was trained on.",

@@ -22,7 +22,10 @@ struct RecipeOptions: ParsableArguments {
       """)
   var posterior: PosteriorKind?
 
-  @Option(help: "probit or softmax. (default: probit for two classes, softmax for more)")
+  @Option(
+    help: """
+      probit or softmax. (default: softmax; for two classes probit, and logistic beside it)
+      """)
   var likelihood: EvidenceLikelihood?
 
   @Option(

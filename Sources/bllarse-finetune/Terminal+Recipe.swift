@@ -13,14 +13,16 @@ extension Terminal {
     for member in recipe.members {
       print(
         String(
-          format: "scaling %@: prior precision %.3g, log evidence %.2f", member.scaling.rawValue,
-          member.priorPrecision, member.logEvidence))
+          format: "scaling %@, %@: prior precision %.3g, log evidence %.2f",
+          member.scaling.rawValue, member.likelihood.rawValue, member.priorPrecision,
+          member.logEvidence))
     }
     for candidate in recipe.candidates where candidate.weight > 0 {
       let calibration = candidate.calibration
       var line = String(
-        format: "weight %.2f: %@ %@, inverse temperature %.3f", candidate.weight,
-        candidate.scaling.rawValue, candidate.predictive.rawValue, calibration.inverseTemperature)
+        format: "weight %.2f: %@, %@, precision %.3g, %@, inverse temperature %.3f",
+        candidate.weight, candidate.scaling.rawValue, candidate.likelihood.rawValue,
+        candidate.priorPrecision, candidate.predictive.rawValue, calibration.inverseTemperature)
       if calibration.lapse > 0 { line += String(format: ", lapse %.3f", calibration.lapse) }
       print(line)
     }

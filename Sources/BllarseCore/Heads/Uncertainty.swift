@@ -94,10 +94,9 @@ extension EvidenceHead {
 
   /// The parts for every row.
   func uncertaintyParts(_ features: FeatureMatrix) -> [UncertaintyParts] {
-    // One column is integrated on a grid: the trapezoidal rule is exact to rounding for a Gaussian.
-    let columns = likelihood.columnCount(classCount: classCount)
+    // Two classes are integrated on a grid: the trapezoidal rule is exact to rounding for a Gaussian.
     let draws: [(weight: Double, deviations: [Double])]
-    if columns == 1 {
+    if classCount == 2 {
       let grid = stride(from: -6.0, through: 6.0, by: 0.5).map { z in
         (weight: exp(-0.5 * z * z), deviations: [z])
       }
@@ -107,7 +106,7 @@ extension EvidenceHead {
       // The same draws for all rows, so that rows differ by their moments only.
       var generator = Philox(seed: 0, purpose: .sampling, index: 1)
       draws = (0..<Self.drawCount).map { _ in
-        (1 / Double(Self.drawCount), generator.normals(count: columns))
+        (1 / Double(Self.drawCount), generator.normals(count: classCount))
       }
     }
     let parts = PartSlots(count: features.rowCount)
@@ -125,15 +124,20 @@ extension EvidenceHead {
     var result = [UncertaintyParts](repeating: UncertaintyParts(), count: rowCount)
     for candidate in candidates {
       let member = moments[candidate.member]
+      let likelihood = members[candidate.member].likelihood
       let columns = member.means.columnCount
       let deviations = member.variances.map { max($0, 0).squareRoot() }
       let plugIn: PredictiveKind = likelihood == .probit && columns > 1 ? candidate.kind : .plugIn
       for draw in draws {
+        // Two logits are w and -w, and their difference has twice the variance.
+        let opposite = classCount == 2 && columns == 2
+        let half = 0.5.squareRoot() * draw.deviations[0]
+        let shifts = opposite ? [-half, half] : draw.deviations
         var logits = member.means
         for row in 0..<rowCount {
           deviations.withRow(row) { scale in
             logits.withMutableRow(row) { values in
-              for k in values.indices { values[k] += scale[k] * draw.deviations[k] }
+              for k in values.indices { values[k] += scale[k] * shifts[k] }
             }
           }
         }

@@ -111,5 +111,12 @@ struct CalibrationTests {
     #expect(weights[1] == 0)
     #expect(weights[0].isClose(to: 0.5, relative: 1e-12))
     #expect(PredictivePool.weights([good], seed: 1) == [1])
+    // However many they are.
+    let many = PredictivePool.weights([[Double]](repeating: good, count: 30), seed: 1)
+    #expect(many.allSatisfy { $0.isClose(to: 1 / 30, relative: 1e-12) })
+    // Weights beforehand are kept by what predicts alike, until less than a fifth of the largest.
+    let prior = PredictivePool.weights([good, good, good], logPriors: [0, -1, -2], seed: 1)
+    #expect((prior[1] / prior[0]).isClose(to: exp(-1), relative: 1e-12))
+    #expect(prior[2] == 0)
   }
 }

@@ -89,6 +89,39 @@ struct EvidenceHeadTests {
     #expect(report.leaveOneOut.nll.isFinite)
   }
 
+  @Test("the best scaling is fitted with other precisions, and with both links for two classes")
+  func alternatives() throws {
+    for classes in [2, 3] {
+      let (features, labels) = EvidenceFixture.sample(
+        rows: 120, columns: 5, classes: classes, strength: 1, seed: 3)
+      func members(
+        _ change: (inout EvidenceConfiguration) -> Void
+      ) throws -> [EvidenceReport.Member] {
+        var configuration = EvidenceConfiguration(classCount: classes)
+        change(&configuration)
+        let head = try EvidenceHead(
+          fitting: FeatureMatrix(features), labels: labels, configuration)
+        return try #require(head.report).members
+      }
+      let all = try members { _ in }
+      #expect(all.count == (classes == 2 ? 5 : 4))
+      #expect(Set(all.map(\.likelihood)) == (classes == 2 ? [.probit, .softmax] : [.softmax]))
+      let (small, large) = (all[all.count - 2], all[all.count - 1])
+      #expect(small.likelihood == large.likelihood && small.scaling == large.scaling)
+      #expect((large.priorPrecision / small.priorPrecision).isClose(to: 25, relative: 1e-6))
+      let center = (small.priorPrecision * large.priorPrecision).squareRoot()
+      #expect(
+        all.contains {
+          $0.scaling == small.scaling && $0.likelihood == small.likelihood
+            && $0.priorPrecision.isClose(to: center, relative: 1e-6)
+        })
+      // Nothing is added to what was asked for.
+      #expect(try members { $0.prior = .fixed(1) }.count == 2)
+      #expect(
+        Set(try members { $0.likelihood = .probit }.map(\.likelihood)) == [.probit])
+    }
+  }
+
   @Test("constant features give the classes' frequencies")
   func frequencies() throws {
     let features = Self.matrix([[Double]](repeating: [3, 3], count: 40))

@@ -58,6 +58,20 @@ struct PredictiveTests {
     #expect(abs(plugIn[0] - mean[0]) > 2 * abs(p[0] - mean[0]))
   }
 
+  @Test("opposite logits of two classes are integrated over their difference")
+  func logistic() {
+    // Each logit's variance is 1/λ where that of the difference is 2/λ.
+    for (m, v) in [(0.4, 0.6), (-1.5, 2.0), (1, 0.05)] {
+      let h = 0.01
+      let sum = stride(from: -8.0, through: 8, by: h).reduce(0.0) {
+        $0 + h * exp(-0.5 * $1 * $1) / (2 * Double.pi).squareRoot()
+          / (1 + exp(-(2 * m + (2 * v).squareRoot() * $1)))
+      }
+      // MacKay's formula is good to a hundredth.
+      #expect(abs(predict(.integrated, .softmax, [-m, m], [v, v])[1] - sum) < 0.012)
+    }
+  }
+
   @Test("one against the rest: CBM, CBC and their mixture by their definitions")
   func oneAgainstRest() {
     let (m, v) = ([0.5, -1, -0.2], [0.1, 0.4, 2])

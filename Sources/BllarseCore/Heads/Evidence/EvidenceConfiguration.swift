@@ -43,7 +43,8 @@ extension EvidencePrior: CustomStringConvertible {
 public struct EvidenceConfiguration: Sendable, Equatable {
   /// The number of classes, at least 2; some may have no rows.
   public var classCount: Int
-  /// The likelihood: by default probit for two classes, softmax for more.
+  /// The likelihood: by default softmax, and for two classes probit, with logistic beside it where rows
+  /// are not too many.
   public var likelihood: EvidenceLikelihood?
   /// The covariance: by default by cost, see ``PosteriorKind/automatic(rowCount:columnCount:classCount:)``.
   public var posterior: PosteriorKind?

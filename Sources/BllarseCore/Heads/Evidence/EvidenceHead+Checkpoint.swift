@@ -26,13 +26,13 @@ extension EvidenceHead: Head {
     let features = try file.integer("feature_count", atLeast: 1)
     let classes = try file.integer("class_count", atLeast: 2)
     let likelihood: EvidenceLikelihood = try file.choice("likelihood")
-    let columns = likelihood.columnCount(classCount: classes)
     let count = try file.integer("members", atLeast: 1)
     var members: [Member] = []
     for index in 0..<count {
       members.append(
         try Member(
-          decoding: file, prefix: "member\(index).", featureCount: features, columnCount: columns))
+          decoding: file, prefix: "member\(index).", featureCount: features, classCount: classes,
+          likelihood: likelihood))
     }
     let text = try file.metadata("candidates")
     guard let stored = StoredCandidate.parse(text), !stored.isEmpty,
@@ -53,6 +53,7 @@ extension EvidenceHead: Head {
 
 extension EvidenceHead.Member {
   fileprivate func encode(into writer: inout SafetensorsWriter, prefix: String) {
+    writer.metadata[prefix + "likelihood"] = likelihood.rawValue
     writer.metadata[prefix + "scaling"] = scaling.rawValue
     writer.metadata[prefix + "posterior"] = covariance.kind.rawValue
     writer.metadata[prefix + "prior_precision"] = String(priorPrecision)
@@ -69,8 +70,14 @@ extension EvidenceHead.Member {
   }
 
   fileprivate init(
-    decoding file: SafetensorsFile, prefix: String, featureCount: Int, columnCount: Int
+    decoding file: SafetensorsFile, prefix: String, featureCount: Int, classCount: Int,
+    likelihood: EvidenceLikelihood
   ) throws(DataError) {
+    // A member without a likelihood of its own has the head's.
+    self.likelihood =
+      file.metadata[prefix + "likelihood"] == nil
+      ? likelihood : try file.choice(prefix + "likelihood")
+    let columnCount = self.likelihood.columnCount(classCount: classCount)
     scaling = try file.choice(prefix + "scaling")
     let kind: PosteriorKind = try file.choice(prefix + "posterior")
     priorPrecision = try file.number(prefix + "prior_precision", above: 0)

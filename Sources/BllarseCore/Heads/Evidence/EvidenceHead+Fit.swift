@@ -24,8 +24,11 @@ extension EvidenceHead {
     precondition(
       labels.count == features.rowCount && !labels.isEmpty,
       "\(labels.count) labels for \(features.rowCount) rows")
+    let distinct = DistinctRows.indices(features, labels)
     let recipe = EvidenceRecipe<Float>(
-      features: features, labels: labels, configuration: configuration, parallelism: parallelism)
+      features: distinct.map { features.gatheringRows($0) } ?? features,
+      labels: distinct.map { $0.map { labels[$0] } } ?? labels, configuration: configuration,
+      parallelism: parallelism)
     let outcome = try recipe.run()
 
     // Members that no candidate with a weight refers to are dropped.
@@ -35,7 +38,8 @@ extension EvidenceHead {
     let members = used.map { index in
       let fit = outcome.members[index]
       return Member(
-        scaling: fit.scaling, transform: fit.transform, rotation: fit.rotation,
+        likelihood: fit.likelihood, scaling: fit.scaling, transform: fit.transform,
+        rotation: fit.rotation,
         weights: fit.weights, covariance: fit.covariance, priorPrecision: fit.priorPrecision)
     }
     let candidates = outcome.candidates.filter { $0.weight > 0 }.map { candidate in
@@ -43,8 +47,8 @@ extension EvidenceHead {
         member: used.firstIndex(of: candidate.member) ?? 0, kind: candidate.kind,
         calibration: candidate.calibration, weight: candidate.weight)
     }
-    let rows = outcome.members.first?.looRows ?? Array(labels.indices)
-    let looLabels = rows.map { labels[$0] }
+    let looRows = outcome.members.first?.looRows ?? Array(recipe.labels.indices)
+    let looLabels = looRows.map { recipe.labels[$0] }
     func pooled(lapseFactor: Double) -> Matrix<Double> {
       Self.pool(
         outcome.candidates.filter { $0.weight > 0 }.map { candidate in
@@ -62,9 +66,10 @@ extension EvidenceHead {
       featureCount: features.columnCount, classCount: configuration.classCount,
       likelihood: recipe.likelihood, classFrequencies: recipe.frequencies, members: members,
       candidates: candidates,
-      report: EvidenceReport(recipe, outcome, scores),
+      report: EvidenceReport(recipe, outcome, scores, rowCount: labels.count),
       leaveOneOut: LeaveOneOutPredictions(
-        rows: rows, labels: looLabels, logProbabilities: pooled(lapseFactor: Self.lapseFactor)))
+        rows: looRows.map { distinct?[$0] ?? $0 }, labels: looLabels,
+        logProbabilities: pooled(lapseFactor: Self.lapseFactor)))
     self.parallelism = parallelism
   }
 
@@ -86,7 +91,7 @@ extension EvidenceReport {
   /// Puts what a recipe found into words.
   init<Scalar: BLASScalar>(
     _ recipe: EvidenceRecipe<Scalar>, _ outcome: EvidenceRecipe<Scalar>.Outcome,
-    _ scores: LeaveOneOutScores
+    _ scores: LeaveOneOutScores, rowCount: Int
   ) {
     let configuration = recipe.configuration
     likelihood = recipe.likelihood
@@ -96,12 +101,14 @@ extension EvidenceReport {
     screeningRowCount = outcome.screeningRowCount
     members = outcome.members.map {
       Member(
-        scaling: $0.scaling, priorPrecision: $0.priorPrecision,
+        scaling: $0.scaling, likelihood: $0.likelihood, priorPrecision: $0.priorPrecision,
         priorPrecisionAtBound: $0.isAtBound, logEvidence: $0.logEvidence, gapBound: $0.gapBound)
     }
     candidates = outcome.candidates.map { candidate in
-      Candidate(
-        scaling: outcome.members[candidate.member].scaling, predictive: candidate.kind,
+      let member = outcome.members[candidate.member]
+      return Candidate(
+        scaling: member.scaling, likelihood: member.likelihood,
+        priorPrecision: member.priorPrecision, predictive: candidate.kind,
         calibration: candidate.calibration, score: candidate.score, weight: candidate.weight)
     }
     leaveOneOut = scores
@@ -113,6 +120,8 @@ extension EvidenceReport {
         ? "likelihood \(likelihood.rawValue), as asked for"
         : likelihood == .probit
           ? "likelihood probit: two classes are one column"
+            + (members.contains { $0.likelihood != likelihood }
+              ? "; logistic for the best scaling as well" : "")
           : "likelihood softmax: the default for more than two classes")
     reasons.append(
       configuration.posterior != nil
@@ -128,10 +137,16 @@ extension EvidenceReport {
     } else if candidates.count > 1 {
       reasons.append("scalings and predictives averaged by leave-one-out weights")
     }
+    if recipe.labels.count < rowCount {
+      reasons.append("\(rowCount - recipe.labels.count) rows are copies of others, and left out")
+    }
     reasons.append(
       configuration.prior.isFixed
         ? "prior precision \(configuration.prior), as asked for"
         : "prior precision: the most probable by the evidence"
+          + (screeningRowCount == nil && configuration.prior == .evidence
+            ? ", with \(EvidenceRecipe<Scalar>.precisionFactors.map { "\($0)" }.joined(separator: " and ")) times it beside it for the best scaling"
+            : "")
           + (outcome.members.contains { $0.isEvidenceCorrected }
             ? ", Laplace's method corrected row by row: rows are few for the features" : ""))
     if configuration.prior == .automaticRelevance, recipe.features.columnCount > recipe.labels.count

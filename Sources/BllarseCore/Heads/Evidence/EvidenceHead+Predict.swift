@@ -62,7 +62,7 @@ extension EvidenceHead {
       candidates.map { candidate in
         let member = moments[candidate.member]
         let logits = candidate.kind.logProbabilities(
-          likelihood, means: member.means, variances: member.variances)
+          members[candidate.member].likelihood, means: member.means, variances: member.variances)
         return (
           candidate.calibration.apply(
             to: logits, frequencies: classFrequencies, lapseFactor: Self.lapseFactor),

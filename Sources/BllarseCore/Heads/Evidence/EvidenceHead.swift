@@ -4,9 +4,9 @@ public import BllarseNumerics
 /// the training rows alone: by the evidence and by leave-one-out predictions.
 ///
 /// The weights are at the optimum of a penalised likelihood (a binary probit for two classes, a softmax
-/// for more), with a Gaussian posterior around it. A head holds up to three such fits, one for each
-/// scaling of the features, and averages up to two predictive distributions of each, with weights that
-/// say how well they predict rows that were left out. What was chosen is in ``report``.
+/// for more), with a Gaussian posterior around it. A head holds several such fits, one for each
+/// scaling of the features and some more of the best, and averages up to two predictive distributions of
+/// each, with weights that say how well they predict rows that were left out. What was chosen is in ``report``.
 ///
 /// ```swift
 /// let head = try EvidenceHead(
@@ -16,6 +16,7 @@ public import BllarseNumerics
 public struct EvidenceHead: Sendable {
   /// One fit: the features' scaling, the weights and their covariance.
   struct Member: Sendable {
+    let likelihood: EvidenceLikelihood
     let scaling: FeatureScaling
     let transform: FeatureTransform
     /// The basis of the space of the training rows, D x R, where features outnumber them.
@@ -39,7 +40,7 @@ public struct EvidenceHead: Sendable {
   public let featureCount: Int
   /// The number of classes, K.
   public let classCount: Int
-  /// The likelihood.
+  /// The likelihood; two classes may have members with the other one.
   public let likelihood: EvidenceLikelihood
   /// The share of each class in the training rows, with half a row added to each.
   public let classFrequencies: [Double]

@@ -39,7 +39,7 @@ extension EvidenceRecipe {
     func fitOnce() throws(NumericsError) -> ScalingFit<Scalar> {
       let scaled = try ScaledDesign<Scalar>(
         features, scaling, relevances: factors, parallelism: parallelism)
-      let fit = try self.fit(scaled, inner, from: exponent, warmWeights: nil)
+      let fit = try self.fit(scaled, likelihood, inner, from: exponent, warmWeights: nil)
       fits += fit.fitCount
       iterations += fit.iterationCount
       return fit

@@ -25,13 +25,17 @@ struct EvidenceRecipe<Scalar: BLASScalar> {
     let logits: Matrix<Double>
     /// Calibrated leave-one-out log densities of the rows whose class has another row.
     let logDensities: [Double]
+    /// What the weight is multiplied by beforehand, as a logarithm.
+    var logPrior = 0.0
     var weight = 0.0
   }
 
   /// What a round of fits found.
   struct Outcome: Sendable {
-    let members: [ScalingFit<Scalar>]
+    var members: [ScalingFit<Scalar>]
     var candidates: [Candidate]
+    /// The rows under the scaling of the best candidate, as long as they may be needed again.
+    var bestDesign: ScaledDesign<Scalar>?
     var screeningRowCount: Int?
     var fitCount: Int
     var iterationCount: Int
@@ -76,13 +80,14 @@ struct EvidenceRecipe<Scalar: BLASScalar> {
   /// Goes through all choices.
   ///
   /// With many rows the scaling is chosen on some of them, and one predictive distribution is taken; with
-  /// few, all scalings are fitted to all rows, and the distributions are averaged.
+  /// few, all scalings are fitted to all rows, the best of them in other ways as well, and the
+  /// distributions are averaged.
   func run() throws(NumericsError) -> Outcome {
     let scalings = configuration.scaling.map { [$0] } ?? defaultScalings
     guard Double(labels.count) > 1.25 * Double(screeningRowCount) else {
       var outcome = try round(scalings)
-      let weights = PredictivePool.weights(
-        outcome.candidates.map(\.logDensities), seed: configuration.seed)
+      try addAlternatives(to: &outcome)
+      let weights = weights(outcome.candidates)
       for (index, weight) in weights.enumerated() { outcome.candidates[index].weight = weight }
       return outcome
     }
@@ -123,36 +128,53 @@ struct EvidenceRecipe<Scalar: BLASScalar> {
   func round(
     _ scalings: [FeatureScaling], from start: Double = 1, warmWeights: Matrix<Double>? = nil
   ) throws(NumericsError) -> Outcome {
-    var members: [ScalingFit<Scalar>] = []
-    var candidates: [Candidate] = []
+    var outcome = Outcome(members: [], candidates: [], fitCount: 0, iterationCount: 0)
     var exponent = start
     for scaling in scalings {
-      let fit = try fit(scaling, from: exponent, warmWeights: warmWeights)
+      let (fit, design) = try fit(scaling, from: exponent, warmWeights: warmWeights)
       exponent = log10(fit.priorPrecision)
-      candidates += score(fit, member: members.count)
-      members.append(fit)
+      add(fit, to: &outcome)
+      if outcome.best?.member == outcome.members.count - 1 { outcome.bestDesign = design }
     }
-    return Outcome(
-      members: members, candidates: candidates, fitCount: members.reduce(0) { $0 + $1.fitCount },
-      iterationCount: members.reduce(0) { $0 + $1.iterationCount })
+    return outcome
+  }
+
+  /// The weights of candidates in an average.
+  func weights(_ candidates: [Candidate]) -> [Double] {
+    PredictivePool.weights(
+      candidates.map(\.logDensities), logPriors: candidates.map(\.logPrior),
+      seed: configuration.seed)
+  }
+
+  /// Adds a fit and its predictive distributions.
+  func add(_ fit: ScalingFit<Scalar>, logPrior: Double = 0, to outcome: inout Outcome) {
+    outcome.candidates += score(fit, member: outcome.members.count).map { candidate in
+      var candidate = candidate
+      candidate.logPrior = logPrior
+      return candidate
+    }
+    outcome.members.append(fit)
+    outcome.fitCount += fit.fitCount
+    outcome.iterationCount += fit.iterationCount
   }
 
   private func fit(
     _ scaling: FeatureScaling, from start: Double, warmWeights: Matrix<Double>?
-  ) throws(NumericsError) -> ScalingFit<Scalar> {
+  ) throws(NumericsError) -> (ScalingFit<Scalar>, ScaledDesign<Scalar>?) {
     let tellsFeaturesApart = configuration.prior == .automaticRelevance
     if tellsFeaturesApart && features.columnCount > features.rowCount && scaling != .rows {
-      return try fitRelevances(scaling, from: start)
+      return (try fitRelevances(scaling, from: start), nil)
     }
     let scaled = try ScaledDesign<Scalar>(
       features, scaling, allowsRotation: !tellsFeaturesApart, parallelism: parallelism)
-    return try fit(scaled, configuration, from: start, warmWeights: warmWeights)
+    let fit = try fit(scaled, likelihood, configuration, from: start, warmWeights: warmWeights)
+    return (fit, scaled)
   }
 
   /// Fits the likelihood to scaled rows.
   func fit(
-    _ scaled: ScaledDesign<Scalar>, _ configuration: EvidenceConfiguration, from start: Double,
-    warmWeights: Matrix<Double>?
+    _ scaled: ScaledDesign<Scalar>, _ likelihood: EvidenceLikelihood,
+    _ configuration: EvidenceConfiguration, from start: Double, warmWeights: Matrix<Double>?
   ) throws(NumericsError) -> ScalingFit<Scalar> {
     switch likelihood {
     case .softmax:
@@ -175,6 +197,7 @@ struct EvidenceRecipe<Scalar: BLASScalar> {
 
   /// Calibrates and scores the predictive distributions of a fit.
   private func score(_ fit: ScalingFit<Scalar>, member: Int) -> [Candidate] {
+    let likelihood = fit.likelihood
     let looLabels = fit.looRows.map { $0.map { labels[$0] } } ?? labels
     let counts = counts
     // A row that is alone in its class cannot be predicted without it.

@@ -4,6 +4,8 @@ public struct EvidenceReport: Sendable, Equatable, Codable {
   public struct Member: Sendable, Equatable, Codable {
     /// The scaling of the features.
     public var scaling: FeatureScaling
+    /// The likelihood; softmax is logistic regression where there are two classes.
+    public var likelihood: EvidenceLikelihood
     /// The prior precision of the weights of the scaled features; a geometric mean if there are many.
     public var priorPrecision: Double
     /// Whether the precision is at an end of the range that was searched.
@@ -14,7 +16,7 @@ public struct EvidenceReport: Sendable, Equatable, Codable {
     public var gapBound: Double
 
     enum CodingKeys: String, CodingKey {
-      case scaling
+      case scaling, likelihood
       case priorPrecision = "prior_precision"
       case priorPrecisionAtBound = "prior_precision_at_bound"
       case logEvidence = "log_evidence"
@@ -26,6 +28,10 @@ public struct EvidenceReport: Sendable, Equatable, Codable {
   public struct Candidate: Sendable, Equatable, Codable {
     /// The scaling of the features.
     public var scaling: FeatureScaling
+    /// The likelihood of the fit.
+    public var likelihood: EvidenceLikelihood
+    /// The prior precision of the fit.
+    public var priorPrecision: Double
     /// How the logits' uncertainty enters.
     public var predictive: PredictiveKind
     /// The inverse temperature, the lapse, and what is lapsed to.
@@ -34,9 +40,14 @@ public struct EvidenceReport: Sendable, Equatable, Codable {
     public var score: Double
     /// The weight in the average.
     public var weight: Double
+
+    enum CodingKeys: String, CodingKey {
+      case scaling, likelihood, predictive, calibration, score, weight
+      case priorPrecision = "prior_precision"
+    }
   }
 
-  /// The likelihood.
+  /// The likelihood; two classes may have a second one beside it.
   public var likelihood: EvidenceLikelihood
   /// The covariance.
   public var posterior: PosteriorKind

@@ -11,9 +11,12 @@ public enum FeatureScaling: String, Sendable, Equatable, CaseIterable, Codable {
   /// Each row to mean 0 and variance 1 (layer normalisation), then each column to mean 0.
   case rows
 
-  /// The scalings that are tried by default: those of rows need some features to make sense.
+  /// The scalings that are tried by default.
+  ///
+  /// Those of rows take two degrees of freedom from a row, too much where it has few; they tame rows that
+  /// lie far out.
   static func candidates(featureCount: Int) -> [FeatureScaling] {
-    featureCount >= 16 ? [.columns, .global, .rows] : [.columns, .global]
+    featureCount >= 8 ? [.columns, .global, .rows] : [.columns, .global]
   }
 
   /// What numbers the transform is made from.

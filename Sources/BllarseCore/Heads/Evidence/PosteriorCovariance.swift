@@ -92,7 +92,8 @@ struct PosteriorCovariance<Scalar: BLASScalar>: Sendable {
       let weighted = design.gram(rowWeights: means, parallelism: parallelism)
       for k in 0..<(isShared ? 1 : columnCount) { factors.append(try factor(weighted, k)) }
     case .laplace:
-      for k in 0..<columnCount {
+      // The two logits of two classes have the same curvature.
+      for k in 0..<(columnCount == 2 && isShared ? 1 : columnCount) {
         try parallelism.checkCancellation()
         let weights = curvatures.column(k).map(Double.init)
         factors.append(

@@ -27,7 +27,8 @@ public enum EvidenceLikelihood: String, Sendable, Equatable, CaseIterable, Codab
 /// How means and variances of logits become class probabilities.
 public enum PredictiveKind: String, Sendable, Equatable, CaseIterable, Codable {
   /// The logits' uncertainty integrated out. One probit column: `Φ(m / sqrt(1 + v))`, exactly. Softmax:
-  /// `softmax(m_k / sqrt(1 + π/8 v_k))`, MacKay's approximation class by class.
+  /// `softmax(m_k / sqrt(1 + π/8 v_k))`, MacKay's approximation class by class; for two classes, whose
+  /// logits are opposite, with π/4.
   case integrated
   /// The means alone.
   case plugIn = "plug-in"
@@ -59,7 +60,9 @@ public enum PredictiveKind: String, Sendable, Equatable, CaseIterable, Codable {
   func logProbabilities(
     _ likelihood: EvidenceLikelihood, means: Matrix<Double>, variances: Matrix<Double>
   ) -> Matrix<Double> {
-    let factor = likelihood == .probit ? 1.0 : Double.pi / 8
+    // Two logits are w and -w: what counts is their difference, with twice the variance.
+    let factor =
+      likelihood == .probit ? 1.0 : means.columnCount == 2 ? Double.pi / 4 : Double.pi / 8
     let arguments =
       isPlugIn
       ? means : means.combined(with: variances) { m, v in m / (1 + factor * v).squareRoot() }

@@ -15,16 +15,19 @@ import BllarseNumerics
 ///   distributions", Bayesian Analysis 2018, section 3.4.
 enum PredictivePool {
   static let replicateCount = 200
-  /// Candidates with less weight are dropped.
-  static let smallestWeight = 0.05
+  /// Candidates with less than this share of the largest weight are dropped.
+  static let smallestShare = 0.2
 
   /// The weights.
   ///
   /// - Parameters:
   ///   - logDensities: for each candidate, the log density of every row.
+  ///   - logPriors: for each candidate, the logarithm of its weight beforehand; equal by default.
   ///   - seed: of the bootstrap.
   /// - Returns: one weight for each candidate; they sum to 1.
-  static func weights(_ logDensities: [[Double]], seed: UInt64) -> [Double] {
+  static func weights(_ logDensities: [[Double]], logPriors: [Double]? = nil, seed: UInt64)
+    -> [Double]
+  {
     let count = logDensities.first?.count ?? 0
     guard logDensities.count > 1, count > 0 else {
       return logDensities.indices.map { $0 == 0 ? 1 : 0 }
@@ -35,17 +38,18 @@ enum PredictivePool {
       // Exponential numbers over their sum are Dirichlet(1).
       let draws = (0..<count).map { _ in -log(generator.uniform()) }
       let scale = Double(count) / draws.reduce(0, +)
-      let scores = logDensities.map { densities in
+      let scores = logDensities.enumerated().map { candidate, densities in
         var sum = 0.0
         for row in 0..<count { sum += draws[row] * densities[row] }
-        return scale * sum
+        return scale * sum + (logPriors?[candidate] ?? 0)
       }
       let logSum = SpecialFunctions.logSumExp(scores)
       for (candidate, score) in scores.enumerated() {
         weights[candidate] += exp(score - logSum) / Double(replicateCount)
       }
     }
-    let kept = weights.map { $0 < smallestWeight ? 0 : $0 }
+    let threshold = smallestShare * (weights.max() ?? 0)
+    let kept = weights.map { $0 < threshold ? 0 : $0 }
     let total = kept.reduce(0, +)
     return kept.map { $0 / total }
   }

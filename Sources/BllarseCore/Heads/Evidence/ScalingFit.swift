@@ -8,6 +8,8 @@ import BllarseNumerics
 
 /// A likelihood for which the evidence of a prior precision has a cheap form.
 protocol EvidencePass: LikelihoodPass {
+  /// Which likelihood it is.
+  static var likelihood: EvidenceLikelihood { get }
   /// Eigenvalues b_k of the curvature between columns, averaged over rows, so that the Hessian is about
   /// `b ⊗ XᵀX`: for separate columns their mean curvatures.
   func outputCurvatures(_ logits: Matrix<Scalar>) throws(NumericsError) -> [Double]
@@ -21,6 +23,7 @@ protocol EvidencePass: LikelihoodPass {
 }
 
 extension ProbitPass: EvidencePass {
+  static var likelihood: EvidenceLikelihood { .probit }
   func outputCurvatures(_ logits: Matrix<Scalar>) -> [Double] {
     let h = residualsAndCurvatures(logits).curvatures
     let ones = Matrix<Scalar>(rows: h.rowCount, columns: h.columnCount, repeating: 1)
@@ -30,6 +33,7 @@ extension ProbitPass: EvidencePass {
 }
 
 extension SoftmaxPass: EvidencePass {
+  static var likelihood: EvidenceLikelihood { .softmax }
   /// Of `B = diag(p̄) - PᵀP/N`.
   func outputCurvatures(_ logits: Matrix<Scalar>) throws(NumericsError) -> [Double] {
     let probabilities = Matrix<Double>(logits.softmaxRows())
@@ -46,6 +50,7 @@ extension SoftmaxPass: EvidencePass {
 /// The fit of one likelihood to rows under one scaling: weights, prior precision by evidence, posterior
 /// covariance and leave-one-out predictions.
 struct ScalingFit<Scalar: BLASScalar>: Sendable {
+  let likelihood: EvidenceLikelihood
   let scaling: FeatureScaling
   let transform: FeatureTransform
   /// D x R, or `nil`.
@@ -190,7 +195,8 @@ struct ScalingFitter<Pass: EvidencePass> {
     }
     let leverages = covariance.leverages(of: looDesign, parallelism: parallelism)
     return ScalingFit(
-      scaling: scaled.scaling, transform: scaled.transform, rotation: scaled.rotation,
+      likelihood: Pass.likelihood, scaling: scaled.scaling, transform: scaled.transform,
+      rotation: scaled.rotation,
       weights: solution.weights, covariance: covariance,
       priorPrecision: geometricMean(diagonals), isAtBound: isAtBound,
       logEvidence: try evidence(solution, covariance, diagonals),
