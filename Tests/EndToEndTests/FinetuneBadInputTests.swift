@@ -67,6 +67,18 @@ struct FinetuneBadInputTests {
     #expect(outcome.errors.contains(name == "-bs" ? "--batch-size" : name), "\(outcome.errors)")
   }
 
+  @Test("steps that diverge are told once, with what to do")
+  func divergence() throws {
+    try spoil { _ in }
+    let outcome = try finetune.run(
+      ["--features", path, "--loss-fn", "CrossEntropy", "-o", "adam", "-lr", "1e300", "-e", "3"])
+    let notes = outcome.errors.split(separator: "\n").filter { $0.contains("not finite") }
+    #expect(
+      notes == [
+        "note: the loss is not finite from epoch 1 on: the steps diverge, lower the learning rate"
+      ], "\(outcome.errors)")
+  }
+
   @Test("the fixture itself is good")
   func good() throws {
     try spoil { _ in }

@@ -73,10 +73,17 @@ public struct FineTuning {
     if configuration.resumes { try loop.resume(note: note) }
 
     // 2. The head, epoch by epoch.
+    var isFinite = true
     while loop.progress.epoch <= configuration.effectiveEpochs {
       try loop.runEpoch(shouldStop: shouldStop)
       let record = try loop.finishEpoch()
       for observer in observers { observer.runDidFinishEpoch(record) }
+      if isFinite, !record.loss.isFinite {
+        note(
+          "the loss is not finite from epoch \(record.epoch) on: the steps diverge, lower the learning rate"
+        )
+        isFinite = false
+      }
     }
     if let text = loop.trainer.note { note(text) }
 
