@@ -4,13 +4,13 @@ import BllarseNumerics
 /// weights: for all `d` with `‖d‖_A ≤ ρ`, `-H(mu + d) ≥ A = Λ₀ + Xᵀ·diag(w)·X`.
 ///
 /// A weight `w` serves a row of signed logit m (the largest of the classes') where `w ≤ h(m + ρ/√w)`,
-/// `h = -(log Φ)''`, which falls: because `w·x·xᵀ ≤ A`, the logit changes by at most
-/// `ρ/√w` in the ball. The largest such weight is found by going along `y = m + ρ/√w`: with `w = h(y)` the
-/// logit is `m(y) = y - ρ/√h(y)`, which rises up to some y and then falls; beyond its maximum no weight serves
-/// but 0.
+/// `h = -(log Φ)''`, which falls: because `w·x·xᵀ ≤ A`, the logit changes by at most `ρ/√w` in the ball. The
+/// largest such weight is found by going along `y = m + ρ/√w`: with `w = h(y)` the logit is
+/// `m(y) = y - ρ/√h(y)`, which rises up to some y and then falls; beyond its maximum no weight serves but 0.
 ///
-/// Any smaller weight serves too. Weights that are cut at `c` cost a Gram matrix of the rows below c only:
-/// `A = Λ₀ + c·XᵀX - Σ (c - w)·x·xᵀ`.
+/// What serves a row serves every row of smaller logit. So the weights may be cut at that of one row, c, which
+/// saves the Gram matrix of all rows of smaller logit: `A = Λ₀ + c·XᵀX - Σ (c - w)·x·xᵀ`, the sum over the
+/// rows below c.
 struct CurvatureFloor {
   /// Of A.
   let cholesky: Cholesky<Double>
