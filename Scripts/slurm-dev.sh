@@ -15,6 +15,7 @@
 #   SLURM_DEV_DIR    directory of the cluster        (/tmp/bllarse-slurm)
 #   SLURM_DEV_PORT   the first of four TCP ports     (26817)
 #   SLURM_DEV_CPUS   processors that the node offers (4)
+#   SLURM_DEV_OWNER  a process: when it is gone the cluster goes down by itself
 #   SLURM_DEV_ACCOUNTING  1: with slurmdbd on a MariaDB of its own, for sacct and sacctmgr
 #   SLURM_DEV_MIN_JOB_AGE seconds for which the controller remembers ended jobs (600)
 set -euo pipefail
@@ -26,6 +27,7 @@ accounting=${SLURM_DEV_ACCOUNTING:-0}
 min_job_age=${SLURM_DEV_MIN_JOB_AGE:-600}
 conf=$dir/slurm.conf
 host=$(hostname -s)
+script=$(realpath "$0")
 export PATH=$PATH:/usr/sbin:/sbin
 
 fail() {
@@ -157,6 +159,17 @@ sacctmgr_quietly() {
   SLURM_CONF=$conf timeout 20 sacctmgr --immediate --quiet "$@" >>"$dir/log/sacctmgr.out" 2>&1 || true
 }
 
+# Waits for the end of the owner, or of the cluster; an ended process that nobody has waited for is gone too.
+watch_owner() {
+  local owner=$1
+  runs() { grep -q '^State:[[:space:]]*[^ZX]' "/proc/$1/status" 2>/dev/null; }
+  while runs "$owner"; do
+    [[ -e $dir/run/slurmctld.pid ]] || return 0
+    sleep 1
+  done
+  "$script" down
+}
+
 write_configuration() {
   local memory
   memory=$(awk '/^MemTotal:/ {print int($2 / 1024 * 0.8)}' /proc/meminfo)
@@ -271,6 +284,7 @@ case ${1:-} in
     alive slurmctld || launch slurmctld slurmctld -D -f "$conf"
     wait_until "the controller" controller_works
     start_node
+    [[ -z ${SLURM_DEV_OWNER:-} ]] || launch watch env SLURM_DEV_DIR="$dir" "$script" watch "$SLURM_DEV_OWNER"
     echo "slurm-dev: up; export SLURM_CONF=$conf"
     ;;
   down)
@@ -297,6 +311,7 @@ case ${1:-} in
     rm -f "$dir/run/slurmd.pid"
     ;;
   start-node) start_node ;;
+  watch) watch_owner "$2" ;;
   env) echo "export SLURM_CONF=$conf" ;;
   *)
     sed -n '2,/^set -/{/^#/s/^# \{0,1\}//p}' "$0" >&2

@@ -23,7 +23,7 @@ extension SweepEndToEnd {
       let tool = try SweepTool(environment: [
         "SLURM_DEV_DIR": directory, "SLURM_CONF": "\(directory)/slurm.conf",
         "SLURM_DEV_PORT": "\(28000 + Int(getpid()) % 500 * 4)", "SLURM_DEV_ACCOUNTING": "1",
-        "SLURM_DEV_MIN_JOB_AGE": "2",
+        "SLURM_DEV_MIN_JOB_AGE": "2", "SLURM_DEV_OWNER": "\(getpid())",
       ])
       let up = try tool.run("up", executable: script)
       defer {

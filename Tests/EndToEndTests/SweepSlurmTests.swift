@@ -8,7 +8,7 @@ struct SlurmCluster: SuiteTrait, TestScoping {
   static let configuration = "\(directory)/slurm.conf"
   static let variables = [
     "SLURM_DEV_DIR": directory, "SLURM_DEV_PORT": "\(27000 + Int(getpid()) % 500 * 2)",
-    "SLURM_CONF": configuration,
+    "SLURM_CONF": configuration, "SLURM_DEV_OWNER": "\(getpid())",
   ]
   static let isInstalled =
     FileManager.default.isExecutableFile(atPath: "/usr/sbin/slurmctld")
