@@ -97,10 +97,12 @@ struct EvidenceTests {
     #expect(abs(corrected + 4 * log(3)) < 0.5, "\(corrected)")
   }
 
-  @Test("relevance where features outnumber rows: noise is switched off, and nothing is D x D")
-  func relevanceOfManyFeatures() throws {
+  @Test(
+    "relevance where features outnumber rows: noise is switched off, and nothing is D x D",
+    arguments: [5, 6, 7, 8] as [UInt64])
+  func relevanceOfManyFeatures(seed: UInt64) throws {
     let (rows, columns) = (60, 3000)
-    var generator = Philox(seed: 5, purpose: .sampling)
+    var generator = Philox(seed: seed, purpose: .sampling)
     var features = Matrix<Float>(
       rows: rows, columns: columns,
       elements: generator.normals(count: rows * columns).map(Float.init))

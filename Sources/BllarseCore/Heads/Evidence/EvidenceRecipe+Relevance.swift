@@ -11,6 +11,9 @@ extension EvidenceRecipe {
   private static var relevanceIterationLimit: Int { 15 }
   /// The largest change of log α at which it ends.
   private static var relevanceTolerance: Double { 0.02 }
+  /// What part of a direction the data must determine: less than this is the rounding error of the
+  /// difference `(R Rᵀ)_jj - λ (R Λ_k⁻¹ Rᵀ)_jj`.
+  private static var determinedPart: Double { 1e-5 }
   /// The precisions that are allowed, in units of the scaled features.
   private static var relevanceRange: ClosedRange<Double> { 1e-4...1e8 }
 
@@ -65,8 +68,12 @@ extension EvidenceRecipe {
         let old = precision / (factors[j] * factors[j])
         let wanted = known / (squares * factors[j] * factors[j])
         let range = Self.relevanceRange
+        // A feature of which the data determine nothing is off; the quotient of two rounding errors
+        // could turn it fully on.
+        let isDetermined = known > Self.determinedPart * length * Double(weights.columnCount)
         let bounded =
-          wanted.isNaN ? range.upperBound : min(max(wanted, range.lowerBound), range.upperBound)
+          isDetermined && !wanted.isNaN
+          ? min(max(wanted, range.lowerBound), range.upperBound) : range.upperBound
         change = max(change, abs(log(bounded / old)))
         precisions.append(bounded)
       }
