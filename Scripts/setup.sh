@@ -48,7 +48,8 @@ fi
 
 # SLURM's accounting, which one test asks: where it cannot be had, that test is skipped.
 if [[ ${1:-} == --test ]]; then
-  find_missing slurmdbd mariadb-server-core
+  # mariadb-install-db takes a program of the client's package.
+  find_missing slurmdbd mariadb-server-core mariadb-client-core
   if ((${#missing[@]})); then
     [[ $(id -u) == 0 ]] || as_root=(sudo)
     say "installing with apt: ${missing[*]}"

@@ -9,7 +9,7 @@
 #   slurm-dev.sh start-node start slurmd again
 #
 # Needs root (slurmd starts jobs as their owners) and the packages slurm-wlm and munge; for accounting
-# slurmdbd and mariadb-server-core too, which do not run as services.
+# slurmdbd, mariadb-server-core and mariadb-client-core too, which do not run as services.
 # Everything it writes is under $SLURM_DEV_DIR.
 #
 #   SLURM_DEV_DIR    directory of the cluster        (/tmp/bllarse-slurm)
@@ -276,8 +276,8 @@ case ${1:-} in
       wait_until munge munge_works
     fi
     if [[ $accounting == 1 ]]; then
-      for program in mariadbd mariadb-install-db slurmdbd; do
-        command -v "$program" >/dev/null || fail "no $program: apt-get install mariadb-server-core slurmdbd"
+      for program in mariadbd mariadb-install-db my_print_defaults slurmdbd; do
+        command -v "$program" >/dev/null || fail "no $program: apt-get install mariadb-server-core mariadb-client-core slurmdbd"
       done
       start_accounting
     fi

@@ -4,8 +4,11 @@ import Testing
 
 extension SlurmCluster {
   static let isAccountingWanted =
-    isWanted && FileManager.default.isExecutableFile(atPath: "/usr/sbin/slurmdbd")
-    && FileManager.default.isExecutableFile(atPath: "/usr/sbin/mariadbd")
+    isWanted
+    && [
+      "/usr/sbin/slurmdbd", "/usr/sbin/mariadbd", "/usr/bin/mariadb-install-db",
+      "/usr/bin/my_print_defaults",
+    ].allSatisfy(FileManager.default.isExecutableFile)
 }
 
 extension SweepEndToEnd {
@@ -13,7 +16,7 @@ extension SweepEndToEnd {
     "on a real SLURM with accounting",
     .enabled(
       if: SlurmCluster.isAccountingWanted,
-      "slurmdbd and mariadb-server-core are not installed, or SLURM is not"))
+      "slurmdbd, mariadb-server-core and mariadb-client-core are not installed, or SLURM is not"))
   struct SweepAccountingTests {
     private static let directory = "/tmp/bllarse-slurmdbd-\(getpid())"
     private static let script = Fixtures.packageRoot + "/Scripts/slurm-dev.sh"
