@@ -43,7 +43,7 @@ struct MethodOptions: ParsableArguments {
 
   @Flag(
     help: """
-      Let a converged fit with a fixed prior end only when the distance is proven, which takes a Gram matrix \
+      Let the converged fit of --parity end only when the distance is proven, which takes a Gram matrix \
       for each class; otherwise where that costs much an estimate is enough.
       """)
   var certify = false
