@@ -62,6 +62,7 @@ struct Submission {
     let submitter = Submitter(directory)
     var plan = try submitter.plan(indices, options: options)
     plan.cause = cause
+    plan.notes.forEach { Terminal.note($0) }
     if dryRun {
       Terminal.write(try submitter.describe(plan))
     } else if !plan.chunks.chunks.isEmpty {

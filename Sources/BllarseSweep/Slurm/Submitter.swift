@@ -23,6 +23,10 @@ public struct Submitter {
     public var parentRun: String?
     /// The cause of the failures that the submission tries again.
     public var cause: FailureCause?
+    /// What only the nodes can tell, a line each.
+    public var notes: [String] = []
+    /// A file that the job script shares with others, and that goes with the submission.
+    var sharedScript: String?
   }
 
   /// Works a submission out.
@@ -47,6 +51,7 @@ public struct Submitter {
     if let script = options.jobScript, !Files.exists(script) {
       throw SweepError(.usage, "there is no job script \(script)")
     }
+    let requirements = JobRequirements(options: options, runner: runner)
     let ordered = ChunkPlan.ordered(indices, options.arrayOrder)
     let now = Array(ordered.prefix(limits.submitLimit ?? .max))
     let readsOrder = try options.jobScript.map {
@@ -54,9 +59,12 @@ public struct Submitter {
     }
     let chunks = try ChunkPlan(
       indices: now, maxArraySize: limits.maxArraySize, allowsOrderFile: readsOrder ?? true)
-    return Plan(
+    var plan = Plan(
       chunks: chunks, options: options, deferred: Array(ordered.dropFirst(now.count)),
       limitName: limits.submitLimitName)
+    plan.notes = try requirements.check()
+    plan.sharedScript = try requirements.sharedScript()
+    return plan
   }
 
   /// The commands and scripts of a plan, as they would be run.
@@ -98,6 +106,10 @@ public struct Submitter {
     try Files.makeDirectory(plan.options.logDirectory)
     if let order = plan.chunks.order {
       try Files.write(order.map { "\($0)\n" }.joined(), to: "\(path(number))/order")
+    }
+    if let shared = plan.sharedScript, let text = try Files.text(of: shared) {
+      // What was submitted is what runs, whatever becomes of the original.
+      try Files.write(text, to: "\(path(number))/\(JobRequirements.sharedFile)")
     }
     for position in plan.chunks.chunks.indices where plan.options.jobScript == nil {
       try Files.write(
@@ -189,6 +201,7 @@ public struct Submitter {
       "BLLARSE_SWEEP_EXECUTABLE": Host.executablePath ?? "bllarse-sweep",
     ]
     environment["VENV_NAME"] = plan.options.venv
+    if plan.sharedScript != nil { environment["BLLARSE_SWEEP_SCRIPTS"] = path(number) }
     environment["MLFLOW_PARENT_RUN_ID"] = plan.parentRun
     if plan.chunks.order != nil { environment["BLLARSE_TASK_ORDER"] = "\(path(number))/order" }
     return environment

@@ -1,0 +1,104 @@
+/// What tasks need of the node that they run on, as far as the login node can tell: the Python
+/// environment, the container's image, the job script with the file that it shares with others.
+struct JobRequirements {
+  let options: SubmitOptions
+  let runner: any CommandRunner
+  var environment = Host.environment
+
+  /// The file that the job scripts of `Scripts/slurm` share.
+  static let sharedFile = "common.sh"
+
+  /// Looks for what is missing.
+  ///
+  /// - Returns: what only the nodes can tell, a line each.
+  /// - Throws: ``SweepError`` (64) that names what is missing, and what to do.
+  func check() throws -> [String] {
+    let script = try scriptText()
+    try checkImage(script)
+    return try checkVenv(isContainer: Self.engine(of: script) != nil).map { [$0] } ?? []
+  }
+
+  /// The directory's file that a job script shares, if it has one.
+  ///
+  /// - Throws: ``SweepError`` (64) when the script sources it and it is not there.
+  func sharedScript() throws -> String? {
+    guard let jobScript = options.jobScript, try scriptText().contains("/\(Self.sharedFile)"),
+      let directory = Files.parent(of: jobScript)
+    else { return nil }
+    let path = "\(directory)/\(Self.sharedFile)"
+    guard Files.exists(path) else {
+      throw SweepError(
+        .usage,
+        "the job script \(jobScript) sources \(Self.sharedFile), which is not beside it: copy it from where the script is from"
+      )
+    }
+    return path
+  }
+
+  private func scriptText() throws -> String {
+    try options.jobScript.flatMap { try Files.text(of: $0) } ?? ""
+  }
+
+  // MARK: - The Python environment
+
+  private func checkVenv(isContainer: Bool) throws -> String? {
+    guard let venv = options.venv else { return nil }
+    if Files.exists("\(venv)/bin/activate") { return nil }
+    if Files.exists(venv) {
+      throw SweepError(
+        .usage,
+        "--venv \(venv) has no bin/activate, so it is no Python environment; make one with 'python3 -m venv \(venv)'"
+      )
+    }
+    if isContainer {
+      return "note: \(venv) (--venv) is not here: it must be in the image, or on the nodes"
+    }
+    // Beside what is here, it would be here too: nodes see the same directories.
+    if let parent = Files.parent(of: venv), parent != "/", Files.isDirectory(parent) {
+      throw SweepError(
+        .usage, "there is no --venv \(venv); make it with 'python3 -m venv \(venv)'")
+    }
+    return "note: \(venv) (--venv) is not here: it must be on the nodes"
+  }
+
+  // MARK: - The image
+
+  private enum Engine { case docker, apptainer }
+
+  private static func engine(of script: String) -> Engine? {
+    switch (script.contains("BLLARSE_DOCKER_IMAGE"), script.contains("BLLARSE_APPTAINER_IMAGE")) {
+    case (true, false): .docker
+    case (false, true): .apptainer
+    // A script with both decides on the node.
+    default: nil
+    }
+  }
+
+  private func checkImage(_ script: String) throws {
+    guard environment["BLLARSE_IMAGE_CHECK"] != "node" else { return }
+    func image(_ name: String, default image: String) -> String {
+      environment[name].flatMap { $0.isEmpty ? nil : $0 } ?? image
+    }
+    let leave = "or leave it to the nodes with BLLARSE_IMAGE_CHECK=node"
+    switch Self.engine(of: script) {
+    case .docker:
+      let image = image("BLLARSE_DOCKER_IMAGE", default: "bllarse-dev")
+      // Without Docker here, or without its answer, the nodes must tell.
+      guard let answer = try? runner.run(["docker", "image", "inspect", image]), answer.status != 0,
+        answer.errors.lowercased().contains("no such")
+      else { return }
+      throw SweepError(
+        .usage,
+        "the Docker image \(image) is not on this machine; build it ('docker build -t \(image) .' in bllarse's directory) on the nodes too, name another by BLLARSE_DOCKER_IMAGE, \(leave)"
+      )
+    case .apptainer:
+      let image = image("BLLARSE_APPTAINER_IMAGE", default: "bllarse.sif")
+      guard !image.contains("://"), !Files.exists(image) else { return }
+      throw SweepError(
+        .usage,
+        "there is no Apptainer image \(Files.absolute(image)); build it ('apptainer build \(image) bllarse.def' in bllarse's directory), name another by BLLARSE_APPTAINER_IMAGE, \(leave)"
+      )
+    case nil: return
+    }
+  }
+}
