@@ -49,9 +49,7 @@ final class RunTracking: RunObserver {
       "ece": record.ece,
     ]
     metrics["elbo"] = record.elbo
-    metrics["val_acc"] = record.valAcc
-    metrics["val_nll"] = record.valNll
-    metrics["val_ece"] = record.valEce
+    metrics.merge(record.metrics) { own, _ in own }
     run.log(metrics: metrics, step: record.step)
     // Epochs may take milliseconds: the training does not wait for the disk.
     run.flush(waitsForDisk: false)
@@ -74,14 +72,16 @@ final class RunTracking: RunObserver {
 
   /// Closes the run after it ended well.
   func finish(_ result: RunResult) {
-    let scores = [
+    var scores = [
       "train.acc": result.train.acc, "train.nll": result.train.nll, "train.ece": result.train.ece,
       "train.brier": result.train.brier, "test.acc": result.test.acc, "test.nll": result.test.nll,
       "test.ece": result.test.ece, "test.brier": result.test.brier,
       "seconds.fit": result.seconds.fit, "seconds.total": result.seconds.total,
     ]
-    // A run that was over and is resumed gives the same scores again.
-    run.log(metrics: scores.filter { loggedSteps?[$0.key] == nil }, step: 0)
+    scores["best_epoch"] = result.best.map { Double($0.epoch) }
+    // Under the last step, where a page sorts them; a run that was over and is resumed gives the same
+    // scores again.
+    run.log(metrics: scores.filter { loggedSteps?[$0.key] == nil }, step: lastStep)
     if let outputPath {
       do {
         try run.log(artifact: outputPath + "/result.json")

@@ -13,6 +13,8 @@ struct Terminal: RunObserver {
         + String(format: "(%.2f s)", seconds.load + seconds.features))
   }
 
+  func runDidAssign(_ roles: SplitRoles) { progress(roles.description) }
+
   func runDidFinishEpoch(_ record: EpochRecord) {
     var line = String(
       format: "epoch %d  loss %.4f  acc %.4f  nll %.4f  ece %.4f", record.epoch, record.loss,
@@ -25,7 +27,7 @@ struct Terminal: RunObserver {
 
   /// The table at the end.
   func show(_ result: RunResult, output: String?) {
-    show([("train", result.train), ("test", result.test)])
+    show(result.splits.map { ($0.split, $0.scores) })
     if let recipe = result.recipe {
       show(recipe)
     } else if let elbo = result.elbo {

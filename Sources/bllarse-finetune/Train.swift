@@ -10,6 +10,7 @@ struct Train: ParsableCommand {
   @OptionGroup(title: "Converged IBProbit") var recipe: RecipeOptions
   @OptionGroup(title: "Classical heads") var optimizer: OptimizerOptions
   @OptionGroup(title: "Data") var data: DataOptions
+  @OptionGroup(title: "Splits") var splits: SplitOptions
   @OptionGroup(title: "Running") var running: RunningOptions
   @OptionGroup(title: "Tracking") var tracking: TrackingOptions
 
@@ -27,6 +28,7 @@ struct Train: ParsableCommand {
     method.apply(to: &configuration, parity: recipe.parity)
     recipe.apply(to: &configuration)
     data.apply(to: &configuration)
+    splits.apply(to: &configuration)
     return configuration
   }
 

@@ -10,8 +10,7 @@ public import BllarseNumerics
 ///
 /// Features are (N, D) and stay in half, single or double precision, mapped where they are not
 /// compressed; labels are N integers of any type. The metadata may hold `class_names` (a JSON list of
-/// texts) and `num_classes`. `val` is the split "validation"; where there is no `test`, `val_m` (the
-/// matched validation rows of MultiNLI) is the split "test".
+/// texts) and `num_classes`. `val` is the split "validation"; every other split keeps its name.
 public struct FeatureFile: Sendable {
   private let source: FeatureSource
   /// The splits that have features, and the arrays' suffixes.
@@ -26,16 +25,11 @@ public struct FeatureFile: Sendable {
   public init(path: String) throws(DataError) {
     source = try FeatureSource(path: path)
     let suffixes = source.names.filter { $0.hasPrefix("X_") }.map { String($0.dropFirst(2)) }
-    let hasTest = suffixes.contains("test")
     let order = ["train", "validation", "test"]
     func rank(_ name: String) -> Int { order.firstIndex(of: name) ?? order.count }
-    self.suffixes = suffixes.map { suffix in
-      switch suffix {
-      case "val": ("validation", suffix)
-      case "val_m" where !hasTest: ("test", suffix)
-      default: (suffix, suffix)
-      }
-    }.sorted { (rank($0.split), $0.split) < (rank($1.split), $1.split) }
+    self.suffixes = suffixes.map { ($0 == "val" ? "validation" : $0, $0) }.sorted {
+      (rank($0.split), $0.split) < (rank($1.split), $1.split)
+    }
   }
 
   /// The splits that have features, in the order train, validation, test, then by name.
@@ -59,15 +53,17 @@ public struct FeatureFile: Sendable {
   /// Reads and checks all splits that have features and labels.
   ///
   /// - Parameters:
-  ///   - required: splits that must be there.
+  ///   - required: splits that must be there; by default "train" and the test split.
   ///   - classCount: the number of classes, when it is known otherwise (from a checkpoint).
   ///   - parallelism: the threads to check with.
   /// - Returns: the data set, named after the file.
   /// - Throws: `DataError`, naming tensor, row and column.
   public func dataset(
-    requiring required: [String] = ["train", "test"], classCount: Int? = nil,
+    requiring required: [String]? = nil, classCount: Int? = nil,
     parallelism: Parallelism = .available
   ) throws(DataError) -> FeatureDataset {
+    let required =
+      required ?? [SplitRoles.training, SplitRoles.defaultTest(of: splitNames) ?? "test"]
     var splits: [(name: String, split: FeatureSplit)] = []
     let names = Set(source.names)
     for (name, suffix) in suffixes {

@@ -56,8 +56,10 @@ public struct FineTuning {
       configuration, data: data, parallelism: parallelism, output: output, clock: clock)
     for observer in observers {
       observer.runDidLoad(data.dataset, seconds: loop.progress.seconds)
+      observer.runDidAssign(data.roles)
       if let backbone = data.backbone { observer.runDidUse(backbone) }
     }
+    if let text = data.roles.note { note(text) }
     if configuration.startsFromClassifier, let backbone = data.backbone {
       note("the head starts from the classifier of \(backbone.path)")
     }

@@ -25,7 +25,7 @@ public struct HeadEvaluation {
     var head = stored.head
     head.parallelism = parallelism
     let loaded = try RunData(
-      withBackbone(of: stored), classCount: head.classCount, requiring: ["test"],
+      withBackbone(of: stored), classCount: head.classCount, fits: false,
       parallelism: parallelism)
     try require(loaded.backbone, of: stored)
     let data = loaded.dataset

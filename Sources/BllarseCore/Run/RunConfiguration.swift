@@ -30,6 +30,10 @@ public struct RunConfiguration: Sendable, Equatable {
   public var dataset = "digits"
   /// A feature file.
   public var featuresPath: String?
+  /// The split whose scores are reported, or `nil` for "test".
+  public var testSplit: String?
+  /// The split that chooses the best epoch and calibrates, or `nil` for the data's own.
+  public var validationSplit: String?
   /// Where the files of a data set are that does not ship with the package.
   public var dataDirectory: String?
   /// Whether training images are changed at random in every epoch, where the data set and the method
@@ -141,6 +145,7 @@ public struct RunConfiguration: Sendable, Equatable {
     } else {
       list.append(("dataset", .text(dataset)))
     }
+    list += splitArguments
     list.append(("nodataaug", .flag(!augments)))
     if let backbonePath { list.append(("backbone", .text(backbonePath))) }
     if let namedBackbone {

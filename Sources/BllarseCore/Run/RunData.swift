@@ -3,6 +3,8 @@ import BllarseNumerics
 /// The data of a run: features, whether they were stored or come from a backbone.
 struct RunData {
   let dataset: FeatureDataset
+  /// Which of its splits is which.
+  let roles: SplitRoles
   /// The backbone; `nil` when the data are features.
   let backbone: ResidualMLP?
   let loadSeconds: Double
@@ -15,17 +17,28 @@ struct RunData {
   /// - Parameters:
   ///   - configuration: names a feature file, or a data set and perhaps a backbone.
   ///   - classCount: the number of classes, when it is known otherwise (from a checkpoint).
-  ///   - splits: the splits that must be there.
+  ///   - fits: whether a head is fitted, for which there must be rows to fit and to test on; a stored
+  ///     head is scored on whatever splits there are.
   ///   - parallelism: the threads to work with.
   /// - Throws: `DataError`.
   init(
-    _ configuration: RunConfiguration, classCount: Int? = nil,
-    requiring splits: [String] = ["train", "test"], parallelism: Parallelism
+    _ configuration: RunConfiguration, classCount: Int? = nil, fits: Bool = true,
+    parallelism: Parallelism
   ) throws(DataError) {
     let watch = Stopwatch()
     if let path = configuration.featuresPath {
-      dataset = try FeatureFile(path: path).dataset(
-        requiring: splits, classCount: classCount, parallelism: parallelism)
+      // 1. Which splits there must be is known before anything large is read.
+      let file = try FeatureFile(path: path)
+      let required: [String]
+      if fits {
+        roles = try SplitRoles(of: file.splitNames, configuration, file: path)
+        required = [SplitRoles.training, roles.test] + (roles.validation.map { [$0] } ?? [])
+      } else {
+        roles = SplitRoles(scoring: file.splitNames)
+        required = []
+      }
+      dataset = try file.dataset(
+        requiring: required, classCount: classCount, parallelism: parallelism)
       backbone = nil
       augmentedTraining = nil
       loadSeconds = watch.elapsed
@@ -33,6 +46,7 @@ struct RunData {
       return
     }
     let images = try ImageDatasets.load(configuration.dataset, configuration)
+    roles = try SplitRoles(of: images.splits.map(\.name), configuration)
     let backbone = try ImageDatasets.backbone(of: configuration.dataset, images, configuration)
     loadSeconds = watch.elapsed
     let featureWatch = Stopwatch()
@@ -49,6 +63,19 @@ struct RunData {
       }
     self.backbone = backbone
     featureSeconds = featureWatch.elapsed
+  }
+}
+
+extension SplitRoles {
+  /// The parts that a configuration gives to splits.
+  ///
+  /// - Throws: as ``init(of:test:validation:file:)``.
+  init(
+    of names: [String], _ configuration: RunConfiguration, file: String? = nil
+  ) throws(DataError) {
+    try self.init(
+      of: names, test: configuration.testSplit, validation: configuration.validationSplit,
+      file: file)
   }
 }
 

@@ -11,9 +11,8 @@ struct RunLoop {
   /// Seconds that the run had taken before it was resumed.
   private var secondsBefore = 0.0
   private let train: FeatureSplit
-  private let test: FeatureSplit
-  private let validation: FeatureSplit?
-  private var scores: (train: Evaluation, test: Evaluation)?
+  private let roles: SplitRoles
+  private var scores: SplitEvaluations?
   private let arguments: String
   private let parallelism: Parallelism
   private let backboneDigest: String
@@ -26,11 +25,14 @@ struct RunLoop {
     self.data = data
     self.output = output
     self.clock = clock
-    train = try data.dataset.split("train")
-    test = try data.dataset.split("test")
-    validation =
+    train = try data.dataset.split(SplitRoles.training)
+    roles = data.roles
+    let validation =
       configuration.evidence.calibration.needsValidation
-      ? try data.dataset.split("validation") : data.dataset["validation"]
+      ? try roles.calibrationSplit(
+        of: data.dataset,
+        isChosen: configuration.testSplit != nil && configuration.validationSplit != nil)
+      : roles.validation.flatMap { data.dataset[$0] }
     self.parallelism = parallelism
     trainer = try HeadRegistry.trainer(
       configuration,
@@ -150,19 +152,15 @@ struct RunLoop {
     let epoch = progress.epoch
     let watch = Stopwatch()
     let scores = try evaluate()
-    let validated = try validation.map { split in
-      SplitScores(try FineTuning.evaluate(trainer.head, on: split))
-    }
     progress.seconds.evaluate += watch.elapsed
     let record = EpochRecord(
-      epoch: epoch, step: epoch, loss: scores.train.nll, acc: scores.test.accuracy,
+      epoch: epoch, step: epoch, loss: scores.train.nll, acc: scores.test.acc,
       nll: scores.test.nll, ece: scores.test.ece, elbo: trainer.evidenceLowerBound,
-      valAcc: validated?.acc, valNll: validated?.nll, valEce: validated?.ece,
-      seconds: secondsBefore + clock.elapsed)
+      metrics: scores.metrics, seconds: secondsBefore + clock.elapsed)
     try output?.append(record)
     progress.records.append(record)
-    if let validated {
-      let candidate = BestEpoch(epoch: epoch, validation: validated)
+    if let validation = scores.validation {
+      let candidate = BestEpoch(epoch: epoch, validation: validation, splits: scores.byName)
       if candidate.isBetter(than: progress.best) {
         progress.best = candidate
         try output?.writeBest(checkpoint())
@@ -177,11 +175,8 @@ struct RunLoop {
     return record
   }
 
-  private mutating func evaluate() throws(NumericsError) -> (train: Evaluation, test: Evaluation) {
-    let head = trainer.head
-    let result = (
-      train: try FineTuning.evaluate(head, on: train), test: try FineTuning.evaluate(head, on: test)
-    )
+  private mutating func evaluate() throws -> SplitEvaluations {
+    let result = try SplitEvaluations(trainer.head, on: data.dataset, roles)
     scores = result
     return result
   }
@@ -202,11 +197,11 @@ struct RunLoop {
     let scores = if let scores { scores } else { try evaluate() }
     let watch = Stopwatch()
     let metrics = try RunMetrics(
-      trainer.head, on: data.dataset, configuration, parallelism: parallelism)
+      trainer.head, on: data.dataset, roles, configuration, parallelism: parallelism)
     progress.seconds.evaluate += watch.elapsed
     progress.seconds.total = secondsBefore + clock.elapsed
     return RunResult(
-      train: SplitScores(scores.train), test: SplitScores(scores.test),
+      train: scores.train, test: scores.test, splits: scores.scores, roles: roles,
       seconds: progress.seconds, elbo: trainer.evidenceLowerBound, iterations: trainer.iterations,
       certificate: trainer.certificate, best: progress.best,
       recipe: trainer.report, metrics: metrics,

@@ -100,15 +100,16 @@ public struct RunMetrics: Sendable, Equatable, Encodable {
   ///
   /// - Parameters:
   ///   - head: fitted.
-  ///   - data: with a "test" split.
+  ///   - data: the splits.
+  ///   - roles: which of them is which.
   ///   - configuration: names the foreign rows, if there are any.
   ///   - parallelism: the threads to work with.
   /// - Throws: `DataError` for a bad file of foreign rows, `NumericsError` for an unusable head.
   init(
-    _ head: any Head, on data: FeatureDataset, _ configuration: RunConfiguration,
-    parallelism: Parallelism
+    _ head: any Head, on data: FeatureDataset, _ roles: SplitRoles,
+    _ configuration: RunConfiguration, parallelism: Parallelism
   ) throws {
-    let split = try data.split("test")
+    let split = try data.split(roles.test)
     let logs = try head.logProbabilities(split.features)
     let probabilities = logs.exponentials()
     let summary = PredictionSummary(
@@ -156,7 +157,9 @@ public struct RunMetrics: Sendable, Equatable, Encodable {
     // 3. Conformal sets, on rows that the head was not fitted to.
     conformal = []
     var calibration: (name: String, probabilities: Matrix<Float>, labels: [Int32])?
-    if let validation = data["validation"], !configuration.evidence.calibration.needsValidation {
+    if !roles.isShared, let validation = roles.validation.flatMap({ data[$0] }),
+      !configuration.evidence.calibration.needsValidation
+    {
       calibration = (
         "validation", try head.logProbabilities(validation.features).exponentials(),
         validation.labels
@@ -206,11 +209,11 @@ public struct RunMetrics: Sendable, Equatable, Encodable {
 
 /// Rows without labels, from a feature file.
 enum ForeignRows {
-  /// The features of a split of a file: "test" where there is one, else the only one.
+  /// The features of a split of a file: the test split where there is one, else the only one.
   ///
   /// - Parameters:
   ///   - path: the file.
-  ///   - split: the split's name; "test", or the first there is, by default.
+  ///   - split: the split's name; the test split, or the first there is, by default.
   ///   - featureCount: how many features a row must have.
   /// - Returns: n x featureCount.
   /// - Throws: `DataError`.
@@ -219,7 +222,7 @@ enum ForeignRows {
   ) throws(DataError) -> FeatureMatrix {
     let file = try FeatureFile(path: path)
     let name =
-      split ?? (file.splitNames.contains("test") ? "test" : file.splitNames.first) ?? "test"
+      split ?? SplitRoles.defaultTest(of: file.splitNames) ?? file.splitNames.first ?? "test"
     let features = try file.features(name)
     guard features.columnCount == featureCount else {
       throw DataError(

@@ -4,6 +4,8 @@
 public protocol RunObserver {
   /// The data are there.
   func runDidLoad(_ data: FeatureDataset, seconds: RunSeconds)
+  /// It is known which split is which.
+  func runDidAssign(_ roles: SplitRoles)
   /// The images went through a backbone.
   func runDidUse(_ backbone: ResidualMLP)
   /// An epoch is over.
@@ -15,6 +17,8 @@ public protocol RunObserver {
 extension RunObserver {
   /// Ignores it.
   public func runDidLoad(_ data: FeatureDataset, seconds: RunSeconds) {}
+  /// Ignores it.
+  public func runDidAssign(_ roles: SplitRoles) {}
   /// Ignores it.
   public func runDidUse(_ backbone: ResidualMLP) {}
   /// Ignores it.

@@ -20,6 +20,8 @@ public struct BestEpoch: Sendable, Equatable, Codable {
   public var epoch: Int
   /// Its scores on the validation split.
   public var validation: SplitScores
+  /// Its scores on every split.
+  public var splits: [String: SplitScores]? = nil
 
   /// Whether this one is better: by accuracy, then by likelihood, then by calibration; the earlier of
   /// equals stays.

@@ -14,20 +14,57 @@ public struct EpochRecord: Sendable, Equatable, Codable {
   public var ece: Double
   /// The evidence lower bound of the training rows, in nats, where the head has one.
   public var elbo: Double?
-  /// The accuracy on the validation split, where there is one.
-  public var valAcc: Double?
-  /// The mean negative log-likelihood on the validation split, in nats.
-  public var valNll: Double?
-  /// The expected calibration error on the validation split.
-  public var valEce: Double?
+  /// Further numbers, by the name under which they are logged: `SPLIT_acc`, `SPLIT_nll`, `SPLIT_ece` and
+  /// `SPLIT_brier` of every split.
+  public var metrics: [String: Double]
   /// Seconds since the run began.
   public var seconds: Double
+}
 
-  private enum CodingKeys: String, CodingKey {
-    case epoch, step, loss, acc, nll, ece, elbo, seconds
-    case valAcc = "val_acc"
-    case valNll = "val_nll"
-    case valEce = "val_ece"
+extension EpochRecord {
+  /// A key of the JSON object, in which the further numbers stand beside the others.
+  private struct Key: CodingKey {
+    let stringValue: String
+    var intValue: Int? { nil }
+    init(stringValue: String) { self.stringValue = stringValue }
+    init?(intValue: Int) { nil }
+  }
+  private static let names: Set = [
+    "epoch", "step", "loss", "acc", "nll", "ece", "elbo", "seconds",
+  ]
+
+  /// Reads a line of `metrics.jsonl`.
+  public init(from decoder: any Decoder) throws {
+    let container = try decoder.container(keyedBy: Key.self)
+    func number(_ name: String) throws -> Double {
+      try container.decode(Double.self, forKey: Key(stringValue: name))
+    }
+    epoch = try container.decode(Int.self, forKey: Key(stringValue: "epoch"))
+    step = try container.decode(Int.self, forKey: Key(stringValue: "step"))
+    (loss, acc) = (try number("loss"), try number("acc"))
+    (nll, ece) = (try number("nll"), try number("ece"))
+    elbo = try container.decodeIfPresent(Double.self, forKey: Key(stringValue: "elbo"))
+    seconds = try number("seconds")
+    metrics = [:]
+    for key in container.allKeys where !Self.names.contains(key.stringValue) {
+      metrics[key.stringValue] = try container.decode(Double.self, forKey: key)
+    }
+  }
+
+  /// Writes one object, all numbers beside one another.
+  public func encode(to encoder: any Encoder) throws {
+    var container = encoder.container(keyedBy: Key.self)
+    for (name, value) in metrics {
+      try container.encode(value, forKey: Key(stringValue: name))
+    }
+    try container.encode(epoch, forKey: Key(stringValue: "epoch"))
+    try container.encode(step, forKey: Key(stringValue: "step"))
+    for (name, value) in [
+      ("loss", loss), ("acc", acc), ("nll", nll), ("ece", ece), ("seconds", seconds),
+    ] {
+      try container.encode(value, forKey: Key(stringValue: name))
+    }
+    try container.encodeIfPresent(elbo, forKey: Key(stringValue: "elbo"))
   }
 }
 
@@ -51,6 +88,14 @@ public struct SplitScores: Sendable, Equatable, Codable {
   }
 }
 
+/// The figures of one split of several.
+public struct NamedScores: Sendable, Equatable {
+  /// The split's name.
+  public var split: String
+  /// Its figures.
+  public var scores: SplitScores
+}
+
 /// What a run took, in seconds.
 public struct RunSeconds: Sendable, Equatable, Codable {
   /// Reading and checking the data.
@@ -71,6 +116,10 @@ public struct RunResult: Sendable, Equatable, Encodable {
   public var train: SplitScores
   /// The figures of the test split.
   public var test: SplitScores
+  /// The figures of every split, in the data set's order.
+  public var splits: [NamedScores]
+  /// Which split is which.
+  public var roles: SplitRoles
   /// Where the time went.
   public var seconds: RunSeconds
   /// The evidence lower bound of the training rows, in nats, where the head has one; for a head whose
@@ -94,7 +143,8 @@ public struct RunResult: Sendable, Equatable, Encodable {
 
 extension RunResult {
   private enum CodingKeys: String, CodingKey {
-    case train, test, seconds, elbo, iterations, certificate, best, recipe, metrics, arguments,
+    case train, test, splits, roles, seconds, elbo, iterations, certificate, best, recipe, metrics,
+      arguments,
       versions
   }
 
@@ -103,6 +153,9 @@ extension RunResult {
     var container = encoder.container(keyedBy: CodingKeys.self)
     try container.encode(train, forKey: .train)
     try container.encode(test, forKey: .test)
+    try container.encode(
+      Dictionary(uniqueKeysWithValues: splits.map { ($0.split, $0.scores) }), forKey: .splits)
+    try container.encode(roles, forKey: .roles)
     try container.encode(seconds, forKey: .seconds)
     try container.encode(elbo, forKey: .elbo)
     try container.encode(iterations, forKey: .iterations)

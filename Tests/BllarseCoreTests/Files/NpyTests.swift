@@ -86,13 +86,13 @@ struct NpzTests {
   func cache() throws {
     let data = try FeatureFile(path: Fixtures.path("npz/cache")).dataset()
     #expect(data.name == "cache")
-    #expect(data.splitNames == ["train", "test", "val_mm"])
+    #expect(data.splitNames == ["train", "val_m", "val_mm"])
     #expect(data.classNames == ["entailment", "neutral", "contradiction"])
     #expect(try data.split("train").features.byteCount == 48)
     #expect(
-      try data.split("test").features.converted(to: Float.self).elements
+      try data.split("val_m").features.converted(to: Float.self).elements
         == (0..<12).map { Float(2 * $0) })
-    #expect(try data.split("test").labels == [2, 1, 0])
+    #expect(try data.split("val_m").labels == [2, 1, 0])
     #expect(
       try data.split("val_mm").features.converted(to: Float.self).elements
         == (0..<8).map { Float(3 * $0) })
