@@ -8,6 +8,6 @@ struct Finetune: ParsableCommand {
     commandName: "bllarse-finetune",
     abstract: "Fits the Bayesian last layer of a neural network on frozen features.",
     version: Versions.bllarse,
-    subcommands: [Train.self, Evaluate.self, Predict.self],
+    subcommands: [Train.self, Text.self, Evaluate.self, Predict.self],
     defaultSubcommand: Train.self)
 }

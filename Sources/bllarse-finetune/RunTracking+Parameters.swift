@@ -7,6 +7,13 @@ extension RunConfiguration {
   /// The keys of the Python original, also where there is one answer only here. The backbone's size is
   /// logged when it is there.
   var trackedParameters: [String: any CustomStringConvertible] {
+    if text != nil {
+      // The text script's own keys.
+      let given: [String: any CustomStringConvertible] = [
+        "max_train_samples": -1, "max_val_samples": -1, "train_subset_seed": -1,
+      ]
+      return given.merging(arguments.map { ($0.name, $0.value) }) { $1 }
+    }
     var parameters: [String: any CustomStringConvertible] = [
       "optimizer": "none", "label_smooth": 0.0, "nodataaug": "True", "sequential_update": "False",
       "pretrained": pretraining,

@@ -55,6 +55,11 @@ final class RunTracking: RunObserver {
     run.flush(waitsForDisk: false)
   }
 
+  /// Logs metrics that a run has once.
+  func log(_ metrics: [String: Double]) {
+    run.log(metrics: metrics.filter { loggedSteps?[$0.key] == nil }, step: 0)
+  }
+
   /// Logs the epochs that the killed process had finished, and could not log any more.
   private func takeUpEpochs(in directory: String) {
     let decoder = JSONDecoder()

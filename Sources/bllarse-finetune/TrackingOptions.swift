@@ -42,9 +42,17 @@ struct TrackingOptions: ParsableArguments {
 
   /// Starts tracking, if it was asked for.
   ///
+  /// - Parameters:
+  ///   - configuration: the run.
+  ///   - terminal: takes notes.
+  ///   - group: the group when none is given.
+  ///   - more: tags beside those of every run.
   /// - Throws: what makes tracking impossible from the start, an unusable URI for one; a server that
   ///   does not answer is no such thing.
-  func start(_ configuration: RunConfiguration, _ terminal: Terminal) throws -> RunTracking? {
+  func start(
+    _ configuration: RunConfiguration, _ terminal: Terminal, group: String? = nil,
+    tags more: [String: String] = [:]
+  ) throws -> RunTracking? {
     if enableWandb { terminal.runDidNote("--enable-wandb is the old name of --enable-mlflow") }
     guard enableMlflow || enableWandb else { return nil }
     var settings = TrackerConfiguration(
@@ -54,7 +62,9 @@ struct TrackingOptions: ParsableArguments {
     tags["optimizer"] =
       HeadRegistry.isClosedForm(configuration.lossFunction)
       ? "none" : configuration.optimizer.rawValue
-    if let groupId { tags["group_id"] = groupId }
+    if let group = groupId ?? group { tags["group_id"] = group }
+    if let text = configuration.text { tags["optimizer"] = text.optimizer.rawValue }
+    tags.merge(more) { $1 }
     let run = try startOrResume(settings, configuration, tags: tags)
     return RunTracking(
       run, configuration, logsCheckpoint: logCheckpoints, drainTimeout: settings.drainTimeout)

@@ -97,6 +97,10 @@ public struct RunConfiguration: Sendable, Equatable {
   public var ivonHessInit = 1.0
   /// The decay of IVON's curvature.
   public var ivonBeta2 = 0.999
+  /// Whether the weight decay of `adamw` and `lion` draws biases to zero, too.
+  public var decaysBiases = true
+  /// The text task whose features are fitted, when they are a text script's.
+  public var text: TextTask?
   /// Epochs between checkpoints.
   public var saveEvery = 10
   /// Whether the run goes on from the checkpoint in the output directory.
@@ -139,6 +143,7 @@ public struct RunConfiguration: Sendable, Equatable {
 
   /// The options under the names of the command line, in a fixed order.
   public var arguments: [(name: String, value: ArgumentValue)] {
+    if let text { return arguments(of: text) }
     var list: [(String, ArgumentValue)] = []
     if let featuresPath {
       list.append(("features", .text(featuresPath)))

@@ -10,6 +10,8 @@ struct Minimiser: Sendable {
   private var method: Method
   private let schedule: LearningRateSchedule
   private let sampleCount: Int
+  /// The decay that the last row of the weights, the biases, is spared.
+  private let spared: Double
   private let seed: UInt64
 
   /// Sets up the method of a configuration.
@@ -22,6 +24,11 @@ struct Minimiser: Sendable {
   init(_ configuration: RunConfiguration, weights: Matrix<Float>, rowCount: Int, totalSteps: Int) {
     seed = configuration.seed
     let decay = configuration.weightDecay
+    spared =
+      switch configuration.optimizer {
+      case .adamw, .lion: configuration.decaysBiases ? 0 : decay
+      case .adam, .newton, .ivon: 0
+      }
     switch configuration.optimizer {
     case .ivon:
       let ivon = IVON<Float>(
@@ -54,6 +61,14 @@ struct Minimiser: Sendable {
     _ weights: inout Matrix<Float>, gradient: (_ at: Matrix<Float>) -> Matrix<Float>
   ) {
     let rate = schedule.rate(step: stepCount)
+    // θ - η(d + λθ) + ηλθ: what the decay takes off the biases comes back.
+    let last = weights.rowCount - 1
+    let biases = spared > 0 ? weights.row(last) : []
+    defer {
+      for (column, bias) in biases.enumerated() {
+        weights[last, column] += Float(rate * spared) * bias
+      }
+    }
     switch method {
     case .adam(let adam, var state):
       adam.step(&weights, &state, gradient: gradient(weights), learningRate: rate)

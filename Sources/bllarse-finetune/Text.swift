@@ -1,0 +1,116 @@
+import ArgumentParser
+import BllarseCore
+import Foundation
+
+/// `bllarse-finetune text`: a head on the cached text features of the Python original's `roberta_mnli.py`.
+struct Text: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Fits a head to a feature cache of the Python original's text script.",
+    discussion: """
+      Does what the script's train_eval does, by the script's options: MultiNLI's sentence pairs, encoded once, \
+      are fitted and scored on the matched and the mismatched validation rows. The cache is the folder \
+      CACHE_DIR/HF_SUBDIR_PREFIX/KEY, where KEY says encoder, length and type.
+      """)
+
+  @OptionGroup(title: "Which features") var cache: TextCacheOptions
+  @OptionGroup(title: "What to fit") var method: TextMethodOptions
+  @OptionGroup(title: "Which rows") var rows: TextRowOptions
+  @OptionGroup(title: "Running") var running: RunningOptions
+  @OptionGroup(title: "Tracking") var tracking: TrackingOptions
+
+  func validate() throws {
+    try cache.check()
+    try method.check()
+    try rows.check(cache.stage)
+  }
+
+  private var task: TextTask {
+    TextTask(
+      stage: cache.stage.rawValue,
+      cache: cache.cache(
+        trainLimit: rows.maxTrainSamples, validationLimit: rows.maxValSamples),
+      optimizer: method.optimizer)
+  }
+
+  private func configuration() -> RunConfiguration {
+    let task = task
+    var configuration = RunConfiguration()
+    configuration.text = task
+    configuration.featuresPath = task.cache.path
+    method.apply(to: &configuration)
+    return configuration
+  }
+
+  func run() throws {
+    var configuration = configuration()
+    running.apply(to: &configuration)
+    let terminal = Terminal()
+    Interruption.listen(stopsGracefully: configuration.outputPath != nil)
+    try reportingErrors {
+      let tracker = try tracking.start(
+        configuration, terminal, group: "mnli_roberta_llf",
+        tags: ["task": "mnli_roberta_llf", "stage": task.stage])
+      do {
+        let start = ContinuousClock.now
+        let content = try task.cache.content()
+        let seconds = (ContinuousClock.now - start) / .seconds(1)
+        for note in cache.notes + method.notes + notes(content) { terminal.runDidNote(note) }
+        tracker?.log([
+          "cache_seconds": seconds, "cache_extracted": 0,
+          "cache_total_rows": Double(content.totalCount),
+        ])
+        let observers: [any RunObserver] = [terminal] + (tracker.map { [$0] } ?? [])
+        let run = FineTuning(
+          configuration, observers: observers, shouldStop: { Interruption.signal != nil })
+        let (result, _) = try run.run()
+        terminal.show(result, output: configuration.outputPath)
+        tracker?.finish(result)
+      } catch {
+        tracker?.fail(interrupted: error is RunInterrupted)
+        throw error
+      }
+    }
+  }
+
+  /// What the user should know about the cache.
+  private func notes(_ content: TextCache.Content) -> [String] {
+    var notes: [String] = []
+    let wanted = rows.maxTrainSamples ?? TextCache.fullTrainCount
+    if content.trainCount < min(wanted, TextCache.fullTrainCount) {
+      notes.append(
+        "the cache holds \(content.trainCount) training rows of \(wanted)"
+          + (rows.maxTrainSamples == nil ? " that MultiNLI has" : " that were asked for"))
+    }
+    if let expected = TextCache.featureCount(encoder: cache.backbone),
+      expected != content.featureCount
+    {
+      notes.append(
+        "the cache's rows have \(content.featureCount) features; \(cache.backbone) gives \(expected)"
+      )
+    }
+    if method.trainBatchSize > content.trainCount {
+      notes.append(
+        "the batch of \(method.trainBatchSize) rows is the \(content.trainCount) there are")
+    }
+    return notes
+  }
+}
+
+/// Which rows of a cache are taken.
+struct TextRowOptions: ParsableArguments {
+  @Option(help: "Training rows. (default: all)")
+  var maxTrainSamples: Int?
+
+  @Option(help: "Rows of each validation split. (default: all)")
+  var maxValSamples: Int?
+
+  func check(_ stage: TextCacheOptions.Stage) throws {
+    for (name, value) in [
+      ("--max-train-samples", maxTrainSamples), ("--max-val-samples", maxValSamples),
+    ] {
+      guard let value else { continue }
+      if value < 1 { throw ValidationError("\(name) must be at least 1") }
+      if stage != .all { throw ValidationError("\(name) goes with --stage all so far") }
+    }
+  }
+}

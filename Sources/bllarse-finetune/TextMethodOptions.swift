@@ -1,0 +1,110 @@
+public import ArgumentParser
+public import BllarseCore
+
+extension TextTask.Optimizer: ExpressibleByArgument {}
+
+/// How a head is fitted to text features: the names of the Python original's text script.
+struct TextMethodOptions: ParsableArguments {
+  @Option(
+    help: """
+      cavi (IBProbit in closed form, each batch alone, then merged), or softmax regression by steps of \
+      adam, adamw or lion.
+      """)
+  var optimizer = TextTask.Optimizer.cavi
+
+  @Option(name: [.customShort("e"), .long], help: "Passes over the training rows.")
+  var epochs = 1
+
+  @Option(help: "Rows of a batch.")
+  var trainBatchSize = 1024
+
+  @Option(help: "cavi: coordinate-ascent iterations of a batch. (default: 16)")
+  var numUpdateIters: Int?
+
+  @Option(
+    help:
+      "cavi: the fraction of what it knew that the posterior forgets with each batch. (default: 1e-3)"
+  )
+  var ibprobitAlpha: Double?
+
+  @Flag(help: "cavi: return the posterior to the prior at the start of each epoch.")
+  var resetLossPerEpoch = false
+
+  @Option(help: "adam, adamw, lion: the learning rate. (default: 1e-3)")
+  var learningRate: Double?
+
+  @Option(help: "adamw, lion: the weight decay, of all weights but the biases. (default: 1e-2)")
+  var weightDecay: Double?
+
+  @Option(help: "adam, adamw, lion: the share of features that a step leaves out. (default: 0)")
+  var dropoutRate: Double?
+
+  @Option(help: "The seed of everything random.")
+  var seed: UInt64 = 0
+
+  func check() throws {
+    func require(_ condition: Bool?, _ message: String) throws {
+      if condition == false { throw ValidationError(message) }
+    }
+    let counts = 1...1_000_000_000
+    try require(counts ~= epochs, "--epochs must be at least 1 and at most 1000000000")
+    try require(
+      counts ~= trainBatchSize, "--train-batch-size must be at least 1 and at most 1000000000")
+    try require(
+      numUpdateIters.map { (optimizer == .cavi ? 1 : 0)...counts.upperBound ~= $0 },
+      "--num-update-iters must be at least 1 and at most 1000000000 for --optimizer cavi")
+    try require(
+      ibprobitAlpha.map { $0 > 0 && $0 <= 1 }, "--ibprobit-alpha must be above 0 and at most 1")
+    try require(learningRate.map { $0 > 0 && $0.isFinite }, "--learning-rate must be positive")
+    try require(weightDecay.map { $0 >= 0 && $0.isFinite }, "--weight-decay must be at least 0")
+    try require(
+      dropoutRate.map { 0...0.99 ~= $0 }, "--dropout-rate must be at least 0 and at most 0.99")
+  }
+
+  /// What the user should know about options that change nothing; grids cross them with all optimisers.
+  var notes: [String] {
+    func notes(_ reason: String, _ options: [(name: String, isGiven: Bool)]) -> [String] {
+      options.filter(\.isGiven).map { "\($0.name) has no effect here: \(reason)" }
+    }
+    // A decay, a dropout or iterations of 0 say what is the case.
+    let decays = weightDecay ?? 0 != 0
+    guard optimizer != .cavi else {
+      return notes(
+        "cavi is fitted in closed form",
+        [
+          ("--learning-rate", learningRate != nil), ("--weight-decay", decays),
+          ("--dropout-rate", dropoutRate ?? 0 != 0),
+        ])
+    }
+    return notes(
+      "\(optimizer.rawValue) takes steps",
+      [
+        ("--num-update-iters", numUpdateIters ?? 0 != 0),
+        ("--ibprobit-alpha", ibprobitAlpha != nil),
+        ("--reset-loss-per-epoch", resetLossPerEpoch),
+      ]) + notes("adam has no weight decay", [("--weight-decay", optimizer == .adam && decays)])
+  }
+
+  func apply(to configuration: inout RunConfiguration) {
+    configuration.epochs = epochs
+    configuration.batchSize = trainBatchSize
+    configuration.seed = seed
+    switch optimizer {
+    case .cavi:
+      configuration.lossFunction = "IBProbit"
+      configuration.update = .merge
+      configuration.updateIterations = numUpdateIters ?? 16
+      configuration.forgettingRate = ibprobitAlpha ?? 1e-3
+      configuration.resetsEachEpoch = resetLossPerEpoch
+      return
+    case .adam: configuration.optimizer = .adam
+    case .adamw: configuration.optimizer = .adamw
+    case .lion: configuration.optimizer = .lion
+    }
+    configuration.lossFunction = "CrossEntropy"
+    configuration.learningRate = learningRate ?? 1e-3
+    configuration.weightDecay = weightDecay ?? 1e-2
+    configuration.dropout = dropoutRate ?? 0
+    configuration.decaysBiases = false
+  }
+}
