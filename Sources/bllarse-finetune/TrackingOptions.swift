@@ -47,6 +47,7 @@ struct TrackingOptions: ParsableArguments {
   ///   - terminal: takes notes.
   ///   - group: the group when none is given.
   ///   - more: tags beside those of every run.
+  /// - Returns: the run, or `nil` when it is not tracked.
   /// - Throws: what makes tracking impossible from the start, an unusable URI for one; a server that
   ///   does not answer is no such thing.
   func start(

@@ -22,6 +22,7 @@ struct NpyArray {
   ///   - bytes: the array from its start.
   ///   - path: the file, for messages.
   ///   - name: what messages call the array.
+  /// - Returns: its type, shape and place.
   /// - Throws: `DataError`: not npy, cut short, or of a type that holds no numbers.
   static func layout(
     bytes: UnsafeRawBufferPointer, path: String, name: String

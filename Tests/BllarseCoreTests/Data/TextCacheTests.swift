@@ -143,7 +143,8 @@ struct TextCacheContentTests {
         + "folder holds another cache: give it its own name back")
     try editMetadata("{", "")
     expectFault(
-      "\(path): byte 13: there is more after the value, expected JSON; pull or extract the cache again")
+      "\(path): byte 13: there is more after the value, expected JSON; pull or extract the cache again"
+    )
   }
 
   @Test("arrays that contradict one another are refused without reading them whole")

@@ -1,0 +1,179 @@
+import BllarseTestSupport
+import Foundation
+import Testing
+
+/// Runs on Fixtures/text, a small cache in the layout of the Python original's text script, made by
+/// Scripts/make-text-cache.py.
+private let caches = ["text", "--cache-dir", Fixtures.path("text")]
+
+private struct TextResult: Decodable {
+  struct Scores: Decodable { let acc, nll: Double }
+  enum Argument: Decodable, Equatable {
+    case number(Double), text(String)
+
+    init(from decoder: any Decoder) throws {
+      let container = try decoder.singleValueContainer()
+      if let value = try? container.decode(Double.self) {
+        self = .number(value)
+      } else if let text = try? container.decode(String.self) {
+        self = .text(text)
+      } else {
+        self = .text("\(try container.decode(Bool.self))")
+      }
+    }
+  }
+  let train, test: Scores
+  let arguments: [String: Argument]
+
+  init(_ directory: String) throws {
+    let data = try Data(contentsOf: URL(fileURLWithPath: directory + "/result.json"))
+    self = try JSONDecoder().decode(TextResult.self, from: data)
+  }
+}
+
+@Suite("bllarse-finetune text")
+struct TextTests {
+  @Test("cavi, the default, is a pass of merged batches over the cache that the options name")
+  func cavi() throws {
+    let scratch = try TemporaryDirectory()
+    let run = try finetune.run(
+      caches + [
+        "--stage", "train_eval", "--train-batch-size", "60", "--num-update-iters", "8",
+        "--ibprobit-alpha", "0.01", "--seed", "3", "--output", scratch.file("out"),
+      ])
+    #expect(run.status == 0, "\(run.errors)")
+    let result = try TextResult(scratch.file("out"))
+    #expect(result.test.acc > 0.6 && result.test.nll < 1)
+    #expect(result.arguments["optimizer"] == .text("cavi"))
+    #expect(
+      result.arguments["cache_key"] == .text("FacebookAI__roberta_base_len256_float16_c23d76995195")
+    )
+    #expect(result.arguments["train_batch_size"] == .number(60))
+    #expect(result.arguments["learning_rate"] == nil)
+    // The same fit by the general options.
+    let folder =
+      Fixtures.path("text/roberta_activations/mnli_roberta_cls/")
+      + "FacebookAI__roberta_base_len256_float16_c23d76995195"
+    let general = try finetune.run(
+      [
+        "--features", folder, "--loss-fn", "IBProbit", "--update", "merge", "-bs", "60",
+        "--num-update-iters", "8", "--forgetting-rate", "0.01", "--seed", "3", "-e", "1",
+        "--output",
+        scratch.file("general"),
+      ])
+    #expect(general.status == 0, "\(general.errors)")
+    let other = try TextResult(scratch.file("general"))
+    #expect(other.test.acc == result.test.acc && other.test.nll == result.test.nll)
+  }
+
+  @Test("steps are softmax regression; weight decay leaves the biases alone")
+  func steps() throws {
+    let scratch = try TemporaryDirectory()
+    func nll(_ name: String, _ arguments: [String]) throws -> Double {
+      let run = try finetune.run(
+        caches + ["-e", "20", "--train-batch-size", "50", "--learning-rate", "0.01"] + arguments
+          + ["--output", scratch.file(name)])
+      #expect(run.status == 0, "\(run.errors)")
+      return try TextResult(scratch.file(name)).train.nll
+    }
+    let adam = try nll("adam", ["--optimizer", "adam"])
+    let without = try nll("without", ["--optimizer", "adamw", "--weight-decay", "0"])
+    #expect(adam == without)
+    // So strong a decay leaves nothing but the frequencies of the classes, and these it leaves.
+    let strong = try nll("strong", ["--optimizer", "adamw", "--weight-decay", "90"])
+    #expect(strong > without && strong < 1.0986)
+    let lion = try nll("lion", ["--optimizer", "lion", "--dropout-rate", "0.1"])
+    #expect(lion < 1 && lion != adam)
+    let arguments = try TextResult(scratch.file("lion")).arguments
+    #expect(arguments["dropout_rate"] == .number(0.1))
+    #expect(arguments["weight_decay"] == .number(0.01))
+    #expect(arguments["num_update_iters"] == nil)
+  }
+
+  @Test("limits name another cache where all stages are asked for")
+  func limits() throws {
+    let run = try finetune.run(
+      caches + ["--stage", "all", "--max-train-samples", "200", "--max-val-samples", "60"])
+    #expect(run.status == 0, "\(run.errors)")
+    #expect(run.errors.contains("_tr200_val60_92fab27aec96: 200 train"), "\(run.errors)")
+    #expect(run.errors.contains("note: --stage all: the cache is there, so nothing is extracted"))
+    let missing = try finetune.run(caches + ["--max-train-samples", "100"])
+    #expect(missing.status == 65)
+    #expect(missing.errors.contains("_tr100_valall_") && missing.errors.contains("train_eval"))
+  }
+
+  @Test("what has no effect is noted, as grids cross it with every optimiser")
+  func notes() throws {
+    let scratch = try TemporaryDirectory()
+    let cavi = try finetune.run(
+      caches + [
+        "--stage", "train_eval", "--reuse-cache", "--hf-sync", "pull", "--hf-private",
+        "--extract-batch-size", "32", "--learning-rate", "0.1", "--weight-decay", "0.0",
+        "--dropout-rate", "0.1",
+      ], directory: scratch.path)
+    #expect(cavi.status == 0, "\(cavi.errors)")
+    let noted = cavi.errors.split(separator: "\n").filter { $0.contains("no effect") }
+    #expect(
+      noted == [
+        "note: --reuse-cache has no effect here: a cache that is there is always used",
+        "note: --hf-sync pull has no effect here: caches are neither pulled nor pushed",
+        "note: --hf-private has no effect here: caches are not pushed",
+        "note: --extract-batch-size has no effect here: texts are not encoded",
+        "note: --learning-rate has no effect here: cavi is fitted in closed form",
+        "note: --dropout-rate has no effect here: cavi is fitted in closed form",
+      ], "\(cavi.errors)")
+    let adam = try finetune.run(
+      caches + [
+        "--optimizer", "adam", "--num-update-iters", "0", "--weight-decay", "0.01",
+        "--ibprobit-alpha", "0.1", "--reset-loss-per-epoch",
+      ], directory: scratch.path)
+    #expect(adam.status == 0, "\(adam.errors)")
+    let others = adam.errors.split(separator: "\n").filter { $0.contains("no effect") }
+    #expect(
+      others == [
+        "note: --ibprobit-alpha has no effect here: adam takes steps",
+        "note: --reset-loss-per-epoch has no effect here: adam takes steps",
+        "note: --weight-decay has no effect here: adam has no weight decay",
+      ], "\(adam.errors)")
+  }
+
+  @Test("extraction is refused, with where its script was looked for")
+  func extraction() throws {
+    let scratch = try TemporaryDirectory()
+    func message(_ environment: [String: String]) throws -> String {
+      let run = try finetune.run(["text", "--stage", "extract"], environment: environment)
+      #expect(run.status == 64)
+      return run.errors
+    }
+    let start =
+      "Error: --stage extract is not done here: it needs a text encoder, which the Python "
+      + "original's scripts/roberta_mnli.py runs"
+    #expect(
+      try message(["BLLARSE_REPO_ROOT": ""]).hasPrefix(
+        start + "; it is looked for under BLLARSE_REPO_ROOT, which is not set\n"))
+    #expect(
+      try message(["BLLARSE_REPO_ROOT": scratch.path]).hasPrefix(
+        start + "; there is no such file under BLLARSE_REPO_ROOT, which is \(scratch.path)\n"))
+    try FileManager.default.createDirectory(
+      atPath: scratch.file("scripts"), withIntermediateDirectories: true)
+    try scratch.write("scripts/roberta_mnli.py", [])
+    #expect(
+      try message(["BLLARSE_REPO_ROOT": scratch.path]).hasPrefix(
+        start + "; run: python3 \(scratch.path)/scripts/roberta_mnli.py --stage extract\n"))
+  }
+
+  @Test(
+    "numbers beyond sense are a wrong command line",
+    arguments: [
+      ["--epochs", "0"], ["--train-batch-size", "0"], ["--num-update-iters", "0"],
+      ["--ibprobit-alpha", "0"], ["--ibprobit-alpha", "2"], ["--learning-rate", "-1"],
+      ["--max-length", "0"], ["--dropout-rate", "1"], ["--max-train-samples", "0"],
+      ["--optimizer", "ivon"], ["--hf-sync", "both"], ["--cache-dtype", "float64"],
+      ["--backbone", ""],
+    ])
+  func usage(arguments: [String]) throws {
+    let run = try finetune.run(caches + arguments)
+    #expect(run.status == 64)
+    #expect(run.errors.contains(arguments[0]), "\(run.errors)")
+  }
+}
