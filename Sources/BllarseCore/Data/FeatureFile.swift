@@ -84,26 +84,6 @@ public struct FeatureFile: Sendable {
       parallelism: parallelism)
   }
 
-  /// The rows and the features of a row of a split, from the headers alone.
-  ///
-  /// - Throws: `DataError`: the split has no features or no labels, or their shapes do not fit together.
-  package func size(_ split: String) throws(DataError) -> (rows: Int, features: Int) {
-    let (features, labels) = ("X_" + suffix(split), "y_" + suffix(split))
-    let shape = try source.layout(features).shape
-    func fault(_ found: String, _ expected: String) -> DataError {
-      DataError(.wrongShape, file: path, key: "\(split) split", found: found, expected: expected)
-    }
-    guard shape.count == 2 else {
-      throw fault("the shape of \(features) is \(shape)", "a matrix (rows, features)")
-    }
-    let count = try source.layout(labels).shape.reduce(1, *)
-    guard shape[0] == count else {
-      throw fault(
-        "there are \(shape[0]) rows of features and \(count) labels", "one label a row")
-    }
-    return (shape[0], shape[1])
-  }
-
   private func suffix(_ split: String) -> String {
     suffixes.first { $0.split == split }?.suffix ?? (split == "validation" ? "val" : split)
   }

@@ -68,74 +68,30 @@ enum FeatureSource: Sendable {
         return try NpyArray(bytes: mapped.bytes, path: file, name: name, owner: mapped).tensor
       }
       let archive = try ZipArchive(path: file)
-      return try FeatureSource.tensor(try FeatureSource.onlyArray(archive), in: archive)
+      // The original's caches call their one array "data".
+      let members = archive.members.map { FeatureSource.arrayName($0.name) }
+      guard let member = members.contains("data") ? "data" : members.first,
+        members.count == 1
+          || members.contains("data")
+      else {
+        throw DataError(
+          .missingKey, file: file, found: "the arrays are " + members.joined(separator: ", "),
+          expected: "one array 'data'")
+      }
+      return try FeatureSource.tensor(member, in: archive)
     }
   }
 
-  /// The type and the shape of an array, from its header alone: of a compressed array nothing more is
-  /// unpacked, so it may be damaged all the same.
-  ///
-  /// - Throws: `DataError`: there is no array of this name, or its header is damaged.
-  func layout(_ name: String) throws(DataError) -> (type: SafetensorsType, shape: [Int]) {
-    switch self {
-    case .npz(let archive): return try FeatureSource.layout(name, in: archive)
-    case .directory(_, let files, _):
-      guard let file = files[name], !file.hasSuffix(".npy") else { break }
-      let archive = try ZipArchive(path: file)
-      return try FeatureSource.layout(try FeatureSource.onlyArray(archive), in: archive)
-    case .safetensors: break
-    }
-    let tensor = try tensor(name)
-    return (tensor.type, tensor.shape)
-  }
-
-  /// The name of the one array of a cache's file.
-  private static func onlyArray(_ archive: ZipArchive) throws(DataError) -> String {
-    // The original's caches call it "data".
-    let members = archive.members.map { arrayName($0.name) }
-    if members.contains("data") { return "data" }
-    guard let member = members.first, members.count == 1 else {
-      throw DataError(
-        .missingKey, file: archive.file.path,
-        found: "the arrays are " + members.joined(separator: ", "), expected: "one array 'data'")
-    }
-    return member
-  }
-
-  private static func layout(
+  private static func tensor(
     _ name: String, in archive: ZipArchive
-  ) throws(DataError) -> (type: SafetensorsType, shape: [Int]) {
-    let path = archive.file.path
-    let member = try member(name, in: archive)
-    // NumPy's headers take a hundred bytes; those of structured types are refused, however long.
-    let (bytes, owner) = try archive.prefix(of: member, count: 1 << 14)
-    defer { withExtendedLifetime(owner) {} }
-    let layout = try NpyArray.layout(bytes: bytes, path: path, name: name)
-    guard layout.offset + layout.size == member.size else {
-      throw DataError(
-        .malformedFile, file: path, key: name,
-        found: "the shape \(layout.shape) needs \(layout.size) bytes but there are "
-          + "\(member.size - layout.offset)")
-    }
-    return (layout.type, layout.shape)
-  }
-
-  private static func member(
-    _ name: String, in archive: ZipArchive
-  ) throws(DataError) -> ZipArchive.Member {
+  ) throws(DataError) -> StoredTensor {
     guard let member = archive.members.first(where: { arrayName($0.name) == name }) else {
       throw DataError(
         .missingKey, file: archive.file.path, key: name, found: "there is no such array",
         expected: "one of "
           + archive.members.map { arrayName($0.name) }.joined(separator: ", "))
     }
-    return member
-  }
-
-  private static func tensor(
-    _ name: String, in archive: ZipArchive
-  ) throws(DataError) -> StoredTensor {
-    let (bytes, owner) = try archive.content(of: try member(name, in: archive))
+    let (bytes, owner) = try archive.content(of: member)
     return try NpyArray(bytes: bytes, path: archive.file.path, name: name, owner: owner).tensor
   }
 

@@ -4,29 +4,17 @@
 struct NpyArray {
   let tensor: StoredTensor
 
-  /// What an array's header says: where its elements begin, and how many there are of which type.
-  struct Layout {
-    let type: SafetensorsType
-    /// Sizes, outermost first.
-    let shape: [Int]
-    let isFortranOrder: Bool
-    /// The header's bytes.
-    let offset: Int
-    /// The elements' bytes.
-    let size: Int
-  }
-
-  /// Reads an array's header; the elements need not be there.
+  /// Reads an array from bytes that `owner` keeps alive.
   ///
   /// - Parameters:
-  ///   - bytes: the array from its start.
+  ///   - bytes: the whole array, header included.
   ///   - path: the file, for messages.
   ///   - name: what messages call the array.
-  /// - Returns: its type, shape and place.
+  ///   - owner: what keeps the bytes alive.
   /// - Throws: `DataError`: not npy, cut short, or of a type that holds no numbers.
-  static func layout(
-    bytes: UnsafeRawBufferPointer, path: String, name: String
-  ) throws(DataError) -> Layout {
+  init(
+    bytes: UnsafeRawBufferPointer, path: String, name: String, owner: AnyObject
+  ) throws(DataError) {
     func malformed(_ found: String, _ expected: String? = nil) -> DataError {
       DataError(
         .malformedFile, file: path, key: name, found: found, expected: expected,
@@ -63,41 +51,21 @@ struct NpyArray {
       guard !overflow else { throw malformed("the shape \(header.shape) is larger than any file") }
       size = product
     }
-    return Layout(
-      type: type, shape: header.shape, isFortranOrder: header.isFortranOrder,
-      offset: start + length, size: size)
-  }
-
-  /// Reads an array from bytes that `owner` keeps alive.
-  ///
-  /// - Parameters:
-  ///   - bytes: the whole array, header included.
-  ///   - path: the file, for messages.
-  ///   - name: what messages call the array.
-  ///   - owner: what keeps the bytes alive.
-  /// - Throws: `DataError`: not npy, cut short, or of a type that holds no numbers.
-  init(
-    bytes: UnsafeRawBufferPointer, path: String, name: String, owner: AnyObject
-  ) throws(DataError) {
-    let layout = try NpyArray.layout(bytes: bytes, path: path, name: name)
-    let data = bytes[layout.offset...]
-    guard data.count == layout.size else {
-      throw DataError(
-        .malformedFile, file: path, key: name,
-        found: "the shape \(layout.shape) needs \(layout.size) bytes but there are \(data.count)",
-        advice: FileSignature.advice(bytes, wanted: "npy"))
+    let data = bytes[(start + length)...]
+    guard data.count == size else {
+      throw malformed(
+        "the shape \(header.shape) needs \(size) bytes but there are \(data.count)")
     }
-    let (type, shape) = (layout.type, layout.shape)
     let elements = UnsafeRawBufferPointer(rebasing: data)
-    if layout.isFortranOrder && shape.count > 1 {
-      let copy = ByteStorage(count: layout.size)
-      NpyArray.copyRowMajor(elements, shape, type.size, into: copy.bytes)
+    if header.isFortranOrder && header.shape.count > 1 {
+      let copy = ByteStorage(count: size)
+      NpyArray.copyRowMajor(elements, header.shape, type.size, into: copy.bytes)
       tensor = StoredTensor(
-        path: path, name: name, type: type, shape: shape,
+        path: path, name: name, type: type, shape: header.shape,
         bytes: UnsafeRawBufferPointer(copy.bytes), owner: copy)
     } else {
       tensor = StoredTensor(
-        path: path, name: name, type: type, shape: shape, bytes: elements, owner: owner)
+        path: path, name: name, type: type, shape: header.shape, bytes: elements, owner: owner)
     }
   }
 

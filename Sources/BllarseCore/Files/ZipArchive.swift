@@ -67,49 +67,20 @@ struct ZipArchive {
   func content(
     of member: Member
   ) throws(DataError) -> (bytes: UnsafeRawBufferPointer, owner: AnyObject) {
-    let packed = try packed(member)
-    guard member.method != 0 else { return (packed, file) }
-    let storage = ByteStorage(count: member.size)
-    guard Inflate.inflate(packed, into: storage.bytes),
-      Inflate.checksum(UnsafeRawBufferPointer(storage.bytes)) == member.checksum
-    else { throw damaged(member, "the compressed bytes are damaged") }
-    return (UnsafeRawBufferPointer(storage.bytes), storage)
-  }
-
-  /// The first bytes of a member, at most `count`, and what keeps them alive: for headers, without
-  /// unpacking the rest.
-  ///
-  /// - Throws: `DataError` when the member is damaged or packed in a way that NumPy does not use.
-  func prefix(
-    of member: Member, count: Int
-  ) throws(DataError) -> (bytes: UnsafeRawBufferPointer, owner: AnyObject) {
-    let packed = try packed(member)
-    guard member.method != 0 else {
-      return (UnsafeRawBufferPointer(rebasing: packed.prefix(count)), file)
+    func fault(_ code: DataError.Code, _ found: String) -> DataError {
+      DataError(
+        code, file: file.path, key: member.name, found: found,
+        advice: "the file is damaged: copy or write it again")
     }
-    let storage = ByteStorage(count: min(count, member.size))
-    guard Inflate.inflate(packed, into: storage.bytes, isWhole: storage.bytes.count == member.size)
-    else { throw damaged(member, "the compressed bytes are damaged") }
-    return (UnsafeRawBufferPointer(storage.bytes), storage)
-  }
-
-  private func damaged(_ member: Member, _ found: String) -> DataError {
-    DataError(
-      .malformedFile, file: file.path, key: member.name, found: found,
-      advice: "the file is damaged: copy or write it again")
-  }
-
-  /// The bytes of a member as the archive holds them.
-  private func packed(_ member: Member) throws(DataError) -> UnsafeRawBufferPointer {
     let reader = LittleEndianReader(bytes: file.bytes)
     guard reader.integer(4, at: member.headerOffset) == 0x0403_4B50,
       let nameLength = reader.integer(2, at: member.headerOffset + 26),
       let extraLength = reader.integer(2, at: member.headerOffset + 28)
-    else { throw damaged(member, "the member's header is damaged") }
+    else { throw fault(.malformedFile, "the member's header is damaged") }
     let start = member.headerOffset + 30 + nameLength + extraLength
     guard start <= file.bytes.count, member.compressedSize <= file.bytes.count - start else {
-      throw damaged(
-        member,
+      throw fault(
+        .malformedFile,
         "the member should be \(member.compressedSize) bytes long but the file ends before")
     }
     let packed = UnsafeRawBufferPointer(
@@ -123,16 +94,21 @@ struct ZipArchive {
     }
     if member.method == 0 {
       guard member.size == member.compressedSize else {
-        throw damaged(member, "the stored member's sizes differ")
+        throw fault(.malformedFile, "the stored member's sizes differ")
       }
-      return packed
+      return (packed, file)
     }
     // Deflate packs no tighter than 1032 to 1: a larger claim is not worth its memory.
     guard member.size / 1100 <= member.compressedSize else {
-      throw damaged(
-        member, "\(member.compressedSize) bytes cannot unpack to \(member.size)")
+      throw fault(
+        .malformedFile,
+        "\(member.compressedSize) bytes cannot unpack to \(member.size)")
     }
-    return packed
+    let storage = ByteStorage(count: member.size)
+    guard Inflate.inflate(packed, into: storage.bytes),
+      Inflate.checksum(UnsafeRawBufferPointer(storage.bytes)) == member.checksum
+    else { throw fault(.malformedFile, "the compressed bytes are damaged") }
+    return (UnsafeRawBufferPointer(storage.bytes), storage)
   }
 }
 
@@ -189,10 +165,9 @@ private struct LittleEndianReader {
 
 /// Raw deflate streams, through zlib.
 enum Inflate {
-  /// Unpacks a stream that must fill the target exactly, or, if `isWhole` is false, at least.
+  /// Unpacks a stream that must fill the target exactly.
   static func inflate(
-    _ source: UnsafeRawBufferPointer, into target: UnsafeMutableRawBufferPointer,
-    isWhole: Bool = true
+    _ source: UnsafeRawBufferPointer, into target: UnsafeMutableRawBufferPointer
   ) -> Bool {
     var stream = z_stream()
     let size = Int32(MemoryLayout<z_stream>.size)
@@ -217,7 +192,6 @@ enum Inflate {
       let (consumed, produced) = (input - Int(stream.avail_in), output - Int(stream.avail_out))
       read += consumed
       written += produced
-      if !isWhole, written == target.count { return true }
       if result == Z_STREAM_END { return read == source.count && written == target.count }
       guard result == Z_OK, consumed > 0 || produced > 0 else { return false }
     }

@@ -156,19 +156,3 @@ struct TextCacheContentTests {
     )
   }
 }
-
-@Suite("Sizes of stored arrays")
-struct StoredLayoutTests {
-  @Test("come from the header, stored or deflated, as from the whole array")
-  func sizes() throws {
-    let cache = try FeatureFile(path: Fixtures.path("npz/cache"))
-    #expect(try cache.size("train") == (6, 4))
-    #expect(try cache.size("val_mm") == (2, 4))
-    let all = try FeatureFile(path: Fixtures.path("npz/all.npz"))
-    #expect(try all.size("train") == (4, 3))
-    // Larger than what is unpacked for a header.
-    let source = try FeatureSource(path: Fixtures.path("npz/zip64.npz"))
-    #expect(try source.layout("X_train").shape == [300, 400])
-    #expect(try source.layout("X_train").shape == source.tensor("X_train").shape)
-  }
-}
