@@ -21,8 +21,11 @@ public final class Run: Sendable {
 
   private let isResumed: Bool
   private let earlierParts: [RunDirectory]
+  /// The experiment's name; nil for a run that was begun elsewhere.
+  let experiment: String?
+  let destination: Destination
+  let delivery: DeliveryThread?
   private let writer: JournalWriter
-  private let delivery: DeliveryThread?
   private let redaction: Redaction
   private let drainTimeout: Duration
   private let command: String
@@ -32,14 +35,17 @@ public final class Run: Sendable {
 
   init(
     header: RunHeader, earlierParts: [RunDirectory], writer: JournalWriter,
-    delivery: DeliveryThread?, redaction: Redaction, drainTimeout: Duration, command: String,
-    logger: Logger
+    destination: Destination, delivery: DeliveryThread?, redaction: Redaction,
+    drainTimeout: Duration, command: String, logger: Logger
   ) {
     isResumed = header.resumedID != nil
     self.earlierParts = earlierParts
     id = header.resumedID ?? header.localID
     name = header.name
     parentID = header.parentID
+    experiment =
+      header.resumedID == nil ? header.experiment : earlierParts.first?.header?.experiment
+    self.destination = destination
     directory = writer.directory.path
     self.writer = writer
     self.delivery = delivery

@@ -68,13 +68,17 @@ extension Run {
   ///   - signals: those to listen to.
   ///   - status: KILLED, or what the run should end as.
   ///   - limit: how long to wait for delivery; SLURM kills after KillWait, 30 seconds by default.
+  ///   - report: called with the run when it has ended.
   /// - Returns: keep it for as long as this is wanted, and cancel it before the process ends.
   public func endOnTermination(
     signals: [Int32] = [SIGTERM, SIGINT, SIGHUP], status: RunStatus = .killed,
-    waitingUpTo limit: Duration = .seconds(5)
+    waitingUpTo limit: Duration = .seconds(5), report: @escaping @Sendable (Run) -> Void = { _ in }
   ) -> TerminationHandler {
     TerminationHandler(signals: signals) { [weak self] number in
-      self?.finish(status: status, waitingUpTo: limit)
+      if let self {
+        finish(status: status, waitingUpTo: limit)
+        report(self)
+      }
       // Dispatch blocks the signal in every thread it can; here it must get through.
       var set = sigset_t()
       sigemptyset(&set)

@@ -128,7 +128,8 @@ public final class Tracker: Sendable {
     try parts.add(directory, time: startTime)
     let delivery = try makeDelivery(directory, after: earlierParts)
     let run = Run(
-      header: header, earlierParts: earlierParts, writer: writer, delivery: delivery,
+      header: header, earlierParts: earlierParts, writer: writer,
+      destination: store?.destination ?? settings.destination, delivery: delivery,
       redaction: settings.redaction,
       drainTimeout: configuration.drainTimeout, command: syncCommand(directory), logger: logger)
     run.set(tags: tags)

@@ -18,6 +18,8 @@ public struct TrackerConfiguration: Sendable {
   public var environment: [String: String]
   /// The credentials file; nil for `~/.mlflow/credentials`.
   public var credentialsFile: String?
+  /// The home folder of the account, wherever `HOME` points.
+  package var accountHome: String? = SystemTags.accountHome
   /// Where warnings go: an unreachable server, a refused value, what is left to deliver.
   public var logger: Logger
 

@@ -1,5 +1,6 @@
 import ArgumentParser
 import BllarseCore
+import BllarseMLflow
 
 /// Fits the Bayesian last layer of a neural network on frozen features.
 @main
@@ -10,4 +11,9 @@ struct Finetune: ParsableCommand {
     version: Versions.bllarse,
     subcommands: [Train.self, Text.self, Evaluate.self, Predict.self],
     defaultSubcommand: Train.self)
+
+  static func main() {
+    for note in EnvironmentFiles.load() { Terminal().runDidNote(note) }
+    main(nil)
+  }
 }

@@ -25,7 +25,8 @@ final class RunTracking: RunObserver {
     // A run that a signal ends is closed as such, and the signal then has its effect; one that writes a
     // checkpoint and stops by itself is closed when it does; a lost terminal ends both.
     termination = run.endOnTermination(
-      signals: configuration.outputPath == nil ? [SIGTERM, SIGINT, SIGHUP] : [SIGHUP])
+      signals: configuration.outputPath == nil ? [SIGTERM, SIGINT, SIGHUP] : [SIGHUP],
+      report: { Terminal().runIsTracked($0.location) })
     loggedSteps = run.lastSteps()
     lastStep = loggedSteps?["loss"] ?? 0
     run.log(parameters: configuration.trackedParameters)
@@ -97,6 +98,7 @@ final class RunTracking: RunObserver {
     }
     termination.cancel()
     run.finish(status: .finished)
+    Terminal().runIsTracked(run.location)
   }
 
   /// Closes the run after it failed, or was asked to stop: then somebody waits for its end, SLURM for
@@ -106,5 +108,6 @@ final class RunTracking: RunObserver {
     run.finish(
       status: interrupted ? .killed : .failed,
       waitingUpTo: interrupted ? min(drainTimeout, .seconds(5)) : drainTimeout)
+    Terminal().runIsTracked(run.location)
   }
 }

@@ -25,6 +25,9 @@ struct Terminal: RunObserver {
 
   func runDidNote(_ message: String) { progress("note: " + message) }
 
+  /// Where the run is tracked, when it has ended.
+  func runIsTracked(_ location: RunLocation) { progress("MLflow: \(location)") }
+
   /// The table at the end.
   func show(_ result: RunResult, output: String?) {
     show(result.splits.map { ($0.split, $0.scores) })

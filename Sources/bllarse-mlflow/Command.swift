@@ -16,6 +16,11 @@ struct Command: ParsableCommand {
       an option.
       """,
     subcommands: [Sync.self, Check.self, Runs.self])
+
+  static func main() {
+    for note in EnvironmentFiles.load() { complain("note: \(note)") }
+    main(nil)
+  }
 }
 
 /// Exit codes beside 0.

@@ -1,4 +1,5 @@
 import ArgumentParser
+import BllarseMLflow
 import BllarseSweep
 
 @main
@@ -21,6 +22,7 @@ struct BllarseSweepCommand: ParsableCommand {
     ])
 
   static func main() {
+    for note in EnvironmentFiles.load() { Terminal.note("note: \(note)") }
     do {
       var command = try parseAsRoot()
       try command.run()

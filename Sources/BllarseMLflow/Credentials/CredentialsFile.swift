@@ -5,6 +5,10 @@ package struct CredentialsFile: Sendable, Equatable {
   package var user: String?
   package var password: Secret?
   package var trackingURI: String?
+  /// Whether there is a file that can be read.
+  package var isRead = false
+  /// Whether it has the section that counts.
+  package var hasSection = false
   /// What is wrong with the file: one line each, without values.
   package var warnings: [String] = []
 
@@ -13,12 +17,15 @@ package struct CredentialsFile: Sendable, Equatable {
   /// Reads the file at `path`; a missing one is no error.
   package init(path: String) {
     self.init()
-    guard Files.exists(path) else { return }
+    // A folder that must not be entered hides whether there is one.
+    guard access(path, F_OK) == 0 || errno == EACCES else { return }
     guard let bytes = Files.read(path) else {
+      access(path, R_OK)
       warnings.append("cannot read \(path): \(Files.lastError); going on without it")
       return
     }
     self = CredentialsFile(text: String(decoding: bytes, as: UTF8.self), path: path)
+    isRead = true
     var status = stat()
     if password != nil, stat(path, &status) == 0, status.st_mode & 0o077 != 0 {
       warnings.append(
@@ -31,6 +38,7 @@ package struct CredentialsFile: Sendable, Equatable {
     warnings = parsed.warnings
     // [DEFAULT] fills in for a section that exists, and is nothing by itself.
     guard let section = parsed.sections["mlflow"] else { return }
+    hasSection = true
     let values = (parsed.sections["DEFAULT"] ?? [:]).merging(section) { $1 }
     user = values["mlflow_tracking_username"]
     password = values["mlflow_tracking_password"].map { Secret($0) }

@@ -38,8 +38,8 @@ package struct HTTPSettings: Sendable, Hashable {
 
 /// Everything tracking takes from options, environment and credentials file, resolved once.
 ///
-/// Order: an option, then the environment variable, then the credentials file, then the default. A
-/// variable that is set to nothing counts as not set, as in MLflow's client.
+/// Order: an option, then the environment variable, then the credentials file, then the store of the
+/// sweep's parent run, then the default. What is set to nothing counts as not set, as in MLflow's client.
 package struct TrackingSettings: Sendable {
   package var destination: Destination
   /// Whether nothing was configured, and runs go to `mlflow.db` in the directory.
@@ -55,21 +55,24 @@ package struct TrackingSettings: Sendable {
   /// Things the user should know: one line each, without secrets.
   package var warnings: [String] = []
 
+  /// Where the parent run of a sweep is, without user name and password: set by who starts its children.
+  package static let parentStoreVariable = "BLLARSE_MLFLOW_STORE"
+
   package init(
     _ configuration: TrackerConfiguration, overriding uri: String? = nil
   ) throws(TrackingError) {
     let environment = configuration.environment.filter { !$0.value.isEmpty }
     let directory = configuration.directory
     let home = environment["HOME"] ?? NSHomeDirectory()
-    let file = CredentialsFile(
-      path: configuration.credentialsFile ?? home + "/.mlflow/credentials")
+    let filePath = configuration.credentialsFile ?? home + "/.mlflow/credentials"
+    let file = CredentialsFile(path: filePath)
     warnings = file.warnings
 
     // Where to.
-    let address =
-      uri ?? configuration.trackingURI ?? environment["MLFLOW_TRACKING_URI"] ?? file.trackingURI
+    let given = uri?.nonEmpty ?? configuration.trackingURI?.nonEmpty
+    let named = given ?? environment["MLFLOW_TRACKING_URI"] ?? file.trackingURI?.nonEmpty
     let parsed: Destination.Parsed
-    if let address, !address.isEmpty {
+    if let address = named ?? environment[Self.parentStoreVariable] {
       parsed = try Destination.parse(address, directory: directory)
     } else {
       parsed = Destination.Parsed(
@@ -77,6 +80,12 @@ package struct TrackingSettings: Sendable {
       isDefaultDestination = true
     }
     destination = parsed.destination
+    warnings +=
+      StrayRun(
+        destination: destination, isGiven: given != nil, isDefault: isDefaultDestination,
+        environment: environment, file: file, filePath: filePath,
+        accountHome: configuration.accountHome, directory: directory
+      ).warnings
 
     // Who. User and password win over a token, as in MLflow's client; those in the address win
     // over both, as in its HTTP library.
@@ -120,7 +129,7 @@ package struct TrackingSettings: Sendable {
     }
 
     experiment =
-      configuration.experiment ?? environment["MLFLOW_EXPERIMENT_NAME"] ?? "bllarse"
+      configuration.experiment?.nonEmpty ?? environment["MLFLOW_EXPERIMENT_NAME"] ?? "bllarse"
     resumedRunID = environment["MLFLOW_RUN_ID"]
     parentRunID = environment["MLFLOW_PARENT_RUN_ID"]
     journalDirectory = Files.absolute(
@@ -147,6 +156,11 @@ package struct TrackingSettings: Sendable {
       throw TrackingError(.settings, "the experiment's name \(fault)")
     }
   }
+}
+
+extension String {
+  /// Nil for an empty text.
+  fileprivate var nonEmpty: String? { isEmpty ? nil : self }
 }
 
 /// Reads numbers and flags from variables; what cannot be read is a warning and the default.

@@ -9,6 +9,7 @@ final class DeliveryThread: Sendable {
     var delivered = 0  // records
     var refused = 0
     var runID: String?
+    var experimentID: String?
     var problem: String?
     /// The last warning: the same one is not given twice.
     var warned: String?
@@ -56,6 +57,7 @@ final class DeliveryThread: Sendable {
   func wake() { work.ring() }
 
   var runID: String? { progress.withLock { $0.runID } }
+  var experimentID: String? { progress.withLock { $0.experimentID } }
 
   /// Waits until `count` records are delivered (and the run's end with all that belongs to it, if
   /// asked for), delivery is blocked, or time is up.
@@ -129,6 +131,7 @@ final class DeliveryThread: Sendable {
           if deliverer.isEnded {
             try deliverer.settle()
             try earlier.deliver(isLast: true) { isStopped }
+            warnAboutParent(deliverer)
             return
           }
           rest()
@@ -145,6 +148,16 @@ final class DeliveryThread: Sendable {
         }
       }
     }
+  }
+
+  /// A run whose parent is in another store stands alone.
+  private func warnAboutParent(_ deliverer: Deliverer) {
+    guard deliverer.state.isParentPending, let parent = deliverer.header?.parentID else { return }
+    logger.warning(
+      """
+      \(store.destination.uri) has no run '\(parent.printable)', which MLFLOW_PARENT_RUN_ID names: \
+      this run shows under it only once the parent is delivered there too
+      """)
   }
 
   /// Waits for new events, and then a little for more of them, so that they travel together.
@@ -187,6 +200,7 @@ final class DeliveryThread: Sendable {
       state.delivered = deliverer.state.nextSequence
       state.refused = deliverer.state.refusedCount
       state.runID = deliverer.state.runID
+      state.experimentID = deliverer.state.experimentID
       state.problem = nil
       state.isBlocked = false
     }
@@ -214,6 +228,7 @@ final class DeliveryThread: Sendable {
       state.isBlocked = isBlocked
       state.delivered = deliverer.state.nextSequence
       state.runID = deliverer.state.runID
+      state.experimentID = deliverer.state.experimentID
     }
     change.ring()
   }

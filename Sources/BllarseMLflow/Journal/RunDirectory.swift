@@ -17,6 +17,14 @@ package struct RunDirectory: Sendable, Hashable {
   /// The last part of the path: the run's local id, unless the user has renamed the folder.
   package var name: String { URL(fileURLWithPath: path).lastPathComponent }
 
+  /// What was known of the run when it started; nil where that cannot be read.
+  package var header: RunHeader? {
+    guard var reader = try? JournalReader(path: journal),
+      case .start(let header)? = reader.next(isFinal: true)?.record.event
+    else { return nil }
+    return header
+  }
+
   package func deliveryState(to destination: Destination) -> String {
     path + "/delivery-\(destination.fingerprint).json"
   }

@@ -16,6 +16,12 @@ package enum SystemTags {
     return tags
   }
 
+  /// The home folder that the system has for this account; nil where it has none, as in some containers.
+  package static var accountHome: String? {
+    guard let entry = getpwuid(geteuid()), let home = entry.pointee.pw_dir else { return nil }
+    return String(cString: home)
+  }
+
   /// The login name, as `id -un` says it.
   package static func user(environment: [String: String]) -> String {
     if let entry = getpwuid(geteuid()), let name = entry.pointee.pw_name {
