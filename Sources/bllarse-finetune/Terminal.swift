@@ -59,6 +59,17 @@ struct Terminal: RunObserver {
     }
   }
 
+  /// The epoch that predicts the validation split best, and its scores on the splits that are not trained
+  /// on.
+  func show(_ best: BestEpoch) {
+    let splits = (best.splits ?? [:]).filter { $0.key != SplitRoles.training }
+      .sorted { $0.key < $1.key }
+      .map { name, scores in
+        String(format: "\(name) acc %.4f nll %.4f ece %.4f", scores.acc, scores.nll, scores.ece)
+      }
+    print("best epoch \(best.epoch): " + splits.joined(separator: "; "))
+  }
+
   private func progress(_ line: String) {
     FileHandle.standardError.write(Data((line + "\n").utf8))
   }

@@ -15,6 +15,7 @@ struct Text: ParsableCommand {
   @OptionGroup(title: "Which features") var cache: TextCacheOptions
   @OptionGroup(title: "What to fit") var method: TextMethodOptions
   @OptionGroup(title: "Which rows") var rows: TextRowOptions
+  @OptionGroup(title: "Splits") var splits: SplitOptions
   @OptionGroup(title: "Running") var running: RunningOptions
   @OptionGroup(title: "Tracking") var tracking: TrackingOptions
 
@@ -38,6 +39,7 @@ struct Text: ParsableCommand {
     configuration.text = task
     configuration.featuresPath = task.cache.path
     method.apply(to: &configuration)
+    splits.apply(to: &configuration)
     return configuration
   }
 
@@ -64,6 +66,8 @@ struct Text: ParsableCommand {
           configuration, observers: observers, shouldStop: { Interruption.signal != nil })
         let (result, _) = try run.run()
         terminal.show(result, output: configuration.outputPath)
+        // The script reports the scores of this one.
+        if let best = result.best { terminal.show(best) }
         tracker?.finish(result)
       } catch {
         tracker?.fail(interrupted: error is RunInterrupted)

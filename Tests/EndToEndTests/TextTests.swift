@@ -90,6 +90,76 @@ struct TextTests {
     #expect(arguments["num_update_iters"] == nil)
   }
 
+  @Test(
+    "every epoch's scores have the script's names in metrics.jsonl and in MLflow; parameters too")
+  func names() throws {
+    let scratch = try TemporaryDirectory()
+    let environment = ["HOME": scratch.path, "MLFLOW_PARENT_RUN_ID": ""]
+    let run = try finetune.run(
+      caches + [
+        "--stage", "train_eval", "--optimizer", "adamw", "-e", "4", "--train-batch-size", "50",
+        "--learning-rate", "0.3", "--enable-mlflow", "--uid", "mine", "--mlflow-tracking-uri",
+        "sqlite:///\(scratch.file("mlflow.db"))", "--output", "out",
+      ], environment: environment, directory: scratch.path)
+    #expect(run.status == 0, "\(run.errors)")
+
+    // 1. The lines, and the best of them by accuracy, then likelihood, then calibration error.
+    let scores = ["val_matched_acc", "val_matched_nll", "val_matched_ece"]
+    let names =
+      ["loss", "acc", "nll", "ece", "seen_examples"] + scores
+      + ["val_mismatched_acc", "val_mismatched_nll", "val_mismatched_ece"]
+    let text = try String(contentsOfFile: scratch.file("out/metrics.jsonl"), encoding: .utf8)
+    let lines = try text.split(separator: "\n").map { line in
+      try JSONDecoder().decode([String: Double].self, from: Data(line.utf8))
+    }
+    #expect(lines.count == 4)
+    for (epoch, line) in lines.enumerated() {
+      #expect(names.allSatisfy { line[$0] != nil }, "\(line)")
+      #expect(line["acc"] == line["val_matched_acc"] && line["nll"] == line["val_matched_nll"])
+      #expect(line["val_matched_nll"] != line["val_mismatched_nll"])
+      #expect(line["step"] == Double(epoch + 1))
+    }
+    let best = try #require(
+      lines.indices.max {
+        let (a, b) = (lines[$0], lines[$1])
+        return (a[scores[0]] ?? 0, -(a[scores[1]] ?? 0), -(a[scores[2]] ?? 0))
+          < (b[scores[0]] ?? 0, -(b[scores[1]] ?? 0), -(b[scores[2]] ?? 0))
+      })
+    let accuracy = String(format: "%.4f", lines[best]["val_mismatched_acc"] ?? 0)
+    #expect(run.output.contains("best epoch \(best + 1): val_m acc "), "\(run.output)")
+    #expect(run.output.contains("val_mm acc \(accuracy) "), "\(run.output)")
+
+    // 2. The tracked run.
+    let list = try Program("bllarse-mlflow").run(
+      [
+        "runs", "bllarse", "--format", "json", "--metrics",
+        (names + ["best_epoch", "cache_seconds", "cache_extracted", "cache_total_rows"])
+          .joined(separator: ","),
+      ], in: scratch.path, environment: environment)
+    struct Row: Decodable {
+      let name: String
+      let parameters: [String: String]
+      let metrics: [String: Double]
+    }
+    let row = try #require(
+      try JSONDecoder().decode([Row].self, from: Data(list.output.utf8)).first)
+    #expect(row.name == "mine")
+    for name in names { #expect(row.metrics[name] == lines[3][name], "\(name)") }
+    #expect(row.metrics["best_epoch"] == Double(best + 1))
+    #expect(row.metrics["cache_total_rows"] == 540 && row.metrics["cache_extracted"] == 0)
+    #expect(row.metrics["cache_seconds"].map { $0 >= 0 && $0 < 60 } == true)
+    for (key, value) in [
+      "stage": "train_eval", "backbone": "FacebookAI/roberta-base", "max_length": "256",
+      "cache_key": "FacebookAI__roberta_base_len256_float16_c23d76995195", "optimizer": "adamw",
+      "epochs": "4", "train_batch_size": "50", "learning_rate": "0.3", "weight_decay": "0.01",
+      "dropout_rate": "0.0", "seed": "0", "cache_dtype": "float16", "max_train_samples": "-1",
+      "max_val_samples": "-1", "train_subset_seed": "-1",
+    ] {
+      #expect(row.parameters[key] == value, "\(key) \(row.parameters[key] ?? "")")
+    }
+    #expect(row.parameters["num_update_iters"] == nil && row.parameters["ibprobit_alpha"] == nil)
+  }
+
   @Test("limits name another cache where all stages are asked for")
   func limits() throws {
     let run = try finetune.run(

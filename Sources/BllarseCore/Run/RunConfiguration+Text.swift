@@ -51,6 +51,6 @@ extension RunConfiguration {
       if text.optimizer != .adam { list.append(("weight_decay", .number(weightDecay))) }
       list.append(("dropout_rate", .number(dropout)))
     }
-    return list
+    return list + splitArguments
   }
 }
