@@ -106,7 +106,7 @@ struct TextTests {
     // 1. The lines, and the best of them by accuracy, then likelihood, then calibration error.
     let scores = ["val_matched_acc", "val_matched_nll", "val_matched_ece"]
     let names =
-      ["loss", "acc", "nll", "ece", "seen_examples"] + scores
+      ["loss", "acc", "nll", "ece"] + scores
       + ["val_mismatched_acc", "val_mismatched_nll", "val_mismatched_ece"]
     let text = try String(contentsOfFile: scratch.file("out/metrics.jsonl"), encoding: .utf8)
     let lines = try text.split(separator: "\n").map { line in
