@@ -25,7 +25,9 @@ struct MethodOptions: ParsableArguments {
 
   @Option(
     name: [.customShort("e"), .long],
-    help: "Passes over the data; a converged fit is one. (default: 100)")
+    help: """
+      Passes over the data; a converged fit is one; 0 only scores the backbone's own classifier. (default: 100)
+      """)
   var epochs: Int?
 
   @Option(
@@ -73,8 +75,10 @@ struct MethodOptions: ParsableArguments {
     if update == .sites && lossFn != "IBProbit" {
       throw ValidationError("--update sites needs --loss-fn IBProbit; use merge")
     }
+    try require(
+      epochs.map { 0...1_000_000_000 ~= $0 }, "--epochs must be at least 0 and at most 1000000000")
     for (name, value) in [
-      ("--num-update-iters", numUpdateIters), ("--epochs", epochs), ("--batch-size", batchSize),
+      ("--num-update-iters", numUpdateIters), ("--batch-size", batchSize),
     ] {
       // Products of these must stay within an integer.
       try require(

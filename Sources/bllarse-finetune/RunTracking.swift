@@ -41,6 +41,13 @@ final class RunTracking: RunObserver {
     run.log(parameters: ["num_blocks": backbone.configuration.blockCount])
   }
 
+  func runDidScoreBaseline(_ test: SplitScores) {
+    guard loggedSteps?["baseline_acc"] == nil else { return }
+    run.log(metrics: [
+      "baseline_acc": test.acc, "baseline_nll": test.nll, "baseline_ece": test.ece,
+    ])
+  }
+
   func runDidFinishEpoch(_ record: EpochRecord) {
     // An epoch that a resumed run computes again is there already.
     guard record.step > lastStep else { return }
@@ -91,7 +98,9 @@ final class RunTracking: RunObserver {
     if let outputPath {
       do {
         try run.log(artifact: outputPath + "/result.json")
-        if logsCheckpoint { try run.log(artifact: outputPath + "/head.safetensors") }
+        if logsCheckpoint && result.hasHead {
+          try run.log(artifact: outputPath + "/head.safetensors")
+        }
       } catch {
         Terminal().runDidNote("an artifact could not be kept for tracking: \(error)")
       }

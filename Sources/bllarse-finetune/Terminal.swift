@@ -15,6 +15,13 @@ struct Terminal: RunObserver {
 
   func runDidAssign(_ roles: SplitRoles) { progress(roles.description) }
 
+  func runDidScoreBaseline(_ test: SplitScores) {
+    progress(
+      String(
+        format: "pretrained classifier: acc %.4f  nll %.4f  ece %.4f", test.acc, test.nll, test.ece)
+    )
+  }
+
   func runDidFinishEpoch(_ record: EpochRecord) {
     var line = String(
       format: "epoch %d  loss %.4f  acc %.4f  nll %.4f  ece %.4f", record.epoch, record.loss,
@@ -30,7 +37,10 @@ struct Terminal: RunObserver {
 
   /// The table at the end.
   func show(_ result: RunResult, output: String?) {
-    show(result.splits.map { ($0.split, $0.scores) })
+    let baseline = result.hasHead ? result.baseline?.filter { $0.split == result.roles.test } : nil
+    show(
+      result.splits.map { ($0.split, $0.scores) }
+        + (baseline ?? []).map { ("\($0.split) before", $0.scores) })
     if let recipe = result.recipe {
       show(recipe)
     } else if let elbo = result.elbo {

@@ -136,7 +136,7 @@ struct FinetuneUsageTests {
     "exits 64 and says why",
     arguments: [
       ["--tune-mode", "full_network"], ["--loss-fn", "Nonsense"], ["--update", "nonsense"],
-      ["--epochs", "0"], ["--no-such-option"], ["--epochs", "one"],
+      ["--epochs", "-1"], ["--no-such-option"], ["--epochs", "one"],
       ["--features", "a.safetensors", "--dataset", "digits"], ["--dataset", "nonsense"],
       ["--update", "converged", "--num-update-iters", "3"], ["--prior", "-1"],
       ["evaluate"], ["--certify"], ["--parity", "--update", "cavi", "--certify"],

@@ -26,7 +26,7 @@ public struct FineTuning {
 
   /// Does it.
   ///
-  /// - Returns: the scores, and the head.
+  /// - Returns: the scores, and the head; after no epochs, the pretrained classifier's.
   /// - Throws: `DataError` for bad data and for files that cannot be read or written,
   ///   `NumericsError` when the data make the fit impossible, `RunInterrupted` when it was asked to stop.
   public func run() throws -> (result: RunResult, head: any Head) {
@@ -52,14 +52,22 @@ public struct FineTuning {
     guard !shouldStop() else {
       throw RunInterrupted(directory: output?.directory, epoch: 1, place: .data)
     }
+    guard configuration.effectiveEpochs > 0 else {
+      tell(data, RunSeconds(load: data.loadSeconds, features: data.featureSeconds))
+      let outcome = try scoreBaseline(data, parallelism: parallelism, clock: clock)
+      note("--epochs 0: no head is fitted, the scores are those of the pretrained classifier")
+      tell(outcome.result.baseline, data.roles)
+      try output?.writeWithoutHead(outcome.result)
+      return outcome
+    }
     var loop = try RunLoop(
       configuration, data: data, parallelism: parallelism, output: output, clock: clock)
-    for observer in observers {
-      observer.runDidLoad(data.dataset, seconds: loop.progress.seconds)
-      observer.runDidAssign(data.roles)
-      if let backbone = data.backbone { observer.runDidUse(backbone) }
-    }
+    tell(data, loop.progress.seconds)
     if let text = data.roles.note { note(text) }
+    let baseline = try data.baseline(parallelism: parallelism).map { baseline in
+      try SplitEvaluations(baseline.head, on: data.dataset, data.roles).scores
+    }
+    tell(baseline, data.roles)
     if configuration.startsFromClassifier, let backbone = data.backbone {
       note("the head starts from the classifier of \(backbone.path)")
     }
@@ -90,7 +98,8 @@ public struct FineTuning {
     if let text = loop.trainer.note { note(text) }
 
     // 3. What stays.
-    let result = try loop.result()
+    var result = try loop.result()
+    result.baseline = baseline
     try output?.write(loop.checkpoint())
     try output?.write(result)
     return (result, loop.trainer.head)
@@ -103,6 +112,19 @@ public struct FineTuning {
     _ head: any Head, on split: FeatureSplit
   ) throws(NumericsError) -> Evaluation {
     try head.evaluation(features: split.features, labels: split.labels)
+  }
+
+  private func tell(_ data: RunData, _ seconds: RunSeconds) {
+    for observer in observers {
+      observer.runDidLoad(data.dataset, seconds: seconds)
+      observer.runDidAssign(data.roles)
+      if let backbone = data.backbone { observer.runDidUse(backbone) }
+    }
+  }
+
+  private func tell(_ baseline: [NamedScores]?, _ roles: SplitRoles) {
+    guard let baseline, let test = baseline.first(where: { $0.split == roles.test }) else { return }
+    for observer in observers { observer.runDidScoreBaseline(test.scores) }
   }
 
   private func note(_ message: String) {

@@ -115,8 +115,9 @@ public struct RunConfiguration: Sendable, Equatable {
   /// The defaults.
   public init() {}
 
-  /// The passes over the data that the run makes: one where one reaches the optimum.
-  public var effectiveEpochs: Int { reachesOptimumAtOnce ? 1 : epochs }
+  /// The passes over the data that the run makes: one where one reaches the optimum, none where only the
+  /// pretrained classifier is to be scored.
+  public var effectiveEpochs: Int { reachesOptimumAtOnce ? min(epochs, 1) : epochs }
 
   /// Whether the first pass over the data ends at the optimum.
   public var reachesOptimumAtOnce: Bool {

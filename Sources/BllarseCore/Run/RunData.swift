@@ -27,7 +27,13 @@ struct RunData {
   ) throws(DataError) {
     let watch = Stopwatch()
     if let path = configuration.featuresPath {
-      // 1. Which splits there must be is known before anything large is read.
+      guard configuration.epochs > 0 || !fits else {
+        throw DataError(
+          .wrongShape, file: path,
+          found: "--epochs 0 scores the pretrained classifier, and stored features have none",
+          expected: "images and a backbone with a classifier", advice: "give --epochs 1 or more")
+      }
+      // Which splits there must be is known before anything large is read.
       let file = try FeatureFile(path: path)
       let required: [String]
       if fits {

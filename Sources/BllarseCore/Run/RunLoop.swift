@@ -160,7 +160,7 @@ struct RunLoop {
     try output?.append(record)
     progress.records.append(record)
     if let validation = scores.validation {
-      let candidate = BestEpoch(epoch: epoch, validation: validation, splits: scores.byName)
+      let candidate = BestEpoch(epoch: epoch, validation: validation, splits: scores.scores.byName)
       if candidate.isBetter(than: progress.best) {
         progress.best = candidate
         try output?.writeBest(checkpoint())

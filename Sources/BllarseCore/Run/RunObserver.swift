@@ -8,6 +8,8 @@ public protocol RunObserver {
   func runDidAssign(_ roles: SplitRoles)
   /// The images went through a backbone.
   func runDidUse(_ backbone: ResidualMLP)
+  /// The backbone's own classifier was scored on the test split, before a head is fitted.
+  func runDidScoreBaseline(_ test: SplitScores)
   /// An epoch is over.
   func runDidFinishEpoch(_ record: EpochRecord)
   /// Something that the user should know, in one line.
@@ -21,6 +23,8 @@ extension RunObserver {
   public func runDidAssign(_ roles: SplitRoles) {}
   /// Ignores it.
   public func runDidUse(_ backbone: ResidualMLP) {}
+  /// Ignores it.
+  public func runDidScoreBaseline(_ test: SplitScores) {}
   /// Ignores it.
   public func runDidFinishEpoch(_ record: EpochRecord) {}
   /// Ignores it.

@@ -71,6 +71,12 @@ final class RunOutput {
     try write(Self.json(result, pretty: true) + "\n", to: "result.json")
   }
 
+  /// The result of a run that fitted no head: one that an earlier run left is not its own.
+  func writeWithoutHead(_ result: RunResult) throws(DataError) {
+    try? FileManager.default.removeItem(atPath: path("head.safetensors"))
+    try write(result)
+  }
+
   func write(_ text: String, to name: String) throws(DataError) {
     let file = try AtomicFile(path: path(name))
     try file.write(Array(text.utf8))

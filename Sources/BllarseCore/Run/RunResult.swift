@@ -96,6 +96,13 @@ public struct NamedScores: Sendable, Equatable {
   public var scores: SplitScores
 }
 
+extension [NamedScores] {
+  /// The figures by the names of their splits.
+  var byName: [String: SplitScores] {
+    Dictionary(uniqueKeysWithValues: map { ($0.split, $0.scores) })
+  }
+}
+
 /// What a run took, in seconds.
 public struct RunSeconds: Sendable, Equatable, Codable {
   /// Reading and checking the data.
@@ -120,6 +127,11 @@ public struct RunResult: Sendable, Equatable, Encodable {
   public var splits: [NamedScores]
   /// Which split is which.
   public var roles: SplitRoles
+  /// The figures of every split under the backbone's own classifier, before a head is fitted, where it
+  /// has one of these classes.
+  public var baseline: [NamedScores]?
+  /// Whether a head was fitted; otherwise all figures are those of the backbone's own classifier.
+  public var hasHead = true
   /// Where the time went.
   public var seconds: RunSeconds
   /// The evidence lower bound of the training rows, in nats, where the head has one; for a head whose
@@ -143,7 +155,8 @@ public struct RunResult: Sendable, Equatable, Encodable {
 
 extension RunResult {
   private enum CodingKeys: String, CodingKey {
-    case train, test, splits, roles, seconds, elbo, iterations, certificate, best, recipe, metrics,
+    case train, test, splits, roles, baseline, seconds, elbo, iterations, certificate, best, recipe,
+      metrics,
       arguments,
       versions
   }
@@ -153,9 +166,9 @@ extension RunResult {
     var container = encoder.container(keyedBy: CodingKeys.self)
     try container.encode(train, forKey: .train)
     try container.encode(test, forKey: .test)
-    try container.encode(
-      Dictionary(uniqueKeysWithValues: splits.map { ($0.split, $0.scores) }), forKey: .splits)
+    try container.encode(splits.byName, forKey: .splits)
     try container.encode(roles, forKey: .roles)
+    try container.encode(baseline?.byName, forKey: .baseline)
     try container.encode(seconds, forKey: .seconds)
     try container.encode(elbo, forKey: .elbo)
     try container.encode(iterations, forKey: .iterations)

@@ -29,9 +29,6 @@ struct SplitEvaluations {
   var train: SplitScores { self[SplitRoles.training] }
   var test: SplitScores { self[roles.test] }
   var validation: SplitScores? { roles.validation.map { self[$0] } }
-  var byName: [String: SplitScores] {
-    Dictionary(uniqueKeysWithValues: scores.map { ($0.split, $0.scores) })
-  }
 
   /// The scores by the names under which they are logged.
   ///

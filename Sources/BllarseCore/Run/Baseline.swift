@@ -1,0 +1,77 @@
+import BllarseNumerics
+
+/// The backbone's own classifier: what predicts before a head is fitted.
+struct Baseline {
+  /// The classifier as a linear head over the backbone's features.
+  let head: LinearHead<CrossEntropyLoss>
+
+  /// The classifier of a backbone.
+  ///
+  /// - Parameters:
+  ///   - backbone: what made the features.
+  ///   - classCount: the classes of the data.
+  /// - Returns: `nil` when there is no classifier, or one of another number of classes.
+  init?(_ backbone: ResidualMLP, classCount: Int, parallelism: Parallelism) {
+    guard let weights = backbone.classifierWeights, weights.columnCount == classCount else {
+      return nil
+    }
+    var head = LinearHead<CrossEntropyLoss>(
+      featureCount: backbone.featureCount, classCount: classCount)
+    head.weights = weights
+    head.parallelism = parallelism.cancelled(by: nil)
+    self.head = head
+  }
+
+  /// The logits that the classifier gives to the rows of a split, rows x classes.
+  func logits(_ split: FeatureSplit) -> Matrix<Float> { head.logits(split.features) }
+}
+
+extension RunData {
+  /// The classifier of the data's backbone, if it has one of these classes.
+  func baseline(parallelism: Parallelism) -> Baseline? {
+    backbone.flatMap {
+      Baseline($0, classCount: dataset.classCount, parallelism: parallelism)
+    }
+  }
+
+  /// The same, for a run that has nothing else to score.
+  ///
+  /// - Throws: `DataError` when there is none, which says why.
+  func requiredBaseline(parallelism: Parallelism) throws(DataError) -> Baseline {
+    if let baseline = baseline(parallelism: parallelism) { return baseline }
+    let classes = backbone?.classifierWeights?.columnCount
+    throw DataError(
+      .wrongShape, file: backbone?.path ?? dataset.file, key: "fc",
+      found: "--epochs 0 scores the pretrained classifier, and "
+        + (classes.map { "it has \($0) classes" }
+          ?? (backbone == nil ? "stored features have none" : "the backbone has none")),
+      expected: "a classifier of \(dataset.classCount) classes",
+      advice: "give --epochs 1 or more, or a backbone that was trained on these classes")
+  }
+}
+
+extension FineTuning {
+  /// What a run of no epochs gives: the scores of the pretrained classifier.
+  func scoreBaseline(
+    _ data: RunData, parallelism: Parallelism, clock: Stopwatch
+  ) throws -> (result: RunResult, head: any Head) {
+    let head = try data.requiredBaseline(parallelism: parallelism).head
+    var seconds = RunSeconds()
+    (seconds.load, seconds.features) = (data.loadSeconds, data.featureSeconds)
+    let watch = Stopwatch()
+    let scores = try SplitEvaluations(head, on: data.dataset, data.roles)
+    let metrics = try RunMetrics(
+      head, on: data.dataset, data.roles, configuration, parallelism: parallelism)
+    seconds.evaluate = watch.elapsed
+    seconds.total = clock.elapsed
+    return (
+      RunResult(
+        train: scores.train, test: scores.test, splits: scores.scores, roles: data.roles,
+        baseline: scores.scores, hasHead: false, seconds: seconds, iterations: 0, metrics: metrics,
+        arguments: Dictionary(
+          uniqueKeysWithValues: configuration.arguments.map { ($0.name, $0.value) }),
+        versions: Versions.current),
+      head
+    )
+  }
+}
