@@ -6,15 +6,29 @@ struct ListCommand: ParsableCommand {
     commandName: "list", abstract: "Lists the configurations of a sweep.")
 
   @OptionGroup var sweep: SweepArguments
+  @OptionGroup var overrides: OverrideArguments
 
   @Flag(help: "Print only how many there are.")
   var count = false
 
+  @Flag(help: "Ask the program whether each can run; print those that cannot, and why.")
+  var check = false
+
+  @Option(help: ArgumentHelp("The program to ask instead of the sweep's.", valueName: "path"))
+  var program: String?
+
   @Option(help: "table, json or csv.")
   var format = ListFormat.table
 
+  func validate() throws {
+    if count, check { throw ValidationError("--count or --check, not both") }
+    if program != nil, !check { throw ValidationError("--program has an effect with --check only") }
+  }
+
   func run() throws {
+    if check { return try runCheck() }
     if sweep.isDirectory {
+      try overrides.refuse(for: sweep.sweep)
       let manifest = try SweepDirectory.open(sweep.sweep).manifest
       if count { return print(manifest.count) }
       let entries = try manifest.entries()
@@ -22,7 +36,7 @@ struct ListCommand: ParsableCommand {
       let keys = entries.flatMap(\.parameters).map(\.key).filter { seen.insert($0).inserted }
       try write(entries.count, keys: keys) { (entries[$0].hash, entries[$0].parameters) }
     } else {
-      let file = try sweep.readFile()
+      let file = try sweep.readFile(overrides)
       let expansion = try Expansion(file)
       if count { return print(expansion.count) }
       try write(expansion.count, keys: file.keys) {
@@ -30,6 +44,46 @@ struct ListCommand: ParsableCommand {
         return (configuration.hash, configuration.parameters)
       }
     }
+  }
+
+  private func runCheck() throws {
+    let report: CheckReport
+    if sweep.isDirectory {
+      try overrides.refuse(for: sweep.sweep)
+      let directory = try SweepDirectory.open(sweep.sweep)
+      let entries = try directory.manifest.entries()
+      report = try ConfigurationChecker(directory.program, program: program)
+        .check(Array(entries.indices)) { entries[$0] }
+    } else {
+      let file = try sweep.readFile(overrides)
+      var description = file.program
+      if let program { description.command[0] = program }
+      let located = try Program.locate(description)
+      try located.options?.check(file)
+      let expansion = try Expansion(file)
+      report = try ConfigurationChecker(file.program, program: program)
+        .check(Array(0..<expansion.count)) { index in
+          ManifestEntry(
+            index: index, configuration: try expansion.configuration(at: index),
+            program: file.program.command, inversions: located.options?.inversions ?? [:])
+        }
+    }
+    for line in report.noteLines { Terminal.note(line) }
+    switch format {
+    case .json: Terminal.write(report.json.pretty + "\n")
+    case .csv:
+      let rows = report.refusals.flatMap { refusal in
+        refusal.indices.map { [JSON.int($0), .int(refusal.status), .string(refusal.message)] }
+      }
+      Terminal.write(ResultTable(columns: ["index", "status", "message"], rows: rows).csv)
+    case .table:
+      let refused = report.refused.count
+      let reasons = refused > 0 ? report.refusalText + "\n" : ""
+      Terminal.write(
+        "\(reasons)\(refused) of \(report.asked.count) configurations that were asked about cannot run\n"
+      )
+    }
+    if !report.refusals.isEmpty { throw ExitCode(SweepError.Code.data.rawValue) }
   }
 
   private func write(
@@ -70,6 +124,7 @@ struct ShowCommand: ParsableCommand {
     commandName: "show", abstract: "Shows one configuration and its command line.")
 
   @OptionGroup var sweep: SweepArguments
+  @OptionGroup var overrides: OverrideArguments
 
   @Argument(help: "The configuration's index.")
   var index: Int
@@ -82,10 +137,11 @@ struct ShowCommand: ParsableCommand {
     let parameters: [JSON.Member]
     let command: [String]
     if sweep.isDirectory {
+      try overrides.refuse(for: sweep.sweep)
       let entry = try SweepDirectory.open(sweep.sweep).manifest.entry(at: index)
       (hash, parameters, command) = (entry.hash, entry.parameters, entry.program + entry.arguments)
     } else {
-      let file = try sweep.readFile()
+      let file = try sweep.readFile(overrides)
       let expansion = try Expansion(file)
       guard (0..<expansion.count).contains(index) else {
         throw SweepError.noConfiguration(index, of: expansion.count)

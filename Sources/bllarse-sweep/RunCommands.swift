@@ -6,6 +6,7 @@ struct RunConfigCommand: ParsableCommand {
     commandName: "run-config", abstract: "Runs one configuration in the foreground.")
 
   @OptionGroup var sweep: SweepArguments
+  @OptionGroup var overrides: OverrideArguments
 
   @Argument(help: "The configuration's index.")
   var index: Int
@@ -13,11 +14,14 @@ struct RunConfigCommand: ParsableCommand {
   @Option(help: ArgumentHelp("The program to run instead of the sweep's.", valueName: "path"))
   var program: String?
 
+  @Flag(help: "Run it again although it has a result, which the new one replaces.")
+  var force = false
+
   @Flag(help: "Print the command and run nothing.")
   var dryRun = false
 
   func run() throws {
-    let directory = try frozen()
+    let (directory, index) = try frozen()
     let entry = try directory.manifest.entry(at: index)
     if dryRun {
       let words = [program ?? entry.program[0]] + entry.program.dropFirst() + entry.arguments
@@ -25,16 +29,21 @@ struct RunConfigCommand: ParsableCommand {
     }
     var run = SingleRun()
     run.program = program
+    run.force = force
     let code = try run.run(index, in: directory) { Terminal.note("bllarse-sweep: \($0)") }
     if code != 0 { throw ExitCode(code) }
   }
 
   /// A job's configurations are those that were frozen at its submission, whatever the file says.
-  private func frozen() throws -> SweepDirectory {
+  private func frozen() throws -> (SweepDirectory, index: Int) {
     if !sweep.isDirectory, sweep.sweepDir == nil, let path = Host.variable("BLLARSE_SWEEP_DIR") {
-      return try SweepDirectory.open(path)
+      try overrides.refuse(for: path)
+      return (try SweepDirectory.open(path), index)
     }
-    return try FrozenSweep(sweep, program: program, dryRun: dryRun, record: false).directory
+    var frozen = try FrozenSweep(sweep, overrides, program: program)
+    let indices = try frozen.indices(of: [index])
+    if !dryRun { try frozen.write(record: !overrides.set.isEmpty) }
+    return (frozen.directory, indices.first ?? index)
   }
 }
 
@@ -43,6 +52,8 @@ struct RunCommand: ParsableCommand {
     commandName: "run", abstract: "Runs a sweep on this machine, several runs at a time.")
 
   @OptionGroup var sweep: SweepArguments
+  @OptionGroup var overrides: OverrideArguments
+  @OptionGroup var checking: CheckArguments
   @OptionGroup var pool: PoolArguments
   @OptionGroup var tracking: TrackingArguments
 
@@ -52,6 +63,9 @@ struct RunCommand: ParsableCommand {
   @Flag(help: "Also run what has failed before.")
   var failed = false
 
+  @Flag(help: "Also run again what has a result, which the new one replaces.")
+  var force = false
+
   @Flag(help: "Add to a directory that holds another sweep of the same name.")
   var extend = false
 
@@ -59,12 +73,12 @@ struct RunCommand: ParsableCommand {
   var dryRun = false
 
   func run() throws {
-    let frozen = try FrozenSweep(sweep, program: pool.program, dryRun: dryRun, force: extend)
-    let directory = frozen.directory
+    var frozen = try FrozenSweep(sweep, overrides, program: pool.program, extend: extend)
     let wanted =
       index.isEmpty
-      ? frozen.selected : try Selection.parse(index, count: directory.manifest.count)
-    let statuses = try StatusReader(directory).all()
+      ? frozen.selected
+      : try frozen.indices(of: try Selection.parse(index, count: frozen.numberable))
+    let statuses = try StatusReader(frozen.directory).all()
     var sorted = Selection.sort(wanted, statuses)
     if failed || !index.isEmpty {
       sorted.toRun = wanted.filter {
@@ -72,15 +86,23 @@ struct RunCommand: ParsableCommand {
       }
       sorted.failed = 0
     }
+    if force {
+      let again = Set(sorted.toRun)
+      sorted.toRun = wanted.filter { statuses[$0].state == .done || again.contains($0) }
+      sorted.done = 0
+    }
     Terminal.note(sorted.summary)
+    let (indices, report) = try checking.check(
+      sorted.toRun, in: frozen.directory, program: pool.program)
     if dryRun {
-      for index in sorted.toRun {
-        let entry = try directory.manifest.entry(at: index)
+      for index in indices {
+        let entry = try frozen.directory.manifest.entry(at: index)
         print(Shell.join(frozen.program.command + entry.arguments))
       }
       return
     }
-    try pool.run(sorted.toRun, in: directory, tracking: tracking)
+    try frozen.write(report)
+    try pool.run(indices, in: frozen.directory, tracking: tracking, force: force)
   }
 }
 
@@ -107,7 +129,8 @@ struct PoolArguments: ParsableArguments {
   }
 
   func run(
-    _ indices: [Int], in directory: SweepDirectory, tracking: TrackingArguments
+    _ indices: [Int], in directory: SweepDirectory, tracking: TrackingArguments,
+    force: Bool = false
   ) throws {
     guard !indices.isEmpty else { return }
     // Before the tracker starts threads: they must not take the signals that the pool waits for.
@@ -117,6 +140,7 @@ struct PoolArguments: ParsableArguments {
     options.retries = retries
     options.retryDelaySeconds = retryDelay
     options.program = program
+    options.force = force
     let parent = try tracking.parent(
       of: indices, in: directory, total: directory.manifest.count)
     if let parent { options.environment["MLFLOW_PARENT_RUN_ID"] = parent }

@@ -6,8 +6,11 @@ struct SubmitArguments: ParsableArguments {
   @Option(help: "The jobs' name (the sweep's).")
   var jobName: String?
 
-  @Option(help: "How many run at once, over all arrays together.")
-  var maxConcurrent: Int?
+  @Option(
+    help: ArgumentHelp(
+      "How many run at once, over all arrays together (7); none for no limit.", valueName: "number")
+  )
+  var maxConcurrent: ConcurrencyLimit?
 
   @Option(help: "Processors of a run.")
   var cpusPerTask: Int?
@@ -71,7 +74,7 @@ struct SubmitArguments: ParsableArguments {
   func options(over base: SubmitOptions) throws -> SubmitOptions {
     var options = base
     options.jobName = jobName ?? options.jobName
-    options.maxConcurrent = maxConcurrent ?? options.maxConcurrent
+    if let maxConcurrent { options.maxConcurrent = maxConcurrent.value }
     options.cpusPerTask = cpusPerTask ?? options.cpusPerTask
     options.excludeNodes = excludeNodes ?? options.excludeNodes
     options.jobScript = jobScript ?? options.jobScript
@@ -95,14 +98,23 @@ struct SubmitArguments: ParsableArguments {
 
   func validate() throws {
     for (name, value) in [
-      ("--max-concurrent", maxConcurrent), ("--cpus-per-task", cpusPerTask),
-      ("--signal-seconds", signalSeconds),
+      ("--cpus-per-task", cpusPerTask), ("--signal-seconds", signalSeconds),
     ] {
       if let value, value < 1 { throw ValidationError("\(name) \(value): at least 1") }
     }
     if let maxRequeues, maxRequeues < 0 {
       throw ValidationError("--max-requeues \(maxRequeues): not negative")
     }
+  }
+}
+
+/// How many runs there are at once; nil for no limit.
+struct ConcurrencyLimit: ExpressibleByArgument {
+  let value: Int?
+
+  init?(argument: String) {
+    guard let limit = SubmitOptions.concurrency(argument) else { return nil }
+    value = limit
   }
 }
 

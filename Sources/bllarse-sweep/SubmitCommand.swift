@@ -6,6 +6,8 @@ struct SubmitCommand: ParsableCommand {
     commandName: "submit", abstract: "Submits a sweep to SLURM as job arrays, and returns.")
 
   @OptionGroup var sweep: SweepArguments
+  @OptionGroup var overrides: OverrideArguments
+  @OptionGroup var checking: CheckArguments
   @OptionGroup var slurm: SubmitArguments
   @OptionGroup var tracking: TrackingArguments
 
@@ -27,25 +29,28 @@ struct SubmitCommand: ParsableCommand {
   }
 
   func run() throws {
-    let frozen = try FrozenSweep(sweep, program: slurm.program, dryRun: dryRun, force: extend)
-    let directory = frozen.directory
-    let count = directory.manifest.count
+    var frozen = try FrozenSweep(sweep, overrides, program: slurm.program, extend: extend)
+    let count = frozen.numberable
     guard indexOffset < count else {
       throw SweepError(
         .usage, "--index-offset \(indexOffset): the sweep has \(count) configurations")
     }
-    let end = min(count, indexOffset + (numJobs ?? count))
-    let statuses = try StatusReader(directory).all()
-    let sorted = Selection.sort(
-      frozen.selected.filter { (indexOffset..<end).contains($0) }, statuses)
+    let window = indexOffset..<(numJobs.map { min(count, indexOffset + $0) } ?? count)
+    let chosen = Set(try frozen.indices(of: Array(window)))
+    let statuses = try StatusReader(frozen.directory).all()
+    let sorted = Selection.sort(frozen.selected.filter(chosen.contains), statuses)
     Terminal.note(sorted.summary)
-    guard !sorted.toRun.isEmpty else { return }
+    let (indices, report) = try checking.check(
+      sorted.toRun, in: frozen.directory, program: slurm.program)
+    if !dryRun { try frozen.write(report) }
+    guard !indices.isEmpty else { return }
+    let directory = frozen.directory
     var defaults = SubmitOptions()
     try defaults.apply(directory.slurm, file: directory.source)
     try Submission(
       directory: directory, options: try slurm.options(over: defaults), tracking: tracking,
-      dryRun: dryRun
-    ).submit(sorted.toRun)
+      dryRun: dryRun, memory: report?.largestMemory
+    ).submit(indices)
   }
 }
 
@@ -55,6 +60,8 @@ struct Submission {
   let options: SubmitOptions
   let tracking: TrackingArguments
   let dryRun: Bool
+  /// What the run that needs most needs, if that is known.
+  var memory: CheckReport.MemoryEstimate?
   var cause: FailureCause?
   var parent: String?
 
@@ -63,6 +70,10 @@ struct Submission {
     var plan = try submitter.plan(indices, options: options)
     plan.cause = cause
     plan.notes.forEach { Terminal.note($0) }
+    if !plan.chunks.chunks.isEmpty {
+      Terminal.note(plan.resources.line)
+      if let warning = plan.resources.warning(for: memory) { Terminal.note("warning: \(warning)") }
+    }
     if dryRun {
       Terminal.write(try submitter.describe(plan))
     } else if !plan.chunks.chunks.isEmpty {

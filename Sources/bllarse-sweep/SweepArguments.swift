@@ -19,6 +19,13 @@ struct SweepArguments: ParsableArguments {
     return try SweepReader(python: python).read(sweep)
   }
 
+  /// The file's configurations with what `--set` says.
+  ///
+  /// - Throws: ``SweepError`` (64) for a directory: what is frozen there is what runs.
+  func readFile(_ overrides: OverrideArguments) throws -> SweepFile {
+    try readFile().overriding(try overrides.values())
+  }
+
   func directoryPath(_ file: SweepFile) -> String { sweepDir ?? "sweeps/\(file.name)" }
 
   /// The directory of a sweep that has been run or submitted.
@@ -36,60 +43,22 @@ struct SweepArguments: ParsableArguments {
   }
 }
 
-/// A sweep whose configurations are frozen, ready to be run.
-struct FrozenSweep {
-  let directory: SweepDirectory
-  /// The configurations that the file names now, ascending.
-  let selected: [Int]
-  let program: Program
+/// Values for all configurations, given beside the file.
+struct OverrideArguments: ParsableArguments {
+  @Option(
+    help: ArgumentHelp(
+      "Give every configuration this value, whatever the file says, such as epochs=3 (repeat).",
+      valueName: "key=value"))
+  var set: [String] = []
 
-  /// Freezes a file, or opens a directory; checks the options against the program's own.
-  init(
-    _ arguments: SweepArguments, program: String?, dryRun: Bool, record: Bool = true,
-    force: Bool = false
-  ) throws {
-    if arguments.isDirectory {
-      directory = try SweepDirectory.open(arguments.sweep)
-      var description = directory.program
-      if let program { description.command[0] = program }
-      self.program = try Program.locate(description)
-      selected = Array(0..<directory.manifest.count)
-    } else {
-      let file = try arguments.readFile()
-      var description = file.program
-      if let program { description.command[0] = program }
-      self.program = try Program.locate(description)
-      try self.program.options?.check(file)
-      if self.program.options == nil, description.describesItself {
-        Terminal.note(
-          "note: \(description.command[0]) does not describe its options; their names are not checked"
-        )
-      }
-      let expansion = try Expansion(file)
-      let (frozen, indices, added) = try SweepDirectory.freeze(
-        file, expansion: expansion, program: self.program, at: arguments.directoryPath(file),
-        force: force, dryRun: dryRun)
-      directory = frozen
-      selected = indices.sorted()
-      report(expansion.count, added)
-    }
-    if record, !dryRun {
-      try Provenance.record(directory, program: self.program, arguments: CommandLine.arguments)
-    }
-  }
+  func values() throws -> [Override] { try Override.parse(set) }
 
-  private func report(_ count: Int, _ added: Int) {
-    if selected.count < count {
-      Terminal.note(
-        "note: \(count - selected.count) of \(count) configurations repeat others and run once")
-    }
-    let known = selected.count - added
-    if added > 0, known > 0 {
-      Terminal.note("\(added) configurations added to the \(known) that \(directory.path) had")
-    }
-    let gone = directory.manifest.count - selected.count
-    if gone > 0 {
-      Terminal.note("note: \(gone) configurations of \(directory.path) are no longer in the file")
-    }
+  /// Refuses values for a sweep whose configurations are frozen.
+  func refuse(for directory: String) throws {
+    guard let first = set.first else { return }
+    throw SweepError(
+      .usage,
+      "--set \(first): the configurations in \(directory) are frozen; give the sweep's file, which freezes others beside them"
+    )
   }
 }

@@ -120,6 +120,43 @@ extension SweepEndToEnd {
       #expect(rows?.count == 1 && rows?[0]["pairs"] as? Int == 10)
     }
 
+    @Test("what cannot run is left out; seven run at once; too little memory is told before it is")
+    func checked() throws {
+      try tool.temporary.write(
+        "sweep.yaml",
+        Array(
+          """
+          program: \(SweepCheckTests.program)
+          grid: {code: [0, 64]}
+          zip: {megabytes: [1, 401], steps: [1, 2]}
+          """.utf8))
+      let refused = try tool.run("submit", "sweep.yaml")
+      #expect(refused.status == 65)
+      #expect(refused.errors.contains("2 configurations (2-3): --code 64 does not exist yet"))
+      #expect(!FileManager.default.fileExists(atPath: tool.temporary.file("sweeps")))
+      let dry = try tool.run("submit", "sweep.yaml", "--skip-invalid", "--dry-run")
+      #expect(dry.output.contains("--array 0-1%7 "), "\(dry.errors)")
+      // The cluster gives 400 MB for each processor.
+      #expect(
+        dry.errors.hasSuffix(
+          """
+          each run gets 1 processor (SLURM's default), 400M of memory (the cluster's DefMemPerCPU), time without a limit (partition dev); at most 7 at once
+          warning: configuration 1 needs about 401M of memory, and a run gets 400M (the cluster's DefMemPerCPU); give --mem 500M
+
+          """), "\(dry.errors)")
+      let submit = try tool.run(
+        "submit", "sweep.yaml", "--skip-invalid", "--mem", "2G", "--max-concurrent", "none",
+        "--time", "10")
+      #expect(submit.status == 0 && !submit.errors.contains("warning"), "\(submit.errors)")
+      #expect(
+        submit.errors.hasSuffix(
+          "2G of memory (as asked), 00:10:00 of time (as asked); any number at once\n"))
+      #expect(
+        try tool.settled().map(\.state) == ["done", "done", "new", "new"])
+      #expect(
+        tool.text("sweeps/sweep/submissions/0001/plan.json").contains(#""max_concurrent": "none""#))
+    }
+
     @Test("an offset and a number of jobs run exactly those; environment and processors arrive")
     func window() throws {
       try tool.write(

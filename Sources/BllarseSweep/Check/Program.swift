@@ -6,6 +6,8 @@ public struct Program: Sendable {
   public let checksum: String?
   /// Its options; nil when it does not describe them.
   public let options: ProgramOptions?
+  /// What `--experimental-dump-help` and `check` follow: the program, and a script that it reads.
+  let describer: [String]
   let description: ProgramDescription
 
   /// Finds a program and asks it for its options; the answer is kept in the user's cache directory
@@ -23,14 +25,31 @@ public struct Program: Sendable {
       )
     }
     let checksum = checksum(of: path, runner: runner)
+    let command = [path] + description.command.dropFirst()
     var options: ProgramOptions?
     if description.describesItself {
-      let command = [path] + description.command.dropFirst()
       options = dump(command, checksum: checksum, runner: runner)
     }
     return Program(
-      command: [path] + description.command.dropFirst(), checksum: checksum, options: options,
-      description: description)
+      command: command, checksum: checksum, options: options, description: description)
+  }
+
+  init(
+    command: [String], checksum: String?, options: ProgramOptions?, description: ProgramDescription
+  ) {
+    self.command = command
+    self.checksum = checksum
+    self.options = options
+    self.description = description
+    describer = Self.isScript(command) ? command : [command[0]]
+  }
+
+  /// Whether the program is an interpreter: the file that it reads is what describes itself.
+  ///
+  /// A bare word is a subcommand, also where something of that name lies about.
+  private static func isScript(_ command: [String]) -> Bool {
+    guard command.count > 1, command[1].contains(where: { "./".contains($0) }) else { return false }
+    return Files.exists(command[1]) && !Files.isDirectory(command[1])
   }
 
   /// The option for results, unless the program says that it has none.
@@ -68,7 +87,7 @@ public struct Program: Sendable {
     let name = Files.name(of: command[0])
     let words = Array(command.dropFirst())
     // An interpreter's checksum says nothing about the script it runs.
-    let isScript = words.first.map { Files.exists($0) } ?? false
+    let isScript = isScript(command)
     let cache = isScript ? nil : checksum.flatMap { cacheFile($0) }
     if let cache, let text = try? Files.text(of: cache),
       let options = ProgramOptions(dump: text, program: name, words: words)

@@ -9,6 +9,8 @@ public struct ProgramOptions: Sendable {
   /// Long and short names, without their dashes.
   private let options: [String: Option]
   private let program: String
+  /// Whether the program has the subcommand `check`, which says of many runs whether they can run.
+  public let hasCheck: Bool
 
   /// Reads the description that swift-argument-parser prints on `--experimental-dump-help`.
   ///
@@ -35,6 +37,9 @@ public struct ProgramOptions: Sendable {
     }
     self.options = options
     self.program = program
+    hasCheck =
+      command["subcommands"]?.arrayValue?.contains { $0["commandName"]?.stringValue == "check" }
+      ?? false
   }
 
   package func accepts(_ option: String) -> Bool {
@@ -55,8 +60,12 @@ public struct ProgramOptions: Sendable {
 
   /// Checks all values that a sweep may give to its keys, without expanding it.
   ///
-  /// - Throws: ``SweepError`` (65) with a line for each fault.
+  /// - Throws: ``SweepError`` with a line for each fault: 64 for values given beside the file, else 65.
   public func check(_ file: SweepFile) throws {
+    let given = file.overrides.compactMap { override in
+      fault(override.key, override.value).map { "--set \(override.key): \($0)" }
+    }
+    if !given.isEmpty { throw SweepError(.usage, given.joined(separator: "\n")) }
     let diagnostics = Diagnostics(file: file.path)
     var keysWithFaults: Set<String> = []
     for (key, value) in file.space.possibleValues {

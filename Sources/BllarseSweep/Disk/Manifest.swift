@@ -21,7 +21,7 @@ public struct ManifestEntry: Sendable, Equatable {
     ])
   }
 
-  init(
+  package init(
     index: Int, configuration: Configuration, program: [String], inversions: [String: String]
   ) {
     self.index = index

@@ -5,7 +5,7 @@ public enum Provenance {
   /// Values of the environment are taken from a short list of names; none of them is a secret.
   public static func record(
     _ directory: SweepDirectory, program: Program, arguments: [String],
-    runner: any CommandRunner = ProcessRunner()
+    overrides: [Override] = [], runner: any CommandRunner = ProcessRunner()
   ) throws {
     let folder = "\(directory.path)/provenance"
     try Files.makeDirectory(folder)
@@ -45,6 +45,7 @@ public enum Provenance {
       "sweep_sha256": .optional(
         Host.executablePath.flatMap { Program.checksum(of: $0, runner: runner) }),
       "configurations": .int(directory.manifest.count),
+      "set": .object(overrides.map { JSON.Member($0.key, $0.value) }),
       "environment": .object(environment),
     ])
     var number = Files.names(in: folder).count { $0.hasSuffix(".json") } + 1

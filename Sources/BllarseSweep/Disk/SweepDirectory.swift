@@ -99,6 +99,7 @@ public struct SweepDirectory: Sendable {
       "replicate_keys": .array(file.replicateKeys.map { .string($0) }),
       "source": .string(Files.absolute(file.path)),
       "slurm": .object(file.slurm.map { JSON.Member($0.key, $0.value) }),
+      "set": .object(file.overrides.map { JSON.Member($0.key, $0.value) }),
     ])
     try Files.write(description.pretty + "\n", to: "\(path)/sweep.json")
     try keepSource(file, in: path)

@@ -85,12 +85,17 @@ struct BlockDecoder {
 
   // MARK: - Keys and values
 
-  mutating func declare(_ key: String, at position: Position) -> String {
-    let key = Self.normalized(key)
-    let valid = key.unicodeScalars.allSatisfy {
+  /// Whether a normalized key can be an option's name.
+  static func isKey(_ key: String) -> Bool {
+    guard !key.isEmpty, !key.hasPrefix("_") else { return false }
+    return key.unicodeScalars.allSatisfy {
       $0.properties.isAlphabetic || ("0"..."9").contains($0) || $0 == "_" || $0 == "."
     }
-    if key.isEmpty || key.hasPrefix("_") || !valid {
+  }
+
+  mutating func declare(_ key: String, at position: Position) -> String {
+    let key = Self.normalized(key)
+    if !Self.isKey(key) {
       diagnostics.report(
         "'\(key)' cannot be an option's name: letters, digits and underscores are allowed",
         at: position)

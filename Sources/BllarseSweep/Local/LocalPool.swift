@@ -12,6 +12,8 @@ public struct LocalPool {
     public var graceSeconds = 60.0
     /// The program's path, instead of looking for the one that the sweep names.
     public var program: String?
+    /// Runs configurations that have a result again; the new result replaces the old one.
+    public var force = false
     /// Variables for the programs.
     public var environment: [String: String] = [:]
 
@@ -133,6 +135,7 @@ public struct LocalPool {
       outputOption: program.outputOption, resumeOption: program.resumeOption)
     context.program = program.command[0]
     context.environment = options.environment
+    context.force = options.force
     context.processors = processors
     context.threads = processors.count
     do {

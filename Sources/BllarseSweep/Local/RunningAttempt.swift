@@ -11,6 +11,8 @@ package struct LaunchContext {
   /// Copies the program's output to this process' own.
   package var forwardsOutput = false
   package var slurm: SlurmTask?
+  /// Runs a configuration that has a result again; it is kept until there is another.
+  package var force = false
 
   package init(outputOption: String?, resumeOption: String?) {
     self.outputOption = outputOption
@@ -51,7 +53,7 @@ package final class RunningAttempt {
     self.entry = entry
     self.context = context
     run = directory.run(entry.index)
-    if run.result(hash: entry.hash) != nil { throw StartRefusal.alreadyDone }
+    if !context.force, run.result(hash: entry.hash) != nil { throw StartRefusal.alreadyDone }
     let last = run.attempts.last ?? 0
     if last > 0 { try Self.settle(run.attempt(last), task: context.slurm) }
     let earlier = context.resumeOption == nil ? nil : Self.resumable(run, before: last + 1)

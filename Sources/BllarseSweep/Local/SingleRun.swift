@@ -2,6 +2,8 @@
 public struct SingleRun {
   /// The program's path, instead of looking for the one that the sweep names.
   public var program: String?
+  /// Runs a configuration that has a result again; the new result replaces the old one.
+  public var force = false
 
   /// Makes a run.
   public init() {}
@@ -23,12 +25,13 @@ public struct SingleRun {
       outputOption: located.outputOption, resumeOption: located.resumeOption)
     context.program = located.command[0]
     context.forwardsOutput = true
+    context.force = force
     context.slurm = SlurmTask(environment: Host.environment)
     let attempt: RunningAttempt
     do {
       attempt = try RunningAttempt(entry, in: directory, context: context)
     } catch StartRefusal.alreadyDone {
-      report("configuration \(index) has a result; nothing to do")
+      report("configuration \(index) has a result; nothing to do (--force runs it again)")
       return 0
     } catch StartRefusal.busy(let owner) {
       throw SweepError(.failed, "configuration \(index) is being run already (\(owner))")

@@ -6,6 +6,10 @@ public struct ClusterLimits: Sendable, Equatable {
   public var submitLimit: Int?
   /// What the limits come from, for messages.
   public var submitLimitName = ""
+  /// Megabytes that a job gets for each processor when neither it nor its partition says.
+  var memoryPerProcessor: Double?
+  /// Megabytes that a job gets on a node when neither it nor its partition says.
+  var memoryPerNode: Double?
 
   /// SLURM's defaults.
   public init() {}
@@ -25,6 +29,8 @@ public struct ClusterLimits: Sendable, Equatable {
       let parts = line.split(separator: "=", maxSplits: 1).map { $0.trimmed }
       guard parts.count == 2, let number = Int(parts[1]) else { continue }
       if parts[0] == "MaxArraySize" { limits.maxArraySize = max(1, number) }
+      if parts[0] == "DefMemPerCPU" { limits.memoryPerProcessor = Double(number) }
+      if parts[0] == "DefMemPerNode" { limits.memoryPerNode = Double(number) }
       if parts[0] == "MaxJobCount" { limits.lower(to: number, "the cluster's MaxJobCount") }
     }
     limits.askAccounting(runner, qos: qos)

@@ -22,8 +22,8 @@ public struct SubmitOptions: Sendable, Equatable {
   public var cpusPerTask: Int?
   /// Nodes not to use, comma-separated.
   public var excludeNodes: String?
-  /// How many tasks run at once, over all chunks together.
-  public var maxConcurrent: Int?
+  /// How many tasks run at once, over all chunks together; nil for no limit.
+  public var maxConcurrent: Int? = SubmitOptions.defaultConcurrency
   /// The order in which tasks start.
   public var arrayOrder = ArrayOrder.index
   /// Seconds before the time limit at which a run is asked to checkpoint.
@@ -45,6 +45,18 @@ public struct SubmitOptions: Sendable, Equatable {
 
   /// The cluster's defaults.
   public init() {}
+
+  /// How many tasks run at once unless something else is asked for.
+  public static let defaultConcurrency = 7
+
+  /// Reads how many tasks run at once: a positive number, or `none` (or 0) for no limit.
+  ///
+  /// - Returns: the limit, itself nil for none; nil for what is neither.
+  package static func concurrency(_ text: String) -> Int?? {
+    if text == "none" || text == "0" { return .some(nil) }
+    guard let number = Int(text), number > 0 else { return nil }
+    return number
+  }
 
   package static let fileKeys = [
     "job_name", "partition", "account", "qos", "constraint", "gres", "time", "mem",
@@ -85,7 +97,14 @@ public struct SubmitOptions: Sendable, Equatable {
       case "mem": mem = text
       case "cpus_per_task": cpusPerTask = try number()
       case "exclude_nodes": excludeNodes = words().joined(separator: ",")
-      case "max_concurrent": maxConcurrent = try number()
+      case "max_concurrent":
+        guard let limit = Self.concurrency(text) else {
+          throw SweepError(
+            .data,
+            "\(file): slurm.max_concurrent is a positive number, or none for no limit; found \(text)"
+          )
+        }
+        maxConcurrent = limit
       case "array_order":
         guard let order = ArrayOrder(rawValue: text) else {
           throw SweepError(
@@ -94,7 +113,7 @@ public struct SubmitOptions: Sendable, Equatable {
         }
         arrayOrder = order
       case "signal_seconds": signalSeconds = try number()
-      case "max_requeues": maxRequeues = try number()
+      case "max_requeues": maxRequeues = value == 0 ? 0 : try number()
       case "retry": retryRules = try words().map { try RetryRule(parsing: $0) }
       case "sbatch_args": sbatchArguments = words()
       case "job_script": jobScript = text
@@ -122,7 +141,7 @@ public struct SubmitOptions: Sendable, Equatable {
     add("mem", .optional(mem))
     add("cpus_per_task", .optional(cpusPerTask))
     add("exclude_nodes", .optional(excludeNodes))
-    add("max_concurrent", .optional(maxConcurrent))
+    add("max_concurrent", maxConcurrent.map { .int($0) } ?? "none")
     add("array_order", .string(arrayOrder.rawValue))
     add("signal_seconds", .int(signalSeconds))
     add("max_requeues", .int(maxRequeues))

@@ -19,6 +19,8 @@ public struct Submitter {
     public let deferred: [Int]
     /// The limit that did so.
     public let limitName: String
+    /// What each run gets.
+    public let resources: JobResources
     /// The MLflow run that the configurations' runs are nested in.
     public var parentRun: String?
     /// The cause of the failures that the submission tries again.
@@ -54,14 +56,14 @@ public struct Submitter {
     let requirements = JobRequirements(options: options, runner: runner)
     let ordered = ChunkPlan.ordered(indices, options.arrayOrder)
     let now = Array(ordered.prefix(limits.submitLimit ?? .max))
-    let readsOrder = try options.jobScript.map {
-      try Files.text(of: $0)?.contains("BLLARSE_TASK_ORDER") ?? false
-    }
+    let script = try options.jobScript.flatMap { try Files.text(of: $0) }
+    let readsOrder = script?.contains("BLLARSE_TASK_ORDER")
     let chunks = try ChunkPlan(
       indices: now, maxArraySize: limits.maxArraySize, allowsOrderFile: readsOrder ?? true)
     var plan = Plan(
       chunks: chunks, options: options, deferred: Array(ordered.dropFirst(now.count)),
-      limitName: limits.submitLimitName)
+      limitName: limits.submitLimitName,
+      resources: JobResources.ask(options, limits: limits, script: script, runner: runner))
     plan.notes = try requirements.check()
     plan.sharedScript = try requirements.sharedScript()
     return plan

@@ -81,6 +81,8 @@ public struct SweepFile: Sendable {
   public var path: String
   /// Where each key was first written.
   package var keyPositions: [String: Position]
+  /// Values that were given to all configurations beside the file.
+  public internal(set) var overrides: [Override] = []
 }
 
 /// The program that runs a configuration.

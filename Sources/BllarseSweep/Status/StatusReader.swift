@@ -8,6 +8,8 @@ public struct StatusReader {
   private let references: [Int: [TaskReference]]
   private let logStems: [String: String]
   private let now: Double
+  /// Why configurations were left out, when the program said that they cannot run.
+  private let refusals: [Int: String]
 
   /// Why the cluster's part is missing; nil when it answered or when there is none.
   public var problem: String? { queue.problem }
@@ -17,12 +19,15 @@ public struct StatusReader {
     let submissions = try SubmissionRecord.all(in: directory)
     let jobs = submissions.flatMap { $0.chunks.map(\.job) }
     self.init(
-      directory, submissions: submissions, queue: QueueView.ask(runner, jobs: jobs), now: Host.now)
+      directory, submissions: submissions, queue: QueueView.ask(runner, jobs: jobs), now: Host.now,
+      refusals: try RefusalRecord.read(directory))
   }
 
   init(
-    _ directory: SweepDirectory, submissions: [SubmissionRecord], queue: QueueView, now: Double
+    _ directory: SweepDirectory, submissions: [SubmissionRecord], queue: QueueView, now: Double,
+    refusals: [Int: String] = [:]
   ) {
+    self.refusals = refusals
     self.directory = directory
     self.queue = queue
     self.now = now
@@ -42,7 +47,13 @@ public struct StatusReader {
 
   /// The states of all configurations, in order.
   public func all() throws -> [RunStatus] {
-    try directory.manifest.entries().map { status(of: $0) }
+    try directory.manifest.entries().map { entry in
+      var status = status(of: entry)
+      if status.state == .new, let reason = refusals[entry.index] {
+        status.reason = "cannot run: \(reason)"
+      }
+      return status
+    }
   }
 
   package func tasks(of index: Int) -> [TaskReference] { references[index] ?? [] }
@@ -61,6 +72,11 @@ public struct StatusReader {
       status.node = result.host
       status.exitCode = 0
       status.lastMetric = result.metrics
+      // A forced attempt that has not replaced the result, or not yet.
+      if let last = numbers.last, last > result.attempt {
+        let outcome = run.attempt(last).end.map { "\($0.outcome.rawValue): \($0.reason)" }
+        status.reason = "result of attempt \(result.attempt); attempt \(last) \(outcome ?? "runs")"
+      }
       return status
     }
     let attempt = numbers.last.map { run.attempt($0) }

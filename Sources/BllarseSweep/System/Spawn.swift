@@ -19,6 +19,8 @@ package struct Spawn {
   /// The program's path, then its arguments.
   package var arguments: [String]
   package var environment: [String: String]
+  /// Its standard input; nil for nothing to read.
+  package var input: Int32?
   package var output: Output = .inherit
   package var errors: Output = .inherit
   /// A group of its own receives no Ctrl-C from the terminal: whoever started it forwards signals.
@@ -41,7 +43,11 @@ package struct Spawn {
     var actions = posix_spawn_file_actions_t()
     posix_spawn_file_actions_init(&actions)
     defer { posix_spawn_file_actions_destroy(&actions) }
-    posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
+    if let input {
+      posix_spawn_file_actions_adddup2(&actions, input, 0)
+    } else {
+      posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
+    }
     redirect(1, output, &actions)
     redirect(2, errors, &actions)
 

@@ -1,0 +1,127 @@
+/// Asks programs whether the configurations of a sweep can run, before any is sent or started.
+///
+/// A program that has the subcommand `check` is asked: one process reads the words of each run as a
+/// JSON array a line, and answers each with an object:
+///
+///     ["--loss-fn","IBProbit","--epochs","3"]
+///     {"status":0,"notes":["…"],"memory_bytes":52428800}
+///     {"status":64,"message":"…"}
+///
+/// `status` is the exit code that the run would have.
+public struct ConfigurationChecker {
+  private let description: ProgramDescription
+  private let program: String?
+  private let silenceSeconds: Double
+  private let runner: any CommandRunner
+
+  /// Makes a checker.
+  ///
+  /// - Parameters:
+  ///   - description: how the sweep describes its program.
+  ///   - program: the program's path, instead of looking for the one that the sweep names.
+  ///   - silenceSeconds: how long a program may say nothing.
+  ///   - runner: asks programs for their options.
+  public init(
+    _ description: ProgramDescription, program: String? = nil, silenceSeconds: Double = 300,
+    runner: any CommandRunner = ProcessRunner()
+  ) {
+    self.description = description
+    self.program = program
+    self.silenceSeconds = silenceSeconds
+    self.runner = runner
+  }
+
+  /// Asks about configurations.
+  ///
+  /// - Parameters:
+  ///   - indices: the configurations.
+  ///   - entry: the configuration of an index; called twice for each.
+  /// - Returns: the answers.
+  /// - Throws: ``SweepError``: 1 when a program does not answer as agreed, 64 when there is no such
+  ///   program.
+  /// - Complexity: one process for each program, whatever the number of configurations.
+  public func check(_ indices: [Int], entry: (Int) throws -> ManifestEntry) throws -> CheckReport {
+    var report = CheckReport()
+    var located: [[String]: Program] = [:]
+    var groups: [(program: Program, indices: [Int])] = []
+    for index in indices {
+      let words = try entry(index).program
+      let program = try located[words] ?? locate(words)
+      located[words] = program
+      let place = groups.firstIndex { $0.program.describer == program.describer }
+      if let place {
+        groups[place].indices.append(index)
+      } else {
+        groups.append((program, [index]))
+      }
+    }
+    for (program, indices) in groups {
+      guard program.options?.hasCheck == true else {
+        report.unasked.append(
+          .init(
+            program: Files.name(of: program.command[0]),
+            reason: program.options == nil
+              ? "does not describe its options" : "has no subcommand 'check'",
+            count: indices.count))
+        continue
+      }
+      try ask(program.describer + ["check"], indices, &report) { index in
+        let entry = try entry(index)
+        // Leading words that are no part of what is asked belong to the run: a subcommand.
+        let leading = located[entry.program]?.command.dropFirst(program.describer.count) ?? []
+        return leading + entry.arguments
+      }
+    }
+    return report
+  }
+
+  private func locate(_ words: [String]) throws -> Program {
+    var description = description
+    description.command = words
+    if let program { description.command[0] = program }
+    return try Program.locate(description, runner: runner)
+  }
+
+  private func ask(
+    _ command: [String], _ indices: [Int], _ report: inout CheckReport,
+    words: (Int) throws -> [String]
+  ) throws {
+    let name = Files.name(of: command[0])
+    let dialogue = try LineDialogue(command)
+    var said = 0
+    var heard = 0
+    let ending = try dialogue.run(silenceSeconds: silenceSeconds) {
+      guard said < indices.count else { return nil }
+      let line = JSON.array(try words(indices[said]).map { .string($0) }).compact
+      said += 1
+      return Array(line.utf8)
+    } answer: { bytes in
+      guard heard < said, let answer = try? JSON.parse(bytes: bytes),
+        report.add(answer, for: indices[heard])
+      else {
+        let line = String(decoding: bytes.prefix(100), as: UTF8.self)
+        let about = heard < said ? "configuration \(indices[heard])" : "nothing that was asked"
+        throw SweepError(
+          .failed,
+          "'\(name) check' answers about \(about): \(line); expected {\"status\": N, …}; \(Self.advice)"
+        )
+      }
+      heard += 1
+    }
+    guard heard < indices.count else { return }
+    let reason =
+      switch ending {
+      case nil: "said nothing for \(JSON.number(silenceSeconds).compact) s"
+      case .exit(let code): "ended with exit code \(code)"
+      case .signal(let number): "was ended by \(Signals.name(number))"
+      }
+    let text = String(decoding: dialogue.errorText, as: UTF8.self)
+    let last = text.split(whereSeparator: \.isNewline).last.map { ": \($0)" } ?? ""
+    throw SweepError(
+      .failed,
+      "'\(name) check' \(reason) at configuration \(indices[heard]), after \(heard) of \(indices.count) answers\(last); \(Self.advice)"
+    )
+  }
+
+  private static let advice = "--no-check sends without asking"
+}
