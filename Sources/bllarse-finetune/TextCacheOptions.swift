@@ -61,9 +61,7 @@ struct TextCacheOptions: ParsableArguments {
     if let extractBatchSize, extractBatchSize < 1 {
       throw ValidationError("--extract-batch-size must be at least 1")
     }
-    for (name, value) in [
-      ("--backbone", backbone), ("--cache-dir", cacheDir), ("--hf-subdir-prefix", hfSubdirPrefix),
-    ] where value.isEmpty {
+    for (name, value) in [("--backbone", backbone), ("--cache-dir", cacheDir)] where value.isEmpty {
       throw ValidationError("\(name) is empty")
     }
   }
