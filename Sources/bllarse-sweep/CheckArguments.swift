@@ -25,7 +25,11 @@ struct CheckArguments: ParsableArguments {
     guard !noCheck, !indices.isEmpty else { return (indices, nil) }
     let entries = try directory.manifest.entries()
     let report = try ConfigurationChecker(directory.program, program: program)
-      .check(indices) { entries[$0] }
+      .check(indices) {
+        entries[$0].program
+      } arguments: {
+        entries[$0].arguments
+      }
     for line in report.noteLines { Terminal.note(line) }
     let refused = Set(report.refused)
     guard !refused.isEmpty else { return (indices, report) }

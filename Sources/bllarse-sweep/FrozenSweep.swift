@@ -54,6 +54,11 @@ struct FrozenSweep {
     added = frozen.added
     report(expansion.count)
     try checkOverrides()
+    for (key, count) in directory.manifest.outdated.sorted(by: { $0.key < $1.key }) {
+      Terminal.note(
+        "note: \(count) configuration\(count == 1 ? "" : "s") keep the \(key) that \(directory.path) froze: it changes no result; --sweep-dir DIR makes another sweep"
+      )
+    }
   }
 
   /// Freezes what is new, and records what it is made with.

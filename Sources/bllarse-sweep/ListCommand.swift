@@ -46,46 +46,6 @@ struct ListCommand: ParsableCommand {
     }
   }
 
-  private func runCheck() throws {
-    let report: CheckReport
-    if sweep.isDirectory {
-      try overrides.refuse(for: sweep.sweep)
-      let directory = try SweepDirectory.open(sweep.sweep)
-      let entries = try directory.manifest.entries()
-      report = try ConfigurationChecker(directory.program, program: program)
-        .check(Array(entries.indices)) { entries[$0] }
-    } else {
-      let file = try sweep.readFile(overrides)
-      var description = file.program
-      if let program { description.command[0] = program }
-      let located = try Program.locate(description)
-      try located.options?.check(file)
-      let expansion = try Expansion(file)
-      report = try ConfigurationChecker(file.program, program: program)
-        .check(Array(0..<expansion.count)) { index in
-          ManifestEntry(
-            index: index, configuration: try expansion.configuration(at: index),
-            program: file.program.command, inversions: located.options?.inversions ?? [:])
-        }
-    }
-    for line in report.noteLines { Terminal.note(line) }
-    switch format {
-    case .json: Terminal.write(report.json.pretty + "\n")
-    case .csv:
-      let rows = report.refusals.flatMap { refusal in
-        refusal.indices.map { [JSON.int($0), .int(refusal.status), .string(refusal.message)] }
-      }
-      Terminal.write(ResultTable(columns: ["index", "status", "message"], rows: rows).csv)
-    case .table:
-      let refused = report.refused.count
-      let reasons = refused > 0 ? report.refusalText + "\n" : ""
-      Terminal.write(
-        "\(reasons)\(refused) of \(report.asked.count) configurations that were asked about cannot run\n"
-      )
-    }
-    if !report.refusals.isEmpty { throw ExitCode(SweepError.Code.data.rawValue) }
-  }
-
   private func write(
     _ count: Int, keys: [String], row: (Int) throws -> (hash: String, parameters: [JSON.Member])
   ) throws {

@@ -86,10 +86,10 @@ struct ConfigurationCheckTests {
     let file = try SweepFile.decode(yaml, path: "/nowhere/s.yaml")
     let expansion = try Expansion(file)
     return try ConfigurationChecker(file.program, program: program, silenceSeconds: silence)
-      .check(Array(0..<expansion.count)) {
-        ManifestEntry(
-          index: $0, configuration: try expansion.configuration(at: $0),
-          program: file.program.command, inversions: [:])
+      .check(Array(0..<expansion.count)) { _ in
+        file.program.command
+      } arguments: {
+        try expansion.configuration(at: $0).arguments()
       }
   }
 

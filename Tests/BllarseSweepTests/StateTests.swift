@@ -53,6 +53,9 @@ struct StateTests {
     let second = try Scratch.freeze("grid: {a: [0, 2, 5, 1]}\nbase: {uid: new}", in: temporary)
     #expect(second.selected == [3, 1, 4, 0])
     #expect(second.added == 2)
+    // What is no part of the content stays as it was frozen, and that can be told.
+    #expect(first.directory.manifest.outdated == [:])
+    #expect(second.directory.manifest.outdated == ["uid": 2])
     let after = try second.directory.manifest.entries()
     #expect(Array(after.prefix(3)) == before)
     #expect(after.map { $0["a"] } == [1, 2, 3, 0, 5])

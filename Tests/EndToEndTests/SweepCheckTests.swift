@@ -119,6 +119,10 @@ extension SweepEndToEnd {
       let yaml = "program: {run: [/bin/sh, -c, ':'], output: null, options: false}\nseeds: 2"
       try tool.temporary.write("sweep.yaml", Array(yaml.utf8))
       #expect(try tool.run("run", "sweep.yaml", "--index", "0").status == 0)
+      try tool.temporary.write("sweep.yaml", Array((yaml + "\nbase: {uid: u}").utf8))
+      #expect(
+        try tool.run("run", "sweep.yaml", "--dry-run").errors
+          .contains("note: 2 configurations keep the uid that "))
       let run = try tool.run("run", "sweep.yaml", "--set", "group_id=g")
       #expect(run.status == 64)
       #expect(

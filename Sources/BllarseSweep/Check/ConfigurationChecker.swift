@@ -35,41 +35,42 @@ public struct ConfigurationChecker {
   ///
   /// - Parameters:
   ///   - indices: the configurations.
-  ///   - entry: the configuration of an index; called twice for each.
+  ///   - program: the program of a configuration and its leading arguments, as the sweep names them.
+  ///   - arguments: the words after those.
   /// - Returns: the answers.
   /// - Throws: ``SweepError``: 1 when a program does not answer as agreed, 64 when there is no such
   ///   program.
   /// - Complexity: one process for each program, whatever the number of configurations.
-  public func check(_ indices: [Int], entry: (Int) throws -> ManifestEntry) throws -> CheckReport {
+  public func check(
+    _ indices: [Int], program: (Int) throws -> [String], arguments: (Int) throws -> [String]
+  ) throws -> CheckReport {
     var report = CheckReport()
     var located: [[String]: Program] = [:]
     var groups: [(program: Program, indices: [Int])] = []
     for index in indices {
-      let words = try entry(index).program
-      let program = try located[words] ?? locate(words)
-      located[words] = program
-      let place = groups.firstIndex { $0.program.describer == program.describer }
-      if let place {
+      let words = try program(index)
+      let found = try located[words] ?? locate(words)
+      located[words] = found
+      if let place = groups.firstIndex(where: { $0.program.describer == found.describer }) {
         groups[place].indices.append(index)
       } else {
-        groups.append((program, [index]))
+        groups.append((found, [index]))
       }
     }
-    for (program, indices) in groups {
-      guard program.options?.hasCheck == true else {
+    for (found, indices) in groups {
+      guard found.options?.hasCheck == true else {
         report.unasked.append(
           .init(
-            program: Files.name(of: program.command[0]),
-            reason: program.options == nil
+            program: Files.name(of: found.command[0]),
+            reason: found.options == nil
               ? "does not describe its options" : "has no subcommand 'check'",
             count: indices.count))
         continue
       }
-      try ask(program.describer + ["check"], indices, &report) { index in
-        let entry = try entry(index)
+      try ask(found.describer + ["check"], indices, &report) { index in
         // Leading words that are no part of what is asked belong to the run: a subcommand.
-        let leading = located[entry.program]?.command.dropFirst(program.describer.count) ?? []
-        return leading + entry.arguments
+        let leading = located[try program(index)]?.command.dropFirst(found.describer.count) ?? []
+        return leading + (try arguments(index))
       }
     }
     return report

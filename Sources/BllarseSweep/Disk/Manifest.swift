@@ -21,7 +21,7 @@ public struct ManifestEntry: Sendable, Equatable {
     ])
   }
 
-  package init(
+  init(
     index: Int, configuration: Configuration, program: [String], inversions: [String: String]
   ) {
     self.index = index
@@ -62,6 +62,9 @@ public struct Manifest: Sendable {
   private var unwritten: [ManifestEntry] = []
   /// The number of configurations.
   public private(set) var count = 0
+  /// Keys of the last appended expansion that are no part of the content and were frozen with other
+  /// values, and in how many configurations.
+  package private(set) var outdated: [String: Int] = [:]
 
   init(directory: String) throws {
     self.directory = directory
@@ -144,7 +147,12 @@ public struct Manifest: Sendable {
   ) throws -> [Int] {
     if !dryRun { try Files.makeDirectory(directory) }
     var known: [String: Int] = [:]
-    for entry in try entries() { known[entry.hash] = entry.index }
+    var frozen: [String: [JSON.Member]] = [:]
+    for entry in try entries() {
+      known[entry.hash] = entry.index
+      frozen[entry.hash] = entry.parameters
+    }
+    outdated = [:]
     var seen: Set<String> = []
     var pending: [Configuration] = []
 
@@ -183,10 +191,23 @@ public struct Manifest: Sendable {
       let configuration = try expansion.configuration(at: index)
       guard seen.insert(configuration.hash).inserted else { continue }
       order.append(configuration.hash)
+      if let old = frozen[configuration.hash], old != configuration.parameters {
+        for key in Self.differences(old, configuration.parameters) {
+          outdated[key, default: 0] += 1
+        }
+      }
       if known[configuration.hash] == nil { pending.append(configuration) }
       if pending.count == Self.segmentSize { try flush() }
     }
     try flush()
     return order.compactMap { known[$0] }
+  }
+
+  /// Keys with other values; null is no value.
+  private static func differences(_ one: [JSON.Member], _ other: [JSON.Member]) -> Set<String> {
+    func pairs(_ members: [JSON.Member]) -> Set<JSON.Member> {
+      Set(members.filter { $0.value != .null })
+    }
+    return Set(pairs(one).symmetricDifference(pairs(other)).map(\.key))
   }
 }
