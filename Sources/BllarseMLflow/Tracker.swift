@@ -14,13 +14,17 @@ import Logging
 /// Nothing here waits for a server, but for the time that ``Run/finish(status:waitingUpTo:)`` is
 /// given at the end. A tracker has no global state: several may live in one process.
 public final class Tracker: Sendable {
-  private let settings: TrackingSettings
+  let settings: TrackingSettings
+  /// What takes the place of the settings' store, in tests.
+  let store: InMemoryStore?
   private let configuration: TrackerConfiguration
-  private let store: InMemoryStore?
   private let logger: Logger
 
   /// Where runs go, without user name and password.
   public var trackingURI: String { store?.destination.uri ?? settings.destination.uri }
+
+  /// Whether nothing was configured, and runs go to `mlflow.db` in the directory.
+  public var isDefaultDestination: Bool { settings.isDefaultDestination }
 
   /// The experiment runs are put in.
   public var experiment: String { settings.experiment }

@@ -67,7 +67,7 @@ struct RetryCommand: ParsableCommand {
     }
     try Submission(
       directory: directory, options: options, tracking: tracking, dryRun: dryRun,
-      parent: tracking.parentRunId ?? submissions.last?.parentRun
+      parent: submissions.last?.parentRun
     ).submit(toRun)
   }
 
@@ -88,9 +88,11 @@ struct RetryCommand: ParsableCommand {
       Terminal.note("\(group.cause?.rawValue ?? "failed"): \(Chunk.ranges(group.indices))")
       try Submission(
         directory: directory, options: group.options, tracking: tracking, dryRun: dryRun,
-        cause: group.cause, parent: tracking.parentRunId ?? submissions.last?.parentRun
+        cause: group.cause, parent: submissions.last?.parentRun
       ).submit(group.indices)
     }
+    // Tasks that were killed outright could not end the parent themselves.
+    if groups.isEmpty { try ParentRuns.update(directory, statuses) }
   }
 }
 
@@ -116,6 +118,8 @@ struct CancelCommand: ParsableCommand {
       for command in canceller.commands(tasks) { print(Shell.join(command)) }
     } else {
       try canceller.cancel(tasks, followUps: indices == nil)
+      // What runs will end by itself; where nothing did, nobody else looks.
+      try ParentRuns.update(directory)
     }
     let cancelled = Array(Set(tasks.map(\.index))).sorted()
     Terminal.note(

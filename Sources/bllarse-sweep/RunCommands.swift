@@ -27,10 +27,26 @@ struct RunConfigCommand: ParsableCommand {
       let words = [program ?? entry.program[0]] + entry.program.dropFirst() + entry.arguments
       return print(Shell.join(words))
     }
+    if ParentRuns.isTracked(entry), Host.variable("MLFLOW_PARENT_RUN_ID") == nil {
+      Terminal.note(
+        "note: configuration \(index) is tracked and has no parent run: MLFLOW_PARENT_RUN_ID is not set ('bllarse-sweep run --index \(index)' gives it one)"
+      )
+    }
+    ParentRuns.taskStarts(index, isForced: force, in: directory)
     var run = SingleRun()
     run.program = program
     run.force = force
-    let code = try run.run(index, in: directory) { Terminal.note("bllarse-sweep: \($0)") }
+    let code: Int32
+    do {
+      code = try run.run(index, in: directory) { Terminal.note("bllarse-sweep: \($0)") }
+    } catch {
+      // Where somebody else runs it, that one looks after its end.
+      ParentRuns.taskEnded(index, goesOn: directory.isRunning(index), in: directory)
+      throw error
+    }
+    ParentRuns.taskEnded(
+      index, goesOn: code == 75 && !run.isTerminated && directory.requeuesItself(index),
+      in: directory)
     if code != 0 { throw ExitCode(code) }
   }
 
@@ -141,15 +157,17 @@ struct PoolArguments: ParsableArguments {
     options.retryDelaySeconds = retryDelay
     options.program = program
     options.force = force
-    let parent = try tracking.parent(
-      of: indices, in: directory, total: directory.manifest.count)
-    if let parent { options.environment["MLFLOW_PARENT_RUN_ID"] = parent }
+    let parent = try tracking.parent(of: indices, in: directory)
+    if let parent { options.environment.merge(parent.environment) { $1 } }
     let summary = try LocalPool(directory, options: options) { Terminal.note($0.line) }
       .run(indices)
     Terminal.note(
       "\(summary.done.count) done, \(summary.failed.count) failed, \(summary.interrupted.count) interrupted, \(summary.skipped.count) skipped"
     )
-    try ParentRuns.update(directory)
+    let ended = try ParentRuns.update(directory, over: Set(summary.interrupted))
+    if let parent, let line = parent.line, !ended.contains(parent.record?.run ?? "") {
+      Terminal.note(line)
+    }
     if !summary.interrupted.isEmpty { throw ExitCode(SweepError.Code.interrupted.rawValue) }
     if !summary.failed.isEmpty { throw ExitCode(SweepError.Code.failed.rawValue) }
   }

@@ -77,19 +77,35 @@ struct Submission {
     if dryRun {
       Terminal.write(try submitter.describe(plan))
     } else if !plan.chunks.chunks.isEmpty {
-      plan.parentRun =
-        if let parent { parent } else {
-          try tracking.parent(
-            of: indices, in: directory, total: directory.manifest.count)
-        }
-      _ = try submitter.submit(plan) { chunk, job in
-        print("job \(job): configurations \(Chunk.ranges(chunk.indices.sorted()))")
-      }
+      try submit(&plan, by: submitter)
     }
     if !plan.deferred.isEmpty {
       Terminal.note(
         "\(plan.deferred.count) configurations are left: \(plan.limitName) allows no more now; call the same command again when some have ended"
       )
     }
+  }
+
+  /// Makes the parent run first, as tasks may start at once; what is refused does not stay under it.
+  private func submit(_ plan: inout Submitter.Plan, by submitter: Submitter) throws {
+    let indices = plan.chunks.chunks.flatMap(\.indices).sorted()
+    let parent = try tracking.parent(
+      of: indices, deferred: plan.deferred, in: directory, submitted: parent)
+    plan.parentRun = parent?.run
+    plan.parentStore = parent?.store
+    var accepted: Set<Int> = []
+    do {
+      _ = try submitter.submit(plan) { chunk, job in
+        accepted.formUnion(chunk.indices)
+        print("job \(job): configurations \(Chunk.ranges(chunk.indices.sorted()))")
+      }
+    } catch {
+      let refused = indices.filter { !accepted.contains($0) }
+      if let parent, !refused.isEmpty {
+        ParentRuns.withdraw(parent, refused: refused, in: directory)
+      }
+      throw error
+    }
+    if let line = parent?.line { Terminal.note(line) }
   }
 }

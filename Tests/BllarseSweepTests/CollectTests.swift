@@ -78,7 +78,7 @@ struct CollectTests {
     #expect(none.metrics == ["sweep/total": 3, "sweep/done": 0, "sweep/failed": 2])
   }
 
-  @Test("values that are no numbers are left out of a summary, and so is what is too much")
+  @Test("values that are no numbers are left out of a summary, and so is what is no score")
   func summaryOfOddResults() throws {
     let scratch = try Scratch("seeds: 2")
     defer { withExtendedLifetime(scratch) {} }
@@ -95,8 +95,26 @@ struct CollectTests {
     let summary = try SweepSummary(
       Collector(scratch.directory), indices: [0, 1], states: [.done, .done])
     #expect(summary.metrics["mean/loss"] == nil || summary.metrics["mean/loss"] == 2)
-    #expect(summary.metrics.count == 3 + 2 * 400)
+    #expect(summary.metrics.count == 3 + 2)
     #expect(summary.time == 1)
+    // Of a program that has no score, the first numbers count.
+    let others = SweepSummary.scores(among: (0..<1000).map { "row\($0)" } + ["a.b"])
+    #expect(others.map(\.name) == (0..<20).map { "row\($0)" })
+  }
+
+  @Test("the scores are those of the splits and of the whole, under short names")
+  func scores() {
+    let names = [
+      "train.acc", "test.nll", "elbo", "val_acc", "log_evidence", "splits.test.nll",
+      "splits.val_mm.brier", "seconds.fit", "iterations", "metrics.test.ece", "baseline.acc",
+      "recipe.leave_one_out.acc", "metrics.bootstrap.acc.value", "certificate.upper", "test.accent",
+    ]
+    let scores = SweepSummary.scores(among: names)
+    #expect(
+      scores.map(\.name) == [
+        "train.acc", "test.nll", "elbo", "val_acc", "log_evidence", "val_mm.brier",
+      ])
+    #expect(scores.last?.path == "splits.val_mm.brier")
   }
 
   @Test("a parent has one record, whatever is submitted under it; it is told of all once")
@@ -123,6 +141,85 @@ struct CollectTests {
     #expect(told.due(statuses) == nil && told.hasLogged(summary))
     try add("a", [3])
     #expect(try ParentRecord.all(in: scratch.directory)[0].due(statuses) == .finished)
+  }
+
+  @Test("a configuration counts for the last parent that it was started under")
+  func parentOwnership() throws {
+    let scratch = try Self.sweep()
+    defer { withExtendedLifetime(scratch) {} }
+    func record(_ run: String, _ indices: [Int], _ deferred: [Int] = []) -> ParentRecord {
+      ParentRecord(
+        run: run, trackingURI: "u", experiment: "e", journal: "j", indices: indices,
+        deferred: deferred)
+    }
+    var first = record("a", [0, 1, 2], [4, 5])
+    try first.add(to: scratch.directory)
+    var second = record("b", [2, 5])
+    try second.add(to: scratch.directory)
+    var records = try ParentRecord.all(in: scratch.directory)
+    #expect(records.map(\.indices) == [[0, 1], [2, 5]] && records[0].deferred == [4])
+    #expect(try ParentRecord.owner(of: 2, in: scratch.directory)?.run == "b")
+    #expect(try ParentRecord.owner(of: 4, in: scratch.directory) == nil)
+    // What was kept back goes on under the same parent; what was refused too, another time.
+    let next = try ParentRecord.latest(
+      of: [4], in: scratch.directory, trackingURI: "u", experiment: "e")
+    #expect(next?.run == "a")
+    try second.withdraw([5])
+    records = try ParentRecord.all(in: scratch.directory)
+    #expect(records[1].indices == [2] && records[1].deferred == [5])
+    // Who has read an earlier state cannot say that the parent has ended.
+    let statuses = try StatusReader(scratch.directory).all()
+    let summary = SweepSummary(
+      try Collector(scratch.directory), indices: [2], states: statuses.map(\.state))
+    var stale = records[1]
+    var more = record("b", [3])
+    try more.add(to: scratch.directory)
+    try stale.setTold(summary, .finished)
+    #expect(try ParentRecord.all(in: scratch.directory)[1].outcome == nil)
+    #expect(record("c", []).due(statuses) == nil)
+  }
+
+  @Test("ends are noted beside the record, seen by all, and taken back when a run starts again")
+  func parentEnds() throws {
+    let scratch = try Self.sweep()
+    defer { withExtendedLifetime(scratch) {} }
+    var record = ParentRecord(
+      run: "a", trackingURI: "u", experiment: "e", journal: "j", indices: [0, 1, 2])
+    try record.add(to: scratch.directory)
+    let other = try ParentRecord.all(in: scratch.directory)[0]
+    #expect(try record.noteEnd(of: 1) == [1])
+    #expect(try other.noteEnd(of: 2) == [1, 2])
+    record.clearEnd(of: 1)
+    #expect(try other.noteEnd(of: 0) == [0, 2])
+    // One of them ends it, until there is more to wait for.
+    #expect(try record.claimEnding() && !other.claimEnding())
+    record.releaseEnding()
+    #expect(try other.claimEnding())
+    var again = ParentRecord(
+      run: "a", trackingURI: "u", experiment: "e", journal: "j", indices: [2])
+    try again.add(to: scratch.directory)
+    #expect(try again.ended == [0] && again.claimEnding())
+    #expect(try ParentRecord.all(in: scratch.directory).count == 1)
+  }
+
+  @Test("interrupted runs keep a parent open as long as somebody goes on with them")
+  func parentInterrupted() throws {
+    let scratch = try Scratch("seeds: 3")
+    defer { withExtendedLifetime(scratch) {} }
+    let run = scratch.directory.run(1)
+    let attempt = try #require(try run.claim(attempt: 1, Scratch.claim))
+    try attempt.write(
+      AttemptEnd(
+        outcome: .interrupted, exitCode: 75, signal: nil, reason: "", seconds: 1, finished: 1))
+    let record = ParentRecord(
+      run: "a", trackingURI: "u", experiment: "e", journal: "j", indices: [1])
+    let statuses = try StatusReader(scratch.directory).all()
+    #expect(statuses[1].state == .interrupted && record.due(statuses) == nil)
+    #expect(record.due(statuses, over: [1]) == .killed)
+    #expect(record.due(try StatusReader.fromFiles(scratch.directory).all(ended: [1])) == .killed)
+    // A task that ended without beginning its run has failed.
+    let ended = try StatusReader.fromFiles(scratch.directory).all(ended: [1, 2])
+    #expect(ended.map(\.state) == [.new, .interrupted, .failed])
   }
 
   @Test(

@@ -5,6 +5,8 @@ import Testing
 /// What a real MLflow server says about runs, read over REST as its pages read it.
 struct TrackedRuns {
   let server: MLflowServer
+  /// `user:password`, where the server asks for them.
+  var login: String?
 
   struct Run: Decodable {
     struct Info: Decodable {
@@ -73,6 +75,7 @@ struct TrackedRuns {
     _ type: Answer.Type, _ path: String, body: String? = nil
   ) throws -> Answer {
     var arguments = ["--silent", "--max-time", "30"]
+    if let login { arguments += ["--user", login] }
     if let body {
       arguments += ["--header", "Content-Type: application/json", "--data", body]
     }

@@ -211,8 +211,9 @@ public struct Collector {
       parts.removeLast()
     }
     guard let name = parts.last?.split(separator: "/").last else { return false }
-    return ["acc", "accuracy", "elbo", "auroc", "auprc", "f1"].contains(name)
-      || name.hasSuffix("_acc") || name.hasSuffix("_accuracy")
+    return ["acc", "accuracy", "elbo", "log_evidence", "auroc", "auprc", "f1"].contains {
+      name == $0 || name.hasSuffix("_\($0)")
+    }
   }
 
   private func check(_ metric: String, among names: [String]) throws {

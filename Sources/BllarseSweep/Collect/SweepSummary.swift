@@ -1,10 +1,16 @@
-/// What a parent run is told of its children: how many have ended how, and of every final metric the
-/// best value and the mean.
+/// What a parent run is told of its children: how many have ended how, and of the scores that a person
+/// compares the best value and the mean.
 public struct SweepSummary: Sendable, Equatable {
-  /// More final metrics than this are not summarised: a program may print a number for every row.
-  static let metricLimit = 400
+  /// The scores: of every split, and the evidence.
+  package static let scoreNames = [
+    "acc", "accuracy", "nll", "ece", "brier", "elbo", "log_evidence", "loss", "auroc", "f1",
+  ]
+  /// Of a program whose results hold none of them, so many numbers from their top level count.
+  static let otherLimit = 20
+  /// More scores than this are not summarised: a program may print one for every row.
+  static let scoreLimit = 400
 
-  /// `sweep/total`, `sweep/done`, `sweep/failed`; `best/NAME` and `mean/NAME` for each final metric.
+  /// `sweep/total`, `sweep/done`, `sweep/failed`; `best/NAME` and `mean/NAME` for each score.
   public let metrics: [String: Double]
   /// The number of children that had ended well, under which the metrics are logged.
   public let step: Int
@@ -27,8 +33,8 @@ public struct SweepSummary: Sendable, Equatable {
       "sweep/failed": Double(
         indices.count { states[$0] == .failed || states[$0] == .lost }),
     ]
-    for name in collector.metricNames.prefix(Self.metricLimit) {
-      let values = finished.compactMap { $0.metrics[path: name]?.doubleValue }
+    for (path, name) in Self.scores(among: collector.metricNames) {
+      let values = finished.compactMap { $0.metrics[path: path]?.doubleValue }
         .filter(\.isFinite)
       let best = Collector.isBetterLarge(name) ? values.max() : values.min()
       guard let best else { continue }
@@ -38,5 +44,26 @@ public struct SweepSummary: Sendable, Equatable {
     self.metrics = metrics
     step = finished.count
     time = finished.map(\.finished).max() ?? 0
+  }
+
+  /// The scores among the numbers of results: where each is found, and its name.
+  ///
+  /// A score stands at the top level (`elbo`, `val_acc`), or for a split (`test.nll`, also
+  /// `splits.val_m.nll`, which is called `val_m.nll`).
+  static func scores(among names: [String]) -> [(path: String, name: String)] {
+    let known = Set(names)
+    let scores = names.compactMap { path -> (path: String, name: String)? in
+      let name = path.hasPrefix("splits.") ? String(path.dropFirst(7)) : path
+      let parts = name.split(separator: ".")
+      guard parts.count <= 2, let last = parts.last,
+        scoreNames.contains(where: { last == $0 || last.hasSuffix("_\($0)") }),
+        // The splits that have always been there are there twice.
+        path == name || !known.contains(name),
+        !["baseline", "uncalibrated", "best"].contains(parts.first ?? "") || parts.count == 1
+      else { return nil }
+      return (path, name)
+    }
+    guard scores.isEmpty else { return Array(scores.prefix(scoreLimit)) }
+    return names.filter { !$0.contains(".") }.prefix(otherLimit).map { ($0, $0) }
   }
 }

@@ -1,4 +1,9 @@
-/// A tracked run that a submission made for its configurations to be nested in.
+/// A tracked run that submissions nest their configurations in.
+///
+///     parents/0001.json      the run, its configurations, what it was told of them
+///     parents/0001-ended/    an empty file for each configuration whose run has ended
+///
+/// A configuration belongs to the last parent that it was started under.
 public struct ParentRecord: Sendable, Equatable {
   /// The run's id.
   public let run: String
@@ -8,35 +13,76 @@ public struct ParentRecord: Sendable, Equatable {
   public let experiment: String
   /// Where its undelivered events are kept.
   public let journal: String
-  /// The configurations of its submissions, ascending.
+  /// The configurations that were started under it and under no later parent, ascending.
   public private(set) var indices: [Int]
+  /// Configurations that are to be started under it another time: a limit or a refusal kept them back.
+  public private(set) var deferred: [Int]
+  /// Whether it is somebody else's to end.
+  public private(set) var isLeftOpen: Bool
   /// How it was last ended.
   public private(set) var outcome: ParentOutcome?
   /// What was last logged of its children, as JSON.
   private var summary = ""
+  /// How often configurations were added: what a reader of an earlier state says no longer holds.
+  private var additions = 0
   private var path = ""
 
   /// Makes a record.
+  ///
+  /// - Parameters:
+  ///   - run: the run's id.
+  ///   - trackingURI: where it is tracked, without credentials.
+  ///   - experiment: the experiment it belongs to.
+  ///   - journal: where its undelivered events are kept.
+  ///   - indices: the configurations that are started under it.
+  ///   - deferred: those that are to be started another time.
+  ///   - isLeftOpen: whether it is somebody else's to end.
   public init(
-    run: String, trackingURI: String, experiment: String, journal: String, indices: [Int]
+    run: String, trackingURI: String, experiment: String, journal: String, indices: [Int],
+    deferred: [Int] = [], isLeftOpen: Bool = false
   ) {
     self.run = run
     self.trackingURI = trackingURI
     self.experiment = experiment
     self.journal = journal
     self.indices = indices.sorted()
+    self.deferred = deferred.sorted()
+    self.isLeftOpen = isLeftOpen
   }
 
+  /// All that it is told of: what was started under it, and what will be.
+  public var all: [Int] { (indices + deferred).sorted() }
+
+  // MARK: - Changes
+
   /// Keeps the record in the sweep's directory: one for each run, however many submissions it gets.
+  ///
+  /// Its configurations are taken from the other parents, and what was told of fewer holds no more.
   public mutating func add(to directory: SweepDirectory) throws {
-    if var known = try Self.all(in: directory).first(where: { $0.run == run }) {
-      known.indices = Set(known.indices).union(indices).sorted()
-      // What was told of fewer children holds no more.
-      known.outcome = nil
-      self = known
-      return try Files.write(json.pretty + "\n", to: path)
+    let added = Set(all)
+    var known: ParentRecord?
+    for var record in try Self.all(in: directory) {
+      if record.run == run {
+        known = record
+      } else if !added.isDisjoint(with: record.all) {
+        record.indices.removeAll(where: added.contains)
+        record.deferred.removeAll(where: added.contains)
+        try record.save()
+      }
     }
-    let folder = "\(directory.path)/parents"
+    if var known {
+      known.indices = Set(known.indices).union(indices).sorted()
+      known.deferred = Set(known.deferred).union(deferred).subtracting(known.indices).sorted()
+      known.isLeftOpen = isLeftOpen
+      known.outcome = nil
+      known.additions += 1
+      let started = indices
+      self = known
+      try save()
+      for index in started { clearEnd(of: index) }
+      return
+    }
+    let folder = Self.folder(of: directory)
     try Files.makeDirectory(folder)
     var number = Files.names(in: folder).count + 1
     while try !Files.create(
@@ -47,23 +93,66 @@ public struct ParentRecord: Sendable, Equatable {
     path = "\(folder)/\(SweepDirectory.fourDigits(number)).json"
   }
 
-  /// The records of a sweep.
+  /// Takes back that configurations were started: they were refused.
+  ///
+  /// - Parameter refused: the configurations, which stay with it for another time.
+  /// - Throws: ``SweepError`` when the file cannot be written.
+  public mutating func withdraw(_ refused: [Int]) throws {
+    let refused = Set(refused)
+    indices.removeAll(where: refused.contains)
+    deferred = refused.union(deferred).sorted()
+    additions += 1
+    try save()
+  }
+
+  /// Records that the run goes on.
+  public mutating func setReopened() throws {
+    outcome = nil
+    additions += 1
+    try save()
+  }
+
+  /// Records what the run was told, unless configurations were added meanwhile.
+  ///
+  /// - Parameters:
+  ///   - summary: what was logged.
+  ///   - outcome: how it ended; nil when it goes on.
+  /// - Throws: ``SweepError`` when the file cannot be read or written.
+  public mutating func setTold(_ summary: SweepSummary, _ outcome: ParentOutcome?) throws {
+    guard let now = try Self.read(path), now.additions == additions else { return }
+    self.outcome = outcome
+    self.summary = summary.text
+    try save()
+  }
+
+  private func save() throws { try Files.write(json.pretty + "\n", to: path) }
+
+  // MARK: - Looking up
+
+  /// The records of a sweep, in the order in which they were made.
   public static func all(in directory: SweepDirectory) throws -> [ParentRecord] {
-    let folder = "\(directory.path)/parents"
-    return try Files.names(in: folder).compactMap { name in
-      guard let text = try Files.text(of: "\(folder)/\(name)"),
-        let json = try? JSON.parse(text), let run = json["run"]?.stringValue
-      else { return nil }
-      var record = ParentRecord(
-        run: run, trackingURI: json["tracking_uri"]?.stringValue ?? "",
-        experiment: json["experiment"]?.stringValue ?? "",
-        journal: json["journal"]?.stringValue ?? "",
-        indices: json["indices"]?.arrayValue?.compactMap(\.intValue) ?? [])
-      record.outcome = json["outcome"]?.stringValue.flatMap(ParentOutcome.init(rawValue:))
-      record.summary = json["summary"]?.stringValue ?? ""
-      record.path = "\(folder)/\(name)"
-      return record
-    }
+    let folder = folder(of: directory)
+    return try Files.names(in: folder).filter { $0.hasSuffix(".json") }
+      .compactMap { try read("\(folder)/\($0)") }
+  }
+
+  private static func folder(of directory: SweepDirectory) -> String { "\(directory.path)/parents" }
+
+  private static func read(_ path: String) throws -> ParentRecord? {
+    guard let text = try Files.text(of: path), let json = try? JSON.parse(text),
+      let run = json["run"]?.stringValue
+    else { return nil }
+    func indices(_ key: String) -> [Int] { json[key]?.arrayValue?.compactMap(\.intValue) ?? [] }
+    var record = ParentRecord(
+      run: run, trackingURI: json["tracking_uri"]?.stringValue ?? "",
+      experiment: json["experiment"]?.stringValue ?? "",
+      journal: json["journal"]?.stringValue ?? "", indices: indices("indices"),
+      deferred: indices("deferred"), isLeftOpen: json["left_open"]?.boolValue ?? false)
+    record.outcome = json["outcome"]?.stringValue.flatMap(ParentOutcome.init(rawValue:))
+    record.summary = json["summary"]?.stringValue ?? ""
+    record.additions = json["additions"]?.intValue ?? 0
+    record.path = path
+    return record
   }
 
   /// The last run that one of some configurations was started under, at a destination.
@@ -75,39 +164,92 @@ public struct ParentRecord: Sendable, Equatable {
     let wanted = Set(indices)
     return try all(in: directory).last { record in
       record.trackingURI == trackingURI && record.experiment == experiment
-        && record.indices.contains(where: wanted.contains)
+        && !wanted.isDisjoint(with: record.all)
     }
   }
 
+  /// The parent that a configuration was last started under.
+  public static func owner(of index: Int, in directory: SweepDirectory) throws -> ParentRecord? {
+    try all(in: directory).last { $0.indices.contains(index) }
+  }
+
+  // MARK: - What it is due
+
+  /// How the run ends as its children stand; nil while some are under way.
+  ///
+  /// - Parameters:
+  ///   - statuses: of all configurations.
+  ///   - over: those that nobody will go on with unasked, though they have not ended.
+  /// - Returns: the outcome; nil for a parent without children.
+  public func outcome(_ statuses: [RunStatus], over: Set<Int> = []) -> ParentOutcome? {
+    guard !indices.isEmpty else { return nil }
+    return ParentOutcome(
+      indices.map { index in
+        let status = statuses[index]
+        let isOver = status.isAbandoned || over.contains(index)
+        return [.interrupted, .new].contains(status.state) && isOver ? .cancelled : status.state
+      })
+  }
+
   /// How the run should end now; nil while configurations are under way, or when it has ended so.
-  public func due(_ statuses: [RunStatus]) -> ParentOutcome? {
-    let outcome = ParentOutcome(indices.map { statuses[$0].state })
+  public func due(_ statuses: [RunStatus], over: Set<Int> = []) -> ParentOutcome? {
+    let outcome = outcome(statuses, over: over)
     return outcome == self.outcome ? nil : outcome
   }
 
   /// Whether the run knows of this already.
   public func hasLogged(_ summary: SweepSummary) -> Bool { self.summary == summary.text }
 
-  /// Records what the run was told.
-  ///
-  /// - Parameters:
-  ///   - summary: what was logged.
-  ///   - outcome: how it ended; nil when it goes on.
-  /// - Throws: ``SweepError`` when the file cannot be written.
-  public mutating func setTold(_ summary: SweepSummary, _ outcome: ParentOutcome?) throws {
-    self.outcome = outcome
-    self.summary = summary.text
-    try Files.write(json.pretty + "\n", to: path)
-  }
-
   private var json: JSON {
     .object([
       "run": .string(run), "tracking_uri": .string(trackingURI),
       "experiment": .string(experiment), "journal": .string(journal),
-      "indices": .array(indices.map { .int($0) }), "outcome": .optional(outcome?.rawValue),
-      "summary": .string(summary),
+      "indices": .array(indices.map { .int($0) }),
+      "deferred": .array(deferred.map { .int($0) }), "left_open": .bool(isLeftOpen),
+      "outcome": .optional(outcome?.rawValue), "summary": .string(summary),
+      "additions": .int(additions),
     ])
   }
+}
+
+// MARK: - Children that end
+
+extension ParentRecord {
+  private var endFolder: String { path.dropLast(5) + "-ended" }
+
+  /// Notes that the run of a configuration has ended.
+  ///
+  /// Making a file and then listing its folder is what shows at least one of two that end at once the
+  /// other's end, on NFS too: the folder's own change makes a node forget what it knew of it.
+  ///
+  /// - Parameter index: the configuration.
+  /// - Returns: all of whom that is noted.
+  /// - Throws: ``SweepError`` when it cannot be noted.
+  public func noteEnd(of index: Int) throws -> Set<Int> {
+    try Files.makeDirectory(endFolder)
+    try Files.write("", to: "\(endFolder)/\(index)")
+    return ended
+  }
+
+  /// The configurations whose end is noted.
+  public var ended: Set<Int> { Set(Files.names(in: endFolder).compactMap { Int($0) }) }
+
+  /// Claims the right to end the parent, until configurations are added: of several tasks one does it.
+  ///
+  /// - Returns: whether this call got it.
+  /// - Throws: ``SweepError`` when the file cannot be made.
+  public func claimEnding() throws -> Bool {
+    try Files.makeDirectory(endFolder)
+    return try Files.create(endingClaim, "")
+  }
+
+  /// Gives that right back: it could not be used.
+  public func releaseEnding() { Files.remove(endingClaim) }
+
+  private var endingClaim: String { "\(endFolder)/.ending-\(additions)" }
+
+  /// Takes back that the run of a configuration has ended: it is started again.
+  public func clearEnd(of index: Int) { Files.remove("\(endFolder)/\(index)") }
 }
 
 extension SweepSummary {

@@ -118,7 +118,7 @@ package final class RunningAttempt {
 
   /// The output directory of the last attempt, when the program can go on from it: it said so by
   /// its exit code, or it was ended from outside and had written a checkpoint.
-  private static func resumable(_ run: RunDirectory, before number: Int) -> String? {
+  package static func resumable(_ run: RunDirectory, before number: Int) -> String? {
     guard number > 1 else { return nil }
     let last = run.attempt(number - 1)
     guard let claim = last.claim, let end = last.end else { return nil }
@@ -237,7 +237,7 @@ package final class RunningAttempt {
   }
 
   private var lastError: String? {
-    Files.lastLines(1, of: attempt.errors).first.map { String($0.prefix(500)) }
+    FailureReason.line(in: Files.lastLines(.max, of: attempt.errors)).map { String($0.prefix(500)) }
   }
 
   /// The program's result: `result.json` in its output directory, or for a program without such a

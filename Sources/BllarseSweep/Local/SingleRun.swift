@@ -4,6 +4,9 @@ public struct SingleRun {
   public var program: String?
   /// Runs a configuration that has a result again; the new result replaces the old one.
   public var force = false
+  /// Whether somebody asked it to end for good: SIGTERM, SIGINT or SIGHUP, and not the request to
+  /// checkpoint.
+  public private(set) var isTerminated = false
 
   /// Makes a run.
   public init() {}
@@ -12,7 +15,7 @@ public struct SingleRun {
   ///
   /// - Returns: the exit code: 0 also when there is a result already, 75 when the program asks to
   ///   be started again, 128 and the signal when one ended it.
-  public func run(
+  public mutating func run(
     _ index: Int, in directory: SweepDirectory, report: (String) -> Void
   ) throws -> Int32 {
     let signals = Signals()
@@ -40,7 +43,10 @@ public struct SingleRun {
       "configuration \(index), attempt \(attempt.attempt.number)\(attempt.resumed ? ", resumed" : "")"
     )
     while true {
-      if let signal = signals.wait(seconds: 0.2) { attempt.forward(signal) }
+      if let signal = signals.wait(seconds: 0.2) {
+        isTerminated = isTerminated || signal != Signals.checkpoint
+        attempt.forward(signal)
+      }
       guard let end = try attempt.poll() else { continue }
       switch end.outcome {
       case .done:

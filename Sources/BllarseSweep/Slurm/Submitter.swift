@@ -23,6 +23,8 @@ public struct Submitter {
     public let resources: JobResources
     /// The MLflow run that the configurations' runs are nested in.
     public var parentRun: String?
+    /// Where that run is tracked, without credentials.
+    public var parentStore: String?
     /// The cause of the failures that the submission tries again.
     public var cause: FailureCause?
     /// What only the nodes can tell, a line each.
@@ -205,6 +207,7 @@ public struct Submitter {
     environment["VENV_NAME"] = plan.options.venv
     if plan.sharedScript != nil { environment["BLLARSE_SWEEP_SCRIPTS"] = path(number) }
     environment["MLFLOW_PARENT_RUN_ID"] = plan.parentRun
+    environment["BLLARSE_MLFLOW_STORE"] = plan.parentStore
     if plan.chunks.order != nil { environment["BLLARSE_TASK_ORDER"] = "\(path(number))/order" }
     return environment
   }
@@ -246,6 +249,7 @@ public struct Submitter {
     if let qos = plan.options.qos { arguments += ["--qos", qos] }
     var environment: [String: String] = [:]
     environment["MLFLOW_PARENT_RUN_ID"] = plan.parentRun
+    environment["BLLARSE_MLFLOW_STORE"] = plan.parentStore
     let result = try runner.run(arguments + [script], environment: environment)
     guard result.status == 0, let job = result.output.split(separator: "\n").last else {
       throw SweepError(

@@ -36,6 +36,8 @@ public struct RunStatus: Sendable, Equatable {
   public var lastMetric: JSON?
   /// Why it failed, as retry rules count it.
   public var cause: FailureCause?
+  /// Whether it is interrupted and nobody will go on with it unasked: the queue has no task for it.
+  public internal(set) var isAbandoned = false
 
   package init(index: Int, state: State) {
     self.index = index

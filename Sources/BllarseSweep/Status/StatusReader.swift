@@ -46,11 +46,23 @@ public struct StatusReader {
   }
 
   /// The states of all configurations, in order.
-  public func all() throws -> [RunStatus] {
+  ///
+  /// - Parameter ended: configurations whose runs are known to be over, whatever the queue says of the
+  ///   scripts around them.
+  /// - Returns: the states.
+  /// - Throws: ``SweepError`` when the manifest cannot be read.
+  public func all(ended: Set<Int> = []) throws -> [RunStatus] {
     try directory.manifest.entries().map { entry in
-      var status = status(of: entry)
+      var status = status(of: entry, hasEnded: ended.contains(entry.index))
       if status.state == .new, let reason = refusals[entry.index] {
         status.reason = "cannot run: \(reason)"
+      }
+      guard ended.contains(entry.index) else { return status }
+      if status.state == .interrupted { status.isAbandoned = true }
+      if status.state == .new {
+        status.state = .failed
+        status.reason = "the task ended before its run began"
+        status.cause = .failed
       }
       return status
     }
@@ -61,7 +73,7 @@ public struct StatusReader {
   package func queueTask(_ reference: TaskReference) -> QueueView.Task? { queue.tasks[reference] }
 
   /// The state of one configuration.
-  package func status(of entry: ManifestEntry) -> RunStatus {
+  package func status(of entry: ManifestEntry, hasEnded: Bool = false) -> RunStatus {
     let run = directory.run(entry.index)
     var status = RunStatus(index: entry.index, state: .new)
     let numbers = run.attempts
@@ -89,7 +101,7 @@ public struct StatusReader {
       status.task = claim.slurm?.name
     }
     let tasks = references[entry.index] ?? []
-    if let active = tasks.last(where: { queue.tasks[$0]?.isActive == true }),
+    if !hasEnded, let active = tasks.last(where: { queue.tasks[$0]?.isActive == true }),
       let task = queue.tasks[active],
       apply(active, task, claim: claim, end: end, to: &status)
     {
@@ -161,6 +173,8 @@ public struct StatusReader {
     case .interrupted:
       status.state = slurmState == "CANCELLED" ? .cancelled : .interrupted
       if slurmState == "TIMEOUT" { status.cause = .time }
+      // A task that was to requeue itself would be in the queue.
+      status.isAbandoned = !tasks(of: status.index).isEmpty && queue.problem == nil
     case .failed:
       status.state = slurmState == "CANCELLED" && end.exitCode < 0 ? .cancelled : .failed
       status.cause = Self.cause(slurmState) ?? .failed

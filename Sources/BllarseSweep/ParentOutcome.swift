@@ -1,32 +1,3 @@
-/// Where the parent run of a submission is tracked.
-///
-/// The executables connect it to a tracking
-/// server; a sweep itself knows none.
-///
-/// No call fails because a server does not answer: what it cannot deliver it keeps for later.
-public protocol ParentTracking {
-  /// Makes the parent run of a submission.
-  ///
-  /// - Parameters:
-  ///   - name: the group's id, or the sweep's name.
-  ///   - tags: what describes the submission.
-  /// - Returns: the run's id.
-  /// - Throws: an error when the settings cannot be used; never because a server does not answer.
-  func createParent(name: String, tags: [String: String]) throws -> String
-
-  /// Sets a parent run that had ended to running, because children go on.
-  func reopenParent(_ run: String) throws
-
-  /// Logs what has become of the children, and ends the parent run as they ended.
-  ///
-  /// - Parameters:
-  ///   - run: the run's id.
-  ///   - summary: what to log; the same summary logged twice leaves the same points.
-  ///   - outcome: how it ends; nil while children are under way.
-  /// - Throws: an error when the settings cannot be used; never because a server does not answer.
-  func updateParent(_ run: String, _ summary: SweepSummary, as outcome: ParentOutcome?) throws
-}
-
 /// How a parent run ends.
 public enum ParentOutcome: String, Sendable {
   /// All configurations have a result.

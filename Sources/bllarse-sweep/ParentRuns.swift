@@ -1,0 +1,192 @@
+import BllarseMLflow
+import BllarseSweep
+
+/// The parent runs of a sweep's submissions.
+enum ParentRuns {
+  /// A configuration that says how the submission is tracked; nil when none is tracked.
+  static func tracked(_ indices: [Int], in directory: SweepDirectory) throws -> ManifestEntry? {
+    for index in indices {
+      let entry = try directory.manifest.entry(at: index)
+      if isTracked(entry) { return entry }
+    }
+    return nil
+  }
+
+  static func isTracked(_ entry: ManifestEntry) -> Bool {
+    entry["enable_mlflow"] == .bool(true) || entry["enable_wandb"] == .bool(true)
+  }
+
+  // MARK: - Telling
+
+  /// Ends the parents of submissions of which nothing is under way, as their children ended, and tells
+  /// them what became of those.
+  ///
+  /// - Parameters:
+  ///   - directory: the sweep.
+  ///   - statuses: what became of each configuration, if that is known.
+  ///   - collector: the results, if they are read; then parents that go on are told of them too.
+  ///   - over: configurations that nobody will go on with unasked, though they have not ended.
+  /// - Returns: the parents that were ended.
+  /// - Throws: what keeps the state of the sweep from being read or written.
+  @discardableResult
+  static func update(
+    _ directory: SweepDirectory, _ statuses: [BllarseSweep.RunStatus]? = nil,
+    collector: Collector? = nil, over: Set<Int> = []
+  ) throws -> Set<String> {
+    let records = try ParentRecord.all(in: directory).filter { !$0.isLeftOpen && !$0.all.isEmpty }
+    guard !records.isEmpty else { return [] }
+    let statuses =
+      try statuses
+      ?? StatusReader(directory).all(ended: records.reduce(into: []) { $0.formUnion($1.ended) })
+    let due = records.filter { collector != nil || $0.due(statuses, over: over) != nil }
+    guard !due.isEmpty else { return [] }
+    let collector = try collector ?? Collector(directory)
+    var ended: Set<String> = []
+    for record in due {
+      let summary = SweepSummary(collector, indices: record.all, states: statuses.map(\.state))
+      guard record.due(statuses, over: over) != nil || !record.hasLogged(summary) else { continue }
+      // A parent of which nothing is under way, and nothing new has ended, stays as it is.
+      let outcome = record.outcome(statuses, over: over) ?? stays(record, statuses)
+      if tell(record, summary, outcome), outcome != nil { ended.insert(record.run) }
+    }
+    return ended
+  }
+
+  /// How a parent goes on to have ended: its children wait to be started another time.
+  private static func stays(
+    _ record: ParentRecord, _ statuses: [BllarseSweep.RunStatus]
+  ) -> ParentOutcome? {
+    record.indices.contains { [.pending, .running].contains(statuses[$0].state) }
+      ? nil : record.outcome
+  }
+
+  private static func tell(
+    _ record: ParentRecord, _ summary: SweepSummary, _ outcome: ParentOutcome?
+  ) -> Bool {
+    var record = record
+    do {
+      let parent = try MLflowParents(record).update(record.run, summary, as: outcome)
+      if outcome != nil, let line = parent.line { Terminal.note(line) }
+      try record.setTold(summary, outcome)
+      return true
+    } catch {
+      // What was asked for is done; the parent is told the next time.
+      Terminal.note("note: the MLflow parent run \(record.run) is not told: \(error)")
+      return false
+    }
+  }
+
+  // MARK: - Refused submissions
+
+  /// Takes back what was refused: a parent without children does not stay behind running.
+  ///
+  /// - Parameters:
+  ///   - parent: the parent.
+  ///   - refused: the configurations that the cluster did not take.
+  ///   - directory: the sweep.
+  static func withdraw(_ parent: ParentRun, refused: [Int], in directory: SweepDirectory) {
+    guard var record = parent.record else { return }
+    do {
+      try record.withdraw(refused)
+      guard !record.isLeftOpen else { return }
+      // What was accepted may have ended already.
+      guard record.indices.isEmpty else {
+        try update(directory)
+        return
+      }
+      let statuses = try StatusReader.fromFiles(directory).all()
+      let summary = SweepSummary(
+        try Collector(directory), indices: record.all, states: statuses.map(\.state))
+      _ = tell(record, summary, .killed)
+    } catch {
+      // Why the cluster refused is what the user must read.
+      Terminal.note("note: the MLflow parent run \(record.run) is not ended: \(error)")
+    }
+  }
+
+  // MARK: - Tasks
+
+  /// Reopens a parent that was ended while this configuration waited to be started again.
+  static func taskStarts(_ index: Int, isForced: Bool, in directory: SweepDirectory) {
+    guard Host.variable("MLFLOW_PARENT_RUN_ID") != nil else { return }
+    do {
+      guard var record = try ParentRecord.owner(of: index, in: directory),
+        try isForced || !directory.hasResult(index)
+      else { return }
+      record.clearEnd(of: index)
+      guard record.outcome != nil, !record.isLeftOpen else { return }
+      _ = try MLflowParents(record).reopen(record.run)
+      try record.setReopened()
+    } catch {
+      Terminal.note("note: the MLflow parent run is not reopened: \(error)")
+    }
+  }
+
+  /// Ends the parent when this configuration's run was the last to end.
+  ///
+  /// Each task notes its end before it looks at the others': of two that end at once at least one sees
+  /// both, and one of those ends the parent.
+  ///
+  /// - Parameters:
+  ///   - index: the configuration, whose run is over for now.
+  ///   - goesOn: whether the task is going to be started again without being asked.
+  ///   - directory: the sweep.
+  static func taskEnded(_ index: Int, goesOn: Bool, in directory: SweepDirectory) {
+    guard !goesOn, Host.variable("MLFLOW_PARENT_RUN_ID") != nil else { return }
+    do {
+      guard let record = try ParentRecord.owner(of: index, in: directory), !record.isLeftOpen
+      else { return }
+      let ended = try record.noteEnd(of: index)
+      guard let statuses = try allEnded(record, ended, index, in: directory),
+        record.due(statuses, over: ended) != nil, try record.claimEnding()
+      else { return }
+      if try !update(directory, statuses, over: ended).contains(record.run) {
+        record.releaseEnding()
+      }
+    } catch {
+      Terminal.note("note: whether the MLflow parent run is over is not known: \(error)")
+    }
+  }
+
+  /// The states when nobody else is going to look after the parent; nil when somebody is.
+  ///
+  /// The queue is asked only where the sweep's own files do not tell.
+  private static func allEnded(
+    _ record: ParentRecord, _ ended: Set<Int>, _ index: Int, in directory: SweepDirectory
+  ) throws -> [BllarseSweep.RunStatus]? {
+    let others = record.indices.filter { !ended.contains($0) }
+    if others.isEmpty { return try StatusReader.fromFiles(directory).all(ended: ended) }
+    // Tasks start in order: who runs now is near.
+    let near = others.sorted { abs($0 - index) < abs($1 - index) }.prefix(nearCount)
+    if near.contains(where: directory.isRunning) { return nil }
+    let reader = try StatusReader(directory)
+    return reader.hasTask(for: others) ? nil : try reader.all(ended: ended)
+  }
+
+  private static let nearCount = 100
+
+  // MARK: - Resumed children
+
+  /// Configurations whose MLflow runs go on where they are nested already, under another parent than
+  /// that of the rest; those parents are reopened.
+  static func reopenForResumed(
+    _ indices: [Int], except run: String, in directory: SweepDirectory
+  ) throws -> Set<Int> {
+    var nested: Set<Int> = []
+    for record in try ParentRecord.all(in: directory) where record.run != run {
+      let resumed = indices.filter {
+        record.indices.contains($0) && directory.resumesTrackedRun($0)
+      }
+      guard !resumed.isEmpty else { continue }
+      nested.formUnion(resumed)
+      var again = ParentRecord(
+        run: record.run, trackingURI: record.trackingURI, experiment: record.experiment,
+        journal: record.journal, indices: resumed, isLeftOpen: record.isLeftOpen)
+      if !record.isLeftOpen { _ = try MLflowParents(record).reopen(record.run) }
+      try again.add(to: directory)
+      Terminal.note(
+        "configurations \(Chunk.ranges(resumed)) go on under their MLflow parent run \(record.run)")
+    }
+    return nested
+  }
+}
