@@ -89,6 +89,7 @@ struct MLflowParents {
   ///   - summary: what to log; the same summary logged twice leaves the same points.
   ///   - outcome: how it ends; nil while children are under way.
   /// - Returns: the parent, with the line that says where it is and how it ended.
+  /// - Throws: `TrackingError` when its journal cannot be written.
   func update(_ run: String, _ summary: SweepSummary, as outcome: ParentOutcome?) throws
     -> ParentRun
   {
