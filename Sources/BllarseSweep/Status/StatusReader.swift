@@ -108,14 +108,14 @@ public struct StatusReader {
       return status
     }
     guard let attempt else {
-      applyQueueAlone(tasks.last, run, to: &status)
+      applyQueueAlone(tasks.last, to: &status)
       return status
     }
     if let last = tasks.last, claim?.slurm?.name != last.name, let task = queue.tasks[last],
       !task.isActive
     {
       // A later task than the one that made the last attempt has ended without beginning one.
-      applyQueueAlone(last, run, to: &status)
+      applyQueueAlone(last, to: &status)
       return status
     }
     let task = claim?.slurm.flatMap { slurm in
@@ -176,7 +176,10 @@ public struct StatusReader {
       // A task that was to requeue itself would be in the queue.
       status.isAbandoned = !tasks(of: status.index).isEmpty && queue.problem == nil
     case .failed:
-      status.state = slurmState == "CANCELLED" && end.exitCode < 0 ? .cancelled : .failed
+      // SLURM's own SIGTERM may reach the program before the one that is passed on to it.
+      let isEndedFromOutside = end.exitCode < 0 || end.signal == "SIGTERM"
+      let isCancelled = slurmState == "CANCELLED" || isCancelled(status)
+      status.state = isEndedFromOutside && isCancelled ? .cancelled : .failed
       status.cause = Self.cause(slurmState) ?? .failed
       if !["", "FAILED", "COMPLETED"].contains(slurmState) {
         status.reason = "\(slurmState): \(end.reason)"
@@ -208,15 +211,19 @@ public struct StatusReader {
     }
   }
 
+  /// Whether `cancel` has asked SLURM to end the configuration's task.
+  private func isCancelled(_ status: RunStatus) -> Bool {
+    let path = "\(directory.run(status.index).path)/cancelled"
+    guard let task = status.task, let text = try? Files.text(of: path) else { return false }
+    return text.trimmed == task
+  }
+
   /// A configuration of which only the queue can tell something.
-  private func applyQueueAlone(
-    _ reference: TaskReference?, _ run: RunDirectory, to status: inout RunStatus
-  ) {
+  private func applyQueueAlone(_ reference: TaskReference?, to status: inout RunStatus) {
     guard let reference else { return }
     status.task = reference.name
     guard let task = queue.tasks[reference] else {
-      let cancelled = (try? Files.text(of: "\(run.path)/cancelled")) ?? nil
-      if cancelled?.trimmed == reference.name {
+      if isCancelled(status) {
         status.state = .cancelled
         return
       }
