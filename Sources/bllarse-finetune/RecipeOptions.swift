@@ -4,7 +4,6 @@ public import BllarseCore
 extension PosteriorKind: ExpressibleByArgument {}
 extension EvidenceLikelihood: ExpressibleByArgument {}
 extension FeatureScaling: ExpressibleByArgument {}
-extension EvidenceOptions.Calibration: ExpressibleByArgument {}
 
 /// What the IBProbit head leaves to the data when it is fitted to its optimum.
 struct RecipeOptions: ParsableArguments {
@@ -33,13 +32,6 @@ struct RecipeOptions: ParsableArguments {
       The scaling of the features: columns, global, rows. (default: chosen by leave-one-out score)
       """)
   var scaling: FeatureScaling?
-
-  @Option(
-    help: """
-      The rows that calibrate predictions: none, loo (training rows left out in turn), validation (a \
-      temperature), validation-vector, validation-isotonic. (default: loo)
-      """)
-  var calibration: EvidenceOptions.Calibration?
 
   @Flag(
     help: """
@@ -74,7 +66,7 @@ struct RecipeOptions: ParsableArguments {
     let how = parity ? "--parity" : "--update \(configuration.update.rawValue)"
     let given: [(String, Bool)] = [
       ("--posterior", posterior != nil), ("--likelihood", likelihood != nil),
-      ("--scaling", scaling != nil), ("--calibration", calibration != nil),
+      ("--scaling", scaling != nil),
       (
         "--prior \(prior ?? "")",
         parsedPrior.map { if case .fixed = $0 { false } else { true } } ?? false
@@ -93,7 +85,6 @@ struct RecipeOptions: ParsableArguments {
     configuration.evidence.posterior = posterior
     configuration.evidence.likelihood = likelihood
     configuration.evidence.scaling = scaling
-    configuration.evidence.calibration = calibration ?? .leaveOneOut
     configuration.evidence.matchesReference = parity
     configuration.evidence.outOfDistributionPath = ood
   }

@@ -92,6 +92,7 @@ final class RunTracking: RunObserver {
       "seconds.fit": result.seconds.fit, "seconds.total": result.seconds.total,
     ]
     scores["best_epoch"] = result.best.map { Double($0.epoch) }
+    scores.merge(result.calibrationMetrics) { own, _ in own }
     // Under the last step, where a page sorts them; a run that was over and is resumed gives the same
     // scores again.
     run.log(metrics: scores.filter { loggedSteps?[$0.key] == nil }, step: lastStep)

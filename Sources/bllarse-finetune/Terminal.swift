@@ -39,8 +39,9 @@ struct Terminal: RunObserver {
   func show(_ result: RunResult, output: String?) {
     let baseline = result.hasHead ? result.baseline?.filter { $0.split == result.roles.test } : nil
     show(
-      result.splits.map { ($0.split, $0.scores) }
+      result.splits.map { ($0.split, $0.scores) } + uncalibrated(result)
         + (baseline ?? []).map { ("\($0.split) before", $0.scores) })
+    showCalibration(result)
     if let recipe = result.recipe {
       show(recipe)
     } else if let elbo = result.elbo {
@@ -61,11 +62,14 @@ struct Terminal: RunObserver {
 
   /// The scores of splits.
   func show(_ splits: [(split: String, scores: SplitScores)]) {
-    print("split             acc      nll      ece    brier")
+    let width = max(12, splits.map(\.split.count).max() ?? 0)
+    print(
+      "split".padding(toLength: width, withPad: " ", startingAt: 0)
+        + "      acc      nll      ece    brier")
     for (name, scores) in splits {
       let figures = [scores.acc, scores.nll, scores.ece, scores.brier]
         .map { String(format: "%9.4f", $0) }.joined()
-      print(name.padding(toLength: max(12, name.count), withPad: " ", startingAt: 0) + figures)
+      print(name.padding(toLength: width, withPad: " ", startingAt: 0) + figures)
     }
   }
 

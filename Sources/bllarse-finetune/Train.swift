@@ -8,6 +8,7 @@ struct Train: ParsableCommand {
 
   @OptionGroup(title: "What to fit") var method: MethodOptions
   @OptionGroup(title: "Converged IBProbit") var recipe: RecipeOptions
+  @OptionGroup(title: "Calibration") var calibration: CalibrationOptions
   @OptionGroup(title: "Classical heads") var optimizer: OptimizerOptions
   @OptionGroup(title: "Data") var data: DataOptions
   @OptionGroup(title: "Splits") var splits: SplitOptions
@@ -17,9 +18,12 @@ struct Train: ParsableCommand {
   func validate() throws {
     try method.check()
     try recipe.check()
+    try calibration.check()
     try optimizer.check()
     try data.check()
-    try recipe.check(configuration())
+    let configuration = configuration()
+    try recipe.check(configuration)
+    try calibration.check(configuration)
   }
 
   private func configuration() -> RunConfiguration {
@@ -27,6 +31,7 @@ struct Train: ParsableCommand {
     optimizer.apply(to: &configuration)
     method.apply(to: &configuration, parity: recipe.parity)
     recipe.apply(to: &configuration)
+    calibration.apply(to: &configuration)
     data.apply(to: &configuration)
     splits.apply(to: &configuration)
     return configuration

@@ -81,6 +81,11 @@ public struct HeadCheckpoint: Sendable {
         advice: "update bllarse to read it")
     }
     head = try kind.init(decoding: file)
+    if kind == EvidenceHead.self, HeldOutCalibration.isStored(in: file) {
+      // Evidence heads once held the map themselves.
+      let map = try HeldOutCalibration(decoding: file, classCount: head.classCount)
+      if map != .none { head = CalibratedHead(head, map) }
+    }
     dataset = try file.metadata("dataset")
     backbone = try file.metadata("backbone")
     backboneDigest = file.metadata["backbone_digest"] ?? ""

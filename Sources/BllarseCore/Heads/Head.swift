@@ -31,6 +31,18 @@ public protocol Head: Sendable {
   /// - Throws: as ``logProbabilities(_:)``.
   func evaluation(features: FeatureMatrix, labels: [Int32]) throws(NumericsError) -> Evaluation
 
+  /// Scores the head as ``evaluation(features:labels:)`` does, with its predictions mapped.
+  ///
+  /// - Parameters:
+  ///   - features: N x featureCount, finite.
+  ///   - labels: a class in `0..<classCount` for each row.
+  ///   - calibration: the map.
+  /// - Returns: the scores.
+  /// - Throws: as ``logProbabilities(_:)``.
+  func evaluation(
+    features: FeatureMatrix, labels: [Int32], calibration: HeldOutCalibration
+  ) throws(NumericsError) -> Evaluation
+
   /// Adds everything that prediction needs to a checkpoint: tensors, and metadata as strings.
   func encode(into writer: inout SafetensorsWriter)
 
@@ -46,8 +58,17 @@ extension Head {
   public func evaluation(
     features: FeatureMatrix, labels: [Int32]
   ) throws(NumericsError) -> Evaluation {
+    try evaluation(features: features, labels: labels, calibration: .none)
+  }
+
+  /// The scores of the mapped ``logProbabilities(_:)``.
+  public func evaluation(
+    features: FeatureMatrix, labels: [Int32], calibration: HeldOutCalibration
+  ) throws(NumericsError) -> Evaluation {
     Evaluation(
-      logProbabilities: try logProbabilities(features), labels: labels, parallelism: parallelism)
+      logProbabilities: calibration.apply(
+        to: try logProbabilities(features), parallelism: parallelism),
+      labels: labels, parallelism: parallelism)
   }
 }
 
@@ -64,7 +85,7 @@ public enum HeadRegistry {
 
   /// All kinds.
   public static let kinds: [any Head.Type] =
-    trainable + [EvidenceHead.self, IBProbitReferenceHead.self]
+    trainable + [EvidenceHead.self, IBProbitReferenceHead.self, CalibratedHead.self]
 
   /// The names of all kinds.
   public static var names: [String] { kinds.map { $0.kind } }

@@ -58,7 +58,7 @@ public struct Uncertainty: Sendable {
         return 1 - exp(Double(best))
       }
     }
-    guard let evidence = head as? EvidenceHead else {
+    guard let evidence = head.uncalibrated as? EvidenceHead else {
       (mutualInformation, aleatoric, energy, leverage) = (nil, nil, nil, nil)
       return
     }

@@ -1,16 +1,19 @@
 /// What a run leaves to the data when it fits an evidence head, and what it gives.
+///
+/// ``calibration`` to the validation split is for every head.
 public struct EvidenceOptions: Sendable, Equatable {
   /// Which rows calibrate the predictions.
   public enum Calibration: String, Sendable, Equatable, CaseIterable {
     /// None.
     case none
-    /// The training rows, each left out in turn: a temperature and a lapse.
+    /// The training rows, each left out in turn: a temperature and a lapse. Evidence heads only; other
+    /// heads have none.
     case leaveOneOut = "loo"
-    /// After `loo`, the validation split: a temperature.
+    /// The validation split: a temperature. (An evidence head has `loo` before.)
     case validation
-    /// After `loo`, the validation split: a factor and a shift for each class's log-probability.
+    /// The validation split: a factor and a shift for each class's log-probability.
     case validationVector = "validation-vector"
-    /// After `loo`, the validation split: an isotonic regression for each class.
+    /// The validation split: an isotonic regression for each class.
     case validationIsotonic = "validation-isotonic"
 
     /// The map that is fitted to the validation split, if any.
@@ -60,7 +63,6 @@ extension RunConfiguration {
       ("posterior", .text(evidence.posterior?.rawValue ?? "auto")),
       ("likelihood", .text(evidence.likelihood?.rawValue ?? "auto")),
       ("scaling", .text(evidence.scaling?.rawValue ?? "auto")),
-      ("calibration", .text(evidence.calibration.rawValue)),
     ]
   }
 }

@@ -47,9 +47,6 @@ struct EvidenceTrainer: HeadTrainer {
       fitting: split.features, labels: split.labels, evidence, parallelism: parallelism)
     head.parallelism = parallelism.cancelled(by: nil)
     iterations = head.report?.iterationCount ?? 0
-    if let method = options.calibration.method, let validation = data.validation {
-      head.calibrate(features: validation.features, labels: validation.labels, method)
-    }
     fitted = head
   }
 

@@ -54,7 +54,10 @@ public struct FineTuning {
     }
     guard configuration.effectiveEpochs > 0 else {
       tell(data, RunSeconds(load: data.loadSeconds, features: data.featureSeconds))
-      let outcome = try scoreBaseline(data, parallelism: parallelism, clock: clock)
+      var outcome = try scoreBaseline(data, parallelism: parallelism, clock: clock)
+      outcome.result.temperatureScaling = try temperatureScaling(
+        data, head: nil, baseline: data.baseline(parallelism: parallelism),
+        parallelism: parallelism, note: note)
       note("--epochs 0: no head is fitted, the scores are those of the pretrained classifier")
       tell(outcome.result.baseline, data.roles)
       try output?.writeWithoutHead(outcome.result)
@@ -64,7 +67,8 @@ public struct FineTuning {
       configuration, data: data, parallelism: parallelism, output: output, clock: clock)
     tell(data, loop.progress.seconds)
     if let text = data.roles.note { note(text) }
-    let baseline = try data.baseline(parallelism: parallelism).map { baseline in
+    let classifier = data.baseline(parallelism: parallelism)
+    let baseline = try classifier.map { baseline in
       try SplitEvaluations(baseline.head, on: data.dataset, data.roles).scores
     }
     tell(baseline, data.roles)
@@ -96,13 +100,16 @@ public struct FineTuning {
       }
     }
     if let text = loop.trainer.note { note(text) }
+    try loop.calibrate(note: note)
 
     // 3. What stays.
     var result = try loop.result()
     result.baseline = baseline
+    result.temperatureScaling = try temperatureScaling(
+      data, head: loop.head, baseline: classifier, parallelism: parallelism, note: note)
     try output?.write(loop.checkpoint())
     try output?.write(result)
-    return (result, loop.trainer.head)
+    return (result, loop.head)
   }
 
   /// Scores a head on a split.

@@ -60,8 +60,6 @@ protocol TrainableHead: Head {
 struct TrainingData {
   let split: FeatureSplit
   let classCount: Int
-  /// Rows to calibrate on, if there are any.
-  var validation: FeatureSplit?
   /// Where a linear head starts, (features + 1) x classes; from zero when `nil`.
   var initialWeights: Matrix<Float>?
   var featureCount: Int { split.featureCount }

@@ -75,6 +75,8 @@ public struct RunConfiguration: Sendable, Equatable {
   public var resetsEachEpoch = false
   /// What is left to the data, and what is given, for a head whose prior comes from the evidence.
   public var evidence = EvidenceOptions()
+  /// Whether temperatures are fitted to parts of the test split, and how.
+  public var temperatureScaling: TemperatureScaling?
   /// How a classical head is fitted.
   public var optimizer = Optimizer.newton
   /// The L2 strength of `newton`, or `nil` for the one with the best evidence.
@@ -168,6 +170,7 @@ public struct RunConfiguration: Sendable, Equatable {
       ("seed", .integer(Int(clamping: seed))), ("reset_loss_per_epoch", .flag(resetsEachEpoch)),
     ]
     list += lossFunction == "IBProbit" ? evidenceArguments : []
+    list += calibrationArguments
     return list + (HeadRegistry.isClosedForm(lossFunction) ? updateArguments : optimizerArguments)
   }
 

@@ -3,18 +3,22 @@ import BllarseNumerics
 /// The epochs of a run: what is fitted, how far it is, and what is kept of it.
 struct RunLoop {
   private(set) var trainer: any HeadTrainer
-  private(set) var progress = RunProgress()
-  private let configuration: RunConfiguration
-  private let data: RunData
-  private let output: RunOutput?
+  var progress = RunProgress()
+  let configuration: RunConfiguration
+  let data: RunData
+  let output: RunOutput?
   private let clock: Stopwatch
   /// Seconds that the run had taken before it was resumed.
   private var secondsBefore = 0.0
   private let train: FeatureSplit
-  private let roles: SplitRoles
-  private var scores: SplitEvaluations?
+  let roles: SplitRoles
+  var scores: SplitEvaluations?
+  /// The rows to calibrate on, where that is asked for.
+  let calibrationSplit: FeatureSplit?
+  /// What `--calibration` did, once the last epoch is over.
+  var calibration: RunCalibration?
   private let arguments: String
-  private let parallelism: Parallelism
+  let parallelism: Parallelism
   private let backboneDigest: String
 
   init(
@@ -27,17 +31,16 @@ struct RunLoop {
     self.clock = clock
     train = try data.dataset.split(SplitRoles.training)
     roles = data.roles
-    let validation =
+    calibrationSplit =
       configuration.evidence.calibration.needsValidation
       ? try roles.calibrationSplit(
         of: data.dataset,
-        isChosen: configuration.testSplit != nil && configuration.validationSplit != nil)
-      : roles.validation.flatMap { data.dataset[$0] }
+        isChosen: configuration.testSplit != nil && configuration.validationSplit != nil) : nil
     self.parallelism = parallelism
     trainer = try HeadRegistry.trainer(
       configuration,
       data: TrainingData(
-        split: train, classCount: data.dataset.classCount, validation: validation,
+        split: train, classCount: data.dataset.classCount,
         initialWeights: try data.initialWeights(configuration)),
       parallelism: parallelism)
     // Only files that are written need it.
@@ -175,18 +178,21 @@ struct RunLoop {
     return record
   }
 
-  private mutating func evaluate() throws -> SplitEvaluations {
-    let result = try SplitEvaluations(trainer.head, on: data.dataset, roles)
+  mutating func evaluate() throws -> SplitEvaluations {
+    let result = try SplitEvaluations(head, on: data.dataset, roles)
     scores = result
     return result
   }
 
   // MARK: - The end
 
+  /// The head as it is now: after the last epoch with its calibration.
+  var head: any Head { calibration?.head ?? trainer.head }
+
   /// The head as it is now, with what made it.
   func checkpoint() -> HeadCheckpoint {
     HeadCheckpoint(
-      head: trainer.head, classNames: data.dataset.classNames, dataset: data.dataset.name,
+      head: head, classNames: data.dataset.classNames, dataset: data.dataset.name,
       backbone: data.backbone?.path ?? "", backboneDigest: backboneDigest, arguments: arguments)
   }
 
@@ -197,11 +203,12 @@ struct RunLoop {
     let scores = if let scores { scores } else { try evaluate() }
     let watch = Stopwatch()
     let metrics = try RunMetrics(
-      trainer.head, on: data.dataset, roles, configuration, parallelism: parallelism)
+      head, on: data.dataset, roles, configuration, parallelism: parallelism)
     progress.seconds.evaluate += watch.elapsed
     progress.seconds.total = secondsBefore + clock.elapsed
     return RunResult(
       train: scores.train, test: scores.test, splits: scores.scores, roles: roles,
+      uncalibrated: calibration?.uncalibrated, calibration: calibration?.report,
       seconds: progress.seconds, elbo: trainer.evidenceLowerBound, iterations: trainer.iterations,
       certificate: trainer.certificate, best: progress.best,
       recipe: trainer.report, metrics: metrics,

@@ -164,10 +164,10 @@ public struct RunMetrics: Sendable, Equatable, Encodable {
         "validation", try head.logProbabilities(validation.features).exponentials(),
         validation.labels
       )
-    } else if let left = (head as? EvidenceHead)?.leaveOneOut {
-      let mapped = (head as? EvidenceHead)?.heldOutCalibration.apply(to: left.logProbabilities)
+    } else if let left = (head.uncalibrated as? EvidenceHead)?.leaveOneOut {
+      let map = (head as? CalibratedHead)?.calibration ?? .none
       calibration = (
-        "leave_one_out", Matrix<Float>((mapped ?? left.logProbabilities).exponentials()),
+        "leave_one_out", Matrix<Float>(map.apply(to: left.logProbabilities).exponentials()),
         left.labels
       )
     }

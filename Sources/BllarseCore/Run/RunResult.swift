@@ -132,6 +132,12 @@ public struct RunResult: Sendable, Equatable, Encodable {
   public var baseline: [NamedScores]?
   /// Whether a head was fitted; otherwise all figures are those of the backbone's own classifier.
   public var hasHead = true
+  /// The figures of the splits before ``calibration``, by name, where there is one.
+  public var uncalibrated: [String: SplitScores]?
+  /// What `--calibration` fitted to the validation split, where it was asked to.
+  public var calibration: CalibrationReport?
+  /// Temperatures that were fitted to parts of the test split, where that was asked for.
+  public var temperatureScaling: [TemperatureScaling.Row]?
   /// Where the time went.
   public var seconds: RunSeconds
   /// The evidence lower bound of the training rows, in nats, where the head has one; for a head whose
@@ -155,10 +161,9 @@ public struct RunResult: Sendable, Equatable, Encodable {
 
 extension RunResult {
   private enum CodingKeys: String, CodingKey {
-    case train, test, splits, roles, baseline, seconds, elbo, iterations, certificate, best, recipe,
-      metrics,
-      arguments,
-      versions
+    case train, test, splits, roles, baseline, uncalibrated, calibration, seconds, elbo, iterations
+    case certificate, best, recipe, metrics, arguments, versions
+    case temperatureScaling = "temperature_scaling"
   }
 
   /// Writes every key; what a head does not have is `null`.
@@ -169,6 +174,9 @@ extension RunResult {
     try container.encode(splits.byName, forKey: .splits)
     try container.encode(roles, forKey: .roles)
     try container.encode(baseline?.byName, forKey: .baseline)
+    try container.encode(uncalibrated, forKey: .uncalibrated)
+    try container.encode(calibration, forKey: .calibration)
+    try container.encode(temperatureScaling, forKey: .temperatureScaling)
     try container.encode(seconds, forKey: .seconds)
     try container.encode(elbo, forKey: .elbo)
     try container.encode(iterations, forKey: .iterations)

@@ -159,11 +159,13 @@ struct EvidenceHeadTests {
       rows: rows, columns: 17, classes: classes, strength: 0.5, seed: index)
     var configuration = EvidenceConfiguration(classCount: classes)
     change(&configuration)
-    var head = try EvidenceHead(
+    var head: any Head = try EvidenceHead(
       fitting: FeatureMatrix(features), labels: labels, configuration)
     let method: [HeldOutCalibration.Method?] = [nil, .temperature, .vector, .isotonic]
     if let method = method[index % 4] {
-      head.calibrate(features: FeatureMatrix(features), labels: labels, method)
+      head = try CalibratedHead(
+        calibrating: head,
+        on: FeatureSplit(features: FeatureMatrix(features), labels: labels), method)
     }
     let directory = try TemporaryDirectory()
     let path = directory.file("head.safetensors")

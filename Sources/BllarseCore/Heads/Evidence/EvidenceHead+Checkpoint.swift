@@ -18,7 +18,6 @@ extension EvidenceHead: Head {
     for (index, member) in members.enumerated() {
       member.encode(into: &writer, prefix: "member\(index).")
     }
-    heldOutCalibration.encode(into: &writer)
   }
 
   /// Reads a head from a checkpoint.
@@ -47,7 +46,6 @@ extension EvidenceHead: Head {
       featureCount: features, classCount: classes, likelihood: likelihood,
       classFrequencies: try file.vector("class_frequencies", count: classes), members: members,
       candidates: stored.map(\.candidate))
-    heldOutCalibration = try HeldOutCalibration(decoding: file, classCount: classes)
   }
 }
 
@@ -139,60 +137,6 @@ private struct StoredCandidate: Codable {
 
   static func parse(_ text: String) -> [StoredCandidate]? {
     RunOutput.decode([StoredCandidate].self, from: text)
-  }
-}
-
-extension HeldOutCalibration {
-  fileprivate func encode(into writer: inout SafetensorsWriter) {
-    switch self {
-    case .none:
-      writer.metadata["held_out_calibration"] = "none"
-    case .temperature(let beta):
-      writer.metadata["held_out_calibration"] = "temperature"
-      writer.metadata["held_out_inverse_temperature"] = String(beta)
-    case .vector(let scales, let shifts):
-      writer.metadata["held_out_calibration"] = "vector"
-      writer.add("held_out_scales", scales)
-      writer.add("held_out_shifts", shifts)
-    case .isotonic(let functions):
-      writer.metadata["held_out_calibration"] = "isotonic"
-      for (k, function) in functions.enumerated() {
-        writer.add("isotonic\(k).thresholds", function.thresholds)
-        writer.add("isotonic\(k).values", function.values)
-      }
-    }
-  }
-
-  fileprivate init(decoding file: SafetensorsFile, classCount: Int) throws(DataError) {
-    let name = try file.metadata("held_out_calibration")
-    switch name {
-    case "none": self = .none
-    case "temperature":
-      self = .temperature(try file.number("held_out_inverse_temperature", above: 0))
-    case "vector":
-      self = .vector(
-        scales: try file.vector("held_out_scales", count: classCount),
-        shifts: try file.vector("held_out_shifts", count: classCount))
-    case "isotonic":
-      var functions: [IsotonicFunction] = []
-      for k in 0..<classCount {
-        let thresholds = try file.array("isotonic\(k).thresholds", as: Double.self)
-        guard !thresholds.isEmpty else {
-          throw DataError(
-            .wrongShape, file: file.path, key: "isotonic\(k).thresholds", found: "no steps",
-            expected: "at least one")
-        }
-        functions.append(
-          IsotonicFunction(
-            thresholds: thresholds,
-            values: try file.vector("isotonic\(k).values", count: thresholds.count)))
-      }
-      self = .isotonic(functions)
-    default:
-      throw DataError(
-        .wrongType, file: file.path, key: "held_out_calibration", found: "'\(name)'",
-        expected: "none, temperature, vector or isotonic", advice: "update bllarse to read it")
-    }
   }
 }
 

@@ -56,7 +56,7 @@ extension EvidenceHead {
     }
   }
 
-  /// Log-probabilities of one block, before a calibration to held-out rows.
+  /// Log-probabilities of one block.
   func logProbabilities(_ moments: [LogitMoments]) -> Matrix<Double> {
     Self.pool(
       candidates.map { candidate in
@@ -83,8 +83,7 @@ extension EvidenceHead {
       guard let base = target.baseAddress else { return }
       let address = SharedAddress(base)
       forEachBlock(features) { range, moments in
-        let logs = heldOutCalibration.apply(to: logProbabilities(moments))
-        let rounded = Matrix<Float>(logs)
+        let rounded = Matrix<Float>(logProbabilities(moments))
         rounded.withUnsafePointer { source, _ in
           (address.pointer + range.lowerBound * classes).update(
             from: source, count: range.count * classes)

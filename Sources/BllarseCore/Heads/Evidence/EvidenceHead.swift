@@ -51,8 +51,6 @@ public struct EvidenceHead: Sendable {
   /// Predictions for the training rows, each as if it had been left out; `nil` after reading a
   /// checkpoint.
   public let leaveOneOut: LeaveOneOutPredictions?
-  /// A map of the predictions that was fitted to held-out rows.
-  public internal(set) var heldOutCalibration = HeldOutCalibration.none
   /// How threads are used.
   public var parallelism: Parallelism = .available
 

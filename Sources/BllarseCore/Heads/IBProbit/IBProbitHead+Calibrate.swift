@@ -23,39 +23,10 @@ extension IBProbitHead {
     let logits = try lossesAndLogits(features: features, labels: labels, loss: loss).logits
     var beta = 1.0
     for _ in 0..<steps {
-      let (gradient, curvature) = Self.temperatureDerivatives(logits, labels, beta)
+      let (gradient, curvature) = TemperatureScaling.derivatives(logits, labels, beta)
       beta = min(max(beta - 0.25 * gradient / (curvature + 1e-8), 0.01), 100)
     }
     inverseTemperature = beta
     return beta
-  }
-
-  /// The first two derivatives of the mean cross-entropy of `softmax(β·f)` with respect to `β`.
-  private static func temperatureDerivatives(
-    _ logits: Matrix<Scalar>, _ labels: [Int32], _ beta: Double
-  ) -> (gradient: Double, curvature: Double) {
-    var scaled = Matrix<Double>(logits)
-    scaled.scale(by: beta)
-    scaled.formLogSoftmaxRows()
-    let probabilities = scaled.exponentials()
-    var gradient = 0.0
-    var curvature = 0.0
-    for (row, label) in labels.enumerated() {
-      logits.withRow(row) { f in
-        probabilities.withRow(row) { p in
-          var mean = 0.0
-          for column in f.indices { mean += p[column] * Double(f[column]) }
-          var variance = 0.0
-          for column in f.indices {
-            let deviation = Double(f[column]) - mean
-            variance += p[column] * deviation * deviation
-          }
-          gradient += mean - Double(f[Int(label)])
-          curvature += variance
-        }
-      }
-    }
-    let count = Double(max(labels.count, 1))
-    return (gradient / count, curvature / count)
   }
 }

@@ -32,14 +32,35 @@ public struct IBProbitReferenceHead: Head {
   }
 
   /// Scores: the likelihood is that of the mixture, the rest belongs to CBC.
+  ///
+  /// A map takes both of them; an inverse temperature then multiplies their logits, as in the original.
   public func evaluation(
-    features: FeatureMatrix, labels: [Int32]
+    features: FeatureMatrix, labels: [Int32], calibration: HeldOutCalibration
   ) throws(NumericsError) -> Evaluation {
-    let conditional = Evaluation(
-      logProbabilities: try logProbabilities(features), labels: labels, parallelism: parallelism)
-    let losses = try probit.lossesAndLogits(features: features, labels: labels, loss: .mixture)
-      .losses
-    return conditional.replacing(nll: losses.reduce(0, +) / Double(max(losses.count, 1)))
+    let conditional = calibration.apply(
+      to: try logProbabilities(features), parallelism: parallelism)
+    let losses =
+      calibration == .none
+      ? try probit.lossesAndLogits(features: features, labels: labels, loss: .mixture).losses
+      : try mixtureLosses(features, labels, calibration, conditional)
+    return Evaluation(
+      logProbabilities: conditional, labels: labels, parallelism: parallelism
+    ).replacing(nll: losses.reduce(0, +) / Double(max(losses.count, 1)))
+  }
+
+  /// `-log((CBM + CBC) / 2)` of mapped predictions.
+  private func mixtureLosses(
+    _ features: FeatureMatrix, _ labels: [Int32], _ calibration: HeldOutCalibration,
+    _ conditional: Matrix<Float>
+  ) throws(NumericsError) -> [Double] {
+    var marginal = probit.configuration.cdfForm.logMarginals(try probit.arguments(features))
+    marginal.scale(by: Float(probit.inverseTemperature))
+    marginal.formLogSoftmaxRows()
+    marginal = calibration.apply(to: marginal, parallelism: parallelism)
+    return labels.enumerated().map { row, label in
+      let (m, c) = (-Double(marginal[row, Int(label)]), -Double(conditional[row, Int(label)]))
+      return m - SpecialFunctions.softplus(m - c) + SpecialFunctions.softplus(0)
+    }
   }
 
   /// Adds what the head itself stores.

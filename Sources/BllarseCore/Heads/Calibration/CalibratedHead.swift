@@ -1,0 +1,125 @@
+public import BllarseNumerics
+
+/// A head whose predictions go through a map that was fitted to held-out rows.
+///
+/// Whatever the head is, the map takes its log-probabilities, and everything that is predicted, scored or
+/// stored afterwards is the mapped distribution's.
+///
+/// ```swift
+/// let calibrated = try CalibratedHead(calibrating: head, on: validation, .temperature)
+/// let logProbabilities = try calibrated.logProbabilities(newFeatures)
+/// ```
+public struct CalibratedHead: Head {
+  /// "Calibrated".
+  public static var kind: String { "Calibrated" }
+
+  /// The head.
+  public var base: any Head
+  /// The map.
+  public let calibration: HeldOutCalibration
+
+  /// Joins a head and a map; a map that the head had is replaced.
+  public init(_ head: any Head, _ calibration: HeldOutCalibration) {
+    base = head.uncalibrated
+    self.calibration = calibration
+  }
+
+  /// Fits a map to held-out rows; a map that the head had is replaced.
+  ///
+  /// - Parameters:
+  ///   - head: fitted.
+  ///   - split: at least one row that the head was not fitted to.
+  ///   - method: the kind of map.
+  /// - Throws: `NumericsError` when the head's state is unusable, `DataError.Code.notFinite` when its
+  ///   predictions are not numbers.
+  public init(
+    calibrating head: any Head, on split: FeatureSplit, _ method: HeldOutCalibration.Method
+  ) throws {
+    let head = head.uncalibrated
+    let logs = HeldOutCalibration.arguments(try head.logProbabilities(split.features))
+    if let row = logs.firstNonFinite?.row {
+      throw DataError(
+        .notFinite, key: "predictions", row: row,
+        found: "the head's log-probabilities of a validation row are not numbers",
+        expected: "finite predictions to calibrate",
+        advice: "lower the learning rate, or leave --calibration out")
+    }
+    self.init(
+      head,
+      HeldOutCalibration(
+        method, logProbabilities: logs, labels: split.labels, parallelism: head.parallelism))
+  }
+
+  /// The number of features of a row.
+  public var featureCount: Int { base.featureCount }
+  /// The number of classes.
+  public var classCount: Int { base.classCount }
+  /// How threads are used.
+  public var parallelism: Parallelism {
+    get { base.parallelism }
+    set { base.parallelism = newValue }
+  }
+
+  /// The head's log-probabilities, mapped.
+  public func logProbabilities(_ features: FeatureMatrix) throws(NumericsError) -> Matrix<Float> {
+    calibration.apply(to: try base.logProbabilities(features), parallelism: parallelism)
+  }
+
+  /// The scores of the mapped predictions, as the head defines scores.
+  public func evaluation(
+    features: FeatureMatrix, labels: [Int32]
+  ) throws(NumericsError) -> Evaluation {
+    try base.evaluation(features: features, labels: labels, calibration: calibration)
+  }
+
+  /// Adds the head, its kind as `calibrated_head`, and the map.
+  public func encode(into writer: inout SafetensorsWriter) {
+    writer.metadata["calibrated_head"] = type(of: base).kind
+    base.encode(into: &writer)
+    calibration.encode(into: &writer)
+  }
+
+  /// Reads a head and its map.
+  public init(decoding file: SafetensorsFile) throws(DataError) {
+    let name = try file.metadata("calibrated_head")
+    guard let kind = HeadRegistry.kind(named: name), kind != CalibratedHead.self else {
+      throw DataError(
+        .wrongType, file: file.path, key: "calibrated_head", found: "the kind of head is '\(name)'",
+        expected: "one of " + HeadRegistry.names.filter { $0 != Self.kind }.joined(separator: ", "),
+        advice: "update bllarse to read it")
+    }
+    let head = try kind.init(decoding: file)
+    self.init(head, try HeldOutCalibration(decoding: file, classCount: head.classCount))
+  }
+}
+
+extension Head {
+  /// The head without a map that was fitted to held-out rows.
+  public var uncalibrated: any Head { (self as? CalibratedHead)?.base ?? self }
+}
+
+extension HeldOutCalibration {
+  /// The mapped predictions of a head.
+  ///
+  /// - Parameters:
+  ///   - logProbabilities: N x K.
+  ///   - parallelism: the threads to work with; they do not change the result.
+  /// - Returns: N x K; the exponentials of a row sum to 1.
+  func apply(to logProbabilities: Matrix<Float>, parallelism: Parallelism) -> Matrix<Float> {
+    if self == .none { return logProbabilities }
+    let classes = logProbabilities.columnCount
+    return Matrix<Float>(rows: logProbabilities.rowCount, columns: classes) { target in
+      guard let start = target.baseAddress else { return }
+      let address = SharedAddress(start)
+      // In blocks: the maps work in double precision.
+      parallelism.forEachBlock(of: logProbabilities.rowCount, blockSize: 1024) { _, range in
+        let mapped = Matrix<Float>(
+          apply(to: Self.arguments(logProbabilities.rows(range))))
+        mapped.withUnsafePointer { source, _ in
+          (address.pointer + range.lowerBound * classes).update(
+            from: source, count: range.count * classes)
+        }
+      }
+    }
+  }
+}

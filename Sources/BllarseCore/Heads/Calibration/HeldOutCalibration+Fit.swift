@@ -1,0 +1,165 @@
+public import BllarseNumerics
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#endif
+
+extension HeldOutCalibration {
+  /// The kinds of maps.
+  public enum Method: Sendable, Equatable, CaseIterable {
+    /// One inverse temperature.
+    case temperature
+    /// A factor and a shift for each class.
+    case vector
+    /// A step function for each class.
+    case isotonic
+  }
+
+  /// Fits a map to held-out rows.
+  ///
+  /// - Parameters:
+  ///   - method: the kind of map.
+  ///   - logProbabilities: predictions, n x K, finite.
+  ///   - labels: a class for each row, n at least 1.
+  ///   - parallelism: the threads to work with.
+  public init(
+    _ method: Method, logProbabilities: Matrix<Double>, labels: [Int32],
+    parallelism: Parallelism = .available
+  ) {
+    precondition(
+      !labels.isEmpty && labels.count == logProbabilities.rowCount,
+      "\(logProbabilities.rowCount) rows of predictions for \(labels.count) labels")
+    switch method {
+    case .temperature:
+      self = .temperature(Self.inverseTemperature(logProbabilities, labels, parallelism))
+    case .vector:
+      self = VectorScalingFit(logProbabilities, labels, parallelism).calibration
+    case .isotonic:
+      self = .isotonic(
+        (0..<logProbabilities.columnCount).map { k in
+          IsotonicFunction(
+            probabilities: logProbabilities.column(k).map { exp($0) },
+            isClass: labels.map { Int($0) == k })
+        })
+    }
+  }
+
+  /// The most probable inverse temperature.
+  ///
+  ///     J(β) = -Σᵢ log softmax(β·log pᵢ)[yᵢ] + (β - 1 - log β)      nats
+  ///
+  /// The second part is the prior Gamma(2, 1), whose mode is no change. It weighs about as much as one
+  /// row, and keeps β where the rows say nothing: predictions that are all right would be best at an
+  /// infinite β without it, and all wrong ones at 0. J is strictly convex in β and never above its value at 1,
+  /// so that neither is the likelihood of these rows ever worse than it was.
+  ///
+  /// Newton's method on the slope with respect to log β, which changes sign once, inside a bracket.
+  ///
+  /// - Note: Source: Guo et al., "On calibration of modern neural networks", ICML 2017, for the map;
+  ///   the prior is this package's, for what Platt (1999) does by smoothing targets, which would take
+  ///   certainty from predictions that deserve it.
+  static func inverseTemperature(
+    _ logProbabilities: Matrix<Double>, _ labels: [Int32], _ parallelism: Parallelism
+  ) -> Double {
+    let rows = CalibrationRows(
+      logits: logProbabilities, labels: labels,
+      base: [Double](repeating: 0, count: logProbabilities.columnCount), parallelism: parallelism)
+    // A million rows that are wrong by a million nats each are still inside.
+    var (low, high, s) = (-30.0, 30.0, 0.0)
+    for _ in 0..<200 {
+      let terms = rows.derivatives(logBeta: s, lapse: 0)
+      let beta = exp(s)
+      let slope = terms.slope + beta - 1
+      let curvature = terms.curvature + beta
+      if slope > 0 { high = s } else { low = s }
+      var next = curvature > 0 ? s - slope / curvature : .nan
+      if !(next > low && next < high) { next = 0.5 * (low + high) }
+      let isDone = abs(next - s) <= 1e-12
+      s = next
+      if isDone { break }
+    }
+    return exp(s)
+  }
+}
+
+/// Factors and shifts of the classes' log-probabilities, by Newton's method.
+///
+///     J(a, b) = -Σᵢ log softmax((1 + a)∘β·log pᵢ + b)[yᵢ] + ½‖a‖² + ½‖b‖²      nats
+///
+/// around the best single β, so that classes of which there are few rows have that. J is convex and never
+/// above its value at (0, 0). The returned factors are `β·(1 + a)`.
+///
+/// - Complexity: 4·n·K² + (2K)³/3 operations an iteration.
+/// - Note: Source: Guo et al., "On calibration of modern neural networks", ICML 2017 ("vector scaling").
+private struct VectorScalingFit {
+  private(set) var calibration: HeldOutCalibration
+
+  init(_ logProbabilities: Matrix<Double>, _ labels: [Int32], _ parallelism: Parallelism) {
+    let beta = HeldOutCalibration.inverseTemperature(logProbabilities, labels, parallelism)
+    let classes = logProbabilities.columnCount
+    var logits = logProbabilities.compact()
+    logits.scale(by: beta)
+    let ones = [Double](repeating: 1, count: logits.rowCount)
+
+    /// Log-probabilities under parameters (factors less 1, then shifts), and J.
+    func mapped(_ parameters: [Double]) -> (logs: Matrix<Double>, value: Double) {
+      let logs = HeldOutCalibration.vector(
+        scales: parameters.prefix(classes).map { 1 + $0 },
+        shifts: Array(parameters.suffix(classes))
+      ).apply(to: logits)
+      let value = labels.indices.reduce(0) { $0 - logs[$1, Int(labels[$1])] }
+      return (logs, value + 0.5 * parameters.reduce(0) { $0 + $1 * $1 })
+    }
+
+    var parameters = [Double](repeating: 0, count: 2 * classes)
+    var (logs, value) = mapped(parameters)
+    for _ in 0..<50 {
+      // 1. Gradient: residuals against d logit / d factor = logit and d logit / d shift = 1.
+      let probabilities = logs.exponentials()  // (n, K)
+      var residuals = probabilities
+      for (row, label) in labels.enumerated() { residuals[row, Int(label)] -= 1 }
+      let gradient = zip(
+        parameters,
+        residuals.columnDots(logits) + residuals.multiplied(by: ones, transposing: true)
+      ).map { $0 + $1 }
+
+      // 2. Hessian: Σᵢ (diag(pᵢ) - pᵢpᵢᵀ) between the two kinds of derivatives, and the prior's.
+      let weighted = probabilities.combined(with: logits) { $0 * $1 }  // (n, K)
+      var joint = Matrix<Double>.zeros(logits.rowCount, 2 * classes)
+      joint.replaceBlock(row: 0, column: 0, with: weighted)
+      joint.replaceBlock(row: 0, column: classes, with: probabilities)
+      var hessian = parallelism.withBLAS { joint.gram() }
+      hessian.scale(by: -1)
+      hessian.addToDiagonal([Double](repeating: 1, count: 2 * classes))
+      let second = weighted.columnDots(logits)
+      let first = weighted.multiplied(by: ones, transposing: true)
+      let zeroth = probabilities.multiplied(by: ones, transposing: true)
+      for k in 0..<classes {
+        hessian[k, k] += second[k]
+        hessian[k, classes + k] += first[k]
+        hessian[classes + k, k] += first[k]
+        hessian[classes + k, classes + k] += zeroth[k]
+      }
+
+      // 3. A step that does not rise.
+      guard let factor = try? Cholesky(hessian) else { break }
+      let step = factor.solve(gradient)
+      let decrement = zip(step, gradient).reduce(0) { $0 + $1.0 * $1.1 }
+      var (length, moved) = (1.0, false)
+      while length > 1e-6, !moved {
+        let trial = zip(parameters, step).map { $0 - length * $1 }
+        let there = mapped(trial)
+        if there.value <= value {
+          (parameters, logs, value, moved) = (trial, there.logs, there.value, true)
+        }
+        length *= 0.5
+      }
+      if !moved || decrement < 1e-10 { break }
+    }
+    calibration = .vector(
+      scales: parameters.prefix(classes).map { beta * (1 + $0) },
+      shifts: Array(parameters.suffix(classes)))
+  }
+}

@@ -1,0 +1,144 @@
+public import BllarseNumerics
+
+/// Temperatures fitted to random parts of a split and scored on the rest of it, as the Python original's
+/// comparison of classifiers does.
+///
+/// For every fraction and repeat: a random `round(fraction·n)` of the rows give an inverse temperature by
+/// a few Newton steps from 1; the other rows give the scores. This measures what a temperature would do for
+/// predictions; nothing that is stored changes.
+///
+/// - Note: The rows of a repeat are a function of the seed, the fraction and the repeat, the same for
+///   whatever is scored, so that results can be compared pair by pair. They are not those of the original,
+///   whose seeds differ from process to process.
+public struct TemperatureScaling: Sendable, Equatable {
+  /// Repeats of a fraction, each with other rows.
+  public static let repeatCount = 25
+
+  /// Newton steps.
+  public var stepCount: Int
+  /// The shares of the rows that a temperature is fitted to, each above 0 and below 1.
+  public var fractions: [Double]
+
+  /// Chooses how.
+  public init(stepCount: Int = 4, fractions: [Double] = [0.1]) {
+    self.stepCount = stepCount
+    self.fractions = fractions
+  }
+
+  /// The scores of one repeat.
+  public struct Row: Sendable, Equatable, Codable {
+    /// Whose predictions: "baseline", the classifier that the backbone was trained with, or "head".
+    public var source: String
+    /// The share of the test rows that the temperature was fitted to.
+    public var testFraction: Double
+    /// The repeat, counted from 0.
+    public var repeatIndex: Int
+    /// The temperature, the inverse of the factor of the logits.
+    public var temperature: Double
+    /// The accuracy on the other test rows.
+    public var acc: Double
+    /// Their expected calibration error, 20 bins of equal width.
+    public var ece: Double
+    /// Their mean negative log-likelihood, in nats.
+    public var nll: Double
+
+    enum CodingKeys: String, CodingKey {
+      case source, temperature, acc, ece, nll
+      case testFraction = "test_fraction"
+      case repeatIndex = "repeat_idx"
+    }
+  }
+
+  /// Scores predictions.
+  ///
+  /// - Parameters:
+  ///   - source: whose predictions, "baseline" or "head".
+  ///   - logits: n x K, log-probabilities up to a constant in each row, finite.
+  ///   - labels: a class for each row.
+  ///   - seed: of the run.
+  ///   - parallelism: the threads to score with; they do not change the result.
+  /// - Returns: fractions x repeats.
+  /// - Throws: `DataError` when a fraction leaves no rows on one side.
+  public func rows(
+    _ source: String, logits: Matrix<Double>, labels: [Int32], seed: UInt64,
+    parallelism: Parallelism
+  ) throws(DataError) -> [Row] {
+    var rows: [Row] = []
+    for fraction in fractions {
+      let count = Int((fraction * Double(labels.count)).rounded(.toNearestOrEven))
+      guard 0 < count, count < labels.count else {
+        throw DataError(
+          .wrongShape, key: "test split",
+          found: "\(fraction) of \(labels.count) rows is \(count) rows",
+          expected: "rows to fit a temperature to, and rows to score it on",
+          advice: "give --ts-test-fractions another value")
+      }
+      let stream = UInt64((fraction * 100_000).rounded()) << 8
+      for index in 0..<Self.repeatCount {
+        var generator = Philox(
+          seed: seed, purpose: .temperatureRows, index: stream | UInt64(index))
+        let order = generator.permutation(count: labels.count)
+        let (fitted, scored) = (order[..<count], order[count...])
+        let beta = inverseTemperature(
+          logits.gatheringRows(fitted), fitted.map { labels[$0] })
+        var logs = logits.gatheringRows(scored)
+        logs.scale(by: beta)
+        logs.formLogSoftmaxRows()
+        let scores = Evaluation(
+          logProbabilities: logs, labels: scored.map { labels[$0] }, parallelism: parallelism)
+        rows.append(
+          Row(
+            source: source, testFraction: fraction, repeatIndex: index, temperature: 1 / beta,
+            acc: scores.accuracy, ece: scores.ece, nll: scores.nll))
+      }
+    }
+    return rows
+  }
+
+  /// The inverse temperature after the Newton steps.
+  ///
+  ///     β ← clip(β - g / (h + 1e-8), 0.01, 100),   from β = 1
+  ///
+  /// - Parameters:
+  ///   - logits: n x K.
+  ///   - labels: a class for each row.
+  /// - Returns: β.
+  public func inverseTemperature(_ logits: Matrix<Double>, _ labels: [Int32]) -> Double {
+    var beta = 1.0
+    for _ in 0..<stepCount {
+      let (gradient, curvature) = Self.derivatives(logits, labels, beta)
+      beta = min(max(beta - gradient / (curvature + 1e-8), 0.01), 100)
+    }
+    return beta
+  }
+
+  /// The first two derivatives of the mean cross-entropy of `softmax(β·f)` with respect to `β`:
+  /// `g = mean(E_p[f] - f_y)`, `h = mean(Var_p[f])`.
+  static func derivatives<Scalar: BLASScalar>(
+    _ logits: Matrix<Scalar>, _ labels: [Int32], _ beta: Double
+  ) -> (gradient: Double, curvature: Double) {
+    var scaled = Matrix<Double>(logits)
+    scaled.scale(by: beta)
+    scaled.formLogSoftmaxRows()
+    let probabilities = scaled.exponentials()
+    var gradient = 0.0
+    var curvature = 0.0
+    for (row, label) in labels.enumerated() {
+      logits.withRow(row) { f in
+        probabilities.withRow(row) { p in
+          var mean = 0.0
+          for column in f.indices { mean += p[column] * Double(f[column]) }
+          var variance = 0.0
+          for column in f.indices {
+            let deviation = Double(f[column]) - mean
+            variance += p[column] * deviation * deviation
+          }
+          gradient += mean - Double(f[Int(label)])
+          curvature += variance
+        }
+      }
+    }
+    let count = Double(max(labels.count, 1))
+    return (gradient / count, curvature / count)
+  }
+}

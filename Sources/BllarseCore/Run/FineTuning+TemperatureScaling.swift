@@ -1,0 +1,46 @@
+import BllarseNumerics
+
+extension FineTuning {
+  /// Temperatures fitted to parts of the test split, where the run was asked for them: for the classifier
+  /// that the backbone was trained with, where it has one, and for the head.
+  ///
+  /// - Parameters:
+  ///   - data: the splits.
+  ///   - head: what was fitted, or `nil` when nothing was.
+  ///   - baseline: the backbone's own classifier.
+  ///   - parallelism: the threads to work with.
+  ///   - note: receives what the user should know.
+  /// - Returns: a row for each of them, fraction and repeat; `nil` where the run was not asked.
+  /// - Throws: `DataError` when predictions are not numbers, or a part has no rows.
+  func temperatureScaling(
+    _ data: RunData, head: (any Head)?, baseline: Baseline?, parallelism: Parallelism,
+    note: (String) -> Void
+  ) throws -> [TemperatureScaling.Row]? {
+    guard let scaling = configuration.temperatureScaling else { return nil }
+    note(
+      "--temperature-scaling fits temperatures to rows of the test split: its scores say what a "
+        + "temperature could do, and are no test of a model that has it")
+    let test = try data.dataset.split(data.roles.test)
+    var sources: [(name: String, logits: Matrix<Float>)] = []
+    if let baseline {
+      sources.append(("baseline", baseline.logits(test)))
+    } else {
+      note(
+        "there is no pretrained classifier of these classes: temperatures are fitted for the head")
+    }
+    if let head { sources.append(("head", try head.logProbabilities(test.features))) }
+    return try sources.flatMap { source in
+      let logits = HeldOutCalibration.arguments(source.logits)
+      if let row = logits.firstNonFinite?.row {
+        throw DataError(
+          .notFinite, key: "predictions of the \(source.name)", row: row,
+          found: "the logits of a row of the \(data.roles.test) split are not numbers",
+          expected: "finite predictions for --temperature-scaling",
+          advice: "lower the learning rate, or leave --temperature-scaling out")
+      }
+      return try scaling.rows(
+        source.name, logits: logits, labels: test.labels, seed: configuration.seed,
+        parallelism: parallelism)
+    }
+  }
+}

@@ -1,0 +1,113 @@
+import BllarseNumerics
+
+/// The map that a run fits to its validation split after its last epoch.
+struct RunCalibration {
+  /// The head with the map.
+  let head: CalibratedHead
+  /// What was fitted.
+  let report: CalibrationReport
+  /// The scores of the splits without the map, by name.
+  let uncalibrated: [String: SplitScores]
+  /// What the user should know, in one line.
+  let note: String?
+
+  /// Fits the map.
+  ///
+  /// - Parameters:
+  ///   - head: as the last epoch left it.
+  ///   - method: the kind of map.
+  ///   - split: the validation split.
+  ///   - name: its name.
+  ///   - uncalibrated: the scores of all splits without the map, by name.
+  /// - Throws: `DataError` when predictions are not numbers, `NumericsError` for an unusable head.
+  init(
+    _ head: any Head, _ method: HeldOutCalibration.Method, on split: FeatureSplit, name: String,
+    uncalibrated: [String: SplitScores]
+  ) throws {
+    self.head = try CalibratedHead(calibrating: head, on: split, method)
+    self.uncalibrated = uncalibrated
+    report = CalibrationReport(self.head.calibration, split: name, rowCount: split.rowCount)
+    note =
+      uncalibrated[name]?.acc != 1
+      ? nil
+      : "all \(split.rowCount) rows of the \(name) split are predicted right: they cannot say how "
+        + "certain predictions may be, and --calibration keeps close to what the head says"
+  }
+}
+
+/// What a run's calibration is, for its result.
+public struct CalibrationReport: Sendable, Equatable, Encodable {
+  /// "temperature", "vector" or "isotonic".
+  public var method: String
+  /// The split whose rows it was fitted to.
+  public var split: String
+  /// The number of those rows.
+  public var rows: Int
+  /// The factor of the log-probabilities, of a temperature.
+  public var inverseTemperature: Double?
+  /// Each class's factor of its log-probability, of a vector.
+  public var scales: [Double]?
+  /// Each class's shift, of a vector.
+  public var shifts: [Double]?
+  /// Where each class's steps begin, of isotonic regressions.
+  public var thresholds: [[Double]]?
+  /// The values of each class's steps, of isotonic regressions.
+  public var values: [[Double]]?
+
+  enum CodingKeys: String, CodingKey {
+    case method, split, rows, scales, shifts, thresholds, values
+    case inverseTemperature = "inverse_temperature"
+  }
+
+  init(_ calibration: HeldOutCalibration, split: String, rowCount: Int) {
+    method = calibration.kind
+    self.split = split
+    rows = rowCount
+    switch calibration {
+    case .none: break
+    case .temperature(let beta): inverseTemperature = beta
+    case .vector(let scales, let shifts): (self.scales, self.shifts) = (scales, shifts)
+    case .isotonic(let functions):
+      thresholds = functions.map(\.thresholds)
+      values = functions.map(\.values)
+    }
+  }
+}
+
+extension RunOutput {
+  /// Gives the head of the best epoch a map of its own.
+  ///
+  /// - Throws: `DataError` when its predictions are not numbers, or the file cannot be read or written.
+  func calibrateBest(
+    _ method: HeldOutCalibration.Method, on split: FeatureSplit, parallelism: Parallelism
+  ) throws {
+    let path = path("best.safetensors")
+    guard FileStatus.exists(path) else { return }
+    var best = try HeadCheckpoint(path: path)
+    best.head.parallelism = parallelism
+    best.head = try CalibratedHead(calibrating: best.head, on: split, method)
+    try writeBest(best)
+  }
+}
+
+extension RunConfiguration {
+  /// How predictions are calibrated, under the names of the command line; nothing where they are not.
+  var calibrationArguments: [(String, ArgumentValue)] {
+    var list: [(String, ArgumentValue)] = []
+    // Leaving out rows is for evidence heads.
+    if fitsEvidenceHead || evidence.calibration.method != nil {
+      list.append(("calibration", .text(evidence.calibration.rawValue)))
+    }
+    if let temperatureScaling {
+      list += [
+        ("temperature_scaling", .flag(true)),
+        ("ts_iters", .integer(temperatureScaling.stepCount)),
+        (
+          "ts_test_fractions",
+          .text(temperatureScaling.fractions.map { "\($0)" }.joined(separator: " "))
+        ),
+      ]
+    }
+    return list
+  }
+}

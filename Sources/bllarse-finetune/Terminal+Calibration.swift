@@ -1,0 +1,62 @@
+import BllarseCore
+import Foundation
+
+extension Terminal {
+  /// The test scores without the calibration, where there is one.
+  func uncalibrated(_ result: RunResult) -> [(split: String, scores: SplitScores)] {
+    guard let scores = result.uncalibrated?[result.roles.test] else { return [] }
+    return [("\(result.roles.test) (uncalibrated)", scores)]
+  }
+
+  /// What was fitted to the validation split, and what temperatures do on parts of the test split.
+  func showCalibration(_ result: RunResult) {
+    if let calibration = result.calibration {
+      var line =
+        "calibration: \(calibration.method), fitted to \(calibration.rows) rows of the "
+        + "\(calibration.split) split"
+      if let beta = calibration.inverseTemperature {
+        line += String(format: ": inverse temperature %.4f", beta)
+      }
+      print(line)
+    }
+    guard let rows = result.temperatureScaling else { return }
+    print(
+      "temperatures fitted to a part of the TEST split, scored on the rest of it "
+        + "(mean ± deviation of \(TemperatureScaling.repeatCount) repeats)")
+    print("of        part       temperature              acc               nll               ece")
+    for summary in TemperatureScalingSummary.summaries(rows) {
+      let figures = [summary.temperature, summary.acc, summary.nll, summary.ece]
+        .map { String(format: "%9.4f ± %.4f", $0.mean, $0.deviation) }
+        .joined(separator: " ")
+      print(
+        summary.source.padding(toLength: 10, withPad: " ", startingAt: 0)
+          + "\(summary.testFraction)".padding(toLength: 8, withPad: " ", startingAt: 0) + figures)
+    }
+  }
+}
+
+extension RunResult {
+  /// What the calibration did, as metrics: scores without it, its temperature, and the means and
+  /// deviations of `--temperature-scaling`, "temperature_scaling.head.0.1.nll".
+  var calibrationMetrics: [String: Double] {
+    var metrics: [String: Double] = [:]
+    for (split, scores) in uncalibrated ?? [:] {
+      metrics["uncalibrated.\(split).acc"] = scores.acc
+      metrics["uncalibrated.\(split).nll"] = scores.nll
+      metrics["uncalibrated.\(split).ece"] = scores.ece
+      metrics["uncalibrated.\(split).brier"] = scores.brier
+    }
+    metrics["calibration.inverse_temperature"] = calibration?.inverseTemperature
+    for summary in TemperatureScalingSummary.summaries(temperatureScaling ?? []) {
+      let prefix = "temperature_scaling.\(summary.source).\(summary.testFraction)"
+      for (name, spread) in [
+        ("temperature", summary.temperature), ("acc", summary.acc), ("nll", summary.nll),
+        ("ece", summary.ece),
+      ] {
+        metrics["\(prefix).\(name)"] = spread.mean
+        metrics["\(prefix).\(name)_std"] = spread.deviation
+      }
+    }
+    return metrics
+  }
+}
