@@ -1,18 +1,29 @@
 #!/usr/bin/env bash
 # Installs the system packages that bllarse needs and this machine lacks, saying what it does.
 #
-#   Scripts/setup.sh          what building and running need
-#   Scripts/setup.sh --test   and what the tests need besides: a real SLURM, and Python for MLflow
+#   Scripts/setup.sh            what building and running need
+#   Scripts/setup.sh --test     and what the tests need besides: a real SLURM, and Python for MLflow
+#   Scripts/setup.sh --runtime  only what programs need that were built elsewhere, and Python for sweeps
+#                               in Python: for an image, or a machine without Swift
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 say() { echo "setup: $*" >&2; }
 die() { say "$*"; exit 1; }
 
-command -v swift >/dev/null || die "swift is not on the PATH; install Swift 6.2 or later from swift.org first"
+case ${1:-} in
+  '' | --test | --runtime) ;;
+  *)
+    say "unknown argument '$1'; expected --test, --runtime or nothing"
+    exit 64
+    ;;
+esac
+[[ ${1:-} == --runtime ]] || command -v swift >/dev/null || die "swift is not on the PATH; install Swift 6.2 or later from swift.org first"
 
 wanted=(pkg-config libopenblas-dev liblapacke-dev libsqlite3-dev libcurl4-openssl-dev zlib1g-dev)
 [[ ${1:-} == --test ]] && wanted+=(slurm-wlm munge python3-venv)
+[[ ${1:-} == --runtime ]] &&
+  wanted=(libopenblas0 liblapacke libsqlite3-0 libcurl4 zlib1g libstdc++6 ca-certificates python3)
 
 if ! command -v dpkg-query >/dev/null; then
   pkg-config --exists openblas lapacke 2>/dev/null ||

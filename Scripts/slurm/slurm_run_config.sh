@@ -5,7 +5,10 @@
 # MLFLOW_PARENT_RUN_ID, BLLARSE_TASK_ORDER, BLLARSE_SWEEP_EXECUTABLE, BLLARSE_MAX_REQUEUES,
 # BLLARSE_SWEEP_SCRIPTS.
 # shellcheck source-path=SCRIPTDIR
-source "${BLLARSE_SWEEP_SCRIPTS:-$(dirname "${BASH_SOURCE[0]}")}/common.sh" || exit 1
+source "${BLLARSE_SWEEP_SCRIPTS:-$(dirname "${BASH_SOURCE[0]}")}/common.sh" || {
+  echo "bllarse: common.sh is not beside this script; submit it with bllarse-sweep submit" >&2
+  exit 1
+}
 
 read_task
 activate_venv

@@ -5,7 +5,10 @@
 #   BLLARSE_APPTAINER_IMAGE       the image file or address (bllarse.sif)
 #   BLLARSE_APPTAINER_MOUNT_HOME  1: all of HOME, also where the site does not mount it
 # shellcheck source-path=SCRIPTDIR
-source "${BLLARSE_SWEEP_SCRIPTS:-$(dirname "${BASH_SOURCE[0]}")}/common.sh" || exit 1
+source "${BLLARSE_SWEEP_SCRIPTS:-$(dirname "${BASH_SOURCE[0]}")}/common.sh" || {
+  echo "bllarse: common.sh is not beside this script; submit it with bllarse-sweep submit" >&2
+  exit 1
+}
 
 read_task
 prepare_apptainer

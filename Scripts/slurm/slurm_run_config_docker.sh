@@ -7,7 +7,10 @@
 #   BLLARSE_DOCKER_NETWORK     its network                    (host: the node's)
 #   BLLARSE_DOCKER_MOUNT_HOME  1: all of HOME, not the MLflow credentials file alone
 # shellcheck source-path=SCRIPTDIR
-source "${BLLARSE_SWEEP_SCRIPTS:-$(dirname "${BASH_SOURCE[0]}")}/common.sh" || exit 1
+source "${BLLARSE_SWEEP_SCRIPTS:-$(dirname "${BASH_SOURCE[0]}")}/common.sh" || {
+  echo "bllarse: common.sh is not beside this script; submit it with bllarse-sweep submit" >&2
+  exit 1
+}
 
 read_task
 name=bllarse-$SLURM_JOB_ID

@@ -98,6 +98,19 @@ struct StateTests {
     while try next.poll() == nil { Host.sleep(seconds: 0.01) }
   }
 
+  @Test("a claimant in a container, whose process ids mean others here, is not taken for dead")
+  func container() throws {
+    var claim = AttemptClaim(
+      host: Host.name, process: 1, startTime: -1, started: 0, outputDirectory: "output",
+      resumed: false, slurm: nil)
+    #expect(claim.isAlive == false)
+    claim.processNamespace = Host.processNamespace
+    #expect(claim.processNamespace?.hasPrefix("pid:[") == true)
+    #expect(try #require(AttemptClaim(claim.json)) == claim && claim.isAlive == false)
+    claim.processNamespace = "pid:[1]"
+    #expect(claim.isAlive == nil)
+  }
+
   @Test("configurations that repeat others are frozen once")
   func duplicates() throws {
     let temporary = try TemporaryDirectory()

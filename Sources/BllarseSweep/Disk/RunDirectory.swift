@@ -161,6 +161,8 @@ package struct AttemptClaim: Sendable, Equatable {
   package var process: Int
   /// The process' start in the kernel's clock ticks.
   package var startTime: Int
+  /// The namespace that process ids are of; a container has one of its own, under the node's name.
+  package var processNamespace: String?
   package var started: Double
   /// The directory that the program writes to, relative to the run's directory.
   package var outputDirectory: String
@@ -173,7 +175,8 @@ package struct AttemptClaim: Sendable, Equatable {
   var json: JSON {
     .object([
       "host": .string(host), "pid": .int(process), "start_ticks": .int(startTime),
-      "started": .number(started), "started_at": .string(Host.timestamp(started)),
+      "pid_namespace": .optional(processNamespace), "started": .number(started),
+      "started_at": .string(Host.timestamp(started)),
       "output": .string(outputDirectory), "resumed": .bool(resumed),
       "child_pid": .optional(child), "child_start_ticks": .optional(childStartTime),
       "slurm": slurm?.json ?? .null,
@@ -203,12 +206,14 @@ package struct AttemptClaim: Sendable, Equatable {
       resumed: json["resumed"]?.boolValue ?? false, slurm: json["slurm"].flatMap { SlurmTask($0) })
     child = json["child_pid"]?.intValue
     childStartTime = json["child_start_ticks"]?.intValue
+    processNamespace = json["pid_namespace"]?.stringValue
   }
 
   /// Whether the claiming process or its child certainly runs, certainly does not, or cannot be
   /// seen from here.
   package var isAlive: Bool? {
-    guard host == Host.name else { return nil }
+    guard host == Host.name, processNamespace == nil || processNamespace == Host.processNamespace
+    else { return nil }
     if Host.startTime(of: process) == startTime { return true }
     guard let child, let childStartTime else { return false }
     return Host.startTime(of: child) == childStartTime

@@ -64,6 +64,7 @@ package final class RunningAttempt {
       host: Host.name, process: Host.processID,
       startTime: Host.startTime(of: Host.processID) ?? 0, started: started,
       outputDirectory: output, resumed: resumed, slurm: context.slurm)
+    claim.processNamespace = Host.processNamespace
     guard let attempt = try run.claim(attempt: last + 1, claim) else {
       throw StartRefusal.busy("another process has just claimed attempt \(last + 1)")
     }

@@ -114,9 +114,14 @@ package enum Host {
   }
 
   /// The path of the running program.
-  package static var executablePath: String? {
+  package static var executablePath: String? { target(of: "/proc/self/exe") }
+
+  /// The namespace that this process' id is of.
+  package static var processNamespace: String? { target(of: "/proc/self/ns/pid") }
+
+  private static func target(of link: String) -> String? {
     var buffer = [CChar](repeating: 0, count: 4096)
-    let count = readlink("/proc/self/exe", &buffer, buffer.count)
+    let count = readlink(link, &buffer, buffer.count)
     guard count > 0 else { return nil }
     return String(decoding: buffer[..<count].map { UInt8(bitPattern: $0) }, as: UTF8.self)
   }
