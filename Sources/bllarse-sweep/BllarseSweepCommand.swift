@@ -8,8 +8,8 @@ struct BllarseSweepCommand: ParsableCommand {
     commandName: "bllarse-sweep",
     abstract: "Runs the configurations of a sweep, here or on a SLURM cluster.",
     discussion: """
-      SWEEP is a sweep file (YAML, JSON, a Python module with create_configs(), a program that \
-      prints JSON) or a sweep's directory. A file's state is in sweeps/NAME.
+      SWEEP is a sweep file (YAML, JSON, a Python module with create_configs() and run(config), a \
+      program that prints JSON) or a sweep's directory. A file's state is in sweeps/NAME.
 
       Exit codes: 0 done, 1 a run or a cluster's command failed, 64 wrong command line, 65 wrong \
       content of a file, 75 interrupted (the same command goes on).

@@ -18,30 +18,32 @@ struct FrozenSweep {
   /// Reads a file, or opens a directory; checks the options against the program's own.
   init(
     _ arguments: SweepArguments, _ overrides: OverrideArguments = OverrideArguments(),
-    program: String?, extend: Bool = false
+    program: String?, venv: String? = nil, extend: Bool = false
   ) throws {
+    let python = arguments.pythonChoice(venv: venv)
     self.arguments = arguments
     self.extend = extend
     if arguments.isDirectory {
       try overrides.refuse(for: arguments.sweep)
       directory = try SweepDirectory.open(arguments.sweep)
-      var description = directory.program
-      if let program { description.command[0] = program }
-      self.program = try Program.locate(description)
+      self.program = try directory.program.located(
+        program: program, python: python, kept: directory.python, source: directory.source)
       self.overrides = []
       selected = Array(0..<directory.manifest.count)
       source = nil
       return
     }
-    let file = try arguments.readFile(overrides)
-    var description = file.program
-    if let program { description.command[0] = program }
-    self.program = try Program.locate(description)
+    let file = try arguments.readFile(overrides, venv: venv)
+    try file.checkRunnable()
+    self.program = try file.program.located(
+      program: program, python: python, kept: nil, source: file.path)
     self.overrides = file.overrides
-    try self.program.options?.check(file)
-    if self.program.options == nil, description.describesItself {
+    if let options = self.program.options {
+      try options.check(file)
+      for note in file.notesOnFalse(options) { Terminal.note("note: \(note)") }
+    } else if file.program.describesItself {
       Terminal.note(
-        "note: \(description.command[0]) does not describe its options; their names are not checked"
+        "note: \(program ?? file.program.command[0]) does not describe its options; their names are not checked"
       )
     }
     let expansion = try Expansion(file)
@@ -139,6 +141,11 @@ struct FrozenSweep {
     let known = selected.count - added
     if added > 0, known > 0 {
       Terminal.note("\(added) configurations added to the \(known) that \(directory.path) had")
+    }
+    if directory.runHasChanged {
+      Terminal.note(
+        "note: run() in \(directory.source) is not what it was: what runs from now on runs the present one; results that are there stay (run-config --force replaces one)"
+      )
     }
     let gone = directory.manifest.count - selected.count
     if gone > 0 {

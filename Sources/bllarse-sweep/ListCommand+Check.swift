@@ -16,10 +16,11 @@ extension ListCommand {
           entries[$0].arguments
         }
     } else {
-      let file = try sweep.readFile(overrides)
-      var description = file.program
-      if let program { description.command[0] = program }
-      let located = try Program.locate(description)
+      let file = try sweep.readFile(overrides, venv: python.venv)
+      try file.checkRunnable()
+      let located = try file.program.located(
+        program: program, python: sweep.pythonChoice(venv: python.venv), kept: nil,
+        source: file.path)
       try located.options?.check(file)
       let expansion = try Expansion(file)
       report = try ConfigurationChecker(file.program, program: program)
@@ -27,7 +28,7 @@ extension ListCommand {
           file.program.command
         } arguments: {
           try expansion.configuration(at: $0)
-            .arguments(inversions: located.options?.inversions ?? [:])
+            .arguments(inversions: file.inversions(located.options))
         }
     }
     for line in report.noteLines { Terminal.note(line) }

@@ -7,6 +7,7 @@ struct ListCommand: ParsableCommand {
 
   @OptionGroup var sweep: SweepArguments
   @OptionGroup var overrides: OverrideArguments
+  @OptionGroup var python: VenvArguments
 
   @Flag(help: "Print only how many there are.")
   var count = false
@@ -36,7 +37,7 @@ struct ListCommand: ParsableCommand {
       let keys = entries.flatMap(\.parameters).map(\.key).filter { seen.insert($0).inserted }
       try write(entries.count, keys: keys) { (entries[$0].hash, entries[$0].parameters) }
     } else {
-      let file = try sweep.readFile(overrides)
+      let file = try sweep.readFile(overrides, venv: python.venv)
       let expansion = try Expansion(file)
       if count { return print(expansion.count) }
       try write(expansion.count, keys: file.keys) {
@@ -85,6 +86,7 @@ struct ShowCommand: ParsableCommand {
 
   @OptionGroup var sweep: SweepArguments
   @OptionGroup var overrides: OverrideArguments
+  @OptionGroup var python: VenvArguments
 
   @Argument(help: "The configuration's index.")
   var index: Int
@@ -101,14 +103,14 @@ struct ShowCommand: ParsableCommand {
       let entry = try SweepDirectory.open(sweep.sweep).manifest.entry(at: index)
       (hash, parameters, command) = (entry.hash, entry.parameters, entry.program + entry.arguments)
     } else {
-      let file = try sweep.readFile(overrides)
+      let file = try sweep.readFile(overrides, venv: python.venv)
       let expansion = try Expansion(file)
       guard (0..<expansion.count).contains(index) else {
         throw SweepError.noConfiguration(index, of: expansion.count)
       }
       let configuration = try expansion.configuration(at: index)
       (hash, parameters) = (configuration.hash, configuration.parameters)
-      command = file.program.command + configuration.arguments()
+      command = file.program.command + (file.runsItself ? [] : configuration.arguments())
     }
     if format == .json {
       let value: JSON = .object([

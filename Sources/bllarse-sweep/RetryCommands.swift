@@ -28,7 +28,7 @@ struct RetryCommand: ParsableCommand {
   var dryRun = false
 
   func run() throws {
-    let directory = try sweep.existingDirectory()
+    let directory = try keepingModule(of: sweep.existingDirectory())
     let statuses = try StatusReader(directory).all()
     let submissions = try SubmissionRecord.all(in: directory)
     var base = SubmitOptions()
@@ -53,22 +53,34 @@ struct RetryCommand: ParsableCommand {
     Terminal.note("\(toRun.count) to run")
     guard !toRun.isEmpty else { return }
     if local || submissions.isEmpty {
+      let choice = sweep.pythonChoice(venv: slurm.venv)
       if dryRun {
+        var launcher = Launcher(directory, program: slurm.program, python: choice)
         for index in toRun {
-          let entry = try directory.manifest.entry(at: index)
-          print(Shell.join(entry.program + entry.arguments))
+          print(Shell.join(try launcher.command(directory.manifest.entry(at: index))))
         }
         return
       }
       var pool = try PoolArguments.parse([])
       pool.jobs = jobs
       pool.program = slurm.program
-      return try pool.run(toRun, in: directory, tracking: tracking)
+      return try pool.run(toRun, in: directory, tracking: tracking, python: choice)
     }
     try Submission(
       directory: directory, options: options, tracking: tracking, dryRun: dryRun,
       parent: submissions.last?.parentRun
     ).submit(toRun)
+  }
+
+  /// Who names a Python module has perhaps mended its run(): what is tried again runs the present one.
+  private func keepingModule(of directory: SweepDirectory) throws -> SweepDirectory {
+    guard !sweep.isDirectory, !dryRun, directory.python != nil else { return directory }
+    let (current, changed) = try directory.keepingModule(of: sweep.readFile(venv: slurm.venv))
+    if changed {
+      Terminal.note(
+        "note: run() in \(directory.source) is not what it was; retrying with the present one")
+    }
+    return current
   }
 
   private func retryByCause(

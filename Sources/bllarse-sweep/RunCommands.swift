@@ -7,6 +7,7 @@ struct RunConfigCommand: ParsableCommand {
 
   @OptionGroup var sweep: SweepArguments
   @OptionGroup var overrides: OverrideArguments
+  @OptionGroup var python: VenvArguments
 
   @Argument(help: "The configuration's index.")
   var index: Int
@@ -23,9 +24,10 @@ struct RunConfigCommand: ParsableCommand {
   func run() throws {
     let (directory, index) = try frozen()
     let entry = try directory.manifest.entry(at: index)
+    let choice = sweep.pythonChoice(venv: python.venv)
     if dryRun {
-      let words = [program ?? entry.program[0]] + entry.program.dropFirst() + entry.arguments
-      return print(Shell.join(words))
+      var launcher = Launcher(directory, program: program, python: choice)
+      return print(Shell.join(try launcher.command(entry)))
     }
     if ParentRuns.isTracked(entry), Host.variable("MLFLOW_PARENT_RUN_ID") == nil {
       Terminal.note(
@@ -36,6 +38,7 @@ struct RunConfigCommand: ParsableCommand {
     var run = SingleRun()
     run.program = program
     run.force = force
+    run.python = choice
     let code: Int32
     do {
       code = try run.run(index, in: directory) { Terminal.note("bllarse-sweep: \($0)") }
@@ -56,7 +59,8 @@ struct RunConfigCommand: ParsableCommand {
       try overrides.refuse(for: path)
       return (try SweepDirectory.open(path), index)
     }
-    var frozen = try FrozenSweep(sweep, overrides, program: program)
+    var frozen = try FrozenSweep(
+      sweep, overrides, program: program, venv: python.venv)
     let indices = try frozen.indices(of: [index])
     if !dryRun { try frozen.write(record: !overrides.set.isEmpty) }
     return (frozen.directory, indices.first ?? index)
@@ -70,6 +74,7 @@ struct RunCommand: ParsableCommand {
   @OptionGroup var sweep: SweepArguments
   @OptionGroup var overrides: OverrideArguments
   @OptionGroup var checking: CheckArguments
+  @OptionGroup var python: VenvArguments
   @OptionGroup var pool: PoolArguments
   @OptionGroup var tracking: TrackingArguments
 
@@ -89,7 +94,9 @@ struct RunCommand: ParsableCommand {
   var dryRun = false
 
   func run() throws {
-    var frozen = try FrozenSweep(sweep, overrides, program: pool.program, extend: extend)
+    var frozen = try FrozenSweep(
+      sweep, overrides, program: pool.program, venv: python.venv, extend: extend)
+    let choice = sweep.pythonChoice(venv: python.venv)
     let wanted =
       index.isEmpty
       ? frozen.selected
@@ -111,14 +118,16 @@ struct RunCommand: ParsableCommand {
     let (indices, report) = try checking.check(
       sorted.toRun, in: frozen.directory, program: pool.program)
     if dryRun {
+      var launcher = Launcher(frozen.directory, program: pool.program, python: choice)
       for index in indices {
         let entry = try frozen.directory.manifest.entry(at: index)
-        print(Shell.join(frozen.program.command + entry.arguments))
+        print(Shell.join(try launcher.command(entry)))
       }
       return
     }
     try frozen.write(report)
-    try pool.run(indices, in: frozen.directory, tracking: tracking, force: force)
+    try pool.run(
+      indices, in: frozen.directory, tracking: tracking, python: choice, force: force)
   }
 }
 
@@ -146,7 +155,7 @@ struct PoolArguments: ParsableArguments {
 
   func run(
     _ indices: [Int], in directory: SweepDirectory, tracking: TrackingArguments,
-    force: Bool = false
+    python: PythonChoice, force: Bool = false
   ) throws {
     guard !indices.isEmpty else { return }
     // Before the tracker starts threads: they must not take the signals that the pool waits for.
@@ -156,6 +165,7 @@ struct PoolArguments: ParsableArguments {
     options.retries = retries
     options.retryDelaySeconds = retryDelay
     options.program = program
+    options.python = python
     options.force = force
     let parent = try tracking.parent(of: indices, in: directory)
     if let parent { options.environment.merge(parent.environment) { $1 } }

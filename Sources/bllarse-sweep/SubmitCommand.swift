@@ -29,7 +29,8 @@ struct SubmitCommand: ParsableCommand {
   }
 
   func run() throws {
-    var frozen = try FrozenSweep(sweep, overrides, program: slurm.program, extend: extend)
+    var frozen = try FrozenSweep(
+      sweep, overrides, program: slurm.program, venv: slurm.venv, extend: extend)
     let count = frozen.numberable
     guard indexOffset < count else {
       throw SweepError(

@@ -9,21 +9,27 @@ struct SweepArguments: ParsableArguments {
   @Option(help: ArgumentHelp("The sweep's directory (sweeps/NAME).", valueName: "dir"))
   var sweepDir: String?
 
-  @Option(help: ArgumentHelp("The Python that reads .py sweeps (python3).", valueName: "path"))
+  @Option(
+    help: ArgumentHelp(
+      "The Python that reads .py sweeps and runs their run(config) (python3).", valueName: "path"))
   var python: String?
 
   var isDirectory: Bool { Files.isDirectory(sweep) }
 
-  func readFile() throws -> SweepFile {
-    let python = python ?? Host.variable("BLLARSE_PYTHON") ?? "python3"
-    return try SweepReader(python: python).read(sweep)
+  /// The user's Python, of an environment where the command names one.
+  func pythonChoice(venv: String?) -> PythonChoice { PythonChoice(venv: venv, path: python) }
+
+  func readFile(venv: String? = nil) throws -> SweepFile {
+    let file = try SweepReader(python: pythonChoice(venv: venv)).read(sweep)
+    for note in file.notes { Terminal.note("note: \(note)") }
+    return file
   }
 
   /// The file's configurations with what `--set` says.
   ///
   /// - Throws: ``SweepError`` (64) for a directory: what is frozen there is what runs.
-  func readFile(_ overrides: OverrideArguments) throws -> SweepFile {
-    try readFile().overriding(try overrides.values())
+  func readFile(_ overrides: OverrideArguments, venv: String?) throws -> SweepFile {
+    try readFile(venv: venv).overriding(try overrides.values())
   }
 
   func directoryPath(_ file: SweepFile) -> String { sweepDir ?? "sweeps/\(file.name)" }
@@ -32,7 +38,10 @@ struct SweepArguments: ParsableArguments {
   func existingDirectory() throws -> SweepDirectory {
     if isDirectory { return try SweepDirectory.open(sweep) }
     if let sweepDir { return try SweepDirectory.open(sweepDir) }
-    let path = directoryPath(try readFile())
+    // A Python module is named by its file, and need not be executed for that.
+    let path =
+      sweep.hasSuffix(".py") && Files.exists(sweep)
+      ? "sweeps/\(SweepFile.defaultName(sweep))" : directoryPath(try readFile())
     guard Files.exists("\(path)/sweep.json") else {
       throw SweepError(
         .usage,
@@ -61,4 +70,11 @@ struct OverrideArguments: ParsableArguments {
       "--set \(first): the configurations in \(directory) are frozen; give the sweep's file, which freezes others beside them"
     )
   }
+}
+
+/// The Python environment of commands that send nothing to SLURM; `submit` has its own --venv.
+struct VenvArguments: ParsableArguments {
+  @Option(
+    help: ArgumentHelp("The Python environment that reads and runs .py sweeps.", valueName: "dir"))
+  var venv: String?
 }

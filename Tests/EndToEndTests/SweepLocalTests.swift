@@ -196,7 +196,6 @@ extension SweepEndToEnd {
           print("noise")
           def create_configs():
               return [dict(optimizer=o, epochs=e, seed=s) for o in ("adamw", "lion") for e in (1, 2) for s in (0, 1)]
-          def run(config): raise RuntimeError
           """.utf8))
       #expect(try tool.run("list", "old.py", "--count").output == "8\n")
       #expect(

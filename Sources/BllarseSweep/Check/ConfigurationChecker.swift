@@ -47,8 +47,13 @@ public struct ConfigurationChecker {
     var report = CheckReport()
     var located: [[String]: Program] = [:]
     var groups: [(program: Program, indices: [Int])] = []
+    var ownRuns = 0
     for index in indices {
       let words = try program(index)
+      if words == PythonProgram.words {
+        ownRuns += 1
+        continue
+      }
       let found = try located[words] ?? locate(words)
       located[words] = found
       if let place = groups.firstIndex(where: { $0.program.describer == found.describer }) {
@@ -56,6 +61,10 @@ public struct ConfigurationChecker {
       } else {
         groups.append((found, [index]))
       }
+    }
+    if ownRuns > 0 {
+      report.unasked.append(
+        .init(program: "run(config)", reason: "is the module's own", count: ownRuns))
     }
     for (found, indices) in groups {
       guard found.options?.hasCheck == true else {

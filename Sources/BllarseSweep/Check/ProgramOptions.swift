@@ -68,7 +68,7 @@ public struct ProgramOptions: Sendable {
     if !given.isEmpty { throw SweepError(.usage, given.joined(separator: "\n")) }
     let diagnostics = Diagnostics(file: file.path)
     var keysWithFaults: Set<String> = []
-    for (key, value) in file.space.possibleValues {
+    for (key, value) in file.space.possibleValues where !file.leavesOut(value) {
       let place = file.keyPositions[key] ?? Position(line: 1, column: 1)
       guard let fault = fault(key, value), keysWithFaults.insert(key).inserted else { continue }
       diagnostics.report(fault, at: place)

@@ -28,7 +28,8 @@ public struct ManifestEntry: Sendable, Equatable {
     hash = configuration.hash
     groupHash = configuration.groupHash
     self.program = program
-    arguments = configuration.arguments(inversions: inversions)
+    arguments =
+      program == PythonProgram.words ? [] : configuration.arguments(inversions: inversions)
     parameters = configuration.parameters
   }
 

@@ -171,6 +171,8 @@ package struct AttemptClaim: Sendable, Equatable {
   package var child: Int?
   package var childStartTime: Int?
   package var slurm: SlurmTask?
+  /// The kept sources that run, for a Python module's own `run`.
+  package var source: String?
 
   var json: JSON {
     .object([
@@ -179,7 +181,7 @@ package struct AttemptClaim: Sendable, Equatable {
       "started_at": .string(Host.timestamp(started)),
       "output": .string(outputDirectory), "resumed": .bool(resumed),
       "child_pid": .optional(child), "child_start_ticks": .optional(childStartTime),
-      "slurm": slurm?.json ?? .null,
+      "slurm": slurm?.json ?? .null, "source": .optional(source),
     ])
   }
 
@@ -207,6 +209,7 @@ package struct AttemptClaim: Sendable, Equatable {
     child = json["child_pid"]?.intValue
     childStartTime = json["child_start_ticks"]?.intValue
     processNamespace = json["pid_namespace"]?.stringValue
+    source = json["source"]?.stringValue
   }
 
   /// Whether the claiming process or its child certainly runs, certainly does not, or cannot be

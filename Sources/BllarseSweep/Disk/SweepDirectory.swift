@@ -3,7 +3,7 @@
 /// Files are the database; nothing runs beside the runs themselves.
 ///
 ///     sweep.json               name, program, replicate keys
-///     sources/0001.yaml        the file as it was read, each version
+///     sources/0001.yaml        the file as it was read, each version; a Python module's are folders
 ///     manifest/000000000.jsonl the frozen configurations
 ///     provenance/0001.json     git state, checksums, host; 0001.diff beside it
 ///     submissions/0001/        script, plan, one file a chunk with its job id
@@ -21,6 +21,10 @@ public struct SweepDirectory: Sendable {
   public let replicateKeys: [String]
   /// The sweep file that the directory was last made from.
   public let source: String
+  /// The Python module as it was last kept; nil when the sweep was no Python module.
+  public let python: KeptPython?
+  /// Whether the code of the module's `run` is another than the directory had before.
+  public private(set) var runHasChanged = false
   /// Submit's defaults from the file.
   package let slurm: [(key: String, value: JSON)]
 
@@ -47,7 +51,7 @@ public struct SweepDirectory: Sendable {
       path: path, manifest: try Manifest(directory: "\(path)/manifest"), name: name,
       program: program,
       replicateKeys: json["replicate_keys"]?.arrayValue?.map(\.plainText) ?? [],
-      source: json["source"]?.stringValue ?? "",
+      source: json["source"]?.stringValue ?? "", python: json["python"].flatMap { KeptPython($0) },
       slurm: (json["slurm"]?.members ?? []).map { ($0.key, $0.value) })
   }
 
@@ -69,22 +73,30 @@ public struct SweepDirectory: Sendable {
   ) throws -> (directory: SweepDirectory, selected: [Int], added: Int) {
     let path = Files.absolute(path)
     var before = 0
+    var earlier: KeptPython?
     if Files.exists("\(path)/sweep.json") {
       let old = try open(path)
       before = old.manifest.count
+      earlier = old.python
       if before > 0, !force { try checkKinship(old, file, expansion) }
     } else if Files.isDirectory(path), !Files.names(in: path).isEmpty {
       throw SweepError(
         .usage, "\(path) exists and is no sweep directory; choose another with --sweep-dir")
     }
+    let python = try file.python.map {
+      try KeptPython.keep($0, path: file.path, in: path, dryRun: dryRun)
+    }
+    let hasChanged =
+      file.runsItself && earlier != nil && earlier?.fingerprint != python?.fingerprint
+    let inversions = file.inversions(program.options)
     if dryRun {
       var directory = SweepDirectory(
         path: path, manifest: try Manifest(directory: "\(path)/manifest"), name: file.name,
         program: file.program, replicateKeys: file.replicateKeys,
-        source: Files.absolute(file.path), slurm: file.slurm)
+        source: Files.absolute(file.path), python: python, slurm: file.slurm)
+      directory.runHasChanged = hasChanged
       let selected = try directory.manifest.append(
-        expansion, program: file.program.command, inversions: program.options?.inversions ?? [:],
-        dryRun: true)
+        expansion, program: file.program.command, inversions: inversions, dryRun: true)
       return (directory, selected, directory.manifest.count - before)
     }
     try Files.makeDirectory(path)
@@ -100,13 +112,14 @@ public struct SweepDirectory: Sendable {
       "source": .string(Files.absolute(file.path)),
       "slurm": .object(file.slurm.map { JSON.Member($0.key, $0.value) }),
       "set": .object(file.overrides.map { JSON.Member($0.key, $0.value) }),
+      "python": python?.json ?? .null,
     ])
     try Files.write(description.pretty + "\n", to: "\(path)/sweep.json")
-    try keepSource(file, in: path)
+    if python == nil { try keepSource(file, in: path) }
     var directory = try open(path)
+    directory.runHasChanged = hasChanged
     let selected = try directory.manifest.append(
-      expansion, program: file.program.command, inversions: program.options?.inversions ?? [:],
-      dryRun: false)
+      expansion, program: file.program.command, inversions: inversions, dryRun: false)
     return (directory, selected, directory.manifest.count - before)
   }
 
@@ -128,7 +141,9 @@ public struct SweepDirectory: Sendable {
     let directory = "\(path)/sources"
     try Files.makeDirectory(directory)
     let names = Files.names(in: directory)
-    if let last = names.last, try Files.text(of: "\(directory)/\(last)") == file.sourceText {
+    if let last = names.last, !Files.isDirectory("\(directory)/\(last)"),
+      try Files.text(of: "\(directory)/\(last)") == file.sourceText
+    {
       return
     }
     var number = names.count + 1

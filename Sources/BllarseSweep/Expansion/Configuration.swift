@@ -60,12 +60,14 @@ public struct Configuration: Sendable, Equatable {
   ///   - program: the program's name and leading arguments.
   ///   - parameters: the configuration's options.
   ///   - ignored: further keys that do not change what is computed.
+  ///   - countsEvery: whether every other key counts, bookkeeping and null too.
   /// - Returns: 64 hexadecimal digits.
   package static func contentHash(
-    program: [String], parameters: [JSON.Member], ignored: Set<String>
+    program: [String], parameters: [JSON.Member], ignored: Set<String>, countsEvery: Bool = false
   ) -> String {
     let kept = parameters.filter {
-      !bookkeepingKeys.contains($0.key) && !ignored.contains($0.key) && $0.value != .null
+      !ignored.contains($0.key)
+        && (countsEvery || !bookkeepingKeys.contains($0.key) && $0.value != .null)
     }
     let identity = JSON.object([
       "program": .array(program.map { .string($0) }), "parameters": .object(kept),

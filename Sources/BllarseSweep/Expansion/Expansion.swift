@@ -107,14 +107,17 @@ public final class Expansion {
       }
     }
     let program = file.program.identity
+    // Nobody knows which keys change what a run() of the user's computes.
+    let countsEvery = file.runsItself
     let hash = Configuration.contentHash(
-      program: program, parameters: parameters, ignored: ignored)
+      program: program, parameters: parameters, ignored: ignored, countsEvery: countsEvery)
     let replicates = Set(file.replicateKeys)
     let group =
       replicates.isEmpty
       ? hash
       : Configuration.contentHash(
-        program: program, parameters: parameters, ignored: ignored.union(replicates))
+        program: program, parameters: parameters, ignored: ignored.union(replicates),
+        countsEvery: countsEvery)
     resolver.hash = hash
     for place in needsHash {
       parameters[place].value = try resolver.value(of: parameters[place].key)

@@ -65,7 +65,7 @@ extension SweepFile {
     return file
   }
 
-  static func defaultName(_ path: String) -> String {
+  package static func defaultName(_ path: String) -> String {
     let base = path.split(separator: "/").last.map(String.init) ?? "sweep"
     let stem = base.split(separator: ".", omittingEmptySubsequences: true).first.map(String.init)
     let name = (stem ?? "sweep").map { nameCharacters.contains($0) ? $0 : "-" }
@@ -155,7 +155,7 @@ extension SweepFile {
     }
   }
 
-  private mutating func decodeSlurm(_ node: SourceNode, _ diagnostics: Diagnostics) {
+  mutating func decodeSlurm(_ node: SourceNode, _ diagnostics: Diagnostics) {
     guard case .mapping(let entries) = node.content else {
       diagnostics.report("'slurm' is a mapping of submit's options", at: node.position)
       return

@@ -1,15 +1,17 @@
-/// Reads a sweep from whatever form it has: YAML, JSON, a Python module with `create_configs()`, or
-/// an executable that prints JSON.
+/// Reads a sweep from whatever form it has: YAML, JSON, a Python module with `create_configs()` and
+/// perhaps a `run(config)`, or an executable that prints JSON.
 public struct SweepReader {
-  private let runner: any CommandRunner
-  private let python: String
+  let runner: any CommandRunner
+  let python: PythonChoice
 
   /// Makes a reader.
   ///
   /// - Parameters:
   ///   - runner: runs the interpreter and the executables.
   ///   - python: the interpreter for `.py` files.
-  public init(runner: any CommandRunner = ProcessRunner(), python: String = "python3") {
+  public init(
+    runner: any CommandRunner = ProcessRunner(), python: PythonChoice = PythonChoice()
+  ) {
     self.runner = runner
     self.python = python
   }
@@ -33,10 +35,6 @@ public struct SweepReader {
     var file = try SweepFile.decode(text, path: path)
     file.locateProgram()
     return file
-  }
-
-  private func readPython(_ path: String) throws -> SweepFile {
-    try readOutput(of: [python, "-c", Self.pythonScript, Files.absolute(path)], path: path)
   }
 
   private func readOutput(of command: [String], path: String) throws -> SweepFile {
@@ -69,22 +67,6 @@ public struct SweepReader {
     file.locateProgram()
     return file
   }
-
-  /// What the module prints goes to standard error, so that only the list is on standard output.
-  static let pythonScript = """
-    import importlib.util, json, os, sys
-    out, sys.stdout = sys.stdout, sys.stderr
-    path = sys.argv[1]
-    sys.path.insert(0, os.path.dirname(path))
-    spec = importlib.util.spec_from_file_location("bllarse_sweep_file", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    if not hasattr(module, "create_configs"):
-        sys.exit("the module has no create_configs()")
-    plain = lambda value: value.item() if hasattr(value, "item") else str(value)
-    json.dump(list(module.create_configs()), out, default=plain, allow_nan=False)
-    """
 }
 
 extension SweepFile {

@@ -14,6 +14,8 @@ public struct LocalPool {
     public var program: String?
     /// Runs configurations that have a result again; the new result replaces the old one.
     public var force = false
+    /// The interpreter of a Python module's own `run`.
+    public var python = PythonChoice()
     /// Variables for the programs.
     public var environment: [String: String] = [:]
 
@@ -74,13 +76,17 @@ public struct LocalPool {
     let processors = Host.processors
     let jobs = max(1, min(options.jobs ?? processors.count, indices.count))
     let shares = Self.shares(of: processors, jobs: jobs)
-    let program = try Program.locate(described)
+    var launcher = Launcher(directory, program: options.program, python: options.python)
+    // A program that is missing is a fault of the command, not of its first configuration.
+    if let first = indices.first {
+      _ = try launcher.context(for: directory.manifest.entry(at: first))
+    }
     var state = State(waiting: indices.map { (index: $0, notBefore: 0, failures: 0) })
     var free = Array((0..<jobs).reversed())
 
     while !state.running.isEmpty || (!state.waiting.isEmpty && !state.stopping) {
       while !state.stopping, let slot = free.last, let next = state.next(at: Host.monotonic) {
-        if let attempt = try start(next.index, program, shares[slot], &state.summary) {
+        if let attempt = try start(next.index, &launcher, shares[slot], &state.summary) {
           free.removeLast()
           state.running.append((attempt, slot, next.failures))
         }
@@ -122,25 +128,17 @@ public struct LocalPool {
     }
   }
 
-  private var described: ProgramDescription {
-    var description = directory.program
-    if let program = options.program { description.command[0] = program }
-    return description
-  }
-
   private func start(
-    _ index: Int, _ program: Program, _ processors: [Int], _ summary: inout Summary
+    _ index: Int, _ launcher: inout Launcher, _ processors: [Int], _ summary: inout Summary
   ) throws -> RunningAttempt? {
-    var context = LaunchContext(
-      outputOption: program.outputOption, resumeOption: program.resumeOption)
-    context.program = program.command[0]
-    context.environment = options.environment
-    context.force = options.force
-    context.processors = processors
-    context.threads = processors.count
     do {
-      let attempt = try RunningAttempt(
-        try directory.manifest.entry(at: index), in: directory, context: context)
+      let entry = try directory.manifest.entry(at: index)
+      var context = try launcher.context(for: entry)
+      context.environment.merge(options.environment) { $1 }
+      context.force = options.force
+      context.processors = processors
+      context.threads = processors.count
+      let attempt = try RunningAttempt(entry, in: directory, context: context)
       report(.started(index: index, attempt: attempt.attempt.number, resumed: attempt.resumed))
       return attempt
     } catch StartRefusal.alreadyDone {

@@ -13,6 +13,14 @@ package struct LaunchContext {
   package var slurm: SlurmTask?
   /// Runs a configuration that has a result again; it is kept until there is another.
   package var force = false
+  /// The words after the program, instead of the configuration's.
+  package var words: [String]?
+  /// Whether the program learns from BLLARSE_RESUME_DIR that it goes on, and takes SIGUSR1.
+  package var resumesByEnvironment = false
+  /// The kept sources that run, below the sweep's directory.
+  package var source: String?
+
+  var canResume: Bool { resumeOption != nil || resumesByEnvironment }
 
   package init(outputOption: String?, resumeOption: String?) {
     self.outputOption = outputOption
@@ -56,7 +64,7 @@ package final class RunningAttempt {
     if !context.force, run.result(hash: entry.hash) != nil { throw StartRefusal.alreadyDone }
     let last = run.attempts.last ?? 0
     if last > 0 { try Self.settle(run.attempt(last), task: context.slurm) }
-    let earlier = context.resumeOption == nil ? nil : Self.resumable(run, before: last + 1)
+    let earlier = !context.canResume ? nil : Self.resumable(run, before: last + 1)
     resumed = earlier != nil
     let output = earlier ?? "attempt-\(last + 1)/output"
     outputDirectory = "\(run.path)/\(output)"
@@ -65,6 +73,7 @@ package final class RunningAttempt {
       startTime: Host.startTime(of: Host.processID) ?? 0, started: started,
       outputDirectory: output, resumed: resumed, slurm: context.slurm)
     claim.processNamespace = Host.processNamespace
+    claim.source = context.source
     guard let attempt = try run.claim(attempt: last + 1, claim) else {
       throw StartRefusal.busy("another process has just claimed attempt \(last + 1)")
     }
@@ -143,7 +152,8 @@ package final class RunningAttempt {
         "there is no program '\(context.program ?? entry.program[0])' on \(Host.name): not beside bllarse-sweep and not in PATH"
       )
     }
-    var arguments = [program] + entry.program.dropFirst() + entry.arguments
+    var arguments =
+      [program] + (context.words ?? Array(entry.program.dropFirst()) + entry.arguments)
     if let option = context.outputOption { arguments += [option, output] }
     if resumed, let option = context.resumeOption { arguments += [option, output] }
     var environment = Host.inheritedEnvironment.merging(context.environment) { $1 }
@@ -175,7 +185,7 @@ package final class RunningAttempt {
   /// The request to checkpoint only reaches programs that can resume: it would end the others.
   package func forward(_ signal: Int32) {
     if signal == Signals.checkpoint {
-      guard context.resumeOption != nil else { return }
+      guard context.canResume else { return }
       stopSignal = signal
       // Only the program itself knows this signal; its children would die of it.
       Child.send(signal, to: process)

@@ -7,6 +7,8 @@ public struct SingleRun {
   /// Whether somebody asked it to end for good: SIGTERM, SIGINT or SIGHUP, and not the request to
   /// checkpoint.
   public private(set) var isTerminated = false
+  /// The interpreter of a Python module's own `run`.
+  public var python = PythonChoice()
 
   /// Makes a run.
   public init() {}
@@ -19,14 +21,9 @@ public struct SingleRun {
     _ index: Int, in directory: SweepDirectory, report: (String) -> Void
   ) throws -> Int32 {
     let signals = Signals()
-    var description = directory.program
     let entry = try directory.manifest.entry(at: index)
-    description.command = entry.program
-    if let program { description.command[0] = program }
-    let located = try Program.locate(description)
-    var context = LaunchContext(
-      outputOption: located.outputOption, resumeOption: located.resumeOption)
-    context.program = located.command[0]
+    var launcher = Launcher(directory, program: program, python: python)
+    var context = try launcher.context(for: entry)
     context.forwardsOutput = true
     context.force = force
     context.slurm = SlurmTask(environment: Host.environment)

@@ -206,6 +206,11 @@ public struct Submitter {
     ]
     environment["VENV_NAME"] = plan.options.venv
     if plan.sharedScript != nil { environment["BLLARSE_SWEEP_SCRIPTS"] = path(number) }
+    if let python = directory.python {
+      // A task runs what was submitted, by the interpreter that was asked for.
+      environment[SweepDirectory.versionName] = python.folder
+      if plan.options.venv == nil { environment["BLLARSE_PYTHON"] = python.interpreter }
+    }
     environment["MLFLOW_PARENT_RUN_ID"] = plan.parentRun
     environment["BLLARSE_MLFLOW_STORE"] = plan.parentStore
     if plan.chunks.order != nil { environment["BLLARSE_TASK_ORDER"] = "\(path(number))/order" }

@@ -83,6 +83,10 @@ public struct SweepFile: Sendable {
   package var keyPositions: [String: Position]
   /// Values that were given to all configurations beside the file.
   public internal(set) var overrides: [Override] = []
+  /// What the file has more if it is a Python module.
+  public var python: PythonSweep?
+  /// What its reader should know.
+  public var notes: [String] = []
 }
 
 /// The program that runs a configuration.

@@ -133,14 +133,30 @@ package enum Files {
   package static func claim(
     _ directory: String, containing name: String, _ text: String
   ) throws -> Bool {
+    try claim(directory, containing: [(name, text)])
+  }
+
+  /// Creates a directory with files in it, some of them in folders of their own, in one step.
+  ///
+  /// - Returns: whether this call created it.
+  package static func claim(
+    _ directory: String, containing files: [(name: String, text: String)]
+  ) throws -> Bool {
     let token = String(UInt64.random(in: .min ... .max), radix: 36)
     let temporary = "\(parent(of: directory) ?? ".")/.claim.\(getpid()).\(token)"
     guard try claim(temporary) else { return false }
-    defer {
-      unlink("\(temporary)/\(name)")
-      rmdir(temporary)
+    // The longest names first: folders go when they are empty.
+    var folders: Set<String> = [temporary]
+    for file in files {
+      var folder = parent(of: "\(temporary)/\(file.name)")
+      while let path = folder, folders.insert(path).inserted { folder = parent(of: path) }
     }
-    try write(text, to: "\(temporary)/\(name)")
+    defer {
+      for file in files { unlink("\(temporary)/\(file.name)") }
+      for folder in folders.sorted(by: { $0.count > $1.count }) { rmdir(folder) }
+    }
+    for folder in folders.sorted(by: { $0.count < $1.count }) { try makeDirectory(folder) }
+    for file in files { try write(file.text, to: "\(temporary)/\(file.name)") }
     // rename(2) replaces an empty directory only, and this one is never empty.
     if rename(temporary, directory) == 0 { return true }
     if errno == EEXIST || errno == ENOTEMPTY { return false }

@@ -1,0 +1,106 @@
+/// Works out how a configuration is started: by which program, with which words, in what environment.
+public struct Launcher {
+  private let directory: SweepDirectory
+  private let program: String?
+  private let python: PythonChoice
+  private var located: [[String]: Program] = [:]
+
+  /// Makes a launcher.
+  ///
+  /// - Parameters:
+  ///   - directory: the sweep.
+  ///   - program: the program's path, instead of looking for the one that the sweep names.
+  ///   - python: the interpreter for configurations that a Python module's own `run` runs.
+  public init(
+    _ directory: SweepDirectory, program: String? = nil, python: PythonChoice = PythonChoice()
+  ) {
+    self.directory = directory
+    self.program = program
+    self.python = python
+  }
+
+  /// The command of a configuration, without what each run is given besides.
+  ///
+  /// - Throws: ``SweepError`` (64) when there is no such program.
+  public mutating func command(_ entry: ManifestEntry) throws -> [String] {
+    let context = try context(for: entry)
+    let words = context.words ?? Array(entry.program.dropFirst()) + entry.arguments
+    return [context.program ?? entry.program[0]] + words
+  }
+
+  /// What starts a configuration.
+  ///
+  /// - Throws: ``SweepError`` (64) when there is no such program.
+  mutating func context(for entry: ManifestEntry) throws -> LaunchContext {
+    if entry.program == PythonProgram.words { return try pythonContext(for: entry) }
+    let located = try locate(entry.program)
+    var context = LaunchContext(
+      outputOption: located.outputOption, resumeOption: located.resumeOption)
+    context.program = located.command[0]
+    return context
+  }
+
+  private mutating func locate(_ words: [String]) throws -> Program {
+    if let known = located[words] { return known }
+    // A directory that has been extended may hold configurations of an earlier program.
+    var description =
+      words == directory.program.command ? directory.program : ProgramDescription()
+    description.command = words
+    if let program { description.command[0] = program }
+    let found = try Program.locate(description)
+    located[words] = found
+    return found
+  }
+
+  private func pythonContext(for entry: ManifestEntry) throws -> LaunchContext {
+    if program != nil { throw Self.programRefusal(directory.source) }
+    guard let kept = directory.currentPython else {
+      throw SweepError(
+        .data,
+        "\(directory.path)/sweep.json: it names no Python module, which configuration \(entry.index) needs; run the sweep's .py file again"
+      )
+    }
+    var context = LaunchContext(outputOption: nil, resumeOption: nil)
+    context.program = try python.interpreter(recorded: kept.interpreter)
+    context.words = [
+      "\(directory.path)/\(kept.folder)/\(PythonProgram.fileName)", "run", String(entry.index),
+    ]
+    context.resumesByEnvironment = true
+    context.source = kept.folder
+    // For a run() that hands configurations on to it.
+    context.environment["BLLARSE_FINETUNE_EXECUTABLE"] = Host.find("bllarse-finetune")
+    return context
+  }
+
+  /// Why `--program` cannot replace the program of a Python module's own `run`.
+  static func programRefusal(_ source: String) -> SweepError {
+    SweepError(
+      .usage,
+      "--program: the configurations of \(source) are run by its own run(config); --python or --venv choose the Python"
+    )
+  }
+}
+
+extension ProgramDescription {
+  /// Finds the program, or the user's Python for what a module's own `run` runs.
+  ///
+  /// - Parameters:
+  ///   - program: the program's path, instead of looking for the one that the sweep names.
+  ///   - python: the interpreter that was asked for.
+  ///   - kept: the module as the sweep has kept it, if it has.
+  ///   - source: the sweep file.
+  /// - Returns: the program.
+  /// - Throws: ``SweepError`` (64) when there is no such program.
+  public func located(
+    program: String?, python: PythonChoice, kept: KeptPython?, source: String
+  ) throws -> Program {
+    var description = self
+    if command == PythonProgram.words {
+      if program != nil { throw Launcher.programRefusal(source) }
+      description.command[0] = try python.interpreter(recorded: kept?.interpreter)
+    } else if let program {
+      description.command[0] = program
+    }
+    return try Program.locate(description)
+  }
+}
