@@ -207,5 +207,85 @@ extension SweepEndToEnd {
       #expect(wrong.status == 64)
       #expect(wrong.errors.contains("there is no \(tool.temporary.path)/nowhere/bin/python"))
     }
+
+    @Test("--set changes a value, and the others keep their types")
+    func overrides() throws {
+      let run = try tool.run("run", "own_run.py", "--set", "slope=3")
+      #expect(run.status == 0, "\(run.errors)")
+      #expect(try (0..<2).map { try sweeps.metrics("own_run", $0)["sum"] as? Double } == [9, 18])
+    }
+
+    @Test("exit code 75 means interrupted: the next attempt has the directory of the last")
+    func interrupted() throws {
+      try tool.temporary.write(
+        "study.py",
+        Array(
+          """
+          import os, sys
+          def create_configs(): return [dict(n=1)]
+          def run(config):
+              output, resume = (os.environ.get(f"BLLARSE_{name}_DIR") for name in ("OUTPUT", "RESUME"))
+              if not resume:
+                  with open(os.path.join(output, "checkpoint"), "w") as file: file.write("half")
+                  sys.exit(75)
+              with open(os.path.join(resume, "checkpoint")) as file:
+                  return {"half": file.read(), "same": resume == output}
+          """.utf8))
+      let run = try tool.run("run", "study.py", "--retry-delay", "0.1")
+      #expect(run.status == 0 && run.errors.contains("0: started, attempt 2, resumed"))
+      let metrics = try sweeps.metrics("study", 0)
+      #expect(metrics["half"] as? String == "half" && metrics["same"] as? Bool == true)
+    }
+
+    @Test("a training within run() checkpoints once when the sweep is stopped, and fails as itself")
+    func trainingWithin() throws {
+      try tool.temporary.write(
+        "sweep.py",
+        Array(
+          """
+          from bllarse.tools.adapters import run_training_from_config
+          def create_configs():
+              return [dict(dataset="digits", loss_fn=loss, optimizer="adam", epochs=100_000)
+                      for loss in ("CrossEntropy", "nothing")]
+          def run(config):
+              print("begins")
+              return run_training_from_config(config)
+          """.utf8))
+      let failing = try tool.run("run", "sweep.py", "--index", "1")
+      #expect(failing.status == 1)
+      let state = try tool.states("sweep.py")[1]
+      #expect(state.exit_code == 64 && state.state == "failed", "\(state)")
+      let (process, _, _) = try tool.start(["run", "sweep.py", "--index", "0"])
+      try tool.waitForStep(of: [0])
+      kill(process.processIdentifier, SIGTERM)
+      process.waitUntilExit()
+      #expect(process.terminationStatus == 75)
+      let interrupted = try tool.states("sweep.py")[0]
+      #expect(interrupted.state == "interrupted" && interrupted.exit_code == 75, "\(interrupted)")
+      let output = tool.temporary.file("sweeps/sweep/runs/0/0/attempt-1/output")
+      #expect(
+        try FileManager.default.contentsOfDirectory(atPath: output)
+          .contains { $0.hasPrefix("checkpoint") })
+      #expect(tool.text("sweeps/sweep/runs/0/0/attempt-1/stdout.log").hasPrefix("begins\n"))
+    }
+
+    @Test("the text script's sweeps run without the script, on its caches")
+    func textCache() throws {
+      try FileManager.default.copyItem(
+        atPath: Fixtures.path("text"), toPath: tool.temporary.file("cache"))
+      let run = try tool.run("run", "text_cache.py", "--jobs", "2")
+      #expect(run.status == 0, "\(run.errors)")
+      for (index, optimizer) in ["cavi", "adamw"].enumerated() {
+        let arguments = try sweeps.arguments("text_cache", index)
+        #expect(arguments["optimizer"] == optimizer, "\(arguments)")
+        #expect(arguments["train_batch_size"] == "64" && arguments["epochs"] == "2")
+        #expect(arguments["cache_key"]?.hasPrefix("FacebookAI__roberta_base_len256_") == true)
+      }
+      try tool.temporary.edit("text_cache.py") { $0.replacing("roberta_mnli.py", with: "other.py") }
+      let other = try tool.run("run", "text_cache.py")
+      #expect(other.status == 65)
+      let place = "bllarse-sweep: text_cache.py:25:"
+      #expect(other.errors.hasPrefix("\(place) there is no script scripts/other.py: looked for"))
+    }
   }
 }
