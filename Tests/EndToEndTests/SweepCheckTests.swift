@@ -6,6 +6,9 @@ extension SweepEndToEnd {
   @Suite("checked before anything is sent")
   struct SweepCheckTests {
     static let program = Fixtures.path("sweeps/programs/checked.sh")
+    static let finetuneChecks =
+      (try? SweepTool().run("--experimental-dump-help", executable: "bllarse-finetune").output)?
+      .contains(#""commandName" : "check""#) ?? false
     let tool: SweepTool
 
     init() throws { tool = try SweepTool() }
@@ -68,6 +71,39 @@ extension SweepEndToEnd {
       // Without the check a run says so itself.
       #expect(try tool.run("run", "sweep.yaml", "--no-check", "--index", "2").status == 1)
       #expect(try tool.states()[2].exit_code == 64)
+    }
+
+    @Test(
+      "bllarse-finetune knows of heads, modes and files which cannot run, before any does",
+      .enabled(if: finetuneChecks, "this bllarse-finetune has no subcommand 'check'"))
+    func finetune() throws {
+      try tool.temporary.write(
+        "sweep.yaml",
+        Array(
+          """
+          base: {epochs: 1}
+          grid: {loss_fn: [IBProbit, CrossEntropy, MSE], tune_mode: [last_layer, full_network]}
+          list: [{dataset: digits}, {features: missing.npz}]
+          """.utf8))
+      let refused = try tool.run("list", "sweep.yaml", "--check", "--format", "json")
+      #expect(refused.status == 65, "\(refused.errors)")
+      struct Report: Decodable {
+        struct Refusal: Decodable {
+          let indices: [Int]
+          let status: Int
+          let message: String
+        }
+        struct Memory: Decodable { let bytes: Int }
+        let refused: [Refusal]
+        let largest_memory: Memory?
+      }
+      let report = try JSONDecoder().decode(Report.self, from: Data(refused.output.utf8))
+      #expect(report.refused.flatMap(\.indices).sorted() == [1, 2, 3, 5, 6, 7, 9, 10, 11])
+      let mode = report.refused.first { $0.message.contains("full_network does not exist yet") }
+      #expect(mode?.status == 64 && mode?.indices.contains(2) == true)
+      let file = report.refused.first { $0.message.contains("missing.npz") }
+      #expect(file?.indices == [1, 5, 9])
+      #expect(report.largest_memory.map { $0.bytes > 1_000_000 } == true)
     }
 
     @Test("--set overrides YAML, Python and printed lists, and is recorded")
