@@ -48,6 +48,8 @@ final class RunTracking: RunObserver {
     ])
   }
 
+  func runDidScoreBatch(_ record: EpochRecord) { runDidFinishEpoch(record) }
+
   func runDidFinishEpoch(_ record: EpochRecord) {
     // An epoch that a resumed run computes again is there already.
     guard record.step > lastStep else { return }
@@ -61,6 +63,30 @@ final class RunTracking: RunObserver {
     run.log(metrics: metrics, step: record.step)
     // Epochs may take milliseconds: the training does not wait for the disk.
     run.flush(waitsForDisk: false)
+  }
+
+  func runWillSave(epoch: Int, write: (String) throws -> Void) {
+    let digits = String(epoch)
+    let number = String(repeating: "0", count: max(0, 5 - digits.count)) + digits
+    keep(as: "checkpoints/epoch_\(number).safetensors", write)
+  }
+
+  func runDidFit(write: (String) throws -> Void) {
+    // With an output directory its file is logged at the end.
+    if outputPath == nil { keep(as: "head.safetensors", write) }
+  }
+
+  /// Writes a file beside the journal, and logs it; the journal keeps a link of its own.
+  private func keep(as name: String, _ write: (String) throws -> Void) {
+    guard logsCheckpoint else { return }
+    let path = run.directory + "/checkpoint.safetensors"
+    do {
+      defer { try? FileManager.default.removeItem(atPath: path) }
+      try write(path)
+      try run.log(artifact: path, as: name, staging: .link)
+    } catch {
+      Terminal().runDidNote("\(name) could not be kept for tracking: \(error)")
+    }
   }
 
   /// Logs metrics that a run has once.

@@ -17,8 +17,60 @@ struct SplitOptions: ParsableArguments {
       """)
   var validationSplit: String?
 
+  @Option(
+    help: """
+      Take so many training rows: the first, or with --train-subset-seed random ones of every class. \
+      (default: all)
+      """)
+  var maxTrainSamples: Int?
+
+  @Option(help: "Take the first so many rows of every validation split. (default: all)")
+  var maxValSamples: Int?
+
+  @Option(help: "The seed by which --max-train-samples chooses rows, each class by its share.")
+  var trainSubsetSeed: UInt64?
+
+  @Option(
+    help: """
+      Also score after every so many batches of an epoch, and log by the training rows seen. (default: 0, \
+      only after epochs)
+      """)
+  var evalEveryBatches = 0
+
+  func check() throws {
+    guard (0...1_000_000_000).contains(evalEveryBatches) else {
+      throw ValidationError("--eval-every-batches must be at least 0 and at most 1000000000")
+    }
+    for (name, value) in [
+      ("--max-train-samples", maxTrainSamples), ("--max-val-samples", maxValSamples),
+    ] {
+      if let value, !(1...1_000_000_000).contains(value) {
+        throw ValidationError("\(name) must be at least 1 and at most 1000000000")
+      }
+    }
+  }
+
+  /// What the user should know about options that change nothing.
+  func warnings(_ configuration: RunConfiguration) -> [String] {
+    var warnings: [String] = []
+    if trainSubsetSeed != nil && maxTrainSamples == nil {
+      warnings.append(
+        "--train-subset-seed has no effect here: without --max-train-samples all rows are taken")
+    }
+    if evalEveryBatches > 0 && !configuration.takesBatches {
+      warnings.append(
+        "--eval-every-batches has no effect here: the head is fitted to all rows at once")
+    }
+    return warnings
+  }
+
   func apply(to configuration: inout RunConfiguration) {
     configuration.testSplit = testSplit
     configuration.validationSplit = validationSplit
+    configuration.maxTrainSamples = maxTrainSamples
+    configuration.maxValidationSamples = maxValSamples
+    configuration.trainSubsetSeed = trainSubsetSeed
+    // Where there are no batches it changes nothing, not even the step that scores are logged at.
+    configuration.evaluationInterval = configuration.takesBatches ? evalEveryBatches : 0
   }
 }

@@ -22,6 +22,13 @@ struct Terminal: RunObserver {
     )
   }
 
+  func runDidScoreBatch(_ record: EpochRecord) {
+    progress(
+      String(
+        format: "epoch %d, %d rows seen  loss %.4f  acc %.4f  nll %.4f  ece %.4f  %.2f s",
+        record.epoch, record.step, record.loss, record.acc, record.nll, record.ece, record.seconds))
+  }
+
   func runDidFinishEpoch(_ record: EpochRecord) {
     var line = String(
       format: "epoch %d  loss %.4f  acc %.4f  nll %.4f  ece %.4f", record.epoch, record.loss,

@@ -31,7 +31,11 @@ struct TrackingOptions: ParsableArguments {
   @Option(help: "The name of the run.")
   var uid: String?
 
-  @Flag(help: "Upload the checkpoint as an artifact.")
+  @Flag(
+    help: """
+      Upload the head, and for a head that is fitted by steps or batches every --save-every epochs the \
+      state of the run with that of its optimiser (checkpoints/epoch_00010.safetensors).
+      """)
   var logCheckpoints = false
 
   func validate() throws {

@@ -21,6 +21,7 @@ struct Train: ParsableCommand {
     try calibration.check()
     try optimizer.check()
     try data.check()
+    try splits.check()
     let configuration = configuration()
     try recipe.check(configuration)
     try calibration.check(configuration)
@@ -43,7 +44,7 @@ struct Train: ParsableCommand {
     let terminal = Terminal()
     let warnings =
       method.warnings(optimizer.optimizer) + optimizer.warnings(head: configuration.lossFunction)
-      + data.backbone.warnings(configuration)
+      + data.backbone.warnings(configuration) + splits.warnings(configuration)
     for warning in warnings { terminal.runDidNote(warning) }
     Interruption.listen(stopsGracefully: configuration.outputPath != nil)
     try reportingErrors {

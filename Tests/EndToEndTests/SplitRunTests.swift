@@ -159,4 +159,74 @@ struct SplitRunTests {
     #expect(calibrated.status == 65)
     #expect(calibrated.errors.contains("val_m split: its rows are the test split too"))
   }
+
+  @Test("fewer training and validation rows: the first, or random ones of every class")
+  func subsets() throws {
+    let fixture = try SplitFixture(["train": 150, "val_m": 60, "val_mm": 61])
+    func run(_ arguments: [String], _ output: String) throws -> SplitResult {
+      let outcome = try fixture.run(
+        ["--loss-fn", "MSE", "-o", "newton", "--l2", "1"] + arguments, output: output)
+      #expect(outcome.status == 0, "\(outcome.errors)")
+      return try fixture.decode(output: output)
+    }
+    let outcome = try fixture.run(
+      Self.steps + ["-e", "1", "--max-train-samples", "40", "--max-val-samples", "25"])
+    #expect(outcome.errors.contains("40 train, 25 val_m, 25 val_mm rows"), "\(outcome.errors)")
+
+    // The first rows are those of a file that holds no others.
+    let file = try FeatureFile(path: fixture.path).dataset()
+    var writer = SafetensorsWriter(metadata: ["num_classes": "3"])
+    for (name, count) in [("train", 40), ("val_m", 25), ("val_mm", 25)] {
+      let rows = try file.split(name).rows(0..<count)
+      writer.add("X_" + name, rows.features.converted(to: Float.self))
+      writer.add("y_" + name, rows.labels)
+    }
+    let short = fixture.directory.file("short.safetensors")
+    try writer.write(to: short)
+    let first = try run(["--max-train-samples", "40", "--max-val-samples", "25"], "first")
+    #expect(
+      try finetune.run(
+        [
+          "--features", short, "--threads", "1", "--loss-fn", "MSE", "-o", "newton", "--l2", "1",
+          "--output", fixture.directory.file("short"),
+        ]
+      ).status == 0)
+    #expect(try fixture.decode(output: "short").splits == first.splits)
+
+    let seeded = ["--max-train-samples", "40", "--train-subset-seed"]
+    let random = try run(seeded + ["1"], "random")
+    #expect(random.train != first.train)
+    #expect(try run(seeded + ["1"], "again").splits == random.splits)
+    #expect(try run(seeded + ["2"], "other").splits != random.splits)
+
+    let notes = try fixture.run(
+      ["--max-train-samples", "400", "--train-subset-seed", "1", "--max-val-samples", "99"],
+      output: "all"
+    ).errors
+    for text in [
+      "note: --max-train-samples 400: there are 150 rows, all are taken",
+      "note: --max-val-samples 99: there are 60 rows of val_m, all are taken",
+    ] {
+      #expect(notes.contains(text), "\(notes)")
+    }
+    #expect(try fixture.run(["--max-train-samples", "0"], output: "zero").status == 64)
+    let alone = try fixture.run(["--train-subset-seed", "3"], output: "alone").errors
+    #expect(alone.contains("--train-subset-seed has no effect here"), "\(alone)")
+  }
+
+  @Test("scores within an epoch are printed and kept by the rows seen; a fit to all rows has none")
+  func withinEpochs() throws {
+    let fixture = try SplitFixture(["train": 150, "val_m": 60, "val_mm": 61])
+    let outcome = try fixture.run(
+      ["--num-update-iters", "4", "-bs", "32", "-e", "1", "--eval-every-batches", "2"])
+    #expect(outcome.status == 0, "\(outcome.errors)")
+    let lines = try fixture.metrics()
+    #expect(lines.map { $0["seen_examples"] } == [64, 128, 150])
+    #expect(lines.map { $0["step"] } == [64, 128, 150])
+    #expect(lines.allSatisfy { $0["val_mismatched_acc"] != nil && $0["epoch"] == 1 })
+    #expect(outcome.errors.contains("epoch 1, 64 rows seen"))
+    let converged = try fixture.run(["--eval-every-batches", "2"], output: "converged")
+    #expect(converged.errors.contains("--eval-every-batches has no effect here"))
+    #expect(try fixture.metrics(output: "converged").map { $0["step"] } == [1])
+  }
 }

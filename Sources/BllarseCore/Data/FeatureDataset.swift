@@ -53,6 +53,31 @@ public struct FeatureDataset: Sendable {
     self.classNames = classNames ?? (0..<classCount).map(String.init)
   }
 
+  /// The same data with fewer rows, which need no check of their own.
+  private init(_ whole: FeatureDataset, splits: [String: FeatureSplit]) {
+    name = whole.name
+    file = whole.file
+    splitNames = whole.splitNames
+    classCount = whole.classCount
+    classNames = whole.classNames
+    self.splits = splits
+  }
+
+  /// The data set with some of the rows of some splits; the classes stay those of all rows.
+  ///
+  /// - Parameter subset: the rows to take of a split, or `nil` for all of them.
+  /// - Returns: the same splits.
+  /// - Throws: what `subset` throws.
+  func limited(
+    to subset: (_ name: String, _ split: FeatureSplit) throws(DataError) -> RowSubset?
+  ) throws(DataError) -> FeatureDataset {
+    var limited = splits
+    for (name, split) in splits {
+      if let subset = try subset(name, split) { limited[name] = split.rows(subset) }
+    }
+    return FeatureDataset(self, splits: limited)
+  }
+
   /// The split of a name, if there is one.
   public subscript(name: String) -> FeatureSplit? { splits[name] }
 

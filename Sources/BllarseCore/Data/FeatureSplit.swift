@@ -35,6 +35,11 @@ public struct FeatureSplit: Sendable {
     FeatureSplit(features.rows(range), Array(labels[range]))
   }
 
+  /// A copy of some rows, in the given order.
+  func gatheringRows(_ rows: [Int]) -> FeatureSplit {
+    FeatureSplit(features.gatheringRows(rows), rows.map { labels[$0] })
+  }
+
   private init(_ features: FeatureMatrix, _ labels: [Int32]) {
     self.features = features
     self.labels = labels

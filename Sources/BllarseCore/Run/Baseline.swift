@@ -5,12 +5,12 @@ struct Baseline {
   /// The classifier as a linear head over the backbone's features.
   let head: LinearHead<CrossEntropyLoss>
 
-  /// The classifier of a backbone.
+  /// The classifier of a backbone; `nil` when there is none, or one of another number of classes.
   ///
   /// - Parameters:
   ///   - backbone: what made the features.
   ///   - classCount: the classes of the data.
-  /// - Returns: `nil` when there is no classifier, or one of another number of classes.
+  ///   - parallelism: the threads to work with.
   init?(_ backbone: ResidualMLP, classCount: Int, parallelism: Parallelism) {
     guard let weights = backbone.classifierWeights, weights.columnCount == classCount else {
       return nil
@@ -59,7 +59,7 @@ extension FineTuning {
     var seconds = RunSeconds()
     (seconds.load, seconds.features) = (data.loadSeconds, data.featureSeconds)
     let watch = Stopwatch()
-    let scores = try SplitEvaluations(head, on: data.dataset, data.roles)
+    let scores = try SplitEvaluations(head, on: data.dataset, data.roles, configuration)
     let metrics = try RunMetrics(
       head, on: data.dataset, data.roles, configuration, parallelism: parallelism)
     seconds.evaluate = watch.elapsed

@@ -52,6 +52,7 @@ public struct FineTuning {
     guard !shouldStop() else {
       throw RunInterrupted(directory: output?.directory, epoch: 1, place: .data)
     }
+    for text in data.notes { note(text) }
     guard configuration.effectiveEpochs > 0 else {
       tell(data, RunSeconds(load: data.loadSeconds, features: data.featureSeconds))
       var outcome = try scoreBaseline(data, parallelism: parallelism, clock: clock)
@@ -69,7 +70,7 @@ public struct FineTuning {
     if let text = data.roles.note { note(text) }
     let classifier = data.baseline(parallelism: parallelism)
     let baseline = try classifier.map { baseline in
-      try SplitEvaluations(baseline.head, on: data.dataset, data.roles).scores
+      try SplitEvaluations(baseline.head, on: data.dataset, data.roles, configuration).scores
     }
     tell(baseline, data.roles)
     if configuration.startsFromClassifier, let backbone = data.backbone {
@@ -89,10 +90,14 @@ public struct FineTuning {
     // 2. The head, epoch by epoch.
     var isFinite = true
     while loop.progress.epoch <= configuration.effectiveEpochs {
-      try loop.runEpoch(shouldStop: shouldStop)
-      let record = try loop.finishEpoch()
+      try loop.runEpoch(shouldStop: shouldStop) { record in
+        for observer in observers { observer.runDidScoreBatch(record) }
+      }
+      let record = try loop.finishEpoch { epoch, write in
+        for observer in observers { observer.runWillSave(epoch: epoch, write: write) }
+      }
       for observer in observers { observer.runDidFinishEpoch(record) }
-      if isFinite, !record.loss.isFinite {
+      if isFinite, !record.loss.isFinite || record.metrics["train_nll"]?.isFinite == false {
         note(
           "the loss is not finite from epoch \(record.epoch) on: the steps diverge, lower the learning rate"
         )
@@ -107,7 +112,9 @@ public struct FineTuning {
     result.baseline = baseline
     result.temperatureScaling = try temperatureScaling(
       data, head: loop.head, baseline: classifier, parallelism: parallelism, note: note)
-    try output?.write(loop.checkpoint())
+    let checkpoint = loop.checkpoint()
+    for observer in observers { observer.runDidFit { try checkpoint.write(to: $0) } }
+    try output?.write(checkpoint)
     try output?.write(result)
     return (result, loop.head)
   }

@@ -31,6 +31,13 @@ protocol HeadTrainer {
   ///   the step is a fit to all rows and was told to stop, which leaves the trainer as it was.
   mutating func runStep(_ step: Int, epoch: Int, on split: FeatureSplit) throws(NumericsError)
 
+  /// The mean loss of the epoch's batches so far, as the Python original takes it; `nil` for fits that it
+  /// does not make.
+  var batchLoss: Double? { get }
+
+  /// The heads of the last step that the run is to score, in order; they are handed out once.
+  mutating func takeBatchReports() -> [BatchReport]
+
   /// Adds the whole state to a checkpoint.
   func encode(into writer: inout SafetensorsWriter)
 
@@ -42,6 +49,8 @@ protocol HeadTrainer {
 
 extension HeadTrainer {
   var note: String? { nil }
+  var batchLoss: Double? { nil }
+  func takeBatchReports() -> [BatchReport] { [] }
   func stepCount(rowCount: Int) -> Int { 1 }
 }
 

@@ -34,6 +34,14 @@ public struct RunConfiguration: Sendable, Equatable {
   public var testSplit: String?
   /// The split that chooses the best epoch and calibrates, or `nil` for the data's own.
   public var validationSplit: String?
+  /// The training rows to take, or `nil` for all.
+  public var maxTrainSamples: Int?
+  /// The rows of each validation split to take, the first ones, or `nil` for all.
+  public var maxValidationSamples: Int?
+  /// The seed by which training rows are chosen, by class; the first ones are taken when `nil`.
+  public var trainSubsetSeed: UInt64?
+  /// Batches between evaluations within an epoch, or 0 for none.
+  public var evaluationInterval = 0
   /// Where the files of a data set are that does not ship with the package.
   public var dataDirectory: String?
   /// Whether training images are changed at random in every epoch, where the data set and the method

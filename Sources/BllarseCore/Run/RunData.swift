@@ -9,6 +9,8 @@ struct RunData {
   let backbone: ResidualMLP?
   let loadSeconds: Double
   let featureSeconds: Double
+  /// What the user should know about the rows that are taken.
+  let notes: [String]
   /// Training rows that are new in every epoch, where images are augmented.
   let augmentedTraining: AugmentedTraining?
 
@@ -43,16 +45,27 @@ struct RunData {
         roles = SplitRoles(scoring: file.splitNames)
         required = []
       }
-      dataset = try file.dataset(
+      let whole = try file.dataset(
         requiring: required, classCount: classCount, parallelism: parallelism)
+      notes = configuration.limitNotes(
+        rowCounts: Dictionary(
+          uniqueKeysWithValues: whole.splitNames.map { ($0, whole[$0]?.rowCount ?? 0) }), roles)
+      let roles = roles
+      dataset = try whole.limited { (name, split) throws(DataError) in
+        try configuration.subset(of: name, split.labels, roles, file: path)
+      }
       backbone = nil
       augmentedTraining = nil
       loadSeconds = watch.elapsed
       featureSeconds = 0
       return
     }
-    let images = try ImageDatasets.load(configuration.dataset, configuration)
-    roles = try SplitRoles(of: images.splits.map(\.name), configuration)
+    let whole = try ImageDatasets.load(configuration.dataset, configuration)
+    roles = try SplitRoles(of: whole.splits.map(\.name), configuration)
+    notes = configuration.limitNotes(
+      rowCounts: Dictionary(
+        uniqueKeysWithValues: whole.splits.map { ($0.name, $0.split.labels.count) }), roles)
+    let images = try whole.limited(to: configuration, roles)
     let backbone = try ImageDatasets.backbone(of: configuration.dataset, images, configuration)
     loadSeconds = watch.elapsed
     let featureWatch = Stopwatch()

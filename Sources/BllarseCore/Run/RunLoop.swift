@@ -92,6 +92,10 @@ struct RunLoop {
   /// Writes the checkpoint of the run.
   private func save() throws(DataError) {
     guard let path = checkpointPath else { return }
+    try write(to: path)
+  }
+
+  private func write(to path: String) throws(DataError) {
     var progress = progress
     progress.seconds.total = secondsBefore + clock.elapsed
     try RunCheckpoint(arguments: arguments, data: train.fingerprint, progress: progress)
@@ -102,8 +106,11 @@ struct RunLoop {
 
   /// Takes the steps of the epoch that are left.
   ///
+  /// - Parameters:
+  ///   - shouldStop: asked after every step.
+  ///   - report: told the scores after batches, where these were asked for.
   /// - Throws: `RunInterrupted`, after writing a checkpoint.
-  mutating func runEpoch(shouldStop: () -> Bool) throws {
+  mutating func runEpoch(shouldStop: () -> Bool, report: (EpochRecord) -> Void) throws {
     let count = trainer.stepCount(rowCount: train.rowCount)
     var rows = train
     if progress.step < count, let augmented = data.augmentedTraining {
@@ -121,6 +128,7 @@ struct RunLoop {
         try save()
         throw interruption(during: .fit)
       }
+      for kept in trainer.takeBatchReports() { report(try finishBatch(kept)) }
       // After the very last step it is quicker to finish than to stop.
       let isOver = progress.step == count && progress.epoch == configuration.effectiveEpochs
       guard isOver || !shouldStop() else {
@@ -150,36 +158,76 @@ struct RunLoop {
     RunInterrupted(directory: output?.directory, epoch: progress.epoch, place: place)
   }
 
+  /// Scores the head after a batch within the epoch.
+  private mutating func finishBatch(_ report: BatchReport) throws -> EpochRecord {
+    let watch = Stopwatch()
+    let scores = try SplitEvaluations(
+      report.head, on: data.dataset, roles, configuration, skipsTraining: report.loss != nil)
+    progress.seconds.evaluate += watch.elapsed
+    let seen = configuration.seenExamples(
+      epoch: progress.epoch, batch: report.batch, rowCount: train.rowCount)
+    return try keep(
+      scores, of: report.head, loss: report.loss ?? scores.train.nll, step: seen, seen: seen)
+  }
+
   /// Scores the head, keeps what is to be kept, and moves on to the next epoch.
-  mutating func finishEpoch() throws -> EpochRecord {
+  ///
+  /// - Parameter willSave: told, where the state of the run is to be kept, which epoch it is and how to
+  ///   write it to a file. This comes before the checkpoint itself: a run that is killed in between tells
+  ///   it again.
+  /// - Returns: what the epoch measured.
+  /// - Throws: `NumericsError` for an unusable head, `DataError` for a file that cannot be written.
+  mutating func finishEpoch(
+    willSave: (_ epoch: Int, _ write: (String) throws -> Void) -> Void
+  ) throws -> EpochRecord {
     let epoch = progress.epoch
     let watch = Stopwatch()
-    let scores = try evaluate()
+    let head = trainer.head
+    let scores = try SplitEvaluations(head, on: data.dataset, roles, configuration)
+    self.scores = scores
     progress.seconds.evaluate += watch.elapsed
-    let record = EpochRecord(
-      epoch: epoch, step: epoch, loss: scores.train.nll, acc: scores.test.acc,
-      nll: scores.test.nll, ece: scores.test.ece, elbo: trainer.evidenceLowerBound,
-      metrics: scores.metrics, seconds: secondsBefore + clock.elapsed)
-    try output?.append(record)
-    progress.records.append(record)
-    if let validation = scores.validation {
-      let candidate = BestEpoch(epoch: epoch, validation: validation, splits: scores.scores.byName)
-      if candidate.isBetter(than: progress.best) {
-        progress.best = candidate
-        try output?.writeBest(checkpoint())
-      }
-    }
+    let seen = configuration.seenExamples(epoch: epoch, batch: nil, rowCount: train.rowCount)
+    let record = try keep(
+      scores, of: head, loss: trainer.batchLoss ?? scores.train.nll,
+      step: configuration.evaluationInterval > 0 ? seen : epoch, seen: seen,
+      bound: trainer.evidenceLowerBound)
     progress.epoch += 1
     progress.step = 0
     let isLast = progress.epoch > configuration.effectiveEpochs
-    if configuration.effectiveEpochs > 1 && (isLast || epoch % configuration.saveEvery == 0) {
-      try save()
+    if isLast || epoch % configuration.saveEvery == 0 {
+      if !configuration.reachesOptimumAtOnce { willSave(epoch, write) }
+      if configuration.effectiveEpochs > 1 { try save() }
+    }
+    return record
+  }
+
+  /// Keeps scores, and the head if it is the best so far.
+  private mutating func keep(
+    _ scores: SplitEvaluations, of head: any Head, loss: Double, step: Int, seen: Int,
+    bound: Double? = nil
+  ) throws(DataError) -> EpochRecord {
+    var metrics = scores.metrics
+    metrics["seen_examples"] = Double(seen)
+    let logged = scores.logged
+    let record = EpochRecord(
+      epoch: progress.epoch, step: step, loss: loss, acc: logged.acc, nll: logged.nll,
+      ece: logged.ece, elbo: bound, metrics: metrics, seconds: secondsBefore + clock.elapsed)
+    try output?.append(record)
+    progress.records.append(record)
+    if let validation = scores.validation {
+      let candidate = BestEpoch(
+        epoch: progress.epoch, validation: validation, splits: scores.scores.byName,
+        seenExamples: seen)
+      if candidate.isBetter(than: progress.best) {
+        progress.best = candidate
+        try output?.writeBest(checkpoint(of: head))
+      }
     }
     return record
   }
 
   mutating func evaluate() throws -> SplitEvaluations {
-    let result = try SplitEvaluations(head, on: data.dataset, roles)
+    let result = try SplitEvaluations(head, on: data.dataset, roles, configuration)
     scores = result
     return result
   }
@@ -190,7 +238,9 @@ struct RunLoop {
   var head: any Head { calibration?.head ?? trainer.head }
 
   /// The head as it is now, with what made it.
-  func checkpoint() -> HeadCheckpoint {
+  func checkpoint() -> HeadCheckpoint { checkpoint(of: head) }
+
+  private func checkpoint(of head: any Head) -> HeadCheckpoint {
     HeadCheckpoint(
       head: head, classNames: data.dataset.classNames, dataset: data.dataset.name,
       backbone: data.backbone?.path ?? "", backboneDigest: backboneDigest, arguments: arguments)

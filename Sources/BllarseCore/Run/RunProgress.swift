@@ -22,12 +22,21 @@ public struct BestEpoch: Sendable, Equatable, Codable {
   public var validation: SplitScores
   /// Its scores on every split.
   public var splits: [String: SplitScores]? = nil
+  /// The training rows that its steps had seen: fewer than the epoch's when it was scored within it.
+  public var seenExamples: Int? = nil
+
+  private enum CodingKeys: String, CodingKey {
+    case epoch, validation, splits
+    case seenExamples = "seen_examples"
+  }
 
   /// Whether this one is better: by accuracy, then by likelihood, then by calibration; the earlier of
   /// equals stays.
   func isBetter(than other: BestEpoch?) -> Bool {
     guard let other else { return true }
     let (a, b) = (validation, other.validation)
+    // A head that diverged is never better than one that did not.
+    if a.nll.isNaN || b.nll.isNaN { return b.nll.isNaN && !a.nll.isNaN }
     if a.acc != b.acc { return a.acc > b.acc }
     if a.nll != b.nll { return a.nll < b.nll }
     return a.ece < b.ece

@@ -73,6 +73,28 @@ extension Matrix where Element: BLASScalar {
     return result
   }
 
+  /// Forms `self = keep · self + rowsᵀ · rows` in the lower triangle (syrk); what is above the diagonal
+  /// has no meaning afterwards.
+  ///
+  /// - Parameters:
+  ///   - rows: any x columnCount.
+  ///   - keep: the factor of what the matrix held.
+  /// - Complexity: rows · columnCount² floating-point operations.
+  package mutating func addLowerGram(of rows: Matrix, keeping keep: Element) {
+    precondition(
+      rowCount == columnCount && rows.columnCount == columnCount, "\(rows) added to \(self)")
+    let size = rowCount
+    unsafe withUnsafeMutablePointer { target, ldc in
+      unsafe rows.withUnsafePointer { source, lda in
+        BLASThreads.shared.call(
+          operations: Double(rows.rowCount) * Double(size) * Double(size)
+        ) {
+          unsafe Element._syrk(true, size, rows.rowCount, 1, source, lda, keep, target, ldc)
+        }
+      }
+    }
+  }
+
   /// Copies the lower triangle of a square matrix to the upper one.
   @specialized(where Element == Float)
   @specialized(where Element == Double)

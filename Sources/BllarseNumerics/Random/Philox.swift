@@ -33,6 +33,8 @@ public struct Philox: RandomNumberGenerator, Sendable, Equatable {
     public static let bootstrap = Purpose(rawValue: 6)
     /// The weights of a network that nothing was taught.
     public static let weights = Purpose(rawValue: 7)
+    /// Rows that a run takes of all there are.
+    public static let subset = Purpose(rawValue: 8)
     /// The rows that a temperature is fitted to, of those that are there.
     public static let temperatureRows = Purpose(rawValue: 9)
   }

@@ -66,6 +66,8 @@ package final class LinearBatchPass<Scalar: BLASScalar>: Sendable {
     let classStride: Int
     /// XᵀR, transposed: K rows, `stride` apart.
     let products: Scratch<Double>
+    /// The sum of the rows' losses.
+    let loss = Scratch<Double>(count: 1)
 
     init(stride: Int, classes: Int) {
       let lanes = 64 / MemoryLayout<Scalar>.size
@@ -96,6 +98,18 @@ package final class LinearBatchPass<Scalar: BLASScalar>: Sendable {
   package func gradient(
     rows: ArraySlice<Int>, weights: Matrix<Scalar>, dropout: Dropout? = nil
   ) -> Matrix<Scalar> {
+    gradientAndLoss(rows: rows, weights: weights, dropout: dropout).gradient
+  }
+
+  /// The gradient of the mean loss of a batch, D x K, and that loss, in nats for a cross-entropy.
+  ///
+  /// - Parameters: as ``gradient(rows:weights:dropout:)`` takes them.
+  /// - Complexity: the gradient's; the loss costs nothing.
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
+  package func gradientAndLoss(
+    rows: ArraySlice<Int>, weights: Matrix<Scalar>, dropout: Dropout? = nil
+  ) -> (gradient: Matrix<Scalar>, loss: Double) {
     pack(weights)
     let (classes, stride) = (classCount, design.paddedColumnCount)
     let blockCount = (rows.count + Self.blockSize - 1) / Self.blockSize
@@ -104,6 +118,7 @@ package final class LinearBatchPass<Scalar: BLASScalar>: Sendable {
     Parallelism(threadCount: workers).run { index in
       let worker = slots[index]
       unsafe worker.products.pointer.update(repeating: 0, count: classes * stride)
+      unsafe worker.loss.pointer[0] = 0
       for block in blockCount * index / workers..<blockCount * (index + 1) / workers {
         let first = block * Self.blockSize
         add(rows, first..<Swift.min(first + Self.blockSize, rows.count), worker, dropout)
@@ -112,7 +127,9 @@ package final class LinearBatchPass<Scalar: BLASScalar>: Sendable {
     // In the order of the threads; ∂loss/∂W = -XᵀR / B.
     let scale = -1 / Double(rows.count)
     let columns = design.columnCount
-    return unsafe Matrix(rows: columns, columns: classes) { target in
+    var loss = 0.0
+    for index in 0..<workers { unsafe loss += slots[index].loss.pointer[0] }
+    let gradient = unsafe Matrix<Scalar>(rows: columns, columns: classes) { target in
       for column in 0..<columns {
         for k in 0..<classes {
           var sum = 0.0
@@ -123,6 +140,7 @@ package final class LinearBatchPass<Scalar: BLASScalar>: Sendable {
         }
       }
     }
+    return (gradient, loss / Double(rows.count))
   }
 
   private func pack(_ weights: Matrix<Scalar>) {
@@ -158,7 +176,7 @@ package final class LinearBatchPass<Scalar: BLASScalar>: Sendable {
     unsafe Scalar._forward(
       count, classes, stride, values, stride, packed.pointer, worker.logits.pointer,
       worker.classStride)
-    unsafe formResiduals(
+    unsafe worker.loss.pointer[0] += formResiduals(
       worker.logits.pointer, worker.classStride, worker.labels.pointer, count)
     unsafe Scalar._backward(
       count, classes, stride, values, stride, worker.logits.pointer, worker.classStride,
@@ -166,29 +184,45 @@ package final class LinearBatchPass<Scalar: BLASScalar>: Sendable {
   }
 
   /// Overwrites logits by what the targets exceed the predictions by.
+  ///
+  /// - Returns: the sum of the rows' losses.
   private func formResiduals(
     _ logits: UnsafeMutablePointer<Scalar>, _ stride: Int, _ labels: UnsafePointer<Int32>,
     _ count: Int
-  ) {
+  ) -> Double {
     switch loss {
     case .crossEntropy(let smoothing):
-      _ = unsafe Scalar._softmaxResidual(
+      guard smoothing > 0 else {
+        return unsafe -Scalar._softmaxResidual(
+          count, classCount, logits, stride, labels, logits, stride)
+      }
+      // -Σ t log P = n - (1 - s)·m_y - s/K·Σ_k m_k,  n the logarithm of the normaliser: it is known from
+      // log P_y = m_y - n.
+      var (own, all) = (0.0, 0.0)
+      for row in 0..<count {
+        for k in 0..<classCount { unsafe all += Double(logits[row * stride + k]) }
+        unsafe own += Double(logits[row * stride + Int(labels[row])])
+      }
+      let likelihood = unsafe Scalar._softmaxResidual(
         count, classCount, logits, stride, labels, logits, stride)
-      guard smoothing > 0 else { return }
       // t - P = (Y - P) + smoothing·(1/K - Y)
       let (share, loss) = (Scalar(smoothing / Double(classCount)), Scalar(smoothing))
       for row in 0..<count {
         for k in 0..<classCount { unsafe logits[row * stride + k] += share }
         unsafe logits[row * stride + Int(labels[row])] -= loss
       }
+      return smoothing * (own - all / Double(classCount)) - likelihood
     case .squaredError:
       let scale = 1 / Scalar(classCount)
+      var sum = 0.0
       for row in 0..<count {
         for k in 0..<classCount {
-          unsafe logits[row * stride + k] =
-            ((Int(labels[row]) == k ? 1 : 0) - logits[row * stride + k]) * scale
+          let difference = unsafe (Int(labels[row]) == k ? 1 : 0) - logits[row * stride + k]
+          sum += Double(difference * difference)
+          unsafe logits[row * stride + k] = difference * scale
         }
       }
+      return sum / Double(2 * classCount)
     }
   }
 

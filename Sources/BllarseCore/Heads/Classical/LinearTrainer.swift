@@ -16,7 +16,10 @@ struct LinearTrainer<Loss: TrainableLoss>: HeadTrainer {
   /// Gradients over the rows of the epoch; its memory holds nothing from step to step.
   private var pass: LinearBatchPass<Float>?
   private let parallelism: Parallelism
+  private var losses = BatchLosses()
+  private var reports: [BatchReport] = []
 
+  var batchLoss: Double? { losses.mean }
   var head: any Head { linear }
 
   init(_ configuration: RunConfiguration, data: TrainingData, parallelism: Parallelism) {
@@ -63,15 +66,29 @@ struct LinearTrainer<Loss: TrainableLoss>: HeadTrainer {
       configuration.dropout > 0
       ? LinearBatchPass<Float>.Dropout(
         rate: configuration.dropout, seed: configuration.seed, step: minimiser.stepCount) : nil
+    // Samples of the weights, if there are any, count equally.
+    var (total, count) = (0.0, 0.0)
     minimiser.step(&linear.weights) { weights in
-      pass.gradient(rows: batch, weights: weights, dropout: dropout)
+      let (gradient, loss) = pass.gradientAndLoss(rows: batch, weights: weights, dropout: dropout)
+      (total, count) = (total + loss, count + 1)
+      return gradient
     }
+    losses.add(total / count, epoch: epoch)
     iterations += 1
+    if configuration.isScored(afterBatch: step + 1, of: stepCount(rowCount: rows.count)) {
+      reports.append(BatchReport(batch: step + 1, loss: losses.mean, head: linear))
+    }
+  }
+
+  mutating func takeBatchReports() -> [BatchReport] {
+    defer { reports = [] }
+    return reports
   }
 
   func encode(into writer: inout SafetensorsWriter) {
     writer.add("weights", linear.weights)
     minimiser.encode(into: &writer)
+    losses.encode(into: &writer)
     writer.encode(iterations: iterations, nil)
   }
 
@@ -79,6 +96,7 @@ struct LinearTrainer<Loss: TrainableLoss>: HeadTrainer {
     let (rows, columns) = (linear.weights.rowCount, linear.weights.columnCount)
     linear.weights = try file.matrix("weights", rows: rows, columns: columns)
     try minimiser.restore(from: file, rows: rows, columns: columns)
+    losses = try BatchLosses(decoding: file)
     iterations = try file.progress().iterations
   }
 }

@@ -89,6 +89,14 @@ struct ReferenceTrainer: HeadTrainer {
     try trainer.runStep(step, epoch: epoch, on: split)
   }
 
+  var batchLoss: Double? { trainer.batchLoss }
+  mutating func takeBatchReports() -> [BatchReport] {
+    trainer.takeBatchReports().map { report in
+      let head = (report.head as? IBProbitHead<Float>).map(IBProbitReferenceHead.init)
+      return BatchReport(batch: report.batch, loss: report.loss, head: head ?? report.head)
+    }
+  }
+
   func stepCount(rowCount: Int) -> Int { trainer.stepCount(rowCount: rowCount) }
   func encode(into writer: inout SafetensorsWriter) { trainer.encode(into: &writer) }
   mutating func restore(from file: SafetensorsFile) throws(DataError) {

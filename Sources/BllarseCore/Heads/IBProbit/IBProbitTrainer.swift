@@ -11,6 +11,11 @@ struct IBProbitTrainer: HeadTrainer {
   private var merging: (number: Int, epoch: MergedEpoch<Float>)?
   /// What a checkpoint holds of an epoch of `merge`, until the epoch goes on.
   private var stored: (naturalMean: Matrix<Double>, gram: Matrix<Double>?)?
+  /// The posterior after each of the small batches of the epoch, which are merged at its end only.
+  private var running: (number: Int, merge: RunningMerge)?
+  private var storedPosterior: GaussianPosterior?
+  private var losses = BatchLosses()
+  private var reports: [BatchReport] = []
   /// The order of the rows in an epoch of `sites`, kept for its steps.
   private var order: (epoch: Int, rows: [Int])?
   private let configuration: RunConfiguration
@@ -19,6 +24,12 @@ struct IBProbitTrainer: HeadTrainer {
   private let cancellation: Cancellation?
 
   var head: any Head { probit }
+  var batchLoss: Double? { losses.mean }
+
+  mutating func takeBatchReports() -> [BatchReport] {
+    defer { reports = [] }
+    return reports
+  }
 
   init(
     _ configuration: RunConfiguration, data: TrainingData, parallelism: Parallelism
@@ -83,6 +94,9 @@ struct IBProbitTrainer: HeadTrainer {
       evidenceLowerBound = info.evidenceLowerBounds.last
     }
     head.parallelism = probit.parallelism
+    if configuration.update == .cavi {
+      losses.add(try head.originalLoss(split.features, split.labels), epoch: epoch)
+    }
     probit = head
   }
 
@@ -105,6 +119,12 @@ struct IBProbitTrainer: HeadTrainer {
       probit.posterior = sites.posterior
       evidenceLowerBound = sites.evidenceLowerBound
     }
+    if let sites, configuration.isScored(afterBatch: step + 1, of: stepCount(rowCount: rows.count))
+    {
+      var head = probit
+      head.posterior = sites.posterior
+      reports.append(BatchReport(batch: step + 1, loss: nil, head: head))
+    }
   }
 
   private mutating func merge(
@@ -117,10 +137,54 @@ struct IBProbitTrainer: HeadTrainer {
       self.stored = nil
     }
     let seed = configuration.seed
-    iterations +=
-      try merging?.epoch.run(step, &probit) { batch in
-        .seeded(seed, index: UInt64(epoch) << 20 | UInt64(batch))
-      } ?? 0
+    let start: @Sendable (Int) -> IBProbitHead<Float>.Start = { batch in
+      .seeded(seed, index: UInt64(epoch) << 20 | UInt64(batch))
+    }
+    try follow(step, epoch: epoch, split, start: start)
+    iterations += try merging?.epoch.run(step, &probit, start: start) ?? 0
+    guard let merged = merging?.epoch else { return }
+    if merged.steps.isSequential {
+      let rows = merged.rows(of: step)
+      let loss = try probit.originalLoss(
+        split.features.gatheringRows(rows), rows.map { split.labels[$0] })
+      losses.add(loss, epoch: epoch)
+      if configuration.isScored(afterBatch: step + 1, of: merged.steps.batchCount) {
+        reports.append(BatchReport(batch: step + 1, loss: losses.mean, head: probit))
+      }
+    }
+    if step == merged.steps.count - 1 {
+      probit.solvedMean = try probit.mean()
+    }
+  }
+
+  /// Follows the posterior through the small batches of a step.
+  private mutating func follow(
+    _ step: Int, epoch: Int, _ split: FeatureSplit,
+    start: (Int) -> IBProbitHead<Float>.Start
+  ) throws(NumericsError) {
+    guard let merged = merging?.epoch, !merged.steps.isSequential, step < merged.steps.batchSteps
+    else { return }
+    if running?.number != epoch {
+      let merge = RunningMerge(
+        probit, features: split.features, labels: split.labels,
+        iterations: configuration.updateIterations, forgettingRate: configuration.forgettingRate)
+      running = (epoch, merge)
+      if let storedPosterior { running?.merge.restore(storedPosterior) }
+      storedPosterior = nil
+    }
+    for batch in merged.steps.batches(step) {
+      guard let loss = try running?.merge.merge(merged.rows(of: batch), start: start(batch)) else {
+        return
+      }
+      losses.add(loss, epoch: epoch)
+      if configuration.isScored(afterBatch: batch + 1, of: merged.steps.batchCount),
+        let head = running?.merge.head
+      {
+        reports.append(BatchReport(batch: batch + 1, loss: losses.mean, head: head))
+      }
+    }
+    // The steps that follow add up all rows; a checkpoint between them holds no batch's posterior.
+    if step == merged.steps.batchSteps - 1 { running = nil }
   }
 
   private func mergedEpoch(_ epoch: Int, _ split: FeatureSplit) -> MergedEpoch<Float> {
@@ -139,6 +203,11 @@ struct IBProbitTrainer: HeadTrainer {
       writer.add("epoch.natural_mean", naturalMean)
       if let gram = merging?.epoch.gram { writer.add("epoch.gram", gram) }
     }
+    if let posterior = running?.merge.posterior {
+      writer.add("epoch.running_precision", posterior.precision)
+      writer.add("epoch.running_natural_mean", posterior.naturalMean)
+    }
+    losses.encode(into: &writer)
     writer.encode(iterations: iterations, evidenceLowerBound)
   }
 
@@ -154,6 +223,13 @@ struct IBProbitTrainer: HeadTrainer {
           ? try file.matrix("epoch.gram", rows: size, columns: size) : nil
       )
     }
+    if file.contains("epoch.running_precision") {
+      storedPosterior = GaussianPosterior(
+        precision: try file.matrix("epoch.running_precision", rows: size, columns: size),
+        naturalMean: try file.matrix(
+          "epoch.running_natural_mean", rows: size, columns: classes))
+    }
+    losses = try BatchLosses(decoding: file)
     if IBProbitSiteRefinement<Float>.isStored(in: file) {
       do {
         sites = try IBProbitSiteRefinement(

@@ -88,7 +88,8 @@ struct MergedEpoch<Scalar: BLASScalar>: Sendable {
     return 0
   }
 
-  private func rows(of batch: Int) -> ArraySlice<Int> {
+  /// The rows of a batch.
+  func rows(of batch: Int) -> ArraySlice<Int> {
     order[batch * batchSize..<min((batch + 1) * batchSize, order.count)]
   }
 

@@ -13,6 +13,7 @@ struct PolyaGammaTrainer<Coding: ClassCoding>: HeadTrainer {
   private let cancellation: Cancellation?
   /// The order of the rows in an epoch, kept for its steps.
   private var order: (epoch: Int, rows: [Int])?
+  private var reports: [BatchReport] = []
 
   var head: any Head { polyaGamma }
 
@@ -51,7 +52,15 @@ struct PolyaGammaTrainer<Coding: ClassCoding>: HeadTrainer {
         features: split.features.gatheringRows(batch), labels: batch.map { split.labels[$0] },
         iterations: configuration.updateIterations, forgettingRate: configuration.forgettingRate)
       iterations += info.iterations
+      if configuration.isScored(afterBatch: step + 1, of: stepCount(rowCount: rows.count)) {
+        reports.append(BatchReport(batch: step + 1, loss: nil, head: polyaGamma))
+      }
     }
+  }
+
+  mutating func takeBatchReports() -> [BatchReport] {
+    defer { reports = [] }
+    return reports
   }
 
   /// On a copy of the head, so that a fit that is told to stop leaves nothing.
