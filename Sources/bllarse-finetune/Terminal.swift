@@ -82,13 +82,18 @@ struct Terminal: RunObserver {
 
   /// The epoch that predicts the validation split best, and its scores on the splits that are not trained
   /// on.
-  func show(_ best: BestEpoch) {
+  ///
+  /// - Parameters:
+  ///   - best: the epoch, or a place in one.
+  ///   - isWithinEpochs: whether heads were scored between batches.
+  func show(_ best: BestEpoch, isWithinEpochs: Bool) {
     let splits = (best.splits ?? [:]).filter { $0.key != SplitRoles.training }
       .sorted { $0.key < $1.key }
       .map { name, scores in
-        String(format: "\(name) acc %.4f nll %.4f ece %.4f", scores.acc, scores.nll, scores.ece)
+        "\(name) " + String(format: "acc %.4f nll %.4f", scores.acc, scores.nll)
       }
-    print("best epoch \(best.epoch): " + splits.joined(separator: "; "))
+    let place = isWithinEpochs ? best.seenExamples.map { ", \($0) rows seen" } ?? "" : ""
+    print("best epoch \(best.epoch)\(place): " + splits.joined(separator: "; "))
   }
 
   private func progress(_ line: String) {

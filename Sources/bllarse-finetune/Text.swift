@@ -14,22 +14,21 @@ struct Text: ParsableCommand {
 
   @OptionGroup(title: "Which features") var cache: TextCacheOptions
   @OptionGroup(title: "What to fit") var method: TextMethodOptions
-  @OptionGroup(title: "Which rows") var rows: TextRowOptions
-  @OptionGroup(title: "Splits") var splits: SplitOptions
+  @OptionGroup(title: "Which rows") var splits: SplitOptions
   @OptionGroup(title: "Running") var running: RunningOptions
   @OptionGroup(title: "Tracking") var tracking: TrackingOptions
 
   func validate() throws {
     try cache.check()
     try method.check()
-    try rows.check(cache.stage)
+    try splits.check()
   }
 
   private var task: TextTask {
     TextTask(
       stage: cache.stage.rawValue,
       cache: cache.cache(
-        trainLimit: rows.maxTrainSamples, validationLimit: rows.maxValSamples),
+        trainLimit: splits.maxTrainSamples, validationLimit: splits.maxValSamples),
       optimizer: method.optimizer)
   }
 
@@ -40,6 +39,8 @@ struct Text: ParsableCommand {
     configuration.featuresPath = task.cache.path
     method.apply(to: &configuration)
     splits.apply(to: &configuration)
+    // The script scores between batches with cavi only: for the others, steps are epochs.
+    if method.optimizer != .cavi { configuration.evaluationInterval = 0 }
     return configuration
   }
 
@@ -56,7 +57,7 @@ struct Text: ParsableCommand {
         let start = ContinuousClock.now
         let content = try task.cache.content()
         let seconds = (ContinuousClock.now - start) / .seconds(1)
-        for note in cache.notes + method.notes + notes(content) { terminal.runDidNote(note) }
+        for note in optionNotes + notes(content) { terminal.runDidNote(note) }
         tracker?.log([
           "cache_seconds": seconds, "cache_extracted": 0,
           "cache_total_rows": Double(content.totalCount),
@@ -67,7 +68,9 @@ struct Text: ParsableCommand {
         let (result, _) = try run.run()
         terminal.show(result, output: configuration.outputPath)
         // The script reports the scores of this one.
-        if let best = result.best { terminal.show(best) }
+        if let best = result.best {
+          terminal.show(best, isWithinEpochs: configuration.evaluationInterval > 0)
+        }
         tracker?.finish(result)
       } catch {
         tracker?.fail(interrupted: error is RunInterrupted)
@@ -76,14 +79,26 @@ struct Text: ParsableCommand {
     }
   }
 
+  /// What should be known about the options.
+  private var optionNotes: [String] {
+    var notes = cache.notes + method.notes
+    if splits.trainSubsetSeed != nil && splits.maxTrainSamples == nil {
+      notes.append(
+        "--train-subset-seed has no effect here: without --max-train-samples all rows are taken")
+    }
+    if splits.evalEveryBatches > 0 && method.optimizer != .cavi {
+      notes.append("--eval-every-batches has no effect here: it is for --optimizer cavi")
+    }
+    return notes
+  }
+
   /// What the user should know about the cache.
   private func notes(_ content: TextCache.Content) -> [String] {
     var notes: [String] = []
-    let wanted = rows.maxTrainSamples ?? TextCache.fullTrainCount
-    if content.trainCount < min(wanted, TextCache.fullTrainCount) {
+    if splits.maxTrainSamples == nil, content.trainCount < TextCache.fullTrainCount {
       notes.append(
-        "the cache holds \(content.trainCount) training rows of \(wanted)"
-          + (rows.maxTrainSamples == nil ? " that MultiNLI has" : " that were asked for"))
+        "the cache holds \(content.trainCount) training rows of the \(TextCache.fullTrainCount) "
+          + "that MultiNLI has")
     }
     if let expected = TextCache.featureCount(encoder: cache.backbone),
       expected != content.featureCount
@@ -92,29 +107,10 @@ struct Text: ParsableCommand {
         "the cache's rows have \(content.featureCount) features; \(cache.backbone) gives \(expected)"
       )
     }
-    if method.trainBatchSize > content.trainCount {
-      notes.append(
-        "the batch of \(method.trainBatchSize) rows is the \(content.trainCount) there are")
+    let count = min(content.trainCount, splits.maxTrainSamples ?? content.trainCount)
+    if method.trainBatchSize > count {
+      notes.append("the batch of \(method.trainBatchSize) rows is the \(count) there are")
     }
     return notes
-  }
-}
-
-/// Which rows of a cache are taken.
-struct TextRowOptions: ParsableArguments {
-  @Option(help: "Training rows. (default: all)")
-  var maxTrainSamples: Int?
-
-  @Option(help: "Rows of each validation split. (default: all)")
-  var maxValSamples: Int?
-
-  func check(_ stage: TextCacheOptions.Stage) throws {
-    for (name, value) in [
-      ("--max-train-samples", maxTrainSamples), ("--max-val-samples", maxValSamples),
-    ] {
-      guard let value else { continue }
-      if value < 1 { throw ValidationError("\(name) must be at least 1") }
-      if stage != .all { throw ValidationError("\(name) goes with --stage all so far") }
-    }
   }
 }

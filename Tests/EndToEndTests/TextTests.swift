@@ -106,7 +106,7 @@ struct TextTests {
     // 1. The lines, and the best of them by accuracy, then likelihood, then calibration error.
     let scores = ["val_matched_acc", "val_matched_nll", "val_matched_ece"]
     let names =
-      ["loss", "acc", "nll", "ece"] + scores
+      ["loss", "acc", "nll", "ece", "seen_examples"] + scores
       + ["val_mismatched_acc", "val_mismatched_nll", "val_mismatched_ece"]
     let text = try String(contentsOfFile: scratch.file("out/metrics.jsonl"), encoding: .utf8)
     let lines = try text.split(separator: "\n").map { line in
@@ -170,6 +170,40 @@ struct TextTests {
     let missing = try finetune.run(caches + ["--max-train-samples", "100"])
     #expect(missing.status == 65)
     #expect(missing.errors.contains("_tr100_valall_") && missing.errors.contains("train_eval"))
+  }
+
+  @Test("rows and places within the epoch are as many as are asked for, and logged by rows seen")
+  func rows() throws {
+    let scratch = try TemporaryDirectory()
+    func steps(_ name: String, _ arguments: [String]) throws -> [Int] {
+      let run = try finetune.run(
+        caches + [
+          "--stage", "train_eval", "--train-batch-size", "50", "--max-train-samples", "210",
+          "--max-val-samples", "100", "--eval-every-batches", "2", "--output", scratch.file(name),
+        ] + arguments)
+      #expect(run.status == 0, "\(run.errors)")
+      #expect(run.errors.contains(": 210 train, 100 val_m, 100 val_mm rows"), "\(run.errors)")
+      #expect(
+        run.errors.contains("--eval-every-batches has no effect") == arguments.contains("adam"))
+      let text = try String(contentsOfFile: scratch.file("\(name)/metrics.jsonl"), encoding: .utf8)
+      return try text.split(separator: "\n").map { line in
+        let record = try JSONDecoder().decode([String: Double].self, from: Data(line.utf8))
+        if arguments.isEmpty { #expect(record["seen_examples"] == record["step"]) }
+        return Int(record["step"] ?? 0)
+      }
+    }
+    #expect(try steps("first", []) == [100, 200, 210])
+    #expect(try steps("adam", ["--optimizer", "adam", "--epochs", "2"]) == [1, 2])
+    // Random rows are others than the first.
+    #expect(try steps("random", ["--train-subset-seed", "2022"]) == [100, 200, 210])
+    let (first, random) = (
+      try TextResult(scratch.file("first")), try TextResult(scratch.file("random"))
+    )
+    #expect(first.train.nll != random.train.nll)
+    #expect(random.arguments["max_train_samples"] == .number(210))
+    #expect(random.arguments["train_subset_seed"] == .number(2022))
+    #expect(random.arguments["eval_every_batches"] == .number(2))
+    #expect(try TextResult(scratch.file("adam")).arguments["eval_every_batches"] == nil)
   }
 
   @Test("what has no effect is noted, as grids cross it with every optimiser")
@@ -238,6 +272,7 @@ struct TextTests {
       ["--epochs", "0"], ["--train-batch-size", "0"], ["--num-update-iters", "0"],
       ["--ibprobit-alpha", "0"], ["--ibprobit-alpha", "2"], ["--learning-rate", "-1"],
       ["--max-length", "0"], ["--dropout-rate", "1"], ["--max-train-samples", "0"],
+      ["--eval-every-batches", "few"],
       ["--optimizer", "ivon"], ["--hf-sync", "both"], ["--cache-dtype", "float64"],
       ["--backbone", ""],
     ])
