@@ -24,7 +24,7 @@ struct BackboneOptions: ParsableArguments {
   @Option(
     help: """
       Where --pretrained looks for its file, B_6-Wi_512_res_64_in21k_cifar10.safetensors and the like. \
-      (default: .checkpoints)
+      (default: BLLARSE_MODEL_DIR, or .checkpoints)
       """)
   var modelDir: String?
 
@@ -82,22 +82,7 @@ struct BackboneOptions: ParsableArguments {
     named.pretraining = pretrained ?? named.pretraining
     named.embeddingSize = embedDim ?? named.embeddingSize
     named.blockCount = numBlocks ?? named.blockCount
-    named.directory = modelDir ?? named.directory
+    named.directory = modelDir ?? EnvironmentVariable.modelDirectory.value ?? named.directory
     configuration.namedBackbone = named
-  }
-
-  /// What the user should know about an option that changes nothing.
-  func warnings(_ configuration: RunConfiguration) -> [String] {
-    guard reinitialize else { return [] }
-    if !configuration.dependsOnItsStart {
-      return [
-        "--reinitialize is ignored: where \(configuration.lossFunction) is fitted to its optimum, or in "
-          + "closed form, it does not start from a classifier"
-      ]
-    }
-    guard configuration.namedBackbone?.pretraining != .in21kCIFAR else { return [] }
-    return [
-      "--reinitialize is ignored: only --pretrained in21k_cifar has a classifier to start from"
-    ]
   }
 }

@@ -14,7 +14,7 @@ struct DataOptions: ParsableArguments {
   @Option(
     help: """
       The directory that holds the binary version of CIFAR (cifar-10-batches-bin, cifar-100-binary), or that \
-      directory itself.
+      directory itself. (default: BLLARSE_DATA_DIR)
       """)
   var dataDir: String?
 
@@ -34,8 +34,9 @@ struct DataOptions: ParsableArguments {
         "--dataset is '\(dataset)'; expected one of \(ImageDatasets.names.joined(separator: ", "))")
     }
     if let dataset, !ImageDatasets.isBuiltIn(dataset) {
-      if dataDir == nil {
-        throw ValidationError("--dataset \(dataset) needs --data-dir, the directory of its files")
+      if dataDir == nil && EnvironmentVariable.dataDirectory.value == nil {
+        throw ValidationError(
+          "--dataset \(dataset) needs --data-dir (or BLLARSE_DATA_DIR), the directory of its files")
       }
       if needsBackbone && backbone.backbone == nil && !backbone.isNamed(dataset) {
         throw ValidationError(
@@ -54,6 +55,9 @@ struct DataOptions: ParsableArguments {
     configuration.dataset = dataset ?? "digits"
     configuration.featuresPath = features
     configuration.dataDirectory = dataDir
+    if let dataset, !ImageDatasets.isBuiltIn(dataset), dataDir == nil {
+      configuration.dataDirectory = EnvironmentVariable.dataDirectory.value
+    }
     backbone.apply(to: &configuration)
   }
 }

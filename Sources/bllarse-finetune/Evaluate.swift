@@ -12,12 +12,22 @@ struct Evaluate: ParsableCommand {
   @OptionGroup(title: "Data") var data: DataOptions
   @OptionGroup(title: "Running") var running: RunningOptions
 
-  func validate() throws { try data.check(needsBackbone: false) }
+  func validate() throws {
+    try data.check(needsBackbone: false)
+    let given: [(name: String, isGiven: Bool)] = [
+      ("--resume", running.resume != nil), ("--save-every", running.saveEvery != nil),
+      ("--reinitialize", data.backbone.reinitialize),
+    ]
+    if let name = given.first(where: \.isGiven)?.name {
+      throw ValidationError("\(name) is for runs; a stored head is only scored")
+    }
+  }
 
   func run() throws {
     var configuration = RunConfiguration()
     data.apply(to: &configuration)
     running.apply(to: &configuration)
+    if let note = running.deviceNote { Terminal().runDidNote(note) }
     try reportingErrors {
       let evaluation = HeadEvaluation(checkpoint: head, configuration)
       let scores = try evaluation.run()

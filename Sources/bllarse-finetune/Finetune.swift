@@ -9,11 +9,19 @@ struct Finetune: ParsableCommand {
     commandName: "bllarse-finetune",
     abstract: "Fits the Bayesian last layer of a neural network on frozen features.",
     version: Versions.bllarse,
-    subcommands: [Train.self, Text.self, Evaluate.self, Predict.self],
+    subcommands: [Train.self, Text.self, Evaluate.self, Predict.self, Check.self],
     defaultSubcommand: Train.self)
 
+  /// Takes the environment's files, reads older spellings as present ones, parses, and runs.
   static func main() {
     for note in EnvironmentFiles.load() { Terminal().runDidNote(note) }
-    main(nil)
+    do {
+      let line = try CommandLineWords(CommandLine.arguments.dropFirst())
+      var command = try parseAsRoot(line.words)
+      for note in line.notes { Terminal().runDidNote(note) }
+      try command.run()
+    } catch {
+      exit(withError: error)
+    }
   }
 }

@@ -6,10 +6,15 @@ extension RunConfiguration.Update: ExpressibleByArgument {}
 /// What is fitted, and how: the names of the Python original.
 struct MethodOptions: ParsableArguments {
   @Option(help: "What is trained: last_layer (full_network does not exist here).")
-  var tuneMode = "last_layer"
+  var tuneMode: String?
 
-  @Option(help: "The head: \(HeadRegistry.lossFunctions.joined(separator: ", ")).")
-  var lossFn = "IBProbit"
+  @Option(
+    name: [.long, .customLong("head")],
+    help: """
+      The head: \(HeadRegistry.lossFunctions.joined(separator: ", ")). (default: CrossEntropy with \
+      --optimizer, IBProbit otherwise)
+      """)
+  var lossFn: String?
 
   @Option(
     help: """
@@ -34,14 +39,17 @@ struct MethodOptions: ParsableArguments {
     name: [.customLong("bs", withSingleDash: true), .long], help: "Rows of a batch. (default: 64)")
   var batchSize: Int?
 
-  @Option(help: "The seed of everything random.")
-  var seed: UInt64 = 137
+  @Option(help: "The seed of everything random. (default: 137)")
+  var seed: UInt64?
 
-  @Option(help: "The fraction of what it knew that the posterior forgets with each batch.")
-  var forgettingRate = 1e-3
+  @Option(
+    help: "The fraction of what it knew that the posterior forgets with each batch. (default: 1e-3)"
+  )
+  var forgettingRate: Double?
 
-  @Option(help: "The relative distance to the optimum at which a converged fit ends.")
-  var tolerance = 1e-6
+  @Option(
+    help: "The relative distance to the optimum at which a converged fit ends. (default: 1e-6)")
+  var tolerance: Double?
 
   @Flag(
     help: """
@@ -53,6 +61,9 @@ struct MethodOptions: ParsableArguments {
   @Flag(help: "Return the posterior to the prior at the start of each epoch.")
   var resetLossPerEpoch = false
 
+  @Flag(help: "Update the head first and then the network in each epoch; it needs full_network.")
+  var sequentialUpdate = false
+
   @Flag(
     help: """
       Take training images as they are in every epoch of batches. (default: CIFAR's are cropped and mirrored \
@@ -60,19 +71,46 @@ struct MethodOptions: ParsableArguments {
       """)
   var nodataaug = false
 
-  func check() throws {
+  /// The head that is meant: what is given; else what the optimiser or the updates belong to.
+  func head(_ optimizer: OptimizerOptions) -> String {
+    if let lossFn { return lossFn }
+    if let optimizer = optimizer.optimizer {
+      return optimizer == .cavi ? "IBProbit" : "CrossEntropy"
+    }
+    return "IBProbit"
+  }
+
+  func check(_ optimizer: OptimizerOptions) throws {
+    let tuneMode = tuneMode ?? "last_layer"
     guard tuneMode == "last_layer" else {
       throw ValidationError(
         tuneMode == "full_network"
           ? "--tune-mode full_network does not exist yet; use last_layer"
           : "--tune-mode is '\(tuneMode)'; expected last_layer")
     }
-    guard HeadRegistry.lossFunctions.contains(lossFn) else {
+    guard !sequentialUpdate else {
       throw ValidationError(
-        "--loss-fn is '\(lossFn)'; expected one of "
+        "--sequential-update needs --tune-mode full_network, which does not exist yet")
+    }
+    let head = head(optimizer)
+    guard HeadRegistry.lossFunctions.contains(head) else {
+      throw ValidationError(
+        "--loss-fn is '\(head)'; expected one of "
           + HeadRegistry.lossFunctions.joined(separator: ", "))
     }
-    if update == .sites && lossFn != "IBProbit" {
+    if optimizer.optimizer == .cavi {
+      guard HeadRegistry.isClosedForm(head) else {
+        throw ValidationError(
+          "--optimizer cavi is --update merge of a head fitted in closed form; \(head) takes "
+            + "newton, adamw, adam, lion or ivon")
+      }
+      guard update ?? .merge == .merge else {
+        throw ValidationError(
+          "--optimizer cavi is --update merge, and --update \(update?.rawValue ?? "") is given; "
+            + "give one of them")
+      }
+    }
+    if update == .sites && head != "IBProbit" && HeadRegistry.isClosedForm(head) {
       throw ValidationError("--update sites needs --loss-fn IBProbit; use merge")
     }
     try require(
@@ -84,8 +122,10 @@ struct MethodOptions: ParsableArguments {
       try require(
         value.map { 1...1_000_000_000 ~= $0 }, "\(name) must be at least 1 and at most 1000000000")
     }
-    try require(0...1 ~= forgettingRate, "--forgetting-rate must be between 0 and 1")
-    try require(tolerance > 0 && tolerance < 1, "--tolerance must be between 0 and 1")
+    try require(
+      forgettingRate.map { 0...1 ~= $0 }, "--forgetting-rate must be between 0 and 1")
+    try require(tolerance.map { $0 > 0 && $0 < 1 }, "--tolerance must be between 0 and 1")
+    guard HeadRegistry.isClosedForm(head) else { return }
     if update == .converged && numUpdateIters != nil {
       throw ValidationError("--num-update-iters does not go with --update converged")
     }
@@ -98,34 +138,19 @@ struct MethodOptions: ParsableArguments {
     if condition == false { throw ValidationError(message) }
   }
 
-  /// What the user should know about options that change nothing.
-  func warnings(_ optimizer: RunConfiguration.Optimizer?) -> [String] {
-    guard !HeadRegistry.isClosedForm(lossFn) else { return [] }
-    var warnings: [String] = []
-    for (name, isGiven) in [
-      ("--update", update != nil), ("--num-update-iters", numUpdateIters != nil),
-    ]
-    where isGiven {
-      warnings.append("\(name) is ignored: \(lossFn) is fitted by --optimizer")
-    }
-    if batchSize != nil && optimizer ?? .newton == .newton {
-      warnings.append(
-        "--batch-size is ignored: --optimizer newton takes all rows at once; "
-          + "give adamw, adam, lion or ivon for batches")
-    }
-    return warnings
-  }
-
-  func apply(to configuration: inout RunConfiguration, parity: Bool) {
-    configuration.lossFunction = lossFn
-    configuration.update =
-      update ?? (numUpdateIters != nil || batchSize != nil || parity ? .merge : .converged)
+  func apply(
+    to configuration: inout RunConfiguration, _ optimizer: OptimizerOptions, parity: Bool
+  ) {
+    configuration.lossFunction = head(optimizer)
+    let isInBatches =
+      numUpdateIters != nil || batchSize != nil || parity || optimizer.optimizer == .cavi
+    configuration.update = update ?? (isInBatches ? .merge : .converged)
     configuration.updateIterations = numUpdateIters ?? 16
     configuration.epochs = epochs ?? (configuration.reachesOptimumAtOnce ? 1 : 100)
     configuration.batchSize = batchSize ?? 64
-    configuration.seed = seed
-    configuration.forgettingRate = forgettingRate
-    configuration.tolerance = tolerance
+    configuration.seed = seed ?? 137
+    configuration.forgettingRate = forgettingRate ?? 1e-3
+    configuration.tolerance = tolerance ?? 1e-6
     configuration.isCertified = certify
     configuration.resetsEachEpoch = resetLossPerEpoch
     configuration.augments = !nodataaug

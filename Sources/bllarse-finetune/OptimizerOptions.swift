@@ -1,7 +1,16 @@
-public import ArgumentParser
-public import BllarseCore
+import ArgumentParser
+import BllarseCore
 
-extension RunConfiguration.Optimizer: ExpressibleByArgument {}
+/// What `--optimizer` accepts: how a classical head is fitted, or what the Python original's text
+/// experiments called an optimiser.
+enum OptimizerChoice: String, CaseIterable, Sendable, ExpressibleByArgument {
+  case newton, adamw, adam, lion, ivon
+  /// IBProbit by `--update merge`.
+  case cavi
+
+  /// The optimiser, unless it is none.
+  var optimizer: RunConfiguration.Optimizer? { RunConfiguration.Optimizer(rawValue: rawValue) }
+}
 
 /// How the classical heads, CrossEntropy and MSE, are fitted: the names of the Python original.
 struct OptimizerOptions: ParsableArguments {
@@ -9,9 +18,10 @@ struct OptimizerOptions: ParsableArguments {
     name: [.customShort("o"), .long],
     help: """
       newton (all rows, to the optimum of the penalised loss), or steps on batches by adamw, adam, lion \
-      or ivon. Heads fitted in closed form need none. (default: newton)
+      or ivon. Heads fitted in closed form need none. cavi is --loss-fn IBProbit --update merge. (default: \
+      newton)
       """)
-  var optimizer: RunConfiguration.Optimizer?
+  var optimizer: OptimizerChoice?
 
   @Option(help: "The L2 strength of newton. (default: the one with the best evidence)")
   var l2: Double?
@@ -69,49 +79,8 @@ struct OptimizerOptions: ParsableArguments {
     try require(ivonB2.map { 0..<1 ~= $0 }, "--ivon-b2 must be at least 0 and below 1")
   }
 
-  /// What the user should know about options that change nothing.
-  func warnings(head: String) -> [String] {
-    if HeadRegistry.isClosedForm(head) {
-      return ignored(everything) { "\($0) is ignored: \(head) is fitted in closed form" }
-    }
-    let method = optimizer ?? .newton
-    let used: Set<String> =
-      switch method {
-      case .newton: ["--optimizer", "--l2", "--label-smooth"]
-      case .adam: ["--optimizer", "--label-smooth", "--dropout", "--learning-rate"]
-      case .adamw, .lion:
-        ["--optimizer", "--label-smooth", "--dropout", "--learning-rate", "--weight-decay"]
-      case .ivon:
-        [
-          "--optimizer", "--label-smooth", "--dropout", "--mc-samples", "--ivon-peak-lr",
-          "--ivon-weight-decay", "--ivon-hess-init", "--ivon-b2",
-        ]
-      }
-    return ignored(everything.filter { !used.contains($0.name) }) {
-      "\($0) is ignored: --optimizer \(method.rawValue)\(optimizer == nil ? ", the default," : "") "
-        + "has no use for it"
-    }
-  }
-
-  private var everything: [(name: String, isGiven: Bool)] {
-    [
-      ("--optimizer", optimizer != nil), ("--l2", l2 != nil),
-      ("--learning-rate", learningRate != nil), ("--weight-decay", weightDecay != nil),
-      ("--label-smooth", labelSmooth != nil), ("--dropout", dropout != nil),
-      ("--mc-samples", mcSamples != nil), ("--ivon-peak-lr", ivonPeakLr != nil),
-      ("--ivon-weight-decay", ivonWeightDecay != nil),
-      ("--ivon-hess-init", ivonHessInit != nil), ("--ivon-b2", ivonB2 != nil),
-    ]
-  }
-
-  private func ignored(
-    _ options: [(name: String, isGiven: Bool)], _ message: (String) -> String
-  ) -> [String] {
-    options.filter(\.isGiven).map { message($0.name) }
-  }
-
   func apply(to configuration: inout RunConfiguration) {
-    configuration.optimizer = optimizer ?? .newton
+    configuration.optimizer = optimizer?.optimizer ?? .newton
     configuration.penalty = l2
     configuration.learningRate = learningRate ?? 1e-3
     configuration.weightDecay = weightDecay ?? 1e-2

@@ -52,29 +52,15 @@ struct RecipeOptions: ParsableArguments {
     }
   }
 
-  /// To be called when the loss and the update are known.
+  /// Refuses a prior that is left to the data where it has to be a number; to be called when the head and
+  /// the update are known.
   func check(_ configuration: RunConfiguration) throws {
-    guard
-      !configuration.isCertified
-        || configuration.update == .converged && configuration.lossFunction == "IBProbit"
-          && !configuration.fitsEvidenceHead
-    else {
-      throw ValidationError(
-        "--certify goes with one converged fit of IBProbit: --parity --update converged")
-    }
-    guard !configuration.fitsEvidenceHead else { return }
-    let how = parity ? "--parity" : "--update \(configuration.update.rawValue)"
-    let given: [(String, Bool)] = [
-      ("--posterior", posterior != nil), ("--likelihood", likelihood != nil),
-      ("--scaling", scaling != nil),
-      (
-        "--prior \(prior ?? "")",
-        parsedPrior.map { if case .fixed = $0 { false } else { true } } ?? false
-      ),
-    ]
-    if configuration.lossFunction == "IBProbit", let option = given.first(where: { $0.1 }) {
-      throw ValidationError("\(option.0) does not go with \(how); it belongs to a converged fit")
-    }
+    guard let parsedPrior, !parsedPrior.isNumber, configuration.uses(.prior),
+      !configuration.fitsEvidenceHead
+    else { return }
+    throw ValidationError(
+      "--prior \(parsedPrior) does not go with \(configuration.method): it is for the converged fit of "
+        + "IBProbit without --parity; give a number")
   }
 
   func apply(to configuration: inout RunConfiguration) {
@@ -88,4 +74,8 @@ struct RecipeOptions: ParsableArguments {
     configuration.evidence.matchesReference = parity
     configuration.evidence.outOfDistributionPath = ood
   }
+}
+
+extension EvidencePrior {
+  fileprivate var isNumber: Bool { if case .fixed = self { true } else { false } }
 }

@@ -16,7 +16,7 @@ extension RunConfiguration {
     }
     var parameters: [String: any CustomStringConvertible] = [
       "optimizer": "none", "label_smooth": 0.0, "nodataaug": "True", "sequential_update": "False",
-      "pretrained": pretraining,
+      "reset_loss_per_epoch": "False", "pretrained": pretraining,
     ]
     for (name, value) in arguments { parameters[name] = value }
     parameters["num_vb_iters"] = parameters.removeValue(forKey: "num_update_iters")

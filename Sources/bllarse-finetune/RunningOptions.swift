@@ -1,14 +1,13 @@
 import ArgumentParser
 import BllarseCore
-import Foundation
 
 /// How and where a run works.
 struct RunningOptions: ParsableArguments {
   @Option(help: "The directory for result.json, metrics.jsonl and head.safetensors.")
   var output: String?
 
-  @Option(help: "Epochs between checkpoints of a run with --output.")
-  var saveEvery = 10
+  @Option(help: "Epochs between checkpoints of a run with --output. (default: 10)")
+  var saveEvery: Int?
 
   @Option(
     help: """
@@ -21,39 +20,40 @@ struct RunningOptions: ParsableArguments {
   var threads: Int?
 
   @Option(help: "cpu; gpu is accepted with a warning, so that old sweep files run.")
-  var device = "cpu"
+  var device: String?
 
   func validate() throws {
     try Self.check(threads)
-    if saveEvery < 1 { throw ValidationError("--save-every must be at least 1") }
+    if let saveEvery, saveEvery < 1 { throw ValidationError("--save-every must be at least 1") }
     if let resume, let output, resume != output {
       throw ValidationError(
         "--resume \(resume) and --output \(output) differ; a run goes on in its own directory")
     }
-    guard ["cpu", "gpu", "cuda"].contains(device) else {
+    if let device, !["cpu", "gpu", "cuda"].contains(device) {
       throw ValidationError("--device is '\(device)'; expected cpu")
     }
   }
 
   func apply(to configuration: inout RunConfiguration) {
-    let environment = ProcessInfo.processInfo.environment
     configuration.outputPath = resume ?? output
-    configuration.saveEvery = saveEvery
+    configuration.saveEvery = saveEvery ?? 10
     configuration.resumes = resume != nil
     // A job script that gives both starts the first time and resumes from then on.
     configuration.resumesExistingOnly = output == nil
     configuration.threadCount = Self.threadCount(threads)
-    configuration.resourcesPath = environment["BLLARSE_RESOURCES"]
-    if device != "cpu" {
-      Terminal().runDidNote("--device \(device) is ignored: everything runs on the CPU")
-    }
+    configuration.resourcesPath = EnvironmentVariable.resources.value
+  }
+
+  /// That a device other than the processor has no effect.
+  var deviceNote: String? {
+    guard let device, device != "cpu" else { return nil }
+    return "--device has no effect here: everything runs on the CPU"
   }
 
   /// The number of threads: what is given, else what SLURM granted, else `nil`.
   static func threadCount(_ given: Int?) -> Int? {
-    let environment = ProcessInfo.processInfo.environment
-    return given
-      ?? environment["SLURM_CPUS_PER_TASK"].flatMap { Int($0) }
+    given
+      ?? EnvironmentVariable.slurmProcessors.value.flatMap { Int($0) }
       .flatMap { threadCounts.contains($0) ? $0 : nil }
   }
 

@@ -50,20 +50,6 @@ struct SplitOptions: ParsableArguments {
     }
   }
 
-  /// What the user should know about options that change nothing.
-  func warnings(_ configuration: RunConfiguration) -> [String] {
-    var warnings: [String] = []
-    if trainSubsetSeed != nil && maxTrainSamples == nil {
-      warnings.append(
-        "--train-subset-seed has no effect here: without --max-train-samples all rows are taken")
-    }
-    if evalEveryBatches > 0 && !configuration.takesBatches {
-      warnings.append(
-        "--eval-every-batches has no effect here: the head is fitted to all rows at once")
-    }
-    return warnings
-  }
-
   func apply(to configuration: inout RunConfiguration) {
     configuration.testSplit = testSplit
     configuration.validationSplit = validationSplit

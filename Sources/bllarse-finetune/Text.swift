@@ -32,7 +32,8 @@ struct Text: ParsableCommand {
       optimizer: method.optimizer)
   }
 
-  private func configuration() -> RunConfiguration {
+  /// What the options ask for.
+  var configuration: RunConfiguration {
     let task = task
     var configuration = RunConfiguration()
     configuration.text = task
@@ -41,12 +42,12 @@ struct Text: ParsableCommand {
     splits.apply(to: &configuration)
     // The script scores between batches with cavi only: for the others, steps are epochs.
     if method.optimizer != .cavi { configuration.evaluationInterval = 0 }
+    running.apply(to: &configuration)
     return configuration
   }
 
   func run() throws {
-    var configuration = configuration()
-    running.apply(to: &configuration)
+    let configuration = configuration
     let terminal = Terminal()
     Interruption.listen(stopsGracefully: configuration.outputPath != nil)
     try reportingErrors {
@@ -80,8 +81,8 @@ struct Text: ParsableCommand {
   }
 
   /// What should be known about the options.
-  private var optionNotes: [String] {
-    var notes = cache.notes + method.notes
+  var optionNotes: [String] {
+    var notes = cache.notes + method.notes + (running.deviceNote.map { [$0] } ?? [])
     if splits.trainSubsetSeed != nil && splits.maxTrainSamples == nil {
       notes.append(
         "--train-subset-seed has no effect here: without --max-train-samples all rows are taken")

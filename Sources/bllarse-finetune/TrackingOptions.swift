@@ -22,10 +22,12 @@ struct TrackingOptions: ParsableArguments {
   @Option(help: "The experiment. (default: MLFLOW_EXPERIMENT_NAME, or bllarse)")
   var mlflowExperiment: String?
 
-  @Option(help: "Seconds to wait for delivery at the end; the rest stays in the journal.")
-  var mlflowDrainSeconds = 30.0
+  @Option(
+    help: "Seconds to wait for delivery at the end; the rest stays in the journal. (default: 30)")
+  var mlflowDrainSeconds: Double?
 
-  @Option(help: "A name that runs of one sweep share; logged as a tag.")
+  @Option(
+    help: "A name that runs of one sweep share; logged as a tag. (default: finetuning_test)")
   var groupId: String?
 
   @Option(help: "The name of the run.")
@@ -38,8 +40,14 @@ struct TrackingOptions: ParsableArguments {
       """)
   var logCheckpoints = false
 
+  /// The group of runs that belong to none, as the Python original names it.
+  static let defaultGroup = "finetuning_test"
+
+  /// Whether tracking is asked for.
+  var isEnabled: Bool { enableMlflow || enableWandb }
+
   func validate() throws {
-    guard (0...604_800).contains(mlflowDrainSeconds) else {
+    guard mlflowDrainSeconds.map((0...604_800).contains) ?? true else {
       throw ValidationError("--mlflow-drain-seconds must be at least 0 and at most 604800, a week")
     }
   }
@@ -55,19 +63,19 @@ struct TrackingOptions: ParsableArguments {
   /// - Throws: what makes tracking impossible from the start, an unusable URI for one; a server that
   ///   does not answer is no such thing.
   func start(
-    _ configuration: RunConfiguration, _ terminal: Terminal, group: String? = nil,
+    _ configuration: RunConfiguration, _ terminal: Terminal, group: String = defaultGroup,
     tags more: [String: String] = [:]
   ) throws -> RunTracking? {
-    if enableWandb { terminal.runDidNote("--enable-wandb is the old name of --enable-mlflow") }
-    guard enableMlflow || enableWandb else { return nil }
+    guard isEnabled else { return nil }
     var settings = TrackerConfiguration(
-      trackingURI: mlflowTrackingUri, experiment: mlflowExperiment)
-    settings.drainTimeout = .milliseconds(Int(mlflowDrainSeconds * 1000))
+      trackingURI: mlflowTrackingUri.flatMap { $0.isEmpty ? nil : $0 },
+      experiment: mlflowExperiment.flatMap { $0.isEmpty ? nil : $0 })
+    settings.drainTimeout = .milliseconds(Int((mlflowDrainSeconds ?? 30) * 1000))
     var tags = ["loss_fn": configuration.lossFunction, "tune_mode": "last_layer"]
     tags["optimizer"] =
       HeadRegistry.isClosedForm(configuration.lossFunction)
       ? "none" : configuration.optimizer.rawValue
-    if let group = groupId ?? group { tags["group_id"] = group }
+    tags["group_id"] = groupId ?? group
     if let text = configuration.text { tags["optimizer"] = text.optimizer.rawValue }
     tags.merge(more) { $1 }
     let run = try startOrResume(settings, configuration, tags: tags)

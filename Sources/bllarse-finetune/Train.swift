@@ -14,38 +14,57 @@ struct Train: ParsableCommand {
   @OptionGroup(title: "Splits") var splits: SplitOptions
   @OptionGroup(title: "Running") var running: RunningOptions
   @OptionGroup(title: "Tracking") var tracking: TrackingOptions
+  @OptionGroup(visibility: .hidden) var oldSpellings: OldSpellings
+
+  @Flag(
+    help: """
+      Check the options, and that files are there and fit together; fit nothing, and print one line about \
+      the run.
+      """)
+  var check = false
 
   func validate() throws {
-    try method.check()
+    try method.check(optimizer)
     try recipe.check()
     try calibration.check()
     try optimizer.check()
     try data.check()
     try splits.check()
-    let configuration = configuration()
+    let configuration = configuration
     try recipe.check(configuration)
     try calibration.check(configuration)
+    let faults = idleOptions(configuration).faults
+    guard faults.isEmpty else { throw ValidationError(faults.joined(separator: "; ")) }
   }
 
-  private func configuration() -> RunConfiguration {
+  /// What the options ask for.
+  var configuration: RunConfiguration {
     var configuration = RunConfiguration()
     optimizer.apply(to: &configuration)
-    method.apply(to: &configuration, parity: recipe.parity)
+    method.apply(to: &configuration, optimizer, parity: recipe.parity)
     recipe.apply(to: &configuration)
     calibration.apply(to: &configuration)
     data.apply(to: &configuration)
     splits.apply(to: &configuration)
+    running.apply(to: &configuration)
     return configuration
   }
 
+  /// What should be known about the options.
+  func notes(_ configuration: RunConfiguration) -> [String] {
+    (optimizer.optimizer == .cavi
+      ? ["--optimizer cavi is now --loss-fn \(configuration.lossFunction) --update merge"] : [])
+      + idleOptions(configuration).notes
+  }
+
   func run() throws {
-    var configuration = configuration()
-    running.apply(to: &configuration)
+    let configuration = configuration
     let terminal = Terminal()
-    let warnings =
-      method.warnings(optimizer.optimizer) + optimizer.warnings(head: configuration.lossFunction)
-      + data.backbone.warnings(configuration) + splits.warnings(configuration)
-    for warning in warnings { terminal.runDidNote(warning) }
+    for note in notes(configuration) { terminal.runDidNote(note) }
+    guard !check else {
+      try reportingErrors { print("the run can start: \(try RunPlan(configuration))") }
+      return
+    }
     Interruption.listen(stopsGracefully: configuration.outputPath != nil)
     try reportingErrors {
       let tracker = try tracking.start(configuration, terminal)

@@ -70,17 +70,19 @@ enum CIFARFixture {
     return bytes
   }
 
-  static func writeCIFAR10(to directory: TemporaryDirectory) throws {
+  static func writeCIFAR10(
+    to directory: TemporaryDirectory, rowsOfBatch: Int = 40, testRows: Int = 60
+  ) throws {
     let folder = "cifar-10-batches-bin"
     try FileManager.default.createDirectory(
       atPath: directory.file(folder), withIntermediateDirectories: true)
     for batch in 1...5 {
       try directory.write(
         "\(folder)/data_batch_\(batch).bin",
-        records(40, classes: 10, labelBytes: 1, seed: batch))
+        records(rowsOfBatch, classes: 10, labelBytes: 1, seed: batch))
     }
     try directory.write(
-      "\(folder)/test_batch.bin", records(60, classes: 10, labelBytes: 1, seed: 9))
+      "\(folder)/test_batch.bin", records(testRows, classes: 10, labelBytes: 1, seed: 9))
     try directory.write(
       "\(folder)/batches.meta.txt", Array((0..<10).map { "kind \($0)\n" }.joined().utf8))
   }

@@ -95,7 +95,10 @@ struct FinetuneDigitsTests {
     arguments: [
       ["--update", "cavi", "--epochs", "1"],
       ["--num-update-iters", "8", "--batch-size", "128", "--epochs", "2"],
-      ["-bs", "256", "-e", "1", "--reset-loss-per-epoch", "--device", "gpu", "-o", "adamw"],
+      [
+        "--loss-fn", "IBProbit", "-bs", "256", "-e", "2", "--reset-loss-per-epoch", "--device",
+        "gpu", "-o", "adamw",
+      ],
     ])
   func updates(arguments: [String]) throws {
     let directory = try TemporaryDirectory()

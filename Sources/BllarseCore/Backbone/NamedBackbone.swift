@@ -85,11 +85,26 @@ extension NamedBackbone {
   /// - Throws: `DataError`: there is no such file, it is damaged, or what it holds is of another size
   ///   than its name says.
   public func load() throws(DataError) -> ResidualMLP {
+    try ResidualMLP(path: header().file.path)
+  }
+
+  /// Finds the file, and reads its header.
+  ///
+  /// - Throws: `DataError`, as ``load()``.
+  func header() throws(DataError) -> BackboneHeader {
     guard let path = candidates.first(where: FileStatus.exists) else { throw missing() }
-    let backbone = try ResidualMLP(path: path)
-    try backbone.require(
-      embeddingSize: embeddingSize, blockCount: blockCount, imageSize: Self.imageSize)
-    return backbone
+    let header = try BackboneHeader(path: path)
+    try header.configuration.require(
+      embeddingSize: embeddingSize, blockCount: blockCount, imageSize: Self.imageSize, of: path)
+    return header
+  }
+
+  /// The sizes of a backbone with random weights for images of some channels.
+  func randomConfiguration(channels: Int) -> ResidualMLP.Configuration {
+    ResidualMLP.Configuration(
+      channels: channels, imageSize: Self.imageSize, embeddingSize: embeddingSize,
+      blockCount: blockCount, hiddenSize: 4 * embeddingSize, layerNormEpsilon: 1e-5,
+      normalization: nil)
   }
 
   private func missing() -> DataError {
@@ -122,10 +137,29 @@ extension ResidualMLP {
   public func require(
     embeddingSize: Int?, blockCount: Int?, imageSize: Int? = nil
   ) throws(DataError) {
+    try configuration.require(
+      embeddingSize: embeddingSize, blockCount: blockCount, imageSize: imageSize, of: path)
+  }
+}
+
+extension ResidualMLP.Configuration {
+  /// Refuses images of other channels.
+  func requireChannels(_ found: Int, of path: String) throws(DataError) {
+    guard found == channels else {
+      throw DataError(
+        .wrongShape, file: path, found: "the images have \(found) channels",
+        expected: "\(channels), which the backbone was made for",
+        advice: "choose another backbone")
+    }
+  }
+
+  /// Refuses other sizes, naming the file that has them.
+  func require(
+    embeddingSize: Int?, blockCount: Int?, imageSize: Int?, of path: String
+  ) throws(DataError) {
     let sizes = [
-      ("embed_dim", configuration.embeddingSize, embeddingSize),
-      ("num_blocks", configuration.blockCount, blockCount),
-      ("img_size", configuration.imageSize, imageSize),
+      ("embed_dim", self.embeddingSize, embeddingSize),
+      ("num_blocks", self.blockCount, blockCount), ("img_size", self.imageSize, imageSize),
     ].filter { $0.2 != nil && $0.2 != $0.1 }
     guard !sizes.isEmpty else { return }
     throw DataError(

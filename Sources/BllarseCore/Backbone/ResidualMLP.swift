@@ -75,12 +75,7 @@ extension ResidualMLP {
     augmentation: EpochAugmentation? = nil,
     parallelism: Parallelism = .available
   ) throws(DataError) -> Matrix<Float> {
-    guard images.channels == configuration.channels else {
-      throw DataError(
-        .wrongShape, file: path, found: "the images have \(images.channels) channels",
-        expected: "\(configuration.channels), which the backbone was made for",
-        advice: "choose another backbone")
-    }
+    try configuration.requireChannels(images.channels, of: path)
     let width = featureCount
     return Matrix(rows: images.count, columns: width) { target in
       guard let base = target.baseAddress else { return }

@@ -47,6 +47,30 @@ public enum CIFARDataset: String, Sendable, CaseIterable {
       classNames: try classNames(place), normalization: .cifar)
   }
 
+  /// The sizes of the data set's files; labels are read with the images.
+  ///
+  /// - Throws: `DataError`: a file is missing, or is not made of whole records.
+  func header(in directory: String) throws(DataError) -> ImageHeader {
+    let place = try locate(in: directory)
+    var train = 0
+    for name in trainFiles { train += try recordCount(try MappedFile(path: place + "/" + name)) }
+    let test = try recordCount(try MappedFile(path: place + "/" + testFile))
+    return ImageHeader(
+      splits: [("train", train), ("test", test)], channels: 3, classCount: classCount,
+      byteCount: (train + test) * Self.pixelCount)
+  }
+
+  private func recordCount(_ file: MappedFile) throws(DataError) -> Int {
+    let recordSize = labelBytes + Self.pixelCount
+    guard file.bytes.count > 0, file.bytes.count.isMultiple(of: recordSize) else {
+      throw DataError(
+        .malformedFile, file: file.path, found: "the file has \(file.bytes.count) bytes",
+        expected: "whole records of \(recordSize) bytes",
+        advice: "the file is damaged or not the binary version: unpack \(archive) again")
+    }
+    return file.bytes.count / recordSize
+  }
+
   private func locate(in directory: String) throws(DataError) -> String {
     for place in [directory, directory + "/" + folder]
     where FileStatus.exists(place + "/" + testFile) {
@@ -62,14 +86,8 @@ public enum CIFARDataset: String, Sendable, CaseIterable {
   private func read(_ path: String) throws(DataError) -> ImageSplit {
     let file = try MappedFile(path: path)
     let recordSize = labelBytes + Self.pixelCount
-    guard file.bytes.count > 0, file.bytes.count.isMultiple(of: recordSize) else {
-      throw DataError(
-        .malformedFile, file: path, found: "the file has \(file.bytes.count) bytes",
-        expected: "whole records of \(recordSize) bytes",
-        advice: "the file is damaged or not the binary version: unpack \(archive) again")
-    }
     let records = Matrix<UInt8>(
-      rows: file.bytes.count / recordSize, columns: recordSize,
+      rows: try recordCount(file), columns: recordSize,
       readOnly: file.bytes.bindMemory(to: UInt8.self), owner: file)
     var labels: [Int32] = []
     labels.reserveCapacity(records.rowCount)

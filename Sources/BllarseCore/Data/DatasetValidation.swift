@@ -5,16 +5,25 @@ import Synchronization
 struct DatasetValidation {
   typealias Splits = [(name: String, split: FeatureSplit)]
 
+  /// What is checked of a split without its features.
+  struct Outline {
+    let name: String
+    let rowCount: Int
+    let featureCount: Int
+    let labels: [Int32]
+  }
+
   let file: String?
   let parallelism: Parallelism
 
   /// Rows, columns and names.
-  func checkShapes(_ splits: Splits) throws(DataError) {
+  func checkShapes(_ splits: [Outline]) throws(DataError) {
     guard let first = splits.first else {
       throw DataError(.missingKey, file: file, found: "there is no split", expected: "train")
     }
     var names: Set<String> = []
-    for (name, split) in splits {
+    for split in splits {
+      let name = split.name
       guard names.insert(name).inserted else {
         throw DataError(
           .malformedFile, file: file, key: "\(name) split", found: "the split occurs twice")
@@ -29,11 +38,11 @@ struct DatasetValidation {
           .wrongShape, file: file, key: "\(name) split", found: "the rows have no features",
           expected: "at least one column")
       }
-      guard split.featureCount == first.split.featureCount else {
+      guard split.featureCount == first.featureCount else {
         throw DataError(
           .wrongShape, file: file, key: "\(name) split",
           found: "the rows have \(split.featureCount) features",
-          expected: "\(first.split.featureCount) as in \(first.name)",
+          expected: "\(first.featureCount) as in \(first.name)",
           advice: "make all splits with the same backbone")
       }
     }
@@ -41,7 +50,7 @@ struct DatasetValidation {
 
   /// The number of classes, as announced or as the labels show.
   func classCount(
-    _ splits: Splits, announced: Int?, names: [String]?
+    _ splits: [Outline], announced: Int?, names: [String]?
   ) throws(DataError) -> Int {
     if let announced, let names, announced != names.count {
       throw DataError(
@@ -60,13 +69,13 @@ struct DatasetValidation {
     let counted = splits.filter { $0.name == "train" }
     let sources = counted.isEmpty ? splits : counted
     var largest: Int32 = 0
-    for (_, split) in sources { largest = max(largest, split.labels.max() ?? 0) }
-    let rows = sources.reduce(0) { $0 + $1.split.rowCount }
+    for split in sources { largest = max(largest, split.labels.max() ?? 0) }
+    let rows = sources.reduce(0) { $0 + $1.rowCount }
     if Int(largest) >= max(rows, 2) {
-      for (name, split) in sources {
+      for split in sources {
         guard let row = split.labels.firstIndex(of: largest) else { continue }
         throw DataError(
-          .invalidLabel, file: file, key: "\(name) split labels", row: row,
+          .invalidLabel, file: file, key: "\(split.name) split labels", row: row,
           found: "the label is \(largest), which makes more classes than there are rows",
           expected: "class indices from 0 on",
           advice: "number the classes from 0 without gaps")
@@ -76,8 +85,9 @@ struct DatasetValidation {
   }
 
   /// Every label is a class, and the training rows show two classes or more.
-  func checkLabels(_ splits: Splits, classCount: Int) throws(DataError) {
-    for (name, split) in splits {
+  func checkLabels(_ splits: [Outline], classCount: Int) throws(DataError) {
+    for split in splits {
+      let name = split.name
       if let row = split.labels.firstIndex(where: { $0 < 0 || Int($0) >= classCount }) {
         throw DataError(
           .invalidLabel, file: file, key: "\(name) split labels", row: row,
@@ -94,6 +104,18 @@ struct DatasetValidation {
           expected: "at least two classes", advice: "add rows of another class")
       }
     }
+  }
+
+  /// All of these.
+  ///
+  /// - Returns: the number of classes.
+  func check(
+    _ splits: [Outline], announced: Int?, names: [String]?
+  ) throws(DataError) -> Int {
+    try checkShapes(splits)
+    let classCount = try classCount(splits, announced: announced, names: names)
+    try checkLabels(splits, classCount: classCount)
+    return classCount
   }
 
   /// No feature is NaN or infinite.

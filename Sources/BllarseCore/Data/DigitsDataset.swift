@@ -46,8 +46,11 @@ public enum DigitsDataset {
   /// - Returns: a backbone of 128 features for images of one channel.
   /// - Throws: `DataError` when the file is missing or damaged.
   public static func backbone(resources: String? = nil) throws(DataError) -> ResidualMLP {
-    try ResidualMLP(
-      path: Resources.path("digits/" + backboneName, in: resources))
+    try ResidualMLP(path: try backbonePath(resources: resources))
+  }
+
+  static func backbonePath(resources: String?) throws(DataError) -> String {
+    try Resources.path("digits/" + backboneName, in: resources)
   }
 
   /// For every row of "train" and then of "test", its position in the published order of the images.

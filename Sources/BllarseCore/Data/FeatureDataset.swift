@@ -40,10 +40,12 @@ public struct FeatureDataset: Sendable {
     classCount: Int? = nil, classNames: [String]? = nil, parallelism: Parallelism = .available
   ) throws(DataError) {
     let validation = DatasetValidation(file: file, parallelism: parallelism)
-    try validation.checkShapes(splits)
-    let classCount = try validation.classCount(
-      splits, announced: classCount, names: classNames)
-    try validation.checkLabels(splits, classCount: classCount)
+    let classCount = try validation.check(
+      splits.map {
+        DatasetValidation.Outline(
+          name: $0.name, rowCount: $0.split.rowCount, featureCount: $0.split.featureCount,
+          labels: $0.split.labels)
+      }, announced: classCount, names: classNames)
     try validation.checkFinite(splits)
     self.name = name
     self.file = file
@@ -86,10 +88,14 @@ public struct FeatureDataset: Sendable {
   /// - Throws: `DataError.Code.missingKey`, with the names that are there.
   public func split(_ name: String) throws(DataError) -> FeatureSplit {
     guard let split = splits[name] else {
-      throw DataError(
-        .missingKey, file: file, key: "\(name) split", found: "there is no such split",
-        expected: "one of " + splitNames.joined(separator: ", "))
+      throw Self.missingSplit(name, file: file, among: splitNames)
     }
     return split
+  }
+
+  static func missingSplit(_ name: String, file: String?, among names: [String]) -> DataError {
+    DataError(
+      .missingKey, file: file, key: "\(name) split", found: "there is no such split",
+      expected: "one of " + names.joined(separator: ", "))
   }
 }

@@ -12,7 +12,7 @@ public import BllarseNumerics
 /// compressed; labels are N integers of any type. The metadata may hold `class_names` (a JSON list of
 /// texts) and `num_classes`. `val` is the split "validation"; every other split keeps its name.
 public struct FeatureFile: Sendable {
-  private let source: FeatureSource
+  let source: FeatureSource
   /// The splits that have features, and the arrays' suffixes.
   private let suffixes: [(split: String, suffix: String)]
 
@@ -65,17 +65,12 @@ public struct FeatureFile: Sendable {
     let required =
       required ?? [SplitRoles.training, SplitRoles.defaultTest(of: splitNames) ?? "test"]
     var splits: [(name: String, split: FeatureSplit)] = []
-    let names = Set(source.names)
-    for (name, suffix) in suffixes {
-      guard names.contains("y_" + suffix) || required.contains(name) else { continue }
-      let features = try source.tensor("X_" + suffix).features()
-      let labels = try source.tensor("y_" + suffix).labels()
+    for name in try readableSplits(requiring: required) {
+      let features = try source.tensor("X_" + suffix(name)).features()
+      let labels = try labels(name)
       do throws(DataError) {
         splits.append((name, try FeatureSplit(features: features, labels: labels, name: name)))
       } catch { throw error.inFile(path) }
-    }
-    for name in required where !splits.contains(where: { $0.name == name }) {
-      _ = try source.tensor("X_" + suffix(name))  // says what there is
     }
     let (announced, classNames) = try announcedClasses()
     return try FeatureDataset(
@@ -84,11 +79,30 @@ public struct FeatureFile: Sendable {
       parallelism: parallelism)
   }
 
-  private func suffix(_ split: String) -> String {
+  /// The splits that have features and labels.
+  ///
+  /// - Parameter required: splits that must be there.
+  /// - Returns: their names.
+  /// - Throws: `DataError.Code.missingKey` or `.missingFile`, with the names that are there.
+  func readableSplits(requiring required: [String]) throws(DataError) -> [String] {
+    for name in required where !suffixes.contains(where: { $0.split == name }) {
+      _ = try source.header("X_" + suffix(name))  // says what there is
+    }
+    let names = Set(source.names)
+    return suffixes.filter { names.contains("y_" + $0.suffix) || required.contains($0.split) }
+      .map(\.split)
+  }
+
+  /// The labels of a split.
+  func labels(_ split: String) throws(DataError) -> [Int32] {
+    try source.tensor("y_" + suffix(split)).labels()
+  }
+
+  func suffix(_ split: String) -> String {
     suffixes.first { $0.split == split }?.suffix ?? (split == "validation" ? "val" : split)
   }
 
-  private func announcedClasses() throws(DataError) -> (count: Int?, names: [String]?) {
+  func announcedClasses() throws(DataError) -> (count: Int?, names: [String]?) {
     var (count, names): (Int?, [String]?) = (nil, nil)
     if let text = source.metadata["class_names"] {
       names = ClassNames.parse(text)

@@ -68,31 +68,72 @@ enum FeatureSource: Sendable {
         return try NpyArray(bytes: mapped.bytes, path: file, name: name, owner: mapped).tensor
       }
       let archive = try ZipArchive(path: file)
-      // The original's caches call their one array "data".
-      let members = archive.members.map { FeatureSource.arrayName($0.name) }
-      guard let member = members.contains("data") ? "data" : members.first,
-        members.count == 1
-          || members.contains("data")
-      else {
-        throw DataError(
-          .missingKey, file: file, found: "the arrays are " + members.joined(separator: ", "),
-          expected: "one array 'data'")
-      }
-      return try FeatureSource.tensor(member, in: archive)
+      return try FeatureSource.tensor(try FeatureSource.onlyArray(of: archive), in: archive)
     }
+  }
+
+  /// What the header of an array says, read without unpacking the array.
+  ///
+  /// - Throws: `DataError`: there is no array of this name, or its header is damaged.
+  func header(_ name: String) throws(DataError) -> ArrayHeader {
+    switch self {
+    case .npz(let archive): return try FeatureSource.header(name, in: archive)
+    case .directory(_, let files, _):
+      guard let file = files[name], file.hasSuffix(".npz") else { break }
+      let archive = try ZipArchive(path: file)
+      return try FeatureSource.header(try FeatureSource.onlyArray(of: archive), in: archive)
+    case .safetensors: break
+    }
+    // A view of the mapped file.
+    let tensor = try tensor(name)
+    return ArrayHeader(path: tensor.path, name: tensor.name, type: tensor.type, shape: tensor.shape)
+  }
+
+  private static func header(
+    _ name: String, in archive: ZipArchive
+  ) throws(DataError) -> ArrayHeader {
+    let member = try member(name, in: archive)
+    let (bytes, owner) = try archive.beginning(of: member, count: 1 << 16)
+    defer { withExtendedLifetime(owner) {} }
+    let found = try NpyArray.header(
+      bytes, count: member.size, path: archive.file.path, name: name)
+    return ArrayHeader(
+      path: archive.file.path, name: name, type: found.type, shape: found.header.shape,
+      isCopied: member.method != 0 || found.header.isFortranOrder)
+  }
+
+  /// The array of a file that holds one; the original's caches call it "data".
+  private static func onlyArray(of archive: ZipArchive) throws(DataError) -> String {
+    let members = archive.members.map { FeatureSource.arrayName($0.name) }
+    guard let member = members.contains("data") ? "data" : members.first,
+      members.count == 1 || members.contains("data")
+    else {
+      throw DataError(
+        .missingKey, file: archive.file.path,
+        found: "the arrays are " + members.joined(separator: ", "),
+        expected: "one array 'data'")
+    }
+    return member
   }
 
   private static func tensor(
     _ name: String, in archive: ZipArchive
   ) throws(DataError) -> StoredTensor {
+    let member = try member(name, in: archive)
+    let (bytes, owner) = try archive.content(of: member)
+    return try NpyArray(bytes: bytes, path: archive.file.path, name: name, owner: owner).tensor
+  }
+
+  private static func member(
+    _ name: String, in archive: ZipArchive
+  ) throws(DataError) -> ZipArchive.Member {
     guard let member = archive.members.first(where: { arrayName($0.name) == name }) else {
       throw DataError(
         .missingKey, file: archive.file.path, key: name, found: "there is no such array",
         expected: "one of "
           + archive.members.map { arrayName($0.name) }.joined(separator: ", "))
     }
-    let (bytes, owner) = try archive.content(of: member)
-    return try NpyArray(bytes: bytes, path: archive.file.path, name: name, owner: owner).tensor
+    return member
   }
 
   private static func arrayName(_ member: String) -> String {
@@ -147,4 +188,16 @@ enum FeatureSource: Sendable {
     }
     return metadata
   }
+}
+
+/// What the header of an array says.
+struct ArrayHeader: Sendable, Equatable {
+  let path: String
+  /// What messages call the array.
+  let name: String
+  let type: SafetensorsType
+  /// Sizes, outermost first.
+  let shape: [Int]
+  /// Whether reading it takes memory of the process's own, not the mapped file's.
+  var isCopied = false
 }

@@ -20,14 +20,19 @@ public struct FeatureSplit: Sendable {
   ///   - name: what a message calls the split, "train".
   /// - Throws: `DataError.Code.wrongShape` when there are not as many labels as rows.
   public init(features: FeatureMatrix, labels: [Int32], name: String = "data") throws(DataError) {
-    guard features.rowCount == labels.count else {
-      throw DataError(
-        .wrongShape, key: "\(name) split",
-        found: "there are \(features.rowCount) rows of features and \(labels.count) labels",
-        expected: "one label a row")
-    }
+    try Self.require(labels.count, rowCount: features.rowCount, name: name)
     self.features = features
     self.labels = labels
+  }
+
+  /// Refuses another number of labels than rows.
+  static func require(_ labelCount: Int, rowCount: Int, name: String) throws(DataError) {
+    guard rowCount == labelCount else {
+      throw DataError(
+        .wrongShape, key: "\(name) split",
+        found: "there are \(rowCount) rows of features and \(labelCount) labels",
+        expected: "one label a row")
+    }
   }
 
   /// A view of a range of rows, sharing the features' memory.

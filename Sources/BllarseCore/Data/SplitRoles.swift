@@ -109,20 +109,29 @@ extension SplitRoles {
   func calibrationSplit(
     of data: FeatureDataset, isChosen: Bool
   ) throws(DataError) -> FeatureSplit {
+    try data.split(calibrationSplit(among: data.splitNames, of: data.file, isChosen: isChosen))
+  }
+
+  /// The name of that split.
+  ///
+  /// - Throws: as ``calibrationSplit(of:isChosen:)``.
+  func calibrationSplit(
+    among names: [String], of file: String?, isChosen: Bool
+  ) throws(DataError) -> String {
     guard let validation else {
       throw DataError(
-        .missingKey, file: data.file, key: "validation split", found: "there is no such split",
-        expected: "rows to calibrate on, beside " + data.splitNames.joined(separator: " and "),
+        .missingKey, file: file, key: "validation split", found: "there is no such split",
+        expected: "rows to calibrate on, beside " + names.joined(separator: " and "),
         advice: "add X_val and y_val, or name another split with --validation-split")
     }
     guard !isShared || isChosen else {
       throw DataError(
-        .wrongType, file: data.file, key: "\(validation) split",
+        .wrongType, file: file, key: "\(validation) split",
         found: "its rows are the test split too",
         expected: "other rows to calibrate on",
         advice: "name the splits with --validation-split and --test-split")
     }
-    return try data.split(validation)
+    return validation
   }
 }
 

@@ -82,13 +82,13 @@ extension TextCache {
   private static func size(
     _ suffix: String, _ source: FeatureSource
   ) throws(DataError) -> (rows: Int, features: Int) {
-    let shape = try source.tensor("X_" + suffix).shape
+    let shape = try source.header("X_" + suffix).shape
     guard shape.count == 2 else {
       throw DataError(
         .wrongShape, file: source.path, key: "X_" + suffix, found: "the shape is \(shape)",
         expected: "a matrix (rows, features)")
     }
-    let labels = try source.tensor("y_" + suffix).shape.reduce(1, *)
+    let labels = try source.header("y_" + suffix).shape.reduce(1, *)
     guard labels == shape[0] else {
       throw DataError(
         .wrongShape, file: source.path, key: "y_" + suffix,

@@ -15,6 +15,33 @@ struct NpyArray {
   init(
     bytes: UnsafeRawBufferPointer, path: String, name: String, owner: AnyObject
   ) throws(DataError) {
+    let (header, type, start) = try Self.header(
+      bytes, count: bytes.count, path: path, name: name)
+    let elements = UnsafeRawBufferPointer(rebasing: bytes[start...])
+    if header.isFortranOrder && header.shape.count > 1 {
+      let copy = ByteStorage(count: elements.count)
+      NpyArray.copyRowMajor(elements, header.shape, type.size, into: copy.bytes)
+      tensor = StoredTensor(
+        path: path, name: name, type: type, shape: header.shape,
+        bytes: UnsafeRawBufferPointer(copy.bytes), owner: copy)
+    } else {
+      tensor = StoredTensor(
+        path: path, name: name, type: type, shape: header.shape, bytes: elements, owner: owner)
+    }
+  }
+
+  /// Reads and checks the header of an array.
+  ///
+  /// - Parameters:
+  ///   - bytes: the beginning of the array, with the whole header.
+  ///   - count: the number of bytes of the whole array.
+  ///   - path: the file, for messages.
+  ///   - name: what messages call the array.
+  /// - Returns: the header, the type of the elements, and where they begin.
+  /// - Throws: `DataError`, as the initialiser.
+  static func header(
+    _ bytes: UnsafeRawBufferPointer, count: Int, path: String, name: String
+  ) throws(DataError) -> (header: NpyHeader, type: SafetensorsType, start: Int) {
     func malformed(_ found: String, _ expected: String? = nil) -> DataError {
       DataError(
         .malformedFile, file: path, key: name, found: found, expected: expected,
@@ -51,22 +78,11 @@ struct NpyArray {
       guard !overflow else { throw malformed("the shape \(header.shape) is larger than any file") }
       size = product
     }
-    let data = bytes[(start + length)...]
-    guard data.count == size else {
+    guard count - start - length == size else {
       throw malformed(
-        "the shape \(header.shape) needs \(size) bytes but there are \(data.count)")
+        "the shape \(header.shape) needs \(size) bytes but there are \(count - start - length)")
     }
-    let elements = UnsafeRawBufferPointer(rebasing: data)
-    if header.isFortranOrder && header.shape.count > 1 {
-      let copy = ByteStorage(count: size)
-      NpyArray.copyRowMajor(elements, header.shape, type.size, into: copy.bytes)
-      tensor = StoredTensor(
-        path: path, name: name, type: type, shape: header.shape,
-        bytes: UnsafeRawBufferPointer(copy.bytes), owner: copy)
-    } else {
-      tensor = StoredTensor(
-        path: path, name: name, type: type, shape: header.shape, bytes: elements, owner: owner)
-    }
+    return (header, type, start + length)
   }
 
   /// Reorders elements from column-major to row-major order.

@@ -20,6 +20,12 @@ struct StoredTensor: @unchecked Sendable {
   var count: Int { bytes.count / type.size }
 
   func wrongShape(expected: String, advice: String? = nil) -> DataError {
+    Self.wrongShape(shape, path: path, name: name, expected: expected, advice: advice)
+  }
+
+  static func wrongShape(
+    _ shape: [Int], path: String, name: String, expected: String, advice: String? = nil
+  ) -> DataError {
     DataError(
       .wrongShape, file: path, key: name,
       found: "the shape is (\(shape.map(String.init).joined(separator: ", ")))",

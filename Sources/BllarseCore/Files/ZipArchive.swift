@@ -67,20 +67,47 @@ struct ZipArchive {
   func content(
     of member: Member
   ) throws(DataError) -> (bytes: UnsafeRawBufferPointer, owner: AnyObject) {
-    func fault(_ code: DataError.Code, _ found: String) -> DataError {
-      DataError(
-        code, file: file.path, key: member.name, found: found,
-        advice: "the file is damaged: copy or write it again")
+    let packed = try packedBytes(of: member)
+    if member.method == 0 { return (packed, file) }
+    let storage = ByteStorage(count: member.size)
+    guard Inflate.inflate(packed, into: storage.bytes),
+      Inflate.checksum(UnsafeRawBufferPointer(storage.bytes)) == member.checksum
+    else { throw fault(.malformedFile, member, "the compressed bytes are damaged") }
+    return (UnsafeRawBufferPointer(storage.bytes), storage)
+  }
+
+  /// The first bytes of a member, `count` or all there are, and what keeps them alive.
+  ///
+  /// - Throws: `DataError`, as ``content(of:)``.
+  func beginning(
+    of member: Member, count: Int
+  ) throws(DataError) -> (bytes: UnsafeRawBufferPointer, owner: AnyObject) {
+    guard member.method != 0, member.size > count else { return try content(of: member) }
+    let packed = try packedBytes(of: member)
+    let storage = ByteStorage(count: count)
+    guard Inflate.inflateBeginning(packed, into: storage.bytes) else {
+      throw fault(.malformedFile, member, "the compressed bytes are damaged")
     }
+    return (UnsafeRawBufferPointer(storage.bytes), storage)
+  }
+
+  private func fault(_ code: DataError.Code, _ member: Member, _ found: String) -> DataError {
+    DataError(
+      code, file: file.path, key: member.name, found: found,
+      advice: "the file is damaged: copy or write it again")
+  }
+
+  /// The bytes of a member as the archive holds them.
+  private func packedBytes(of member: Member) throws(DataError) -> UnsafeRawBufferPointer {
     let reader = LittleEndianReader(bytes: file.bytes)
     guard reader.integer(4, at: member.headerOffset) == 0x0403_4B50,
       let nameLength = reader.integer(2, at: member.headerOffset + 26),
       let extraLength = reader.integer(2, at: member.headerOffset + 28)
-    else { throw fault(.malformedFile, "the member's header is damaged") }
+    else { throw fault(.malformedFile, member, "the member's header is damaged") }
     let start = member.headerOffset + 30 + nameLength + extraLength
     guard start <= file.bytes.count, member.compressedSize <= file.bytes.count - start else {
       throw fault(
-        .malformedFile,
+        .malformedFile, member,
         "the member should be \(member.compressedSize) bytes long but the file ends before")
     }
     let packed = UnsafeRawBufferPointer(
@@ -94,21 +121,17 @@ struct ZipArchive {
     }
     if member.method == 0 {
       guard member.size == member.compressedSize else {
-        throw fault(.malformedFile, "the stored member's sizes differ")
+        throw fault(.malformedFile, member, "the stored member's sizes differ")
       }
-      return (packed, file)
+      return packed
     }
     // Deflate packs no tighter than 1032 to 1: a larger claim is not worth its memory.
     guard member.size / 1100 <= member.compressedSize else {
       throw fault(
-        .malformedFile,
+        .malformedFile, member,
         "\(member.compressedSize) bytes cannot unpack to \(member.size)")
     }
-    let storage = ByteStorage(count: member.size)
-    guard Inflate.inflate(packed, into: storage.bytes),
-      Inflate.checksum(UnsafeRawBufferPointer(storage.bytes)) == member.checksum
-    else { throw fault(.malformedFile, "the compressed bytes are damaged") }
-    return (UnsafeRawBufferPointer(storage.bytes), storage)
+    return packed
   }
 }
 
@@ -169,6 +192,19 @@ enum Inflate {
   static func inflate(
     _ source: UnsafeRawBufferPointer, into target: UnsafeMutableRawBufferPointer
   ) -> Bool {
+    inflate(source, into: target, isWhole: true)
+  }
+
+  /// Unpacks the beginning of a stream, as much as the target takes.
+  static func inflateBeginning(
+    _ source: UnsafeRawBufferPointer, into target: UnsafeMutableRawBufferPointer
+  ) -> Bool {
+    inflate(source, into: target, isWhole: false)
+  }
+
+  private static func inflate(
+    _ source: UnsafeRawBufferPointer, into target: UnsafeMutableRawBufferPointer, isWhole: Bool
+  ) -> Bool {
     var stream = z_stream()
     let size = Int32(MemoryLayout<z_stream>.size)
     guard inflateInit2_(&stream, -MAX_WBITS, ZLIB_VERSION, size) == Z_OK else { return false }
@@ -192,6 +228,7 @@ enum Inflate {
       let (consumed, produced) = (input - Int(stream.avail_in), output - Int(stream.avail_out))
       read += consumed
       written += produced
+      if !isWhole, written == target.count { return true }
       if result == Z_STREAM_END { return read == source.count && written == target.count }
       guard result == Z_OK, consumed > 0 || produced > 0 else { return false }
     }

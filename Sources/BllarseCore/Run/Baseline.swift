@@ -39,14 +39,32 @@ extension RunData {
   /// - Throws: `DataError` when there is none, which says why.
   func requiredBaseline(parallelism: Parallelism) throws(DataError) -> Baseline {
     if let baseline = baseline(parallelism: parallelism) { return baseline }
-    let classes = backbone?.classifierWeights?.columnCount
-    throw DataError(
-      .wrongShape, file: backbone?.path ?? dataset.file, key: "fc",
+    throw Self.missingBaseline(
+      of: backbone?.path ?? dataset.file, backbone?.classifierWeights?.columnCount,
+      isBackbone: backbone != nil, classCount: dataset.classCount)
+  }
+
+  /// There is nothing to score without a head.
+  ///
+  /// - Parameters:
+  ///   - path: the backbone, or the stored features.
+  ///   - found: the classes of the backbone's classifier, where it has one.
+  ///   - isBackbone: whether there is a backbone at all.
+  ///   - classCount: the classes of the data.
+  /// - Returns: the error.
+  static func missingBaseline(
+    of path: String?, _ found: Int?, isBackbone: Bool, classCount: Int
+  ) -> DataError {
+    DataError(
+      .wrongShape, file: path, key: isBackbone ? "fc" : nil,
       found: "--epochs 0 scores the pretrained classifier, and "
-        + (classes.map { "it has \($0) classes" }
-          ?? (backbone == nil ? "stored features have none" : "the backbone has none")),
-      expected: "a classifier of \(dataset.classCount) classes",
-      advice: "give --epochs 1 or more, or a backbone that was trained on these classes")
+        + (found.map { "it has \($0) classes" }
+          ?? (isBackbone ? "the backbone has none" : "stored features have none")),
+      expected: isBackbone
+        ? "a classifier of \(classCount) classes" : "images and a backbone with a classifier",
+      advice: isBackbone
+        ? "give --epochs 1 or more, or a backbone that was trained on these classes"
+        : "give --epochs 1 or more")
   }
 }
 
@@ -67,7 +85,8 @@ extension FineTuning {
     return (
       RunResult(
         train: scores.train, test: scores.test, splits: scores.scores, roles: data.roles,
-        baseline: scores.scores, hasHead: false, seconds: seconds, iterations: 0, metrics: metrics,
+        baseline: scores.scores, hasHead: false, seconds: seconds, threads: parallelism.threadCount,
+        iterations: 0, metrics: metrics,
         arguments: Dictionary(
           uniqueKeysWithValues: configuration.arguments.map { ($0.name, $0.value) }),
         versions: Versions.current),

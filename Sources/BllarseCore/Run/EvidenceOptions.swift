@@ -54,15 +54,4 @@ extension RunConfiguration {
   public var fitsEvidenceHead: Bool {
     lossFunction == "IBProbit" && update == .converged && !evidence.matchesReference
   }
-
-  /// The options of the evidence head under the names of the command line.
-  var evidenceArguments: [(String, ArgumentValue)] {
-    guard fitsEvidenceHead else { return [("parity", .flag(evidence.matchesReference))] }
-    return [
-      ("prior", .text(evidence.prior.description)),
-      ("posterior", .text(evidence.posterior?.rawValue ?? "auto")),
-      ("likelihood", .text(evidence.likelihood?.rawValue ?? "auto")),
-      ("scaling", .text(evidence.scaling?.rawValue ?? "auto")),
-    ]
-  }
 }

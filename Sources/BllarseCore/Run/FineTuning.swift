@@ -31,14 +31,7 @@ public struct FineTuning {
   ///   `NumericsError` when the data make the fit impossible, `RunInterrupted` when it was asked to stop.
   public func run() throws -> (result: RunResult, head: any Head) {
     let clock = Stopwatch()
-    if configuration.resumes, configuration.resumesExistingOnly,
-      let path = configuration.outputPath, !FileStatus.exists(path)
-    {
-      throw DataError(
-        .missingFile, file: path, found: "there is no run to resume",
-        expected: "the output directory of a run",
-        advice: "check the path, or give --output too, to start a run there")
-    }
+    _ = try RunPlan(configuration)
     let output = try configuration.outputPath.map {
       try RunOutput(directory: $0, metrics: !configuration.resumes)
     }
@@ -75,10 +68,6 @@ public struct FineTuning {
     tell(baseline, data.roles)
     if configuration.startsFromClassifier, let backbone = data.backbone {
       note("the head starts from the classifier of \(backbone.path)")
-    }
-    if configuration.reachesOptimumAtOnce && configuration.epochs > 1 {
-      note(
-        "a converged fit is at the optimum after one epoch; \(configuration.epochs) were asked for")
     }
     if configuration.featuresPath == nil, configuration.augments, !configuration.takesFreshRows,
       ImageDatasets.augmentation(of: configuration.dataset) != nil

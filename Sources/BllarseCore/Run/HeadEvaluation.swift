@@ -50,7 +50,11 @@ public struct HeadEvaluation {
       if case .integer(let value)? = arguments[name] { value } else { nil }
     }
     // Random weights are a function of the seed.
-    if let seed = integer("seed") { configuration.seed = UInt64(clamping: seed) }
+    switch arguments["seed"] {
+    case .integer(let seed)?: configuration.seed = UInt64(clamping: seed)
+    case .unsigned(let seed)?: configuration.seed = seed
+    default: break
+    }
     guard configuration.featuresPath == nil, configuration.backbonePath == nil,
       configuration.namedBackbone == nil
     else { return configuration }

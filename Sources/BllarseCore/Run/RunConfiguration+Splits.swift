@@ -14,8 +14,7 @@ extension RunConfiguration {
       list.append(("max_train_samples", .integer(maxTrainSamples)))
       // What it does not change is not in the way of a resumed run.
       if let trainSubsetSeed {
-        let value = Int(exactly: trainSubsetSeed).map(ArgumentValue.integer)
-        list.append(("train_subset_seed", value ?? .text(String(trainSubsetSeed))))
+        list.append(("train_subset_seed", ArgumentValue(trainSubsetSeed)))
       }
     }
     if let maxValidationSamples {

@@ -37,7 +37,7 @@ extension RunConfiguration {
       ("cache_dir", .text(text.cache.path)), ("cache_key", .text(text.cache.key)),
       ("hf_subdir_prefix", .text(text.cache.prefix)),
       ("optimizer", .text(text.optimizer.rawValue)), ("epochs", .integer(epochs)),
-      ("train_batch_size", .integer(batchSize)), ("seed", .integer(Int(clamping: seed))),
+      ("train_batch_size", .integer(batchSize)), ("seed", ArgumentValue(seed)),
     ]
     switch text.optimizer {
     case .cavi:

@@ -29,12 +29,6 @@ struct RunData {
   ) throws(DataError) {
     let watch = Stopwatch()
     if let path = configuration.featuresPath {
-      guard configuration.epochs > 0 || !fits else {
-        throw DataError(
-          .wrongShape, file: path,
-          found: "--epochs 0 scores the pretrained classifier, and stored features have none",
-          expected: "images and a backbone with a classifier", advice: "give --epochs 1 or more")
-      }
       // Which splits there must be is known before anything large is read.
       let file = try FeatureFile(path: path)
       let required: [String]
@@ -105,15 +99,23 @@ extension RunData {
   func initialWeights(_ configuration: RunConfiguration) throws(DataError) -> Matrix<Float>? {
     guard configuration.startsFromClassifier, let backbone else { return nil }
     let weights = backbone.classifierWeights
-    guard let weights, weights.columnCount == dataset.classCount else {
+    try Self.requireClassifier(
+      weights?.columnCount, classCount: dataset.classCount, of: backbone.path)
+    return weights
+  }
+
+  /// Refuses a backbone whose classifier, if it has one, is of other classes than the data.
+  static func requireClassifier(
+    _ found: Int?, classCount: Int, of path: String
+  ) throws(DataError) {
+    guard found == classCount else {
       throw DataError(
-        .wrongShape, file: backbone.path, key: "fc",
-        found: weights.map { "the classifier has \($0.columnCount) classes" }
+        .wrongShape, file: path, key: "fc",
+        found: found.map { "the classifier has \($0) classes" }
           ?? "the backbone has no classifier",
-        expected: "one of \(dataset.classCount) classes, for the head to start from",
+        expected: "one of \(classCount) classes, for the head to start from",
         advice: "give --reinitialize, for a head that starts from zero")
     }
-    return weights
   }
 }
 
@@ -159,13 +161,37 @@ public enum ImageDatasets {
     if name == "digits" {
       return try DigitsDataset.images(resources: configuration.resourcesPath)
     }
+    let (dataset, directory) = try files(of: name, configuration)
+    return try dataset.load(from: directory)
+  }
+
+  /// The sizes of a data set.
+  ///
+  /// - Throws: `DataError`: its files are missing or damaged.
+  static func header(
+    _ name: String, _ configuration: RunConfiguration
+  ) throws(DataError) -> ImageHeader {
+    if name == "digits" {
+      let images = try DigitsDataset.images(resources: configuration.resourcesPath)
+      let splits = images.splits.map { (name: $0.name, rowCount: $0.split.labels.count) }
+      return ImageHeader(
+        splits: splits, channels: 1, classCount: images.classNames.count,
+        byteCount: splits.reduce(0) { $0 + $1.rowCount } * 64)
+    }
+    let (dataset, directory) = try files(of: name, configuration)
+    return try dataset.header(in: directory)
+  }
+
+  private static func files(
+    of name: String, _ configuration: RunConfiguration
+  ) throws(DataError) -> (dataset: CIFARDataset, directory: String) {
     guard let dataset = CIFARDataset(rawValue: name) else { throw unknown(name) }
     guard let directory = configuration.dataDirectory else {
       throw DataError(
         .missingFile, found: "the data set \(name) does not ship with the package",
         advice: "name the directory of its files with --data-dir DIR")
     }
-    return try dataset.load(from: directory)
+    return (dataset, directory)
   }
 
   /// The backbone that a configuration asks for, of the size that it asks for.
@@ -175,29 +201,48 @@ public enum ImageDatasets {
     if let named = configuration.namedBackbone {
       guard named.pretraining == .random else { return try named.load() }
       return ResidualMLP(
-        random: ResidualMLP.Configuration(
-          channels: images.splits.first?.split.images.channels ?? 3,
-          imageSize: NamedBackbone.imageSize, embeddingSize: named.embeddingSize,
-          blockCount: named.blockCount, hiddenSize: 4 * named.embeddingSize,
-          layerNormEpsilon: 1e-5, normalization: nil),
+        random: named.randomConfiguration(
+          channels: images.splits.first?.split.images.channels ?? 3),
         seed: configuration.seed, name: "\(named.name), seed \(configuration.seed)")
     }
-    let backbone =
-      if let path = configuration.backbonePath {
-        try ResidualMLP(path: path)
-      } else {
-        try defaultBackbone(of: name, configuration)
-      }
+    let backbone = try ResidualMLP(path: try backbonePath(of: name, configuration))
     try backbone.require(
       embeddingSize: configuration.embeddingSize, blockCount: configuration.blockCount)
     return backbone
   }
 
-  private static func defaultBackbone(
+  /// The sizes of the backbone that a configuration asks for.
+  ///
+  /// - Throws: `DataError`: its file is missing, damaged, or of another size.
+  static func backboneHeader(
+    of name: String, _ images: ImageHeader, _ configuration: RunConfiguration
+  ) throws(DataError) -> FileHeaders.Backbone {
+    if let named = configuration.namedBackbone {
+      guard named.pretraining != .random else {
+        return FileHeaders.Backbone(
+          path: named.name, configuration: named.randomConfiguration(channels: images.channels),
+          classCount: nil)
+      }
+      let header = try named.header()
+      return FileHeaders.Backbone(
+        path: header.file.path, configuration: header.configuration, classCount: header.classCount)
+    }
+    let path = try backbonePath(of: name, configuration)
+    let header = try BackboneHeader(path: path)
+    try header.configuration.require(
+      embeddingSize: configuration.embeddingSize, blockCount: configuration.blockCount,
+      imageSize: nil, of: path)
+    return FileHeaders.Backbone(
+      path: path, configuration: header.configuration, classCount: header.classCount)
+  }
+
+  /// The file of the backbone that a configuration names, or of the data set's own.
+  private static func backbonePath(
     of name: String, _ configuration: RunConfiguration
-  ) throws(DataError) -> ResidualMLP {
+  ) throws(DataError) -> String {
+    if let path = configuration.backbonePath { return path }
     if name == "digits" {
-      return try DigitsDataset.backbone(resources: configuration.resourcesPath)
+      return try DigitsDataset.backbonePath(resources: configuration.resourcesPath)
     }
     throw DataError(
       .missingFile, found: "the data set \(name) has no backbone of its own",

@@ -259,7 +259,8 @@ struct RunLoop {
     return RunResult(
       train: scores.train, test: scores.test, splits: scores.scores, roles: roles,
       uncalibrated: calibration?.uncalibrated, calibration: calibration?.report,
-      seconds: progress.seconds, elbo: trainer.evidenceLowerBound, iterations: trainer.iterations,
+      seconds: progress.seconds, threads: parallelism.threadCount,
+      elbo: trainer.evidenceLowerBound, iterations: trainer.iterations,
       certificate: trainer.certificate, best: progress.best,
       recipe: trainer.report, metrics: metrics,
       arguments: Dictionary(

@@ -221,16 +221,26 @@ enum ForeignRows {
     path: String, split: String? = nil, featureCount: Int
   ) throws(DataError) -> FeatureMatrix {
     let file = try FeatureFile(path: path)
-    let name =
-      split ?? SplitRoles.defaultTest(of: file.splitNames) ?? file.splitNames.first ?? "test"
+    let name = split ?? self.split(of: file)
     let features = try file.features(name)
-    guard features.columnCount == featureCount else {
+    try require(features.columnCount, split: name, featureCount: featureCount, of: path)
+    return features
+  }
+
+  /// The split whose rows are taken: the test split where there is one, else the first.
+  static func split(of file: FeatureFile) -> String {
+    SplitRoles.defaultTest(of: file.splitNames) ?? file.splitNames.first ?? "test"
+  }
+
+  /// Refuses rows that do not fit the head.
+  static func require(
+    _ found: Int, split: String? = nil, featureCount: Int, of path: String
+  ) throws(DataError) {
+    guard found == featureCount else {
       throw DataError(
-        .wrongShape, file: path, key: "\(name) split",
-        found: "rows have \(features.columnCount) features",
-        expected: "\(featureCount), as the head has",
+        .wrongShape, file: path, key: split.map { "\($0) split" },
+        found: "rows have \(found) features", expected: "\(featureCount), as the head has",
         advice: "use features of the same backbone")
     }
-    return features
   }
 }

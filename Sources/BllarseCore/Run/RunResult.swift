@@ -140,6 +140,8 @@ public struct RunResult: Sendable, Equatable, Encodable {
   public var temperatureScaling: [TemperatureScaling.Row]?
   /// Where the time went.
   public var seconds: RunSeconds
+  /// The threads that it took them with.
+  public var threads: Int
   /// The evidence lower bound of the training rows, in nats, where the head has one; for a head whose
   /// prior comes from the evidence, Laplace's approximation to the logarithm of the evidence itself.
   public var elbo: Double?
@@ -161,8 +163,8 @@ public struct RunResult: Sendable, Equatable, Encodable {
 
 extension RunResult {
   private enum CodingKeys: String, CodingKey {
-    case train, test, splits, roles, baseline, uncalibrated, calibration, seconds, elbo, iterations
-    case certificate, best, recipe, metrics, arguments, versions
+    case train, test, splits, roles, baseline, uncalibrated, calibration, seconds, threads, elbo
+    case iterations, certificate, best, recipe, metrics, arguments, versions
     case temperatureScaling = "temperature_scaling"
   }
 
@@ -178,6 +180,7 @@ extension RunResult {
     try container.encode(calibration, forKey: .calibration)
     try container.encode(temperatureScaling, forKey: .temperatureScaling)
     try container.encode(seconds, forKey: .seconds)
+    try container.encode(threads, forKey: .threads)
     try container.encode(elbo, forKey: .elbo)
     try container.encode(iterations, forKey: .iterations)
     try container.encode(certificate, forKey: .certificate)

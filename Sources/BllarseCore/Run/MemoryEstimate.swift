@@ -1,0 +1,65 @@
+import BllarseNumerics
+
+/// An estimate of the memory that a run needs at its peak: what is mapped and what is allocated.
+///
+/// Most of it is the features and at most two copies of them in single precision; for wide rows it is
+/// matrices of D x D. The factors are what runs of 40 to 100,000 rows, 5 to 1,024 features and 3 to 50
+/// classes took at their peaks (release build, resident size).
+struct MemoryEstimate {
+  /// Bytes.
+  let bytes: Int
+
+  /// The program, its libraries, and what every small run takes.
+  private static let base = 36.0 * 1_048_576
+
+  init(_ configuration: RunConfiguration, _ data: FileHeaders.Data) {
+    let header = data.header
+    let rows = Double(header[SplitRoles.training]?.rowCount ?? 0)
+    let (columns, classes) = (Double(header.featureCount + 1), Double(header.classCount))
+    let threads = Double(configuration.threadCount ?? Self.processorCount)
+    let design = 4 * rows * columns  // (N, D), single precision
+    let square = 8 * columns * columns  // (D, D)
+    let logits = 4 * rows * classes  // (N, K)
+
+    let fit: Double
+    switch (HeadRegistry.isClosedForm(configuration.lossFunction), configuration.update) {
+    case (false, _):
+      fit =
+        configuration.optimizer == .newton
+        ? 1.7 * design + 4 * square + 4 * logits : 0.1 * design + 32 * columns * classes
+    case (true, _) where configuration.lossFunction != "IBProbit":
+      fit = 1.2 * design + (2.2 * classes + 5 * threads) * square
+    case (true, _) where configuration.fitsEvidenceHead:
+      let kind =
+        configuration.evidence.posterior
+        ?? .automatic(
+          rowCount: Int(rows), columnCount: Int(columns), classCount: header.classCount)
+      fit = 1.4 * design + (kind == .laplace ? 4 * classes : 6) * square + 6 * logits
+    case (true, .merge): fit = 0.1 * design + (4 + threads) * square
+    case (true, .converged), (true, .sites): fit = 1.2 * design + 7 * square + 3 * logits
+    case (true, .cavi): fit = 1.2 * design + 4 * square
+    }
+    let features = header.splits.reduce(0) { $0 + Double($1.byteCount) }
+    bytes = Int(
+      Self.base + features + fit
+        + Self.images(data, threads: threads, isAugmented: configuration.mayAugment))
+  }
+
+  /// Images, the backbone's weights, a block of images a thread, and the features of augmented images.
+  private static func images(
+    _ data: FileHeaders.Data, threads: Double, isAugmented: Bool
+  ) -> Double {
+    guard let sizes = data.backbone?.configuration else { return 0 }
+    let pixels = Double(sizes.channels * sizes.imageSize * sizes.imageSize)
+    let width = Double(sizes.embeddingSize)
+    let hidden = Double(sizes.hiddenSize)
+    let weights = pixels * width + 2 * Double(sizes.blockCount) * width * hidden
+    let block = 128 * (2 * pixels + 2 * hidden + 3 * width)
+    let augmented =
+      isAugmented ? Double(data.header[SplitRoles.training]?.byteCount ?? 0) : 0
+    return Double(data.imageBytes) + 4 * weights + 4 * block * threads + augmented
+  }
+
+  /// The processors of this machine.
+  private static var processorCount: Int { Parallelism.available.threadCount }
+}

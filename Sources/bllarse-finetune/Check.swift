@@ -1,0 +1,88 @@
+import ArgumentParser
+import BllarseCore
+import BllarseMLflow
+import Foundation
+
+/// `bllarse-finetune check`: what would become of many runs, without fitting any.
+struct Check: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Checks many runs at once: their options, and the files that these name.",
+    discussion: """
+      Reads standard input, where every line is a JSON array: the words of one run after \
+      bllarse-finetune. Writes one JSON object a line, in the same order: status is the exit status that \
+      the run would have as far as options and files tell (0, or 64 or 65 with a message), notes is what \
+      the run would say about its options, and memory_bytes is an estimate of its memory at its peak.
+      """)
+
+  func run() throws {
+    var parser = try QuickParser()
+    let files = FileHeaders()
+    while let line = readLine(strippingNewline: true) {
+      print(RunCheck(line: line, parser: &parser, files: files).json)
+      // Who asks may wait for each answer.
+      fflush(nil)
+    }
+  }
+}
+
+/// What would become of one run.
+struct RunCheck: Encodable {
+  var status: Int32 = 0
+  var message: String?
+  var notes: [String]?
+  var memoryBytes: Int?
+
+  private enum CodingKeys: String, CodingKey {
+    case status, message, notes
+    case memoryBytes = "memory_bytes"
+  }
+
+  /// Checks a run.
+  ///
+  /// - Parameters:
+  ///   - line: a JSON array of the words of its command line.
+  ///   - parser: reads the words.
+  ///   - files: where the headers of files are kept.
+  init(line: String, parser: inout QuickParser, files: FileHeaders) {
+    do {
+      guard let words = try? JSONDecoder().decode([String].self, from: Data(line.utf8)) else {
+        status = 64
+        message = "the line is not a JSON array of words, the arguments of a run: \(line)"
+        return
+      }
+      let line = try CommandLineWords(words)
+      let configuration: RunConfiguration
+      switch try parser.parse(line.words) {
+      case let train as Train:
+        configuration = train.configuration
+        notes = line.notes + train.notes(configuration)
+      case let text as Text:
+        configuration = text.configuration
+        notes = line.notes + text.optionNotes
+      default:
+        status = 64
+        message =
+          "'\(words.joined(separator: " "))' asks for something else than a run; only runs can be checked"
+        return
+      }
+      memoryBytes = try RunPlan(configuration, files: files).memoryBytes
+    } catch let error as DataError {
+      status = 65
+      message = "\(error)"
+      notes = nil
+    } catch {
+      // A call for help is no run either.
+      let code = Finetune.exitCode(for: error).rawValue
+      status = code == 0 ? 64 : code
+      message = Finetune.message(for: error)
+    }
+  }
+
+  /// The answer in one line.
+  var json: String {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+    guard let data = try? encoder.encode(self) else { return #"{"status":1}"# }
+    return String(decoding: data, as: UTF8.self)
+  }
+}

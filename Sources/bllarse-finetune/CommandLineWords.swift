@@ -1,0 +1,109 @@
+import ArgumentParser
+
+/// A command line of a run in its present spelling, and what to say about an older one.
+///
+/// The Python original's scripts spelled some options in several ways. Each of these is read as the
+/// present option, with a note that names it; an older and a present spelling that say two things are
+/// refused.
+struct CommandLineWords {
+  /// The words, as the parser knows them.
+  private(set) var words: [String] = []
+  /// One line for each older spelling, and for each option that is given twice.
+  private(set) var notes: [String] = []
+
+  /// Older names, without their dashes, and the present ones.
+  static let oldNames = [
+    "loss-function": "loss-fn", "train-batch-size": "batch-size", "dropout-rate": "dropout",
+    "ibprobit-alpha": "forgetting-rate", "finetuning-type": "tune-mode",
+    "enable-wandb": "enable-mlflow",
+  ]
+  static let shortNames = [
+    "bs": "batch-size", "lr": "learning-rate", "wd": "weight-decay", "ls": "label-smooth",
+    "mc": "mc-samples", "ds": "dataset", "e": "epochs", "o": "optimizer",
+  ]
+  /// Words that begin the command line of something else than a run.
+  private static let otherCommands: Set<String> = [
+    "evaluate", "predict", "check", "help", "text",
+  ]
+
+  /// Reads a command line.
+  ///
+  /// - Parameter arguments: the words after the program's name.
+  /// - Throws: `ValidationError` for an older and a present spelling that say two things.
+  init(_ arguments: some Collection<String>) throws {
+    if let first = arguments.first, Self.otherCommands.contains(first) {
+      words = Array(arguments)
+      return
+    }
+    var seen: [String: (spelling: String, value: String)] = [:]
+    var rest = Array(arguments)[...]
+    while let word = rest.popFirst() {
+      guard word != "--", word.hasPrefix("-") else {
+        words.append(word)
+        if word == "--" {
+          words += rest
+          break
+        }
+        continue
+      }
+      let parts = word.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+      let spelling = String(parts[0])
+      let name = Self.presentName(spelling)
+      let isOld = name.isLong && "--" + name.text != spelling
+      // The value is after the equals sign, or the next word; a flag has none.
+      var value = parts.count > 1 ? String(parts[1]) : nil
+      let isNextWord = value == nil && rest.first.map { !$0.hasPrefix("-") } ?? false
+      if isNextWord { value = rest.popFirst() }
+      if name.text == "device", value?.isEmpty ?? true {
+        notes.append("--device without a value has no effect: everything runs on the CPU")
+        continue
+      }
+      if isOld { notes.append("\(spelling) is now --\(name.text)") }
+      if let value {
+        if let earlier = seen[name.text], earlier.value != value {
+          if earlier.spelling != spelling, isOld || Self.isOld(earlier.spelling) {
+            throw ValidationError(
+              "\(earlier.spelling) \(earlier.value) and \(spelling) \(value) are one option; give it once"
+            )
+          }
+          notes.append("\(spelling) is given twice: \(value), the last, takes effect")
+        }
+        seen[name.text] = (spelling, value)
+      }
+      let present = isOld ? "--" + name.text : spelling
+      if isNextWord, let value {
+        words += [present, value]
+      } else {
+        words.append(value.map { present + "=" + $0 } ?? present)
+      }
+    }
+  }
+
+  /// The present long name of an option, where it is spelled with two dashes.
+  private static func presentName(_ spelling: String) -> (text: String, isLong: Bool) {
+    guard spelling.hasPrefix("--") else {
+      let short = String(spelling.dropFirst())
+      return (shortNames[short] ?? short, false)
+    }
+    // Underscores are how the original's configurations are written, and some of its options.
+    let name = spelling.dropFirst(2).split(separator: "_", omittingEmptySubsequences: false)
+      .joined(separator: "-")
+    return (oldNames[name] ?? name, true)
+  }
+
+  private static func isOld(_ spelling: String) -> Bool {
+    let name = presentName(spelling)
+    return name.isLong && "--" + name.text != spelling
+  }
+}
+
+/// The Python original's older names of options.
+///
+/// They are here so that a description of this program's options has them: ``CommandLineWords`` replaces them before a command line is parsed.
+struct OldSpellings: ParsableArguments {
+  @Option(help: .hidden) var lossFunction: String?
+  @Option(help: .hidden) var trainBatchSize: Int?
+  @Option(help: .hidden) var dropoutRate: Double?
+  @Option(help: .hidden) var ibprobitAlpha: Double?
+  @Option(help: .hidden) var finetuningType: String?
+}

@@ -1,0 +1,20 @@
+import Foundation
+
+/// A variable of the environment that is a default for an option.
+enum EnvironmentVariable: String {
+  /// Where data sets are.
+  case dataDirectory = "BLLARSE_DATA_DIR"
+  /// Where backbones are.
+  case modelDirectory = "BLLARSE_MODEL_DIR"
+  /// Where the package's own data files are.
+  case resources = "BLLARSE_RESOURCES"
+  /// The processors that SLURM granted.
+  case slurmProcessors = "SLURM_CPUS_PER_TASK"
+
+  /// Its value; `nil` when it is not set, or empty.
+  var value: String? {
+    guard let text = getenv(rawValue) else { return nil }
+    let value = String(cString: text)
+    return value.isEmpty ? nil : value
+  }
+}
