@@ -58,7 +58,9 @@ struct RunCheck: Encodable {
         notes = line.notes + train.notes(configuration)
       case let text as Text:
         configuration = text.configuration
-        notes = line.notes + text.optionNotes
+        notes =
+          line.notes + text.optionNotes
+          + text.notes(try files.content(of: text.task.cache))
       default:
         status = 64
         message =

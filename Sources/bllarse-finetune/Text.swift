@@ -18,13 +18,19 @@ struct Text: ParsableCommand {
   @OptionGroup(title: "Running") var running: RunningOptions
   @OptionGroup(title: "Tracking") var tracking: TrackingOptions
 
+  @Flag(
+    help: """
+      Check the options and the cache; fit nothing, and print one line about the run.
+      """)
+  var check = false
+
   func validate() throws {
     try cache.check()
     try method.check()
     try splits.check()
   }
 
-  private var task: TextTask {
+  var task: TextTask {
     TextTask(
       stage: cache.stage.rawValue,
       cache: cache.cache(
@@ -49,6 +55,16 @@ struct Text: ParsableCommand {
   func run() throws {
     let configuration = configuration
     let terminal = Terminal()
+    guard !check else {
+      try reportingErrors {
+        let files = FileHeaders()
+        let plan = try RunPlan(configuration, files: files)
+        let content = try files.content(of: task.cache)
+        for note in optionNotes + notes(content) { terminal.runDidNote(note) }
+        print("the run can start: \(plan)")
+      }
+      return
+    }
     Interruption.listen(stopsGracefully: configuration.outputPath != nil)
     try reportingErrors {
       let tracker = try tracking.start(
@@ -94,7 +110,7 @@ struct Text: ParsableCommand {
   }
 
   /// What the user should know about the cache.
-  private func notes(_ content: TextCache.Content) -> [String] {
+  func notes(_ content: TextCache.Content) -> [String] {
     var notes: [String] = []
     if splits.maxTrainSamples == nil, content.trainCount < TextCache.fullTrainCount {
       notes.append(

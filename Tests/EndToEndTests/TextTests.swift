@@ -266,6 +266,32 @@ struct TextTests {
         start + "; run: python3 \(scratch.path)/scripts/roberta_mnli.py --stage extract\n"))
   }
 
+  @Test("a check finds what the run would: alone with --check, and for many lines at once")
+  func checks() throws {
+    let scratch = try TemporaryDirectory()
+    let lines: [[String]] = [
+      ["--stage", "train_eval"], ["--stage", "all", "--hf-sync", "pull", "--seed", "7"],
+      ["--max-length", "128"], ["--stage", "extract"], ["--train-batch-size", "many"],
+      ["--no-such-option"], ["--epochs"],
+      ["--stage=train_eval", "--output=\(scratch.file("out"))"],
+    ].map { caches + $0 }
+    let answers = try RunChecks.ask(lines)
+    #expect(answers.map(\.status) == [0, 0, 65, 64, 64, 64, 64, 0])
+    #expect(answers[1].notes?.contains { $0.hasPrefix("--hf-sync pull has no effect") } == true)
+    #expect(answers[0].memory_bytes.map { $0 > 0 } == true)
+    for (line, answer) in zip(lines, answers) {
+      let alone = try finetune.run(line + ["--check"])
+      #expect(alone.status == Int32(answer.status), "\(alone.errors)")
+      #expect(alone.output.isEmpty == (answer.status != 0), "\(alone.output)")
+      if let message = answer.message {
+        #expect(alone.errors.contains(message), "\(alone.errors) \(message)")
+      }
+      for note in answer.notes ?? [] { #expect(alone.errors.contains("note: " + note)) }
+    }
+    // Nothing is fitted.
+    #expect(scratch.contents.isEmpty)
+  }
+
   @Test(
     "numbers beyond sense are a wrong command line",
     arguments: [

@@ -56,7 +56,7 @@ public final class FileHeaders: Sendable {
   /// The content of a text cache.
   ///
   /// - Throws: `DataError`: it is not there, not whole, or another.
-  func content(of cache: TextCache) throws(DataError) -> TextCache.Content {
+  package func content(of cache: TextCache) throws(DataError) -> TextCache.Content {
     let path = cache.path
     if let known = content.withLock({ $0.textCaches[path] }) { return try known.get() }
     let result = Result<TextCache.Content, DataError> { () throws(DataError) in
