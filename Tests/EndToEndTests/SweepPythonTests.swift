@@ -208,6 +208,20 @@ extension SweepEndToEnd {
       #expect(wrong.errors.contains("there is no \(tool.temporary.path)/nowhere/bin/python"))
     }
 
+    @Test("the first sweeps' names of options run as the present ones, tracked under a parent")
+    func olderNames() throws {
+      let run = try tool.run("run", "older_names.py", "--jobs", "2")
+      #expect(run.status == 0, "\(run.errors)")
+      for (index, size) in [512, 1024].enumerated() {
+        let arguments = try sweeps.arguments("older_names", index)
+        #expect(arguments["loss_fn"] == "IBProbit", "\(arguments)")
+        #expect(arguments["batch_size"] == "\(size)")
+        #expect(arguments["num_update_iters"] == "\([2, 4][index])")
+      }
+      let children = try sweeps.tracked("older_names")
+      #expect(children.count == 2 && children.allSatisfy { $0["loss_fn"] == "IBProbit" })
+    }
+
     @Test("--set changes a value, and the others keep their types")
     func overrides() throws {
       let run = try tool.run("run", "own_run.py", "--set", "slope=3")
