@@ -35,7 +35,7 @@ extension FeatureFile {
   func header(requiring required: [String] = []) throws(DataError) -> FeatureHeader {
     var splits: [FeatureHeader.Split] = []
     var outlines: [DatasetValidation.Outline] = []
-    for name in try readableSplits(requiring: required) {
+    for name in readableSplits(requiring: required) {
       let features = try header(of: name)
       let labels = try labels(name)
       let (rows, columns) = (features.shape[0], features.shape[1])
@@ -48,6 +48,7 @@ extension FeatureFile {
           name: name, rowCount: rows, featureCount: columns,
           byteCount: rows * columns * features.type.size, isCopied: features.isCopied))
     }
+    try requireSplits(required)
     let (announced, names) = try announcedClasses()
     let classCount = try DatasetValidation(file: path, parallelism: .available)
       .check(outlines, announced: announced, names: names)

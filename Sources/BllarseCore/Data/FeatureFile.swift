@@ -65,13 +65,14 @@ public struct FeatureFile: Sendable {
     let required =
       required ?? [SplitRoles.training, SplitRoles.defaultTest(of: splitNames) ?? "test"]
     var splits: [(name: String, split: FeatureSplit)] = []
-    for name in try readableSplits(requiring: required) {
+    for name in readableSplits(requiring: required) {
       let features = try source.tensor("X_" + suffix(name)).features()
       let labels = try labels(name)
       do throws(DataError) {
         splits.append((name, try FeatureSplit(features: features, labels: labels, name: name)))
       } catch { throw error.inFile(path) }
     }
+    try requireSplits(required)
     let (announced, classNames) = try announcedClasses()
     return try FeatureDataset(
       name: FeatureFile.stem(path), file: path, splits: splits,
@@ -79,15 +80,17 @@ public struct FeatureFile: Sendable {
       parallelism: parallelism)
   }
 
-  /// The splits that have features and labels.
+  /// Makes sure that splits are there; asked after the others are read, whose faults come first.
   ///
-  /// - Parameter required: splits that must be there.
-  /// - Returns: their names.
   /// - Throws: `DataError.Code.missingKey` or `.missingFile`, with the names that are there.
-  func readableSplits(requiring required: [String]) throws(DataError) -> [String] {
+  func requireSplits(_ required: [String]) throws(DataError) {
     for name in required where !suffixes.contains(where: { $0.split == name }) {
       _ = try source.header("X_" + suffix(name))  // says what there is
     }
+  }
+
+  /// The splits that have features and labels, or features and are required to have labels.
+  func readableSplits(requiring required: [String]) -> [String] {
     let names = Set(source.names)
     return suffixes.filter { names.contains("y_" + $0.suffix) || required.contains($0.split) }
       .map(\.split)
