@@ -198,14 +198,18 @@ extension SweepEndToEnd {
           "MLFLOW_FLASK_SERVER_SECRET_KEY": "x", "MLFLOW_AUTH_ADMIN_PASSWORD": password,
         ])
       defer { server.kill() }
+      // A home that is not within the working directory, which a container has anyway.
+      let home = try TemporaryDirectory()
+      try FileManager.default.createDirectory(
+        atPath: home.file(".mlflow"), withIntermediateDirectories: true)
       // Features that only the configuration names.
       let elsewhere = try TemporaryDirectory()
       let features = elsewhere.file("features.safetensors")
       try Self.writeFeatures(to: features)
       for engine in ContainerEngine.allCases {
-        let environment = try tool.containers(engine)
-        try tool.temporary.write(
-          "home/.mlflow/credentials",
+        let environment = try tool.containers(engine).merging(["HOME": home.path]) { $1 }
+        try home.write(
+          ".mlflow/credentials",
           Array(
             """
             [mlflow]
@@ -214,7 +218,7 @@ extension SweepEndToEnd {
             mlflow_tracking_password = \(password)
 
             """.utf8))
-        chmod(tool.temporary.file("home/.mlflow/credentials"), 0o600)
+        chmod(home.file(".mlflow/credentials"), 0o600)
         try tool.temporary.write(
           "\(engine.rawValue).yaml",
           Array(
@@ -253,7 +257,7 @@ extension SweepEndToEnd {
       let states = try ContainerEngine.allCases.flatMap { try tool.words("\($0.rawValue).yaml") }
       #expect(states == ["done", "done", "done", "done"])
       let words = tool.text("arguments")
-      #expect(!words.contains(password) && words.contains("\(tool.temporary.file("home"))/.mlflow"))
+      #expect(!words.contains(password) && words.contains(home.file(".mlflow/credentials")))
     }
 
     @Test("submit refuses an image that is not here; left to the node, the task names it")
