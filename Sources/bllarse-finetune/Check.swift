@@ -44,13 +44,16 @@ struct RunCheck: Encodable {
   ///   - parser: reads the words.
   ///   - files: where the headers of files are kept.
   init(line: String, parser: inout QuickParser, files: FileHeaders) {
+    var (words, spellings): ([String], [String]) = ([], [])
     do {
-      guard let words = try? JSONDecoder().decode([String].self, from: Data(line.utf8)) else {
+      guard let parsed = try? JSONDecoder().decode([String].self, from: Data(line.utf8)) else {
         status = 64
         message = "the line is not a JSON array of words, the arguments of a run: \(line)"
         return
       }
+      words = parsed
       let line = try CommandLineWords(words)
+      spellings = line.notes
       let configuration: RunConfiguration
       switch try parser.parse(line.words) {
       case let train as Train:
@@ -62,9 +65,7 @@ struct RunCheck: Encodable {
           line.notes + text.optionNotes
           + text.notes(try files.content(of: text.task.cache))
       default:
-        status = 64
-        message =
-          "'\(words.joined(separator: " "))' asks for something else than a run; only runs can be checked"
+        refuse(words)
         return
       }
       memoryBytes = try RunPlan(configuration, files: files).memoryBytes
@@ -73,11 +74,18 @@ struct RunCheck: Encodable {
       message = "\(error)"
       notes = nil
     } catch {
-      // A call for help is no run either.
-      let code = Finetune.exitCode(for: error).rawValue
-      status = code == 0 ? 64 : code
+      status = Finetune.exitCode(for: error).rawValue
       message = Finetune.message(for: error)
+      // A call for help or for the version is no run either.
+      if status == 0 { refuse(words) }
+      notes = spellings.isEmpty ? nil : spellings
     }
+  }
+
+  private mutating func refuse(_ words: [String]) {
+    status = 64
+    message =
+      "'\(words.joined(separator: " "))' asks for something else than a run; only runs can be checked"
   }
 
   /// The answer in one line.

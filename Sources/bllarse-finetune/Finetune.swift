@@ -17,8 +17,9 @@ struct Finetune: ParsableCommand {
     for note in EnvironmentFiles.load() { Terminal().runDidNote(note) }
     do {
       let line = try CommandLineWords(CommandLine.arguments.dropFirst())
-      var command = try parseAsRoot(line.words)
+      // Before any refusal, which names options by their present spelling.
       for note in line.notes { Terminal().runDidNote(note) }
+      var command = try parseAsRoot(line.words)
       try command.run()
     } catch {
       exit(withError: error)

@@ -9,8 +9,9 @@ import ArgumentParser
 struct QuickParser {
   private let train: QuickLine<Train>
   private let text: QuickLine<Text>
-  /// What the parser says to a single option that it does not take.
-  private var faults: [[String]: any Error] = [:]
+  /// What the parser makes of a single option that it does not take, or that asks for something else than
+  /// a run.
+  private var answers: [[String]: Result<any ParsableCommand, any Error>] = [:]
 
   /// Parses the empty lines.
   init() throws {
@@ -55,18 +56,21 @@ struct QuickParser {
   ///
   /// - Parameters:
   ///   - words: the line.
-  ///   - part: the words of it that are the reason; when the parser refuses them alone, it is asked once
-  ///     for all lines that have them.
+  ///   - part: the words of it that are the reason; when the parser refuses them alone, or takes them
+  ///     for something else than a run, it is asked once for all lines that have them.
   /// - Returns: the command.
   /// - Throws: what the parser throws.
   private mutating func slowly(
     _ words: [String], only part: [String]
   ) throws -> any ParsableCommand {
-    if let fault = faults[part] { throw fault }
+    if let answer = answers[part] { return try answer.get() }
     if part[0].hasPrefix("-") || part.count > 1 {
-      do { _ = try Finetune.parseAsRoot(part) } catch {
-        faults[part] = error
-        throw error
+      let answer = Result { try Finetune.parseAsRoot(part) }
+      switch answer {
+      case .success(let command) where command is Train || command is Text: break
+      case .success, .failure:
+        answers[part] = answer
+        return try answer.get()
       }
     }
     return try Finetune.parseAsRoot(words)
