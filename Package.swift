@@ -26,6 +26,8 @@ let package = Package(
     .systemLibrary(
       name: "CCurl", pkgConfig: "libcurl", providers: [.apt(["libcurl4-openssl-dev"])]),
     .target(name: "BllarseKernels"),
+    // Linked into executables only.
+    .target(name: "BllarseStartup"),
 
     // Libraries. Dependencies point one way; Sweep and MLflow never import Core.
     .target(
@@ -47,7 +49,7 @@ let package = Package(
     .executableTarget(
       name: "bllarse-finetune",
       dependencies: [
-        "BllarseCore", "BllarseMLflow",
+        "BllarseCore", "BllarseMLflow", "BllarseStartup",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
       ]),
@@ -91,7 +93,8 @@ let package = Package(
 )
 
 // One set of settings for all Swift targets.
-for target in package.targets where target.type != .system && target.name != "BllarseKernels" {
+let targetsInC = ["BllarseKernels", "BllarseStartup"]
+for target in package.targets where target.type != .system && !targetsInC.contains(target.name) {
   target.swiftSettings =
     (target.swiftSettings ?? []) + [
       .enableUpcomingFeature("ExistentialAny"),

@@ -49,6 +49,10 @@ public final class Tracker: Sendable {
   }
 
   private init(_ configuration: TrackerConfiguration, store: InMemoryStore?) throws {
+    // Journals and mlflow.db would be put into "/".
+    if configuration.directory.isEmpty, let fault = Files.workingDirectoryFault {
+      throw TrackingError(.storage, fault)
+    }
     self.configuration = configuration
     self.store = store
     logger = configuration.logger

@@ -14,6 +14,9 @@ public enum NumericsError: Error, Equatable, Sendable {
   /// A matrix that must be finite holds a NaN or an infinity at this row and column (from 0).
   case notFinite(row: Int, column: Int)
 
+  /// Memory could not be had: how much, for what, and which limit there is, in a clause.
+  case outOfMemory(bytes: Int, purpose: String, limit: String?)
+
   /// The computation was told to stop by its `Cancellation`.
   case cancelled
 }
@@ -30,6 +33,9 @@ extension NumericsError: CustomStringConvertible {
         + "check the features for extreme values"
     case .notFinite(let row, let column):
       "the value at row \(row), column \(column) is not finite"
+    case .outOfMemory(let bytes, let purpose, let limit):
+      "out of memory: \(MachineLimits.mebibytes(bytes)) for \(purpose) cannot be had"
+        + (limit.map { "; \($0)" } ?? "") + "; raise the limit, or give fewer rows or --threads"
     case .cancelled:
       "the computation was told to stop"
     }

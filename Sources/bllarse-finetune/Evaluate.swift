@@ -15,7 +15,8 @@ struct Evaluate: ParsableCommand {
   func validate() throws {
     try data.check(needsBackbone: false)
     let given: [(name: String, isGiven: Bool)] = [
-      ("--resume", running.resume != nil), ("--save-every", running.saveEvery != nil),
+      ("--resume", running.resume != nil), ("--overwrite", running.overwrite),
+      ("--save-every", running.saveEvery != nil),
       ("--reinitialize", data.backbone.reinitialize),
     ]
     if let name = given.first(where: \.isGiven)?.name {
@@ -30,7 +31,7 @@ struct Evaluate: ParsableCommand {
     if let note = running.deviceNote { Terminal().runDidNote(note) }
     try reportingErrors {
       let evaluation = HeadEvaluation(checkpoint: head, configuration)
-      let scores = try evaluation.run()
+      let scores = try evaluation.run(note: Terminal().runDidNote)
       try evaluation.write(scores)
       Terminal().show(scores)
     }

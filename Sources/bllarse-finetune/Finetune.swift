@@ -1,6 +1,9 @@
 import ArgumentParser
 import BllarseCore
 import BllarseMLflow
+import BllarseNumerics
+import BllarseStartup
+import Foundation
 
 /// Fits the Bayesian last layer of a neural network on frozen features.
 @main
@@ -14,6 +17,11 @@ struct Finetune: ParsableCommand {
 
   /// Takes the environment's files, reads older spellings as present ones, parses, and runs.
   static func main() {
+    bllarse_report_exhausted_memory("bllarse-finetune")
+    AllocationFailure.handle { message in
+      FileHandle.standardError.write(Data("bllarse-finetune: error: \(message)\n".utf8))
+      _exit(1)
+    }
     for note in EnvironmentFiles.load() { Terminal().runDidNote(note) }
     do {
       let line = try CommandLineWords(CommandLine.arguments.dropFirst())

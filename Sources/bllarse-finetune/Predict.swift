@@ -38,7 +38,7 @@ struct Predict: ParsableCommand {
       let rows = try HeadPrediction(
         checkpoint: head, featuresPath: features, split: split,
         threadCount: RunningOptions.threadCount(threads)
-      ).write(to: out)
+      ).write(to: out, note: Terminal().runDidNote)
       print("\(rows) rows written to \(out)")
     }
   }

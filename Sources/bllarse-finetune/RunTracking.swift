@@ -14,11 +14,15 @@ final class RunTracking: RunObserver {
   private let loggedSteps: [String: Int]?
   /// The last epoch that is logged.
   private var lastStep: Int
+  /// The run's id, until it can be kept.
+  private var id: KeptID?
 
   init(
-    _ run: Run, _ configuration: RunConfiguration, logsCheckpoint: Bool, drainTimeout: Duration
+    _ run: Run, _ configuration: RunConfiguration, id: KeptID?, logsCheckpoint: Bool,
+    drainTimeout: Duration
   ) {
     self.run = run
+    self.id = id
     self.drainTimeout = drainTimeout
     self.outputPath = configuration.outputPath
     self.logsCheckpoint = logsCheckpoint
@@ -26,11 +30,17 @@ final class RunTracking: RunObserver {
     // checkpoint and stops by itself is closed when it does; a lost terminal ends both.
     termination = run.endOnTermination(
       signals: configuration.outputPath == nil ? [SIGTERM, SIGINT, SIGHUP] : [SIGHUP],
+      waitingUpTo: .seconds(1.5),
       report: { Terminal().runIsTracked($0.location) })
     loggedSteps = run.lastSteps()
     lastStep = loggedSteps?["loss"] ?? 0
     run.log(parameters: configuration.trackedParameters)
     if configuration.resumes, let outputPath { takeUpEpochs(in: outputPath) }
+    // The end of the work that a signal cuts off is the run's end, too.
+    Interruption.beforeEnding { phase in
+      run.finish(
+        status: phase == .delivery ? .finished : .killed, waitingUpTo: .seconds(0.5))
+    }
   }
 
   func runDidLoad(_ data: FeatureDataset, seconds: RunSeconds) {
@@ -50,7 +60,19 @@ final class RunTracking: RunObserver {
 
   func runDidScoreBatch(_ record: EpochRecord) { runDidFinishEpoch(record) }
 
+  /// Keeps the id, once there are files of the run that it belongs to.
+  private func keepID() {
+    guard let id else { return }
+    self.id = nil
+    do {
+      try id.write()
+    } catch {
+      Terminal().runDidNote("\(error)")
+    }
+  }
+
   func runDidFinishEpoch(_ record: EpochRecord) {
+    keepID()
     // An epoch that a resumed run computes again is there already.
     guard record.step > lastStep else { return }
     lastStep = record.step
@@ -111,6 +133,7 @@ final class RunTracking: RunObserver {
 
   /// Closes the run after it ended well.
   func finish(_ result: RunResult) {
+    keepID()
     var scores = [
       "train.acc": result.train.acc, "train.nll": result.train.nll, "train.ece": result.train.ece,
       "train.brier": result.train.brier, "test.acc": result.test.acc, "test.nll": result.test.nll,
@@ -137,13 +160,12 @@ final class RunTracking: RunObserver {
     Terminal().runIsTracked(run.location)
   }
 
-  /// Closes the run after it failed, or was asked to stop: then somebody waits for its end, SLURM for
-  /// thirty seconds.
+  /// Closes the run after it failed, or was asked to stop: then somebody waits for its end.
   func fail(interrupted: Bool) {
     termination.cancel()
     run.finish(
       status: interrupted ? .killed : .failed,
-      waitingUpTo: interrupted ? min(drainTimeout, .seconds(5)) : drainTimeout)
+      waitingUpTo: interrupted ? min(drainTimeout, Interruption.timeLeft) : drainTimeout)
     Terminal().runIsTracked(run.location)
   }
 }

@@ -6,6 +6,12 @@ struct RunningOptions: ParsableArguments {
   @Option(help: "The directory for result.json, metrics.jsonl and head.safetensors.")
   var output: String?
 
+  @Flag(
+    help: """
+      Replace what a run of something else left in the output directory, which is refused otherwise.
+      """)
+  var overwrite = false
+
   @Option(help: "Epochs between checkpoints of a run with --output. (default: 10)")
   var saveEvery: Int?
 
@@ -16,7 +22,11 @@ struct RunningOptions: ParsableArguments {
       """)
   var resume: String?
 
-  @Option(help: "The number of threads. (default: SLURM_CPUS_PER_TASK, or all that are allowed)")
+  @Option(
+    help: """
+      The number of threads; fewer are used, with a note, where memory is limited or there are more than \
+      64 and than processors. (default: SLURM_CPUS_PER_TASK, or all that are allowed)
+      """)
   var threads: Int?
 
   @Option(help: "cpu; gpu is accepted with a warning, so that old sweep files run.")
@@ -36,6 +46,7 @@ struct RunningOptions: ParsableArguments {
 
   func apply(to configuration: inout RunConfiguration) {
     configuration.outputPath = resume ?? output
+    configuration.overwrites = overwrite
     configuration.saveEvery = saveEvery ?? 10
     configuration.resumes = resume != nil
     // A job script that gives both starts the first time and resumes from then on.

@@ -25,7 +25,8 @@ extension Text {
     "--train-subset-seed": .value(\.splits.trainSubsetSeed),
     "--eval-every-batches": .value(\.splits.evalEveryBatches),
 
-    "--output": .value(\.running.output), "--resume": .value(\.running.resume),
+    "--output": .value(\.running.output), "--overwrite": .flag(\.running.overwrite),
+    "--resume": .value(\.running.resume),
     "--threads": .value(\.running.threads), "--save-every": .value(\.running.saveEvery),
     "--device": .value(\.running.device), "--check": .flag(\.check),
 

@@ -65,8 +65,9 @@ struct Text: ParsableCommand {
       }
       return
     }
-    Interruption.listen(stopsGracefully: configuration.outputPath != nil)
+    Interruption.listen(configuration.outputPath)
     try reportingErrors {
+      _ = try RunPlan.checkOutput(of: configuration)
       let tracker = try tracking.start(
         configuration, terminal, group: "mnli_roberta_llf",
         tags: ["task": "mnli_roberta_llf", "stage": task.stage])
@@ -79,7 +80,9 @@ struct Text: ParsableCommand {
           "cache_seconds": seconds, "cache_extracted": 0,
           "cache_total_rows": Double(content.totalCount),
         ])
-        let observers: [any RunObserver] = [terminal] + (tracker.map { [$0] } ?? [])
+        let observers: [any RunObserver] =
+          [terminal, InterruptionPhases(configuration: configuration)]
+          + (tracker.map { [$0] } ?? [])
         let run = FineTuning(
           configuration, observers: observers, shouldStop: { Interruption.signal != nil })
         let (result, _) = try run.run()
@@ -88,8 +91,11 @@ struct Text: ParsableCommand {
         if let best = result.best {
           terminal.show(best, isWithinEpochs: configuration.evaluationInterval > 0)
         }
+        Interruption.enter(.delivery)
         tracker?.finish(result)
+        Interruption.endsByItself()
       } catch {
+        Interruption.endsByItself()
         tracker?.fail(interrupted: error is RunInterrupted)
         throw error
       }

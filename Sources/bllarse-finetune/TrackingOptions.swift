@@ -78,19 +78,21 @@ struct TrackingOptions: ParsableArguments {
     tags["group_id"] = groupId ?? group
     if let text = configuration.text { tags["optimizer"] = text.optimizer.rawValue }
     tags.merge(more) { $1 }
-    let run = try startOrResume(settings, configuration, tags: tags)
+    let (run, id) = try startOrResume(settings, configuration, tags: tags)
     return RunTracking(
-      run, configuration, logsCheckpoint: logCheckpoints, drainTimeout: settings.drainTimeout)
+      run, configuration, id: id, logsCheckpoint: logCheckpoints,
+      drainTimeout: settings.drainTimeout)
   }
 
   /// A new run, whose id and journal's place are kept in the output directory; or the one that is kept
   /// there, when a run goes on, from wherever that is done.
   private func startOrResume(
     _ settings: TrackerConfiguration, _ configuration: RunConfiguration, tags: [String: String]
-  ) throws -> Run {
+  ) throws -> (run: Run, id: KeptID?) {
     guard let directory = configuration.outputPath else {
-      return try Tracker(settings).startRun(name: uid, tags: tags)
+      return (try Tracker(settings).startRun(name: uid, tags: tags), nil)
     }
+    let holdsRun = try RunPlan.checkOutput(of: configuration)
     let path = directory + "/mlflow_run_id"
     if configuration.resumes, let text = try? String(contentsOfFile: path, encoding: .utf8) {
       let lines = text.split(whereSeparator: \.isNewline).map(String.init)
@@ -99,7 +101,7 @@ struct TrackingOptions: ParsableArguments {
         if lines.count > 1, FileManager.default.fileExists(atPath: lines[1] + "/" + id) {
           settings.journalDirectory = lines[1]
         }
-        return try Tracker(settings).resumeRun(id: id, tags: tags)
+        return (try Tracker(settings).resumeRun(id: id, tags: tags), nil)
       }
     }
     let tracker = try Tracker(settings)
@@ -108,9 +110,23 @@ struct TrackingOptions: ParsableArguments {
     guard
       !configuration.resumes || !configuration.resumesExistingOnly
         || FileManager.default.fileExists(atPath: directory)
-    else { return run }
+    else { return (run, nil) }
     try AtomicFile.prepareDirectory(directory)
-    try AtomicFile.write("\(run.id)\n\(tracker.journalDirectory)\n", to: path)
-    return run
+    let id = KeptID(path: path, text: "\(run.id)\n\(tracker.journalDirectory)\n")
+    // Where a run is already, its files stay until there are others.
+    if holdsRun { return (run, id) }
+    try id.write()
+    return (run, nil)
   }
+}
+
+/// The id of a tracked run in the output directory, by which a run that goes on finds it.
+struct KeptID {
+  let path: String
+  let text: String
+
+  /// Writes the file.
+  ///
+  /// - Throws: `DataError.Code.unwritableFile`.
+  func write() throws(DataError) { try AtomicFile.write(text, to: path) }
 }

@@ -65,17 +65,23 @@ struct Train: ParsableCommand {
       try reportingErrors { print("the run can start: \(try RunPlan(configuration))") }
       return
     }
-    Interruption.listen(stopsGracefully: configuration.outputPath != nil)
+    Interruption.listen(configuration.outputPath)
     try reportingErrors {
+      _ = try RunPlan.checkOutput(of: configuration)
       let tracker = try tracking.start(configuration, terminal)
       do {
-        let observers: [any RunObserver] = [terminal] + (tracker.map { [$0] } ?? [])
+        let observers: [any RunObserver] =
+          [terminal, InterruptionPhases(configuration: configuration)]
+          + (tracker.map { [$0] } ?? [])
         let run = FineTuning(
           configuration, observers: observers, shouldStop: { Interruption.signal != nil })
         let (result, _) = try run.run()
         terminal.show(result, output: configuration.outputPath)
+        Interruption.enter(.delivery)
         tracker?.finish(result)
+        Interruption.endsByItself()
       } catch {
+        Interruption.endsByItself()
         tracker?.fail(interrupted: error is RunInterrupted)
         throw error
       }

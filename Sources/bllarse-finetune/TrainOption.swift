@@ -184,6 +184,14 @@ struct TrainOption: Sendable {
   private static var running: [TrainOption] {
     [
       .value("output", \.running.output), .value("resume", \.running.resume),
+      TrainOption(
+        name: "overwrite", takesValue: false, isAcceptedEverywhere: false,
+        reason: "it is for runs that start in --output",
+        set: { train, _ in
+          train.running.overwrite = true
+          return true
+        }, isGiven: { $0.running.overwrite },
+        takesEffect: { train, _ in train.running.output != nil }),
       .value("threads", \.running.threads), .flag("check", \.check),
       .value(
         "save-every", \.running.saveEvery, original: true,

@@ -51,6 +51,10 @@ func complain(_ line: String) {
 /// The settings of this environment; the user's `uri` wins.
 func settings(uri: String?, experiment: String? = nil) throws -> TrackingSettings {
   let configuration = TrackerConfiguration(experiment: experiment)
+  if let fault = Files.workingDirectoryFault {
+    complain("error: \(fault)")
+    throw Exit.failed
+  }
   do {
     let settings = try TrackingSettings(configuration, overriding: uri)
     for warning in settings.warnings { complain("warning: \(warning)") }

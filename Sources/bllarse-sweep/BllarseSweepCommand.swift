@@ -21,10 +21,16 @@ struct BllarseSweepCommand: ParsableCommand {
       CancelCommand.self, CollectCommand.self,
     ])
 
+  /// Help is a command of its own for the parser.
+  private static var asksForHelp: Bool {
+    CommandLine.arguments.dropFirst().contains { ["help", "--help", "-h"].contains($0) }
+  }
+
   static func main() {
     for note in EnvironmentFiles.load() { Terminal.note("note: \(note)") }
     do {
       var command = try parseAsRoot()
+      if !asksForHelp { try Files.requireWorkingDirectory() }
       try command.run()
     } catch let error as SweepError {
       Terminal.error(error.description)

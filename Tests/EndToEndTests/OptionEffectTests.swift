@@ -170,6 +170,12 @@ struct OptionEffectTests {
       try Self.run(trial.words + ["--mlflow-tracking-uri", "http://127.0.0.1:1"], in: place)
       let duration = ContinuousClock.now - start
       return duration < .seconds(25) ? nil : "\(trial.text) waited \(duration)"
+    case .replacing:
+      try Self.run(trial.base + ["--max-train-samples", "20"], in: place)
+      let refused = try finetune.run(trial.base, directory: place.path)
+      try Self.run(trial.words, in: place)
+      return refused.status == 65 && refused.errors.contains("--\(trial.name)")
+        ? nil : "\(trial.text): \(refused)"
     case .tracking:
       return try Self.isTracked(trial.name, trial.words, in: place)
         ? nil : "\(trial.text): not in the record"

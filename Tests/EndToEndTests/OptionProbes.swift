@@ -12,6 +12,8 @@ struct OptionProbe {
     case output(appears: Bool)
     /// In the epoch of the checkpoints.
     case checkpoint
+    /// In another run's output directory, which is refused without it.
+    case replacing
     /// In the run's MLflow record.
     case tracking
     /// In the time that a run waits for a server that is not there.
@@ -126,6 +128,7 @@ extension OptionProbe {
     return [
       "output": OptionProbe(
         value: elsewhere, sign: .output(appears: true), replaces: ["--output"]),
+      "overwrite": OptionProbe(sign: .replacing),
       "resume": OptionProbe(value: nowhere, replaces: ["--output"]),
       "threads": OptionProbe(value: "2", replaces: ["--threads"]),
       "check": OptionProbe(sign: .output(appears: false)), "device": OptionProbe(value: "gpu"),

@@ -5,6 +5,9 @@ public struct BuiltExecutable: Sendable {
   /// Its path.
   public let path: String
 
+  /// An executable somewhere.
+  public init(path: String) { self.path = path }
+
   /// Finds an executable beside the test bundle.
   ///
   /// - Parameter name: the product's name, "bllarse-finetune".

@@ -19,7 +19,7 @@ struct NpyArray {
       bytes, count: bytes.count, path: path, name: name)
     let elements = UnsafeRawBufferPointer(rebasing: bytes[start...])
     if header.isFortranOrder && header.shape.count > 1 {
-      let copy = ByteStorage(count: elements.count)
+      let copy = ByteStorage(count: elements.count, for: "an array of \(path)")
       NpyArray.copyRowMajor(elements, header.shape, type.size, into: copy.bytes)
       tensor = StoredTensor(
         path: path, name: name, type: type, shape: header.shape,

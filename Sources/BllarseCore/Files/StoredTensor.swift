@@ -1,5 +1,11 @@
 import BllarseNumerics
 
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#endif
+
 /// A tensor as a file stores it: bytes that something keeps alive, with their type and shape.
 ///
 /// Every file format gives its tensors as this; reading them as matrices, lists and labels is here.
@@ -202,9 +208,11 @@ extension StoredTensor {
 final class ByteStorage: @unchecked Sendable {
   let bytes: UnsafeMutableRawBufferPointer
 
-  init(count: Int) {
-    bytes = .allocate(byteCount: count, alignment: 64)
+  init(count: Int, for purpose: @autoclosure () -> String) {
+    let memory = AllocationFailure.allocate(
+      bytes: max(count, 1), alignment: 64, for: purpose())
+    bytes = UnsafeMutableRawBufferPointer(start: memory, count: count)
   }
 
-  deinit { bytes.deallocate() }
+  deinit { free(bytes.baseAddress) }
 }

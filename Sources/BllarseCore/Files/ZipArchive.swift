@@ -69,7 +69,13 @@ struct ZipArchive {
   ) throws(DataError) -> (bytes: UnsafeRawBufferPointer, owner: AnyObject) {
     let packed = try packedBytes(of: member)
     if member.method == 0 { return (packed, file) }
-    let storage = ByteStorage(count: member.size)
+    // DEFLATE packs 258 bytes into two bits at best: a size beyond that is an invention.
+    guard member.size / 1032 <= member.compressedSize else {
+      throw fault(
+        .malformedFile, member,
+        "\(member.compressedSize) compressed bytes are said to hold \(member.size)")
+    }
+    let storage = ByteStorage(count: member.size, for: "\(member.name) of \(file.path)")
     guard Inflate.inflate(packed, into: storage.bytes),
       Inflate.checksum(UnsafeRawBufferPointer(storage.bytes)) == member.checksum
     else { throw fault(.malformedFile, member, "the compressed bytes are damaged") }
@@ -84,7 +90,7 @@ struct ZipArchive {
   ) throws(DataError) -> (bytes: UnsafeRawBufferPointer, owner: AnyObject) {
     guard member.method != 0, member.size > count else { return try content(of: member) }
     let packed = try packedBytes(of: member)
-    let storage = ByteStorage(count: count)
+    let storage = ByteStorage(count: count, for: "\(member.name) of \(file.path)")
     guard Inflate.inflateBeginning(packed, into: storage.bytes) else {
       throw fault(.malformedFile, member, "the compressed bytes are damaged")
     }

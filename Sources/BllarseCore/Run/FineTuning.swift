@@ -31,15 +31,17 @@ public struct FineTuning {
   ///   `NumericsError` when the data make the fit impossible, `RunInterrupted` when it was asked to stop.
   public func run() throws -> (result: RunResult, head: any Head) {
     let clock = Stopwatch()
-    _ = try RunPlan(configuration)
+    let plan = try RunPlan(configuration)
     let output = try configuration.outputPath.map {
-      try RunOutput(directory: $0, metrics: !configuration.resumes)
+      try RunOutput(directory: $0, isOwn: false, resumes: configuration.resumes)
     }
 
     // 1. Data, and the features of images.
-    let parallelism =
-      (configuration.threadCount.map(Parallelism.init(threadCount:)) ?? .available)
-      .cancelled(by: Cancellation(shouldStop))
+    let threads = try ThreadReservation(
+      configuration.threadCount, workingBytes: plan.memoryBytes)
+    if let text = threads.note { note(text) }
+    if let text = plan.memoryNote { note(text) }
+    let parallelism = threads.parallelism.cancelled(by: Cancellation(shouldStop))
     parallelism.withBLAS {}
     let data = try RunData(configuration, parallelism: parallelism)
     guard !shouldStop() else {
@@ -96,14 +98,24 @@ public struct FineTuning {
     if let text = loop.trainer.note { note(text) }
     try loop.calibrate(note: note)
 
-    // 3. What stays.
-    var result = try loop.result()
-    result.baseline = baseline
-    result.temperatureScaling = try temperatureScaling(
-      data, head: loop.head, baseline: classifier, parallelism: parallelism, note: note)
+    // 3. What stays: first the head, which no fault in its scores takes away again.
     let checkpoint = loop.checkpoint()
-    for observer in observers { observer.runDidFit { try checkpoint.write(to: $0) } }
     try output?.write(checkpoint)
+    for observer in observers { observer.runDidFit { try checkpoint.write(to: $0) } }
+    var result: RunResult
+    do {
+      result = try loop.result()
+      result.baseline = baseline
+      result.temperatureScaling = try temperatureScaling(
+        data, head: loop.head, baseline: classifier, parallelism: parallelism, note: note)
+    } catch {
+      // What the epochs measured is a result, too.
+      if let output, let partial = try? loop.result(hasMetrics: false) {
+        try? output.write(partial)
+        note("the head and the scores of its epochs are kept in \(output.directory)")
+      }
+      throw error
+    }
     try output?.write(result)
     return (result, loop.head)
   }

@@ -15,12 +15,16 @@ public struct HeadEvaluation {
 
   /// Does it.
   ///
+  /// - Parameter note: receives what the user should know, in one line.
   /// - Returns: the scores of each split, by name, in the data set's order; for the rows that the head
   ///   was fitted to and those that it was tested on they equal the run's to the bit.
   /// - Throws: `DataError` for a bad checkpoint or bad data, or data that do not fit the head.
-  public func run() throws -> [(split: String, scores: SplitScores)] {
-    let parallelism =
-      configuration.threadCount.map(Parallelism.init(threadCount:)) ?? .available
+  public func run(
+    note: (String) -> Void = { _ in }
+  ) throws -> [(split: String, scores: SplitScores)] {
+    let threads = try ThreadReservation(configuration.threadCount)
+    if let text = threads.note { note(text) }
+    let parallelism = threads.parallelism
     let stored = try HeadCheckpoint(path: checkpoint)
     var head = stored.head
     head.parallelism = parallelism
@@ -89,7 +93,7 @@ public struct HeadEvaluation {
   public func write(_ scores: [(split: String, scores: SplitScores)]) throws(DataError) {
     guard let path = configuration.outputPath else { return }
     let byName = Dictionary(uniqueKeysWithValues: scores.map { ($0.split, $0.scores) })
-    try RunOutput(directory: path, metrics: false)
+    try RunOutput(directory: path, isOwn: true)
       .write(RunOutput.json(byName, pretty: true) + "\n", to: "evaluation.json")
   }
 }

@@ -21,13 +21,18 @@ public struct HeadPrediction {
 
   /// Predicts, and writes the file.
   ///
-  /// - Parameter path: a name that ends in ".csv" for a table; anything else is a safetensors file.
+  /// - Parameters:
+  ///   - path: a name that ends in ".csv" for a table; anything else is a safetensors file.
+  ///   - note: receives what the user should know, in one line.
   /// - Returns: the number of rows.
   /// - Throws: `DataError` for files that cannot be read or written, or do not fit together.
-  public func write(to path: String) throws -> Int {
+  public func write(to path: String, note: (String) -> Void = { _ in }) throws -> Int {
+    try PredictionFile.requireReplaceable(path)
+    let threads = try ThreadReservation(threadCount)
+    if let text = threads.note { note(text) }
     let stored = try HeadCheckpoint(path: checkpoint)
     var head = stored.head
-    head.parallelism = threadCount.map(Parallelism.init(threadCount:)) ?? .available
+    head.parallelism = threads.parallelism
     let features = try ForeignRows.features(
       path: featuresPath, split: split, featureCount: head.featureCount)
     let uncertainty = try Uncertainty(head, features)

@@ -16,7 +16,7 @@ struct MemoryEstimate {
     let header = data.header
     let rows = Double(header[SplitRoles.training]?.rowCount ?? 0)
     let (columns, classes) = (Double(header.featureCount + 1), Double(header.classCount))
-    let threads = Double(configuration.threadCount ?? Self.processorCount)
+    let threads = Double(ThreadReservation.usable(configuration.threadCount))
     let design = 4 * rows * columns  // (N, D), single precision
     let square = 8 * columns * columns  // (D, D)
     let logits = 4 * rows * classes  // (N, K)
@@ -59,7 +59,4 @@ struct MemoryEstimate {
       isAugmented ? Double(data.header[SplitRoles.training]?.byteCount ?? 0) : 0
     return Double(data.imageBytes) + 4 * weights + 4 * block * threads + augmented
   }
-
-  /// The processors of this machine.
-  private static var processorCount: Int { Parallelism.available.threadCount }
 }

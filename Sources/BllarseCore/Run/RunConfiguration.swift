@@ -119,6 +119,8 @@ public struct RunConfiguration: Sendable, Equatable {
   public var resumesExistingOnly = false
   /// Where results go, or `nil` for nowhere.
   public var outputPath: String?
+  /// Whether another run's results in the output directory are replaced.
+  public var overwrites = false
   /// The number of threads, or `nil` for all that are allowed.
   public var threadCount: Int?
 

@@ -49,6 +49,9 @@ struct RunLoop {
     progress.seconds.features = data.featureSeconds
     arguments = RunOutput.json(
       Dictionary(uniqueKeysWithValues: configuration.arguments.map { ($0.name, $0.value) }))
+    if let output, !configuration.resumes, !configuration.overwrites {
+      try OutputOwner(of: output.directory)?.check(data: train.fingerprint)
+    }
   }
 
   // MARK: - Going on
@@ -62,7 +65,6 @@ struct RunLoop {
   mutating func resume(note: (String) -> Void) throws(DataError) {
     guard let output, let path = checkpointPath else { return }
     guard FileStatus.exists(path) else {
-      try output.resume([])
       note("\(path) does not exist: the run starts at the beginning")
       return
     }
@@ -92,6 +94,7 @@ struct RunLoop {
   /// Writes the checkpoint of the run.
   private func save() throws(DataError) {
     guard let path = checkpointPath else { return }
+    output?.begin()
     try write(to: path)
   }
 
@@ -248,12 +251,15 @@ struct RunLoop {
 
   /// The scores of the head as it is now.
   ///
+  /// - Parameter hasMetrics: whether the scores that need more than the epochs' are among them.
   /// - Throws: `DataError` for a bad file of foreign rows, `NumericsError` for an unusable head.
-  mutating func result() throws -> RunResult {
+  mutating func result(hasMetrics: Bool = true) throws -> RunResult {
     let scores = if let scores { scores } else { try evaluate() }
     let watch = Stopwatch()
-    let metrics = try RunMetrics(
-      head, on: data.dataset, roles, configuration, parallelism: parallelism)
+    let metrics =
+      hasMetrics
+      ? try RunMetrics(head, on: data.dataset, roles, configuration, parallelism: parallelism)
+      : nil
     progress.seconds.evaluate += watch.elapsed
     progress.seconds.total = secondsBefore + clock.elapsed
     return RunResult(
@@ -265,6 +271,6 @@ struct RunLoop {
       recipe: trainer.report, metrics: metrics,
       arguments: Dictionary(
         uniqueKeysWithValues: configuration.arguments.map { ($0.name, $0.value) }),
-      versions: Versions.current)
+      data: output == nil ? nil : train.fingerprint, versions: Versions.current)
   }
 }

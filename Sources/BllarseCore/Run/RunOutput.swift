@@ -2,45 +2,56 @@ import Foundation
 
 /// The output directory of a run: `metrics.jsonl`, `head.safetensors`, `best.safetensors`, `result.json`
 /// and `checkpoint.safetensors`.
+///
+/// What an earlier run left there stays until this one has something to write, and then goes all at once.
 final class RunOutput {
   let directory: String
   private var lines = ""
+  /// Whether what is in the directory is this run's.
+  private var isOwn: Bool
+  /// Whether an earlier run was there, and this one does not go on with it.
+  private let replacesRun: Bool
 
   /// Makes the directory, and finds out now whether it can be written.
   ///
   /// - Parameters:
   ///   - directory: the directory.
-  ///   - metrics: whether to begin an empty `metrics.jsonl`.
+  ///   - isOwn: whether the files that are there belong to what will be written.
+  ///   - resumes: whether the run is one that had been started before.
   /// - Throws: `DataError.Code.unwritableFile`.
-  init(directory: String, metrics: Bool = true) throws(DataError) {
+  init(directory: String, isOwn: Bool, resumes: Bool = false) throws(DataError) {
     self.directory = directory
-    do {
-      try FileManager.default.createDirectory(
-        atPath: directory, withIntermediateDirectories: true)
-    } catch {
-      throw DataError(
-        .unwritableFile, file: directory, found: "the output directory cannot be made",
-        advice: "name a directory that you may write with --output")
-    }
+    self.isOwn = isOwn
+    replacesRun = !isOwn && !resumes && OutputOwner(of: directory) != nil
+    try AtomicFile.prepareDirectory(directory)
     removeTemporaries()
-    if metrics {
-      // A new run: what an earlier one could have been resumed from must not be taken for its own.
-      for name in [RunCheckpoint.fileName, "best.safetensors"] {
-        try? FileManager.default.removeItem(atPath: path(name))
-      }
-      try AtomicFile(path: path("metrics.jsonl")).commit()
-    }
   }
+
+  /// Removes the files of an earlier run, once, now that there is something to put in their place.
+  func begin() {
+    guard !isOwn else { return }
+    isOwn = true
+    var names = Self.names + ["evaluation.json"]
+    // Without an earlier run it is this one's.
+    if replacesRun { names.append("mlflow_run_id") }
+    for name in names { try? FileManager.default.removeItem(atPath: path(name)) }
+  }
+
+  private static let names = [
+    RunCheckpoint.fileName, "best.safetensors", "metrics.jsonl", "head.safetensors", "result.json",
+  ]
 
   func path(_ name: String) -> String { directory + "/" + name }
 
   /// Adds a line to `metrics.jsonl`.
   func append(_ record: EpochRecord) throws(DataError) {
+    begin()
     lines += Self.json(record, pretty: false) + "\n"
     try write(lines, to: "metrics.jsonl")
   }
 
   func write(_ checkpoint: HeadCheckpoint) throws(DataError) {
+    begin()
     try checkpoint.write(to: path("head.safetensors"))
   }
 
@@ -49,30 +60,29 @@ final class RunOutput {
     try checkpoint.write(to: path("best.safetensors"))
   }
 
-  /// Takes up the lines of the epochs before.
+  /// Takes up the run that is there, with the lines of the epochs before.
   func resume(_ records: [EpochRecord]) throws(DataError) {
+    isOwn = true
     lines = records.map { Self.json($0, pretty: false) + "\n" }.joined()
     try write(lines, to: "metrics.jsonl")
   }
 
   /// Removes what writes that were killed left under temporary names.
   private func removeTemporaries() {
-    let names = [
-      "metrics.jsonl", "head.safetensors", "best.safetensors", "result.json",
-      RunCheckpoint.fileName,
-    ]
     let files = (try? FileManager.default.contentsOfDirectory(atPath: directory)) ?? []
-    for file in files where names.contains(where: { file.hasPrefix(".\($0).tmp-") }) {
+    for file in files where Self.names.contains(where: { file.hasPrefix(".\($0).tmp-") }) {
       try? FileManager.default.removeItem(atPath: path(file))
     }
   }
 
   func write(_ result: RunResult) throws(DataError) {
+    begin()
     try write(Self.json(result, pretty: true) + "\n", to: "result.json")
   }
 
   /// The result of a run that fitted no head: one that an earlier run left is not its own.
   func writeWithoutHead(_ result: RunResult) throws(DataError) {
+    begin()
     try? FileManager.default.removeItem(atPath: path("head.safetensors"))
     try write(result)
   }

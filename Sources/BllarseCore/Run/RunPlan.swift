@@ -1,3 +1,5 @@
+import BllarseNumerics
+
 /// What a run will work on, as far as options and the headers of its files tell: everything that can be
 /// known to be wrong before anything is fitted.
 ///
@@ -23,7 +25,7 @@ public struct RunPlan: Sendable, Equatable {
   public init(
     _ configuration: RunConfiguration, files: FileHeaders = FileHeaders()
   ) throws(DataError) {
-    // 1. A run to go on with.
+    // 1. A run to go on with, or that is in the way.
     if configuration.resumes, configuration.resumesExistingOnly,
       let path = configuration.outputPath, !FileStatus.exists(path)
     {
@@ -32,6 +34,7 @@ public struct RunPlan: Sendable, Equatable {
         expected: "the output directory of a run",
         advice: "check the path, or give --output too, to start a run there")
     }
+    try OutputOwner.check(configuration)
 
     // 2. The data, and what the options ask of them.
     if let text = configuration.text { _ = try files.content(of: text.cache) }
@@ -71,6 +74,27 @@ public struct RunPlan: Sendable, Equatable {
   public static func == (a: RunPlan, b: RunPlan) -> Bool {
     a.rowCounts.elementsEqual(b.rowCounts, by: ==) && a.featureCount == b.featureCount
       && a.classCount == b.classCount && a.memoryBytes == b.memoryBytes
+  }
+}
+
+extension RunPlan {
+  /// Refuses an output directory that holds another run: what a program has to know before it leaves
+  /// anything there.
+  ///
+  /// - Returns: whether the directory holds files of a run, which stay until the new one has some.
+  /// - Throws: `DataError` that names the first option that differs.
+  public static func checkOutput(of configuration: RunConfiguration) throws(DataError) -> Bool {
+    try OutputOwner.check(configuration)
+    return configuration.outputPath.flatMap(OutputOwner.init(of:)) != nil
+  }
+
+  /// What the user should know when the run will probably not have the memory that it needs.
+  var memoryNote: String? {
+    let limits = MachineLimits.current
+    guard let limit = limits.memory, memoryBytes > limit, let text = limits.memoryDescription else {
+      return nil
+    }
+    return "the run needs about \(MachineLimits.mebibytes(memoryBytes)), and \(text)"
   }
 }
 

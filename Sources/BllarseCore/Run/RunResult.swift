@@ -157,6 +157,8 @@ public struct RunResult: Sendable, Equatable, Encodable {
   public var metrics: RunMetrics?
   /// The options of the run.
   public var arguments: [String: ArgumentValue]
+  /// A short text that tells the training rows from others, for a run with an output directory.
+  public var data: String?
   /// The versions of what took part.
   public var versions: [String: String]
 }
@@ -164,7 +166,7 @@ public struct RunResult: Sendable, Equatable, Encodable {
 extension RunResult {
   private enum CodingKeys: String, CodingKey {
     case train, test, splits, roles, baseline, uncalibrated, calibration, seconds, threads, elbo
-    case iterations, certificate, best, recipe, metrics, arguments, versions
+    case iterations, certificate, best, recipe, metrics, arguments, data, versions
     case temperatureScaling = "temperature_scaling"
   }
 
@@ -188,6 +190,7 @@ extension RunResult {
     try container.encode(recipe, forKey: .recipe)
     try container.encode(metrics, forKey: .metrics)
     try container.encode(arguments, forKey: .arguments)
+    try container.encode(data, forKey: .data)
     try container.encode(versions, forKey: .versions)
   }
 }

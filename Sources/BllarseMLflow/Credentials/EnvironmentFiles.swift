@@ -29,6 +29,8 @@ public enum EnvironmentFiles {
   ) -> (values: [String: String], notes: [String]) {
     var values: [String: String] = [:]  // all, as one may stand for a part of another
     var notes: [String] = []
+    // Without a working directory the names would be those of files in "/".
+    guard !directory.isEmpty else { return (values, notes) }
     for name in names {
       let path = directory + "/" + name
       // A folder of that name is somebody's Python environment.

@@ -23,6 +23,33 @@ package enum Files {
     return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
   }
 
+  /// A folder and all above it, the innermost first and "/" last, with `.` and `..` taken out by name.
+  ///
+  /// None for a path that does not begin at the root: what a working directory that was removed gives has
+  /// no end to walk up to.
+  package static func ancestors(of path: String) -> [String] {
+    guard path.hasPrefix("/") else { return [] }
+    var folders = ["/"]
+    for part in path.split(separator: "/") where part != "." {
+      if part == ".." {
+        if folders.count > 1 { folders.removeLast() }
+      } else {
+        folders.append((folders.count > 1 ? folders[folders.count - 1] : "") + "/" + part)
+      }
+    }
+    return folders.reversed()
+  }
+
+  /// Why the working directory cannot be used; nil where it can.
+  package static var workingDirectoryFault: String? {
+    guard let path = getcwd(nil, 0) else {
+      return "the working directory cannot be used (\(lastError)): it was removed, or may not be "
+        + "entered; change to another and start again"
+    }
+    free(path)
+    return nil
+  }
+
   /// The size of a file in bytes, nil if there is none.
   package static func size(_ path: String) -> Int? {
     var status = stat()

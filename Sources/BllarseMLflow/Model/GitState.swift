@@ -9,17 +9,15 @@ package struct GitState: Sendable, Equatable {
 
   /// The working copy that `path` is in; nil if it is in none, or has no commit.
   package init?(containing path: String) {
-    var folder = URL(fileURLWithPath: path).standardizedFileURL
-    while true {
-      let entry = folder.appendingPathComponent(".git").path
+    for folder in Files.ancestors(of: path) {
+      let entry = folder == "/" ? "/.git" : folder + "/.git"
       if Files.exists(entry) {
-        guard let git = Self.gitDirectory(entry, in: folder.path) else { return nil }
+        guard let git = Self.gitDirectory(entry, in: folder) else { return nil }
         self.init(gitDirectory: git)
         return
       }
-      guard folder.path != "/", !folder.path.isEmpty else { return nil }
-      folder.deleteLastPathComponent()
     }
+    return nil
   }
 
   private init?(gitDirectory git: String) {

@@ -38,7 +38,8 @@ public struct Matrix<Element: BitwiseCopyable & Sendable>: Sendable {
     initializing body: (UnsafeMutableBufferPointer<Element>) throws(Failure) -> Void
   ) throws(Failure) {
     precondition(rows >= 0 && columns >= 0, "a matrix of \(rows) x \(columns) cannot exist")
-    let storage = MatrixStorage<Element>(count: rows * columns)
+    let storage = MatrixStorage<Element>(
+      count: rows * columns, for: "a matrix of \(rows) x \(columns) (\(Element.self))")
     unsafe try body(UnsafeMutableBufferPointer(start: storage.base, count: rows * columns))
     self.init(storage: storage, offset: 0, rows: rows, columns: columns, rowStride: columns)
   }

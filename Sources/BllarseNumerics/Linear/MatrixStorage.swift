@@ -22,17 +22,19 @@ final class MatrixStorage<Element: BitwiseCopyable>: @unchecked Sendable {
   let owner: AnyObject?
 
   /// Allocates `count` uninitialised elements.
-  init(count: Int) {
+  ///
+  /// - Parameter purpose: what they are for, should there be no memory.
+  init(count: Int, for purpose: @autoclosure () -> String = "a matrix") {
     let bytes = max(count, 1) * MemoryLayout<Element>.stride
     // The first touch of a hundred megabytes in pages of 4 KB costs as much as reading them five times.
     let isLarge = bytes >= 2 * Self.hugePage
-    let raw = UnsafeMutableRawPointer.allocate(
-      byteCount: bytes, alignment: isLarge ? Self.hugePage : Self.alignment)
+    let raw = unsafe AllocationFailure.allocate(
+      bytes: bytes, alignment: isLarge ? Self.hugePage : Self.alignment, for: purpose())
     #if os(Linux)
       // Advice only: without huge pages everything works, slower.
       if isLarge { _ = unsafe madvise(raw, bytes, CInt(MADV_HUGEPAGE)) }
     #endif
-    unsafe self.base = raw.bindMemory(to: Element.self, capacity: max(count, 1))
+    unsafe self.base = unsafe raw.bindMemory(to: Element.self, capacity: max(count, 1))
     self.count = count
     self.owner = nil
   }
@@ -45,6 +47,6 @@ final class MatrixStorage<Element: BitwiseCopyable>: @unchecked Sendable {
   }
 
   deinit {
-    if owner == nil { unsafe UnsafeMutableRawPointer(base).deallocate() }
+    if owner == nil { unsafe free(base) }
   }
 }

@@ -20,9 +20,13 @@ public struct Parallelism: Sendable, Equatable {
     self.threadCount = threadCount
   }
 
-  /// One thread for each processor that the affinity mask of this process allows.
-  public static let available = Parallelism(
-    threadCount: Int(bllarse_allowed_processor_count()))
+  /// One thread for each processor that the affinity mask of this process and its control group allow.
+  public static let available = {
+    let allowed = Int(bllarse_allowed_processor_count())
+    // Half a processor's worth of time is a processor, for a while.
+    let granted = MachineLimits.current.groupProcessors.map { Int($0.rounded(.up)) }
+    return Parallelism(threadCount: max(min(allowed, granted ?? allowed), 1))
+  }()
 
   /// Calls `body` once for each worker, on threads of their own, and waits for all.
   ///
@@ -78,6 +82,8 @@ final class BLASThreads: Sendable {
     var regions = 0  // parallel loops of ours that are running
     var wanted = 0  // threads for products outside them; 0 until somebody asks
     var current = 0  // what OpenBLAS was told last; 0 when it was told nothing
+    var reserved = 0  // threads whose memory is certain; 0 until somebody needs one
+    var refused: Int?  // the smallest number of threads that could not be had
   }
   private let state = Mutex(State())
 
@@ -124,8 +130,66 @@ final class BLASThreads: Sendable {
 
   private func tell(_ threads: Int, _ state: inout State) {
     guard state.current != threads else { return }
-    openblas_set_num_threads(CInt(threads))
+    let count = reserve(threads, workingBytes: 0, &state)
+    guard count > 0 else {
+      AllocationFailure.fail(
+        bytes: Self.bufferBytes, purpose: "the working buffer of the linear algebra")
+    }
+    openblas_set_num_threads(CInt(count))
     state.current = threads
+  }
+
+  // MARK: - What threads need
+
+  /// A working buffer of OpenBLAS on x86-64 (`BUFFER_SIZE`; elsewhere it is smaller) and what lies around
+  /// it.
+  static let bufferBytes = (128 << 20) + (64 << 10)
+
+  /// Makes certain that threads can be started and have their buffers.
+  ///
+  /// - Parameters:
+  ///   - threads: how many, at least 1.
+  ///   - workingBytes: memory to leave free.
+  /// - Returns: how many can be had, at most `threads`; 0 if not even one can.
+  func reserve(_ threads: Int, workingBytes: Int) -> Int {
+    state.withLock { reserve(threads, workingBytes: workingBytes, &$0) }
+  }
+
+  private func reserve(_ threads: Int, workingBytes: Int, _ state: inout State) -> Int {
+    guard threads > state.reserved else { return threads }
+    if let refused = state.refused, state.reserved > 0, threads >= refused { return state.reserved }
+    // A program that was not started by one of ours has threads of OpenBLAS's choice already.
+    let present = Swift.max(Int(openblas_get_num_threads()), 1)
+    // One thread first: what is tried for several must not take its place.
+    if state.reserved == 0, threads > 1, reserve(1, workingBytes: 0, &state) == 0 { return 0 }
+    var count = threads
+    while count > state.reserved, !hasRoom(count, beside: present, workingBytes, state.reserved) {
+      state.refused = count
+      count /= 2
+    }
+    count = Swift.max(count, state.reserved)
+    guard count > state.reserved else { return count }
+    bllarse_allocate_blas_buffers(CInt(Self.buffers(count)))
+    state.reserved = count
+    return count
+  }
+
+  /// Buffers in use at once: one for each thread of OpenBLAS, and one for each of ours that calls it.
+  private static func buffers(_ threads: Int) -> Int {
+    threads - 1 + Swift.min(threads, Int(bllarse_allowed_processor_count()))
+  }
+
+  private func hasRoom(
+    _ threads: Int, beside present: Int, _ workingBytes: Int, _ reserved: Int
+  ) -> Bool {
+    let processors = Int(bllarse_allowed_processor_count())
+    // OpenBLAS's and those of our own loops; one of each is the thread that asks.
+    let new = Swift.max(threads - present, 0) + Swift.min(threads, processors) - 1
+    let buffers = Self.buffers(threads) - (reserved > 0 ? Self.buffers(reserved) : 0)
+    let working = workingBytes / Self.bufferBytes + (workingBytes > 0 ? 1 : 0)
+    // What one thread needs is asked for without reserve: the work then says itself what is missing.
+    let free = threads > 1 ? working : 0
+    return bllarse_can_have(CInt(new), CInt(buffers + free), Self.bufferBytes) != 0
   }
 }
 

@@ -1,3 +1,9 @@
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#endif
+
 /// Aligned working memory, allocated once for a loop over blocks.
 ///
 /// Sendability is unchecked: memory that is written belongs to one thread, and memory that several
@@ -10,11 +16,12 @@ final class Scratch<Element: BitwiseCopyable>: @unchecked Sendable {
   /// Allocates `count` elements, all zero, aligned to 64 bytes.
   init(count: Int) where Element: AdditiveArithmetic {
     let bytes = max(count, 1) * MemoryLayout<Element>.stride
-    let raw = UnsafeMutableRawPointer.allocate(byteCount: bytes, alignment: 64)
+    let raw = unsafe AllocationFailure.allocate(
+      bytes: bytes, alignment: 64, for: "the working memory of a loop over rows")
     unsafe pointer = raw.bindMemory(to: Element.self, capacity: max(count, 1))
     unsafe pointer.initialize(repeating: .zero, count: max(count, 1))
     self.count = count
   }
 
-  deinit { unsafe UnsafeMutableRawPointer(pointer).deallocate() }
+  deinit { unsafe free(pointer) }
 }

@@ -255,9 +255,23 @@ package enum Files {
   }
 
   package static var currentDirectory: String {
-    guard let buffer = getcwd(nil, 0) else { return "." }
+    // A name for a directory that was removed: what is looked for in it is not found, and not in "/".
+    guard let buffer = getcwd(nil, 0) else { return "/proc/self/cwd" }
     defer { free(buffer) }
     return String(cString: buffer)
+  }
+
+  /// Makes sure that relative paths mean something.
+  ///
+  /// - Throws: `SweepError` where the working directory was removed, or may not be entered.
+  package static func requireWorkingDirectory() throws(SweepError) {
+    guard let buffer = getcwd(nil, 0) else {
+      throw SweepError(
+        .failed,
+        "the working directory cannot be used (\(String(cString: strerror(errno)))): it was removed, "
+          + "or may not be entered; change to another and start again")
+    }
+    free(buffer)
   }
 
   static func fault(_ what: String) -> SweepError {
