@@ -92,6 +92,14 @@ final class SweepTool: Sendable {
     }
   }
 
+  /// What the programs of a sweep wrote to standard error, for the message of an expectation.
+  func childErrors() -> String {
+    let root = temporary.file("sweeps")
+    let walker = FileManager.default.enumerator(atPath: root)
+    let logs = (walker?.compactMap { $0 as? String } ?? []).filter { $0.hasSuffix("/stderr.log") }
+    return logs.sorted().map { "\n\($0):\n" + text("sweeps/" + $0) }.joined()
+  }
+
   func text(_ path: String) -> String {
     (try? String(contentsOfFile: temporary.file(path), encoding: .utf8)) ?? ""
   }

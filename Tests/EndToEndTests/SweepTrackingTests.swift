@@ -11,7 +11,7 @@ extension SweepEndToEnd {
     static let program = """
       #!/usr/bin/env bash
       mkdir -p "$BLLARSE_OUTPUT_DIR/journal"
-      \(SweepTool.product("mlflow-test-program")) "$BLLARSE_OUTPUT_DIR/journal" 3 "name=run-$BLLARSE_CONFIG_INDEX"
+      "\(SweepTool.product("mlflow-test-program"))" "$BLLARSE_OUTPUT_DIR/journal" 3 "name=run-$BLLARSE_CONFIG_INDEX"
       if [[ -e $BLLARSE_SWEEP_DIR/../../fail-$BLLARSE_CONFIG_INDEX ]]; then exit 3; fi
       echo "{\\"test\\": {\\"nll\\": 0.5, \\"acc\\": $BLLARSE_CONFIG_INDEX}}" >"$BLLARSE_OUTPUT_DIR/result.json"
       """
@@ -43,7 +43,7 @@ extension SweepEndToEnd {
       try writeSweep(tool, seeds: 20)
       let tracked = ["MLFLOW_TRACKING_URI": server.address]
       let run = try tool.run("run", "sweep.yaml", "--jobs", "2", extra: tracked)
-      #expect(run.status == 0, "\(run.errors)")
+      #expect(run.status == 0, "\(run.errors)\(tool.childErrors())")
       let runs = try TrackedRuns(server: server).all()
       let parents = runs.filter { $0.tags["is_parent"] == "true" }
       #expect(parents.count == 1 && parents[0].info.run_name == "twenty")
@@ -79,7 +79,7 @@ extension SweepEndToEnd {
 
       try tool.temporary.remove("fail-2")
       let retry = try tool.run("retry", "sweep.yaml", extra: tracked)
-      #expect(retry.status == 0, "\(retry.errors)")
+      #expect(retry.status == 0, "\(retry.errors)\(tool.childErrors())")
       #expect(retry.errors.contains(found.info.run_id), "\(retry.errors)")
       #expect(
         try TrackedRuns(server: server).all().count { $0.tags["is_parent"] == "true" } == 1)
@@ -116,7 +116,7 @@ extension SweepEndToEnd {
       let outer = try #require(TrackedRuns(server: server).all().first)
       tracked["MLFLOW_RUN_ID"] = outer.info.run_id
       let run = try tool.run("run", "sweep.yaml", extra: tracked)
-      #expect(run.status == 0, "\(run.errors)")
+      #expect(run.status == 0, "\(run.errors)\(tool.childErrors())")
       let runs = try TrackedRuns(server: server).all()
       let parent = try #require(runs.first { $0.info.run_id == outer.info.run_id })
       let children = runs.filter { $0.tags["mlflow.parentRunId"] == outer.info.run_id }
