@@ -23,7 +23,9 @@ final class MatrixStorage<Element: BitwiseCopyable>: @unchecked Sendable {
 
   /// Allocates `count` uninitialised elements.
   ///
-  /// - Parameter purpose: what they are for, should there be no memory.
+  /// - Parameters:
+  ///   - count: how many.
+  ///   - purpose: what they are for, should there be no memory.
   init(count: Int, for purpose: @autoclosure () -> String = "a matrix") {
     let bytes = max(count, 1) * MemoryLayout<Element>.stride
     // The first touch of a hundred megabytes in pages of 4 KB costs as much as reading them five times.

@@ -35,6 +35,7 @@ public enum AllocationFailure {
   ///   - bytes: how much, at least 1.
   ///   - alignment: a power of two, at least the size of a pointer.
   ///   - purpose: what it is for, for the message.
+  /// - Returns: the memory, uninitialised.
   package static func allocate(
     bytes: Int, alignment: Int, for purpose: @autoclosure () -> String
   ) -> UnsafeMutableRawPointer {

@@ -76,7 +76,9 @@ package struct MachineLimits: Sendable, Equatable {
     groupProcessors = min(groupProcessors ?? processors, processors)
   }
 
-  /// The folders of a group and of all around it. In a container the group's name may be the host's, which
+  /// The folders of a group and of all around it.
+  ///
+  /// In a container the group's name may be the host's, which
   /// is not mounted; the innermost that is there is then the container's own.
   private static func folders(_ group: Substring, in root: String) -> [String] {
     var folders = [root]

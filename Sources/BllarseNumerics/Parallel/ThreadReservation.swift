@@ -11,8 +11,10 @@ public struct ThreadReservation: Sendable {
   /// What the user should know: that there are fewer threads than were asked for, and why.
   public let note: String?
 
-  /// More threads than this are of use only where there are as many processors. Fewer may be asked for on
-  /// any machine: a run repeats another's bits with the same number of threads.
+  /// The threads that may be asked for on any machine.
+  ///
+  /// A run repeats another's bits with the same number of threads; more than this many are of use only
+  /// where there are as many processors.
   static let mostBeyondProcessors = 64
 
   /// The number of threads that are of use, whatever memory there is.
