@@ -252,6 +252,7 @@ struct RunLoop {
   /// The scores of the head as it is now.
   ///
   /// - Parameter hasMetrics: whether the scores that need more than the epochs' are among them.
+  /// - Returns: what `result.json` holds.
   /// - Throws: `DataError` for a bad file of foreign rows, `NumericsError` for an unusable head.
   mutating func result(hasMetrics: Bool = true) throws -> RunResult {
     let scores = if let scores { scores } else { try evaluate() }
