@@ -39,7 +39,7 @@ struct MethodOptions: ParsableArguments {
     name: [.customLong("bs", withSingleDash: true), .long], help: "Rows of a batch. (default: 64)")
   var batchSize: Int?
 
-  @Option(help: "The seed of everything random. (default: 137)")
+  @Option(help: "The seed of everything random, from 0 to 2^64 - 1. (default: 137)")
   var seed: UInt64?
 
   @Option(

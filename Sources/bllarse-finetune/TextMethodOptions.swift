@@ -39,7 +39,7 @@ struct TextMethodOptions: ParsableArguments {
   @Option(help: "adam, adamw, lion: the share of features that a step leaves out. (default: 0)")
   var dropoutRate: Double?
 
-  @Option(help: "The seed of everything random.")
+  @Option(help: "The seed of everything random, from 0 to 2^64 - 1.")
   var seed: UInt64 = 0
 
   func check() throws {

@@ -9,9 +9,10 @@ struct BllarseSweepCommand: ParsableCommand {
     abstract: "Runs the configurations of a sweep, here or on a SLURM cluster.",
     discussion: """
       SWEEP is a sweep file (YAML, JSON, a Python module with create_configs() and run(config), a \
-      program that prints JSON) or a sweep's directory. A file's state is in sweeps/NAME.
+      program that prints JSON), a sweep's directory, or the name of a sweep in ./sweeps. A file's \
+      state is in sweeps/NAME.
 
-      Exit codes: 0 done, 1 a run or a cluster's command failed, 64 wrong command line, 65 wrong \
+      Exit codes: 0 done, 1 a run (now or before) or a cluster's command failed, 64 wrong command line, 65 wrong \
       content of a file, 75 interrupted (the same command goes on).
       """,
     version: "0.1.0",
@@ -27,6 +28,10 @@ struct BllarseSweepCommand: ParsableCommand {
   }
 
   static func main() {
+    // A keeper is part of a run, not a command: it reads no options and no files.
+    if CommandLine.arguments.count > 1, CommandLine.arguments[1] == Keeper.word {
+      exit(withError: ExitCode(Keeper.run(Array(CommandLine.arguments.dropFirst(2)))))
+    }
     for note in EnvironmentFiles.load() { Terminal.note("note: \(note)") }
     do {
       var command = try parseAsRoot()

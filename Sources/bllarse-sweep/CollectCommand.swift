@@ -36,6 +36,8 @@ struct CollectCommand: ParsableCommand {
 
   func run() throws {
     let directory = try sweep.existingDirectory()
+    // Records what finished after its launcher had died.
+    _ = try StatusReader.fromFiles(directory).all()
     let collector = try Collector(directory)
     let largest = order.map { $0 == .largest }
     let table =

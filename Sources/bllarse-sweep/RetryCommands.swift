@@ -64,7 +64,9 @@ struct RetryCommand: ParsableCommand {
       var pool = try PoolArguments.parse([])
       pool.jobs = jobs
       pool.program = slurm.program
-      return try pool.run(toRun, in: directory, tracking: tracking, python: choice)
+      return try pool.run(
+        toRun, in: directory, tracking: tracking, python: choice,
+        isStrict: slurm.strictness.strict)
     }
     try Submission(
       directory: directory, options: options, tracking: tracking, dryRun: dryRun,

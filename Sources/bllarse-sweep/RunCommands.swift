@@ -8,6 +8,7 @@ struct RunConfigCommand: ParsableCommand {
   @OptionGroup var sweep: SweepArguments
   @OptionGroup var overrides: OverrideArguments
   @OptionGroup var python: VenvArguments
+  @OptionGroup var strictness: StrictArguments
 
   @Argument(help: "The configuration's index.")
   var index: Int
@@ -39,6 +40,8 @@ struct RunConfigCommand: ParsableCommand {
     run.program = program
     run.force = force
     run.python = choice
+    run.keeper = Keeper.ownCommand
+    run.isStrict = strictness.strict || Host.variable("BLLARSE_STRICT") == "1"
     let code: Int32
     do {
       code = try run.run(index, in: directory) { Terminal.note("bllarse-sweep: \($0)") }
@@ -76,6 +79,7 @@ struct RunCommand: ParsableCommand {
   @OptionGroup var checking: CheckArguments
   @OptionGroup var python: VenvArguments
   @OptionGroup var pool: PoolArguments
+  @OptionGroup var strictness: StrictArguments
   @OptionGroup var tracking: TrackingArguments
 
   @Option(help: ArgumentHelp("Only these configurations, such as 3,7-9.", valueName: "list"))
@@ -127,7 +131,10 @@ struct RunCommand: ParsableCommand {
     }
     try frozen.write(report)
     try pool.run(
-      indices, in: frozen.directory, tracking: tracking, python: choice, force: force)
+      indices, orphans: sorted.orphans, in: frozen.directory, tracking: tracking, python: choice,
+      force: force, isStrict: strictness.strict)
+    // What it leaves failed is no success, whenever it failed.
+    if sorted.failed > 0 { throw ExitCode(SweepError.Code.failed.rawValue) }
   }
 }
 
@@ -154,10 +161,11 @@ struct PoolArguments: ParsableArguments {
   }
 
   func run(
-    _ indices: [Int], in directory: SweepDirectory, tracking: TrackingArguments,
-    python: PythonChoice, force: Bool = false
+    _ indices: [Int], orphans: [Int] = [], in directory: SweepDirectory,
+    tracking: TrackingArguments, python: PythonChoice, force: Bool = false,
+    isStrict: Bool = false
   ) throws {
-    guard !indices.isEmpty else { return }
+    guard !indices.isEmpty || !orphans.isEmpty else { return }
     // Before the tracker starts threads: they must not take the signals that the pool waits for.
     _ = Signals()
     var options = LocalPool.Options()
@@ -167,10 +175,12 @@ struct PoolArguments: ParsableArguments {
     options.program = program
     options.python = python
     options.force = force
-    let parent = try tracking.parent(of: indices, in: directory)
+    options.isStrict = isStrict
+    options.keeper = Keeper.ownCommand
+    let parent = indices.isEmpty ? nil : try tracking.parent(of: indices, in: directory)
     if let parent { options.environment.merge(parent.environment) { $1 } }
     let summary = try LocalPool(directory, options: options) { Terminal.note($0.line) }
-      .run(indices)
+      .run(indices, orphans: orphans)
     Terminal.note(
       "\(summary.done.count) done, \(summary.failed.count) failed, \(summary.interrupted.count) interrupted, \(summary.skipped.count) skipped"
     )
@@ -188,6 +198,8 @@ extension LocalPool.Event {
     switch self {
     case .started(let index, let attempt, let resumed):
       "\(index): started\(attempt > 1 ? ", attempt \(attempt)" : "")\(resumed ? ", resumed" : "")"
+    case .adopted(let index):
+      "\(index): is at work, though what started it has ended; waiting for it"
     case .finished(let index, let seconds):
       "\(index): done in \(JSON.number((seconds * 10).rounded() / 10).compact) s"
     case .failed(let index, let reason, let pause):
@@ -205,6 +217,7 @@ extension Selection.Sorted {
   var summary: String {
     var parts = ["\(toRun.count) to run"]
     if done > 0 { parts.append("\(done) done before") }
+    if !orphans.isEmpty { parts.append("\(orphans.count) at work since an earlier call") }
     if active > 0 { parts.append("\(active) queued or running") }
     if failed > 0 { parts.append("\(failed) failed before ('retry' runs them)") }
     return parts.joined(separator: ", ")

@@ -71,6 +71,8 @@ struct SubmitArguments: ParsableArguments {
   @Option(help: ArgumentHelp("The program to run instead of the sweep's.", valueName: "path"))
   var program: String?
 
+  @OptionGroup var strictness: StrictArguments
+
   func options(over base: SubmitOptions) throws -> SubmitOptions {
     var options = base
     options.jobName = jobName ?? options.jobName
@@ -92,6 +94,7 @@ struct SubmitArguments: ParsableArguments {
     options.logDirectory = logDir ?? options.logDirectory
     options.program = program.map { Host.find($0) ?? $0 } ?? options.program
     if !retry.isEmpty { options.retryRules = try retry.map { try RetryRule(parsing: $0) } }
+    options.isStrict = strictness.strict || options.isStrict
     options.sbatchArguments += sbatchArg
     return options
   }

@@ -3,7 +3,7 @@ import BllarseSweep
 
 /// The sweep that a command is about.
 struct SweepArguments: ParsableArguments {
-  @Argument(help: "A sweep file or a sweep's directory.")
+  @Argument(help: "A sweep file, a sweep's directory, or the name of a sweep in ./sweeps.")
   var sweep: String
 
   @Option(help: ArgumentHelp("The sweep's directory (sweeps/NAME).", valueName: "dir"))
@@ -13,6 +13,14 @@ struct SweepArguments: ParsableArguments {
     help: ArgumentHelp(
       "The Python that reads .py sweeps and runs their run(config) (python3).", valueName: "path"))
   var python: String?
+
+  mutating func validate() throws {
+    do {
+      if let directory = try SweepLocation.directory(named: sweep) { sweep = directory }
+    } catch let error as SweepError {
+      throw ValidationError(error.description)
+    }
+  }
 
   var isDirectory: Bool { Files.isDirectory(sweep) }
 
@@ -77,4 +85,10 @@ struct VenvArguments: ParsableArguments {
   @Option(
     help: ArgumentHelp("The Python environment that reads and runs .py sweeps.", valueName: "dir"))
   var venv: String?
+}
+
+/// What is asked of the program at its start.
+struct StrictArguments: ParsableArguments {
+  @Flag(help: "Do not start a program that has changed since the submission (by its SHA-256).")
+  var strict = false
 }

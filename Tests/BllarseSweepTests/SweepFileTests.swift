@@ -172,7 +172,7 @@ struct SweepFileTests {
       ),
       (
         "slurm: {partion: x}",
-        "s.yaml:1:9: unknown key 'partion' under 'slurm'; did you mean 'partition'? (keys: job_name, partition, account, qos, constraint, gres, time, mem, cpus_per_task, exclude_nodes, max_concurrent, array_order, signal_seconds, max_requeues, retry, sbatch_args, job_script, venv, log_dir; anything else goes under 'sbatch_args')"
+        "s.yaml:1:9: unknown key 'partion' under 'slurm'; did you mean 'partition'? (keys: job_name, partition, account, qos, constraint, gres, time, mem, cpus_per_task, exclude_nodes, max_concurrent, array_order, signal_seconds, max_requeues, retry, sbatch_args, job_script, venv, log_dir, strict; anything else goes under 'sbatch_args')"
       ),
       (
         "base: {output: x}",

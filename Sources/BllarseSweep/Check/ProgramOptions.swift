@@ -63,21 +63,25 @@ public struct ProgramOptions: Sendable {
   /// - Throws: ``SweepError`` with a line for each fault: 64 for values given beside the file, else 65.
   public func check(_ file: SweepFile) throws {
     let given = file.overrides.compactMap { override in
-      fault(override.key, override.value).map { "--set \(override.key): \($0)" }
+      fault(override.key, override.value, lists: file.program.lists).map {
+        "--set \(override.key): \($0)"
+      }
     }
     if !given.isEmpty { throw SweepError(.usage, given.joined(separator: "\n")) }
     let diagnostics = Diagnostics(file: file.path)
     var keysWithFaults: Set<String> = []
     for (key, value) in file.space.possibleValues where !file.leavesOut(value) {
       let place = file.keyPositions[key] ?? Position(line: 1, column: 1)
-      guard let fault = fault(key, value), keysWithFaults.insert(key).inserted else { continue }
+      guard let fault = fault(key, value, lists: file.program.lists),
+        keysWithFaults.insert(key).inserted
+      else { continue }
       diagnostics.report(fault, at: place)
     }
     try diagnostics.throwIfAny()
   }
 
   /// What is wrong with a key's value; nil value for one that is not known before expansion.
-  func fault(_ key: String, _ value: JSON?) -> String? {
+  func fault(_ key: String, _ value: JSON?, lists: ListStyles = ListStyles()) -> String? {
     let option = Configuration.option(for: key)
     let name = String(option.drop { $0 == "-" })
     guard let description = options[name] else {
@@ -95,8 +99,12 @@ public struct ProgramOptions: Sendable {
     case .some(let value) where description.isFlag:
       return "\(program)'s \(option) is a flag: true or false; found \(value.compact)"
     case .array(let elements):
+      if lists[key] == .json {
+        return notAllowed(.string(JSON.array(elements).compact), description, option)
+      }
       if !description.isRepeating, elements.count > 1 {
-        return "\(program)'s \(option) takes one value; found a list"
+        return
+          "\(program)'s \(option) takes one value; found a list ('lists: {\(key): json}' under 'program' gives it as one word)"
       }
       return elements.lazy.compactMap { self.notAllowed($0, description, option) }.first
     case .some(let value): return notAllowed(value, description, option)

@@ -65,7 +65,7 @@ public struct Collector {
 
   static func numbers(in json: JSON, prefix: String, _ visit: (String, Double) -> Void) {
     switch json {
-    case .int, .double: if let number = json.doubleValue { visit(prefix, number) }
+    case .int, .largeInteger, .double: if let number = json.doubleValue { visit(prefix, number) }
     case .object(let members):
       for member in members {
         numbers(

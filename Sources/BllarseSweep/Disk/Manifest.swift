@@ -22,14 +22,16 @@ public struct ManifestEntry: Sendable, Equatable {
   }
 
   init(
-    index: Int, configuration: Configuration, program: [String], inversions: [String: String]
+    index: Int, configuration: Configuration, program: [String], inversions: [String: String],
+    lists: ListStyles
   ) {
     self.index = index
     hash = configuration.hash
     groupHash = configuration.groupHash
     self.program = program
     arguments =
-      program == PythonProgram.words ? [] : configuration.arguments(inversions: inversions)
+      program == PythonProgram.words
+      ? [] : configuration.arguments(inversions: inversions, lists: lists)
     parameters = configuration.parameters
   }
 
@@ -140,11 +142,13 @@ public struct Manifest: Sendable {
   ///   - expansion: the configurations.
   ///   - program: the program as the sweep file names it.
   ///   - inversions: keys whose false has a flag of its own.
+  ///   - lists: how the program takes lists.
   ///   - dryRun: keep the new entries in memory only.
   /// - Returns: the index of every configuration of the expansion, in its order, each once.
   /// - Throws: ``SweepError`` when a file cannot be written or a configuration not be computed.
   mutating func append(
-    _ expansion: Expansion, program: [String], inversions: [String: String], dryRun: Bool
+    _ expansion: Expansion, program: [String], inversions: [String: String],
+    lists: ListStyles = ListStyles(), dryRun: Bool
   ) throws -> [Int] {
     if !dryRun { try Files.makeDirectory(directory) }
     var known: [String: Int] = [:]
@@ -163,7 +167,7 @@ public struct Manifest: Sendable {
         let new = pending.enumerated().map { offset, configuration in
           ManifestEntry(
             index: start + offset, configuration: configuration, program: program,
-            inversions: inversions)
+            inversions: inversions, lists: lists)
         }
         if dryRun {
           for entry in new { known[entry.hash] = entry.index }

@@ -40,6 +40,8 @@ public enum Provenance {
       "program": .object([
         "command": .array(program.command.map { .string($0) }),
         "sha256": .optional(program.checksum),
+        "script_sha256": .optional(
+          program.describer.dropFirst().first.flatMap { Program.checksum(of: $0, runner: runner) }),
         "version": .optional(version.flatMap { $0.status == 0 ? $0.output.trimmed : nil }),
       ]),
       "sweep_sha256": .optional(

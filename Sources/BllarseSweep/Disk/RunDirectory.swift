@@ -126,9 +126,46 @@ package struct AttemptDirectory: Sendable {
     guard let claim, let isSeen = claim.isAlive else {
       return silence(at: now) < Self.silenceLimitSeconds
     }
-    // Whoever claimed it may have died after its program was started, and before that was written down.
-    return isSeen
-      || claim.child == nil && Host.hasProcess(with: "\(Self.markName)=\(programMark(claim))")
+    if claim.isClaimantAlive == true { return true }
+    // A program that has ended may have left something running that has its environment.
+    if exit != nil { return false }
+    // Whoever claimed it may have died after its program was started, and before that was written
+    // down; and a keeper before its program.
+    return isSeen || !Host.processes(with: mark(claim)).isEmpty
+  }
+
+  /// Whether the program goes on though nobody looks after it any more, as far as this host can see.
+  func isOrphan(_ claim: AttemptClaim) -> Bool {
+    end == nil && claim.isClaimantAlive == false && isAlive(claim, at: Host.now)
+  }
+
+  /// The variable and the value that an attempt's program is known by.
+  func mark(_ claim: AttemptClaim) -> String { "\(Self.markName)=\(programMark(claim))" }
+
+  /// Records the end of an attempt that is over, and whose launcher saw no end.
+  ///
+  /// - Parameters:
+  ///   - run: the configuration's directory.
+  ///   - hash: the configuration's.
+  ///   - claim: the attempt's.
+  ///   - reason: why nothing more is known of an attempt that left nothing.
+  /// - Returns: the end: what the directory says, or that it says nothing.
+  /// - Throws: ``SweepError`` when it cannot be written.
+  func settle(
+    _ run: RunDirectory, hash: String, claim: AttemptClaim?,
+    reason: String = "ended without a word"
+  ) throws -> AttemptEnd {
+    if let claim {
+      let conclusion = Conclusion(run, self, claim, hash: hash)
+      if let outcome = conclusion.recovered(claim) {
+        try conclusion.write(outcome)
+        return outcome.end
+      }
+    }
+    let end = AttemptEnd(
+      outcome: .failed, exitCode: -1, signal: nil, reason: reason, seconds: 0, finished: Host.now)
+    try write(end)
+    return end
   }
 
   /// The variable that an attempt's program is known by.
@@ -167,12 +204,19 @@ package struct AttemptClaim: Sendable, Equatable {
   /// The directory that the program writes to, relative to the run's directory.
   package var outputDirectory: String
   package var resumed: Bool
-  /// The program's process, once it runs.
+  /// The program's process, once it runs, or its keeper's.
   package var child: Int?
   package var childStartTime: Int?
   package var slurm: SlurmTask?
   /// The kept sources that run, for a Python module's own `run`.
   package var source: String?
+  /// Whether the child is a ``Keeper``, and the program its child.
+  package var hasKeeper = false
+  /// Whether a program that ends well must have left a result in its directory; nil in claims of
+  /// versions that did not say.
+  package var needsResult: Bool?
+  /// What of the program was not as it was submitted.
+  package var programChange: String?
 
   var json: JSON {
     .object([
@@ -181,7 +225,9 @@ package struct AttemptClaim: Sendable, Equatable {
       "started_at": .string(Host.timestamp(started)),
       "output": .string(outputDirectory), "resumed": .bool(resumed),
       "child_pid": .optional(child), "child_start_ticks": .optional(childStartTime),
-      "slurm": slurm?.json ?? .null, "source": .optional(source),
+      "slurm": slurm?.json ?? .null, "source": .optional(source), "keeper": .bool(hasKeeper),
+      "needs_result": needsResult.map { .bool($0) } ?? .null,
+      "program_change": .optional(programChange),
     ])
   }
 
@@ -210,16 +256,33 @@ package struct AttemptClaim: Sendable, Equatable {
     childStartTime = json["child_start_ticks"]?.intValue
     processNamespace = json["pid_namespace"]?.stringValue
     source = json["source"]?.stringValue
+    hasKeeper = json["keeper"]?.boolValue ?? false
+    needsResult = json["needs_result"]?.boolValue
+    programChange = json["program_change"]?.stringValue
+  }
+
+  /// Whether the claiming process certainly runs, certainly does not, or cannot be seen from here.
+  package var isClaimantAlive: Bool? {
+    guard isVisible else { return nil }
+    return Host.startTime(of: process) == startTime
+  }
+
+  /// The child's process id, while that process runs.
+  var livingChild: Int? {
+    guard isVisible, let child, let childStartTime, Host.startTime(of: child) == childStartTime
+    else { return nil }
+    return child
+  }
+
+  private var isVisible: Bool {
+    host == Host.name && (processNamespace == nil || processNamespace == Host.processNamespace)
   }
 
   /// Whether the claiming process or its child certainly runs, certainly does not, or cannot be
   /// seen from here.
   package var isAlive: Bool? {
-    guard host == Host.name, processNamespace == nil || processNamespace == Host.processNamespace
-    else { return nil }
-    if Host.startTime(of: process) == startTime { return true }
-    guard let child, let childStartTime else { return false }
-    return Host.startTime(of: child) == childStartTime
+    guard let isClaimantAlive else { return nil }
+    return isClaimantAlive || livingChild != nil
   }
 }
 

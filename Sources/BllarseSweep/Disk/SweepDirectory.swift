@@ -96,7 +96,8 @@ public struct SweepDirectory: Sendable {
         source: Files.absolute(file.path), python: python, slurm: file.slurm)
       directory.runHasChanged = hasChanged
       let selected = try directory.manifest.append(
-        expansion, program: file.program.command, inversions: inversions, dryRun: true)
+        expansion, program: file.program.command, inversions: inversions,
+        lists: file.program.lists, dryRun: true)
       return (directory, selected, directory.manifest.count - before)
     }
     try Files.makeDirectory(path)
@@ -119,7 +120,8 @@ public struct SweepDirectory: Sendable {
     var directory = try open(path)
     directory.runHasChanged = hasChanged
     let selected = try directory.manifest.append(
-      expansion, program: file.program.command, inversions: inversions, dryRun: false)
+      expansion, program: file.program.command, inversions: inversions,
+      lists: file.program.lists, dryRun: false)
     return (directory, selected, directory.manifest.count - before)
   }
 

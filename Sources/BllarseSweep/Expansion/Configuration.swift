@@ -31,19 +31,28 @@ public struct Configuration: Sendable, Equatable {
     (key.count == 1 ? "-" : "--") + String(key.map { $0 == "_" ? "-" : $0 })
   }
 
-  /// The command-line arguments: true is a bare flag, false and null are left out, a list repeats
-  /// its option.
+  /// The command-line arguments: true is a bare flag, false and null are left out, a list is given as
+  /// its key's style says.
   ///
-  /// - Parameter inversions: keys whose false has a flag of its own, such as `--no-augment`.
+  /// - Parameters:
+  ///   - inversions: keys whose false has a flag of its own, such as `--no-augment`.
+  ///   - lists: how the program takes lists.
   /// - Returns: the words after the program.
-  public func arguments(inversions: [String: String] = [:]) -> [String] {
+  public func arguments(
+    inversions: [String: String] = [:], lists: ListStyles = ListStyles()
+  ) -> [String] {
     parameters.flatMap { member -> [String] in
       let option = Self.option(for: member.key)
       switch member.value {
       case .null: return []
       case .bool(true): return [option]
       case .bool(false): return inversions[member.key].map { [$0] } ?? []
-      case .array(let elements): return elements.flatMap { Self.pair(option, $0.plainText) }
+      case .array(let elements):
+        return switch lists[member.key] {
+        case .repeat: elements.flatMap { Self.pair(option, $0.plainText) }
+        case .words: elements.isEmpty ? [] : [option] + elements.map(\.plainText)
+        case .json: Self.pair(option, member.value.compact)
+        }
       default: return Self.pair(option, member.value.plainText)
       }
     }

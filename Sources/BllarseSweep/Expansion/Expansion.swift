@@ -127,10 +127,11 @@ public final class Expansion {
 }
 
 extension ProgramDescription {
-  /// What of the program belongs to a configuration's identity: its name, wherever it lies.
+  /// What of the program belongs to a configuration's identity: its name, wherever it lies,
+  /// and how it is given lists, where that is not the usual way.
   var identity: [String] {
     let name = command[0].split(separator: "/").last.map(String.init) ?? command[0]
-    return [name] + command.dropFirst()
+    return [name] + command.dropFirst() + lists.identity
   }
 }
 
@@ -174,6 +175,8 @@ struct Resolver {
   private func resolve(_ template: Template, of key: String, seen: [String]) throws -> JSON {
     switch template {
     case .literal(let value): return value
+    case .list(let elements):
+      return .array(try elements.map { try resolve($0, of: key, seen: seen) })
     case .text(let pieces):
       if pieces.count == 1, case .reference(let name) = pieces[0] {
         return try lookUp(name, from: key, seen: seen)

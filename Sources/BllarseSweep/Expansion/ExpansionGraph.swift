@@ -39,6 +39,8 @@ final class ExpansionGraph {
   private var relevant: [[Int]] = [[], []]
   private var slotOfKey: [String: Int] = [:]
   private var predicates: [[Predicate]] = []
+  /// The values of each predicate that names many, to look them up in.
+  private var members: [[Set<JSON>?]] = []
   private var known: [Key: Int] = [:]
   private(set) var overflowed = false
   private(set) var start = 0
@@ -47,7 +49,8 @@ final class ExpansionGraph {
 
   init(_ block: Block, path: String) throws {
     try collectPredicates(block, path: path)
-    initialMasks = predicates.map { mask(of: nil, under: $0) }
+    members = predicates.map { $0.map(\.members) }
+    initialMasks = predicates.indices.map { mask(of: nil, slot: $0) }
     // The root's condition looks at keys that the block itself sets: it is tested at the end.
     let end = block.condition.map { test($0, yes: 0, no: 1) } ?? 0
     start = enter(block, next: end)
@@ -86,9 +89,10 @@ final class ExpansionGraph {
     }
   }
 
-  private func mask(of value: JSON?, under predicates: [Predicate]) -> UInt64 {
+  private func mask(of value: JSON?, slot: Int) -> UInt64 {
     var mask: UInt64 = 0
-    for (bit, predicate) in predicates.enumerated() where predicate.accepts(value) {
+    for (bit, predicate) in predicates[slot].enumerated()
+    where predicate.accepts(value, among: members[slot][bit]) {
       mask |= 1 << UInt64(bit)
     }
     return mask
@@ -145,7 +149,7 @@ final class ExpansionGraph {
       let masks = rows.map { row in
         let tracked = row.compactMap { assignment in
           slotOfKey[assignment.key].map { slot in
-            (slot: slot, mask: mask(of: assignment.value.literal, under: predicates[slot]))
+            (slot: slot, mask: mask(of: assignment.value.literal, slot: slot))
           }
         }
         assignedByAll.formIntersection(tracked.map(\.slot))
@@ -218,7 +222,7 @@ final class ExpansionGraph {
     case .random(let random):
       for entry in leaf.tracked {
         result[entry.slot] = mask(
-          of: random.value(entry.parameter, at: point), under: predicates[entry.slot])
+          of: random.value(entry.parameter, at: point), slot: entry.slot)
       }
     }
     return result

@@ -38,9 +38,10 @@ extension BlockDecoder {
   ) -> Dimension? {
     guard let nodes = elements(node, of: key) else { return nil }
     var rows: [[(key: String, value: Template)]] = []
+    var seen: Set<Template> = []
     for node in nodes {
       guard let value = template(node, key: key) else { continue }
-      if rows.contains(where: { $0[0].value == value }) {
+      if !seen.insert(value).inserted {
         diagnostics.report(
           "the value \(node.kind) of '\(key)' appears twice; its configurations would run twice",
           at: node.position)
@@ -55,16 +56,20 @@ extension BlockDecoder {
     if case .sequence(let nodes) = node.content { return nodes.flatMap { zip($0) } }
     guard let entries = mapping(node, of: "zip") else { return [] }
     var columns: [(key: String, values: [Template])] = []
+    var first: (key: String, count: Int)?
     for entry in entries {
       let key = declare(entry.key, at: entry.position)
       guard let nodes = elements(entry.value, of: key) else { continue }
-      columns.append((key, nodes.compactMap { template($0, key: key) }))
-      if let first = columns.first, nodes.count != first.values.count {
+      let values = nodes.compactMap { template($0, key: key) }
+      // A value that is none has been reported, and leaves its axis shorter than it was written.
+      if values.count == nodes.count { columns.append((key, values)) }
+      if let first, nodes.count != first.count {
         diagnostics.report(
-          "zipped axes have one length: '\(first.key)' has \(first.values.count) values, '\(key)' has \(nodes.count)",
+          "zipped axes have one length: '\(first.key)' has \(first.count) values, '\(key)' has \(nodes.count)",
           at: entry.value.position)
         return []
       }
+      if first == nil { first = (key, nodes.count) }
     }
     guard let count = columns.first?.values.count else { return [] }
     let rows = (0..<count).map { row in columns.map { (key: $0.key, value: $0.values[row]) } }
@@ -94,47 +99,64 @@ extension BlockDecoder {
 
   mutating func seeds(_ node: SourceNode) -> [Dimension] {
     var key = "seed"
-    var values: [JSON] = []
+    var values: [JSON]?
     switch node.content {
     case .scalar(.int(let count)) where count > 0:
       if isTooLong(count, at: node.position) { return [] }
       values = (0..<count).map { .int($0) }
     case .sequence:
       guard let nodes = elements(node, of: "seeds") else { return [] }
-      for node in nodes {
-        guard case .scalar(.int(let seed)) = node.content, !values.contains(.int(seed)) else {
-          diagnostics.report(
-            "seeds are whole numbers, each once; found \(node.kind)", at: node.position)
-          return []
-        }
-        values.append(.int(seed))
-      }
+      values = seedValues(nodes)
     case .mapping(let entries):
-      var start = 0
+      var start: JSON = 0
       var count = 0
       for entry in entries {
         switch (entry.key, entry.value.content) {
         case ("key", .scalar(.string(let name))): key = Self.normalized(name)
-        case ("start", .scalar(.int(let number))): start = number
+        case ("start", .scalar(let number)) where number.isInteger: start = number
         case ("count", .scalar(.int(let number))) where number > 0: count = number
-        case ("values", .sequence(let nodes)): values = nodes.map(\.json)
+        case ("values", .sequence(let nodes)) where !nodes.isEmpty: values = seedValues(nodes)
+        case ("key", _), ("start", _), ("count", _), ("values", _):
+          let expected = [
+            "key": "a word", "start": "a whole number", "count": "a positive number",
+            "values": "a list of whole numbers",
+          ]
+          diagnostics.report(
+            "'\(entry.key)' of 'seeds' is \(expected[entry.key] ?? ""); found \(entry.value.kind)",
+            at: entry.value.position)
+          return []
         default:
           diagnostics.report(
             "'seeds' is {count: N, start: FIRST, key: NAME} or {values: […], key: NAME}; found '\(entry.key)'\(hint(for: entry.key, among: ["count", "start", "key", "values"]))",
             at: entry.position)
+          return []
         }
       }
+      let given = Set(entries.map(\.key))
+      if given.contains("values"), given.contains("count") || given.contains("start") {
+        diagnostics.report(
+          "'seeds' has 'values', or 'count' and 'start'; found both", at: node.position)
+        return []
+      }
       if isTooLong(count, at: node.position) { return [] }
-      let (end, overflow) = start.addingReportingOverflow(count)
-      if values.isEmpty, !overflow { values = (start..<end).map { .int($0) } }
+      if !given.contains("values"), count > 0 {
+        values = Self.range(from: start, count: count)
+        if values == nil {
+          diagnostics.report(
+            "\(count) seeds from \(start.compact) on pass 2^64 - 1, the largest that counting reaches; list them under 'values'",
+            at: node.position)
+          return []
+        }
+      }
     default: break
     }
-    guard !values.isEmpty else {
+    guard let values else {
       diagnostics.report(
         "'seeds' is a positive number, a list of whole numbers, or {count: N, start: FIRST}; found \(node.kind)",
         at: node.position)
       return []
     }
+    guard !values.isEmpty else { return [] }
     let declaredKey = declare(key, at: node.position)
     if !replicateKeys.contains(declaredKey) { replicateKeys.append(declaredKey) }
     let rows = values.map { [(key: declaredKey, value: Template.literal($0))] }
@@ -143,18 +165,46 @@ extension BlockDecoder {
     ]
   }
 
+  /// Whole numbers of any size, each once; empty when a fault was reported.
+  private func seedValues(_ nodes: [SourceNode]) -> [JSON] {
+    var values: [JSON] = []
+    var seen: Set<JSON> = []
+    for node in nodes {
+      guard case .scalar(let seed) = node.content, seed.isInteger, seen.insert(seed).inserted else {
+        diagnostics.report(
+          "seeds are whole numbers, each once; found \(node.kind)", at: node.position)
+        return []
+      }
+      values.append(seed)
+    }
+    return values
+  }
+
+  /// So many whole numbers one after another; nil when they pass 2⁶⁴ − 1.
+  private static func range(from start: JSON, count: Int) -> [JSON]? {
+    if case .int(let first) = start, case (let end, false) = first.addingReportingOverflow(count) {
+      return (first..<end).map { .int($0) }
+    }
+    guard let first = start.unsignedValue,
+      case (let last, false) = first.addingReportingOverflow(UInt64(count - 1))
+    else { return nil }
+    return (first...last).compactMap { JSON.integer(String($0)) }
+  }
+
   // MARK: - Random axes
 
   mutating func random(_ node: SourceNode) -> [Dimension] {
     if case .sequence(let nodes) = node.content { return nodes.flatMap { random($0) } }
     guard let entries = mapping(node, of: "random") else { return [] }
     var count: Int?
-    var seed: Int?
+    var seed: UInt64?
     var parameters: [RandomPoints.Parameter] = []
     for entry in entries {
       switch (entry.key, entry.value.content) {
       case ("count", .scalar(.int(let number))) where number > 0: count = number
-      case ("seed", .scalar(.int(let number))): seed = number
+      case ("seed", .scalar(.int(let number))): seed = UInt64(bitPattern: Int64(number))
+      case ("seed", .scalar(let number)) where number.unsignedValue != nil:
+        seed = number.unsignedValue
       case ("parameters", .mapping(let axes)):
         for axis in axes {
           let key = declare(axis.key, at: axis.position)
@@ -162,9 +212,14 @@ extension BlockDecoder {
             parameters.append(RandomPoints.Parameter(key: key, distribution: distribution))
           }
         }
-      case ("count", _):
+      case ("count", _), ("seed", _), ("parameters", _):
+        let expected = [
+          "count": "a positive number", "seed": "a whole number from -2^63 to 2^64 - 1",
+          "parameters": "a mapping of keys to distributions",
+        ]
         diagnostics.report(
-          "'count' is a positive number; found \(entry.value.kind)", at: entry.value.position)
+          "'\(entry.key)' is \(expected[entry.key] ?? ""); found \(entry.value.kind)",
+          at: entry.value.position)
         return []
       default:
         diagnostics.report(
@@ -180,7 +235,7 @@ extension BlockDecoder {
     }
     if isTooLong(count, at: node.position) { return [] }
     let points = RandomPoints(
-      count: count, seed: UInt64(bitPattern: Int64(seed)), parameters: parameters)
+      count: count, seed: seed, parameters: parameters)
     return [
       .axis(
         Axis(points: .random(points), condition: nil, section: "random", position: node.position))
@@ -193,9 +248,7 @@ extension BlockDecoder {
       diagnostics.report(message, at: position)
       return nil
     }
-    if case .sequence(let nodes) = node.content, !nodes.isEmpty {
-      return .choice(nodes.map(\.json))
-    }
+    if case .sequence(let nodes) = node.content, !nodes.isEmpty { return choice(nodes, key: key) }
     guard case .mapping(let entries) = node.content, entries.count == 1, let entry = entries.first
     else {
       return fault(
@@ -210,7 +263,7 @@ extension BlockDecoder {
     guard case .sequence(let nodes) = entry.value.content, !nodes.isEmpty else {
       return fault("'\(entry.key)' takes a list; found \(entry.value.kind)", entry.value.position)
     }
-    if entry.key == "choice" { return .choice(nodes.map(\.json)) }
+    if entry.key == "choice" { return choice(nodes, key: key) }
     let numbers = nodes.compactMap { $0.json.doubleValue }
     guard numbers.count == 2, nodes.count == 2 else {
       return fault(
@@ -219,6 +272,12 @@ extension BlockDecoder {
     }
     let (low, high) = (numbers[0], numbers[1])
     let place = entry.value.position
+    // Beyond this, a difference or a power of two numbers is none.
+    guard [low, high].allSatisfy({ $0 == 0 || (1e-300...1e300).contains($0.magnitude) }) else {
+      return fault(
+        "the numbers of '\(entry.key)' are 0, or from 1e-300 to 1e300 in size; found \(entry.value.json.compact)",
+        place)
+    }
     switch entry.key {
     case "normal":
       guard high > 0 else {
@@ -232,9 +291,21 @@ extension BlockDecoder {
     case "int":
       guard let first = nodes[0].json.intValue, let last = nodes[1].json.intValue, first <= last,
         !last.subtractingReportingOverflow(first).overflow
-      else { return fault("'int' takes two whole numbers, the smaller first", place) }
+      else {
+        return fault("'int' takes two whole numbers below 2^63, the smaller first", place)
+      }
       return .integer(low: first, high: last)
     default: return fault("the ends of '\(entry.key)' stand the smaller first", place)
     }
+  }
+
+  /// Fixed values to choose from; nil when one of them is none.
+  private func choice(_ nodes: [SourceNode], key: String) -> Distribution? {
+    var values: [JSON] = []
+    for node in nodes {
+      guard let value = fixed(node, "a value of the random '\(key)'") else { return nil }
+      values.append(value)
+    }
+    return .choice(values)
   }
 }

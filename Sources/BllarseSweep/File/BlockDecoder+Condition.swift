@@ -37,18 +37,23 @@ extension BlockDecoder {
 
   private func predicates(_ node: SourceNode) -> [Predicate] {
     switch node.content {
-    case .scalar(let value): return [.isIn([value])]
-    case .sequence(let nodes): return [.isIn(nodes.map(\.json))]
+    case .scalar: return fixed(node, "what a condition compares with").map { [.isIn([$0])] } ?? []
+    case .sequence(let nodes):
+      guard let nodes = elements(node, nodes) else { return [] }
+      return [.isIn(nodes)]
     case .mapping(let entries): return entries.compactMap { predicate($0) }
     }
   }
 
   private func predicate(_ entry: SourceNode.Entry) -> Predicate? {
+    if entry.key == "in" || entry.key == "not" {
+      let nodes: [SourceNode] =
+        if case .sequence(let nodes) = entry.value.content { nodes } else { [entry.value] }
+      guard let values = elements(entry.value, nodes) else { return nil }
+      return entry.key == "in" ? .isIn(values) : .notIn(values)
+    }
     let value = entry.value.json
-    let values = value.arrayValue ?? [value]
     switch (entry.key, value.doubleValue, value.boolValue) {
-    case ("in", _, _): return .isIn(values)
-    case ("not", _, _): return .notIn(values)
     case ("set", _, let flag?): return .present(flag)
     case ("lt", let bound?, _): return .less(bound)
     case ("le", let bound?, _): return .lessOrEqual(bound)
@@ -66,5 +71,17 @@ extension BlockDecoder {
         at: entry.position)
     }
     return nil
+  }
+
+  /// The fixed values that a condition compares with, at least one.
+  private func elements(_ node: SourceNode, _ nodes: [SourceNode]) -> [JSON]? {
+    guard !nodes.isEmpty else {
+      diagnostics.report(
+        "a condition compares with at least one value; found an empty list, which decides nothing",
+        at: node.position)
+      return nil
+    }
+    let values = nodes.compactMap { fixed($0, "what a condition compares with") }
+    return values.count == nodes.count ? values : nil
   }
 }

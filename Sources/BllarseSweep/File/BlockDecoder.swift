@@ -1,6 +1,8 @@
 /// Decodes the sections of a block, and remembers which keys exist and which are referred to.
 struct BlockDecoder {
   let diagnostics: Diagnostics
+  /// How the program takes lists.
+  var listStyles = ListStyles()
   /// Every key that some part of the file sets, with its first place.
   var declared: [String: Position] = [:]
   var replicateKeys: [String] = []
@@ -109,9 +111,10 @@ struct BlockDecoder {
   ) -> [(key: String, value: Template)] {
     guard let entries = mapping(node, of: section) else { return [] }
     var result: [(key: String, value: Template)] = []
+    var seen: Set<String> = []
     for entry in entries {
       let key = declare(entry.key, at: entry.position)
-      guard !result.contains(where: { $0.key == key }) else {
+      guard seen.insert(key).inserted else {
         diagnostics.report(
           "'\(entry.key)' is given twice (dashes and underscores are the same)", at: entry.position)
         continue
@@ -134,17 +137,70 @@ struct BlockDecoder {
       }
       return template
     case .scalar(let value): return .literal(value)
-    case .sequence(let nodes):
-      for element in nodes {
-        guard case .scalar = element.content else {
+    case .sequence(let nodes): return list(nodes, key: key, at: node.position)
+    case .mapping(let entries): return table(entries, key: key, at: node.position)
+    }
+  }
+
+  /// A list as a value.
+  private mutating func list(
+    _ nodes: [SourceNode], key: String, at position: Position
+  ) -> Template? {
+    guard !nodes.isEmpty || listStyles[key] == .json else {
+      diagnostics.report(
+        "'\(key)' is an empty list, which gives the program nothing: leave the key out, or write null",
+        at: position)
+      return nil
+    }
+    var elements: [Template] = []
+    for node in nodes {
+      guard case .scalar = node.content else {
+        diagnostics.report(
+          "a value of '\(key)' is a word, a number, true, false, null or a list of those; found \(node.kind) inside a list",
+          at: node.position)
+        return nil
+      }
+      guard let element = template(node, key: key) else { return nil }
+      elements.append(element)
+    }
+    let fixed = elements.compactMap(\.literal)
+    return fixed.count == elements.count ? .literal(.array(fixed)) : .list(elements)
+  }
+
+  /// A value that must not depend on other keys: a scalar, or a list of scalars.
+  ///
+  /// `$${` stands for `${` here as everywhere.
+  func fixed(_ node: SourceNode, _ what: String) -> JSON? {
+    switch node.content {
+    case .scalar(.string(let text)):
+      guard let value = Template.parse(text)?.literal else {
+        diagnostics.report(
+          "\(what) is fixed, and '\(text)' refers to another key; write '$${' for a '${' that is meant as it stands",
+          at: node.position)
+        return nil
+      }
+      return value
+    case .scalar(let value): return value
+    case .sequence(let nodes) where !nodes.isEmpty:
+      var values: [JSON] = []
+      for node in nodes {
+        guard case .scalar = node.content, let value = fixed(node, what) else {
+          if case .scalar = node.content { return nil }
           diagnostics.report(
-            "a value of '\(key)' is a word, a number, true, false, null or a list of those; found \(element.kind) inside a list",
-            at: element.position)
+            "\(what) is a word, a number, true, false, null or a list of those; found \(node.kind) inside a list",
+            at: node.position)
           return nil
         }
+        values.append(value)
       }
-      return .literal(node.json)
-    case .mapping(let entries): return table(entries, key: key, at: node.position)
+      return .array(values)
+    case .sequence, .mapping:
+      let found: String =
+        if case .sequence = node.content { "an empty list" } else { node.kind }
+      diagnostics.report(
+        "\(what) is a word, a number, true, false, null or a list of those; found \(found)",
+        at: node.position)
+      return nil
     }
   }
 
@@ -191,7 +247,9 @@ struct BlockDecoder {
   /// Reports references to keys that nothing sets, and conditions on values that are not fixed.
   mutating func checkReferences() {
     for (key, position) in references
-    where declared[key] == nil && !Configuration.builtInReferences.contains(key) {
+    where declared[key] == nil
+      && !Configuration.builtInReferences.contains(key)
+    {
       diagnostics.report(
         "nothing sets the key '\(key)'\(hint(for: key, among: declared.keys))", at: position)
     }

@@ -1,13 +1,24 @@
 /// Collects the faults of a file, so that all are told at once.
 final class Diagnostics {
   private let file: String
+  private var left = 0
   private var faults: [(position: Position, message: String)] = []
 
   init(file: String) { self.file = file }
 
   var isEmpty: Bool { faults.isEmpty }
 
-  func report(_ message: String, at position: Position) {
+  /// More faults than a person reads at once: looking for others, and for suggestions, is in vain.
+  static let maximalCount = 100
+  private var isFull: Bool { faults.count >= Self.maximalCount }
+
+  /// Keeps a fault, unless there are enough; what is not kept is not put into words.
+  func report(_ message: @autoclosure () -> String, at position: Position) {
+    guard !isFull else {
+      left += 1
+      return
+    }
+    let message = message()
     faults.append((position, message))
   }
 
@@ -18,9 +29,10 @@ final class Diagnostics {
       let (a, b) = ($0.element.position, $1.element.position)
       return (a.line, a.column, $0.offset) < (b.line, b.column, $1.offset)
     }
-    let lines = sorted.map {
+    var lines = sorted.map {
       "\(file):\($0.element.position.line):\($0.element.position.column): \($0.element.message)"
     }
+    if left > 0 { lines.append("\(file): and \(left) more faults") }
     throw SweepError(.data, lines.joined(separator: "\n"))
   }
 }

@@ -4,7 +4,7 @@ extension SweepFile {
   package static let blockSections = [
     "base", "grid", "zip", "list", "random", "product", "concat", "seeds", "when", "exclude",
   ]
-  package static let programKeys = ["run", "output", "resume", "options"]
+  package static let programKeys = ["run", "output", "resume", "options", "lists"]
   package static let resourceKeys = ["cpus", "memory", "time", "gpus"]
 
   /// Decodes a sweep file.
@@ -36,13 +36,17 @@ extension SweepFile {
         at: entry.position)
     }
     var file = SweepFile(
-      name: defaultName(path), program: ProgramDescription(),
-      space: decoder.block(entries, at: root.position, isRoot: true), replicateKeys: [],
+      name: defaultName(path), program: ProgramDescription(), space: Block(), replicateKeys: [],
       ignoredKeys: [], slurm: [], sourceText: text, path: path, keyPositions: [:])
+    // Which values make sense depends on the program.
+    if let entry = entries.first(where: { $0.key == "program" }) {
+      file.decodeProgram(entry.value, diagnostics)
+    }
+    decoder.listStyles = file.program.lists
+    file.space = decoder.block(entries, at: root.position, isRoot: true)
     for entry in entries {
       switch entry.key {
       case "name": file.decodeName(entry, diagnostics)
-      case "program": file.decodeProgram(entry.value, diagnostics)
       case "identity": file.decodeIdentity(entry.value, diagnostics)
       case "slurm": file.decodeSlurm(entry.value, diagnostics)
       case "resources": file.decodeResources(entry.value, diagnostics)
@@ -56,6 +60,11 @@ extension SweepFile {
         diagnostics.report(
           "the sweep itself gives each run its '\(key)'; remove the key", at: position)
       }
+    }
+    for key in file.program.lists.ofKeys.keys.sorted() where decoder.declared[key] == nil {
+      diagnostics.report(
+        "'lists' names the key '\(key)', which nothing sets\(hint(for: key, among: decoder.declared.keys))",
+        at: entries.first { $0.key == "program" }?.position ?? root.position)
     }
     file.keyPositions = decoder.declared
     file.replicateKeys = decoder.replicateKeys
@@ -108,6 +117,7 @@ extension SweepFile {
         case ("output", .scalar(let value)): program.outputOption = Self.option(value)
         case ("resume", .scalar(let value)): program.resumeOption = Self.option(value)
         case ("options", .scalar(.bool(let flag))): program.describesItself = flag
+        case ("lists", _): decodeLists(entry.value, diagnostics)
         case ("options", _):
           diagnostics.report(
             "'options' says whether the program prints its options: true or false; found \(entry.value.kind)",
@@ -122,6 +132,27 @@ extension SweepFile {
       diagnostics.report(
         "'program' is a name, a list of words or a mapping (\(Self.programKeys.joined(separator: ", "))); found \(node.kind)",
         at: node.position)
+    }
+  }
+
+  private mutating func decodeLists(_ node: SourceNode, _ diagnostics: Diagnostics) {
+    func style(_ node: SourceNode) -> ListStyle? {
+      if case .scalar(.string(let word)) = node.content, let style = ListStyle(rawValue: word) {
+        return style
+      }
+      let known = ListStyle.allCases.map(\.rawValue)
+      diagnostics.report(
+        "'lists' says how the program takes a list: \(known.joined(separator: ", ")), or {KEY: one of them}; found \(node.kind)\(hint(for: node.json.plainText, among: known))",
+        at: node.position)
+      return nil
+    }
+    guard case .mapping(let entries) = node.content else {
+      if let style = style(node) { program.lists.standard = style }
+      return
+    }
+    for entry in entries {
+      guard let style = style(entry.value) else { continue }
+      program.lists.ofKeys[BlockDecoder.normalized(entry.key)] = style
     }
   }
 

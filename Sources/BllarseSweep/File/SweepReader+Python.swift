@@ -109,6 +109,10 @@ extension SweepFile {
     where Configuration.option(for: key) == option {
       return place + "the sweep itself gives each run its '\(key)'; remove the key"
     }
+    if value == .array([]) {
+      return place
+        + "'\(key)' is an empty list, which gives the program nothing: leave the key out, or None"
+    }
     let parts = value.arrayValue ?? [value]
     guard let wrong = parts.first(where: { $0.members != nil || $0.arrayValue != nil }) else {
       return nil

@@ -21,7 +21,12 @@ public struct SweepReader {
   /// - Throws: ``SweepError``: 64 when there is no such file, 65 when its content is wrong.
   public func read(_ path: String) throws -> SweepFile {
     guard Files.exists(path), !Files.isDirectory(path) else {
-      throw SweepError(.usage, "there is no sweep file \(path)")
+      let near = path.contains("/") ? "" : SweepLocation.suggestion(for: path)
+      throw SweepError(
+        .usage,
+        near.isEmpty
+          ? "there is no sweep file \(path)"
+          : "there is no sweep file \(path), and no sweep of that name in ./sweeps\(near)")
     }
     let suffix = path.split(separator: ".").last.map { $0.lowercased() } ?? ""
     if suffix == "py" { return try readPython(path) }

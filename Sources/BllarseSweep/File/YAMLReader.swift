@@ -2,73 +2,27 @@ import Yams
 
 /// Reads YAML, and so JSON, keeping places.
 ///
-/// Plain scalars follow YAML 1.2's core schema: `no` is a
-/// string, `1e-3` a number.
+/// Scalars follow YAML 1.2's core schema, and a tag that is written out (`!!str 3`): `no` is a string,
+/// `1e-3` a number, whole numbers are exact whatever their size.
 enum YAMLReader {
+  /// More values than this, with what aliases stand for written out, are a slip or an attack.
+  static let maximalCount = 1_000_000
+
   static func read(_ text: String, file: String) throws -> SourceNode {
     let root: Node?
     do {
-      root = try Yams.compose(yaml: text)
+      root = try Yams.compose(yaml: text.withoutByteOrderMark)
     } catch let error as YamlError {
       throw SweepError(.data, message(for: error, file: file))
     }
     guard let root else {
       throw SweepError(.data, "\(file): the file is empty; a sweep needs at least 'grid' or 'list'")
     }
-    return try convert(root, file: file, depth: 0)
+    var converter = YAMLConverter(file: file)
+    return try converter.convert(root, depth: 0)
   }
 
-  private static func convert(_ node: Node, file: String, depth: Int) throws -> SourceNode {
-    let position = Position(line: node.mark?.line ?? 1, column: node.mark?.column ?? 1)
-    guard depth < 64 else {
-      throw SweepError(.data, "\(file):\(position.line): nested deeper than 64 levels")
-    }
-    switch node {
-    case .scalar(let scalar):
-      return SourceNode(
-        .scalar(scalar.style == .plain ? resolve(scalar.string) : .string(scalar.string)),
-        at: position)
-    case .sequence(let sequence):
-      return SourceNode(
-        .sequence(try sequence.map { try convert($0, file: file, depth: depth + 1) }), at: position)
-    case .mapping(let mapping):
-      var entries: [SourceNode.Entry] = []
-      var merged: [SourceNode.Entry] = []
-      for (key, value) in mapping {
-        let place = Position(line: key.mark?.line ?? 1, column: key.mark?.column ?? 1)
-        guard case .scalar(let name) = key else {
-          throw SweepError(
-            .data, "\(file):\(place.line):\(place.column): a key must be a word, not a structure")
-        }
-        let converted = try convert(value, file: file, depth: depth + 1)
-        if name.string == "<<", name.style == .plain {
-          merged += try mergedEntries(converted, file: file)
-        } else {
-          entries.append(SourceNode.Entry(key: name.string, position: place, value: converted))
-        }
-      }
-      let own = Set(entries.map(\.key))
-      var seen = own
-      return SourceNode(
-        .mapping(merged.filter { seen.insert($0.key).inserted } + entries), at: position)
-    case .alias:
-      throw SweepError(.data, "\(file):\(position.line): an alias without an anchor")
-    }
-  }
-
-  private static func mergedEntries(
-    _ node: SourceNode, file: String
-  ) throws -> [SourceNode.Entry] {
-    switch node.content {
-    case .mapping(let entries): return entries
-    case .sequence(let nodes): return try nodes.flatMap { try mergedEntries($0, file: file) }
-    case .scalar:
-      throw SweepError(
-        .data,
-        "\(file):\(node.position.line): '<<' merges mappings; found \(node.kind)")
-    }
-  }
-
+  /// The value of a plain scalar.
   static func resolve(_ text: String) -> JSON {
     switch text {
     case "", "~", "null", "Null", "NULL": return .null
@@ -79,22 +33,55 @@ enum YAMLReader {
     guard let first = text.utf8.first, "+-.0123456789".utf8.contains(first) else {
       return .string(text)
     }
-    if text.wholeMatch(of: /[-+]?[0-9]+/) != nil, let number = Int(text) { return .int(number) }
-    if text.wholeMatch(of: /0x[0-9a-fA-F]+/) != nil, let number = Int(text.dropFirst(2), radix: 16)
-    {
-      return .int(number)
+    return integer(text) ?? float(text) ?? .string(text)
+  }
+
+  /// Decimal digits with a sign or without, or hexadecimal and octal ones after `0x` and `0o`.
+  static func integer(_ text: String) -> JSON? {
+    for (prefix, radix) in [("0x", 16), ("0o", 8)] where text.hasPrefix(prefix) {
+      let digits = text.dropFirst(2)
+      guard digits.utf8.first.map({ !"+-".utf8.contains($0) }) ?? false else { return nil }
+      return UInt64(digits, radix: radix).flatMap { JSON.integer(String($0)) }
     }
-    if text.wholeMatch(of: /[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?/) != nil {
-      // Double's own parser wants digits around the point.
-      var normal = text
-      if normal.hasSuffix(".") { normal += "0" }
-      if let number = Double(normal.replacing(/\.([eE]|$)/) { ".0\($0.output.1)" }),
-        number.isFinite
-      {
-        return .number(number)
+    return JSON.integer(text)
+  }
+
+  /// A finite number with a point or an exponent, or without.
+  static func float(_ text: String) -> JSON? {
+    var bytes = Array(text.utf8)[...]
+    func isDigit(_ byte: UInt8) -> Bool { (0x30...0x39).contains(byte) }
+    func digits() -> String {
+      let run = bytes.prefix(while: isDigit)
+      bytes = bytes.dropFirst(run.count)
+      return String(decoding: run, as: UTF8.self)
+    }
+    var normal = ""
+    if let sign = bytes.first, "+-".utf8.contains(sign) {
+      normal = sign == UInt8(ascii: "-") ? "-" : ""
+      bytes = bytes.dropFirst()
+    }
+    let whole = digits()
+    var fraction = ""
+    if bytes.first == UInt8(ascii: ".") {
+      bytes = bytes.dropFirst()
+      fraction = digits()
+    }
+    guard !whole.isEmpty || !fraction.isEmpty else { return nil }
+    // Double's own parser wants digits around the point.
+    normal += (whole.isEmpty ? "0" : whole) + "." + (fraction.isEmpty ? "0" : fraction)
+    if let mark = bytes.first, "eE".utf8.contains(mark) {
+      bytes = bytes.dropFirst()
+      normal += "e"
+      if let sign = bytes.first, "+-".utf8.contains(sign) {
+        normal += sign == UInt8(ascii: "-") ? "-" : ""
+        bytes = bytes.dropFirst()
       }
+      let power = digits()
+      guard !power.isEmpty else { return nil }
+      normal += power
     }
-    return .string(text)
+    guard bytes.isEmpty, let number = Double(normal), number.isFinite else { return nil }
+    return .number(number)
   }
 
   private static func message(for error: YamlError, file: String) -> String {
@@ -110,5 +97,12 @@ enum YAMLReader {
         "\(file):\(context.mark.line):\(context.mark.column): the key '\(keys)' appears twice in one mapping"
     default: return "\(file): not YAML: \(error)"
     }
+  }
+}
+
+extension String {
+  /// The text without the byte order mark that editors of some systems begin a file with.
+  package var withoutByteOrderMark: String {
+    unicodeScalars.first == "\u{FEFF}" ? String(unicodeScalars.dropFirst()) : self
   }
 }

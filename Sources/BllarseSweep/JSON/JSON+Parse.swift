@@ -8,7 +8,8 @@ package struct JSONSyntaxError: Error, Equatable, CustomStringConvertible {
 }
 
 extension JSON {
-  /// Parses one JSON text (RFC 8259); duplicated member names and trailing text are refused.
+  /// Parses one JSON text (RFC 8259), with a byte order mark or without; duplicated member names and trailing
+  /// text are refused.
   ///
   /// - Throws: ``JSONSyntaxError`` with the place of the first fault.
   package static func parse(_ text: some StringProtocol) throws(JSONSyntaxError) -> JSON {
@@ -30,6 +31,8 @@ private struct JSONParser {
   init(bytes: [UInt8]) { self.bytes = bytes }
 
   mutating func document() throws(JSONSyntaxError) -> JSON {
+    // A byte order mark, which editors of some systems write, is no part of the text.
+    if bytes.starts(with: [0xEF, 0xBB, 0xBF]) { offset = 3 }
     let value = try self.value()
     skipSpace()
     guard offset == bytes.count else { throw fault("text after the end of the value") }
@@ -230,7 +233,7 @@ private struct JSONParser {
       digits()
     }
     let text = String(decoding: bytes[start..<offset], as: UTF8.self)
-    if integral, let whole = Int(text) { return .int(whole) }
+    if integral, let whole = JSON.integer(text) { return whole }
     guard let number = Double(text), number.isFinite else {
       throw fault("the number \(text) is too large")
     }

@@ -14,7 +14,7 @@ extension JSON {
   }
 
   /// The canonical text: no spaces, members sorted by their names' UTF-8, numbers as ECMAScript
-  /// writes them.
+  /// writes them, whole ones beyond `Int` by all their digits.
   ///
   /// Equal values have equal texts on every platform; it is what is hashed.
   package var canonical: String {
@@ -34,7 +34,10 @@ extension JSON {
     case .null: text += "null"
     case .bool(let flag): text += flag ? "true" : "false"
     case .int(let number): text += String(number)
-    case .double(let number): text += Self.decimal(number)
+    case .largeInteger(let digits): text += digits
+    case .double(let number):
+      // All digits of a large one would be read back as a whole number that was written so.
+      text += Self.decimal(number, plainDigits: sorted ? 21 : 18)
     case .string(let string): Self.quote(string, into: &text)
     case .array(let elements):
       Self.enclose("[", "]", count: elements.count, indent: indent, into: &text) { index, text in
@@ -86,7 +89,12 @@ extension JSON {
 
   /// The shortest decimal that reads back as `number`, laid out as ECMAScript's Number::toString
   /// (and RFC 8785) do: plain digits for exponents from −6 to 20, `1e-7` otherwise.
-  package static func decimal(_ number: Double) -> String {
+  ///
+  /// - Parameters:
+  ///   - number: finite.
+  ///   - plainDigits: how many digits before the point are written out, at least 17.
+  /// - Returns: the text.
+  package static func decimal(_ number: Double, plainDigits: Int = 21) -> String {
     // Swift prints the shortest digits too; only their layout differs.
     var digits: [Character] = []
     var exponent = 0
@@ -110,7 +118,8 @@ extension JSON {
     let sign = number < 0 ? "-" : ""
     let count = digits.count
     switch exponent {
-    case count...21: return sign + String(digits) + String(repeating: "0", count: exponent - count)
+    case count...plainDigits:
+      return sign + String(digits) + String(repeating: "0", count: exponent - count)
     case 1..<max(count, 1):
       return sign + String(digits[..<exponent]) + "." + String(digits[exponent...])
     case -5...0: return sign + "0." + String(repeating: "0", count: -exponent) + String(digits)

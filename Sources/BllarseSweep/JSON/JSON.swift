@@ -6,7 +6,12 @@ public enum JSON: Sendable, Hashable {
   case null
   case bool(Bool)
   case int(Int)
-  /// A finite number that is not an integer, or too large for `Int`.
+  /// A whole number beyond `Int`, by its digits: a sign if it is negative, no zeros in front.
+  ///
+  /// Only ``integer(_:)`` makes one, so that each number has one representation.
+  case largeInteger(String)
+  /// A finite number that is not an integer, or was written with a point or an exponent and is too large
+  /// for `Int`.
   case double(Double)
   case string(String)
   case array([JSON])
@@ -33,6 +38,23 @@ extension JSON {
     guard value.isFinite else { return .null }
     if let exact = Int(exactly: value) { return .int(exact) }
     return .double(value)
+  }
+
+  /// A whole number of any size, exactly.
+  ///
+  /// - Parameter digits: decimal digits, with a sign or without.
+  /// - Returns: the number; nil for what is no whole number.
+  public static func integer(_ digits: some StringProtocol) -> JSON? {
+    if let number = Int(digits) { return .int(number) }
+    var rest = digits.utf8[...]
+    let isNegative = rest.first == UInt8(ascii: "-")
+    if isNegative || rest.first == UInt8(ascii: "+") { rest = rest.dropFirst() }
+    guard !rest.isEmpty, rest.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) })
+    else { return nil }
+    let significant = rest.drop { $0 == UInt8(ascii: "0") }
+    let text = (isNegative ? "-" : "") + String(decoding: significant, as: UTF8.self)
+    // Zeros in front may have hidden a small one.
+    return Int(text).map { .int($0) } ?? .largeInteger(text)
   }
 
   /// An object from key-value pairs, in their order.
@@ -63,9 +85,26 @@ extension JSON {
     return nil
   }
 
+  /// A whole number from 0 to 2⁶⁴ − 1.
+  package var unsignedValue: UInt64? {
+    switch self {
+    case .int(let number): UInt64(exactly: number)
+    case .largeInteger(let digits): UInt64(digits)
+    default: nil
+    }
+  }
+
+  package var isInteger: Bool {
+    switch self {
+    case .int, .largeInteger: true
+    default: false
+    }
+  }
+
   package var doubleValue: Double? {
     switch self {
     case .int(let number): Double(number)
+    case .largeInteger(let digits): Double(digits).flatMap { $0.isFinite ? $0 : nil }
     case .double(let number): number
     default: nil
     }

@@ -3,7 +3,10 @@ public struct Launcher {
   private let directory: SweepDirectory
   private let program: String?
   private let python: PythonChoice
+  private let isStrict: Bool
   private var located: [[String]: Program] = [:]
+  private var submitted: [String: ProgramRecord?] = [:]
+  private var checksums = ChecksumCache()
 
   /// Makes a launcher.
   ///
@@ -11,10 +14,13 @@ public struct Launcher {
   ///   - directory: the sweep.
   ///   - program: the program's path, instead of looking for the one that the sweep names.
   ///   - python: the interpreter for configurations that a Python module's own `run` runs.
+  ///   - isStrict: whether a program that has changed since the submission is refused.
   public init(
-    _ directory: SweepDirectory, program: String? = nil, python: PythonChoice = PythonChoice()
+    _ directory: SweepDirectory, program: String? = nil, python: PythonChoice = PythonChoice(),
+    isStrict: Bool = false
   ) {
     self.directory = directory
+    self.isStrict = isStrict
     self.program = program
     self.python = python
   }
@@ -37,7 +43,17 @@ public struct Launcher {
     var context = LaunchContext(
       outputOption: located.outputOption, resumeOption: located.resumeOption)
     context.program = located.command[0]
+    context.programChange = programChange(located)
+    context.refusesChange = isStrict
     return context
+  }
+
+  /// What of the program is not as it was submitted; nil when nothing is known to differ.
+  private mutating func programChange(_ program: Program) -> String? {
+    let name = Files.name(of: program.command[0])
+    let before = submitted[name] ?? ProgramRecord.submitted(name, in: directory)
+    submitted[name] = .some(before)
+    return before?.difference(to: checksums.record(of: program), of: program)
   }
 
   private mutating func locate(_ words: [String]) throws -> Program {

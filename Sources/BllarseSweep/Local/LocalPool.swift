@@ -16,6 +16,11 @@ public struct LocalPool {
     public var force = false
     /// The interpreter of a Python module's own `run`.
     public var python = PythonChoice()
+    /// The words that start this program as a ``Keeper``, so that a program's end is known even when
+    /// the pool dies; nil when it cannot be one.
+    public var keeper: [String]?
+    /// Whether a program that has changed since the submission is not started.
+    public var isStrict = false
     /// Variables for the programs.
     public var environment: [String: String] = [:]
 
@@ -26,6 +31,8 @@ public struct LocalPool {
   /// What happens, as it happens.
   public enum Event: Sendable {
     case started(index: Int, attempt: Int, resumed: Bool)
+    /// Found at work, though what started it has ended.
+    case adopted(index: Int)
     case finished(index: Int, seconds: Double)
     case failed(index: Int, reason: String, retryInSeconds: Double?)
     case interrupted(index: Int)
@@ -71,24 +78,33 @@ public struct LocalPool {
   ///
   /// The first SIGINT, SIGTERM or SIGHUP asks the programs to checkpoint and end; the second kills
   /// them.
-  public func run(_ indices: [Int]) throws -> Summary {
+  ///
+  /// - Parameters:
+  ///   - indices: the configurations to run.
+  ///   - orphans: configurations whose programs are at work though their launcher has ended; they are
+  ///     waited for like those that the pool starts, and take their places.
+  /// - Returns: what became of all of them.
+  /// - Throws: ``SweepError`` when the program is missing or state cannot be written.
+  public func run(_ indices: [Int], orphans: [Int] = []) throws -> Summary {
     let signals = Signals()
     let processors = Host.processors
-    let jobs = max(1, min(options.jobs ?? processors.count, indices.count))
+    let jobs = max(1, min(options.jobs ?? processors.count, indices.count + orphans.count))
     let shares = Self.shares(of: processors, jobs: jobs)
-    var launcher = Launcher(directory, program: options.program, python: options.python)
+    var launcher = Launcher(
+      directory, program: options.program, python: options.python, isStrict: options.isStrict)
     // A program that is missing is a fault of the command, not of its first configuration.
     if let first = indices.first {
       _ = try launcher.context(for: directory.manifest.entry(at: first))
     }
     var state = State(waiting: indices.map { (index: $0, notBefore: 0, failures: 0) })
     var free = Array((0..<jobs).reversed())
+    for index in orphans { try adopt(index, &free, &state) }
 
     while !state.running.isEmpty || (!state.waiting.isEmpty && !state.stopping) {
       while !state.stopping, let slot = free.last, let next = state.next(at: Host.monotonic) {
         if let attempt = try start(next.index, &launcher, shares[slot], &state.summary) {
           free.removeLast()
-          state.running.append((attempt, slot, next.failures))
+          state.running.append(Running(attempt: attempt, slot: slot, failures: next.failures))
         }
       }
       if let signal = signals.wait(seconds: 0.05) { stop(signal, &state) }
@@ -100,8 +116,8 @@ public struct LocalPool {
         let run = state.running[place]
         guard let end = try run.attempt.poll() else { continue }
         state.running.remove(at: place)
-        free.append(run.slot)
-        settle(run.attempt.entry.index, end, failures: run.failures, &state)
+        if let slot = run.slot { free.append(slot) }
+        settle(run, end, &state)
       }
     }
     state.summary.interrupted += state.waiting.map(\.index)
@@ -110,9 +126,16 @@ public struct LocalPool {
 
   // MARK: - Steps
 
+  private struct Running {
+    let attempt: any WatchedAttempt
+    /// Its place; nil for one that was found at work when all places were taken.
+    let slot: Int?
+    let failures: Int
+  }
+
   private struct State {
     var waiting: [(index: Int, notBefore: Double, failures: Int)]
-    var running: [(attempt: RunningAttempt, slot: Int, failures: Int)] = []
+    var running: [Running] = []
     var summary = Summary()
     var stopping = false
     var killTime: Double?
@@ -130,12 +153,13 @@ public struct LocalPool {
 
   private func start(
     _ index: Int, _ launcher: inout Launcher, _ processors: [Int], _ summary: inout Summary
-  ) throws -> RunningAttempt? {
+  ) throws -> (any WatchedAttempt)? {
+    let entry = try directory.manifest.entry(at: index)
     do {
-      let entry = try directory.manifest.entry(at: index)
       var context = try launcher.context(for: entry)
       context.environment.merge(options.environment) { $1 }
       context.force = options.force
+      context.keeper = options.keeper
       context.processors = processors
       context.threads = processors.count
       let attempt = try RunningAttempt(entry, in: directory, context: context)
@@ -145,6 +169,10 @@ public struct LocalPool {
       summary.skipped.append(index)
       report(.skipped(index: index, reason: "it has a result"))
     } catch StartRefusal.busy(let owner) {
+      if let attempt = AdoptedAttempt(entry, in: directory) {
+        report(.adopted(index: index))
+        return attempt
+      }
       summary.skipped.append(index)
       report(.skipped(index: index, reason: owner))
     } catch let error as SweepError {
@@ -152,6 +180,18 @@ public struct LocalPool {
       report(.failed(index: index, reason: error.description, retryInSeconds: nil))
     }
     return nil
+  }
+
+  /// Takes over what goes on though its launcher has ended.
+  private func adopt(_ index: Int, _ free: inout [Int], _ state: inout State) throws {
+    guard let attempt = AdoptedAttempt(try directory.manifest.entry(at: index), in: directory)
+    else {
+      // Over since somebody looked: starting it tells whether it is done.
+      state.waiting.append((index, 0, 0))
+      return
+    }
+    report(.adopted(index: index))
+    state.running.append(Running(attempt: attempt, slot: free.popLast(), failures: 0))
   }
 
   private func stop(_ signal: Int32, _ state: inout State) {
@@ -163,7 +203,8 @@ public struct LocalPool {
     state.stopping = true
   }
 
-  private func settle(_ index: Int, _ end: AttemptEnd, failures: Int, _ state: inout State) {
+  private func settle(_ run: Running, _ end: AttemptEnd, _ state: inout State) {
+    let (index, failures) = (run.attempt.entry.index, run.failures)
     switch end.outcome {
     case .done:
       state.summary.done.append(index)
@@ -177,6 +218,9 @@ public struct LocalPool {
         state.waiting.append((index, Host.monotonic + options.retryDelaySeconds, failures))
         report(.interrupted(index: index))
       }
+    case .failed where end.exitCode < 0 && !state.stopping && run.attempt is AdoptedAttempt:
+      // Killed with whatever looked after it: that says nothing against the configuration.
+      state.waiting.append((index, 0, failures))
     case .failed:
       let again = failures < options.retries && !state.stopping
       var pause = options.retryDelaySeconds

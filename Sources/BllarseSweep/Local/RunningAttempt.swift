@@ -19,6 +19,12 @@ package struct LaunchContext {
   package var resumesByEnvironment = false
   /// The kept sources that run, below the sweep's directory.
   package var source: String?
+  /// What of the program is not as it was submitted.
+  package var programChange: String?
+  /// Whether such a program is not started.
+  package var refusesChange = false
+  /// The words that start a ``Keeper``; nil to start the program itself.
+  package var keeper: [String]?
 
   var canResume: Bool { resumeOption != nil || resumesByEnvironment }
 
@@ -48,6 +54,8 @@ package final class RunningAttempt {
   private let started = Host.now
   private let startedMonotonic = Host.monotonic
   private let process: Int32
+  /// The variable that the program is known by.
+  private let mark: String
   private var lastBeat = Host.monotonic
   private var stopSignal: Int32?
   private var followers: [LogFollower] = []
@@ -63,7 +71,7 @@ package final class RunningAttempt {
     run = directory.run(entry.index)
     if !context.force, run.result(hash: entry.hash) != nil { throw StartRefusal.alreadyDone }
     let last = run.attempts.last ?? 0
-    if last > 0 { try Self.settle(run.attempt(last), task: context.slurm) }
+    if last > 0 { try Self.settle(run.attempt(last), run, entry, context) }
     let earlier = !context.canResume ? nil : Self.resumable(run, before: last + 1)
     resumed = earlier != nil
     let output = earlier ?? "attempt-\(last + 1)/output"
@@ -74,11 +82,19 @@ package final class RunningAttempt {
       outputDirectory: output, resumed: resumed, slurm: context.slurm)
     claim.processNamespace = Host.processNamespace
     claim.source = context.source
+    claim.hasKeeper = context.keeper != nil
+    claim.needsResult = context.outputOption != nil
+    claim.programChange = context.programChange
     guard let attempt = try run.claim(attempt: last + 1, claim) else {
       throw StartRefusal.busy("another process has just claimed attempt \(last + 1)")
     }
     self.attempt = attempt
+    mark = attempt.mark(claim)
     do {
+      if let change = context.programChange {
+        if context.refusesChange { throw SweepError(.failed, "\(change); --strict refuses that") }
+        try Files.write("bllarse-sweep: note: \(change)\n", to: attempt.errors)
+      }
       try Files.makeDirectory(outputDirectory)
       let spawn = try Self.spawn(
         entry, context: context, sweep: directory, attempt: attempt, output: outputDirectory,
@@ -103,10 +119,16 @@ package final class RunningAttempt {
 
   // MARK: - Before the start
 
-  /// Makes sure that the last attempt is over, and records its end when it died without a word.
-  private static func settle(_ attempt: AttemptDirectory, task: SlurmTask?) throws {
+  /// Makes sure that the last attempt is over, and records its end when nobody saw it.
+  ///
+  /// - Throws: ``StartRefusal`` when it goes on, or is found to be done.
+  private static func settle(
+    _ attempt: AttemptDirectory, _ run: RunDirectory, _ entry: ManifestEntry,
+    _ context: LaunchContext
+  ) throws {
     if attempt.end != nil { return }
     let claim = attempt.claim
+    let task = context.slurm
     // The same job started again: SLURM has ended what ran before.
     let isRequeue =
       task != nil && claim?.slurm?.job == task?.job
@@ -119,11 +141,10 @@ package final class RunningAttempt {
         throw StartRefusal.busy("attempt \(attempt.number) runs: \(owner)")
       }
     }
-    try attempt.write(
-      AttemptEnd(
-        outcome: .failed, exitCode: -1, signal: nil,
-        reason: isRequeue ? "stopped by SLURM and requeued" : "ended without a word",
-        seconds: 0, finished: Host.now))
+    let end = try attempt.settle(
+      run, hash: entry.hash, claim: claim,
+      reason: isRequeue ? "stopped by SLURM and requeued" : "ended without a word")
+    if end.outcome == .done, !context.force { throw StartRefusal.alreadyDone }
   }
 
   /// The output directory of the last attempt, when the program can go on from it: it said so by
@@ -156,6 +177,7 @@ package final class RunningAttempt {
       [program] + (context.words ?? Array(entry.program.dropFirst()) + entry.arguments)
     if let option = context.outputOption { arguments += [option, output] }
     if resumed, let option = context.resumeOption { arguments += [option, output] }
+    if let keeper = context.keeper { arguments = keeper + [attempt.path] + arguments }
     var environment = Host.inheritedEnvironment.merging(context.environment) { $1 }
     environment["BLLARSE_SWEEP_DIR"] = sweep.path
     environment["BLLARSE_SWEEP_NAME"] = sweep.name
@@ -184,14 +206,13 @@ package final class RunningAttempt {
   ///
   /// The request to checkpoint only reaches programs that can resume: it would end the others.
   package func forward(_ signal: Int32) {
-    if signal == Signals.checkpoint {
-      guard context.canResume else { return }
-      stopSignal = signal
-      // Only the program itself knows this signal; its children would die of it.
-      Child.send(signal, to: process)
+    if signal == Signals.checkpoint, !context.canResume { return }
+    stopSignal = signal
+    if context.keeper != nil {
+      Child.send(signal == Signals.kill ? Signals.quit : signal, to: process)
     } else {
-      stopSignal = signal
-      Child.send(signal, to: process, group: true)
+      // Only the program itself knows the request; its children would die of it.
+      Child.send(signal, to: process, group: signal != Signals.checkpoint)
     }
   }
 
@@ -213,59 +234,24 @@ package final class RunningAttempt {
   // MARK: - After its end
 
   private func finish(_ ending: Ending) throws -> AttemptEnd {
-    let now = Host.now
-    let seconds = Host.monotonic - startedMonotonic
-    var end = AttemptEnd(
-      outcome: .failed, exitCode: Int(ending.code), signal: nil, reason: "", seconds: seconds,
-      finished: now)
-    switch ending {
-    case .exit(0):
-      switch metrics() {
-      case .success(let metrics):
-        end.outcome = .done
-        try run.write(
-          RunResult(
-            index: entry.index, hash: entry.hash, attempt: attempt.number, seconds: seconds,
-            finished: now, host: Host.name, metrics: metrics))
-      case .failure(let error): end.reason = error.description
-      }
-    case .exit(75):
-      end.outcome = .interrupted
-      end.reason = "interrupted; can be resumed"
-    case .exit(let code):
-      end.reason = lastError ?? "exit code \(code), and nothing on standard error"
-    case .signal(let number):
-      end.signal = Signals.name(number)
-      if let stopSignal {
-        end.outcome = .interrupted
-        end.reason = "stopped by \(Signals.name(stopSignal))"
-      } else {
-        end.reason = "ended by \(Signals.name(number))" + (lastError.map { ": \($0)" } ?? "")
+    var ending = ending
+    if context.keeper != nil {
+      if let record = attempt.exit {
+        ending = record.ending
+      } else if case .signal = ending {
+        // The keeper was killed: what it kept must not go on beside another attempt.
+        for process in Host.processes(with: mark) {
+          Child.send(Signals.kill, to: Int32(clamping: process))
+        }
       }
     }
-    try attempt.write(end)
-    return end
-  }
-
-  private var lastError: String? {
-    FailureReason.line(in: Files.lastLines(.max, of: attempt.errors)).map { String($0.prefix(500)) }
-  }
-
-  /// The program's result: `result.json` in its output directory, or for a program without such a
-  /// directory the JSON object that it printed last, if any.
-  private func metrics() -> Result<JSON, SweepError> {
-    let path = "\(outputDirectory)/result.json"
-    if let text = try? Files.text(of: path) {
-      guard let json = try? JSON.parse(text), json.members != nil else {
-        return .failure(SweepError(.failed, "exit code 0, but \(path) is not a JSON object"))
-      }
-      return .success(json)
-    }
-    if context.outputOption != nil {
-      return .failure(SweepError(.failed, "exit code 0, but there is no \(path)"))
-    }
-    let last = Files.lastLines(1, of: attempt.output).first
-    if let last, let json = try? JSON.parse(last), json.members != nil { return .success(json) }
-    return .success(.object([JSON.Member]()))
+    let conclusion = Conclusion(
+      run: run, attempt: attempt, hash: entry.hash, outputDirectory: outputDirectory,
+      needsResult: context.outputOption != nil)
+    let outcome = conclusion.outcome(
+      of: ending, stopSignal: stopSignal, seconds: Host.monotonic - startedMonotonic,
+      finished: Host.now)
+    try conclusion.write(outcome)
+    return outcome.end
   }
 }

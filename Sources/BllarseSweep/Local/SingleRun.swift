@@ -10,6 +10,11 @@ public struct SingleRun {
   /// The interpreter of a Python module's own `run`.
   public var python = PythonChoice()
 
+  /// Whether a program that has changed since the submission is not started.
+  public var isStrict = false
+  /// The words that start this program as a ``Keeper``; nil when it cannot be one.
+  public var keeper: [String]?
+
   /// Makes a run.
   public init() {}
 
@@ -22,11 +27,13 @@ public struct SingleRun {
   ) throws -> Int32 {
     let signals = Signals()
     let entry = try directory.manifest.entry(at: index)
-    var launcher = Launcher(directory, program: program, python: python)
+    var launcher = Launcher(directory, program: program, python: python, isStrict: isStrict)
     var context = try launcher.context(for: entry)
     context.forwardsOutput = true
     context.force = force
     context.slurm = SlurmTask(environment: Host.environment)
+    // SLURM ends a task as a whole: there nothing outlives what started it.
+    context.keeper = context.slurm == nil ? keeper : nil
     let attempt: RunningAttempt
     do {
       attempt = try RunningAttempt(entry, in: directory, context: context)
@@ -36,6 +43,7 @@ public struct SingleRun {
     } catch StartRefusal.busy(let owner) {
       throw SweepError(.failed, "configuration \(index) is being run already (\(owner))")
     }
+    if let change = context.programChange { report("note: \(change)") }
     report(
       "configuration \(index), attempt \(attempt.attempt.number)\(attempt.resumed ? ", resumed" : "")"
     )

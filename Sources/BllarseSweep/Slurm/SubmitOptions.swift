@@ -42,6 +42,8 @@ public struct SubmitOptions: Sendable, Equatable {
   public var logDirectory = "slurm_logs"
   /// The program's path, instead of looking for the one that the sweep names.
   public var program: String?
+  /// Whether a task does not start a program that has changed since the submission.
+  public var isStrict = false
 
   /// The cluster's defaults.
   public init() {}
@@ -61,7 +63,7 @@ public struct SubmitOptions: Sendable, Equatable {
   package static let fileKeys = [
     "job_name", "partition", "account", "qos", "constraint", "gres", "time", "mem",
     "cpus_per_task", "exclude_nodes", "max_concurrent", "array_order", "signal_seconds",
-    "max_requeues", "retry", "sbatch_args", "job_script", "venv", "log_dir",
+    "max_requeues", "retry", "sbatch_args", "job_script", "venv", "log_dir", "strict",
   ]
 
   /// The order in which an array's tasks start.
@@ -120,6 +122,11 @@ public struct SubmitOptions: Sendable, Equatable {
       case "venv": venv = text
       case "log_dir": logDirectory = text
       case "program": program = text
+      case "strict":
+        guard let flag = value.boolValue else {
+          throw SweepError(.data, "\(file): slurm.strict is true or false; found \(text)")
+        }
+        isStrict = flag
       default: break
       }
     }
@@ -151,6 +158,7 @@ public struct SubmitOptions: Sendable, Equatable {
     add("venv", .optional(venv))
     add("log_dir", .string(logDirectory))
     add("program", .optional(program))
+    add("strict", isStrict ? .bool(true) : .null)
     return .object(members)
   }
 

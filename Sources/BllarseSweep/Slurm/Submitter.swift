@@ -205,6 +205,8 @@ public struct Submitter {
       "BLLARSE_SWEEP_EXECUTABLE": Host.executablePath ?? "bllarse-sweep",
     ]
     environment["VENV_NAME"] = plan.options.venv
+    environment[ProgramRecord.numberName] = ProgramRecord.lastNumber(in: directory)
+    environment["BLLARSE_STRICT"] = plan.options.isStrict ? "1" : nil
     if plan.sharedScript != nil { environment["BLLARSE_SWEEP_SCRIPTS"] = path(number) }
     if let python = directory.python {
       // A task runs what was submitted, by the interpreter that was asked for.

@@ -99,6 +99,8 @@ public struct ProgramDescription: Sendable, Equatable {
   public var resumeOption: String? = "--resume"
   /// Whether the program describes its own options on `--experimental-dump-help`.
   public var describesItself = true
+  /// How it takes values that are lists.
+  public var lists = ListStyles()
 
   /// A description of `bllarse-finetune`.
   public init() {}

@@ -36,6 +36,23 @@ public enum Predicate: Sendable, Hashable {
   case greater(Double)
   case greaterOrEqual(Double)
 
+  /// The values that it names, where they are so many that going through them takes long.
+  var members: Set<JSON>? {
+    switch self {
+    case .isIn(let values) where values.count > 16, .notIn(let values) where values.count > 16:
+      Set(values)
+    default: nil
+    }
+  }
+
+  /// The same as ``accepts(_:)``, with the named values in a set if there are many.
+  func accepts(_ value: JSON?, among members: Set<JSON>?) -> Bool {
+    guard let members else { return accepts(value) }
+    let isMember = value.map(members.contains) ?? false
+    if case .notIn = self { return !isMember }
+    return isMember
+  }
+
   package func accepts(_ value: JSON?) -> Bool {
     switch self {
     case .isIn(let values): value.map { values.contains($0) } ?? false

@@ -47,7 +47,14 @@ public struct Override: Sendable, Equatable {
           throw fault("a list holds words, numbers, true, false and null; found \(element.kind)")
         }
       }
-      value = node.json
+      value = .array(
+        try nodes.map { element in
+          guard case .string(let word) = element.json else { return element.json }
+          guard let literal = Template.parse(word)?.literal else {
+            throw fault("a value for all configurations is fixed; '\(word)' refers to another key")
+          }
+          return literal
+        })
     case .mapping:
       throw fault(
         "a value is a word, a number, true, false, null or a list of those; found a mapping")
@@ -89,6 +96,13 @@ extension SweepFile {
     for override in overrides where own.contains(override.key) {
       throw SweepError(
         .usage, "--set \(override.key): the sweep itself gives each run its '\(override.key)'")
+    }
+    for override in overrides
+    where override.value == .array([]) && program.lists[override.key] != .json {
+      throw SweepError(
+        .usage,
+        "--set \(override.key)=[]: an empty list gives the program nothing; '--set \(override.key)=' leaves the option out"
+      )
     }
     let keys = Set(overrides.map(\.key))
     var base = file.space.base

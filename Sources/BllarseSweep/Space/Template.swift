@@ -1,13 +1,15 @@
 /// A parameter's value as a sweep file states it: fixed, built from other keys, or looked up.
-public indirect enum Template: Sendable, Equatable {
+public indirect enum Template: Sendable, Hashable {
   case literal(JSON)
+  /// A list of which some element depends on other keys.
+  case list([Template])
   /// A string with `${key}` references. A reference that is the whole string keeps the key's type.
   case text([Piece])
   /// The value of `cases` that belongs to the value of `key`, else `otherwise`.
   case table(key: String, cases: [(String, Template)], otherwise: Template?)
 
   /// A piece of a string.
-  public enum Piece: Sendable, Equatable {
+  public enum Piece: Sendable, Hashable {
     case verbatim(String)
     case reference(String)
   }
@@ -17,9 +19,22 @@ public indirect enum Template: Sendable, Equatable {
     switch (a, b) {
     case (.literal(let x), .literal(let y)): x == y
     case (.text(let x), .text(let y)): x == y
+    case (.list(let x), .list(let y)): x == y
     case (.table(let k, let x, let d), .table(let l, let y, let e)):
       k == l && d == e && x.map(\.0) == y.map(\.0) && x.map(\.1) == y.map(\.1)
     default: false
+    }
+  }
+
+  /// Adds what tells templates apart, but for what the cases of a table say.
+  public func hash(into hasher: inout Hasher) {
+    switch self {
+    case .literal(let value): hasher.combine(value)
+    case .list(let elements): hasher.combine(elements)
+    case .text(let pieces): hasher.combine(pieces)
+    case .table(let key, let cases, _):
+      hasher.combine(key)
+      for (value, _) in cases { hasher.combine(value) }
     }
   }
 
@@ -58,6 +73,7 @@ public indirect enum Template: Sendable, Equatable {
   package var references: [String] {
     switch self {
     case .literal: []
+    case .list(let elements): elements.flatMap(\.references)
     case .text(let pieces):
       pieces.compactMap { if case .reference(let key) = $0 { key } else { nil } }
     case .table(let key, let cases, let otherwise):
@@ -75,7 +91,7 @@ public indirect enum Template: Sendable, Equatable {
   package var possibleLiterals: [JSON] {
     switch self {
     case .literal(let value): [value]
-    case .text: []
+    case .text, .list: []
     case .table(_, let cases, let otherwise):
       cases.flatMap { $0.1.possibleLiterals } + (otherwise?.possibleLiterals ?? [])
     }

@@ -12,7 +12,8 @@ public struct RunStatus: Sendable, Equatable {
     /// Stopped with the intention to go on.
     case interrupted
     case cancelled
-    /// Submitted, but the queue no longer knows of it and it left nothing.
+    /// Submitted, but the queue no longer knows of it and it left nothing; or killed together with
+    /// what started it.
     case lost
   }
 
@@ -38,10 +39,18 @@ public struct RunStatus: Sendable, Equatable {
   public var cause: FailureCause?
   /// Whether it is interrupted and nobody will go on with it unasked: the queue has no task for it.
   public internal(set) var isAbandoned = false
+  /// Whether it runs on this machine, and what started it has ended.
+  public internal(set) var isOrphan = false
 
   package init(index: Int, state: State) {
     self.index = index
     self.state = state
+  }
+
+  /// Adds to the reason what it does not say already.
+  mutating func add(_ text: String?) {
+    guard let text, !reason.contains(text) else { return }
+    reason += reason.isEmpty ? text : "; \(text)"
   }
 
   /// The state as JSON.

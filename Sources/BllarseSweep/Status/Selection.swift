@@ -32,6 +32,8 @@ public enum Selection {
     public var done = 0
     /// In the queue or running.
     public var active = 0
+    /// Running on this machine, though what started them has ended: a local pool waits for them.
+    public var orphans: [Int] = []
     /// Failed before; `retry` runs them.
     public var failed = 0
   }
@@ -43,6 +45,7 @@ public enum Selection {
       switch statuses[index].state {
       case .new, .interrupted, .cancelled, .lost: sorted.toRun.append(index)
       case .done: sorted.done += 1
+      case .running where statuses[index].isOrphan: sorted.orphans.append(index)
       case .pending, .running: sorted.active += 1
       case .failed: sorted.failed += 1
       }

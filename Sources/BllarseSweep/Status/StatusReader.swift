@@ -78,7 +78,18 @@ public struct StatusReader {
     var status = RunStatus(index: entry.index, state: .new)
     let numbers = run.attempts
     status.attempts = numbers.count
-    if let result = run.result(hash: entry.hash) {
+    let attempt = numbers.last.map { run.attempt($0) }
+    let claim = attempt?.claim
+    let task = claim?.slurm.flatMap { slurm in
+      slurm.arrayJob.flatMap { job in
+        slurm.arrayTask.flatMap { queue.tasks[TaskReference(job: job, task: $0)] }
+      }
+    }
+    // A launcher that died says nothing of what its program has done since.
+    let recovered = numbers.last.flatMap {
+      run.recover($0, hash: entry.hash, at: now, isOver: task?.isActive == false)
+    }
+    if let result = recovered?.result ?? run.result(hash: entry.hash) {
       status.state = .done
       status.elapsedSeconds = result.seconds
       status.node = result.host
@@ -89,11 +100,10 @@ public struct StatusReader {
         let outcome = run.attempt(last).end.map { "\($0.outcome.rawValue): \($0.reason)" }
         status.reason = "result of attempt \(result.attempt); attempt \(last) \(outcome ?? "runs")"
       }
+      status.add(run.attempt(result.attempt).claim?.programChange)
       return status
     }
-    let attempt = numbers.last.map { run.attempt($0) }
-    let claim = attempt?.claim
-    let end = attempt?.end
+    let end = recovered?.end ?? attempt?.end
     if let claim {
       status.node = claim.slurm?.node ?? claim.host
       status.lastMetric = Self.lastMetric("\(run.path)/\(claim.outputDirectory)")
@@ -118,15 +128,17 @@ public struct StatusReader {
       applyQueueAlone(last, to: &status)
       return status
     }
-    let task = claim?.slurm.flatMap { slurm in
-      slurm.arrayJob.flatMap { job in
-        slurm.arrayTask.flatMap { queue.tasks[TaskReference(job: job, task: $0)] }
-      }
-    }
     if let end {
       apply(end, task, to: &status)
+      if end.outcome == .failed, end.exitCode < 0, let claim, claim.slurm == nil {
+        // Killed together with what started it: that says nothing against the configuration.
+        status.state = .lost
+        status.cause = nil
+      }
+      status.add(claim?.programChange)
     } else {
       applySilence(attempt, claim, task, to: &status)
+      status.add(claim?.programChange)
     }
     return status
   }
@@ -204,6 +216,11 @@ public struct StatusReader {
     }
     if attempt.isAlive(claim, at: now) {
       status.state = .running
+      status.isOrphan = claim?.isClaimantAlive == false
+      if status.isOrphan { status.reason = "goes on, though what started it has ended" }
+    } else if let claim, claim.slurm == nil, claim.isClaimantAlive == false {
+      status.state = .lost
+      status.reason = "ended without a word, as did what started it"
     } else {
       status.state = .failed
       status.reason = "ended without a word"

@@ -59,14 +59,15 @@ package enum Host {
     return Int(fields[19])
   }
 
-  /// Whether a process of this machine was started with a variable, as far as this user may see.
-  package static func hasProcess(with variable: String) -> Bool {
+  /// The processes of this machine that were started with a variable, as far as this user may see.
+  package static func processes(with variable: String) -> [Int] {
     let entry = Array(variable.utf8)
-    return Files.names(in: "/proc").contains { name in
+    return Files.names(in: "/proc").compactMap { name in
       guard let process = Int(name), startTime(of: process) != nil,
-        let environment = try? Files.bytes(of: "/proc/\(process)/environ")
-      else { return false }
-      return environment.split(separator: 0).contains { $0.elementsEqual(entry) }
+        let environment = try? Files.bytes(of: "/proc/\(process)/environ"),
+        environment.split(separator: 0).contains(where: { $0.elementsEqual(entry) })
+      else { return nil }
+      return process
     }
   }
 

@@ -13,13 +13,19 @@ package struct Signals {
   package static let checkpoint = SIGUSR1
   package static let hangUp = SIGHUP
   package static let kill = SIGKILL
+  package static let quit = SIGQUIT
+
+  /// Whether a signal asks a program to end, as a person or a system that shuts down does.
+  static func asksToEnd(_ signal: Int32) -> Bool {
+    [SIGINT, SIGTERM, SIGHUP, SIGQUIT].contains(signal)
+  }
 
   private var set = sigset_t()
 
-  /// Blocks the signals in this thread, and so in those it starts from now on.
-  package init() {
+  /// Blocks the signals, and some more, in this thread, and so in those it starts from now on.
+  package init(adding more: [Int32] = []) {
     sigemptyset(&set)
-    for signal in [SIGINT, SIGTERM, SIGUSR1, SIGHUP, SIGCHLD] { sigaddset(&set, signal) }
+    for signal in [SIGINT, SIGTERM, SIGUSR1, SIGHUP, SIGCHLD] + more { sigaddset(&set, signal) }
     pthread_sigmask(SIG_BLOCK, &set, nil)
   }
 
@@ -46,6 +52,7 @@ package struct Signals {
     case SIGKILL: "SIGKILL"
     case SIGUSR1: "SIGUSR1"
     case SIGHUP: "SIGHUP"
+    case SIGQUIT: "SIGQUIT"
     case SIGSEGV: "SIGSEGV"
     case SIGABRT: "SIGABRT"
     case SIGILL: "SIGILL"

@@ -1,0 +1,174 @@
+/// Concludes an attempt from what is in its own directory: how its program ended, and its result.
+///
+/// Whoever started the program, and whether that one still lives, makes no difference.
+package struct Conclusion {
+  let run: RunDirectory
+  let attempt: AttemptDirectory
+  let hash: String
+  /// Where the program writes.
+  let outputDirectory: String
+  /// Whether a program that ends well must have left `result.json` there.
+  let needsResult: Bool
+
+  init(
+    run: RunDirectory, attempt: AttemptDirectory, hash: String, outputDirectory: String,
+    needsResult: Bool
+  ) {
+    self.run = run
+    self.attempt = attempt
+    self.hash = hash
+    self.outputDirectory = outputDirectory
+    self.needsResult = needsResult
+  }
+
+  init(_ run: RunDirectory, _ attempt: AttemptDirectory, _ claim: AttemptClaim, hash: String) {
+    self.init(
+      run: run, attempt: attempt, hash: hash,
+      outputDirectory: "\(run.path)/\(claim.outputDirectory)",
+      needsResult: claim.needsResult ?? true)
+  }
+
+  /// An attempt's end, and the result if it has one.
+  struct Outcome {
+    var end: AttemptEnd
+    var result: RunResult?
+  }
+
+  // MARK: - With a known end
+
+  /// What an ending means.
+  ///
+  /// - Parameters:
+  ///   - ending: the program's.
+  ///   - stopSignal: what it was asked to stop with, if it was.
+  ///   - seconds: how long it ran.
+  ///   - finished: when it ended, in seconds since 1970.
+  /// - Returns: the end, and the result of a program that ended well.
+  func outcome(
+    of ending: Ending, stopSignal: Int32?, seconds: Double, finished: Double
+  ) -> Outcome {
+    var end = AttemptEnd(
+      outcome: .failed, exitCode: Int(ending.code), signal: nil, reason: "", seconds: seconds,
+      finished: finished)
+    var result: RunResult?
+    switch ending {
+    case .exit(0):
+      switch metrics() {
+      case .success(let metrics):
+        end.outcome = .done
+        result = self.result(metrics, seconds: seconds, finished: finished)
+      case .failure(let error): end.reason = error.description
+      }
+    case .exit(75):
+      end.outcome = .interrupted
+      end.reason = "interrupted; can be resumed"
+    case .exit(let code):
+      end.reason = lastError ?? "exit code \(code), and nothing on standard error"
+    case .signal(let number):
+      end.signal = Signals.name(number)
+      if let stopSignal {
+        end.outcome = .interrupted
+        end.reason = "stopped by \(Signals.name(stopSignal))"
+      } else {
+        end.reason = "ended by \(Signals.name(number))" + (lastError.map { ": \($0)" } ?? "")
+      }
+    }
+    return Outcome(end: end, result: result)
+  }
+
+  // MARK: - When nobody saw the end
+
+  /// What the directory says of an attempt that is over and whose launcher saw no end.
+  ///
+  /// - Parameter claim: the attempt's.
+  /// - Returns: the end; nil when the program left neither its exit code nor a whole result.
+  func recovered(_ claim: AttemptClaim) -> Outcome? {
+    if let record = attempt.exit {
+      // A signal that asks to end came from outside, as the launcher's own end did.
+      var stopSignal: Int32?
+      if case .signal(let number) = record.ending, Signals.asksToEnd(number) { stopSignal = number }
+      return outcome(
+        of: record.ending, stopSignal: stopSignal, seconds: record.seconds,
+        finished: record.finished)
+    }
+    // An earlier attempt's result may lie in a directory that this one went on in.
+    guard needsResult, let time = Files.modified(resultPath),
+      time > claim.started - Self.clockSlack,
+      case .success(let metrics) = metrics()
+    else { return nil }
+    let seconds = max(0, time - claim.started)
+    let end = AttemptEnd(
+      outcome: .done, exitCode: 0, signal: nil, reason: "its result is whole; its end was not seen",
+      seconds: seconds, finished: time)
+    return Outcome(end: end, result: result(metrics, seconds: seconds, finished: time, claim.host))
+  }
+
+  /// A file server's clock and a host's may differ by about this many seconds.
+  private static let clockSlack = 2.0
+
+  // MARK: - Writing
+
+  /// Writes the result, then the end: who finds the end finds the result too.
+  func write(_ outcome: Outcome) throws {
+    if let result = outcome.result { try run.write(result) }
+    try attempt.write(outcome.end)
+  }
+
+  // MARK: - The result
+
+  private var resultPath: String { "\(outputDirectory)/result.json" }
+
+  private func result(
+    _ metrics: JSON, seconds: Double, finished: Double, _ host: String? = nil
+  ) -> RunResult {
+    RunResult(
+      index: run.index, hash: hash, attempt: attempt.number, seconds: seconds, finished: finished,
+      host: host ?? attempt.claim?.host ?? Host.name, metrics: metrics)
+  }
+
+  private var lastError: String? {
+    FailureReason.line(in: Files.lastLines(.max, of: attempt.errors)).map { String($0.prefix(500)) }
+  }
+
+  /// The program's result: `result.json` in its output directory, or for a program without such a
+  /// directory the JSON object that it printed last, if any.
+  private func metrics() -> Result<JSON, SweepError> {
+    if let text = try? Files.text(of: resultPath) {
+      guard let json = try? JSON.parse(text), json.members != nil else {
+        return .failure(SweepError(.failed, "exit code 0, but \(resultPath) is not a JSON object"))
+      }
+      return .success(json)
+    }
+    if needsResult {
+      return .failure(SweepError(.failed, "exit code 0, but there is no \(resultPath)"))
+    }
+    let last = Files.lastLines(1, of: attempt.output).first
+    if let last, let json = try? JSON.parse(last), json.members != nil { return .success(json) }
+    return .success(.object([JSON.Member]()))
+  }
+}
+
+extension RunDirectory {
+  /// Records the end of the last attempt when it is over, its launcher has died, and its directory says
+  /// how it ended.
+  ///
+  /// - Parameters:
+  ///   - number: the last attempt.
+  ///   - hash: the configuration's.
+  ///   - now: seconds since 1970.
+  ///   - isOver: whether the attempt is known to be over: its SLURM task has ended.
+  /// - Returns: what the directory says; nil when there is nothing to record.
+  func recover(
+    _ number: Int, hash: String, at now: Double, isOver: Bool
+  ) -> Conclusion.Outcome? {
+    let attempt = attempt(number)
+    guard attempt.end == nil, let claim = attempt.claim,
+      isOver || !attempt.isAlive(claim, at: now)
+    else { return nil }
+    let conclusion = Conclusion(self, attempt, claim, hash: hash)
+    guard let outcome = conclusion.recovered(claim) else { return nil }
+    // Who may only read is told all the same.
+    try? conclusion.write(outcome)
+    return outcome
+  }
+}
