@@ -177,7 +177,7 @@ struct PoolArguments: ParsableArguments {
     options.force = force
     options.isStrict = isStrict
     options.keeper = Keeper.ownCommand
-    let parent = indices.isEmpty ? nil : try tracking.parent(of: indices, in: directory)
+    let parent = try tracking.parent(of: indices + orphans, in: directory)
     if let parent { options.environment.merge(parent.environment) { $1 } }
     let summary = try LocalPool(directory, options: options) { Terminal.note($0.line) }
       .run(indices, orphans: orphans)

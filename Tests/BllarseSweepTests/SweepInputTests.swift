@@ -149,6 +149,23 @@ struct SweepInputTests {
     #expect(good > 3)
   }
 
+  @Test(
+    "quantities for SLURM that no cluster has are none, and no arithmetic is done with them",
+    arguments: ["1e300G", "infT", "nan", "-5M", "99999999999999999999", "1e18"])
+  func quantities(text: String) {
+    #expect(SlurmUnits.megabytes(text) == nil)
+    for time in ["999999999999999999", "999999999999999999-0", "1-999999999999999999", text] {
+      #expect(SlurmUnits.seconds(time) == nil)
+    }
+    var options = SubmitOptions()
+    (options.mem, options.time) = (text, text)
+    for change in ["oom:1:mem*100", "timeout:1:time*100"] {
+      let rule = try? RetryRule(parsing: change)
+      #expect(rule.map { options.changed(by: $0, nodes: []) } == options)
+    }
+    #expect(SlurmUnits.clock(1e300) == SlurmUnits.clock(1e15))
+  }
+
   // MARK: - Whole numbers
 
   @Test(

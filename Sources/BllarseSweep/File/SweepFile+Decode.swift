@@ -218,6 +218,10 @@ extension SweepFile {
         slurm.append(("gres", .string("gpu:\(count)")))
       case ("memory", .string), ("memory", .int): slurm.append(("mem", value))
       case ("time", .string), ("time", .int): slurm.append(("time", value))
+      case ("memory", _), ("time", _):
+        diagnostics.report(
+          "'\(entry.key)' is what SLURM reads, such as \(entry.key == "memory" ? "4G or 500M" : "30 (minutes) or 2-12:00:00"); found \(entry.value.kind)",
+          at: entry.value.position)
       case ("cpus", _), ("gpus", _):
         diagnostics.report(
           "'\(entry.key)' is a positive number; found \(entry.value.kind)", at: entry.value.position
