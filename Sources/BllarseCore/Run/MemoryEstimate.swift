@@ -19,6 +19,11 @@ struct MemoryEstimate {
     let threads = Double(ThreadReservation.usable(configuration.threadCount))
     let design = 4 * rows * columns  // (N, D), single precision
     let square = 8 * columns * columns  // (D, D)
+    // Fits that go over to the space of the rows where features outnumber them.
+    let isWide = columns - 1 > rows
+    let order = isWide ? rows + 1 : columns
+    let small = 8 * order * order
+    let block = min(2 * 8 * rows * columns, 64 * 1_048_576)  // rows in double precision
     let logits = 4 * rows * classes  // (N, K)
 
     let fit: Double
@@ -26,7 +31,9 @@ struct MemoryEstimate {
     case (false, _):
       fit =
         configuration.optimizer == .newton
-        ? 1.7 * design + 4 * square + 4 * logits : 0.1 * design + 32 * columns * classes
+        ? 1.7 * (isWide ? 4 * rows * order : design) + 4 * small + 4 * logits
+          + (isWide ? block + 4 * 8 * columns * classes : 0)
+        : 0.1 * design + 32 * columns * classes
     case (true, _) where configuration.lossFunction != "IBProbit":
       fit = 1.2 * design + (2.2 * classes + 5 * threads) * square
     case (true, _) where configuration.fitsEvidenceHead:
@@ -34,7 +41,10 @@ struct MemoryEstimate {
         configuration.evidence.posterior
         ?? .automatic(
           rowCount: Int(rows), columnCount: Int(columns), classCount: header.classCount)
-      fit = 1.4 * design + (kind == .laplace ? 4 * classes : 6) * square + 6 * logits
+      // The basis of the rows' space for each scaling and three fits beside the best, and one in double.
+      fit =
+        (isWide ? 9 : 1.4) * design + (kind == .laplace ? 4 * classes : 6) * small + 6 * logits
+        + (isWide ? block : 0)
     case (true, .merge): fit = 0.1 * design + (4 + threads) * square
     case (true, .converged), (true, .sites): fit = 1.2 * design + 7 * square + 3 * logits
     case (true, .cavi): fit = 1.2 * design + 4 * square

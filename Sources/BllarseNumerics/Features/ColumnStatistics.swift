@@ -6,6 +6,11 @@ package struct ColumnStatistics: Sendable, Equatable {
   package let deviations: [Double]
   /// The largest magnitudes.
   package let magnitudes: [Double]
+  /// What a deviation must be above, in units of the magnitude, to be more than rounding.
+  ///
+  /// It is some units in the last place of the precision that the features are stored in: those in double
+  /// precision may have an offset of 1e7 and still vary.
+  package let resolution: Double
 
   /// Reads the rows once; sums are in double precision, about the first row, so that a mean far larger
   /// than the spread costs no accuracy.
@@ -66,5 +71,6 @@ package struct ColumnStatistics: Sendable, Equatable {
     self.means = means
     self.deviations = deviations
     self.magnitudes = magnitudes
+    if case .float64 = features.storage { resolution = 1e-13 } else { resolution = 1e-7 }
   }
 }

@@ -149,29 +149,55 @@ public struct DesignMatrix<Scalar: BLASScalar>: Sendable {
       }
     case .float64(let matrix):
       unsafe matrix.withUnsafePointer { source, sourceStride in
-        unsafe apply(
-          .double(source + range.lowerBound * sourceStride, sourceStride),
-          rowCount: range.count, target, stride)
+        let first = unsafe source + range.lowerBound * sourceStride
+        if Scalar.self == Double.self || transform == .identity {
+          unsafe apply(.double(first, sourceStride), rowCount: range.count, target, stride)
+        } else {
+          unsafe applyInDouble(first, sourceStride, rowCount: range.count, target, stride)
+        }
       }
     }
   }
 
-  private func apply(
-    _ source: StoredRows, rowCount: Int, _ target: UnsafeMutablePointer<Scalar>, _ stride: Int
+  /// Transforms rows in double precision and rounds what comes out.
+  ///
+  /// Rounded before, a feature with an offset of 1e7 would keep less than a digit of a spread of 1.
+  private func applyInDouble(
+    _ source: UnsafePointer<Double>, _ sourceStride: Int, rowCount: Int,
+    _ target: UnsafeMutablePointer<Scalar>, _ stride: Int
+  ) {
+    let width = features.columnCount
+    let rows = Swift.max(1, Swift.min(rowCount, Self.roundingBlock / Swift.max(width, 1)))
+    let scratch = Scratch<Double>(count: rows * width)
+    for start in Swift.stride(from: 0, to: rowCount, by: rows) {
+      let count = Swift.min(rows, rowCount - start)
+      unsafe apply(
+        .double(source + start * sourceStride, sourceStride), rowCount: count, scratch.pointer,
+        width)
+      unsafe Scalar._convertRows(
+        count, width, .double(scratch.pointer, width), target + start * stride, stride)
+    }
+  }
+
+  /// Elements that are in double precision at a time: what fits into a core's cache.
+  private static var roundingBlock: Int { 1 << 14 }
+
+  private func apply<Target: BLASScalar>(
+    _ source: StoredRows, rowCount: Int, _ target: UnsafeMutablePointer<Target>, _ stride: Int
   ) {
     let width = features.columnCount
     switch transform {
     case .identity:
-      unsafe Scalar._convertRows(rowCount, width, source, target, stride)
+      unsafe Target._convertRows(rowCount, width, source, target, stride)
     case .layerNorm(let epsilon):
-      unsafe Scalar._layerNormRows(rowCount, width, source, epsilon, target, stride)
+      unsafe Target._layerNormRows(rowCount, width, source, epsilon, target, stride)
     case .centredLayerNorm(let epsilon, let mean):
-      unsafe Scalar._layerNormRows(rowCount, width, source, epsilon, target, stride)
+      unsafe Target._layerNormRows(rowCount, width, source, epsilon, target, stride)
       let shift = mean.map { -$0 }
       let scale = [Double](repeating: 1, count: width)
       unsafe scaleRows(rowCount, width, target, stride, scale: scale, shift: shift)
     case .columns(let scale, let shift):
-      unsafe Scalar._convertRows(rowCount, width, source, target, stride)
+      unsafe Target._convertRows(rowCount, width, source, target, stride)
       unsafe scaleRows(rowCount, width, target, stride, scale: scale, shift: shift)
     }
   }

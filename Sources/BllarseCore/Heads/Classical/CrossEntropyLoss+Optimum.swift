@@ -21,24 +21,29 @@ extension CrossEntropyLoss: TrainableLoss {
   ///
   /// - Note: Sources: MacKay (1992); the Hessian's blocks between classes are left out of the evidence.
   static func optimum(
-    _ design: DesignMatrix<Float>, labels: [Int32], classCount: Int,
+    _ rows: CentredDesign, labels: [Int32], classCount: Int,
     _ configuration: RunConfiguration, parallelism: Parallelism
   ) throws(NumericsError) -> PenalisedOptimum {
-    var design = design
+    var design = rows.design
     design.makeResident(limit: residentDesignLimit, parallelism: parallelism)
     let gram = design.gram(rowWeights: nil, parallelism: parallelism)
     let problem = PenalisedSoftmax(
-      design: design, labels: labels, classCount: classCount, gram: gram,
-      smoothing: configuration.labelSmoothing,
-      parallelism: parallelism)
-    if let penalty = configuration.penalty { return try problem.optimum(penalty) }
+      design: design, doubleDesign: rows.doubleDesign, labels: labels, classCount: classCount,
+      gram: gram, smoothing: configuration.labelSmoothing, parallelism: parallelism)
+    if let penalty = configuration.penalty {
+      return try problem.optimum(rows.scaledPenalty(penalty))
+    }
     return try problem.optimumByEvidence()
   }
 }
 
-/// Softmax regression on all rows, with one L2 strength.
+/// Softmax regression on all rows, centred and scaled, with one L2 strength.
 struct PenalisedSoftmax {
   let design: DesignMatrix<Float>
+  /// The same rows in double precision.
+  ///
+  /// They are widened block by block, in cache: quicker than to read them from memory in this precision.
+  let doubleDesign: DesignMatrix<Double>
   let labels: [Int32]
   let classCount: Int
   /// XᵀX, D x D.
@@ -48,7 +53,8 @@ struct PenalisedSoftmax {
 
   /// Of the biases: so weak that they are as good as free, and enough to fix their common shift.
   private static var biasPrecision: Double { 1e-6 }
-  private static var penaltyRange: ClosedRange<Double> { 1e-6...1e9 }
+  /// The strengths that are searched, for features of mean variance 1.
+  static var penaltyRange: ClosedRange<Double> { 1e-6...1e9 }
   /// Floating-point operations of K Gram matrices beyond which the classes share one curvature.
   private static var curvatureBudget: Double { 1e12 }
 
@@ -63,28 +69,47 @@ struct PenalisedSoftmax {
 
   /// The optimum under the penalty with the best evidence.
   func optimumByEvidence() throws(NumericsError) -> PenalisedOptimum {
-    var penalty = 1.0
+    var exponent = 0.0  // log λ'
     var iterations = 0
-    var solution = try solve(penalty, from: nil, tolerance: 1e-2)
+    var solution = try solve(exp(exponent), from: nil, tolerance: 1e-2)
+    var last: (exponent: Double, excess: Double)?
+    let range = log(Self.penaltyRange.lowerBound)...log(Self.penaltyRange.upperBound)
     for _ in 0..<25 {
       iterations += solution.iterations
-      let laplace = try laplace(solution, penalty)
-      let next = min(
-        max(laplace.effectiveCount / laplace.squaredNorm, Self.penaltyRange.lowerBound),
-        Self.penaltyRange.upperBound)
-      guard next.isFinite else { break }
-      let change = abs(log(next / penalty))
-      penalty = next
-      solution = try solve(penalty, from: solution.weights, tolerance: 1e-2)
+      let laplace = try laplace(solution, exp(exponent))
+      let excess = log(laplace.effectiveCount / laplace.squaredNorm) - exponent
+      guard !excess.isNaN else { break }
+      let step = Self.step(excess, at: exponent, last)
+      last = (exponent, excess)
+      let next = min(max(exponent + step, range.lowerBound), range.upperBound)
+      let change = abs(next - exponent)
+      exponent = next
+      solution = try solve(exp(exponent), from: solution.weights, tolerance: 1e-2)
       if change < 0.02 { break }
     }
+    let penalty = exp(exponent)
     iterations += solution.iterations
     let laplace = try laplace(solution, penalty)
     let polished = try polish(penalty, from: solution.weights)
     return PenalisedOptimum(
       weights: polished.weights, penalty: penalty,
       logEvidence: laplace.logEvidence + polished.objective - solution.objective,
-      iterations: iterations + polished.iterations)
+      iterations: iterations + polished.iterations,
+      end: SearchEnd(penalty, of: Self.penaltyRange))
+  }
+
+  /// The next step of log λ, from how much the fixed point's next value exceeds the present one.
+  ///
+  /// Where rows are few for the features the fixed point creeps: a tenth of the way a step, and a small step
+  /// is no sign of its end. The secant through the last two finds the root of the excess, which falls.
+  private static func step(
+    _ excess: Double, at exponent: Double, _ last: (exponent: Double, excess: Double)?
+  ) -> Double {
+    let plain = min(max(excess, -20), 20)
+    guard let last, exponent != last.exponent else { return plain }
+    let slope = (excess - last.excess) / (exponent - last.exponent)
+    guard slope < -0.02, slope.isFinite else { return plain }
+    return min(max(-excess / slope, -3), 3)
   }
 
   private func precisions(_ penalty: Double) -> [Double] {
@@ -107,11 +132,9 @@ struct PenalisedSoftmax {
   private func polish(
     _ penalty: Double, from start: Matrix<Double>
   ) throws(NumericsError) -> SoftmaxSolver<Double>.Solution {
-    // Rows are widened block by block, in cache: quicker than to read them from memory in this precision.
-    let design = DesignMatrix<Double>(
-      self.design.features, transform: self.design.transform, hasBias: self.design.hasBias)
     var solver = SoftmaxSolver(
-      design: design, labels: labels, classCount: classCount, priorPrecisions: precisions(penalty),
+      design: doubleDesign, labels: labels, classCount: classCount,
+      priorPrecisions: precisions(penalty),
       parallelism: parallelism)
     solver.labelSmoothing = smoothing
     solver.tolerance = 1e-9
@@ -143,7 +166,10 @@ struct PenalisedSoftmax {
     let multiplicity = Double(classCount) / Double(curvatures.count)
     for curvature in curvatures {
       try parallelism.checkCancellation()
-      var precision = design.gram(rowWeights: curvature, parallelism: parallelism)
+      var precision =
+        resolvesInDouble(penalty)
+        ? doubleDesign.gram(rowWeights: curvature, parallelism: parallelism)
+        : design.gram(rowWeights: curvature, parallelism: parallelism)
       precision.addToDiagonal(precisions)
       let cholesky = try Cholesky(precision)
       for variance in cholesky.inverseDiagonal().dropLast() {
@@ -153,6 +179,17 @@ struct PenalisedSoftmax {
     }
     let inner = solution.weights.rows(0..<design.columnCount - 1)
     return (count, inner.squaredNorm, evidence)
+  }
+
+  /// Whether a penalty is so weak that Gram matrices in single precision would drown it.
+  ///
+  /// A block of 2,048 rows of variance v has a rounding error of 6e-8·v·2048 at most, usually its root over
+  /// the rows; N/2048 blocks, summed in double precision, have some 3e-6·v·√N. A tenth of the penalty is
+  /// little enough.
+  private func resolvesInDouble(_ penalty: Double) -> Bool {
+    let count = Double(max(labels.count, 1))
+    let variance = gram.diagonal.dropLast().reduce(0, max) / count
+    return penalty < 3e-5 * variance * count.squareRoot()
   }
 
   /// `p(1 - p)` of every row, for each class, or one mean over the classes where K matrices cost too much.

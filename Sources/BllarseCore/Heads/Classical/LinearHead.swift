@@ -18,10 +18,24 @@ public enum SquaredErrorLoss: LinearLoss {
   public static var kind: String { "MSE" }
 }
 
+/// A point in the space of the features, and the biases of a linear head there.
+public struct LinearHeadCenter: Sendable, Equatable {
+  /// The point, one number for each feature: the means of the training rows.
+  public let means: [Double]
+  /// The logits there, one for each class.
+  public let biases: [Float]
+}
+
 /// A linear head with one set of weights, `logits = x·W`, fitted by minimising a loss.
+///
+/// Where the means of the training rows are known, the logits are computed as `(x - means)·W` with the biases
+/// there: with features far from zero, biases that make up for their offset have no digits left.
 ///
 /// Its probabilities are the softmax of the logits for either loss, as in the Python original.
 public struct LinearHead<Loss: LinearLoss>: Head {
+  /// Where features are measured from.
+  public typealias Center = LinearHeadCenter
+
   /// The name of the loss.
   public static var kind: String { Loss.kind }
 
@@ -30,7 +44,13 @@ public struct LinearHead<Loss: LinearLoss>: Head {
   /// The number of classes.
   public let classCount: Int
   /// W, (featureCount + 1) x classCount; the bias is the last row.
-  public var weights: Matrix<Float>
+  ///
+  /// They are for features as they are. Setting them forgets ``center``.
+  public var weights: Matrix<Float> {
+    didSet { center = nil }
+  }
+  /// The point from which features are measured in predictions; `nil` for zero.
+  public private(set) var center: Center?
   /// How threads are used.
   public var parallelism: Parallelism = .available
 
@@ -43,12 +63,42 @@ public struct LinearHead<Loss: LinearLoss>: Head {
     weights = .zeros(featureCount + 1, classCount)
   }
 
-  /// The design matrix: features as they are, and a column of ones.
+  /// Takes weights for features less their means.
+  ///
+  /// - Parameters:
+  ///   - weights: (featureCount + 1) x classCount; the biases, in the last row, are those at the means.
+  ///   - means: featureCount numbers.
+  mutating func take(_ weights: Matrix<Double>, at means: [Double]) {
+    precondition(means.count == featureCount, "\(means.count) means for \(featureCount) features")
+    var raw = weights
+    for k in 0..<classCount {
+      raw[featureCount, k] -= means.indices.reduce(0.0) { $0 + means[$1] * weights[$1, k] }
+    }
+    self.weights = Matrix<Float>(raw)
+    center = Center(means: means, biases: weights.row(featureCount).map(Float.init))
+  }
+
+  /// The design matrix: features, less their means where these are known, and a column of ones.
   public func design(_ features: FeatureMatrix) -> DesignMatrix<Float> {
     precondition(
       features.columnCount == featureCount,
       "features have \(features.columnCount) columns, the head expects \(featureCount)")
-    return DesignMatrix(features, transform: .identity, hasBias: true)
+    return DesignMatrix(features, transform: transform, hasBias: true)
+  }
+
+  private var transform: FeatureTransform {
+    guard let means = center?.means else { return .identity }
+    return .columns(scale: [Double](repeating: 1, count: means.count), shift: means.map { -$0 })
+  }
+
+  /// The weights for rows of the design.
+  private var designWeights: Matrix<Float> {
+    guard let center else { return weights }
+    var result = weights
+    result.replaceBlock(
+      row: featureCount, column: 0,
+      with: Matrix(rows: 1, columns: classCount, elements: center.biases))
+    return result
   }
 
   /// The logits of a set of rows, N x classCount.
@@ -56,7 +106,7 @@ public struct LinearHead<Loss: LinearLoss>: Head {
     let pass = ProbitPass(
       design: design(features), labels: [Int32](repeating: -1, count: features.rowCount),
       classCount: classCount, parallelism: parallelism)
-    return pass.logits(of: Matrix<Double>(weights))
+    return pass.logits(of: Matrix<Double>(designWeights))
   }
 
   /// The logarithms of the class probabilities.
@@ -66,14 +116,30 @@ public struct LinearHead<Loss: LinearLoss>: Head {
     return logits
   }
 
-  /// Adds the weights.
-  public func encode(into writer: inout SafetensorsWriter) { writer.add("weights", weights) }
+  /// Adds the weights; and the means of the features and the biases there, where they are known.
+  ///
+  /// A reader that knows `weights` alone predicts the same, as far as the digits of their biases go.
+  public func encode(into writer: inout SafetensorsWriter) {
+    writer.add("weights", weights)
+    guard let center else { return }
+    writer.add("column_mean", center.means)
+    writer.add("bias_at_mean", center.biases)
+  }
 
   /// Reads a head from a checkpoint.
   public init(decoding file: SafetensorsFile) throws(DataError) {
     self.init(
       featureCount: try file.integer("feature_count", atLeast: 1),
       classCount: try file.integer("class_count", atLeast: 2))
+    try decode(from: file)
+  }
+
+  /// Takes the weights of a checkpoint.
+  mutating func decode(from file: SafetensorsFile) throws(DataError) {
     weights = try file.matrix("weights", rows: featureCount + 1, columns: classCount)
+    guard file.contains("column_mean") else { return }
+    center = Center(
+      means: try file.vector("column_mean", count: featureCount),
+      biases: try file.vector("bias_at_mean", count: classCount).map(Float.init))
   }
 }

@@ -32,6 +32,9 @@ struct LinearTrainer<Loss: TrainableLoss>: HeadTrainer {
     minimiser = Minimiser(
       configuration, weights: linear.weights, rowCount: data.split.rowCount, totalSteps: steps)
     self.parallelism = parallelism
+    if configuration.optimizer != .newton {
+      note = StepConditions.note(data.split.features, parallelism: parallelism)
+    }
   }
 
   func stepCount(rowCount: Int) -> Int {
@@ -42,14 +45,7 @@ struct LinearTrainer<Loss: TrainableLoss>: HeadTrainer {
     _ step: Int, epoch: Int, on split: FeatureSplit
   ) throws(NumericsError) {
     guard configuration.optimizer != .newton else {
-      let optimum = try Loss.optimum(
-        linear.design(split.features), labels: split.labels, classCount: linear.classCount,
-        configuration, parallelism: linear.parallelism.cancelled(by: cancellation))
-      linear.weights = Matrix<Float>(optimum.weights)
-      note =
-        "L2 strength \(optimum.penalty)"
-        + (optimum.logEvidence.map { " with the best evidence, \($0) nats" } ?? "")
-      iterations += optimum.iterations
+      try fitOptimum(split)
       return
     }
     if order?.epoch != epoch {
@@ -85,8 +81,22 @@ struct LinearTrainer<Loss: TrainableLoss>: HeadTrainer {
     return reports
   }
 
+  private mutating func fitOptimum(_ split: FeatureSplit) throws(NumericsError) {
+    let parallelism = linear.parallelism.cancelled(by: cancellation)
+    let rows = try CentredDesign(split.features, parallelism: parallelism)
+    let optimum = try Loss.optimum(
+      rows, labels: split.labels, classCount: linear.classCount, configuration,
+      parallelism: parallelism)
+    linear.take(rows.featureWeights(optimum.weights), at: rows.means)
+    note =
+      "L2 strength \(configuration.penalty ?? rows.featurePenalty(optimum.penalty))"
+      + (optimum.logEvidence.map { " with the best evidence, \($0) nats" } ?? "")
+      + (optimum.end.map { ", \($0.explanation)" } ?? "")
+    iterations += optimum.iterations
+  }
+
   func encode(into writer: inout SafetensorsWriter) {
-    writer.add("weights", linear.weights)
+    linear.encode(into: &writer)
     minimiser.encode(into: &writer)
     losses.encode(into: &writer)
     writer.encode(iterations: iterations, nil)
@@ -94,7 +104,7 @@ struct LinearTrainer<Loss: TrainableLoss>: HeadTrainer {
 
   mutating func restore(from file: SafetensorsFile) throws(DataError) {
     let (rows, columns) = (linear.weights.rowCount, linear.weights.columnCount)
-    linear.weights = try file.matrix("weights", rows: rows, columns: columns)
+    try linear.decode(from: file)
     try minimiser.restore(from: file, rows: rows, columns: columns)
     losses = try BatchLosses(decoding: file)
     iterations = try file.progress().iterations
@@ -107,21 +117,51 @@ protocol TrainableLoss: LinearLoss {
   static func batchLoss(_ configuration: RunConfiguration) -> LinearBatchPass<Float>.Loss
   /// The minimum over all rows with an L2 penalty.
   static func optimum(
-    _ design: DesignMatrix<Float>, labels: [Int32], classCount: Int,
+    _ rows: CentredDesign, labels: [Int32], classCount: Int,
     _ configuration: RunConfiguration, parallelism: Parallelism
   ) throws(NumericsError) -> PenalisedOptimum
 }
 
-/// The optimum of a penalised loss over all rows.
+/// The optimum of a penalised loss over all rows of a ``CentredDesign``.
 struct PenalisedOptimum {
-  /// W, D x K.
+  /// W, (P + 1) x K.
   var weights: Matrix<Double>
-  /// λ, of all weights but the biases'.
+  /// λ', of all weights but the biases'.
   var penalty: Double
   /// Laplace's approximation of the log evidence, in nats, where it was asked for.
   var logEvidence: Double?
   /// Conjugate-gradient iterations.
   var iterations: Int
+  /// Whether the evidence still rose where the search for λ' ended.
+  var end: SearchEnd?
+}
+
+/// An end of the range that a search for a penalty has reached.
+enum SearchEnd: Sendable, Equatable {
+  case weakest, strongest
+
+  /// The end that a penalty is at, if it is at one.
+  init?(_ penalty: Double, of range: ClosedRange<Double>) {
+    if penalty <= range.lowerBound * 1.001 {
+      self = .weakest
+    } else if penalty >= range.upperBound * 0.999 {
+      self = .strongest
+    } else {
+      return nil
+    }
+  }
+
+  /// What it means, for a note.
+  var explanation: String {
+    switch self {
+    case .weakest:
+      "the weakest of those that are searched: the evidence holds the weights back as little as it can; "
+        + "give another with --l2"
+    case .strongest:
+      "the strongest of those that are searched: the evidence finds nothing in the features that tells "
+        + "the classes apart; give another with --l2"
+    }
+  }
 }
 
 extension LinearHead: TrainableHead where Loss: TrainableLoss {

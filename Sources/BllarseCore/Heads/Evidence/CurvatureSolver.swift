@@ -209,8 +209,31 @@ private struct Preconditioner {
       var precision = solver.gram
       precision.scale(by: curvature)
       precision.addToDiagonal(prior)
-      factors.append(try Cholesky(precision))
+      factors.append(try Self.factor(precision))
     }
+  }
+
+  /// Factors a precision, if need be with more on its diagonal.
+  ///
+  /// A Gram matrix of rows in single precision has rounding errors of some 1e-7 of its largest element:
+  /// where columns repeat one another and the prior is weaker than that, it need not be positive definite.
+  /// The preconditioner decides how fast the optimum is reached, not where it is.
+  private static func factor(_ precision: Matrix<Double>) throws(NumericsError) -> Cholesky<Double>
+  {
+    let largest = precision.diagonal.reduce(0) { max($0, $1) }
+    for addition in [0, 1e-7, 1e-6, 1e-5] {
+      var precision = precision
+      if addition > 0 {
+        precision.addToDiagonal(
+          [Double](repeating: addition * largest, count: precision.rowCount))
+      }
+      do throws(NumericsError) {
+        return try Cholesky(precision)
+      } catch {
+        guard largest.isFinite, addition < 1e-5 else { throw error }
+      }
+    }
+    return try Cholesky(precision)
   }
 
   func solve(_ right: Matrix<Double>) -> Matrix<Double> {

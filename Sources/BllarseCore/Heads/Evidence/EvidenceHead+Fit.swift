@@ -156,8 +156,12 @@ extension EvidenceReport {
           + "there are rows")
     }
     for member in members where member.priorPrecisionAtBound {
+      let range = EvidenceSearch.range
       reasons.append(
-        "the prior precision of scaling \(member.scaling.rawValue) is at the end of its range")
+        "the prior precision of scaling \(member.scaling.rawValue) is at the "
+          + (log10(member.priorPrecision) < 0.5 * (range.lowerBound + range.upperBound)
+            ? "lower" : "upper")
+          + " end of the range that is searched, 0.01 to 1e6 for features of variance 1")
     }
   }
 }

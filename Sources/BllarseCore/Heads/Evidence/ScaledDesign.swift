@@ -45,10 +45,14 @@ extension ScaledDesign {
     }
     self.transform = transform
     if allowsRotation && features.columnCount > features.rowCount {
-      let space = try RowSpace<Scalar>(
-        DesignMatrix(features, transform: transform, hasBias: false), parallelism: parallelism)
-      rotation = space.basis
-      design = DesignMatrix(space.coordinates, transform: .identity, hasBias: true)
+      let rows = DesignMatrix<Scalar>(features, transform: transform, hasBias: false)
+      let space = try RowSpaceBasis(rows, parallelism: parallelism)
+      rotation = space.vectors(of: rows, parallelism: parallelism)
+      let coordinates = space.coordinates
+      design = DesignMatrix(
+        Scalar.self == Float.self
+          ? FeatureMatrix(Matrix<Float>(coordinates)) : FeatureMatrix(coordinates),
+        transform: .identity, hasBias: true)
       gram = design.gram(rowWeights: nil, parallelism: parallelism)
       eigenvalues = space.eigenvalues
     } else {
@@ -64,39 +68,5 @@ extension ScaledDesign {
         try SymmetricEigen.values(of: gram.rows(0..<size).columns(0..<size)).map { max($0, 0) }
       }
     }
-  }
-}
-
-/// An orthonormal basis of the space that some rows span, from the eigenvectors of `XXᵀ`.
-private struct RowSpace<Scalar: BLASScalar> {
-  /// D x R.
-  let basis: Matrix<Scalar>
-  /// The rows in this basis, N x R.
-  let coordinates: FeatureMatrix
-  /// The squared lengths along the basis.
-  let eigenvalues: [Double]
-
-  init(_ design: DesignMatrix<Scalar>, parallelism: Parallelism) throws(NumericsError) {
-    let rows = Matrix<Double>(design.matrix(rows: 0..<design.rowCount))  // (N, D)
-    let (basis, coordinates, values) = try parallelism.withBLAS { () throws(NumericsError) in
-      let eigen = try SymmetricEigen(rows.multiplied(by: rows, transposingOther: true))
-      let largest = max(eigen.values.last ?? 0, 0)
-      let kept = eigen.values.indices.filter { eigen.values[$0] > max(1e-10 * largest, 1e-300) }
-      let vectors = eigen.rowVectors.gatheringRows(kept)  // (R, N)
-      let lengths = kept.map { eigen.values[$0].squareRoot() }
-      // R = Xᵀ U w^-1/2,  X R = U w^1/2
-      var basis = vectors.multiplied(by: rows)  // (R, D)
-      var coordinates = vectors
-      for (index, length) in lengths.enumerated() {
-        basis.withMutableRow(index) { for j in $0.indices { $0[j] /= length } }
-        coordinates.withMutableRow(index) { for i in $0.indices { $0[i] *= length } }
-      }
-      return (basis.transposed(), coordinates.transposed(), lengths.map { $0 * $0 })
-    }
-    self.basis = Matrix<Scalar>(basis)
-    eigenvalues = values
-    let converted = Matrix<Scalar>(coordinates)
-    self.coordinates =
-      (converted as? Matrix<Float>).map(FeatureMatrix.init) ?? FeatureMatrix(coordinates)
   }
 }

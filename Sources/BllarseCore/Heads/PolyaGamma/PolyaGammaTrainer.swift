@@ -22,6 +22,8 @@ struct PolyaGammaTrainer<Coding: ClassCoding>: HeadTrainer {
     polyaGamma = PolyaGammaHead(
       .init(
         featureCount: data.featureCount, classCount: data.classCount,
+        transform: FeatureScaling.global.transform(
+          of: data.split.features, parallelism: parallelism),
         priorPrecision: configuration.priorPrecision))
     cancellation = parallelism.cancellation
     polyaGamma.parallelism = parallelism.cancelled(by: nil)
@@ -91,10 +93,19 @@ struct PolyaGammaTrainer<Coding: ClassCoding>: HeadTrainer {
 
   func encode(into writer: inout SafetensorsWriter) {
     polyaGamma.encodePosterior(into: &writer)
+    writer.metadata["feature_count"] = String(polyaGamma.configuration.featureCount)
+    polyaGamma.configuration.transform.encode(into: &writer)
     writer.encode(iterations: iterations, evidenceLowerBound)
   }
 
   mutating func restore(from file: SafetensorsFile) throws(DataError) {
+    // Another number of threads could round the means otherwise; older runs took features as they are.
+    var configuration = polyaGamma.configuration
+    configuration.transform =
+      file.metadata["transform"] == nil ? .identity : try FeatureTransform(decoding: file)
+    let parallelism = polyaGamma.parallelism
+    polyaGamma = PolyaGammaHead(configuration)
+    polyaGamma.parallelism = parallelism
     try polyaGamma.decodePosterior(from: file)
     (iterations, evidenceLowerBound) = try file.progress()
   }

@@ -1,0 +1,125 @@
+import BllarseNumerics
+
+/// An orthonormal basis of the space that the rows of a design span, for features that outnumber rows.
+///
+/// Under a prior that is the same in all directions, weights at an optimum lie in that space: what is
+/// orthogonal to all rows changes no prediction and costs a penalty. So a problem over D features
+/// becomes one over R ≤ N coordinates, with the same optimum and, as the directions without data
+/// contribute `log λ - log λ`, the same evidence. With `XXᵀ = Uᵀ·diag(e)·U`,
+///
+///     X = coordinates · basisᵀ,   coordinates = Uᵀ·diag(√e)   (N, R),   basis = Xᵀ·Uᵀ·diag(1/√e)   (D, R).
+///
+/// The condition number of `XXᵀ` is the square of that of X: directions are kept whose length is more than
+/// 1e-5 (single precision) or 3e-7 (double) of the longest one.
+///
+/// - Complexity: N²·D and 9·N³ floating-point operations; memory for N² numbers and some rows.
+struct RowSpaceBasis {
+  /// e, the squared lengths of the rows along the basis: R numbers, ascending, positive.
+  let eigenvalues: [Double]
+  /// U, R x N.
+  let eigenvectors: Matrix<Double>
+
+  /// Finds the basis.
+  ///
+  /// - Parameters:
+  ///   - design: N x D, without a bias; center it beforehand, as the Gram matrix of rows with a common
+  ///     offset has that offset for its only large eigenvalue.
+  ///   - parallelism: the threads to work with.
+  /// - Throws: `NumericsError` when the eigendecomposition fails or a feature is not finite.
+  init<Scalar: BLASScalar>(
+    _ design: DesignMatrix<Scalar>, parallelism: Parallelism
+  ) throws(NumericsError) {
+    let gram = Self.gramOfRows(design, parallelism: parallelism)
+    try parallelism.checkCancellation()
+    let eigen = try parallelism.withBLAS { () throws(NumericsError) in try SymmetricEigen(gram) }
+    let largest = max(eigen.values.last ?? 0, 0)
+    let resolution = Scalar.self == Double.self ? 1e-13 : 1e-10
+    let kept = eigen.values.indices.filter {
+      eigen.values[$0] > max(resolution * largest, 1e-300)
+    }
+    eigenvalues = kept.map { eigen.values[$0] }
+    eigenvectors = eigen.rowVectors.gatheringRows(kept)
+  }
+
+  /// The rows in this basis, N x R.
+  var coordinates: Matrix<Double> {
+    scaledVectors { $0.squareRoot() }.transposed()
+  }
+
+  /// The basis itself, D x R.
+  func vectors<Scalar: BLASScalar>(
+    of design: DesignMatrix<Scalar>, parallelism: Parallelism
+  ) -> Matrix<Scalar> {
+    let coefficients = scaledVectors { 1 / $0.squareRoot() }  // (R, N)
+    return Matrix<Scalar>(
+      Self.combine(design, coefficients, parallelism: parallelism)
+    ).transposed()
+  }
+
+  /// Weights of the features from weights of the coordinates, `basis · w`.
+  ///
+  /// - Parameters:
+  ///   - weights: R x K.
+  ///   - design: what the basis was made from.
+  ///   - parallelism: the threads to work with.
+  /// - Returns: D x K.
+  func featureWeights<Scalar: BLASScalar>(
+    _ weights: Matrix<Double>, _ design: DesignMatrix<Scalar>, parallelism: Parallelism
+  ) -> Matrix<Double> {
+    let coefficients = scaledVectors { 1 / $0.squareRoot() }  // (R, N)
+    let rows = weights.multiplied(by: coefficients, transposing: true)  // (K, N)
+    return Self.combine(design, rows, parallelism: parallelism).transposed()
+  }
+
+  /// U with each row multiplied by a function of its eigenvalue.
+  private func scaledVectors(_ factor: (Double) -> Double) -> Matrix<Double> {
+    var result = eigenvectors
+    for (index, value) in eigenvalues.enumerated() {
+      let factor = factor(value)
+      result.withMutableRow(index) { row in for i in row.indices { row[i] *= factor } }
+    }
+    return result
+  }
+
+  // MARK: - Products by blocks of rows
+
+  /// Rows that are in double precision at a time: 32 MB of them, and 16 at least.
+  private static func blocks(_ rowCount: Int, _ columnCount: Int) -> [Range<Int>] {
+    let size = max(16, (32 << 20) / (8 * max(columnCount, 1)))
+    return stride(from: 0, to: rowCount, by: size).map { $0..<min($0 + size, rowCount) }
+  }
+
+  /// `XXᵀ`, N x N.
+  private static func gramOfRows<Scalar: BLASScalar>(
+    _ design: DesignMatrix<Scalar>, parallelism: Parallelism
+  ) -> Matrix<Double> {
+    let blocks = blocks(design.rowCount, design.columnCount)
+    var gram = Matrix<Double>.zeros(design.rowCount, design.rowCount)
+    for (index, range) in blocks.enumerated() {
+      let rows = Matrix<Double>(design.matrix(rows: range))
+      for other in blocks[...index] {
+        let columns = other == range ? rows : Matrix<Double>(design.matrix(rows: other))
+        let product = parallelism.withBLAS {
+          rows.multiplied(by: columns, transposingOther: true)
+        }
+        gram.replaceBlock(row: range.lowerBound, column: other.lowerBound, with: product)
+      }
+    }
+    gram.mirrorLowerTriangle()
+    return gram
+  }
+
+  /// `coefficients · X`: M x N times N x D.
+  private static func combine<Scalar: BLASScalar>(
+    _ design: DesignMatrix<Scalar>, _ coefficients: Matrix<Double>, parallelism: Parallelism
+  ) -> Matrix<Double> {
+    var result = Matrix<Double>.zeros(coefficients.rowCount, design.columnCount)
+    for range in blocks(design.rowCount, design.columnCount) {
+      let rows = Matrix<Double>(design.matrix(rows: range))
+      parallelism.withBLAS {
+        Matrix.multiply(coefficients.columns(range), rows, into: &result, beta: 1)
+      }
+    }
+    return result
+  }
+}
