@@ -125,6 +125,20 @@ class Compare:
         self.add("movie reviews, the default recipe, whole process", statistics.median(whole), peer, "–",
                  "evidence, scalings, leave-one-out included")
 
+    def wide(self, rows, dim, classes, rounds):
+        path = self.source(rows, dim, classes).get("features")
+        if not path:
+            return
+        for loss, peer, chooser in [("CrossEntropy", "logistic", "LogisticRegressionCV"), ("MSE", "ridge", "RidgeClassifierCV")]:
+            command = [self.a.finetune, "--features", path, "--loss-fn", loss]
+            o, p = [], []
+            for _ in range(rounds):
+                o.append(measured(command))
+                if self.a.python:
+                    p.append(self.peer(peer, "--features", path)["seconds"])
+            self.add(f"{loss} by newton, {rows} x {dim:,}, {classes} classes, whole process", statistics.median(s for s, _ in o),
+                     statistics.median(p) if p else None, "–", f"{max(m for _, m in o) / 1e6:.0f} MB; against {chooser}")
+
     def passes(self, rows, dim, classes, rounds, target):
         rs = [self.ours("pass", rows=rows, dim=dim, classes=classes, iterations=16) for _ in range(rounds)]
         share = statistics.median(r["share_of_peak"] for r in rs)
@@ -194,6 +208,7 @@ wanted = lambda name: not c.a.only or name in c.a.only.split(",")
 cases = {
     "cavi10": lambda: c.cavi(50_000, 512, 10, 3, "3"),
     "movies": lambda: c.movie_reviews(3, "30"),
+    "wide": lambda: c.wide(50, 20_000, 3, 3),
     "memory": lambda: c.memory(50_000, 512, 10, "+ 200 MB"),
     "pass": lambda: (c.passes(50_000, 512, 100, 3, "75 %"), c.passes(50_000, 512, 10, 3, "–")),
     "merge": lambda: c.merge(50_000, 512, 10, 3, "20"),
@@ -208,6 +223,7 @@ cases = {
     "merge": lambda: c.merge(10_000, 256, 10, 3),
     "converged": lambda: c.converged(10_000, 256, 10, 3),
     "movies": lambda: c.movie_reviews(3, "30"),
+    "wide": lambda: c.wide(50, 20_000, 3, 3),
     "pass": lambda: c.passes(20_000, 512, 100, 3, "75 %"),
     "sweep": lambda: c.sweep(5),
 }

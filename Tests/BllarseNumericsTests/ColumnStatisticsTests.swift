@@ -47,6 +47,26 @@ struct ColumnStatisticsTests {
     }
   }
 
+  @Test("features in double precision are rounded after they are transformed")
+  func rounding() {
+    var matrix = Self.features(rows: 300, columns: 70, seed: 5)
+    for row in 0..<300 { for column in 0..<70 { matrix[row, column] += 1e7 } }
+    let features = FeatureMatrix(matrix)
+    let statistics = ColumnStatistics(features, parallelism: Parallelism(threadCount: 2))
+    let mean = (0..<70).map { 0.01 * Double($0) }
+    for transform: FeatureTransform in [
+      .columns(
+        scale: [Double](repeating: 0.5, count: 70), shift: statistics.means.map { -0.5 * $0 }),
+      .layerNorm(epsilon: 1e-5), .centredLayerNorm(epsilon: 1e-5, mean: mean),
+    ] {
+      let exact = DesignMatrix<Double>(features, transform: transform, hasBias: true)
+        .matrix(rows: 0..<300)
+      let found = DesignMatrix<Float>(features, transform: transform, hasBias: true)
+        .matrix(rows: 0..<300)
+      #expect(found == Matrix<Float>(exact))
+    }
+  }
+
   @Test("the Gram matrix by rows is that of one product", arguments: [1, 511, 1300])
   func smallGram(rows: Int) {
     let features = FeatureMatrix(Self.features(rows: rows, columns: 9, seed: rows))

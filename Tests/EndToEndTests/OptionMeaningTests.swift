@@ -218,6 +218,20 @@ struct OptionMeaningTests {
     #expect(estimate < 2 * peak && peak < 2 * estimate, "\(estimate >> 20) and \(peak >> 20) MiB")
   }
 
+  @Test(
+    "rows of 20,000 features take a few times their own memory, and the estimate says so",
+    arguments: [["--loss-fn", "CrossEntropy"], ["--loss-fn", "MSE"], []])
+  func wideMemory(method: [String]) throws {
+    let directory = try TemporaryDirectory()
+    let features = try OptionFixture.features(in: directory, rows: 50, columns: 20_000, classes: 3)
+    let words = ["--features", features, "--threads", "1"] + method
+    let estimate = try #require(try RunChecks.ask([words])[0].memory_bytes)
+    let peak = try finetune.peakMemory(words, directory: directory)
+    // The training rows are 4 MB; a D x D matrix would be 3 GB.
+    #expect(peak < 200 << 20)
+    #expect(estimate < 2 * peak && peak < 2 * estimate, "\(estimate >> 20) and \(peak >> 20) MiB")
+  }
+
   @Test("directories of data and of backbones may come from the environment")
   func environment() throws {
     let lines = [

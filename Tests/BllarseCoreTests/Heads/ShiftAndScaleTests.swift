@@ -40,7 +40,8 @@ struct ShiftAndScaleTests {
   static let wide = Problem(rows: 24, columns: 40)
 
   enum Method: String, CaseIterable, Sendable {
-    case recipe, crossEntropy, crossEntropyFixed, meanSquaredError, polyaGamma, stickBreaking
+    case recipe, rowScaling, crossEntropy, crossEntropyFixed, meanSquaredError, polyaGamma,
+      stickBreaking
     case polyaGammaBatches
 
     /// The largest difference of log-probabilities that is allowed.
@@ -48,7 +49,7 @@ struct ShiftAndScaleTests {
       switch self {
       // The evidence's maximum is found to 1e-2 nats, on whatever side rounding leads to; and layer
       // normalisation adds 1e-5 of the mean variance to that of a row.
-      case .recipe: 2e-3
+      case .recipe, .rowScaling: 2e-3
       case .crossEntropy: 2e-3
       // The bound settles to 1e-6 of its magnitude, about 2e-4 nats.
       case .polyaGamma, .stickBreaking: 2e-3
@@ -64,6 +65,7 @@ struct ShiftAndScaleTests {
       configuration.optimizer = .newton
       switch self {
       case .recipe: break
+      case .rowScaling: configuration.evidence.scaling = .rows
       case .crossEntropy: configuration.lossFunction = "CrossEntropy"
       case .crossEntropyFixed:
         configuration.lossFunction = "CrossEntropy"
@@ -135,7 +137,9 @@ struct ShiftAndScaleTests {
       let plain = try fit(
         method, FeatureMatrix(Matrix<Float>(problem.train)), problem.labels)
       let expected = try plain.head.logProbabilities(FeatureMatrix(Matrix<Float>(problem.test)))
-      for change in Change.allCases {
+      // Rows that are normalised are others where the offsets of columns differ.
+      for change in Change.allCases
+      where method != .rowScaling || ![.constantColumn, .means].contains(change) {
         let changed = try fit(
           method, change.apply(problem.train), problem.labels, scale: change.scale)
         let found = try changed.head.logProbabilities(change.apply(problem.test))
@@ -260,5 +264,24 @@ struct ShiftAndScaleTests {
       let note = try #require(trainer.note)
       #expect(note.contains("the strongest of those that are searched"), "\(note)")
     }
+  }
+
+  @Test("steps on features that they cannot cope with are noted, others are not")
+  func steps() throws {
+    func note(_ change: Change?) throws -> String? {
+      var configuration = RunConfiguration()
+      configuration.lossFunction = "CrossEntropy"
+      configuration.optimizer = .adamw
+      let train =
+        change.map { $0.apply(Self.tall.train) } ?? FeatureMatrix(Matrix<Float>(Self.tall.train))
+      let split = try FeatureSplit(features: train, labels: Self.tall.labels)
+      return try HeadRegistry.trainer(
+        configuration, data: TrainingData(split: split, classCount: 3),
+        parallelism: Parallelism(threadCount: 1)
+      ).note
+    }
+    #expect(try note(nil) == nil)
+    #expect(try note(.mean1000)?.contains("times their spread from zero") == true)
+    #expect(try note(.large)?.contains("a spread of") == true)
   }
 }
