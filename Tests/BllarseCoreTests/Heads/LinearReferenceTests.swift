@@ -54,9 +54,10 @@ struct LinearReferenceTests {
   func softmaxEvidence(name: String) throws {
     let (rows, optimum) = try optimum(CrossEntropyLoss.self, name, penalty: nil)
     let expected: [Double] = try file.array("\(name).softmax.evidence")
-    // The fixed point is left when a step changes the penalty by 2 %, at weights that are optimal to 0.01 nats.
+    // The weights are optimal to 0.01 nats while λ is searched. Where features outnumber rows the fixed point
+    // moves by a tenth of its distance from the root, so that their error counts ten times.
     let penalty = rows.featurePenalty(optimum.penalty)
-    #expect(penalty.isClose(to: expected[0], relative: 0.05), "\(penalty), not \(expected[0])")
+    #expect(penalty.isClose(to: expected[0], relative: 0.1), "\(penalty), not \(expected[0])")
     let evidence = try #require(optimum.logEvidence)
     // MacKay's fixed point is not quite the maximum: the evidence still has a slope there.
     #expect(evidence.isClose(to: expected[1], relative: 0, absolute: 0.1), "\(evidence)")
