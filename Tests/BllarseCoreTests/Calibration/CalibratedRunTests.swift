@@ -209,6 +209,8 @@ struct CalibratedRunTests {
     let plain = try FineTuning(configuration).run().result
     #expect(plain.temperatureScaling == nil)
     configuration.temperatureScaling = TemperatureScaling(fractions: [0.2, 0.5])
+    // Another run than the plain one, so another directory.
+    configuration.outputPath = configuration.outputPath.map { $0 + "-fractions" }
     let first = try FineTuning(configuration).run().result
     let second = try FineTuning(configuration).run().result
     #expect(first.temperatureScaling == second.temperatureScaling)
