@@ -56,7 +56,7 @@ let package = Package(
     .executableTarget(
       name: "bllarse-sweep",
       dependencies: [
-        "BllarseSweep", "BllarseMLflow",
+        "BllarseSweep", "BllarseMLflow", "BllarseStartup",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
       ]),

@@ -17,6 +17,9 @@ public enum NumericsError: Error, Equatable, Sendable {
   /// Memory could not be had: how much, for what, and which limit there is, in a clause.
   case outOfMemory(bytes: Int, purpose: String, limit: String?)
 
+  /// Threads cannot be started: how many, and for what.
+  case outOfThreads(Int, purpose: String)
+
   /// The computation was told to stop by its `Cancellation`.
   case cancelled
 }
@@ -36,6 +39,9 @@ extension NumericsError: CustomStringConvertible {
     case .outOfMemory(let bytes, let purpose, let limit):
       "out of memory: \(MachineLimits.mebibytes(bytes)) for \(purpose) cannot be had"
         + (limit.map { "; \($0)" } ?? "") + "; raise the limit, or give fewer rows or --threads"
+    case .outOfThreads(let count, let purpose):
+      "\(count) threads for \(purpose) cannot be started: memory or the number of processes is "
+        + "limited (ulimit -v, ulimit -u); raise the limit, or do without"
     case .cancelled:
       "the computation was told to stop"
     }

@@ -63,7 +63,7 @@ static void explain(int number, siginfo_t *info, void *context) {
       append_mebibytes(line, sizeof line, limit.rlim_cur);
       append(line, sizeof line, " (ulimit -d)");
     }
-    append(line, sizeof line, "; raise the limit, or give fewer rows or --threads\n");
+    append(line, sizeof line, "; raise the limit, or ask for less at once\n");
     ssize_t written = write(STDERR_FILENO, line, strlen(line));
     (void)written;
     _exit(1);

@@ -1,6 +1,7 @@
 import ArgumentParser
 import BllarseCore
 import BllarseMLflow
+import BllarseNumerics
 import Foundation
 import Logging
 
@@ -43,6 +44,9 @@ struct TrackingOptions: ParsableArguments {
   /// The group of runs that belong to none, as the Python original names it.
   static let defaultGroup = "finetuning_test"
 
+  /// Threads of the journal, of the delivery, and of signals.
+  private static let threadCount = 5
+
   /// Whether tracking is asked for.
   var isEnabled: Bool { enableMlflow || enableWandb }
 
@@ -67,6 +71,9 @@ struct TrackingOptions: ParsableArguments {
     tags more: [String: String] = [:]
   ) throws -> RunTracking? {
     guard isEnabled else { return nil }
+    guard ThreadReservation.canStart(Self.threadCount) else {
+      throw NumericsError.outOfThreads(Self.threadCount, purpose: "tracking (--enable-mlflow)")
+    }
     var settings = TrackerConfiguration(
       trackingURI: mlflowTrackingUri.flatMap { $0.isEmpty ? nil : $0 },
       experiment: mlflowExperiment.flatMap { $0.isEmpty ? nil : $0 })

@@ -1,5 +1,6 @@
 import ArgumentParser
 import BllarseMLflow
+import BllarseStartup
 import BllarseSweep
 
 @main
@@ -28,6 +29,7 @@ struct BllarseSweepCommand: ParsableCommand {
   }
 
   static func main() {
+    bllarse_report_exhausted_memory("bllarse-sweep")
     // A keeper is part of a run, not a command: it reads no options and no files.
     if CommandLine.arguments.count > 1, CommandLine.arguments[1] == Keeper.word {
       exit(withError: ExitCode(Keeper.run(Array(CommandLine.arguments.dropFirst(2)))))

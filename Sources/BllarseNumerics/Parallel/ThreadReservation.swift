@@ -24,6 +24,13 @@ public struct ThreadReservation: Sendable {
     return wanted > max(processors, mostBeyondProcessors) ? processors : max(wanted, 1)
   }
 
+  /// Whether the machine lets this program start so many more threads.
+  ///
+  /// A library that starts its own waits for ever where it does not: this is asked before.
+  public static func canStart(_ threads: Int) -> Bool {
+    bllarse_can_have(CInt(threads), 0, 1) != 0
+  }
+
   /// Finds the number of threads and reserves what they need.
   ///
   /// - Parameters:
@@ -46,7 +53,7 @@ public struct ThreadReservation: Sendable {
     if fitting < count {
       let reason =
         MachineLimits.current.memoryDescription
-        ?? "the memory or the number of processes is limited"
+        ?? "memory or the number of processes is limited (ulimit -u)"
       note =
         "\(fitting) of \(count) threads are used: there is no room for more, as \(reason)"
     }
