@@ -8,7 +8,7 @@ OUTPUT ?= output/digits
 ## Install what is missing, build, and fit a head to the built-in digits.
 run: setup
 	$(SWIFT) build -c release --product bllarse-finetune
-	.build/release/bllarse-finetune --tune-mode last_layer --epochs 1 --dataset digits --output $(OUTPUT)
+	.build/release/bllarse-finetune --tune-mode last_layer --epochs 1 --dataset digits --output $(OUTPUT) --overwrite
 
 ## Install what is missing, and run every test.
 test: setup-test

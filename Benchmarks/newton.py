@@ -49,7 +49,7 @@ def peer(features, penalty, dtype):
 def ours(finetune, features, penalty):
     with tempfile.TemporaryDirectory() as output:
         subprocess.run(
-            [finetune, "--features", features, "--loss-fn", "CrossEntropy", "--l2", str(penalty), "--output", output],
+            [finetune, "--features", features, "--loss-fn", "CrossEntropy", "--l2", str(penalty), "--output", output, "--overwrite"],
             check=True, capture_output=True)
         with open(os.path.join(output, "result.json")) as file:
             seconds = json.load(file)["seconds"]["fit"]

@@ -189,7 +189,7 @@ def package(program, data, classes, options):
                 "X_train": np.ascontiguousarray(X, np.float32), "y_train": y.astype(np.int32),
                 "X_test": np.ascontiguousarray(X_test, np.float32), "y_test": y_test.astype(np.int32),
             }, path, metadata={"num_classes": str(classes)})
-        command = [program, "--features", path, "--output", os.path.join(directory, "out"), *options]
+        command = [program, "--features", path, "--output", os.path.join(directory, "out"), "--overwrite", *options]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             raise RuntimeError(done.stderr.strip().splitlines()[-1])

@@ -37,7 +37,7 @@ METHODS = [
 def fit(finetune, data, options):
     with tempfile.TemporaryDirectory() as output:
         done = subprocess.run(
-            [finetune, *data, *options, "--output", output], capture_output=True, text=True)
+            [finetune, *data, *options, "--output", output, "--overwrite"], capture_output=True, text=True)
         if done.returncode:
             raise SystemExit(f"quality: {' '.join(options)}: {done.stderr}")
         with open(os.path.join(output, "result.json")) as file:

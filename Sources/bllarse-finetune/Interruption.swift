@@ -17,6 +17,8 @@ enum Interruption {
     case work
     /// The results are written; only their delivery to a server is waited for.
     case delivery
+    /// The run failed; only the delivery of that is waited for.
+    case failure
   }
 
   /// The first signal, or 0.
@@ -26,6 +28,8 @@ enum Interruption {
   private static let currentPhase = Atomic<Phase>(.work)
   /// Whether somebody ends the process already: the run itself, or the thread.
   private static let isEnding = Atomic<Bool>(false)
+  /// What a run that failed says, and its status.
+  private static let report = Mutex<(line: String, status: Int32)>(("", 1))
   private static let closing = Mutex<(@Sendable (Phase) -> Void)?>(nil)
 
   /// Seconds after which everything that is waited for is over: two, with what else there is to do.
@@ -43,6 +47,12 @@ enum Interruption {
 
   /// What the run is doing from now on.
   static func enter(_ phase: Phase) { currentPhase.store(phase, ordering: .relaxed) }
+
+  /// The run failed, and tells its tracker so.
+  static func enterFailure(_ error: any Error) {
+    report.withLock { $0 = failure(error) }
+    enter(.failure)
+  }
 
   /// What has to be done before the process ends in the midst of work.
   static func beforeEnding(_ action: @escaping @Sendable (Phase) -> Void) {
@@ -126,6 +136,11 @@ enum Interruption {
       closing.withLock { $0 }?(phase)
       // The results of a run whose delivery was cut short are all there.
       if phase == .delivery { _exit(0) }
+      if phase == .failure {
+        let (line, status) = report.withLock { $0 }
+        FileHandle.standardError.write(Data(line.utf8))
+        _exit(status)
+      }
       let text = "bllarse-finetune: interrupted; what was under way will start anew; \(line)\n"
       FileHandle.standardError.write(Data(text.utf8))
       _exit(75)

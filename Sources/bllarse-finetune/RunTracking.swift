@@ -38,8 +38,13 @@ final class RunTracking: RunObserver {
     if configuration.resumes, let outputPath { takeUpEpochs(in: outputPath) }
     // The end of the work that a signal cuts off is the run's end, too.
     Interruption.beforeEnding { phase in
-      run.finish(
-        status: phase == .delivery ? .finished : .killed, waitingUpTo: .seconds(0.5))
+      let status: RunStatus =
+        switch phase {
+        case .delivery: .finished
+        case .failure: .failed
+        case .steps, .work: .killed
+        }
+      run.finish(status: status, waitingUpTo: .seconds(0.5))
     }
   }
 

@@ -115,13 +115,20 @@ func reportingErrors(_ body: () throws -> Void) throws {
         "bllarse-finetune: \(stop); resume with: \(CommandLineText.resuming(directory))\n".utf8))
     throw ExitCode(75)
   } catch {
-    let status: Int32 =
-      switch error {
-      case is DataError: 65
-      case let error as TrackingError where error.code == .settings: 64
-      default: 1
-      }
-    FileHandle.standardError.write(Data("bllarse-finetune: error: \(error)\n".utf8))
+    let (line, status) = failure(error)
+    FileHandle.standardError.write(Data(line.utf8))
     throw ExitCode(status)
   }
+}
+
+/// What a run that failed says, and its exit status: 65 for bad data, 64 for a setting that cannot be used,
+/// 1 otherwise.
+func failure(_ error: any Error) -> (line: String, status: Int32) {
+  let status: Int32 =
+    switch error {
+    case is DataError: 65
+    case let error as TrackingError where error.code == .settings: 64
+    default: 1
+    }
+  return ("bllarse-finetune: error: \(error)\n", status)
 }

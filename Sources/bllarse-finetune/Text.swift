@@ -95,8 +95,10 @@ struct Text: ParsableCommand {
         tracker?.finish(result)
         Interruption.endsByItself()
       } catch {
-        Interruption.endsByItself()
-        tracker?.fail(interrupted: error is RunInterrupted)
+        let isInterrupted = error is RunInterrupted
+        if isInterrupted { Interruption.endsByItself() } else { Interruption.enterFailure(error) }
+        tracker?.fail(interrupted: isInterrupted)
+        if !isInterrupted { Interruption.endsByItself() }
         throw error
       }
     }

@@ -81,8 +81,10 @@ struct Train: ParsableCommand {
         tracker?.finish(result)
         Interruption.endsByItself()
       } catch {
-        Interruption.endsByItself()
-        tracker?.fail(interrupted: error is RunInterrupted)
+        let isInterrupted = error is RunInterrupted
+        if isInterrupted { Interruption.endsByItself() } else { Interruption.enterFailure(error) }
+        tracker?.fail(interrupted: isInterrupted)
+        if !isInterrupted { Interruption.endsByItself() }
         throw error
       }
     }

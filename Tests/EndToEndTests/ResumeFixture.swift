@@ -35,8 +35,11 @@ final class ResumeFixture: Sendable {
   }
 
   /// Starts a run.
-  func start(_ arguments: [String], log: String) throws -> Process {
+  func start(
+    _ arguments: [String], log: String, environment: [String: String] = [:]
+  ) throws -> Process {
     let process = Process()
+    process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
     process.executableURL = URL(fileURLWithPath: finetune.path)
     process.arguments = arguments
     try Data().write(to: URL(fileURLWithPath: log))
