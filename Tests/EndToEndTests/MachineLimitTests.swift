@@ -87,4 +87,20 @@ struct MachineLimitTests {
     #expect([0, 1, 65].contains(outcome.status), "\(outcome.status): \(outcome.errors)")
     if outcome.status != 0 { #expect(outcome.errorLines.count == 1, "\(outcome.errors)") }
   }
+
+  @Test(
+    "a working directory that was removed is an error with a line",
+    arguments: [
+      ("bllarse-finetune", ["--enable-mlflow"]), ("bllarse-mlflow", ["check"]),
+      ("bllarse-sweep", ["run", "sweep.yaml"]),
+    ])
+  func removedDirectory(program: String, words: [String]) throws {
+    let script = """
+      place=$(mktemp -d) && cd "$place" && rmdir "$place" && exec timeout -k 1 30 "$0" "$@"
+      """
+    let outcome = try BuiltExecutable(path: "/bin/bash").run(
+      ["-c", script, BuiltExecutable(program).path] + words)
+    #expect(outcome.status == 1, "\(outcome.status): \(outcome.errors)")
+    #expect(outcome.errors.contains("the working directory cannot be used"), "\(outcome.errors)")
+  }
 }
