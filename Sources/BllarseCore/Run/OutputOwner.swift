@@ -57,7 +57,10 @@ struct OutputOwner {
       throw owner.refusal("the file is not a run's of bllarse, or damaged")
     }
     guard stored != given else { return }
-    let names = Set(stored.keys).union(given.keys).sorted()
+    // What tells runs apart comes before what follows from it.
+    let names =
+      ["features", "dataset", "loss_fn", "update", "optimizer", "seed"]
+      + Set(stored.keys).union(given.keys).sorted()
     let name = names.first { stored[$0] != given[$0] } ?? "arguments"
     func value(_ arguments: [String: ArgumentValue]) -> String {
       arguments[name].map { "\(name) = \($0)" } ?? "no \(name)"
