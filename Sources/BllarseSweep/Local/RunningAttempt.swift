@@ -238,6 +238,9 @@ package final class RunningAttempt {
     if context.keeper != nil {
       if let record = attempt.exit {
         ending = record.ending
+      } else if case .exit(let code) = ending, code > 128 {
+        // The record could not be written; a keeper ends as a shell would.
+        ending = .signal(code - 128)
       } else if case .signal = ending {
         // The keeper was killed: what it kept must not go on beside another attempt.
         for process in Host.processes(with: mark) {
