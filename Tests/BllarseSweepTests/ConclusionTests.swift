@@ -19,7 +19,7 @@ struct ConclusionTests {
     ) throws {
       scratch = try Scratch("grid: {a: [1]}")
       var claim = AttemptClaim(
-        host: Host.name, process: 1 << 30, startTime: 1, started: started,
+        host: Host.name, process: 1 << 30, startTime: .random(in: 1...1 << 40), started: started,
         outputDirectory: "attempt-1/output", resumed: false, slurm: slurm)
       claim.needsResult = true
       change(&claim)
