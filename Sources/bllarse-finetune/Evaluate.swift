@@ -4,7 +4,11 @@ import BllarseCore
 /// `bllarse-finetune evaluate`: the scores of a stored head.
 struct Evaluate: ParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Scores a stored head on the test split of a data set.")
+    abstract: "Scores a stored head on every labelled split of a data set.",
+    discussion: """
+      Prints a table of acc, nll, ece and brier. With --output DIR the same scores are written to \
+      DIR/evaluation.json, by split.
+      """)
 
   @Option(help: "The head: a head.safetensors that a run wrote.")
   var head: String

@@ -59,6 +59,7 @@ struct Terminal: RunObserver {
       }
       print(line)
     }
+    if let detections = result.metrics?.outOfDistribution { show(detections) }
     let seconds = result.seconds
     print(
       String(
@@ -70,14 +71,37 @@ struct Terminal: RunObserver {
   /// The scores of splits.
   func show(_ splits: [(split: String, scores: SplitScores)]) {
     let width = max(12, splits.map(\.split.count).max() ?? 0)
-    print(
-      "split".padding(toLength: width, withPad: " ", startingAt: 0)
-        + "      acc      nll      ece    brier")
-    for (name, scores) in splits {
-      let figures = [scores.acc, scores.nll, scores.ece, scores.brier]
-        .map { String(format: "%9.4f", $0) }.joined()
-      print(name.padding(toLength: width, withPad: " ", startingAt: 0) + figures)
+    let rows = splits.map { name, scores in
+      (name: name, figures: [scores.acc, scores.nll, scores.ece, scores.brier].map(Self.figure))
     }
+    show([(name: "split", figures: ["acc", "nll", "ece", "brier"])] + rows, nameWidth: width)
+  }
+
+  /// A score in a table: four digits after the point, or four significant ones where it is large.
+  private static func figure(_ value: Double) -> String {
+    String(format: value.magnitude < 1e5 ? "%.4f" : "%.3e", value)
+  }
+
+  /// Rows of a table, the first of them its head; columns are wide enough to keep apart.
+  private func show(_ rows: [(name: String, figures: [String])], nameWidth: Int) {
+    for (name, figures) in rows {
+      let cells = figures.map { figure in
+        String(repeating: " ", count: max(1, 9 - figure.count)) + figure
+      }
+      print(name.padding(toLength: nameWidth, withPad: " ", startingAt: 0) + cells.joined())
+    }
+  }
+
+  /// How well each score tells foreign rows from those of the test split, the best first.
+  private func show(_ detections: [String: RunMetrics.Detection]) {
+    let sorted = detections.sorted {
+      ($0.value.auroc, $1.key) > ($1.value.auroc, $0.key)
+    }
+    show(
+      [(name: "out of distribution", figures: ["auroc", "fpr95", "aupr"])]
+        + sorted.map { name, scores in
+          (name, [scores.auroc, scores.fpr95, scores.auprOut].map(Self.figure))
+        }, nameWidth: 19)
   }
 
   /// The epoch that predicts the validation split best, and its scores on the splits that are not trained

@@ -77,6 +77,65 @@ struct FinetuneBadInputTests {
       notes == [
         "note: the loss is not finite from epoch 1 on: the steps diverge, lower the learning rate"
       ], "\(outcome.errors)")
+    #expect(outcome.status == 1)
+    #expect(outcome.errorLines.count == 1 && outcome.errors.contains("the score train.brier is NaN: "))
+  }
+
+  @Test("a fit that diverged fails, keeps what it wrote, and its head is refused by tensor")
+  func divergedHead() throws {
+    try spoil { _ in }
+    let output = directory.file("out")
+    let arguments = ["--loss-fn", "MSE", "-o", "lion", "-lr", "1e38", "--output", output]
+    let outcome = try finetune.run(["--features", path] + arguments)
+    #expect(outcome.status == 1, "\(outcome.errors)")
+    let result = try JSONSerialization.jsonObject(
+      with: Data(contentsOf: URL(fileURLWithPath: output + "/result.json")))
+    #expect(
+      ((result as? [String: Any])?["failure"] as? String)?.hasPrefix("the score train.") == true)
+    let head = output + "/head.safetensors"
+    for command in [["evaluate"], ["predict", "--out", directory.file("p.csv")]] {
+      try expectError(
+        [head + ": weights, row 0, column 0 (from 0): the value is ", "expected a finite number"],
+        command + ["--head", head, "--features", path])
+    }
+  }
+
+  @Test(
+    "a feature whose square overflows is refused by its place, in whatever split and command",
+    arguments: ["train", "test"])
+  func overflow(split: String) throws {
+    try spoil { _ in }
+    let output = directory.file("out")
+    #expect(try finetune.run(["--features", path, "--output", output]).status == 0)
+    try spoil {
+      if split == "train" {
+        $0.trainFeatures[4, 1] = -1e20
+      } else {
+        $0.testFeatures[1, 2] = 3e38
+      }
+    }
+    let place =
+      split == "train"
+      ? [
+        "train split features, row 4, column 1 (from 0): the value is -1e+20",
+        "at most 1e+18 in magnitude",
+      ]
+      : [
+        "test split features, row 1, column 2 (from 0): the value is 3e+38",
+        "at most 1e+19 in magnitude",
+      ]
+    for loss in ["IBProbit", "CrossEntropy", "MSE"] {
+      try expectError([path] + place, ["--features", path, "--loss-fn", loss])
+    }
+    let head = ["--head", output + "/head.safetensors", "--features", path]
+    try expectError([path] + place, ["evaluate"] + head)
+    let out = directory.file("p.csv")
+    if split == "test" {
+      try expectError(
+        [path + ": X_test, row 1, column 2 (from 0): the value is 3e+38"],
+        ["predict", "--out", out] + head)
+      #expect(!FileManager.default.fileExists(atPath: out))
+    }
   }
 
   @Test("the fixture itself is good")

@@ -143,7 +143,10 @@ struct RecipeTests {
     )
     for out in [binary, table] {
       let outcome = try finetune.run(
-        ["predict", "--head", head, "--features", fixture.path, "--out", out])
+        [
+          "predict", "--head", head, "--features", fixture.path, "--out", out,
+          "--mutual-information",
+        ])
       #expect(outcome.status == 0, "\(outcome.errors)")
     }
     let file = try SafetensorsFile(path: binary)
@@ -159,12 +162,76 @@ struct RecipeTests {
       #expect(names.contains(name), "\(name)")
     }
     let entropy = try file.array("entropy", as: Double.self)
+    let information = try file.array("mutual_information", as: Double.self)
+    let aleatoric = try file.array("aleatoric", as: Double.self)
     for row in 0..<90 {
+      #expect((information[row] + aleatoric[row] - entropy[row]).magnitude < 1e-12)
       let fields = lines[row + 1].split(separator: ",").map(String.init)
       #expect(Float(fields[2]) == probabilities[row, 0])
       #expect(Double(fields[names.firstIndex(of: "entropy") ?? 0]) == entropy[row])
       #expect((probabilities[row, 0] + probabilities[row, 1] - 1).magnitude < 1e-5)
     }
+  }
+
+  @Test("predict splits the entropy only where asked to, and refuses to where a head cannot")
+  func predictByDefault() throws {
+    let fixture = try RecipeFixture()
+    let table = fixture.directory.file("p.csv")
+    let head = ["--head", fixture.directory.file("out/head.safetensors")]
+    let arguments = ["predict", "--features", fixture.path, "--out", table] + head
+    _ = try fixture.run([])
+    #expect(try finetune.run(arguments).status == 0)
+    let names = try String(contentsOfFile: table, encoding: .utf8).prefix { $0 != "\n" }
+      .split(separator: ",").suffix(4)
+    #expect(names == ["max_probability", "entropy", "energy", "leverage"])
+    _ = try fixture.run(["--loss-fn", "CrossEntropy"])
+    #expect(try finetune.run(arguments).status == 0)
+    let refused = try finetune.run(arguments + ["--mutual-information"])
+    #expect(refused.status == 65 && refused.errors.contains("no posterior to draw from"))
+  }
+
+  @Test("scores of foreign rows are printed; a file without rows is refused before the fit")
+  func foreignRows() throws {
+    let fixture = try RecipeFixture()
+    let outcome = try finetune.run(["--features", fixture.path, "--ood", fixture.foreign])
+    #expect(outcome.status == 0, "\(outcome.errors)")
+    let lines = outcome.output.split(separator: "\n")
+    #expect(lines.contains("out of distribution    auroc    fpr95     aupr"))
+    #expect(lines.contains { $0.hasPrefix("mutual_information ") })
+    let empty = fixture.directory.file("empty.safetensors")
+    var writer = SafetensorsWriter()
+    writer.add("X_test", Matrix<Float>.zeros(0, 5))
+    try writer.write(to: empty)
+    for arguments in [[], ["--check"]] {
+      let refused = try finetune.run(["--features", fixture.path, "--ood", empty] + arguments)
+      #expect(refused.status == 65 && refused.errors.contains("empty.safetensors: there are no rows"))
+    }
+  }
+
+  @Test("figures of a table keep apart, however large")
+  func wideFigures() throws {
+    let fixture = try RecipeFixture()
+    let file = try SafetensorsFile(path: fixture.path)
+    var writer = SafetensorsWriter()
+    for tensor in file.tensors where tensor.name.hasPrefix("y_") {
+      writer.add(tensor.name, try file.labels(tensor.name))
+    }
+    for name in ["X_train", "X_test"] {
+      var features = Matrix<Float>(try file.matrix(name, as: Float.self))
+      if name == "X_test" { features.scale(by: 1e12) }
+      writer.add(name, features)
+    }
+    try writer.write(to: fixture.path)
+    let outcome = try finetune.run(["--features", fixture.path, "--loss-fn", "CrossEntropy"])
+    #expect(outcome.status == 0, "\(outcome.errors)")
+    let row = try #require(outcome.output.split(separator: "\n").first { $0.hasPrefix("test ") })
+    let fields = row.split(separator: " ")
+    #expect(fields.count == 5 && fields.dropFirst().allSatisfy { Double($0) != nil }, "\(row)")
+  }
+
+  @Test("evaluate's help names the file that it writes")
+  func evaluateHelp() throws {
+    #expect(try finetune.run(["evaluate", "--help"]).output.contains("evaluation.json"))
   }
 
   @Test(

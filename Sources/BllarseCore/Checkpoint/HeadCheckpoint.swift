@@ -58,7 +58,8 @@ public struct HeadCheckpoint: Sendable {
   /// Reads a checkpoint.
   ///
   /// - Parameter path: the file.
-  /// - Throws: `DataError` when it is missing, malformed, of a newer format or of an unknown kind.
+  /// - Throws: `DataError` when it is missing, malformed, of a newer format or of an unknown kind, or
+  ///   holds a NaN or an infinity.
   public init(path: String) throws(DataError) {
     let file = try SafetensorsFile(path: path)
     guard try file.metadata("format") == "bllarse-head" else {
@@ -73,6 +74,7 @@ public struct HeadCheckpoint: Sendable {
         .wrongType, file: path, key: "format_version", found: "the version is \(version)",
         expected: "\(Self.formatVersion)", advice: "update bllarse to read it")
     }
+    try file.requireFinite()
     let name = try file.metadata("head")
     guard let kind = HeadRegistry.kind(named: name) else {
       throw DataError(

@@ -118,24 +118,27 @@ struct DatasetValidation {
     return classCount
   }
 
-  /// No feature is NaN or infinite.
-  func checkFinite(_ splits: Splits) throws(DataError) {
+  /// No feature is NaN, infinite, or so large that what is computed from it would be.
+  func checkRange(_ splits: Splits) throws(DataError) {
     for (name, split) in splits {
-      guard let (row, column) = firstNonFinite(split.features) else { continue }
-      throw DataError(
-        .notFinite, file: file, key: "\(name) split features", row: row, column: column,
-        found: "the value is \(split.features.value(row, column))", expected: "a finite number",
-        advice: "remove the row or replace the value")
+      let range =
+        name == SplitRoles.training
+        ? FeatureRange(fitting: split.rowCount, columnCount: split.featureCount)
+        : FeatureRange(predicting: split.featureCount)
+      guard let (row, column) = firstValue(beyond: range.bound, in: split.features) else { continue }
+      throw range.fault(
+        split.features.value(row, column), file: file, key: "\(name) split features", row: row,
+        column: column)
     }
   }
 
   /// The first position in row-major order, found by all threads.
-  func firstNonFinite(_ features: FeatureMatrix) -> (row: Int, column: Int)? {
+  func firstValue(beyond bound: Double, in features: FeatureMatrix) -> (row: Int, column: Int)? {
     let found = Mutex<(row: Int, column: Int)?>(nil)
     let blockSize = max(1, (1 << 18) / max(features.columnCount, 1))
     parallelism.forEachBlock(of: features.rowCount, blockSize: blockSize) { _, range in
       if found.withLock({ $0.map { $0.row < range.lowerBound } ?? false }) { return }
-      guard let (row, column) = features.rows(range).firstNonFinite else { return }
+      guard let (row, column) = features.rows(range).firstValue(beyond: bound) else { return }
       found.withLock { best in
         if let row = best?.row, row < range.lowerBound + row { return }
         best = (range.lowerBound + row, column)

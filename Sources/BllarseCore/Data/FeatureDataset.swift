@@ -33,7 +33,7 @@ public struct FeatureDataset: Sendable {
   ///   - classNames: the classes' names; they tell the number of classes, too.
   ///   - parallelism: the threads to check with.
   /// - Throws: `DataError`, naming split, row and column: no rows, widths that differ, features that are
-  ///   NaN or infinite, labels that are no class, one class only.
+  ///   NaN, infinite or so large that sums of squares overflow, labels that are no class, one class only.
   /// - Complexity: one pass over all features.
   public init(
     name: String, file: String? = nil, splits: [(name: String, split: FeatureSplit)],
@@ -46,7 +46,7 @@ public struct FeatureDataset: Sendable {
           name: $0.name, rowCount: $0.split.rowCount, featureCount: $0.split.featureCount,
           labels: $0.split.labels)
       }, announced: classCount, names: classNames)
-    try validation.checkFinite(splits)
+    try validation.checkRange(splits)
     self.name = name
     self.file = file
     self.splitNames = splits.map(\.name)
@@ -95,7 +95,7 @@ public struct FeatureDataset: Sendable {
 
   static func missingSplit(_ name: String, file: String?, among names: [String]) -> DataError {
     DataError(
-      .missingKey, file: file, key: "\(name) split", found: "there is no such split",
-      expected: "one of " + names.joined(separator: ", "))
+      .missingKey, file: file, key: "\(name) split",
+      found: DataError.absence("split", among: names))
   }
 }

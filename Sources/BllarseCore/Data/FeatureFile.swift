@@ -37,15 +37,14 @@ public struct FeatureFile: Sendable {
 
   /// The features of a split, without labels.
   ///
-  /// - Throws: `DataError`: there are none, they are no matrix, or a value is not finite.
+  /// - Throws: `DataError`: there are none, they are no matrix, or a value is not finite or too large.
   public func features(_ split: String) throws(DataError) -> FeatureMatrix {
     let tensor = try source.tensor("X_" + suffix(split))
     let features = try tensor.features()
-    if let (row, column) = features.firstNonFinite {
-      throw DataError(
-        .notFinite, file: tensor.path, key: tensor.name, row: row, column: column,
-        found: "the value is \(features.value(row, column))", expected: "a finite number",
-        advice: "remove the row or replace the value")
+    let range = FeatureRange(predicting: features.columnCount)
+    if let (row, column) = features.firstValue(beyond: range.bound) {
+      throw range.fault(
+        features.value(row, column), file: tensor.path, key: tensor.name, row: row, column: column)
     }
     return features
   }

@@ -60,8 +60,9 @@ enum FeatureSource: Sendable {
     case .directory(let path, let files, _):
       guard let file = files[name] else {
         throw DataError(
-          .missingFile, file: path, key: name, found: "there is no \(name).npz or \(name).npy",
-          expected: files.isEmpty ? "arrays" : "one of " + names.joined(separator: ", "))
+          .missingFile, file: path, key: name,
+          found: DataError.absence("array", among: names),
+          expected: "\(name).npz or \(name).npy")
       }
       if file.hasSuffix(".npy") {
         let mapped = try MappedFile(path: file)
@@ -129,9 +130,8 @@ enum FeatureSource: Sendable {
   ) throws(DataError) -> ZipArchive.Member {
     guard let member = archive.members.first(where: { arrayName($0.name) == name }) else {
       throw DataError(
-        .missingKey, file: archive.file.path, key: name, found: "there is no such array",
-        expected: "one of "
-          + archive.members.map { arrayName($0.name) }.joined(separator: ", "))
+        .missingKey, file: archive.file.path, key: name,
+        found: DataError.absence("array", among: archive.members.map { arrayName($0.name) }))
     }
     return member
   }

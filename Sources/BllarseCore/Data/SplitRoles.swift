@@ -57,10 +57,9 @@ public struct SplitRoles: Sendable, Equatable {
       self.test = test
     } else {
       throw DataError(
-        .missingKey, file: file, key: "test split", found: "there is no such split",
-        expected: Self.list(others),
-        advice: others.isEmpty
-          ? "add X_test and y_test" : "add X_test and y_test, or name another with --test-split")
+        .missingKey, file: file, key: "test split",
+        found: DataError.absence("split", among: names), expected: "X_test and y_test",
+        advice: others.isEmpty ? "add them" : "add them, or name another with --test-split")
     }
     if let validation {
       self.validation = try named(validation, by: "--validation-split")

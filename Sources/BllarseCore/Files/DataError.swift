@@ -30,6 +30,8 @@ public struct DataError: Error, Equatable, Sendable {
     public static let wrongShape = Code("wrongShape")
     /// A value is NaN or infinite.
     public static let notFinite = Code("notFinite")
+    /// A value is so large that what is computed from it overflows.
+    public static let outOfRange = Code("outOfRange")
     /// A label is not a class.
     public static let invalidLabel = Code("invalidLabel")
     /// There are too few rows or too few classes to fit or to evaluate anything.
@@ -80,6 +82,18 @@ public struct DataError: Error, Equatable, Sendable {
     self.found = found
     self.expected = expected
     self.advice = advice
+  }
+
+  /// A clause that something is missing, with the names that are there.
+  ///
+  /// - Parameters:
+  ///   - noun: what is missing: "tensor".
+  ///   - names: what is there.
+  /// - Returns: "there is no such tensor among X_train, y_train".
+  static func absence(_ noun: String, among names: [String]) -> String {
+    guard !names.isEmpty else { return "there is no such \(noun), nor any other" }
+    return "there is no such \(noun) among " + names.prefix(12).joined(separator: ", ")
+      + (names.count > 12 ? ", … (\(names.count) in all)" : "")
   }
 
   /// The same fault, located in a file unless it is located in one already.

@@ -59,12 +59,9 @@ public struct SafetensorsFile: Sendable {
   /// - Throws: `DataError.Code.missingKey`, with the names that are there.
   public func tensor(_ name: String) throws(DataError) -> Tensor {
     guard let position = index[name] else {
-      let names = tensors.prefix(12).map(\.name).joined(separator: ", ")
       throw DataError(
-        .missingKey, file: path, key: name, found: "there is no such tensor",
-        expected: tensors.isEmpty
-          ? "a file with tensors"
-          : "one of " + names + (tensors.count > 12 ? ", … (\(tensors.count) in all)" : ""))
+        .missingKey, file: path, key: name,
+        found: DataError.absence("tensor", among: tensors.map(\.name)))
     }
     return tensors[position]
   }
@@ -75,9 +72,8 @@ public struct SafetensorsFile: Sendable {
   public func metadata(_ name: String) throws(DataError) -> String {
     guard let value = metadata[name] else {
       throw DataError(
-        .missingKey, file: path, key: "metadata \(name)", found: "there is no such entry",
-        expected: metadata.isEmpty
-          ? "a file with metadata" : "one of " + metadata.keys.sorted().joined(separator: ", "))
+        .missingKey, file: path, key: "metadata \(name)",
+        found: DataError.absence("entry", among: metadata.keys.sorted()))
     }
     return value
   }

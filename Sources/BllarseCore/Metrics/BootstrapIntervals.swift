@@ -1,5 +1,11 @@
 public import BllarseNumerics
 
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#endif
+
 /// A score with an interval for it.
 public struct BootstrapInterval: Sendable, Equatable {
   /// The score on all rows.
@@ -27,7 +33,14 @@ public struct BootstrapIntervals: Sendable, Equatable {
 }
 
 extension Metrics {
-  /// Percentile bootstrap intervals: the scores of N rows drawn with replacement, many times.
+  /// Confidence intervals: of means over rows by the percentiles of N rows drawn with replacement, of the
+  /// calibration error by ``CalibrationErrorInterval``. Each holds its value.
+  ///
+  /// Percentiles fail where errors are rare: rows that were all predicted right are so however they are
+  /// drawn, and an interval of accuracy would be a point. So four rows are added to those that are
+  /// drawn from, two that are predicted right and two that are not, of the confidences that the
+  /// predictions themselves expect of such rows; the values do not have them. For an accuracy this is
+  /// nearly the interval of Agresti and Coull.
   ///
   /// Replicate `r` draws from the stream (seed, bootstrap, r), so the result does not depend on the
   /// number of threads.
@@ -42,7 +55,8 @@ extension Metrics {
   /// - Returns: the scores with their intervals; NaN when there are no rows.
   /// - Complexity: O(replicateCount · N).
   /// - Note: Source: Efron, "Bootstrap methods: another look at the jackknife", Annals of Statistics
-  ///   1979. Resampling biases a calibration error upwards, so its interval may lie above its value.
+  ///   1979; Agresti and Coull, "Approximate is better than 'exact' for interval estimation of binomial
+  ///   proportions", American Statistician 1998. Coverage by simulation: `Benchmarks/intervals.py`.
   public static func bootstrapIntervals(
     _ summary: PredictionSummary, replicateCount: Int = 1000, level: Double = 0.95,
     binCount: Int = 20, seed: UInt64 = 0, parallelism: Parallelism = .available
@@ -50,48 +64,48 @@ extension Metrics {
     precondition(
       replicateCount >= 2 && level > 0 && level < 1 && binCount >= 1,
       "\(replicateCount) replicates at level \(level) with \(binCount) bins")
-    let bins = summary.confidence.map { Int32(BinSums.index($0, binCount)) }
     let count = summary.count
-    // Scores of each replicate: accuracy, NLL, Brier, ECE.
-    let scores = Matrix<Double>(rows: replicateCount, columns: 4) { target in
+    let added = AddedRows(summary)
+    // Scores of each replicate: accuracy, NLL, Brier.
+    let scores = Matrix<Double>(rows: replicateCount, columns: 3) { target in
       target.initialize(repeating: .nan)
       guard count > 0, let base = target.baseAddress else { return }
       let output = ReplicateScores(base: base)
+      let drawn = count + added.count
       parallelism.forEachBlock(of: replicateCount, blockSize: 8) { _, range in
-        var gaps = [Double](repeating: 0, count: binCount)
         for replicate in range {
           var generator = Philox(seed: seed, purpose: .bootstrap, index: UInt64(replicate))
-          for bin in 0..<binCount { gaps[bin] = 0 }
-          var (correct, likelihood, brier) = (0.0, 0.0, 0.0)
-          for _ in 0..<count {
+          var sums = RowScores(correct: 0, nll: 0, brier: 0)
+          for _ in 0..<drawn {
             let row =
-              count <= UInt32.max
-              ? Int(generator.smallInteger(below: UInt32(count))) : generator.integer(below: count)
-            let right = summary.isCorrect[row] ? 1.0 : 0
-            correct += right
-            likelihood += summary.logLikelihood[row]
-            brier += summary.brier[row]
-            gaps[Int(bins[row])] += right - summary.confidence[row]
+              drawn <= UInt32.max
+              ? Int(generator.smallInteger(below: UInt32(drawn))) : generator.integer(below: drawn)
+            sums +=
+              row < count
+              ? RowScores(summary, row) : added.row(row - count, generator.uniform())
           }
-          let target = output.base + 4 * replicate
-          target[0] = correct / Double(count)
-          target[1] = -likelihood / Double(count)
-          target[2] = brier / Double(count)
-          target[3] = gaps.reduce(0) { $0 + $1.magnitude } / Double(count)
+          let target = output.base + 3 * replicate
+          target[0] = sums.correct / Double(drawn)
+          target[1] = sums.nll / Double(drawn)
+          target[2] = sums.brier / Double(drawn)
         }
       }
     }
     func interval(_ column: Int, _ value: Double) -> BootstrapInterval {
       let sorted = scores.column(column).sorted()
       return BootstrapInterval(
-        value: value, lower: quantile(ofSorted: sorted, (1 - level) / 2),
-        upper: quantile(ofSorted: sorted, (1 + level) / 2))
+        value: value, lower: minimum(quantile(ofSorted: sorted, (1 - level) / 2), value),
+        upper: maximum(quantile(ofSorted: sorted, (1 + level) / 2), value))
     }
+    let error = calibrationError(summary, binCount: binCount)
+    let ends = CalibrationErrorInterval(
+      binSums(summary, binCount: binCount), seed: seed
+    ).ends(level: level)
     return BootstrapIntervals(
       accuracy: interval(0, accuracy(summary)), nll: interval(1, negativeLogLikelihood(summary)),
       brier: interval(2, brierScore(summary)),
-      ece: interval(3, calibrationError(summary, binCount: binCount).expected), level: level,
-      replicateCount: replicateCount)
+      ece: BootstrapInterval(value: error.expected, lower: ends.lower, upper: ends.upper),
+      level: level, replicateCount: replicateCount)
   }
 
   /// A quantile by linear interpolation between order statistics (NumPy's default, type 7).
@@ -110,4 +124,88 @@ extension Metrics {
 /// Memory that threads fill, each the rows of its own replicates, which is why sharing it is safe.
 private struct ReplicateScores: @unchecked Sendable {
   let base: UnsafeMutablePointer<Double>
+}
+
+/// The scores of one row, or of several together.
+private struct RowScores {
+  var correct: Double
+  var nll: Double
+  var brier: Double
+
+  init(correct: Double, nll: Double, brier: Double) {
+    (self.correct, self.nll, self.brier) = (correct, nll, brier)
+  }
+
+  init(_ summary: PredictionSummary, _ row: Int) {
+    self.init(
+      correct: summary.isCorrect[row] ? 1 : 0, nll: -summary.logLikelihood[row],
+      brier: summary.brier[row])
+  }
+
+  static func += (sum: inout RowScores, row: RowScores) {
+    sum.correct += row.correct
+    sum.nll += row.nll
+    sum.brier += row.brier
+  }
+}
+
+/// Rows that are added to those that are drawn from: two that are predicted right, two that are not.
+private struct AddedRows: Sendable {
+  private let confidence: [Double]
+  /// Σ_k p_k² of each row.
+  private let squares: [Double]
+  /// The cumulated probabilities of the rows' being right, and wrong.
+  private let right: [Double]
+  private let wrong: [Double]
+
+  /// The number of rows that are added: none where predictions are all certain.
+  let count: Int
+
+  init(_ summary: PredictionSummary) {
+    confidence = summary.confidence.map { min(max($0, 0), 1) }
+    squares = summary.confidence.indices.map { row in
+      // From Brier = Σ p² - p_y² + (1 - p_y)².
+      let p = summary.isCorrect[row] ? summary.confidence[row] : exp(summary.logLikelihood[row])
+      return summary.brier[row] + p * p - (1 - p) * (1 - p)
+    }
+    func cumulated(_ values: [Double]) -> [Double] {
+      var sum = 0.0
+      return values.map { value in
+        sum += value
+        return sum
+      }
+    }
+    right = cumulated(confidence)
+    wrong = cumulated(confidence.map { 1 - $0 })
+    count = (wrong.last ?? 0) > 0 && (right.last ?? 0) > 0 ? 4 : 0
+  }
+
+  /// An added row of the confidence of one of the rows, drawn by what the predictions expect.
+  ///
+  /// - Parameters:
+  ///   - index: in `0..<count`; the first half is right.
+  ///   - uniform: in 0..<1.
+  func row(_ index: Int, _ uniform: Double) -> RowScores {
+    let isRight = index < count / 2
+    let source = Self.draw(isRight ? right : wrong, uniform)
+    let (c, square) = (confidence[source], squares[source])
+    if isRight {
+      return RowScores(correct: 1, nll: -log(c), brier: square - c * c + (1 - c) * (1 - c))
+    }
+    // The expected probability of the label, given that it is not the most probable class: Σ p² over the
+    // others, by their sum. It is at most that sum, and rounding is all that is left of very small ones.
+    let rest = 1 - c
+    let q = rest > 1e-6 ? min(max((square - c * c) / rest, 1e-3 * rest), rest) : rest
+    return RowScores(correct: 0, nll: -log(q), brier: square + 1 - 2 * q)
+  }
+
+  private static func draw(_ cumulated: [Double], _ uniform: Double) -> Int {
+    let target = uniform * (cumulated.last ?? 0)
+    var (low, high) = (0, cumulated.count - 1)
+    while low < high {
+      let middle = (low + high) / 2
+      if cumulated[middle] <= target { low = middle + 1 } else { high = middle }
+    }
+    return low
+  }
 }

@@ -103,10 +103,16 @@ extension Metrics {
     _ summary: PredictionSummary, binCount: Int = 20
   ) -> CalibrationError {
     precondition(binCount >= 1, "\(binCount) bins")
+    return CalibrationError(
+      binning: .equalWidth, binCount: binCount, sums: binSums(summary, binCount: binCount))
+  }
+
+  /// The sums of bins of equal width.
+  static func binSums(_ summary: PredictionSummary, binCount: Int) -> [BinSums] {
     var sums = [BinSums](repeating: BinSums(), count: binCount)
     for (confidence, isCorrect) in zip(summary.confidence, summary.isCorrect) {
       sums[BinSums.index(confidence, binCount)].add(confidence, isCorrect ? 1 : 0)
     }
-    return CalibrationError(binning: .equalWidth, binCount: binCount, sums: sums)
+    return sums
   }
 }

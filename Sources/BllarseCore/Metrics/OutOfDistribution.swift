@@ -65,8 +65,10 @@ extension Metrics {
       auprIn += (found - foundBefore) / negatives * (found / (found + wrong))
       foundBefore = found
     }
+    // Sums of shares may round past 1.
     return OutOfDistributionDetection(
-      auroc: area / (positives * negatives), falsePositiveRateAt95: falsePositiveRate ?? 1,
-      auprOut: auprOut, auprIn: auprIn)
+      auroc: min(area / (positives * negatives), 1),
+      falsePositiveRateAt95: min(falsePositiveRate ?? 1, 1), auprOut: min(auprOut, 1),
+      auprIn: min(auprIn, 1))
   }
 }

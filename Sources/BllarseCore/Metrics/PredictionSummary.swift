@@ -148,6 +148,11 @@ public enum Metrics {
     return sum / Double(values.count)
   }
 
+  /// The smaller of two numbers; NaN when either is NaN.
+  static func minimum(_ first: Double, _ second: Double) -> Double {
+    first.isNaN || first < second ? first : second
+  }
+
   /// The larger of two numbers; NaN when either is NaN.
   static func maximum(_ first: Double, _ second: Double) -> Double {
     first.isNaN || first > second ? first : second

@@ -28,7 +28,9 @@ public struct FineTuning {
   ///
   /// - Returns: the scores, and the head; after no epochs, the pretrained classifier's.
   /// - Throws: `DataError` for bad data and for files that cannot be read or written,
-  ///   `NumericsError` when the data make the fit impossible, `RunInterrupted` when it was asked to stop.
+  ///   `NumericsError` when the data make the fit impossible, `RunInterrupted` when it was asked to stop,
+  ///   ``ScoresNotFinite`` (or `DataError`, where one row did it) for scores that are not numbers, after
+  ///   head and result were written.
   public func run() throws -> (result: RunResult, head: any Head) {
     let clock = Stopwatch()
     let plan = try RunPlan(configuration)
@@ -56,7 +58,9 @@ public struct FineTuning {
         parallelism: parallelism, note: note)
       note("--epochs 0: no head is fitted, the scores are those of the pretrained classifier")
       tell(outcome.result.baseline, data.roles)
+      let fault = self.fault(&outcome.result, outcome.head, on: data.dataset)
       try output?.writeWithoutHead(outcome.result)
+      if let fault { throw fault }
       return outcome
     }
     var loop = try RunLoop(
@@ -110,14 +114,30 @@ public struct FineTuning {
         data, head: loop.head, baseline: classifier, parallelism: parallelism, note: note)
     } catch {
       // What the epochs measured is a result, too.
-      if let output, let partial = try? loop.result(hasMetrics: false) {
+      if let output, var partial = try? loop.result(hasMetrics: false) {
+        partial.failure = "\(error)"
         try? output.write(partial)
         note("the head and the scores of its epochs are kept in \(output.directory)")
       }
       throw error
     }
+    let fault = self.fault(&result, loop.head, on: data.dataset)
     try output?.write(result)
+    if let fault { throw fault }
     return (result, loop.head)
+  }
+
+  /// What keeps a run from having succeeded although it came to its end; the result says it, too.
+  private func fault(
+    _ result: inout RunResult, _ head: any Head, on data: FeatureDataset
+  ) -> (any Error)? {
+    do {
+      try FiniteScores.check(result, head, on: data)
+      return nil
+    } catch {
+      result.failure = "\(error)"
+      return error
+    }
   }
 
   /// Scores a head on a split.

@@ -42,7 +42,11 @@ public struct HeadEvaluation {
         advice: "use the features that the head was fitted to")
     }
     return try data.splitNames.map { name in
-      (name, SplitScores(try FineTuning.evaluate(head, on: try data.split(name))))
+      let split = try data.split(name)
+      let scores = SplitScores(try FineTuning.evaluate(head, on: split))
+      try FiniteScores.check(
+        scores, head, on: split, file: data.file, key: "\(name) split features")
+      return (name, scores)
     }
   }
 

@@ -8,14 +8,20 @@ public struct HeadPrediction {
   public let featuresPath: String
   /// The split of the file; "test", or the first there is, when `nil`.
   public let split: String?
+  /// Whether the entropy is split into mutual information and the rest, which takes longer than all else.
+  public let splitsEntropy: Bool
   /// The number of threads, or `nil` for all that are allowed.
   public let threadCount: Int?
 
   /// Prepares a prediction.
-  public init(checkpoint: String, featuresPath: String, split: String?, threadCount: Int?) {
+  public init(
+    checkpoint: String, featuresPath: String, split: String?, splitsEntropy: Bool = false,
+    threadCount: Int?
+  ) {
     self.checkpoint = checkpoint
     self.featuresPath = featuresPath
     self.split = split
+    self.splitsEntropy = splitsEntropy
     self.threadCount = threadCount
   }
 
@@ -25,17 +31,28 @@ public struct HeadPrediction {
   ///   - path: a name that ends in ".csv" for a table; anything else is a safetensors file.
   ///   - note: receives what the user should know, in one line.
   /// - Returns: the number of rows.
-  /// - Throws: `DataError` for files that cannot be read or written, or do not fit together.
+  /// - Throws: `DataError` for files that cannot be read or written, or do not fit together, for a head
+  ///   whose entropy cannot be split, and for rows whose predictions are not numbers; nothing is written
+  ///   then.
   public func write(to path: String, note: (String) -> Void = { _ in }) throws -> Int {
     try PredictionFile.requireReplaceable(path)
     let threads = try ThreadReservation(threadCount)
     if let text = threads.note { note(text) }
     let stored = try HeadCheckpoint(path: checkpoint)
     var head = stored.head
+    guard !splitsEntropy || Uncertainty.canSplit(head) else {
+      throw DataError(
+        .wrongType, file: checkpoint, key: "head",
+        found: "a head \(type(of: head.uncalibrated).kind) has no posterior to draw from",
+        expected: "a head of the default recipe for --mutual-information",
+        advice: "leave the option out")
+    }
     head.parallelism = threads.parallelism
     let features = try ForeignRows.features(
       path: featuresPath, split: split, featureCount: head.featureCount)
-    let uncertainty = try Uncertainty(head, features)
+    let uncertainty = try Uncertainty(head, features, splitsEntropy: splitsEntropy)
+    try FiniteScores.check(
+      uncertainty, of: features, file: featuresPath, key: split.map { "\($0) split features" } ?? "features")
     if path.hasSuffix(".csv") {
       try PredictionTable(uncertainty, classNames: stored.classNames).write(to: path)
     } else {

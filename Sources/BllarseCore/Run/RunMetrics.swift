@@ -222,9 +222,9 @@ enum ForeignRows {
   ) throws(DataError) -> FeatureMatrix {
     let file = try FeatureFile(path: path)
     let name = split ?? self.split(of: file)
-    let features = try file.features(name)
-    try require(features.columnCount, split: name, featureCount: featureCount, of: path)
-    return features
+    let header = try file.header(of: name)
+    try require(header.shape, split: name, featureCount: featureCount, of: path)
+    return try file.features(name)
   }
 
   /// The split whose rows are taken: the test split where there is one, else the first.
@@ -232,14 +232,22 @@ enum ForeignRows {
     SplitRoles.defaultTest(of: file.splitNames) ?? file.splitNames.first ?? "test"
   }
 
-  /// Refuses rows that do not fit the head.
+  /// Refuses rows that do not fit the head, and none.
+  ///
+  /// - Parameter shape: rows and columns.
   static func require(
-    _ found: Int, split: String? = nil, featureCount: Int, of path: String
+    _ shape: [Int], split: String? = nil, featureCount: Int, of path: String
   ) throws(DataError) {
-    guard found == featureCount else {
+    let key = split.map { "\($0) split" }
+    guard shape[0] > 0 else {
       throw DataError(
-        .wrongShape, file: path, key: split.map { "\($0) split" },
-        found: "rows have \(found) features", expected: "\(featureCount), as the head has",
+        .insufficientData, file: path, key: key, found: "there are no rows",
+        expected: "at least one row")
+    }
+    guard shape[1] == featureCount else {
+      throw DataError(
+        .wrongShape, file: path, key: key,
+        found: "rows have \(shape[1]) features", expected: "\(featureCount), as the head has",
         advice: "use features of the same backbone")
     }
   }

@@ -138,6 +138,9 @@ public struct RunResult: Sendable, Equatable, Encodable {
   public var calibration: CalibrationReport?
   /// Temperatures that were fitted to parts of the test split, where that was asked for.
   public var temperatureScaling: [TemperatureScaling.Row]?
+  /// Why the run failed, where it did after its head was fitted: a score that is not a number. Head and
+  /// result are written to be looked at.
+  public var failure: String?
   /// Where the time went.
   public var seconds: RunSeconds
   /// The threads that it took them with.
@@ -166,11 +169,11 @@ public struct RunResult: Sendable, Equatable, Encodable {
 extension RunResult {
   private enum CodingKeys: String, CodingKey {
     case train, test, splits, roles, baseline, uncalibrated, calibration, seconds, threads, elbo
-    case iterations, certificate, best, recipe, metrics, arguments, data, versions
+    case iterations, certificate, best, recipe, metrics, arguments, data, versions, failure
     case temperatureScaling = "temperature_scaling"
   }
 
-  /// Writes every key; what a head does not have is `null`.
+  /// Writes every key but `failure`, which only a failed run has; what a head does not have is `null`.
   public func encode(to encoder: any Encoder) throws {
     var container = encoder.container(keyedBy: CodingKeys.self)
     try container.encode(train, forKey: .train)
@@ -192,5 +195,6 @@ extension RunResult {
     try container.encode(arguments, forKey: .arguments)
     try container.encode(data, forKey: .data)
     try container.encode(versions, forKey: .versions)
+    try container.encodeIfPresent(failure, forKey: .failure)
   }
 }

@@ -79,12 +79,15 @@ public struct FeatureMatrix: Sendable {
     }
   }
 
-  /// The position of the first value that is NaN or infinite, or `nil`.
-  public var firstNonFinite: (row: Int, column: Int)? {
+  /// The position of the first value that is NaN, or larger in magnitude than a bound; `nil` when there
+  /// is none.
+  ///
+  /// - Parameter bound: finite, so that infinities are always beyond it.
+  public func firstValue(beyond bound: Double) -> (row: Int, column: Int)? {
     switch storage {
-    case .float16(let matrix): Self.firstNonFinite(in: matrix)
-    case .float32(let matrix): Self.firstNonFinite(in: matrix)
-    case .float64(let matrix): Self.firstNonFinite(in: matrix)
+    case .float16(let matrix): Self.firstValue(beyond: bound, in: matrix)
+    case .float32(let matrix): Self.firstValue(beyond: bound, in: matrix)
+    case .float64(let matrix): Self.firstValue(beyond: bound, in: matrix)
     }
   }
 }
@@ -105,12 +108,15 @@ extension FeatureMatrix {
     }
   }
 
-  private static func firstNonFinite<Element: BinaryFloatingPoint>(
-    in matrix: Matrix<Element>
+  private static func firstValue<Element: BinaryFloatingPoint>(
+    beyond bound: Double, in matrix: Matrix<Element>
   ) -> (row: Int, column: Int)? {
+    // A bound that half precision does not reach is its largest number, not infinity.
+    let bound = min(Element(bound), Element.greatestFiniteMagnitude)
     for row in 0..<matrix.rowCount {
       let column: Int? = matrix.withRow(row) { values in
-        for column in values.indices where !values[column].isFinite { return column }
+        // The comparison is false for NaN.
+        for column in values.indices where !(values[column].magnitude <= bound) { return column }
         return nil
       }
       if let column { return (row, column) }

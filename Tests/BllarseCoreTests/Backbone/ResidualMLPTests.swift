@@ -248,7 +248,7 @@ struct BackboneFileTests {
     #expect {
       try ResidualMLP(path: path)
     } throws: { error in
-      "\(error)".hasPrefix("\(path): layers.1.norm.bias: there is no such tensor, expected one of ")
+      "\(error)".hasPrefix("\(path): layers.1.norm.bias: there is no such tensor among ")
     }
   }
 

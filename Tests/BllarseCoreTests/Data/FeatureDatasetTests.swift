@@ -63,6 +63,29 @@ struct FeatureDatasetTests {
     }
   }
 
+  @Test("a training value may be as large as the squares of all rows allow, another as those of its row")
+  func range() throws {
+    // 300,000 rows of 2 columns: sqrt(3.4e38 / 600,000) = 2.4e16, and sqrt(3.4e38 / 2) = 1.3e19.
+    for (split, value, isFine) in [
+      ("train", Float(1e16), true), ("train", 1.01e16, false), ("test", 1e19, true),
+      ("test", -1.01e19, false),
+    ] {
+      let splits = [
+        ("train", try Self.split(300_000) { if split == "train" { $0[270_003, 1] = value } }),
+        ("test", try Self.split(3) { if split == "test" { $0[1, 1] = value } }),
+      ]
+      guard !isFine else {
+        #expect(try FeatureDataset(name: "set", splits: splits).featureCount == 2)
+        continue
+      }
+      let error = try #require(throws: DataError.self) {
+        try FeatureDataset(name: "set", splits: splits)
+      }
+      #expect(error.code == .outOfRange && error.column == 1, "\(error)")
+      #expect(error.row == (split == "train" ? 270_003 : 1))
+    }
+  }
+
   @Test("half-precision infinities are found")
   func halfInfinity() throws {
     var matrix = Matrix<Float16>(rows: 3, columns: 5, repeating: 1)
@@ -193,7 +216,7 @@ struct FeatureFileTests {
     #expect {
       try FeatureFile(path: path).dataset()
     } throws: { error in
-      "\(error)" == "\(path): y_train: there is no such tensor, expected one of X_train"
+      "\(error)" == "\(path): y_train: there is no such tensor among X_train"
     }
     let half = try write {
       $0.add("X_train", Matrix<Float>(rows: 2, columns: 2, repeating: 1))
@@ -203,7 +226,7 @@ struct FeatureFileTests {
       try FeatureFile(path: half).dataset()
     } throws: { error in
       "\(error)"
-        == "\(half): X_test: there is no such tensor, expected one of X_train, y_train"
+        == "\(half): X_test: there is no such tensor among X_train, y_train"
     }
     #expect(try FeatureFile(path: half).dataset(requiring: ["train"]).classCount == 2)
   }

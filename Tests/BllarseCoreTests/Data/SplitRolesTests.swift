@@ -51,11 +51,11 @@ struct SplitRolesTests {
   func faults() {
     #expect(
       message(["train", "dev", "valid"])
-        == "f.npz: test split: there is no such split, expected one of dev, valid; add X_test and y_test, "
-        + "or name another with --test-split")
+        == "f.npz: test split: there is no such split among train, dev, valid, expected X_test and "
+        + "y_test; add them, or name another with --test-split")
     #expect(
       message(["train"])
-        == "f.npz: test split: there is no such split, expected a split beside train; add X_test and y_test"
+        == "f.npz: test split: there is no such split among train, expected X_test and y_test; add them"
     )
     #expect(
       message(["train", "dev", "test"], test: "tests")

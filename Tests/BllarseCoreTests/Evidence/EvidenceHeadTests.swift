@@ -227,6 +227,98 @@ struct EvidenceHeadTests {
     }
   }
 
+  @Test(
+    "mutual information and expected entropy add up to the entropy of what is predicted, through every map",
+    arguments: [2, 3], [HeldOutCalibration.none, .temperature(0.3), .temperature(2.5)])
+  func entropySplit(classes: Int, map: HeldOutCalibration) throws {
+    let (features, labels) = EvidenceFixture.sample(
+      rows: 60, columns: 8, classes: classes, strength: 3, seed: 11)
+    let head = CalibratedHead(
+      try EvidenceHead(
+        fitting: FeatureMatrix(features), labels: labels,
+        EvidenceConfiguration(classCount: classes)), map)
+    let new = FeatureMatrix(features)
+    let scores = try Uncertainty(head, new)
+    #expect(try scores.logProbabilities == head.logProbabilities(new))
+    let information = try #require(scores.mutualInformation)
+    let aleatoric = try #require(scores.aleatoric)
+    for row in 0..<60 {
+      let entropy = scores.logProbabilities.row(row).reduce(0.0) {
+        $0 - exp(Double($1)) * Double($1)
+      }
+      #expect(information[row] >= 0 && aleatoric[row] >= 0)
+      #expect((information[row] + aleatoric[row] - entropy).magnitude < 1e-12)
+    }
+    // What the predictions do not know they hardly owe to the weights alone, nor to the labels alone.
+    #expect(Metrics.mean(information) > 1e-4 && Metrics.mean(aleatoric) > 1e-4)
+    #expect(try Uncertainty(head, new, splitsEntropy: false).mutualInformation == nil)
+  }
+
+  @Test("draws are projected on the margin in closed form where there are two of them")
+  func drawProjection() throws {
+    // Two draws (a, 1 - a) and (1 - a, a), target (1/2, 1/2): their average, so nothing is to be done and
+    // the mutual information is log 2 - H(a).
+    let p = [0.9, 0.1, 0.1, 0.9]
+    let logs = p.map { log($0) }
+    func information(_ target: [Double]) -> Double {
+      p.withUnsafeBufferPointer { p in
+        logs.withUnsafeBufferPointer { logs in
+          guard let p = p.baseAddress, let logs = logs.baseAddress else { return .nan }
+          var projection = DrawProjection(classCount: 2)
+          return projection.mutualInformation(
+            [
+              DrawProjection.Draws(
+                logs: logs, probabilities: p, weights: [0.5, 0.5], candidateWeight: 1)
+            ], target: target)
+        }
+      }
+    }
+    let entropy = -(0.9 * log(0.9) + 0.1 * log(0.1))
+    #expect(information([0.5, 0.5]).isClose(to: log(2) - entropy, relative: 1e-12))
+    // Another margin: the joint table's odds ratio stays 81, which with the margins determines it:
+    // ½u/(1-u)·(1-v)/v = 81·…, u + v = 2q.
+    let q = 0.8
+    var (low, high) = (q, 1.0)
+    for _ in 0..<200 {
+      let u = 0.5 * (low + high)
+      let v = 2 * q - u
+      if u / (1 - u) * (1 - v) / v < 81 { low = u } else { high = u }
+    }
+    func h(_ a: Double) -> Double { -(a * log(a) + (1 - a) * log(1 - a)) }
+    let expected = h(q) - 0.5 * (h(low) + h(2 * q - low))
+    #expect(information([q, 1 - q]).isClose(to: expected, relative: 1e-6))
+  }
+
+  @Test("a checkpoint with a number that is none is refused, in tensors and metadata")
+  func notANumber() throws {
+    let (features, labels) = EvidenceFixture.sample(
+      rows: 50, columns: 4, classes: 2, strength: 1, seed: 1)
+    let head = try EvidenceHead(
+      fitting: FeatureMatrix(features), labels: labels, EvidenceConfiguration(classCount: 2))
+    let directory = try TemporaryDirectory()
+    let path = directory.file("head.safetensors")
+    var checkpoint = HeadCheckpoint(
+      head: head, classNames: ["a", "b"], dataset: "", backbone: "", arguments: "{}")
+    try checkpoint.write(to: path)
+    #expect(try HeadCheckpoint(path: path).classNames == ["a", "b"])
+    checkpoint.head = EvidenceHead(
+      featureCount: head.featureCount, classCount: 2, likelihood: head.likelihood,
+      classFrequencies: [.nan, 0.5], members: head.members, candidates: head.candidates)
+    try checkpoint.write(to: path)
+    let error = try #require(throws: DataError.self) { try HeadCheckpoint(path: path) }
+    #expect(error.code == .notFinite && error.key == "class_frequencies" && error.row == 0)
+    checkpoint.head = EvidenceHead(
+      featureCount: head.featureCount, classCount: 2, likelihood: head.likelihood,
+      classFrequencies: head.classFrequencies, members: head.members,
+      candidates: [
+        .init(
+          member: 0, kind: .plugIn,
+          calibration: LapsedTemperature(inverseTemperature: .infinity), weight: 1)
+      ])
+    try checkpoint.write(to: path)
+    #expect(throws: DataError.self) { try HeadCheckpoint(path: path) }
+  }
+
   @Test("flipped labels are seen as a lapse; clean ones are not")
   func lapse() throws {
     let (features, clean) = EvidenceFixture.sample(

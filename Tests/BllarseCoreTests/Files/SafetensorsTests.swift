@@ -156,7 +156,7 @@ struct SafetensorsReaderTests {
     #expect {
       try file.matrix("X_train", as: Float.self)
     } throws: { error in
-      "\(error)".hasSuffix("X_train: there is no such tensor, expected one of x")
+      "\(error)".hasSuffix("X_train: there is no such tensor among x")
     }
   }
 }

@@ -35,11 +35,11 @@ extension EvidenceHead: Head {
     }
     let text = try file.metadata("candidates")
     guard let stored = StoredCandidate.parse(text), !stored.isEmpty,
-      stored.allSatisfy({ members.indices.contains($0.member) })
+      stored.allSatisfy({ members.indices.contains($0.member) && $0.isUsable })
     else {
       throw DataError(
         .wrongType, file: file.path, key: "metadata candidates", found: "the entry is '\(text)'",
-        expected: "a JSON list of predictive distributions of \(count) members",
+        expected: "a JSON list of predictive distributions of \(count) members, all numbers finite",
         advice: "write the checkpoint again")
     }
     self.init(
@@ -133,6 +133,13 @@ private struct StoredCandidate: Codable {
   var candidate: EvidenceHead.Candidate {
     EvidenceHead.Candidate(
       member: member, kind: predictive, calibration: calibration, weight: weight)
+  }
+
+  /// Whether its numbers are what they can be.
+  var isUsable: Bool {
+    let beta = calibration.inverseTemperature
+    return weight > 0 && weight.isFinite && beta > 0 && beta.isFinite
+      && (0..<1).contains(calibration.lapse)
   }
 
   static func parse(_ text: String) -> [StoredCandidate]? {

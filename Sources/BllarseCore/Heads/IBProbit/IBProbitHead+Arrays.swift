@@ -47,16 +47,16 @@ extension FeatureMatrix {
   /// Copies rows of equally many finite numbers.
   init(rows: [[Float]]) throws(DataError) {
     let width = rows.first?.count ?? 0
+    let range = FeatureRange(predicting: width)
     for (index, row) in rows.enumerated() {
       guard row.count == width else {
         throw DataError(
           .wrongShape, key: "features", row: index, found: "the row has \(row.count) values",
           expected: "\(width), as row 0 has")
       }
-      if let column = row.firstIndex(where: { !$0.isFinite }) {
-        throw DataError(
-          .notFinite, key: "features", row: index, column: column,
-          found: "the value is \(row[column])", expected: "a finite number")
+      if let column = row.firstIndex(where: { !(Double($0).magnitude <= range.bound) }) {
+        throw range.fault(
+          Double(row[column]), file: nil, key: "features", row: index, column: column)
       }
     }
     self.init(
