@@ -78,7 +78,8 @@ struct FinetuneBadInputTests {
         "note: the loss is not finite from epoch 1 on: the steps diverge, lower the learning rate"
       ], "\(outcome.errors)")
     #expect(outcome.status == 1)
-    #expect(outcome.errorLines.count == 1 && outcome.errors.contains("the score train.brier is NaN: "))
+    #expect(
+      outcome.errorLines.count == 1 && outcome.errors.contains("the score train.brier is NaN: "))
   }
 
   @Test("a fit that diverged fails, keeps what it wrote, and its head is refused by tensor")

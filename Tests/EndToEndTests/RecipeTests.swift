@@ -204,7 +204,8 @@ struct RecipeTests {
     try writer.write(to: empty)
     for arguments in [[], ["--check"]] {
       let refused = try finetune.run(["--features", fixture.path, "--ood", empty] + arguments)
-      #expect(refused.status == 65 && refused.errors.contains("empty.safetensors: there are no rows"))
+      #expect(
+        refused.status == 65 && refused.errors.contains("empty.safetensors: there are no rows"))
     }
   }
 

@@ -85,15 +85,27 @@ struct DatasetValidation {
   }
 
   /// Every label is a class, and the training rows show two classes or more.
-  func checkLabels(_ splits: [Outline], classCount: Int) throws(DataError) {
+  ///
+  /// - Parameters:
+  ///   - splits: all of them.
+  ///   - classCount: the number of classes.
+  ///   - isAnnounced: whether that was given; otherwise the training rows told it.
+  /// - Throws: `DataError` that names split and row.
+  func checkLabels(
+    _ splits: [Outline], classCount: Int, isAnnounced: Bool
+  ) throws(DataError) {
     for split in splits {
       let name = split.name
       if let row = split.labels.firstIndex(where: { $0 < 0 || Int($0) >= classCount }) {
+        // A class of which there is no training row.
+        let isUnseen = !isAnnounced && name != "train" && split.labels[row] >= 0
         throw DataError(
           .invalidLabel, file: file, key: "\(name) split labels", row: row,
           found: "the label is \(split.labels[row])",
-          expected: "a class index in 0..<\(classCount)",
-          advice: "correct or remove the row")
+          expected: "a class index in 0..<\(classCount)"
+            + (isUnseen ? ", as the training rows show" : ""),
+          advice: "correct or remove the row"
+            + (isUnseen ? ", or list all classes in the metadata class_names" : ""))
       }
       if name == "train", let first = split.labels.first,
         split.labels.allSatisfy({ $0 == first })
@@ -114,7 +126,8 @@ struct DatasetValidation {
   ) throws(DataError) -> Int {
     try checkShapes(splits)
     let classCount = try classCount(splits, announced: announced, names: names)
-    try checkLabels(splits, classCount: classCount)
+    try checkLabels(
+      splits, classCount: classCount, isAnnounced: announced != nil || names != nil)
     return classCount
   }
 
@@ -125,7 +138,9 @@ struct DatasetValidation {
         name == SplitRoles.training
         ? FeatureRange(fitting: split.rowCount, columnCount: split.featureCount)
         : FeatureRange(predicting: split.featureCount)
-      guard let (row, column) = firstValue(beyond: range.bound, in: split.features) else { continue }
+      guard let (row, column) = firstValue(beyond: range.bound, in: split.features) else {
+        continue
+      }
       throw range.fault(
         split.features.value(row, column), file: file, key: "\(name) split features", row: row,
         column: column)

@@ -93,6 +93,24 @@ public struct FeatureDataset: Sendable {
     return split
   }
 
+  /// What the user should know of classes that no training row has; `nil` when there are none.
+  var unseenClassNote: String? {
+    guard let labels = splits[SplitRoles.training]?.labels else { return nil }
+    var isSeen = [Bool](repeating: false, count: classCount)
+    for label in labels { isSeen[Int(label)] = true }
+    let unseen = isSeen.indices.filter { !isSeen[$0] }
+    guard !unseen.isEmpty else { return nil }
+    let names = unseen.prefix(5).map { index in
+      classNames[index] == String(index) ? String(index) : "\(index) (\(classNames[index]))"
+    }
+    let list = names.joined(separator: ", ") + (unseen.count > names.count ? ", …" : "")
+    return "no training row is of "
+      + (unseen.count == 1
+        ? "class \(list)" : "\(unseen.count) of the \(classCount) classes: \(list)")
+      + "; predictions can give it next to nothing: add rows, or number the classes that there are "
+      + "from 0 without gaps and list them in the metadata class_names"
+  }
+
   static func missingSplit(_ name: String, file: String?, among names: [String]) -> DataError {
     DataError(
       .missingKey, file: file, key: "\(name) split",

@@ -33,8 +33,10 @@ public struct BootstrapIntervals: Sendable, Equatable {
 }
 
 extension Metrics {
-  /// Confidence intervals: of means over rows by the percentiles of N rows drawn with replacement, of the
-  /// calibration error by ``CalibrationErrorInterval``. Each holds its value.
+  /// Confidence intervals, each of which holds its value.
+  ///
+  /// Those of means over rows are the percentiles of N rows drawn with replacement, that of the
+  /// calibration error is ``CalibrationErrorInterval``.
   ///
   /// Percentiles fail where errors are rare: rows that were all predicted right are so however they are
   /// drawn, and an interval of accuracy would be a point. So four rows are added to those that are
@@ -185,6 +187,7 @@ private struct AddedRows: Sendable {
   /// - Parameters:
   ///   - index: in `0..<count`; the first half is right.
   ///   - uniform: in 0..<1.
+  /// - Returns: its scores.
   func row(_ index: Int, _ uniform: Double) -> RowScores {
     let isRight = index < count / 2
     let source = Self.draw(isRight ? right : wrong, uniform)

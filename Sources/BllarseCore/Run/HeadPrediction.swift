@@ -52,7 +52,8 @@ public struct HeadPrediction {
       path: featuresPath, split: split, featureCount: head.featureCount)
     let uncertainty = try Uncertainty(head, features, splitsEntropy: splitsEntropy)
     try FiniteScores.check(
-      uncertainty, of: features, file: featuresPath, key: split.map { "\($0) split features" } ?? "features")
+      uncertainty, of: features, file: featuresPath,
+      key: split.map { "\($0) split features" } ?? "features")
     if path.hasSuffix(".csv") {
       try PredictionTable(uncertainty, classNames: stored.classNames).write(to: path)
     } else {

@@ -41,13 +41,14 @@ struct RunData {
       }
       let whole = try file.dataset(
         requiring: required, classCount: classCount, parallelism: parallelism)
-      notes = configuration.limitNotes(
+      let limitNotes = configuration.limitNotes(
         rowCounts: Dictionary(
           uniqueKeysWithValues: whole.splitNames.map { ($0, whole[$0]?.rowCount ?? 0) }), roles)
       let roles = roles
       dataset = try whole.limited { (name, split) throws(DataError) in
         try configuration.subset(of: name, split.labels, roles, file: path)
       }
+      notes = limitNotes + (fits ? dataset.unseenClassNote.map { [$0] } ?? [] : [])
       backbone = nil
       augmentedTraining = nil
       loadSeconds = watch.elapsed
@@ -56,7 +57,7 @@ struct RunData {
     }
     let whole = try ImageDatasets.load(configuration.dataset, configuration)
     roles = try SplitRoles(of: whole.splits.map(\.name), configuration)
-    notes = configuration.limitNotes(
+    let limitNotes = configuration.limitNotes(
       rowCounts: Dictionary(
         uniqueKeysWithValues: whole.splits.map { ($0.name, $0.split.labels.count) }), roles)
     let images = try whole.limited(to: configuration, roles)
@@ -64,6 +65,7 @@ struct RunData {
     loadSeconds = watch.elapsed
     let featureWatch = Stopwatch()
     dataset = try images.features(through: backbone, parallelism: parallelism)
+    notes = limitNotes + (fits ? dataset.unseenClassNote.map { [$0] } ?? [] : [])
     augmentedTraining =
       if let augmentation = ImageDatasets.augmentation(of: configuration.dataset),
         configuration.augments, configuration.takesFreshRows, let train = images["train"]

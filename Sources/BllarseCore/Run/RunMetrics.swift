@@ -234,7 +234,12 @@ enum ForeignRows {
 
   /// Refuses rows that do not fit the head, and none.
   ///
-  /// - Parameter shape: rows and columns.
+  /// - Parameters:
+  ///   - shape: rows and columns.
+  ///   - split: the split, where it is named.
+  ///   - featureCount: how many features a row must have.
+  ///   - path: the file.
+  /// - Throws: `DataError`.
   static func require(
     _ shape: [Int], split: String? = nil, featureCount: Int, of path: String
   ) throws(DataError) {

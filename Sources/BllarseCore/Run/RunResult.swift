@@ -138,8 +138,9 @@ public struct RunResult: Sendable, Equatable, Encodable {
   public var calibration: CalibrationReport?
   /// Temperatures that were fitted to parts of the test split, where that was asked for.
   public var temperatureScaling: [TemperatureScaling.Row]?
-  /// Why the run failed, where it did after its head was fitted: a score that is not a number. Head and
-  /// result are written to be looked at.
+  /// Why the run failed, where it did after its head was fitted: a score that is not a number.
+  ///
+  /// Head and result are written to be looked at.
   public var failure: String?
   /// Where the time went.
   public var seconds: RunSeconds

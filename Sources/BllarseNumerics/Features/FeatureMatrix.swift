@@ -83,6 +83,7 @@ public struct FeatureMatrix: Sendable {
   /// is none.
   ///
   /// - Parameter bound: finite, so that infinities are always beyond it.
+  /// - Returns: row and column, from 0, in row-major order.
   public func firstValue(beyond bound: Double) -> (row: Int, column: Int)? {
     switch storage {
     case .float16(let matrix): Self.firstValue(beyond: bound, in: matrix)

@@ -1,7 +1,8 @@
-import BllarseCore
 import BllarseNumerics
 import BllarseTestSupport
 import Testing
+
+@testable import BllarseCore
 
 @Suite("Feature data sets")
 struct FeatureDatasetTests {
@@ -63,7 +64,9 @@ struct FeatureDatasetTests {
     }
   }
 
-  @Test("a training value may be as large as the squares of all rows allow, another as those of its row")
+  @Test(
+    "a training value may be as large as the squares of all rows allow, another as those of its row"
+  )
   func range() throws {
     // 300,000 rows of 2 columns: sqrt(3.4e38 / 600,000) = 2.4e16, and sqrt(3.4e38 / 2) = 1.3e19.
     for (split, value, isFine) in [
@@ -104,8 +107,9 @@ struct FeatureDatasetTests {
         + "correct or remove the row", .invalidLabel
     ) { [("train", try Self.split(3, labels: [0, 1, -1]))] }
     expectFault(
-      "test split labels, row 1 (from 0): the label is 2, expected a class index in 0..<2; "
-        + "correct or remove the row", .invalidLabel
+      "test split labels, row 1 (from 0): the label is 2, expected a class index in 0..<2, as the "
+        + "training rows show; correct or remove the row, or list all classes in the metadata class_names",
+      .invalidLabel
     ) { [("train", try Self.split(2)), ("test", try Self.split(2, labels: [0, 2]))] }
     expectFault(
       "train split labels, row 1 (from 0): the label is 7, which makes more classes than there "
@@ -120,6 +124,25 @@ struct FeatureDatasetTests {
     #expect(try FeatureDataset(name: "a", splits: [("train", split)]).classCount == 3)
     #expect(
       try FeatureDataset(name: "a", splits: [("train", split)], classCount: 50).classCount == 50)
+  }
+
+  @Test("classes without training rows are named in a note, with what to do")
+  func unseenClasses() throws {
+    func note(_ labels: [Int32], names: [String]? = nil, count: Int? = nil) throws -> String? {
+      try FeatureDataset(
+        name: "a", splits: [("train", try Self.split(labels.count, labels: labels))],
+        classCount: count, classNames: names
+      ).unseenClassNote
+    }
+    #expect(try note([0, 1, 2]) == nil)
+    #expect(try note([0, 3, 1])?.hasPrefix("no training row is of class 2; ") == true)
+    #expect(
+      try note([0, 1], names: ["cat", "dog", "emu"])?.hasPrefix(
+        "no training row is of class 2 (emu); ") == true)
+    #expect(
+      try note([0, 1], count: 50)?.hasPrefix(
+        "no training row is of 48 of the 50 classes: 2, 3, 4, 5, 6, …; ") == true)
+    #expect(try note([0, 3, 1])?.contains("class_names") == true)
   }
 
   @Test("one class, no rows, no columns, and widths that differ are refused")

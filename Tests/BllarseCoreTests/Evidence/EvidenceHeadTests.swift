@@ -319,6 +319,42 @@ struct EvidenceHeadTests {
     #expect(throws: DataError.self) { try HeadCheckpoint(path: path) }
   }
 
+  @Test(
+    "one row of a class does not sharpen the predictions that no other row of it can correct",
+    arguments: 0..<6)
+  func loneRow(seed: Int) throws {
+    var (features, labels) = EvidenceFixture.sample(
+      rows: 400, columns: 4, classes: 2, strength: 0, seed: seed)
+    labels = labels.indices.map { $0 == 7 ? 1 : 0 }
+    if seed >= 3 {
+      // Three classes, of which two have one row each.
+      labels[11] = 2
+    }
+    features[7, 0] += 1
+    let head = try EvidenceHead(
+      fitting: FeatureMatrix(features), labels: labels,
+      EvidenceConfiguration(classCount: seed >= 3 ? 3 : 2))
+    for candidate in head.candidates { #expect(candidate.calibration.inverseTemperature <= 1.02) }
+    // What is left of the class is near its share.
+    let rare = head.logProbabilities(FeatureMatrix(features)).exponentials()
+    let share = (0..<400).reduce(0.0) { $0 + Double(rare[$1, 1]) } / 400
+    #expect(0.3 / 400 < share && share < 4.0 / 400)
+  }
+
+  @Test("what two calibrations agree on lies between them and no change")
+  func agreement() {
+    func agreed(_ a: Double, _ b: Double) -> Double {
+      LapsedTemperature(inverseTemperature: a).agreement(with: .init(inverseTemperature: b))
+        .inverseTemperature
+    }
+    for (a, b, expected) in [(1.5, 0.7, 1.0), (1.5, 1.2, 1.2), (0.5, 0.8, 0.8), (1, 3, 1)] {
+      #expect(agreed(a, b).isClose(to: expected, relative: 1e-12))
+      #expect(agreed(b, a) == agreed(a, b))
+    }
+    let lapsed = LapsedTemperature(lapse: 0.2, lapsesToFrequencies: true)
+    #expect(lapsed.agreement(with: .identity).lapse == 0)
+  }
+
   @Test("flipped labels are seen as a lapse; clean ones are not")
   func lapse() throws {
     let (features, clean) = EvidenceFixture.sample(

@@ -71,7 +71,8 @@ struct IntervalCoverageTests {
     }
   }
 
-  static let setCount = ProcessInfo.processInfo.environment["BLLARSE_COVERAGE_SETS"].flatMap(Int.init)
+  static let setCount = ProcessInfo.processInfo.environment["BLLARSE_COVERAGE_SETS"].flatMap(
+    Int.init)
 
   @Test(
     "95 % intervals hold the population's scores about that often, and always their own value",
