@@ -23,7 +23,7 @@ struct EvidenceRecipe<Scalar: BLASScalar> {
     let score: Double
     /// Leave-one-out log-probabilities before calibration, n x K.
     let logits: Matrix<Double>
-    /// Calibrated leave-one-out log densities of the rows whose class has another row.
+    /// Calibrated leave-one-out log densities of the rows whose class has another row, given that it has.
     let logDensities: [Double]
     /// What the weight is multiplied by beforehand, as a logarithm.
     var logPrior = 0.0
@@ -199,35 +199,23 @@ struct EvidenceRecipe<Scalar: BLASScalar> {
   private func score(_ fit: ScalingFit<Scalar>, member: Int) -> [Candidate] {
     let likelihood = fit.likelihood
     let looLabels = fit.looRows.map { $0.map { labels[$0] } } ?? labels
-    let counts = counts
-    // A row that is alone in its class cannot be predicted without it: candidates are compared on the others.
-    let kept = looLabels.indices.filter { counts[Int(looLabels[$0])] > 1 }
-    let keptLabels = kept.map { looLabels[$0] }
-    let hasLoneRows = kept.count < looLabels.count
+    let known = KnownClasses(looLabels, counts: counts)
     return PredictiveKind.candidates(likelihood, classCount: classCount).map { kind in
       let logits = kind.logProbabilities(
         likelihood, means: fit.leaveOneOut.means, variances: fit.leaveOneOut.variances)
-      let rows = hasLoneRows ? logits.gatheringRows(kept) : logits
+      let rows = known.restricted(logits)
+      let frequencies = known.restricted(frequencies)
       var (calibration, objective) = (LapsedTemperature.identity, Double?.none)
-      if configuration.calibratesOnLeaveOneOut {
+      if configuration.calibratesOnLeaveOneOut, known.tellApart {
         let fitted = LapsedTemperatureFit(
-          logits: rows, labels: keptLabels, frequencies: frequencies, parallelism: parallelism)
+          logits: rows, labels: known.labels, frequencies: frequencies, parallelism: parallelism)
         (calibration, objective) = (fitted.calibration, fitted.objective)
-        if hasLoneRows {
-          // Without these rows predictions look less certain than they should be, with them more: see
-          // `LapsedTemperature.agreement(with:)`.
-          let all = LapsedTemperatureFit(
-            logits: logits, labels: looLabels, frequencies: frequencies, parallelism: parallelism)
-          calibration = calibration.agreement(with: all.calibration)
-          objective = nil
-        }
       }
       let logs = calibration.apply(to: rows, frequencies: frequencies)
-      let densities = keptLabels.indices.map { logs[$0, Int(keptLabels[$0])] }
-      let loss = objective ?? LapsedTemperatureFit.penalty(calibration) - densities.reduce(0, +)
+      let densities = known.labels.indices.map { logs[$0, Int(known.labels[$0])] }
       return Candidate(
         member: member, kind: kind, calibration: calibration,
-        score: loss + (kind.isPlugIn ? Self.handicap : 0)
+        score: (objective ?? -densities.reduce(0, +)) + (kind.isPlugIn ? Self.handicap : 0)
           + (fit.scaling == .columns ? 0 : Self.handicap),
         logits: logits, logDensities: densities)
     }

@@ -23,22 +23,6 @@ public struct LapsedTemperature: Sendable, Equatable, Codable {
   /// No change.
   public static let identity = LapsedTemperature()
 
-  /// What two calibrations agree on: the inverse temperature nearer to 1 where both lie on the same side of
-  /// it, 1 where they do not, and the smaller lapse.
-  ///
-  /// For rows that are alone in their class. The others alone ask for more certainty than is right: a model
-  /// of one positive row in a thousand expects about one positive among the negative rows, and the row
-  /// that shows it to be right is not among them. All rows ask for less than is right: such a row is
-  /// predicted as if its class had none. The truth lies between.
-  func agreement(with other: LapsedTemperature) -> LapsedTemperature {
-    let logs = [log(inverseTemperature), log(other.inverseTemperature)].sorted()
-    let nearest = logs[0] > 0 ? logs[0] : logs[1] < 0 ? logs[1] : 0
-    let smaller = lapse <= other.lapse ? self : other
-    return LapsedTemperature(
-      inverseTemperature: exp(nearest), lapse: smaller.lapse,
-      lapsesToFrequencies: smaller.lapsesToFrequencies)
-  }
-
   /// The logarithms of the calibrated distributions.
   ///
   /// - Parameters:
@@ -113,12 +97,6 @@ struct LapsedTemperatureFit {
           lapsesToFrequencies: toFrequencies && found.lapse > 0)
       }
     }
-  }
-
-  /// What the prior adds to the objective, in nats.
-  static func penalty(_ calibration: LapsedTemperature) -> Double {
-    let scaled = log(calibration.inverseTemperature) / logDeviation
-    return 0.5 * scaled * scaled - lapsePenalty * log1p(-calibration.lapse)
   }
 
   private struct Point {
