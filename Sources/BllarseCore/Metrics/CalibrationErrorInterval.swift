@@ -44,7 +44,7 @@ struct CalibrationErrorInterval {
 
   /// Draws of each T*, and halvings of the search for an end.
   private static let drawCount = 500
-  private static let halvings = 18
+  private static let halvings = 14
 
   /// Prepares an interval.
   ///
