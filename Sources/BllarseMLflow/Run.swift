@@ -92,7 +92,8 @@ public final class Run: Sendable {
     guard !metrics.isEmpty else { return }
     append(
       .metrics(metrics.map { Event.Metric(key: $0.key, value: $0.value) }, step: step),
-      time: time.map { max(0, Int(($0.timeIntervalSince1970 * 1000).rounded())) })
+      // A time comes from anywhere, a file for one: the year 5138 is late enough.
+      time: time.map { Int(max(0, min($0.timeIntervalSince1970 * 1000, 1e14)).rounded()) })
   }
 
   /// Logs one metric.
@@ -178,30 +179,32 @@ public final class Run: Sendable {
   ///
   /// - Parameters:
   ///   - status: FINISHED, FAILED or KILLED.
-  ///   - limit: how long to wait; nil for the configuration's drain time.
+  ///   - limit: how long to wait; nil for the configuration's drain time, which begins again with each
+  ///     request that the store takes, up to ten times in all.
   /// - Returns: what is left in the journal, and the command that delivers it.
   @discardableResult
   public func finish(
     status: RunStatus = .finished, waitingUpTo limit: Duration? = nil
   ) -> DeliveryReport {
-    end(.end(status), waitingUpTo: limit ?? drainTimeout)
+    end(.end(status), waitingUpTo: limit)
   }
 
   /// Leaves the run RUNNING, for another process to go on with or to end; waits as `finish` does.
   @discardableResult
   public func detach(waitingUpTo limit: Duration? = nil) -> DeliveryReport {
-    end(.detached, waitingUpTo: limit ?? drainTimeout)
+    end(.detached, waitingUpTo: limit)
   }
 
   /// The first call decides how the run ends; a later one waits in its own way, so that a signal
   /// during a long wait is not held up by it.
   @discardableResult
-  private func end(_ event: Event, waitingUpTo limit: Duration) -> DeliveryReport {
+  private func end(_ event: Event, waitingUpTo limit: Duration?) -> DeliveryReport {
     if !isEnded.exchange(true, ordering: .acquiringAndReleasing) {
       writer.append(event, time: Clock.milliseconds())
     }
     writer.flush()
-    var report = report(waitingUpTo: limit, isEnd: true)
+    var report = report(
+      waitingUpTo: limit ?? drainTimeout, isEnd: true, countsProgress: limit == nil)
     delivery?.stop()
     writer.close()
     guard !report.isComplete else { return report }
@@ -226,11 +229,14 @@ public final class Run: Sendable {
     return report
   }
 
-  private func report(waitingUpTo limit: Duration, isEnd: Bool) -> DeliveryReport {
+  private func report(
+    waitingUpTo limit: Duration, isEnd: Bool, countsProgress: Bool = false
+  ) -> DeliveryReport {
     guard let delivery else {
       return DeliveryReport(undeliveredEvents: writer.recordCount)
     }
-    return delivery.wait(forRecords: writer.recordCount, isEnd: isEnd, upTo: limit)
+    return delivery.wait(
+      forRecords: writer.recordCount, isEnd: isEnd, upTo: limit, countsProgress: countsProgress)
   }
 
   // MARK: - Parts

@@ -152,7 +152,7 @@ public final class Tracker: Sendable {
       return start(
         DeliveryThread(
           directory: directory, after: earlierParts, store: store, http: settings.http,
-          logger: logger))
+          logger: logger, isNew: true))
     }
     switch settings.destination {
     case .file(let path):
@@ -168,14 +168,14 @@ public final class Tracker: Sendable {
       return start(
         DeliveryThread(
           directory: directory, after: earlierParts, store: SQLiteStore(path: path),
-          http: settings.http, logger: logger))
+          http: settings.http, logger: logger, isNew: true))
     case .server:
-      let client = try settings.makeClient()
-      let thread = DeliveryThread(
-        directory: directory, after: earlierParts, store: RESTStore(client: client),
-        http: settings.http, logger: logger)
-      client.cancelWhen(thread.isCancelled)
-      return start(thread)
+      // A run never gives up: it is stopped.
+      let client = try settings.makeClient(patience: .infinity)
+      return start(
+        DeliveryThread(
+          directory: directory, after: earlierParts, store: RESTStore(client: client),
+          http: settings.http, logger: logger, isNew: true))
     case .memory: return nil
     }
   }
@@ -212,11 +212,15 @@ public final class Tracker: Sendable {
 
 extension TrackingSettings {
   /// A client for the server these settings name.
-  package func makeClient() throws(TrackingError) -> MLflowClient {
+  ///
+  /// - Parameter patience: for how many seconds it repeats a request that the server refuses for the
+  ///   moment; none are repeated where `MLFLOW_HTTP_REQUEST_MAX_RETRIES` is 0.
+  package func makeClient(patience: Double = 30) throws(TrackingError) -> MLflowClient {
     MLflowClient(
       address: destination.uri,
       transport: try CurlTransport(tls: tls, timeoutSeconds: http.timeoutSeconds),
-      authorization: authorization, http: http, redaction: redaction)
+      authorization: authorization, http: http, redaction: redaction,
+      patience: http.maxRetries == 0 ? 0 : patience)
   }
 }
 

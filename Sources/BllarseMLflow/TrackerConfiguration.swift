@@ -12,7 +12,8 @@ public struct TrackerConfiguration: Sendable {
   public var directory: String
   /// Where journals are kept; nil for `BLLARSE_MLFLOW_JOURNAL`, then `mlflow-journal` in ``directory``.
   public var journalDirectory: String?
-  /// How long ``Run/finish(status:waitingUpTo:)`` waits for delivery.
+  /// How long ``Run/finish(status:waitingUpTo:)`` waits for delivery without anything being delivered, or
+  /// a server's saying that it may come again soon; in all it waits ten times as long at most.
   public var drainTimeout: Duration = .seconds(30)
   /// The environment settings are read from.
   public var environment: [String: String]

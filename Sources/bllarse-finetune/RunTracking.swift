@@ -170,7 +170,7 @@ final class RunTracking: RunObserver {
     termination.cancel()
     run.finish(
       status: interrupted ? .killed : .failed,
-      waitingUpTo: interrupted ? min(drainTimeout, Interruption.timeLeft) : drainTimeout)
+      waitingUpTo: interrupted ? min(drainTimeout, Interruption.timeLeft) : nil)
     Terminal().runIsTracked(run.location)
   }
 }

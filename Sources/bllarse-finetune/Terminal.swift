@@ -121,7 +121,18 @@ struct Terminal: RunObserver {
   }
 
   private func progress(_ line: String) {
-    FileHandle.standardError.write(Data((line + "\n").utf8))
+    Self.tell(line)
+  }
+
+  /// Writes lines to standard error, with what a terminal obeys escaped: they name files, and quote servers.
+  static func tell(_ text: String) {
+    FileHandle.standardError.write(Data(lines(text).utf8))
+  }
+
+  /// The lines of a text, each ended and with what a terminal obeys escaped.
+  static func lines(_ text: String) -> String {
+    text.split(separator: "\n", omittingEmptySubsequences: false)
+      .map { String($0).printable + "\n" }.joined()
   }
 }
 
@@ -134,9 +145,7 @@ func reportingErrors(_ body: () throws -> Void) throws {
     throw error
   } catch let stop as RunInterrupted {
     let directory = stop.directory ?? "."
-    FileHandle.standardError.write(
-      Data(
-        "bllarse-finetune: \(stop); resume with: \(CommandLineText.resuming(directory))\n".utf8))
+    Terminal.tell("bllarse-finetune: \(stop); resume with: \(CommandLineText.resuming(directory))")
     throw ExitCode(75)
   } catch {
     let (line, status) = failure(error)
@@ -154,5 +163,5 @@ func failure(_ error: any Error) -> (line: String, status: Int32) {
     case let error as TrackingError where error.code == .settings: 64
     default: 1
     }
-  return ("bllarse-finetune: error: \(error)\n", status)
+  return (Terminal.lines("bllarse-finetune: error: \(error)"), status)
 }

@@ -16,13 +16,18 @@ struct Check: ParsableCommand {
       switch settings.destination {
       case .file(let path): DestinationCheck.file(path)
       default:
-        DestinationCheck.server(
-          try settings.makeClient(), authorization: settings.authorization)
+        try server(settings)
       }
     try output(check.text)
     if let problem = check.problem {
       complain(problem)
       throw Exit.failed
     }
+  }
+
+  private func server(_ settings: TrackingSettings) throws -> DestinationCheck {
+    let client = try settings.makeClient()
+    client.observe(tellingWaits)
+    return DestinationCheck.server(client, authorization: settings.authorization)
   }
 }

@@ -45,7 +45,14 @@ func output(_ text: String) throws {
 
 /// Writes one line to standard error.
 func complain(_ line: String) {
-  FileHandle.standardError.write(Data("bllarse-mlflow: \(line)\n".utf8))
+  FileHandle.standardError.write(Data("bllarse-mlflow: \(line.printable)\n".utf8))
+}
+
+/// Says what is waited for.
+var tellingWaits: RequestObserver {
+  var observer = RequestObserver()
+  observer.willWait = { complain($0.line) }
+  return observer
 }
 
 /// The settings of this environment; the user's `uri` wins.

@@ -42,7 +42,9 @@ struct Runs: ParsableCommand {
     let settings = try settings(uri: trackingURI, experiment: experiment)
     var runs: [RunSummary]
     do {
-      runs = try settings.makeStore().summaries(experiment: settings.experiment)
+      let store = try settings.makeStore()
+      store.observe(tellingWaits)
+      runs = try store.summaries(experiment: settings.experiment)
     } catch let failure as StoreFailure {
       complain(failure.message)
       throw Exit.failed

@@ -34,7 +34,7 @@ struct Sync: ParsableCommand {
       complain("no folder \(root); give the folder that holds the journals")
       throw Exit.badData
     }
-    let store = try settings.makeStore()
+    let store = try settings.makeStore(patience: 600)
     defer { store.close() }
     let synchronizer = Synchronizer(
       store: store, http: settings.http, logger: StandardErrorLog.logger)

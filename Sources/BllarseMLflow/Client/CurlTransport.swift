@@ -11,7 +11,15 @@ package final class CurlTransport: HTTPTransport {
   // Touched under the lock only.
   private let handle: Mutex<Handle>
   private let tls: TLSSettings
-  private let timeoutSeconds: Double
+  /// How long a server may be silent.
+  private let silenceSeconds: Int
+
+  /// What is slower counts as silence: two bytes a second keep a connection open, and say nothing.
+  static let minBytesPerSecond = 100
+  /// How many times as long as a silence a whole request may take.
+  static let wholeFactor = 5
+  /// The slowest line that an artifact of any size is sent over to its end.
+  static let minUploadBytesPerSecond = 10_000
 
   private struct Handle: ~Copyable, @unchecked Sendable {
     // A curl handle may move between threads, one at a time: the mutex sees to that.
@@ -27,7 +35,14 @@ package final class CurlTransport: HTTPTransport {
     }
     handle = Mutex(Handle(pointer: pointer))
     self.tls = tls
-    self.timeoutSeconds = timeoutSeconds
+    silenceSeconds =
+      (1...86_400).contains(timeoutSeconds)
+      ? Int(timeoutSeconds.rounded(.up)) : timeoutSeconds < 1 ? 1 : 86_400
+  }
+
+  /// The limit of a whole request, in seconds.
+  private func wholeSeconds(sending bodyCount: Int) -> Int {
+    silenceSeconds * Self.wholeFactor + bodyCount / Self.minUploadBytesPerSecond
   }
 
   package func send(
@@ -54,7 +69,13 @@ package final class CurlTransport: HTTPTransport {
     // Without this libcurl waits a second for "100 Continue" before a large body.
     headerList = curl_slist_append(headerList, "Expect:")
 
-    setOptions(curl, headers: headerList, context: context.toOpaque())
+    let bodyCount =
+      switch request.body {
+      case .none: 0
+      case .bytes(let bytes): bytes.count
+      case .file(_, let size): size
+      }
+    setOptions(curl, headers: headerList, context: context.toOpaque(), sending: bodyCount)
     bllarse_curl_set_text(curl, CURLOPT_URL, request.url)
     bllarse_curl_set_text(curl, CURLOPT_CUSTOMREQUEST, request.method)
     if request.method == "HEAD" { bllarse_curl_set_long(curl, CURLOPT_NOBODY, 1) }
@@ -81,16 +102,27 @@ package final class CurlTransport: HTTPTransport {
       bllarse_curl_set_data_callback(curl, CURLOPT_READFUNCTION, Exchange.read)
     }
 
-    let code = curl_easy_perform(curl)
-    guard code == CURLE_OK else { throw Self.error(code) }
+    var detail = [CChar](repeating: 0, count: Int(CURL_ERROR_SIZE))
+    let code = detail.withUnsafeMutableBufferPointer { buffer in
+      bllarse_curl_set_pointer(curl, CURLOPT_ERRORBUFFER, buffer.baseAddress)
+      defer { bllarse_curl_set_pointer(curl, CURLOPT_ERRORBUFFER, nil) }
+      return curl_easy_perform(curl)
+    }
+    guard code == CURLE_OK else {
+      let bytes = detail.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }
+      throw error(code, detail: String(decoding: bytes, as: UTF8.self), exchange, request)
+    }
     var status = 0
     bllarse_curl_status(curl, &status)
     return HTTPResponse(status: status, headers: exchange.headers, body: exchange.body)
   }
 
-  private static func error(_ code: CURLcode) -> TransportError {
+  private func error(
+    _ code: CURLcode, detail: String, _ exchange: Exchange, _ request: HTTPRequest
+  ) -> TransportError {
     let text = String(cString: curl_easy_strerror(code))
-    let message =
+    let words = detail.isEmpty ? text : detail
+    var message =
       switch code {
       case CURLE_ABORTED_BY_CALLBACK: "given up while waiting"
       case CURLE_PEER_FAILED_VERIFICATION:
@@ -98,11 +130,20 @@ package final class CurlTransport: HTTPTransport {
           + "with MLFLOW_TRACKING_SERVER_CERT_PATH"
       case CURLE_SSL_CACERT_BADFILE: "\(text) (MLFLOW_TRACKING_SERVER_CERT_PATH)"
       case CURLE_SSL_CERTPROBLEM: "\(text) (MLFLOW_TRACKING_CLIENT_CERT_PATH)"
-      default: text
+      case CURLE_OPERATION_TIMEDOUT: "no whole answer in time: \(words)"
+      case CURLE_WRITE_ERROR where exchange.isTooLarge:
+        "the answer is larger than \(Exchange.maxBodyCount >> 20) MB"
+      default: words
       }
+    if let proxy = ProxyVariable(for: request.url, ProcessInfo.processInfo.environment),
+      code == CURLE_COULDNT_RESOLVE_PROXY || proxy.isMeant(by: detail)
+    {
+      message = proxy.failure(words)
+    }
     return TransportError(
-      message: message, mayHaveArrived: !neverSent.contains(code.rawValue),
-      isPermanent: permanent.contains(code.rawValue))
+      message: message.printable(upTo: 400),
+      mayHaveArrived: !Self.neverSent.contains(code.rawValue),
+      isPermanent: Self.permanent.contains(code.rawValue))
   }
 
   /// Failures that come back until somebody changes a setting.
@@ -121,7 +162,7 @@ package final class CurlTransport: HTTPTransport {
 
   private func setOptions(
     _ curl: UnsafeMutableRawPointer, headers: UnsafeMutablePointer<curl_slist>?,
-    context: UnsafeMutableRawPointer
+    context: UnsafeMutableRawPointer, sending bodyCount: Int
   ) {
     bllarse_curl_set_pointer(curl, CURLOPT_HTTPHEADER, headers)
     bllarse_curl_set_long(curl, CURLOPT_NOSIGNAL, 1)
@@ -129,11 +170,12 @@ package final class CurlTransport: HTTPTransport {
     bllarse_curl_set_text(curl, CURLOPT_USERAGENT, "bllarse")
     // Redirects are decided on by the caller, who knows what may be sent where.
     bllarse_curl_set_long(curl, CURLOPT_FOLLOWLOCATION, 0)
-    // A limit on silence, not on the whole: a large artifact may take long.
-    let seconds = max(1, Int(timeoutSeconds.rounded(.up)))
-    bllarse_curl_set_long(curl, CURLOPT_CONNECTTIMEOUT, min(seconds, 30))
-    bllarse_curl_set_long(curl, CURLOPT_LOW_SPEED_LIMIT, 1)
-    bllarse_curl_set_long(curl, CURLOPT_LOW_SPEED_TIME, seconds)
+    // Silence is limited, a trickle counts as silence, and the whole is limited too: by several times
+    // as much, and by the size of what is sent, as a large artifact may take long.
+    bllarse_curl_set_long(curl, CURLOPT_CONNECTTIMEOUT, min(silenceSeconds, 30))
+    bllarse_curl_set_long(curl, CURLOPT_LOW_SPEED_LIMIT, Self.minBytesPerSecond)
+    bllarse_curl_set_long(curl, CURLOPT_LOW_SPEED_TIME, silenceSeconds)
+    bllarse_curl_set_long(curl, CURLOPT_TIMEOUT, wholeSeconds(sending: bodyCount))
     // MLflow's server closes connections that were idle for five seconds.
     bllarse_curl_set_long(curl, CURLOPT_MAXAGE_CONN, 4)
     if !tls.isVerified {
@@ -163,6 +205,7 @@ private final class Exchange {
   let isCancelled: @Sendable () -> Bool
   var body: [UInt8] = []
   var headers: [String: String] = [:]
+  var isTooLarge = false
   var input: UnsafeMutablePointer<FILE>?
 
   init(isCancelled: @escaping @Sendable () -> Bool) { self.isCancelled = isCancelled }
@@ -178,7 +221,10 @@ private final class Exchange {
   static let write: DataCallback = { data, size, count, context in
     guard let data, let context else { return 0 }
     let exchange = Unmanaged<Exchange>.fromOpaque(context).takeUnretainedValue()
-    guard exchange.body.count + size * count <= maxBodyCount else { return 0 }
+    guard exchange.body.count + size * count <= maxBodyCount else {
+      exchange.isTooLarge = true
+      return 0
+    }
     exchange.body.append(
       contentsOf: UnsafeRawBufferPointer(start: data, count: size * count))
     return size * count

@@ -24,6 +24,11 @@ package struct CredentialsFile: Sendable, Equatable {
       warnings.append("cannot read \(path): \(Files.lastError); going on without it")
       return
     }
+    guard !Files.isUTF16(bytes) else {
+      warnings.append(
+        "\(path) is UTF-16 text, expected UTF-8; going on without it, save it as UTF-8")
+      return
+    }
     self = CredentialsFile(text: String(decoding: bytes, as: UTF8.self), path: path)
     isRead = true
     var status = stat()

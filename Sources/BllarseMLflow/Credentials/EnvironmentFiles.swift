@@ -39,6 +39,11 @@ public enum EnvironmentFiles {
         notes.append("cannot read \(name): \(Files.lastError)")
         continue
       }
+      if Files.isUTF16(bytes) {
+        notes.append(
+          "\(name) is UTF-16 text, expected UTF-8; going on without it, save it as UTF-8")
+        continue
+      }
       let file = EnvironmentFile(
         text: String(decoding: bytes, as: UTF8.self), path: name,
         environment: values.merging(environment) { $1 })

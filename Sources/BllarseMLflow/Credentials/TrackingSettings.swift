@@ -106,8 +106,12 @@ package struct TrackingSettings: Sendable {
     } else if let token {
       authorization = .bearer(token)
     }
+    let proxies = ProxyVariable.all(environment).compactMap(\.login)
     redaction = Redaction(
-      [parsed.password, password, file.password, token] + configured.map(\.password))
+      [parsed.password, password, file.password, token] + configured.map(\.password)
+        + proxies.map(\.password),
+      users: ([parsed.user, user, file.user] + configured.map(\.user) + proxies.map(\.user))
+        .compactMap { $0 })
 
     // How.
     var reader = EnvironmentReader(environment: environment)
@@ -115,10 +119,14 @@ package struct TrackingSettings: Sendable {
     tls.authorityPath = environment["MLFLOW_TRACKING_SERVER_CERT_PATH"]
     tls.clientPath = environment["MLFLOW_TRACKING_CLIENT_CERT_PATH"]
     let prefix = "MLFLOW_HTTP_REQUEST_"
-    http.timeoutSeconds = max(1, reader.number(prefix + "TIMEOUT", default: http.timeoutSeconds))
-    http.maxRetries = Int(reader.number(prefix + "MAX_RETRIES", default: Double(http.maxRetries)))
-    http.backoffFactor = reader.number(prefix + "BACKOFF_FACTOR", default: http.backoffFactor)
-    http.backoffJitter = reader.number(prefix + "BACKOFF_JITTER", default: http.backoffJitter)
+    http.timeoutSeconds = reader.number(
+      prefix + "TIMEOUT", default: http.timeoutSeconds, in: 1...86_400)
+    http.maxRetries = reader.integer(
+      prefix + "MAX_RETRIES", default: http.maxRetries, in: 0...1000)
+    http.backoffFactor = reader.number(
+      prefix + "BACKOFF_FACTOR", default: http.backoffFactor, in: 0...3600)
+    http.backoffJitter = reader.number(
+      prefix + "BACKOFF_JITTER", default: http.backoffJitter, in: 0...3600)
     http.isRetryAfterRespected = reader.flag(
       "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER", default: true)
     http.areRedirectsAllowed = reader.flag("MLFLOW_ALLOW_HTTP_REDIRECTS", default: true)
@@ -161,30 +169,4 @@ package struct TrackingSettings: Sendable {
 extension String {
   /// Nil for an empty text.
   fileprivate var nonEmpty: String? { isEmpty ? nil : self }
-}
-
-/// Reads numbers and flags from variables; what cannot be read is a warning and the default.
-private struct EnvironmentReader {
-  let environment: [String: String]
-  var warnings: [String] = []
-
-  mutating func flag(_ name: String, default fallback: Bool) -> Bool {
-    switch environment[name]?.lowercased() {
-    case nil: return fallback
-    case "true", "1": return true
-    case "false", "0": return false
-    default:
-      warnings.append("\(name) must be true or false; using \(fallback)")
-      return fallback
-    }
-  }
-
-  mutating func number(_ name: String, default fallback: Double) -> Double {
-    guard let text = environment[name] else { return fallback }
-    guard let value = Double(text), value.isFinite, value >= 0 else {
-      warnings.append("\(name) is '\(text)', expected a number from 0; using \(fallback)")
-      return fallback
-    }
-    return value
-  }
 }

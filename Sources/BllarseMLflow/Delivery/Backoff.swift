@@ -12,12 +12,13 @@ package struct Backoff: Sendable {
     jitter = settings.backoffJitter
   }
 
-  /// The wait after so many failures in a row, counted from 1, or the one the server asked for;
+  /// The wait after so many failures in a row, counted from 1, or the one the server asked for, as long as
+  /// that is not longer than ``RetryAfter/maxSeconds``;
   /// `random` is uniform in 0..<1.
   package func seconds(
     failures: Int, retryAfter: Double? = nil, random: Double = .random(in: 0..<1)
   ) -> Double {
-    if let retryAfter { return min(retryAfter, 3600) + jitter * random }
+    if let retryAfter { return min(retryAfter, RetryAfter.maxSeconds) + jitter * random }
     let exponential = factor * Double(1 << min(max(failures - 1, 0), 20))
     return min(Self.maxSeconds, exponential) + jitter * random
   }

@@ -5,6 +5,7 @@ import Logging
 extension Deliverer {
   func ensureRun(_ header: RunHeader) throws(StoreFailure) -> StoredRun {
     if let id = state.runID {
+      try adoptChildren(header)
       return StoredRun(
         id: id, experimentID: state.experimentID ?? "", artifactURI: state.artifactURI ?? "",
         status: .running)
@@ -18,44 +19,90 @@ extension Deliverer {
     state.runID = run.id
     state.experimentID = run.experimentID
     state.artifactURI = run.artifactURI
+    // Nobody can have been started under a run, and have arrived before it, within its first seconds.
+    let isAtOnce = isNew && Clock.milliseconds() - startTime < Self.adoptionMilliseconds
+    state.isAdoptionPending =
+      run.id != header.localID && header.parentID == nil && header.resumedID == nil && !isAtOnce
     save()
-    // Children may have arrived first, under the id this run had before the server gave one.
-    if run.id != header.localID, header.parentID == nil, header.resumedID == nil {
-      for child in try store.runs(
-        withTag: Self.parentTag, value: header.localID, experimentID: run.experimentID)
-      {
-        try store.set(tags: [KeyValue(key: Self.parentTag, value: run.id)], runID: child.id)
-      }
-    }
+    try adoptChildren(header)
     return run
   }
 
+  /// A child of a run that is made within this time asks for its parent later than that, at its end.
+  private static let adoptionMilliseconds = 10_000
+
+  /// Nests children that arrived first, under the id this run had before the server gave one.
+  func adoptChildren(_ header: RunHeader) throws(StoreFailure) {
+    guard state.isAdoptionPending, let id = state.runID else { return }
+    for child in try store.runs(
+      withTag: Self.parentTag, value: header.localID, experimentID: state.experimentID)
+    {
+      try store.set(tags: [KeyValue(key: Self.parentTag, value: id)], runID: child.id)
+    }
+    state.isAdoptionPending = false
+    save()
+  }
+
   /// Makes the run, unless an earlier attempt did.
+  ///
+  /// Where a request fails, the next attempt repeats that one: what came before it is kept.
   private func makeRun(_ header: RunHeader) throws(StoreFailure) -> StoredRun {
-    let experimentID = try store.experimentID(named: header.experiment)
-    let known = try store.runs(
-      withTag: Self.localIDTag, value: header.localID, experimentID: experimentID)
-    if let run = known.min(by: { $0.id < $1.id }) {
-      state.isCreationUncertain = state.isCreationUncertain || known.count > 1
-      return run
+    let known = state.experimentID
+    let experimentID =
+      if let known { known } else {
+        try store.experimentID(named: header.experiment)
+      }
+    state.experimentID = experimentID
+    if making.needsLook {
+      let made = try store.runs(
+        withTag: Self.localIDTag, value: header.localID, experimentID: experimentID)
+      if let run = made.min(by: { $0.id < $1.id }) {
+        state.isCreationUncertain = state.isCreationUncertain || made.count > 1
+        return run
+      }
+      making.needsLook = false
     }
     var tags = header.tags
     tags[Self.localIDTag] = header.localID
     if let parent = header.parentID {
-      let resolved = try resolve(parent)
+      let resolved = if let known = making.parent { known } else { try resolve(parent) }
+      making.parent = .some(resolved)
       tags[Self.parentTag] = resolved ?? parent
       state.isParentPending = resolved == nil
     }
-    let isFirstAttempt = !state.isCreationUncertain
+    let wasUncertain = state.isCreationUncertain
     state.isCreationUncertain = true
-    state.experimentID = experimentID
     save()
-    let run = try store.createRun(
-      NewRun(
-        localID: header.localID, name: header.name, experimentID: experimentID,
-        user: header.user, startTime: startTime, tags: tags))
-    if isFirstAttempt { state.isCreationUncertain = false }
-    return run
+    do {
+      let run = try store.createRun(
+        NewRun(
+          localID: header.localID, name: header.name, experimentID: experimentID,
+          user: header.user, startTime: startTime, tags: tags))
+      if !wasUncertain { state.isCreationUncertain = false }
+      hasMadeRun = true
+      return run
+    } catch {
+      switch error {
+      case .unavailable(_, _, mayHaveArrived: false):
+        state.isCreationUncertain = wasUncertain
+        save()
+      case .unavailable, .serverError:
+        // Repeated as it is once, and after that the run is looked for first, in turns: a server that
+        // fails every second request takes one of them. A twin is deleted at the end.
+        making.needsLook = making.isRepeated
+        making.isRepeated.toggle()
+      case .refused, .runMissing:
+        state.isCreationUncertain = wasUncertain
+        // The experiment that was found earlier may be gone since.
+        state.experimentID = nil
+        save()
+        if known != nil {
+          state.experimentID = try store.experimentID(named: header.experiment)
+        }
+      default: break
+      }
+      throw error
+    }
   }
 
   private func resumeRun(_ id: String, header: RunHeader) throws(StoreFailure) -> StoredRun {
@@ -124,6 +171,8 @@ extension Deliverer {
       delivering it again from its journal
       """)
     state = DeliveryState(uri: store.destination.uri, localID: header.localID)
+    making = Making()
+    hasMadeRun = false
     save()
     do {
       try restart()

@@ -5,6 +5,7 @@ import Logging
 extension Deliverer {
   func send(_ window: DeliveryWindow, run: StoredRun) throws(StoreFailure) {
     let store = store
+    if try sendTogether(window, run: run) { return }
     try send(window.metrics, limit: DeliveryWindow.maxMetrics, run: run) {
       points throws(StoreFailure) in try store.log(metrics: points, runID: run.id)
     }
@@ -26,6 +27,31 @@ extension Deliverer {
       state.endStatus = status
     case .detached: state.isDetached = true
     case .start, .metrics, .parameters, .tags, nil: break
+    }
+  }
+
+  /// Sends all values of a window in one request; false where that cannot be, or is refused: then they
+  /// are sent by kind, and what is refused is set apart.
+  private func sendTogether(
+    _ window: DeliveryWindow, run: StoredRun
+  ) throws(StoreFailure) -> Bool {
+    let kinds = [window.metrics.isEmpty, window.parameters.isEmpty, window.tags.isEmpty]
+    guard window.single == nil, kinds.count(where: { !$0 }) > 1, window.isOneBatch else {
+      return false
+    }
+    let batch = ValueBatch(
+      metrics: window.metrics.filter(isAcceptable).map(\.value),
+      parameters: window.parameters.filter(isAcceptable).map(\.value),
+      tags: window.tags.filter(isAcceptable).map(\.value))
+    do {
+      try store.log(batch, runID: run.id)
+      return true
+    } catch {
+      switch error {
+      case .refused: return false
+      case .serverError where serverErrors >= 4: return false
+      default: throw error
+      }
     }
   }
 
@@ -140,7 +166,8 @@ extension Deliverer {
     state.refusedItems.insert(item.label)
     let path = directory.refusals(by: store.destination)
     if warnedKeys.count < 1000, warnedKeys.insert("\(item.kind)/\(item.value.key)").inserted {
-      logger.warning("\(item.kind) '\(item.value.key)' is refused: \(message); kept in \(path)")
+      let key = item.value.key.printable(upTo: 300)
+      logger.warning("\(item.kind) '\(key)' is refused: \(message); kept in \(path)")
     }
     var line = JSON.object(
       [.init("seq", .integer(item.sequence)), .init("kind", .string(item.kind))]

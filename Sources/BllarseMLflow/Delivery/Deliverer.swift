@@ -25,6 +25,22 @@ package final class Deliverer {
   var lookahead: JournalReader.Entry?
   var window: DeliveryWindow?
   var serverErrors = 0
+  /// What was learnt on the way to making the run, kept for when a step of it is repeated.
+  var making = Making()
+  /// Whether this object has made the run, so that its state is known without asking.
+  var hasMadeRun = false
+  /// Whether the journal was begun by this process, and so has never been delivered before.
+  let isNew: Bool
+
+  /// How far making the run has come.
+  struct Making {
+    /// Whether the run has to be looked for first: an earlier attempt may have made it.
+    var needsLook = true
+    /// Whether the last attempt repeated one that failed, without looking.
+    var isRepeated = false
+    /// The parent as the store knows it, once that has been asked; nil within for an unknown one.
+    var parent: String??
+  }
   var hasRecreated = false
   var warnedKeys: Set<String> = []
   let statePath: String
@@ -32,16 +48,17 @@ package final class Deliverer {
   /// Takes the journal up where it was left; `aliases` are local ids by those other destinations gave.
   package init(
     directory: RunDirectory, store: any TrackingStore, logger: Logger,
-    aliases: [String: String] = [:]
+    aliases: [String: String] = [:], isNew: Bool = false
   ) {
     self.directory = directory
     self.store = store
     self.logger = logger
     self.aliases = aliases
     statePath = directory.deliveryState(to: store.destination)
-    state =
-      DeliveryState(path: statePath)
-      ?? DeliveryState(uri: store.destination.uri, localID: directory.name)
+    let known = DeliveryState(path: statePath)
+    state = known ?? DeliveryState(uri: store.destination.uri, localID: directory.name)
+    self.isNew = isNew && known == nil
+    making.needsLook = !self.isNew
   }
 
   package var damage: JournalReader.Damage { reader?.damage ?? damageWithoutHeader }
@@ -51,14 +68,23 @@ package final class Deliverer {
   /// Whether the run's end, or its being left to another process, has been delivered.
   package var isEnded: Bool { state.endStatus != nil || state.isDetached }
 
+  /// Makes the run, or finds it, before any of its values are sent.
+  package func prepare() throws(StoreFailure) {
+    try readHeader(isFinal: false)
+    if let header { _ = try ensureRun(header) }
+  }
+
   /// Delivers the next records, and says whether there were any; `isFinal` means that nobody writes
   /// the journal any more.
   package func step(isFinal: Bool) throws(StoreFailure) -> Bool {
     try readHeader(isFinal: isFinal)
     guard let header else { return false }
-    if window == nil { try collect(isFinal: isFinal) }
-    guard let window else { return false }
+    try collect(isFinal: isFinal)
+    guard window != nil else { return false }
     let run = try ensureRun(header)
+    // What came while the run was being made, or a refused request waited, travels along.
+    try collect(isFinal: isFinal)
+    guard let window else { return false }
     do {
       try send(window, run: run)
       serverErrors = 0
@@ -80,6 +106,7 @@ package final class Deliverer {
   /// twice by an attempt whose answer was lost.
   package func settle() throws(StoreFailure) {
     guard let header, let runID = state.runID else { return }
+    try adoptChildren(header)
     if state.isParentPending, let parent = header.parentID, let known = try resolve(parent) {
       if known != parent {
         try store.set(tags: [KeyValue(key: Self.parentTag, value: known)], runID: runID)
@@ -108,7 +135,7 @@ package final class Deliverer {
   package func closeAbandoned() throws(StoreFailure) {
     guard let header, !isEnded, !isContinued(after: state.lastTime) else { return }
     let run = try ensureRun(header)
-    let present = try store.run(id: run.id)
+    let present = hasMadeRun ? nil : try store.run(id: run.id)
     // A process that went on with the run may have ended it since.
     if present?.status.isTerminal != true {
       try store.update(runID: run.id, status: .killed, endTime: max(startTime, state.lastTime))
@@ -154,8 +181,9 @@ package final class Deliverer {
     reader = try JournalReader(path: directory.journal)
   }
 
+  /// Fills the window as far as the journal and the limits go.
   private func collect(isFinal: Bool) throws(StoreFailure) {
-    var next = DeliveryWindow()
+    var next = window ?? DeliveryWindow()
     while let entry = lookahead ?? reader?.next(isFinal: isFinal) {
       lookahead = nil
       guard next.add(entry) else {

@@ -16,6 +16,8 @@ package struct DeliveryState: Equatable, Sendable {
   package var isCreationUncertain = false
   /// The parent's tag holds an id the destination did not know yet.
   package var isParentPending = false
+  /// Children that arrived first are still to be nested under the run.
+  package var isAdoptionPending = false
   package var refusedCount = 0
   /// Items refused in the records from `nextSequence` on, as `sequence/key`.
   package var refusedItems: Set<String> = []
@@ -46,6 +48,7 @@ package struct DeliveryState: Equatable, Sendable {
     artifactURI = json["artifact_uri"]?.string
     isCreationUncertain = json["creation_uncertain"] == .bool(true)
     isParentPending = json["parent_pending"] == .bool(true)
+    isAdoptionPending = json["adoption_pending"] == .bool(true)
     isDetached = json["detached"] == .bool(true)
     lastTime = json["last_time"]?.integer ?? 0
     refusedCount = json["refused_count"]?.integer ?? 0
@@ -60,6 +63,7 @@ package struct DeliveryState: Equatable, Sendable {
       .init("next_sequence", .integer(nextSequence)),
       .init("creation_uncertain", .bool(isCreationUncertain)),
       .init("parent_pending", .bool(isParentPending)),
+      .init("adoption_pending", .bool(isAdoptionPending)),
       .init("detached", .bool(isDetached)), .init("last_time", .integer(lastTime)),
       .init("refused_count", .integer(refusedCount)),
       .init("refused_items", .array(refusedItems.sorted().map { .string($0) })),

@@ -16,6 +16,13 @@ final class DeliveryThread: Sendable {
     /// Nothing will work until somebody changes something.
     var isBlocked = false
     var isFinished = false
+    /// When the store last took a request, or refused one for so short a moment that it is waited for.
+    var lastSign: ContinuousClock.Instant?
+    /// When the store wants the next request.
+    var notBefore: ContinuousClock.Instant?
+    /// How often requests were refused for the moment, and whether that was told since one was taken.
+    var refusals = 0
+    var isWaitTold = false
   }
 
   private struct Orders {
@@ -26,6 +33,7 @@ final class DeliveryThread: Sendable {
 
   private let progress = Mutex(Progress())
   private let orders = Mutex(Orders())
+  private let lease = Mutex(Lease?.none)
   private let work = Bell()
   private let change = Bell()
   private let directory: RunDirectory
@@ -34,11 +42,27 @@ final class DeliveryThread: Sendable {
   private let store: any TrackingStore
   private let http: HTTPSettings
   private let logger: Logger
+  /// Whether the journal was begun by this process.
+  private let isNew: Bool
+  private let spacing = Mutex(Spacing())
+
+  /// How long events are gathered before they are sent.
+  private struct Spacing {
+    private var seconds = 1.0
+    private var refusals = 0
+
+    mutating func next(refusals: Int) -> Double {
+      seconds = refusals > self.refusals ? min(seconds * 2, 60) : max(seconds / 2, 1)
+      self.refusals = refusals
+      return seconds
+    }
+  }
 
   init(
     directory: RunDirectory, after earlierParts: [RunDirectory] = [], store: any TrackingStore,
-    http: HTTPSettings, logger: Logger
+    http: HTTPSettings, logger: Logger, isNew: Bool = false
   ) {
+    self.isNew = isNew
     self.directory = directory
     self.earlierParts = earlierParts
     self.store = store
@@ -59,12 +83,23 @@ final class DeliveryThread: Sendable {
   var runID: String? { progress.withLock { $0.runID } }
   var experimentID: String? { progress.withLock { $0.experimentID } }
 
+  /// How many times the limit of a wait is exceeded for a store that goes on taking requests.
+  static let progressFactor = 10
+
   /// Waits until `count` records are delivered (and the run's end with all that belongs to it, if
   /// asked for), delivery is blocked, or time is up.
+  ///
+  /// - Parameters:
+  ///   - count: how many records.
+  ///   - isEnd: whether to wait for the end of the run, too.
+  ///   - limit: how long to wait.
+  ///   - countsProgress: whether the limit begins again whenever the store takes a request, or refuses one
+  ///     for a shorter time than the limit; up to ten times the limit in all.
   func wait(
-    forRecords count: Int, isEnd: Bool = false, upTo limit: Duration
+    forRecords count: Int, isEnd: Bool = false, upTo limit: Duration, countsProgress: Bool = false
   ) -> DeliveryReport {
-    let deadline = ContinuousClock.now + limit
+    let start = ContinuousClock.now
+    let ceiling = start + limit * (countsProgress ? Self.progressFactor : 1)
     // What was blocked gets another chance first.
     progress.withLock { $0.isBlocked = false }
     orders.withLock { $0.waiterCount += 1 }
@@ -73,8 +108,12 @@ final class DeliveryThread: Sendable {
     while true {
       let state = progress.withLock { $0 }
       let now = ContinuousClock.now
+      let sign = countsProgress ? max(start, state.lastSign ?? start) : start
+      let deadline = min(sign + limit, ceiling)
       let isDone = state.delivered >= count && !isEnd
-      if isDone || state.isBlocked || state.isFinished || now >= deadline {
+      // Where the store wants no request before the time is up, waiting changes nothing.
+      let isPutOff = state.notBefore.map { $0 > max(deadline, now + limit) } ?? false
+      if isDone || state.isBlocked || state.isFinished || now >= deadline || isPutOff {
         var report = DeliveryReport()
         report.undeliveredEvents = max(0, count - state.delivered)
         report.refusedItems = state.refused
@@ -110,8 +149,10 @@ final class DeliveryThread: Sendable {
       change.ring()
     }
     guard let lease = waitForLease() else { return }
+    self.lease.withLock { $0 = lease }
     defer { lease.release() }  // before the thread counts as finished
-    let deliverer = Deliverer(directory: directory, store: store, logger: logger)
+    store.observe(observer)
+    let deliverer = Deliverer(directory: directory, store: store, logger: logger, isNew: isNew)
     var earlier = EarlierParts(earlierParts, store: store, logger: logger)
     let backoff = Backoff(http)
     var failures = 0
@@ -123,6 +164,11 @@ final class DeliveryThread: Sendable {
       }
       do {
         try earlier.deliver { isStopped }
+        if deliverer.state.runID == nil {
+          try deliverer.prepare()
+          publish(deliverer)
+          gather()  // the first values travel together
+        }
         let isMore = try deliverer.step(isFinal: false)
         if failures > 0 { logger.notice("\(store.destination.uri) takes events again") }
         failures = 0
@@ -141,7 +187,15 @@ final class DeliveryThread: Sendable {
         report(error, deliverer, isFirst: failures == 1)
         switch error {
         case .unavailable(_, let retryAfter, _):
-          pause(backoff.seconds(failures: failures, retryAfter: retryAfter))
+          let seconds = backoff.seconds(failures: failures, retryAfter: retryAfter)
+          if let retryAfter, retryAfter > RetryAfter.maxSeconds, failures == 1 {
+            logger.warning(
+              """
+              the next request goes out in \(RequestWait.text(seconds)), not the \
+              \(RequestWait.text(retryAfter)) that the server asks for
+              """)
+          }
+          pause(seconds)
         case .serverError: pause(backoff.seconds(failures: failures))
         // Credentials may be corrected, runs restored: a look now and then costs nothing.
         case .blocked, .refused, .runMissing, .deleted, .unsupported: pause(60, isBlocked: true)
@@ -163,7 +217,15 @@ final class DeliveryThread: Sendable {
   /// Waits for new events, and then a little for more of them, so that they travel together.
   private func rest() {
     work.wait(upTo: .seconds(10))
-    let end = ContinuousClock.now + .seconds(1)
+    gather()
+  }
+
+  /// Waits a second for more events; longer, up to a minute, for a store that refuses requests because
+  /// they are too many.
+  private func gather() {
+    let refusals = progress.withLock { $0.refusals }
+    let seconds = spacing.withLock { $0.next(refusals: refusals) }
+    let end = ContinuousClock.now + .seconds(seconds)
     while !isStopped, !isUrgent, .now < end {
       work.wait(upTo: min(.milliseconds(200), ContinuousClock.now.duration(to: end)))
     }
@@ -233,8 +295,42 @@ final class DeliveryThread: Sendable {
     change.ring()
   }
 
-  /// For requests under way: whether nobody wants their answer any more.
-  var isCancelled: @Sendable () -> Bool {
-    { [weak self] in self?.isStopped ?? true }
+  /// For requests under way.
+  private var observer: RequestObserver {
+    var observer = RequestObserver()
+    observer.isCancelled = { [weak self] in self?.isStopped ?? true }
+    observer.didTake = { [weak self] in self?.noteTaken() }
+    observer.willWait = { [weak self] wait in self?.note(wait) }
+    observer.isWaiting = { [weak self] in self?.lease.withLock { $0 }?.renew() }
+    return observer
   }
+
+  private func noteTaken() {
+    progress.withLock { state in
+      state.lastSign = .now
+      state.notBefore = nil
+      state.isWaitTold = false
+    }
+  }
+
+  /// Takes note of a refusal that the client waits for; a long wait is told, once.
+  private func note(_ wait: RequestWait) {
+    let isNews = progress.withLock { state in
+      let now = ContinuousClock.now
+      state.refusals += 1
+      state.notBefore = now + .seconds(wait.asked ?? wait.seconds)
+      // The store lives, and has others to serve; one that puts off for long gives no such sign.
+      if wait.seconds < Self.longWaitSeconds { state.lastSign = now }
+      state.problem = wait.reason
+      defer { if wait.seconds >= Self.longWaitSeconds { state.isWaitTold = true } }
+      return wait.seconds >= Self.longWaitSeconds && !state.isWaitTold
+    }
+    if isNews && !isStopped {
+      logger.warning("\(wait.line); events are kept in \(directory.path)")
+    }
+    change.ring()
+  }
+
+  /// A wait that a user should hear of, and that is no sign of progress.
+  private static let longWaitSeconds = 10.0
 }

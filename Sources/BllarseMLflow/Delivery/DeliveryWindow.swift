@@ -61,7 +61,8 @@ struct DeliveryWindow {
       byteCount += Self.size(values)
       tags.removeAll { values[$0.value.key] != nil }  // the last value of a tag counts
       tags += Self.items(values, kind: "tag", of: record)
-    case .start, .artifact, .end, .detached:
+    case .start: break  // the run itself, which is made before anything is sent
+    case .artifact, .end, .detached:
       guard isEmpty else { return false }
       single = record
     }
@@ -70,6 +71,13 @@ struct DeliveryWindow {
     nextSequence = record.sequence + 1
     lastTime = record.time
     return true
+  }
+
+  /// Whether the values may travel in one request.
+  var isOneBatch: Bool {
+    metrics.count + parameters.count + tags.count <= Self.maxMetrics
+      && parameters.count <= Self.maxPairs && tags.count <= Self.maxPairs
+      && byteCount <= Self.maxBytes
   }
 
   private func fits(_ size: Int) -> Bool { byteCount + size <= Self.maxBytes }

@@ -42,11 +42,13 @@ extension Synchronizer {
 }
 
 extension TrackingSettings {
-  /// The store these settings name.
-  package func makeStore() throws(TrackingError) -> any TrackingStore & RunLister {
+  /// The store these settings name; `patience` is as in ``makeClient(patience:)``.
+  package func makeStore(
+    patience: Double = 30
+  ) throws(TrackingError) -> any TrackingStore & RunLister {
     switch destination {
     case .file(let path): SQLiteStore(path: path)
-    default: RESTStore(client: try makeClient())
+    default: RESTStore(client: try makeClient(patience: patience))
     }
   }
 }

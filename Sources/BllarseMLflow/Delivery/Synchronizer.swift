@@ -43,12 +43,17 @@ package struct Synchronizer {
   /// Delivers to `store`; `sleep` waits for some seconds, and a test passes one that does not.
   package init(
     store: any TrackingStore, http: HTTPSettings, logger: Logger,
-    sleep: @escaping (Double) -> Void = { usleep(UInt32($0 * 1e6)) }
+    sleep: @escaping (Double) -> Void = { Thread.sleep(forTimeInterval: $0) }
   ) {
     self.store = store
     self.http = http
     self.logger = logger
     self.sleep = sleep
+    var observer = RequestObserver()
+    observer.willWait = { wait in
+      if wait.seconds >= 5 || wait.refusals == 1 { logger.notice("\(wait.line)") }
+    }
+    store.observe(observer)
   }
 
   /// Delivers all journals at and below `roots`, parents before children; `report` is called after
@@ -153,12 +158,18 @@ package struct Synchronizer {
     _ directory: RunDirectory, outcome: inout Outcome
   ) throws(TrackingError) -> Lease? {
     let path = directory.deliveryLease(to: store.destination)
+    var waits = 0
     while true {
       if let lease = try Lease.acquire(path, role: "sync") { return lease }
       if let holder = Lease.livingHolder(of: path), holder.role == "run" {
         outcome.isRunning = true
         outcome.result = .busy("its own \(holder.description) delivers it")
         return nil
+      }
+      waits += 1
+      if waits == 25, let holder = Lease.holder(of: path) {
+        logger.notice(
+          "waiting for the sync of \(holder.description), which delivers \(directory.path)")
       }
       sleep(0.2)
     }
@@ -177,13 +188,22 @@ package struct Synchronizer {
       } catch {
         failures += 1
         guard failures <= http.maxRetries else { throw error }
+        let seconds: Double
         switch error {
+        // Come again much later, says the server, or the client has asked it again for long enough.
+        case .unavailable(_, let retryAfter?, _) where retryAfter > RetryAfter.maxSeconds:
+          throw error
         case .unavailable(_, let retryAfter, _):
-          sleep(backoff.seconds(failures: failures, retryAfter: retryAfter))
-        case .serverError: sleep(backoff.seconds(failures: failures))
+          seconds = backoff.seconds(failures: failures, retryAfter: retryAfter)
+        case .serverError: seconds = backoff.seconds(failures: failures)
         default: throw error
         }
-        logger.notice("\(error.message); attempt \(failures + 1)")
+        logger.notice(
+          """
+          \(error.message); again in \(RequestWait.text(seconds)) (attempt \(failures + 1) of \
+          \(http.maxRetries + 1))
+          """)
+        sleep(seconds)
       }
     }
   }

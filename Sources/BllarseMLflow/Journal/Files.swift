@@ -69,6 +69,11 @@ package enum Files {
     return [UInt8](data)
   }
 
+  /// Whether a text is UTF-16 by its first two bytes, as some editors save it; it is to be UTF-8.
+  static func isUTF16(_ bytes: [UInt8]) -> Bool {
+    bytes.starts(with: [0xFF, 0xFE]) || bytes.starts(with: [0xFE, 0xFF])
+  }
+
   /// Writes a file under a temporary name, syncs it and renames it, so that readers see the old
   /// contents or the new, never a part.
   package static func replace(

@@ -54,6 +54,19 @@ package enum JSON: Equatable, Sendable {
   }
 }
 
+extension JSON {
+  /// The value with each string in it, keys included, replaced.
+  package func mapStrings(_ transform: (String) -> String) -> JSON {
+    switch self {
+    case .string(let text): .string(transform(text))
+    case .array(let items): .array(items.map { $0.mapStrings(transform) })
+    case .object(let members):
+      .object(members.map { Member(transform($0.key), $0.value.mapStrings(transform)) })
+    case .null, .bool, .integer, .number: self
+    }
+  }
+}
+
 // MARK: - Writing
 
 extension JSON {

@@ -18,7 +18,7 @@ package struct DestinationCheck: Sendable, Equatable {
   ) -> DestinationCheck {
     var check = DestinationCheck()
     check.facts.append(("server", client.address))
-    do {
+    do throws(StoreFailure) {
       let start = ContinuousClock.now
       let health = try client.text("health")
       let milliseconds = Int((start.duration(to: .now).seconds * 1000).rounded(.up))
@@ -29,13 +29,18 @@ package struct DestinationCheck: Sendable, Equatable {
         ))
       let version = try client.text("version")
       if version.status == 200, version.body.count < 40, version.body.first?.isNumber == true {
-        check.facts.append(("version", version.body))
+        check.facts.append(("version", version.body.printable))
       }
       check.facts.append(("user", who(authorization, client: client)))
       // Any call that needs permission shows whether the credentials are good.
-      let answer = try client.post(
-        "mlflow/experiments/search", .object([.init("max_results", .integer(1000))]))
-      let count = answer["experiments"]?.array?.count ?? 0
+      let path = "mlflow/experiments/search"
+      let answer = try client.post(path, .object([.init("max_results", .integer(1000))]))
+      let count = try RESTStore(client: client).list("experiments", in: answer, path: path).count
+      // An empty object is what MLflow answers where there is nothing to see, and others to anything.
+      if count == 0, health.status != 200 || !health.body.hasPrefix("OK"), version.status != 200 {
+        throw client.lacking(
+          "experiments, or /health or /version as MLflow has them", answer, path: path)
+      }
       check.facts.append(("experiments", "\(count)\(count == 1000 ? " or more" : "") visible"))
     } catch {
       check.problem = error.message
@@ -50,9 +55,9 @@ package struct DestinationCheck: Sendable, Equatable {
     case .basic(let user, _):
       guard let answer = try? client.get("mlflow/users/current"),
         let name = (answer["user"]?["username"] ?? answer["username"])?.string
-      else { return "'\(user)' (as configured; the server does not say)" }
+      else { return "'\(user.printable(upTo: 80))' (as configured; the server does not say)" }
       let isAdmin = (answer["user"]?["is_admin"] ?? answer["is_admin"]) == .bool(true)
-      return "'\(name)'\(isAdmin ? ", an administrator" : "")"
+      return "'\(client.clean(name, limit: 80))'\(isAdmin ? ", an administrator" : "")"
     }
   }
 

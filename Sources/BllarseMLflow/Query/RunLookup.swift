@@ -19,7 +19,8 @@ extension Tracker {
     var settings = settings
     settings.http.timeoutSeconds = min(settings.http.timeoutSeconds, 15)
     do {
-      let store: any TrackingStore = if let store { store } else { try settings.makeStore() }
+      let store: any TrackingStore =
+        if let store { store } else { try settings.makeStore(patience: 10) }
       defer { store.close() }
       if case .file(let path) = store.destination, !Files.exists(path) { return unstored(id) }
       let run =

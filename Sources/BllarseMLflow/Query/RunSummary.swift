@@ -24,10 +24,10 @@ package protocol RunLister: Sendable {
 
 extension RESTStore: RunLister {
   package func summaries(experiment: String) throws(StoreFailure) -> [RunSummary] {
-    let answer = try client.get(
-      "mlflow/experiments/get-by-name", query: [("experiment_name", experiment)])
-    guard let id = answer["experiment"]?["experiment_id"]?.string else {
-      throw .runMissing("no experiment '\(experiment)'")
+    let path = "mlflow/experiments/get-by-name"
+    let answer = try client.get(path, query: [("experiment_name", experiment)])
+    guard let id = Self.identifier(answer["experiment"]?["experiment_id"]) else {
+      throw client.lacking("an experiment with an experiment_id", answer, path: path)
     }
     let rows = try search(
       experimentIDs: [id], filter: "", orderBy: ["attributes.start_time DESC"], limit: 50_000)

@@ -40,6 +40,7 @@ package enum Destination: Sendable, Hashable {
   /// - Throws: ``TrackingError`` for a URI that cannot be delivered to, with the alternative.
   package static func parse(_ text: String, directory: String) throws(TrackingError) -> Parsed {
     let text = text.trimmingCharacters(in: .whitespacesAndNewlines)
+    if let reason = foreignService(text) { throw TrackingError(.settings, reason) }
     let scheme = text.range(of: "://").map { text[..<$0.lowerBound].lowercased() }
     switch scheme {
     case "http", "https": return try server(text)
@@ -71,6 +72,31 @@ package enum Destination: Sendable, Hashable {
         address)
         """)
     }
+  }
+
+  /// Why an address that MLflow's client takes for a service with a sign-in of its own cannot be used;
+  /// nil for any other.
+  private static func foreignService(_ text: String) -> String? {
+    let lower = text.lowercased()
+    let shown = Redaction.withoutUserInfo(inAnyText: text).printable(upTo: 200)
+    if ["databricks", "databricks-uc"].contains(lower)
+      || ["databricks://", "databricks-uc://", "uc:"].contains(where: lower.hasPrefix)
+    {
+      return """
+        the tracking URI '\(shown)' names a Databricks workspace, which MLflow's client signs in to \
+        with Databricks' own library; that is not supported here. Write the workspace's address, \
+        https://…, as for any server, with an access token in MLFLOW_TRACKING_TOKEN and an experiment \
+        that is a path (/Users/NAME/EXPERIMENT), or keep the runs with sqlite:///mlflow.db
+        """
+    }
+    if lower.hasPrefix("arn:") || lower.hasPrefix("azureml:") {
+      return """
+        the tracking URI '\(shown)' names a service of \(lower.hasPrefix("arn:") ? "Amazon" : "Azure"), which \
+        MLflow's client signs in to with a plug-in; that is not supported here. Give the address of an \
+        MLflow server, or keep the runs with sqlite:///mlflow.db
+        """
+    }
+    return nil
   }
 
   /// The address that somebody meant who left something of the scheme out: `localhost:5000`,

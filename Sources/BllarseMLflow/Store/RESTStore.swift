@@ -1,42 +1,62 @@
+import Synchronization
+
 /// An MLflow server over REST.
+///
+/// An answer counts only with what MLflow's has: a server that is not MLflow's may answer 200 to anything.
 package final class RESTStore: TrackingStore {
   package let destination: Destination
   package let client: MLflowClient
+  /// Ids of experiments by name, once they are known.
+  private let experiments = Mutex([String: String]())
 
   package init(client: MLflowClient) {
     self.client = client
     destination = .server(client.address)
   }
 
+  package func observe(_ observer: RequestObserver) { client.observe(observer) }
+
   // MARK: - Experiments
 
   package func experimentID(named name: String) throws(StoreFailure) -> String {
+    if let id = experiments.withLock({ $0[name] }) { return id }
+    let id = try findOrMakeExperiment(name)
+    experiments.withLock { $0[name] = id }
+    return id
+  }
+
+  private func findOrMakeExperiment(_ name: String) throws(StoreFailure) -> String {
     if let id = try existingExperimentID(named: name) { return id }
-    do {
-      let answer = try client.post(
-        "mlflow/experiments/create", .object([.init("name", .string(name))]))
-      if let id = answer["experiment_id"]?.string { return id }
-    } catch .refused {
+    let path = "mlflow/experiments/create"
+    do throws(StoreFailure) {
+      let answer = try client.post(path, .object([.init("name", .string(name))]))
+      guard let id = Self.identifier(answer["experiment_id"]) else {
+        throw client.lacking("an experiment_id", answer, path: path)
+      }
+      return id
+    } catch {
       // Somebody else made it a moment ago; if not, the second look says why.
+      guard case .refused = error else { throw error }
     }
     if let id = try existingExperimentID(named: name) { return id }
-    throw .refused("experiment '\(name)' cannot be made on \(client.address)")
+    throw .refused("experiment '\(name.printable)' cannot be made on \(client.address)")
   }
 
   private func existingExperimentID(named name: String) throws(StoreFailure) -> String? {
     let answer: JSON
+    let path = "mlflow/experiments/get-by-name"
     do {
-      answer = try client.get(
-        "mlflow/experiments/get-by-name", query: [("experiment_name", name)])
+      answer = try client.get(path, query: [("experiment_name", name)])
     } catch .runMissing {
       return nil
     }
-    guard let experiment = answer["experiment"], let id = experiment["experiment_id"]?.string
-    else { return nil }
+    guard let experiment = answer["experiment"],
+      let id = Self.identifier(experiment["experiment_id"])
+    else { throw client.lacking("an experiment with an experiment_id", answer, path: path) }
     guard experiment["lifecycle_stage"]?.string != "deleted" else {
       throw .deleted(
         """
-        experiment '\(name)' (id \(id)) on \(client.address) is deleted; restore it with \
+        experiment '\(name.printable)' (id \(id)) on \(client.address) is deleted; restore it with \
         `MLFLOW_TRACKING_URI=\(client.address) mlflow experiments restore --experiment-id \(id)`, \
         or use another name
         """)
@@ -48,23 +68,34 @@ package final class RESTStore: TrackingStore {
 
   package func createRun(_ new: NewRun) throws(StoreFailure) -> StoredRun {
     let tags = new.tags.sorted { $0.key < $1.key }.map { KeyValue(key: $0.key, value: $0.value) }
-    let answer = try client.post(
-      "mlflow/runs/create",
-      .object([
-        .init("experiment_id", .string(new.experimentID)), .init("user_id", .string(new.user)),
-        .init("run_name", .string(new.name)), .init("start_time", .integer(new.startTime)),
-        .init("tags", Self.list(tags)),
-      ]))
+    let path = "mlflow/runs/create"
+    let body = JSON.object([
+      .init("experiment_id", .string(new.experimentID)), .init("user_id", .string(new.user)),
+      .init("run_name", .string(new.name)), .init("start_time", .integer(new.startTime)),
+      .init("tags", Self.list(tags)),
+    ])
+    let answer: JSON
+    do {
+      answer = try client.post(path, body, isRepeatable: false)
+    } catch {
+      // The experiment may be gone: the next look says so.
+      switch error {
+      case .refused, .runMissing: experiments.withLock { $0 = [:] }
+      default: break
+      }
+      throw error
+    }
     guard let run = answer["run"], let stored = Self.storedRun(run) else {
-      throw .serverError("\(client.address) made a run but did not say which")
+      throw client.lacking("the run that was made", answer, path: path)
     }
     return stored
   }
 
   package func run(id: String) throws(StoreFailure) -> StoredRun? {
+    let path = "mlflow/runs/get"
+    let answer: JSON
     do {
-      let answer = try client.get("mlflow/runs/get", query: [("run_id", id)])
-      return answer["run"].flatMap(Self.storedRun)
+      answer = try client.get(path, query: [("run_id", id)])
     } catch {
       switch error {
       // An id that is not of the server's form is refused, one that is but unknown is missing.
@@ -72,6 +103,10 @@ package final class RESTStore: TrackingStore {
       default: throw error
       }
     }
+    guard let run = answer["run"].flatMap(Self.storedRun) else {
+      throw client.lacking("a run", answer, path: path)
+    }
+    return run
   }
 
   package func runs(
@@ -96,8 +131,11 @@ package final class RESTStore: TrackingStore {
     repeat {
       var members: [JSON.Member] = [.init("max_results", .integer(1000))]
       if let token { members.append(.init("page_token", .string(token))) }
-      let answer = try client.post("mlflow/experiments/search", .object(members))
-      ids += (answer["experiments"]?.array ?? []).compactMap { $0["experiment_id"]?.string }
+      let path = "mlflow/experiments/search"
+      let answer = try client.post(path, .object(members))
+      ids += try list("experiments", in: answer, path: path).compactMap {
+        Self.identifier($0["experiment_id"])
+      }
       token = answer["next_page_token"]?.string
     } while token?.isEmpty == false
     return ids
@@ -117,11 +155,23 @@ package final class RESTStore: TrackingStore {
         .init("order_by", .array(orderBy.map { .string($0) })),
       ]
       if let token { members.append(.init("page_token", .string(token))) }
-      let answer = try client.post("mlflow/runs/search", .object(members))
-      rows += answer["runs"]?.array ?? []
+      let path = "mlflow/runs/search"
+      let answer = try client.post(path, .object(members))
+      rows += try list("runs", in: answer, path: path)
       token = answer["next_page_token"]?.string
     } while token?.isEmpty == false && rows.count < limit
     return rows
+  }
+
+  /// The members of a list; MLflow leaves an empty one out, and then answers with an empty object.
+  package func list(
+    _ name: String, in answer: JSON, path: String
+  ) throws(StoreFailure) -> [JSON] {
+    if let list = answer[name]?.array { return list }
+    guard answer[name] == nil,
+      answer.members?.allSatisfy({ $0.key == "next_page_token" }) == true
+    else { throw client.lacking("a list of \(name)", answer, path: path) }
+    return []
   }
 
   package func update(
@@ -131,24 +181,62 @@ package final class RESTStore: TrackingStore {
       .init("run_id", .string(runID)), .init("status", .string(status.rawValue)),
     ]
     if let endTime { members.append(.init("end_time", .integer(endTime))) }
-    let answer = try client.post("mlflow/runs/update", .object(members))
+    let path = "mlflow/runs/update"
+    let answer = try client.post(path, .object(members))
+    guard let info = answer["run_info"] else {
+      throw client.lacking("the run_info", answer, path: path)
+    }
     // A state the server does not know is answered with 200 and ignored.
-    if let stored = answer["run_info"]?["status"]?.string, stored != status.rawValue {
-      throw .refused("the run's status is '\(stored)', not '\(status.rawValue)' as it was set")
+    if let stored = info["status"]?.string, stored != status.rawValue {
+      throw .refused(
+        "the run's status is '\(client.clean(stored))', not '\(status.rawValue)' as it was set")
     }
   }
 
   package func delete(runID: String) throws(StoreFailure) {
-    try client.post("mlflow/runs/delete", .object([.init("run_id", .string(runID))]))
+    try change("mlflow/runs/delete", JSON.object([.init("run_id", .string(runID))]).bytes)
+  }
+
+  /// A request that MLflow answers with an empty object: anything else has stored nothing.
+  private func change(_ path: String, _ bytes: [UInt8]) throws(StoreFailure) {
+    let answer = try client.post(path, bytes: bytes)
+    guard answer == .object([]) else { throw client.lacking("{}", answer, path: path) }
   }
 
   // MARK: - Values
 
   package func log(metrics: [MetricPoint], runID: String) throws(StoreFailure) {
+    try log(ValueBatch(metrics: metrics), runID: runID)
+  }
+
+  package func log(parameters: [KeyValue], runID: String) throws(StoreFailure) {
+    try log(ValueBatch(parameters: parameters), runID: runID)
+  }
+
+  package func set(tags: [KeyValue], runID: String) throws(StoreFailure) {
+    try log(ValueBatch(tags: tags), runID: runID)
+  }
+
+  /// One request for all.
+  package func log(_ batch: ValueBatch, runID: String) throws(StoreFailure) {
     var writer = JSON.Writer()
-    writer.bytes.reserveCapacity(metrics.count * 80)
+    writer.bytes.reserveCapacity(batch.metrics.count * 80 + 200)
     writer.append(raw: "{\"run_id\":")
     writer.append(string: runID)
+    if !batch.metrics.isEmpty { Self.append(batch.metrics, to: &writer) }
+    if !batch.parameters.isEmpty {
+      writer.append(raw: ",\"params\":")
+      writer.append(Self.list(batch.parameters))
+    }
+    if !batch.tags.isEmpty {
+      writer.append(raw: ",\"tags\":")
+      writer.append(Self.list(batch.tags))
+    }
+    writer.append(raw: "}")
+    try change("mlflow/runs/log-batch", writer.bytes)
+  }
+
+  private static func append(_ metrics: [MetricPoint], to writer: inout JSON.Writer) {
     writer.append(raw: ",\"metrics\":[")
     for (index, point) in metrics.enumerated() {
       writer.append(raw: index == 0 ? "{\"key\":" : ",{\"key\":")
@@ -161,20 +249,7 @@ package final class RESTStore: TrackingStore {
       writer.append(integer: point.step)
       writer.append(raw: "}")
     }
-    writer.append(raw: "]}")
-    try client.post("mlflow/runs/log-batch", bytes: writer.bytes)
-  }
-
-  package func log(parameters: [KeyValue], runID: String) throws(StoreFailure) {
-    try client.post(
-      "mlflow/runs/log-batch",
-      .object([.init("run_id", .string(runID)), .init("params", Self.list(parameters))]))
-  }
-
-  package func set(tags: [KeyValue], runID: String) throws(StoreFailure) {
-    try client.post(
-      "mlflow/runs/log-batch",
-      .object([.init("run_id", .string(runID)), .init("tags", Self.list(tags))]))
+    writer.append(raw: "]")
   }
 
   package func upload(
@@ -184,8 +259,8 @@ package final class RESTStore: TrackingStore {
     guard run.artifactURI.hasPrefix(scheme) else {
       throw .unsupported(
         """
-        artifacts of this run belong at '\(Redaction.withoutUserInfo(run.artifactURI))', which the \
-        server does not proxy (it runs with --no-serve-artifacts or its own root); '\(path)' is \
+        artifacts of this run belong at '\(client.clean(run.artifactURI))', which the \
+        server does not proxy (it runs with --no-serve-artifacts or its own root); '\(path.printable)' is \
         kept beside the journal
         """)
     }
@@ -206,12 +281,28 @@ package final class RESTStore: TrackingStore {
   }
 
   static func storedRun(_ json: JSON) -> StoredRun? {
-    guard let info = json["info"], let id = info["run_id"]?.string,
-      let experiment = info["experiment_id"]?.string
+    guard let info = json["info"], let id = identifier(info["run_id"]),
+      let experiment = identifier(info["experiment_id"])
     else { return nil }
     return StoredRun(
       id: id, experimentID: experiment, artifactURI: info["artifact_uri"]?.string ?? "",
       status: info["status"]?.string.flatMap(RunStatus.init) ?? .running,
       isDeleted: info["lifecycle_stage"]?.string == "deleted")
+  }
+
+  /// An id as servers give them; nil for what is none: it is shown, and stands in addresses and files.
+  static func identifier(_ json: JSON?) -> String? {
+    let text: String? =
+      switch json {
+      case .string(let text)?: text
+      case .integer(let number)?: String(number)
+      default: nil
+      }
+    guard let text, (1...250).contains(text.utf8.count),
+      text.unicodeScalars.allSatisfy({
+        $0.isASCII && ($0.properties.isAlphabetic || "0123456789-_.".unicodeScalars.contains($0))
+      })
+    else { return nil }
+    return text
   }
 }

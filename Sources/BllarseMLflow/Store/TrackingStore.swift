@@ -27,6 +27,10 @@ package protocol TrackingStore: Sendable {
   /// Sets tags, each key once in the list.
   func set(tags: [KeyValue], runID: String) throws(StoreFailure)
 
+  /// Stores metrics, parameters and tags, in one request where the store can; a key stands once in each
+  /// list of pairs.
+  func log(_ batch: ValueBatch, runID: String) throws(StoreFailure)
+
   /// Stores a file, over one of the same path.
   func upload(file: String, size: Int, path: String, run: StoredRun) throws(StoreFailure)
 
@@ -36,12 +40,38 @@ package protocol TrackingStore: Sendable {
   /// Marks a run as deleted.
   func delete(runID: String) throws(StoreFailure)
 
+  /// Asks and tells `observer` while calls wait.
+  func observe(_ observer: RequestObserver)
+
   /// Lets go of files and connections; the next call takes them up again.
   func close()
 }
 
 extension TrackingStore {
   package func close() {}
+
+  package func observe(_ observer: RequestObserver) {}
+
+  package func log(_ batch: ValueBatch, runID: String) throws(StoreFailure) {
+    if !batch.metrics.isEmpty { try log(metrics: batch.metrics, runID: runID) }
+    if !batch.parameters.isEmpty { try log(parameters: batch.parameters, runID: runID) }
+    if !batch.tags.isEmpty { try set(tags: batch.tags, runID: runID) }
+  }
+}
+
+/// Values that are stored together.
+package struct ValueBatch: Sendable, Equatable {
+  package var metrics: [MetricPoint] = []
+  package var parameters: [KeyValue] = []
+  package var tags: [KeyValue] = []
+
+  package init(
+    metrics: [MetricPoint] = [], parameters: [KeyValue] = [], tags: [KeyValue] = []
+  ) {
+    self.metrics = metrics
+    self.parameters = parameters
+    self.tags = tags
+  }
 }
 
 /// What a run is made with.

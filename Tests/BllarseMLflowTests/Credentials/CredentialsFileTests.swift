@@ -91,4 +91,20 @@ struct CredentialsFileTests {
     #expect(CredentialsFile(path: path).warnings.isEmpty)
     #expect(CredentialsFile(path: scratch.file("none")) == CredentialsFile())
   }
+
+  @Test("a file saved as UTF-16 is named for what it is; a byte order mark of UTF-8 is dropped")
+  func encodings() throws {
+    let scratch = try TemporaryDirectory()
+    let text = "[mlflow]\nmlflow_tracking_username = anna\n"
+    let path = try scratch.write("c", [0xEF, 0xBB, 0xBF] + Array(text.utf8))
+    #expect(CredentialsFile(path: path).user == "anna")
+    let bytes = [0xFF, 0xFE] + text.utf16.flatMap { [UInt8($0 & 255), UInt8($0 >> 8)] }
+    try scratch.write("c", bytes)
+    let file = CredentialsFile(path: path)
+    #expect(file.user == nil && file.warnings.count == 1)
+    #expect(file.warnings.first?.contains("c is UTF-16 text, expected UTF-8") == true)
+    try scratch.write(".env", bytes)
+    let notes = EnvironmentFiles.read(in: scratch.path, environment: [:]).notes
+    #expect(notes == [".env is UTF-16 text, expected UTF-8; going on without it, save it as UTF-8"])
+  }
 }

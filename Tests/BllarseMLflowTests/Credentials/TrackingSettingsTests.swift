@@ -1,5 +1,6 @@
 @testable import BllarseMLflow
 import BllarseTestSupport
+import Foundation
 import Testing
 
 @Suite("Tracking settings")
@@ -76,8 +77,40 @@ struct TrackingSettingsTests {
     #expect(!settings.tls.isVerified)
     #expect(
       settings.warnings == [
-        "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR is 'many', expected a number from 0; using 2.0"
+        "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR is 'many', expected a number from 0 to 3600; using 2"
       ])
+  }
+
+  @Test(
+    "MLflow's HTTP variables: a number out of range becomes the nearest one, what is none the default",
+    arguments: [
+      ("TIMEOUT", "1e30", 86_400.0, "1 to 86400"), ("TIMEOUT", "0.25", 1, "1 to 86400"),
+      ("TIMEOUT", "1e400", 86_400, "1 to 86400"), ("TIMEOUT", "nan", 120, "1 to 86400"),
+      ("MAX_RETRIES", "1e30", 1000, "0 to 1000"), ("MAX_RETRIES", "-3", 0, "0 to 1000"),
+      ("MAX_RETRIES", "2.5", 7, "whole number from 0"), ("MAX_RETRIES", "0x10", 7, "0 to 1000"),
+      ("MAX_RETRIES", "9223372036854775808", 1000, "0 to 1000"),
+      ("BACKOFF_FACTOR", "1e30", 3600, "0 to 3600"), ("BACKOFF_FACTOR", "-inf", 2, "0 to 3600"),
+      ("BACKOFF_JITTER", "1e30", 3600, "0 to 3600"), ("BACKOFF_JITTER", "\u{1B}[2J", 1, "u{1B}"),
+    ])
+  func bounds(name: String, text: String, expected: Double, words: String) throws {
+    let variable = "MLFLOW_HTTP_REQUEST_" + name
+    let settings = try settings([variable: text])
+    let http = settings.http
+    let value: Double? =
+      switch name {
+      case "TIMEOUT": http.timeoutSeconds
+      case "MAX_RETRIES": Double(http.maxRetries)
+      case "BACKOFF_FACTOR": http.backoffFactor
+      default: http.backoffJitter
+      }
+    #expect(value == expected)
+    #expect(settings.warnings.count == 1)
+    let warning = try #require(settings.warnings.first)
+    #expect(warning.contains(variable) && warning.contains(words), "\(warning)")
+    #expect(!warning.unicodeScalars.contains("\u{1B}"))
+    // And with these settings there is a client, and a wait.
+    _ = try CurlTransport(tls: TLSSettings(), timeoutSeconds: http.timeoutSeconds)
+    for failures in [1, 100, Int.max] { #expect(Backoff(http).seconds(failures: failures) < 8000) }
   }
 
   @Test(
@@ -87,7 +120,13 @@ struct TrackingSettingsTests {
       ("file:///abs/mlruns", "MLflow's file store"),
       ("mlflow.db", "write sqlite:///mlflow.db"), ("sqlite://x", "expected sqlite:///FILE"),
       ("sqlite:///", "expected sqlite:///FILE"), ("sqlite:///:memory:", "expected sqlite:///FILE"),
-      ("postgresql://u:pw-pw-pw@h/d", "start `mlflow server"), ("databricks://x", "not supported"),
+      ("postgresql://u:pw-pw-pw@h/d", "start `mlflow server"),
+      ("databricks://x", "a Databricks workspace"),
+      ("databricks", "a Databricks workspace"), ("Databricks", "MLFLOW_TRACKING_TOKEN"),
+      ("databricks-uc", "a Databricks workspace"), ("uc:catalog", "a Databricks workspace"),
+      ("databricks:5000", "write http://databricks:5000"),
+      ("arn:aws:sagemaker:eu-1:1:mlflow/x", "a service of Amazon"),
+      ("azureml://region/x", "a service of Azure"),
       ("http://", "http(s)://HOST"),
       ("localhost:5000", "has no scheme; write http://localhost:5000"),
       ("127.0.0.1:5000/ml", "write http://127.0.0.1:5000/ml"),
@@ -110,6 +149,15 @@ struct TrackingSettingsTests {
   func sqlite() throws {
     #expect(try settings(uri: "sqlite:///a/b.db").destination == .file("/work/here/a/b.db"))
     #expect(try settings(uri: "sqlite:////a/b.db?x=1").destination == .file("/a/b.db"))
+  }
+
+  @Test("the password of a proxy is a secret, too")
+  func proxyPassword() throws {
+    let settings = try settings(["https_proxy": "http://otto:pr0xy-w0rd@proxy:3128"])
+    let header = Data("otto:pr0xy-w0rd".utf8).base64EncodedString()
+    #expect(
+      settings.redaction("Proxy-Authorization: Basic \(header), pr0xy-w0rd")
+        == "Proxy-Authorization: Basic <redacted>, <redacted>")
   }
 
   @Test("a certificate file that is not there is an error")
@@ -141,5 +189,40 @@ struct SecretTests {
     #expect(
       redaction("--x hunter2-hunter2 at https://a:b@h/p?q=u@v and http://h2/ abc")
         == "--x <redacted> at https://h/p?q=u@v and http://h2/ abc")
+  }
+
+  @Test(
+    "a secret is found in every form that requests and pages have it in",
+    arguments: ["p\"q\\r/s+t&<ü>%1 '?", "simple-password", "ab;", "ключ-пароль"])
+  func encodings(password: String) throws {
+    let redaction = Redaction([Secret(password)], users: ["anna"])
+    let data = Data(password.utf8)
+    let login = Data("anna:\(password)".utf8).base64EncodedString()
+    let json = String(
+      decoding: try JSONSerialization.data(withJSONObject: [password]), as: UTF8.self)
+    let unescaped = String(
+      decoding: try JSONSerialization.data(
+        withJSONObject: [password], options: .withoutEscapingSlashes), as: UTF8.self)
+    let percent = try #require(
+      password.addingPercentEncoding(
+        withAllowedCharacters: CharacterSet(charactersIn: "-._~").union(
+          .init(charactersIn: "a"..."z")
+        )
+        .union(.init(charactersIn: "A"..."Z")).union(.init(charactersIn: "0"..."9"))))
+    var forms = [
+      login, login.replacing("=", with: ""), data.base64EncodedString(), percent,
+      percent.lowercased(), String(json.dropFirst(2).dropLast(2)),
+      String(unescaped.dropFirst(2).dropLast(2)),
+      password.replacing("&", with: "&amp;").replacing("<", with: "&lt;")
+        .replacing(">", with: "&gt;").replacing("\"", with: "&quot;").replacing(
+          "'", with: "&#x27;"),
+    ]
+    // Too short to be told from other text, in whatever form.
+    forms.removeAll { $0.utf8.count < 8 }
+    if password.count >= 6 { forms.append(password) }
+    for form in forms {
+      let text = redaction("before \(form) after")
+      #expect(text == "before <redacted> after", "\(form): \(text)")
+    }
   }
 }
