@@ -215,6 +215,8 @@ extension TrackingSettings {
   ///
   /// - Parameter patience: for how many seconds it repeats a request that the server refuses for the
   ///   moment; none are repeated where `MLFLOW_HTTP_REQUEST_MAX_RETRIES` is 0.
+  /// - Returns: the client, which has sent nothing yet.
+  /// - Throws: ``TrackingError`` if libcurl cannot be used.
   package func makeClient(patience: Double = 30) throws(TrackingError) -> MLflowClient {
     MLflowClient(
       address: destination.uri,

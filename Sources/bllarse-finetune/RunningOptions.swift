@@ -62,10 +62,21 @@ struct RunningOptions: ParsableArguments {
   }
 
   /// The number of threads: what is given, else what SLURM granted, else `nil`.
-  static func threadCount(_ given: Int?) -> Int? {
-    given
-      ?? EnvironmentVariable.slurmProcessors.value.flatMap { Int($0) }
+  static func threadCount(_ given: Int?) -> Int? { given ?? granted }
+
+  /// What SLURM granted; `nil` where it says nothing that can be used.
+  private static var granted: Int? {
+    EnvironmentVariable.slurmProcessors.value.flatMap { Int($0) }
       .flatMap { threadCounts.contains($0) ? $0 : nil }
+  }
+
+  /// That what SLURM's variable says cannot be used.
+  static var grantNote: String? {
+    guard let text = EnvironmentVariable.slurmProcessors.value, granted == nil else { return nil }
+    return """
+      \(EnvironmentVariable.slurmProcessors.rawValue) is '\(text.prefix(40))', expected a whole number from \
+      1 to \(threadCounts.upperBound); it has no effect
+      """
   }
 
   private static let threadCounts = 1...1024

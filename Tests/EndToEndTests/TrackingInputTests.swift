@@ -6,7 +6,7 @@ import Testing
 struct TrackingInputTests {
   @Test(
     "an address that cannot be delivered to is a wrong command line, in one line with the alternative",
-    arguments: ["file:./mlruns", "./mlruns", "postgresql://host/db", "http://"])
+    arguments: ["file:./mlruns", "./mlruns", "postgresql://host/db", "http://", "databricks"])
   func address(uri: String) throws {
     let scratch = try TemporaryDirectory()
     let output = try Program("bllarse-finetune").run(
@@ -54,5 +54,30 @@ struct TrackingInputTests {
     ] {
       #expect(mine.parameters[key] != nil, "\(key)")
     }
+  }
+
+  @Test(
+    "numbers in variables that no integer holds are named, and a seed of 64 bits arrives exactly")
+  func numbers() throws {
+    let scratch = try TemporaryDirectory()
+    let environment = [
+      "HOME": scratch.path, "SLURM_CPUS_PER_TASK": "9223372036854775808\u{1B}[2J",
+      "MLFLOW_HTTP_REQUEST_TIMEOUT": "1e30", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1e30",
+    ]
+    let seed = "18446744073709551615"
+    let run = try Program("bllarse-finetune").run(
+      [
+        "--loss-fn", "CrossEntropy", "-o", "adamw", "-e", "1", "--seed", seed, "--enable-mlflow",
+        "--mlflow-experiment", "numbers",
+      ], in: scratch.path, environment: environment)
+    #expect(run.status == 0, "\(run.error)")
+    #expect(run.error.contains("SLURM_CPUS_PER_TASK is '9223372036854775808\\u{1B}[2J', expected"))
+    #expect(
+      run.error.contains("MLFLOW_HTTP_REQUEST_TIMEOUT is '1e30', expected a number from 1 to 86400")
+    )
+    let list = try Program("bllarse-mlflow").run(
+      ["runs", "numbers", "--format", "json", "--parameters", "seed"], in: scratch.path,
+      environment: environment)
+    #expect(list.output.contains("\"seed\":\"\(seed)\""), "\(list.output)")
   }
 }

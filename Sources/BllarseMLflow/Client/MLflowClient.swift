@@ -169,7 +169,7 @@ package final class MLflowClient: Sendable {
             mayHaveArrived: false)
         }
         let observer = state.withLock { state in
-          state.pace.refuse(wait: seconds)
+          state.pace.refuse(wait: asked ?? seconds)
           return state.observer
         }
         observer.willWait(

@@ -31,11 +31,13 @@ package struct RequestPace: Sendable, Equatable {
   /// A request was refused for coming too early; `wait` is what the server asked for, or what is waited.
   package mutating func refuse(wait: Double) {
     takenCount = 0
+    let wish = min(max(wait, Self.minInterval), Self.maxInterval)
     if interval > 0 {
       trial = min(trial * 2, 1024)
-      interval = min(interval * 2, Self.maxInterval)
+      // Never longer than the server wants: where it is others that take its time, waiting more helps none.
+      interval = min(interval * 2, wish)
     } else {
-      interval = min(max(wait, Self.minInterval), Self.maxInterval)
+      interval = wish
     }
   }
 }

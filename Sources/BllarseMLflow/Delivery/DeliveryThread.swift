@@ -94,7 +94,8 @@ final class DeliveryThread: Sendable {
   ///   - isEnd: whether to wait for the end of the run, too.
   ///   - limit: how long to wait.
   ///   - countsProgress: whether the limit begins again whenever the store takes a request, or refuses one
-  ///     for a shorter time than the limit; up to ten times the limit in all.
+  ///     for a short time; up to ten times the limit in all.
+  /// - Returns: what is left.
   func wait(
     forRecords count: Int, isEnd: Bool = false, upTo limit: Duration, countsProgress: Bool = false
   ) -> DeliveryReport {

@@ -98,7 +98,7 @@ struct CredentialsFileTests {
     let text = "[mlflow]\nmlflow_tracking_username = anna\n"
     let path = try scratch.write("c", [0xEF, 0xBB, 0xBF] + Array(text.utf8))
     #expect(CredentialsFile(path: path).user == "anna")
-    let bytes = [0xFF, 0xFE] + text.utf16.flatMap { [UInt8($0 & 255), UInt8($0 >> 8)] }
+    let bytes: [UInt8] = [0xFF, 0xFE] + Array(text.utf8).flatMap { [$0, 0] as [UInt8] }
     try scratch.write("c", bytes)
     let file = CredentialsFile(path: path)
     #expect(file.user == nil && file.warnings.count == 1)
