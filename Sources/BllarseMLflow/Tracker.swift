@@ -214,7 +214,7 @@ extension TrackingSettings {
   /// A client for the server these settings name.
   ///
   /// - Parameter patience: for how many seconds it repeats a request that the server refuses for the
-  ///   moment; none are repeated where `MLFLOW_HTTP_REQUEST_MAX_RETRIES` is 0.
+  ///   moment; a finite one is a minute at most for each of `MLFLOW_HTTP_REQUEST_MAX_RETRIES`.
   /// - Returns: the client, which has sent nothing yet.
   /// - Throws: ``TrackingError`` if libcurl cannot be used.
   package func makeClient(patience: Double = 30) throws(TrackingError) -> MLflowClient {
@@ -222,7 +222,8 @@ extension TrackingSettings {
       address: destination.uri,
       transport: try CurlTransport(tls: tls, timeoutSeconds: http.timeoutSeconds),
       authorization: authorization, http: http, redaction: redaction,
-      patience: http.maxRetries == 0 ? 0 : patience)
+      patience: http.maxRetries == 0 || patience.isFinite
+        ? min(patience, 60 * Double(http.maxRetries)) : patience)
   }
 }
 

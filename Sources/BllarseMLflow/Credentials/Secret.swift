@@ -20,61 +20,39 @@ package struct Secret: Sendable, Hashable, CustomStringConvertible, CustomDebugS
 /// after a user name and colon, as in an Authorization header), percent-encoded, and with JSON's, HTML's
 /// and forms' escapes. A text is to be redacted before it is cut: half a secret is not found.
 package struct Redaction: Sendable {
-  private let secrets: [String]
+  private let encoded: [String]
+  private let patterns: [SecretPattern]
 
-  /// Secrets shorter than six characters are left alone: they would be found in any text.
+  /// Secrets shorter than six characters are left alone, but in base64: they would be found in any text.
   ///
   /// - Parameters:
   ///   - secrets: passwords and tokens.
   ///   - users: the names that the passwords may be sent with.
   package init(_ secrets: [Secret?], users: [String] = []) {
-    let exposed = secrets.compactMap { $0?.exposed }.filter { !$0.isEmpty }
-    var forms = Set(exposed.filter { $0.count >= 6 })
+    let exposed = Set(secrets.compactMap { $0?.exposed }.filter { !$0.isEmpty })
+    patterns = exposed.filter { $0.count >= 6 }.sorted { $0.count > $1.count }
+      .map { SecretPattern($0) }
+    var forms: Set<String> = []
     for secret in exposed {
-      var encoded = Self.escaped(secret)
-      for text in [secret] + users.map({ "\($0):\(secret)" }) {
-        encoded += Self.base64(text)
-      }
-      // Short ones would be found in any text; these are longer than what they stand for.
-      forms.formUnion(encoded.filter { $0.utf8.count >= 8 })
+      for text in [secret] + users.map({ "\($0):\(secret)" }) { forms.formUnion(Self.base64(text)) }
     }
-    self.secrets = forms.sorted { ($1.count, $0) < ($0.count, $1) }
+    encoded = forms.filter { $0.utf8.count >= 8 }.sorted { ($1.count, $0) < ($0.count, $1) }
   }
 
   private static func base64(_ text: String) -> [String] {
     let usual = Data(text.utf8).base64EncodedString()
     let unpadded = usual.replacing("=", with: "")
     let forAddresses = unpadded.replacing("+", with: "-").replacing("/", with: "_")
-    return [usual, unpadded, forAddresses, usual.replacing("=", with: "%3D")]
-  }
-
-  private static func escaped(_ text: String) -> [String] {
-    let percent = MLflowClient.encoded(text)
-    var json = JSON.Writer()
-    json.append(string: text)
-    let quoted = String(decoding: json.bytes.dropFirst().dropLast(), as: UTF8.self)
-    // As Python writes JSON: everything beyond ASCII by its code units.
-    let ascii = quoted.utf16.map { unit in
-      guard unit >= 0x80 else { return String(Unicode.Scalar(UInt8(unit))) }
-      let digits = String(unit, radix: 16)
-      return "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
-    }.joined()
-    let html = text.replacing("&", with: "&amp;").replacing("<", with: "&lt;")
-      .replacing(">", with: "&gt;")
-    let quotes = html.replacing("\"", with: "&quot;")
-    return [
-      percent, percent.lowercasedEscapes, percent.replacing("%20", with: "+"), quoted,
-      quoted.replacing("/", with: "\\/"), ascii, html, quotes,
-      quotes.replacing("'", with: "&#39;"), quotes.replacing("'", with: "&#x27;"),
-    ].filter { $0 != text }
+    return [usual, unpadded, forAddresses, MLflowClient.encoded(usual)]
   }
 
   /// The text with each secret, and the user name and password of each address, replaced.
   package func callAsFunction(_ text: String) -> String {
     var result = Self.withoutUserInfo(text)
-    for secret in secrets where result.contains(secret) {
+    for secret in encoded where result.contains(secret) {
       result = result.replacing(secret, with: "<redacted>")
     }
+    for pattern in patterns { result = pattern.redacted(result) }
     return result
   }
 
@@ -100,12 +78,5 @@ package struct Redaction: Sendable {
   package static func withoutUserInfo(inAnyText text: String) -> String {
     guard let at = text.lastIndex(of: "@"), text[..<at].contains(":") else { return text }
     return "…" + text[at...]
-  }
-}
-
-extension String {
-  /// The text with the digits of its percent escapes in lower case.
-  fileprivate var lowercasedEscapes: String {
-    replacing(/%[0-9A-F]{2}/) { $0.output.lowercased() }
   }
 }
