@@ -10,6 +10,8 @@ enum EnvironmentVariable: String {
   case resources = "BLLARSE_RESOURCES"
   /// The processors that SLURM granted.
   case slurmProcessors = "SLURM_CPUS_PER_TASK"
+  /// The name of the tracked run, from the sweep that started it.
+  case runName = "BLLARSE_RUN_NAME"
 
   /// Its value; `nil` when it is not set, or empty.
   var value: String? {

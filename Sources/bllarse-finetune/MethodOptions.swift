@@ -113,18 +113,16 @@ struct MethodOptions: ParsableArguments {
     if update == .sites && head != "IBProbit" && HeadRegistry.isClosedForm(head) {
       throw ValidationError("--update sites needs --loss-fn IBProbit; use merge")
     }
-    try require(
-      epochs.map { 0...1_000_000_000 ~= $0 }, "--epochs must be at least 0 and at most 1000000000")
+    try requireRange("--epochs", epochs, "a number from 0 to \(countRange.upperBound)") {
+      0...countRange.upperBound ~= $0
+    }
     for (name, value) in [
       ("--num-update-iters", numUpdateIters), ("--batch-size", batchSize),
     ] {
-      // Products of these must stay within an integer.
-      try require(
-        value.map { 1...1_000_000_000 ~= $0 }, "\(name) must be at least 1 and at most 1000000000")
+      try requireRange(name, value, "a number from 1 to \(countRange.upperBound)", countRange.contains)
     }
-    try require(
-      forgettingRate.map { 0...1 ~= $0 }, "--forgetting-rate must be between 0 and 1")
-    try require(tolerance.map { $0 > 0 && $0 < 1 }, "--tolerance must be between 0 and 1")
+    try requireRange("--forgetting-rate", forgettingRate, "a number from 0 to 1") { 0...1 ~= $0 }
+    try requireRange("--tolerance", tolerance, "a number above 0 and below 1") { $0 > 0 && $0 < 1 }
     guard HeadRegistry.isClosedForm(head) else { return }
     if update == .converged && numUpdateIters != nil {
       throw ValidationError("--num-update-iters does not go with --update converged")
@@ -132,10 +130,6 @@ struct MethodOptions: ParsableArguments {
     if let update, update == .converged || update == .cavi, batchSize != nil {
       throw ValidationError("--batch-size does not go with --update \(update.rawValue)")
     }
-  }
-
-  private func require(_ condition: Bool?, _ message: String) throws {
-    if condition == false { throw ValidationError(message) }
   }
 
   func apply(

@@ -62,21 +62,22 @@ struct OptimizerOptions: ParsableArguments {
   var ivonB2: Double?
 
   func check() throws {
-    func require(_ condition: Bool?, _ message: String) throws {
-      if condition == false { throw ValidationError(message) }
+    for (name, value) in [
+      ("--l2", l2), ("--learning-rate", learningRate), ("--ivon-peak-lr", ivonPeakLr),
+      ("--ivon-hess-init", ivonHessInit),
+    ] {
+      try requireRange(name, value, "a number above 0") { $0 > 0 && $0.isFinite }
     }
-    try require(l2.map { $0 > 0 && $0.isFinite }, "--l2 must be a positive number")
-    try require(learningRate.map { $0 > 0 && $0.isFinite }, "--learning-rate must be positive")
-    try require(weightDecay.map { $0 >= 0 && $0.isFinite }, "--weight-decay must be at least 0")
-    try require(labelSmooth.map { 0..<1 ~= $0 }, "--label-smooth must be at least 0 and below 1")
-    try require(
-      dropout.map { 0...0.99 ~= $0 }, "--dropout must be at least 0 and at most 0.99")
-    try require(mcSamples.map { 1...65536 ~= $0 }, "--mc-samples must be at least 1")
-    try require(ivonPeakLr.map { $0 > 0 && $0.isFinite }, "--ivon-peak-lr must be positive")
-    try require(
-      ivonWeightDecay.map { $0 >= 0 && $0.isFinite }, "--ivon-weight-decay must be at least 0")
-    try require(ivonHessInit.map { $0 > 0 && $0.isFinite }, "--ivon-hess-init must be positive")
-    try require(ivonB2.map { 0..<1 ~= $0 }, "--ivon-b2 must be at least 0 and below 1")
+    for (name, value) in [
+      ("--weight-decay", weightDecay), ("--ivon-weight-decay", ivonWeightDecay),
+    ] {
+      try requireRange(name, value, "a number from 0") { $0 >= 0 && $0.isFinite }
+    }
+    for (name, value) in [("--label-smooth", labelSmooth), ("--ivon-b2", ivonB2)] {
+      try requireRange(name, value, "a number from 0 to below 1") { 0..<1 ~= $0 }
+    }
+    try requireRange("--dropout", dropout, "a number from 0 to 0.99") { 0...0.99 ~= $0 }
+    try requireRange("--mc-samples", mcSamples, "a number from 1 to 65536") { 1...65536 ~= $0 }
   }
 
   func apply(to configuration: inout RunConfiguration) {

@@ -6,6 +6,8 @@ import Foundation
 final class RunTracking: RunObserver {
   private let run: Run
   private let outputPath: String?
+  private let method: String
+  private var dataName = "the data"
   private let logsCheckpoint: Bool
   private let drainTimeout: Duration
   private let termination: TerminationHandler
@@ -25,6 +27,7 @@ final class RunTracking: RunObserver {
     self.id = id
     self.drainTimeout = drainTimeout
     self.outputPath = configuration.outputPath
+    method = configuration.methodWords
     self.logsCheckpoint = logsCheckpoint
     // A run that a signal ends is closed as such, and the signal then has its effect; one that writes a
     // checkpoint and stops by itself is closed when it does; a lost terminal ends both.
@@ -49,6 +52,7 @@ final class RunTracking: RunObserver {
   }
 
   func runDidLoad(_ data: FeatureDataset, seconds: RunSeconds) {
+    dataName = data.name
     run.log(parameters: ["embed_dim": data.featureCount])
   }
 
@@ -139,17 +143,14 @@ final class RunTracking: RunObserver {
   /// Closes the run after it ended well.
   func finish(_ result: RunResult) {
     keepID()
-    var scores = [
-      "train.acc": result.train.acc, "train.nll": result.train.nll, "train.ece": result.train.ece,
-      "train.brier": result.train.brier, "test.acc": result.test.acc, "test.nll": result.test.nll,
-      "test.ece": result.test.ece, "test.brier": result.test.brier,
-      "seconds.fit": result.seconds.fit, "seconds.total": result.seconds.total,
-    ]
-    scores["best_epoch"] = result.best.map { Double($0.epoch) }
-    scores.merge(result.calibrationMetrics) { own, _ in own }
+    let scores = result.trackedMetrics
     // Under the last step, where a page sorts them; a run that was over and is resumed gives the same
     // scores again.
     run.log(metrics: scores.filter { loggedSteps?[$0.key] == nil }, step: lastStep)
+    // A run that was over has these, and a parameter keeps its first value.
+    if loggedSteps?["test.acc"] == nil { run.log(parameters: result.trackedParameters) }
+    run.set(description: result.description(method: method, data: dataName))
+    keepReliability(result)
     if let outputPath {
       do {
         try run.log(artifact: outputPath + "/result.json")
@@ -163,6 +164,15 @@ final class RunTracking: RunObserver {
     termination.cancel()
     run.finish(status: .finished)
     Terminal().runIsTracked(run.location)
+  }
+
+  private func keepReliability(_ result: RunResult) {
+    guard let text = result.reliabilityText else { return }
+    do {
+      try run.log(text: text, as: "reliability.json")
+    } catch {
+      Terminal().runDidNote("the reliability diagram could not be kept for tracking: \(error)")
+    }
   }
 
   /// Closes the run after it failed, or was asked to stop: then somebody waits for its end.

@@ -34,7 +34,7 @@ struct RunningOptions: ParsableArguments {
 
   func validate() throws {
     try Self.check(threads)
-    if let saveEvery, saveEvery < 1 { throw ValidationError("--save-every must be at least 1") }
+    try requireRange("--save-every", saveEvery, "a number from 1") { $0 >= 1 }
     if let resume, let output, resume != output {
       throw ValidationError(
         "--resume \(resume) and --output \(output) differ; a run goes on in its own directory")
@@ -83,8 +83,7 @@ struct RunningOptions: ParsableArguments {
 
   /// Refuses a number of threads that no machine has.
   static func check(_ threads: Int?) throws {
-    if let threads, !threadCounts.contains(threads) {
-      throw ValidationError("--threads must be at least 1 and at most \(threadCounts.upperBound)")
-    }
+    try requireRange(
+      "--threads", threads, "a number from 1 to \(threadCounts.upperBound)", threadCounts.contains)
   }
 }

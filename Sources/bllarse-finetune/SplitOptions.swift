@@ -38,15 +38,13 @@ struct SplitOptions: ParsableArguments {
   var evalEveryBatches = 0
 
   func check() throws {
-    guard (0...1_000_000_000).contains(evalEveryBatches) else {
-      throw ValidationError("--eval-every-batches must be at least 0 and at most 1000000000")
-    }
+    try requireRange(
+      "--eval-every-batches", evalEveryBatches, "a number from 0 to \(countRange.upperBound)"
+    ) { 0...countRange.upperBound ~= $0 }
     for (name, value) in [
       ("--max-train-samples", maxTrainSamples), ("--max-val-samples", maxValSamples),
     ] {
-      if let value, !(1...1_000_000_000).contains(value) {
-        throw ValidationError("\(name) must be at least 1 and at most 1000000000")
-      }
+      try requireRange(name, value, "a number from 1 to \(countRange.upperBound)", countRange.contains)
     }
   }
 

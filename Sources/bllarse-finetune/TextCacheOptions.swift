@@ -57,10 +57,8 @@ struct TextCacheOptions: ParsableArguments {
 
   func check() throws {
     if stage == .extract { throw ValidationError(Self.noExtraction) }
-    guard maxLength >= 1 else { throw ValidationError("--max-length must be at least 1") }
-    if let extractBatchSize, extractBatchSize < 1 {
-      throw ValidationError("--extract-batch-size must be at least 1")
-    }
+    try requireRange("--max-length", maxLength, "a number from 1") { $0 >= 1 }
+    try requireRange("--extract-batch-size", extractBatchSize, "a number from 1") { $0 >= 1 }
     for (name, value) in [("--backbone", backbone), ("--cache-dir", cacheDir)] where value.isEmpty {
       throw ValidationError("\(name) is empty")
     }

@@ -43,22 +43,22 @@ struct TextMethodOptions: ParsableArguments {
   var seed: UInt64 = 0
 
   func check() throws {
-    func require(_ condition: Bool?, _ message: String) throws {
-      if condition == false { throw ValidationError(message) }
+    let range = "a number from 1 to \(countRange.upperBound)"
+    try requireRange("--epochs", epochs, range, countRange.contains)
+    try requireRange("--train-batch-size", trainBatchSize, range, countRange.contains)
+    let least = optimizer == .cavi ? 1 : 0
+    try requireRange(
+      "--num-update-iters", numUpdateIters,
+      "a number from \(least) to \(countRange.upperBound) for --optimizer \(optimizer.rawValue)"
+    ) { least...countRange.upperBound ~= $0 }
+    try requireRange("--ibprobit-alpha", ibprobitAlpha, "a number above 0 and at most 1") {
+      $0 > 0 && $0 <= 1
     }
-    let counts = 1...1_000_000_000
-    try require(counts ~= epochs, "--epochs must be at least 1 and at most 1000000000")
-    try require(
-      counts ~= trainBatchSize, "--train-batch-size must be at least 1 and at most 1000000000")
-    try require(
-      numUpdateIters.map { (optimizer == .cavi ? 1 : 0)...counts.upperBound ~= $0 },
-      "--num-update-iters must be at least 1 and at most 1000000000 for --optimizer cavi")
-    try require(
-      ibprobitAlpha.map { $0 > 0 && $0 <= 1 }, "--ibprobit-alpha must be above 0 and at most 1")
-    try require(learningRate.map { $0 > 0 && $0.isFinite }, "--learning-rate must be positive")
-    try require(weightDecay.map { $0 >= 0 && $0.isFinite }, "--weight-decay must be at least 0")
-    try require(
-      dropoutRate.map { 0...0.99 ~= $0 }, "--dropout-rate must be at least 0 and at most 0.99")
+    try requireRange("--learning-rate", learningRate, "a number above 0") {
+      $0 > 0 && $0.isFinite
+    }
+    try requireRange("--weight-decay", weightDecay, "a number from 0") { $0 >= 0 && $0.isFinite }
+    try requireRange("--dropout-rate", dropoutRate, "a number from 0 to 0.99") { 0...0.99 ~= $0 }
   }
 
   /// What the user should know about options that change nothing; grids cross them with all optimisers.

@@ -31,7 +31,8 @@ struct TrackingOptions: ParsableArguments {
     help: "A name that runs of one sweep share; logged as a tag. (default: finetuning_test)")
   var groupId: String?
 
-  @Option(help: "The name of the run.")
+  @Option(
+    help: "The name of the run. (default: BLLARSE_RUN_NAME, which a sweep sets, or one made up)")
   var uid: String?
 
   @Flag(
@@ -51,9 +52,9 @@ struct TrackingOptions: ParsableArguments {
   var isEnabled: Bool { enableMlflow || enableWandb }
 
   func validate() throws {
-    guard mlflowDrainSeconds.map((0...604_800).contains) ?? true else {
-      throw ValidationError("--mlflow-drain-seconds must be at least 0 and at most 604800, a week")
-    }
+    try requireRange(
+      "--mlflow-drain-seconds", mlflowDrainSeconds, "a number from 0 to 604800, a week",
+      (0...604_800).contains)
   }
 
   /// Starts tracking, if it was asked for.
@@ -91,13 +92,18 @@ struct TrackingOptions: ParsableArguments {
       drainTimeout: settings.drainTimeout)
   }
 
+  /// What the user calls the run, else what its sweep does.
+  private var runName: String? {
+    uid.flatMap { $0.isEmpty ? nil : $0 } ?? EnvironmentVariable.runName.value
+  }
+
   /// A new run, whose id and journal's place are kept in the output directory; or the one that is kept
   /// there, when a run goes on, from wherever that is done.
   private func startOrResume(
     _ settings: TrackerConfiguration, _ configuration: RunConfiguration, tags: [String: String]
   ) throws -> (run: Run, id: KeptID?) {
     guard let directory = configuration.outputPath else {
-      return (try Tracker(settings).startRun(name: uid, tags: tags), nil)
+      return (try Tracker(settings).startRun(name: runName, tags: tags), nil)
     }
     let holdsRun = try RunPlan.checkOutput(of: configuration)
     let path = directory + "/mlflow_run_id"
@@ -112,7 +118,7 @@ struct TrackingOptions: ParsableArguments {
       }
     }
     let tracker = try Tracker(settings)
-    let run = try tracker.startRun(name: uid, tags: tags)
+    let run = try tracker.startRun(name: runName, tags: tags)
     // A directory that must exist and does not is for the run to report.
     guard
       !configuration.resumes || !configuration.resumesExistingOnly

@@ -3,7 +3,12 @@ import BllarseSweep
 
 struct CollectCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "collect", abstract: "Gathers the results into one table.")
+    commandName: "collect", abstract: "Gathers the results into one table.",
+    discussion: """
+      A table shows the keys that vary and five scores, those of the test split first; --wide, csv and \
+      json have every number of the results. With --seeds a table shows the mean of each score and half \
+      the width of its 95 % interval; --wide, csv and json also its standard deviation and error.
+      """)
 
   @OptionGroup var sweep: SweepArguments
 
@@ -24,14 +29,35 @@ struct CollectCommand: ParsableCommand {
   @Flag(help: "Differences to the best setting over the same seeds; needs --best.")
   var paired = false
 
-  @Option(help: ArgumentHelp("The metrics of --seeds (all).", valueName: "metric"))
+  @Option(
+    help: ArgumentHelp("The metrics of --seeds, instead of the main five.", valueName: "metric"))
   var metric: [String] = []
+
+  @Flag(name: .shortAndLong, help: "Show every number of the results.")
+  var wide = false
 
   @Option(name: .shortAndLong, help: ArgumentHelp("Write to a file.", valueName: "file"))
   var output: String?
 
   func validate() throws {
     if paired, best == nil { throw ValidationError("--paired needs --best METRIC") }
+    if order != nil, best == nil {
+      throw ValidationError("--\(order?.rawValue ?? "") has an effect with --best METRIC only")
+    }
+    if !metric.isEmpty, !seeds {
+      throw ValidationError(
+        "--metric has an effect with --seeds only; --best METRIC shows and sorts by one")
+    }
+    for (name, isGiven) in [("--seeds", seeds), ("--wide", wide)] where paired && isGiven {
+      throw ValidationError("\(name) has no effect with --paired; give one of them")
+    }
+    if wide, !metric.isEmpty {
+      throw ValidationError("--wide shows every metric, --metric some; give one of them")
+    }
+    if wide, format.isForPrograms {
+      throw ValidationError(
+        "--wide has no effect with --format \(format.rawValue), which has every number always")
+    }
   }
 
   func run() throws {
@@ -39,15 +65,7 @@ struct CollectCommand: ParsableCommand {
     // Records what finished after its launcher had died.
     _ = try StatusReader.fromFiles(directory).all()
     let collector = try Collector(directory)
-    let largest = order.map { $0 == .largest }
-    let table =
-      if paired, let best {
-        try collector.pairedTable(best: best, largest: largest)
-      } else if seeds {
-        try collector.replicateTable(metrics: metric, best: best, largest: largest)
-      } else {
-        try collector.table(best: best, largest: largest)
-      }
+    let table = try table(of: collector)
     let text =
       switch format {
       case .table: table.text
@@ -58,12 +76,33 @@ struct CollectCommand: ParsableCommand {
     if let output { try Files.write(text, to: output) } else { Terminal.write(text) }
     let (finished, total) = collector.progress
     Terminal.note("\(finished) of \(total) configurations have a result")
+    if seeds, !isWhole {
+      Terminal.note(
+        "mean ± half the 95 % interval over the seeds; --wide has deviations, errors and all metrics"
+      )
+    }
     try ParentRuns.update(directory, collector: collector)
+  }
+
+  private var isWhole: Bool { wide || format.isForPrograms }
+
+  private func table(of collector: Collector) throws -> ResultTable {
+    let largest = order.map { $0 == .largest }
+    if paired, let best { return try collector.pairedTable(best: best, largest: largest) }
+    guard seeds else {
+      return try collector.table(best: best, largest: largest, isWide: isWhole)
+    }
+    return isWhole
+      ? try collector.replicateTable(metrics: metric, best: best, largest: largest)
+      : try collector.replicateSummary(metrics: metric, best: best, largest: largest)
   }
 }
 
 enum CollectFormat: String, ExpressibleByArgument, CaseIterable {
   case table, csv, json, markdown
+
+  /// Whether programs read it: then it holds everything.
+  var isForPrograms: Bool { self == .csv || self == .json }
 }
 
 enum BestOrder: String, EnumerableFlag {

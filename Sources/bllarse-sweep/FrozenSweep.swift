@@ -25,6 +25,13 @@ struct FrozenSweep {
     self.extend = extend
     if arguments.isDirectory {
       try overrides.refuse(for: arguments.sweep)
+      try arguments.refuseSecondDirectory()
+      if extend {
+        throw SweepError(
+          .usage,
+          "--extend has no effect: \(arguments.sweep) is frozen; give the sweep's file, whose configurations are added"
+        )
+      }
       directory = try SweepDirectory.open(arguments.sweep)
       self.program = try directory.program.located(
         program: program, python: python, kept: directory.python, source: directory.source)

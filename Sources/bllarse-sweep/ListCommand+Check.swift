@@ -32,7 +32,7 @@ extension ListCommand {
         }
     }
     for line in report.noteLines { Terminal.note(line) }
-    switch format {
+    switch format ?? .table {
     case .json: Terminal.write(report.json.pretty + "\n")
     case .csv:
       let rows = report.refusals.flatMap { refusal in

@@ -18,15 +18,19 @@ struct ListCommand: ParsableCommand {
   @Option(help: ArgumentHelp("The program to ask instead of the sweep's.", valueName: "path"))
   var program: String?
 
-  @Option(help: "table, json or csv.")
-  var format = ListFormat.table
+  @Option(help: "table, json or csv. (default: table)")
+  var format: ListFormat?
 
   func validate() throws {
+    if let format, count {
+      throw ValidationError("--format \(format.rawValue) has no effect with --count")
+    }
     if count, check { throw ValidationError("--count or --check, not both") }
     if program != nil, !check { throw ValidationError("--program has an effect with --check only") }
   }
 
   func run() throws {
+    try sweep.refuseDirectoryOption(for: "list")
     if check { return try runCheck() }
     if sweep.isDirectory {
       try overrides.refuse(for: sweep.sweep)
@@ -38,6 +42,7 @@ struct ListCommand: ParsableCommand {
       try write(entries.count, keys: keys) { (entries[$0].hash, entries[$0].parameters) }
     } else {
       let file = try sweep.readFile(overrides, venv: python.venv)
+      python.note(for: sweep.sweep, isPython: file.python != nil)
       let expansion = try Expansion(file)
       if count { return print(expansion.count) }
       try write(expansion.count, keys: file.keys) {
@@ -50,6 +55,7 @@ struct ListCommand: ParsableCommand {
   private func write(
     _ count: Int, keys: [String], row: (Int) throws -> (hash: String, parameters: [JSON.Member])
   ) throws {
+    let format = format ?? .table
     var text = format == .csv ? ResultTable(columns: ["index", "hash"] + keys, rows: []).csv : ""
     if format == .json { text = "[" }
     for index in 0..<count {
@@ -80,6 +86,10 @@ enum ListFormat: String, ExpressibleByArgument, CaseIterable {
   case table, json, csv
 }
 
+enum ShowFormat: String, ExpressibleByArgument, CaseIterable {
+  case table, json
+}
+
 struct ShowCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "show", abstract: "Shows one configuration and its command line.")
@@ -92,9 +102,10 @@ struct ShowCommand: ParsableCommand {
   var index: Int
 
   @Option(help: "table or json.")
-  var format = ListFormat.table
+  var format = ShowFormat.table
 
   func run() throws {
+    try sweep.refuseDirectoryOption(for: "show")
     let hash: String
     let parameters: [JSON.Member]
     let command: [String]
@@ -104,6 +115,7 @@ struct ShowCommand: ParsableCommand {
       (hash, parameters, command) = (entry.hash, entry.parameters, entry.program + entry.arguments)
     } else {
       let file = try sweep.readFile(overrides, venv: python.venv)
+      python.note(for: sweep.sweep, isPython: file.python != nil)
       let expansion = try Expansion(file)
       guard (0..<expansion.count).contains(index) else {
         throw SweepError.noConfiguration(index, of: expansion.count)

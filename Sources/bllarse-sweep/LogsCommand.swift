@@ -19,6 +19,16 @@ struct LogsCommand: ParsableCommand {
   @Flag(help: "Print the job's own output instead of the program's.")
   var job = false
 
+  func validate() throws {
+    for (name, isGiven) in [("--follow", follow), ("--attempt", attempt != nil)]
+    where job && isGiven {
+      throw ValidationError("\(name) has no effect with --job; give one of them")
+    }
+    if let attempt, attempt < 1 {
+      throw ValidationError("--attempt is \(attempt); expected a number from 1")
+    }
+  }
+
   func run() throws {
     let directory = try sweep.existingDirectory()
     _ = try directory.manifest.entry(at: index)

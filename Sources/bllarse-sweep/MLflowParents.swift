@@ -69,8 +69,21 @@ struct MLflowParents {
   }
 
   /// Makes a parent, which is left running.
-  func create(name: String, tags: [String: String]) throws -> ParentRun {
+  ///
+  /// - Parameters:
+  ///   - name: what it is called.
+  ///   - tags: its tags.
+  ///   - description: what its children are; nil for a run that was there before, and is its owner's.
+  /// - Returns: the parent.
+  /// - Throws: `TrackingError` when its journal cannot be written.
+  func create(name: String, tags: [String: String], description: ParentDescription?) throws
+    -> ParentRun
+  {
     let run = try tracker.startRun(name: name, parent: .none, tags: tags)
+    if let description {
+      run.log(parameters: description.parameters)
+      run.set(description: description.text)
+    }
     run.detach(waitingUpTo: Self.patience)
     return told(run, state: nil)
   }

@@ -27,10 +27,41 @@ struct RetryCommand: ParsableCommand {
   @Flag(help: "Print what would be done, and do nothing.")
   var dryRun = false
 
+  func validate() throws {
+    if let jobs, jobs < 1 { throw ValidationError("--jobs \(jobs): at least 1") }
+    if failed, !index.isEmpty {
+      throw ValidationError("--failed has no effect with --index; give one of them")
+    }
+    guard byCause else { return }
+    for (name, isGiven) in [
+      ("--failed", failed), ("--index", !index.isEmpty), ("--local", local),
+      ("--jobs", jobs != nil),
+    ] where isGiven {
+      throw ValidationError(
+        "\(name) has no effect with --by-cause, whose rules say what is sent to SLURM; give one of them"
+      )
+    }
+  }
+
+  /// Refuses options of the place where nothing is run.
+  private func checkPlace(isLocal: Bool) throws {
+    if isLocal, let name = slurm.givenForSlurm.first {
+      throw SweepError(
+        .usage, "\(name) has no effect: what is tried again runs on this machine, not on SLURM")
+    }
+    if !isLocal, jobs != nil {
+      throw SweepError(
+        .usage,
+        "--jobs has no effect: the sweep was submitted to SLURM, where --max-concurrent says how many run at once; --local runs them here"
+      )
+    }
+  }
+
   func run() throws {
     let directory = try keepingModule(of: sweep.existingDirectory())
     let statuses = try StatusReader(directory).all()
     let submissions = try SubmissionRecord.all(in: directory)
+    try checkPlace(isLocal: local || submissions.isEmpty && !byCause)
     var base = SubmitOptions()
     if let last = submissions.last {
       base = last.options

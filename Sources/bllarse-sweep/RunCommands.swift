@@ -25,6 +25,7 @@ struct RunConfigCommand: ParsableCommand {
   func run() throws {
     let (directory, index) = try frozen()
     let entry = try directory.manifest.entry(at: index)
+    python.note(for: sweep.sweep, isPython: directory.python != nil)
     let choice = sweep.pythonChoice(venv: python.venv)
     if dryRun {
       var launcher = Launcher(directory, program: program, python: choice)
@@ -100,6 +101,7 @@ struct RunCommand: ParsableCommand {
   func run() throws {
     var frozen = try FrozenSweep(
       sweep, overrides, program: pool.program, venv: python.venv, extend: extend)
+    python.note(for: sweep.sweep, isPython: frozen.directory.python != nil)
     let choice = sweep.pythonChoice(venv: python.venv)
     let wanted =
       index.isEmpty
@@ -179,7 +181,10 @@ struct PoolArguments: ParsableArguments {
     options.keeper = Keeper.ownCommand
     let parent = try tracking.parent(of: indices + orphans, in: directory)
     if let parent { options.environment.merge(parent.environment) { $1 } }
-    let summary = try LocalPool(directory, options: options) { Terminal.note($0.line) }
+    let count = indices.count + orphans.count
+    let reporter = try ProgressReporter(
+      directory, count: count, jobs: LocalPool(directory, options: options).jobCount(for: count))
+    let summary = try LocalPool(directory, options: options, report: reporter.report)
       .run(indices, orphans: orphans)
     Terminal.note(
       "\(summary.done.count) done, \(summary.failed.count) failed, \(summary.interrupted.count) interrupted, \(summary.skipped.count) skipped"
@@ -190,26 +195,6 @@ struct PoolArguments: ParsableArguments {
     }
     if !summary.interrupted.isEmpty { throw ExitCode(SweepError.Code.interrupted.rawValue) }
     if !summary.failed.isEmpty { throw ExitCode(SweepError.Code.failed.rawValue) }
-  }
-}
-
-extension LocalPool.Event {
-  var line: String {
-    switch self {
-    case .started(let index, let attempt, let resumed):
-      "\(index): started\(attempt > 1 ? ", attempt \(attempt)" : "")\(resumed ? ", resumed" : "")"
-    case .adopted(let index):
-      "\(index): is at work, though what started it has ended; waiting for it"
-    case .finished(let index, let seconds):
-      "\(index): done in \(JSON.number((seconds * 10).rounded() / 10).compact) s"
-    case .failed(let index, let reason, let pause):
-      "\(index): failed: \(reason)"
-        + (pause.map { "; again in \(JSON.number($0).compact) s" } ?? "")
-    case .interrupted(let index): "\(index): interrupted"
-    case .skipped(let index, let reason): "\(index): skipped: \(reason)"
-    case .stopping(let signal):
-      "\(signal): stopping; runs checkpoint and end (once more to kill them)"
-    }
   }
 }
 

@@ -22,6 +22,10 @@ struct StatusCommand: ParsableCommand {
   var watch: Double?
 
   func validate() throws {
+    for (name, isGiven) in [("--json", json), ("--state", state != nil)] where all && isGiven {
+      throw ValidationError(
+        "--all has no effect with \(name), which leaves none out; give one of them")
+    }
     if let watch, !(0.2...86_400).contains(watch) {
       throw ValidationError("--watch \(watch): seconds from 0.2 to 86400")
     }

@@ -99,11 +99,44 @@ struct SubmitArguments: ParsableArguments {
     return options
   }
 
+  /// The options given that only SLURM heeds.
+  var givenForSlurm: [String] {
+    let given: [(String, Bool)] = [
+      ("--job-name", jobName != nil), ("--max-concurrent", maxConcurrent != nil),
+      ("--cpus-per-task", cpusPerTask != nil), ("--exclude-nodes", excludeNodes != nil),
+      ("--job-script", jobScript != nil), ("--partition", partition != nil),
+      ("--account", account != nil), ("--time", time != nil), ("--mem", mem != nil),
+      ("--gres", gres != nil), ("--qos", qos != nil), ("--constraint", constraint != nil),
+      ("--array-order", arrayOrder != nil), ("--signal-seconds", signalSeconds != nil),
+      ("--max-requeues", maxRequeues != nil), ("--retry", !retry.isEmpty),
+      ("--sbatch-arg", !sbatchArg.isEmpty), ("--log-dir", logDir != nil),
+    ]
+    return given.filter(\.1).map(\.0)
+  }
+
   func validate() throws {
     for (name, value) in [
       ("--cpus-per-task", cpusPerTask), ("--signal-seconds", signalSeconds),
     ] {
       if let value, value < 1 { throw ValidationError("\(name) \(value): at least 1") }
+    }
+    if let time, !SlurmUnits.isTime(time) {
+      throw ValidationError("--time is '\(time)'; expected \(SlurmUnits.timeForm)")
+    }
+    if let mem, !SlurmUnits.isMemory(mem) {
+      throw ValidationError("--mem is '\(mem)'; expected \(SlurmUnits.memoryForm)")
+    }
+    if let signalSeconds, !SlurmUnits.signalSeconds.contains(signalSeconds) {
+      throw ValidationError(
+        "--signal-seconds is \(signalSeconds); expected a number from 1 to \(SlurmUnits.signalSeconds.upperBound)"
+      )
+    }
+    for rule in retry {
+      do {
+        _ = try RetryRule(parsing: rule)
+      } catch let error as SweepError {
+        throw ValidationError(error.description)
+      }
     }
     if let maxRequeues, maxRequeues < 0 {
       throw ValidationError("--max-requeues \(maxRequeues): not negative")

@@ -30,6 +30,9 @@ struct SweepArguments: ParsableArguments {
   func readFile(venv: String? = nil) throws -> SweepFile {
     let file = try SweepReader(python: pythonChoice(venv: venv)).read(sweep)
     for note in file.notes { Terminal.note("note: \(note)") }
+    if python != nil, file.python == nil {
+      Terminal.note("note: --python has no effect: \(sweep) is no Python module")
+    }
     return file
   }
 
@@ -40,10 +43,29 @@ struct SweepArguments: ParsableArguments {
     try readFile(venv: venv).overriding(try overrides.values())
   }
 
+  /// Refuses `--sweep-dir` beside a sweep's directory.
+  func refuseSecondDirectory() throws {
+    guard isDirectory, let sweepDir else { return }
+    throw SweepError(
+      .usage,
+      "--sweep-dir \(sweepDir) has no effect: \(sweep) is a sweep's directory itself; give one of them"
+    )
+  }
+
+  /// Refuses `--sweep-dir` where only the file is looked at.
+  func refuseDirectoryOption(for command: String) throws {
+    guard let sweepDir else { return }
+    throw SweepError(
+      .usage,
+      "--sweep-dir \(sweepDir) has no effect: \(command) looks at SWEEP alone; give \(sweepDir) instead of \(sweep) for what is frozen there"
+    )
+  }
+
   func directoryPath(_ file: SweepFile) -> String { sweepDir ?? "sweeps/\(file.name)" }
 
   /// The directory of a sweep that has been run or submitted.
   func existingDirectory() throws -> SweepDirectory {
+    try refuseSecondDirectory()
     if isDirectory { return try SweepDirectory.open(sweep) }
     if let sweepDir { return try SweepDirectory.open(sweepDir) }
     // A Python module is named by its file, and need not be executed for that.
@@ -85,6 +107,13 @@ struct VenvArguments: ParsableArguments {
   @Option(
     help: ArgumentHelp("The Python environment that reads and runs .py sweeps.", valueName: "dir"))
   var venv: String?
+
+  /// Says that the environment has no effect where no Python runs.
+  func note(for sweep: String, isPython: Bool) {
+    if venv != nil, !isPython {
+      Terminal.note("note: --venv has no effect: \(sweep) is no Python module")
+    }
+  }
 }
 
 /// What is asked of the program at its start.

@@ -1,5 +1,6 @@
 import ArgumentParser
 import BllarseSweep
+import Foundation
 
 /// What the commands print.
 enum Terminal {
@@ -22,6 +23,6 @@ enum Terminal {
     BllarseSweepCommand.exit(withError: ExitCode(SweepError.Code.failed.rawValue))
   }
 
-  /// Clears the screen before a live table is drawn again.
-  static func clear() { write("\u{1B}[H\u{1B}[2J") }
+  /// Clears the screen before a live table is drawn again; a file or a pipe gets table after table.
+  static func clear() { if isatty(1) == 1 { write("\u{1B}[H\u{1B}[2J") } }
 }

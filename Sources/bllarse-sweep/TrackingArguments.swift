@@ -104,7 +104,11 @@ struct TrackingArguments: ParsableArguments {
           run: earlier.run, store: earlier.trackingURI,
           line: Self.leftOpen(earlier.run, earlier.trackingURI))
       case let earlier?: try parents.reopen(earlier.run)
-      case nil: try parents.create(name: tags["group_id"] ?? directory.name, tags: tags)
+      case nil:
+        try parents.create(
+          name: tags["group_id"] ?? directory.name, tags: tags,
+          description: Host.variable("MLFLOW_RUN_ID") == nil
+            ? try ParentDescription(directory, indices: indices + deferred) : nil)
       }
     let known = earlier?.run ?? parent.run
     let nested = try ParentRuns.reopenForResumed(indices, except: known, in: directory)

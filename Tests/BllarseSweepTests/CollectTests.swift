@@ -98,8 +98,8 @@ struct CollectTests {
     #expect(summary.metrics.count == 3 + 2)
     #expect(summary.time == 1)
     // Of a program that has no score, the first numbers count.
-    let others = SweepSummary.scores(among: (0..<1000).map { "row\($0)" } + ["a.b"])
-    #expect(others.map(\.name) == (0..<20).map { "row\($0)" })
+    let others = SweepSummary.mainScores(among: (0..<1000).map { "row\($0)" } + ["a.b"])
+    #expect(others.map(\.name) == (0..<4).map { "row\($0)" })
   }
 
   @Test("the scores are those of the splits and of the whole, under short names")
@@ -109,7 +109,7 @@ struct CollectTests {
       "splits.val_mm.brier", "seconds.fit", "iterations", "metrics.test.ece", "baseline.acc",
       "recipe.leave_one_out.acc", "metrics.bootstrap.acc.value", "certificate.upper", "test.accent",
     ]
-    let scores = SweepSummary.scores(among: names)
+    let scores = SweepSummary.splitScores(among: names)
     #expect(
       scores.map(\.name) == [
         "train.acc", "test.nll", "elbo", "val_acc", "log_evidence", "val_mm.brier",

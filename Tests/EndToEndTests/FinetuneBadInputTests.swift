@@ -67,6 +67,26 @@ struct FinetuneBadInputTests {
     #expect(outcome.errors.contains(name == "-bs" ? "--batch-size" : name), "\(outcome.errors)")
   }
 
+  @Test(
+    "a value out of its range is told with the option and the range",
+    arguments: [
+      ("--learning-rate", "0", "a number above 0"), ("--dropout", "1", "a number from 0 to 0.99"),
+      ("--label-smooth", "1.0", "a number from 0 to below 1"),
+      ("--weight-decay", "-0.5", "a number from 0"), ("--l2", "inf", "a number above 0"),
+      ("--mc-samples", "0", "a number from 1 to 65536"),
+      ("--ivon-b2", "1.0", "a number from 0 to below 1"),
+      ("--tolerance", "1.0", "a number above 0 and below 1"),
+      ("--forgetting-rate", "1.5", "a number from 0 to 1"),
+      ("--epochs", "-1", "a number from 0 to 1000000000"),
+      ("--max-val-samples", "0", "a number from 1 to 1000000000"),
+    ])
+  func ranges(name: String, value: String, range: String) throws {
+    let outcome = try finetune.run(["--features", path, "\(name)=\(value)"])
+    #expect(outcome.status == 64, "\(outcome.errors)")
+    #expect(outcome.errors.contains("\(name) is "), "\(outcome.errors)")
+    #expect(outcome.errors.contains("; expected \(range)"), "\(outcome.errors)")
+  }
+
   @Test("steps that diverge are told once, with what to do")
   func divergence() throws {
     try spoil { _ in }

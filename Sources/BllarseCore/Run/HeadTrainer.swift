@@ -14,6 +14,9 @@ protocol HeadTrainer {
   /// What was chosen and why, for heads that choose.
   var report: EvidenceReport? { get }
 
+  /// The L2 strength, where it was chosen by the evidence.
+  var chosenPenalty: Double? { get }
+
   /// What the user should know about the fit, in one line.
   var note: String? { get }
 
@@ -49,6 +52,7 @@ protocol HeadTrainer {
 
 extension HeadTrainer {
   var note: String? { nil }
+  var chosenPenalty: Double? { nil }
   var batchLoss: Double? { nil }
   func takeBatchReports() -> [BatchReport] { [] }
   func stepCount(rowCount: Int) -> Int { 1 }

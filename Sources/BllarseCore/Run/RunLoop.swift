@@ -269,7 +269,10 @@ struct RunLoop {
       seconds: progress.seconds, threads: parallelism.threadCount,
       elbo: trainer.evidenceLowerBound, iterations: trainer.iterations,
       certificate: trainer.certificate, best: progress.best,
-      recipe: trainer.report, metrics: metrics,
+      recipe: trainer.report,
+      chosen: ChosenSettings(
+        trainer.report, penalty: trainer.chosenPenalty, calibration: calibration?.report),
+      metrics: metrics,
       arguments: Dictionary(
         uniqueKeysWithValues: configuration.arguments.map { ($0.name, $0.value) }),
       data: output == nil ? nil : train.fingerprint, versions: Versions.current)

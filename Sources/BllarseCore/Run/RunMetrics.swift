@@ -75,8 +75,24 @@ public struct RunMetrics: Sendable, Equatable, Encodable {
     }
   }
 
+  /// A bin of the reliability diagram of the test split.
+  public struct ReliabilityBin: Sendable, Equatable, Encodable {
+    /// The confidence from which on rows belong to it.
+    public var from: Double
+    /// The confidence up to which they do; that itself belongs to the next bin, but for the last.
+    public var to: Double
+    /// The number of rows.
+    public var count: Int
+    /// Their mean confidence; nothing in an empty bin.
+    public var confidence: Double?
+    /// Their accuracy; nothing in an empty bin.
+    public var accuracy: Double?
+  }
+
   /// Scores of the test split that are one number each.
   public var test: [String: Double]
+  /// The reliability diagram of the test split, 20 bins of equal width.
+  public var reliability: [ReliabilityBin]
   /// Rows of labels, columns of predictions, for at most 100 classes.
   public var confusion: [[Int]]?
   /// Intervals.
@@ -87,7 +103,7 @@ public struct RunMetrics: Sendable, Equatable, Encodable {
   public var outOfDistribution: [String: Detection]?
 
   enum CodingKeys: String, CodingKey {
-    case test, confusion, bootstrap, conformal
+    case test, reliability, confusion, bootstrap, conformal
     case outOfDistribution = "ood"
   }
 
@@ -138,6 +154,7 @@ public struct RunMetrics: Sendable, Equatable, Encodable {
     let confusion = ConfusionMatrix(scores: logs, labels: split.labels)
     scores["balanced_acc"] = confusion.balancedAccuracy
     test = scores
+    reliability = Self.reliability(summary)
     self.confusion =
       head.classCount <= 100
       ? (0..<head.classCount).map { label in
@@ -203,6 +220,20 @@ public struct RunMetrics: Sendable, Equatable, Encodable {
           auroc: detection.auroc, fpr95: detection.falsePositiveRateAt95,
           auprOut: detection.auprOut)
       }
+    }
+  }
+}
+
+extension RunMetrics {
+  /// The bins of the calibration error that is reported.
+  private static func reliability(_ summary: PredictionSummary) -> [ReliabilityBin] {
+    let bins = Metrics.calibrationError(summary, binCount: 20).bins
+    let width = 1 / Double(bins.count)
+    return bins.enumerated().map { place, bin in
+      ReliabilityBin(
+        from: Double(place) * width, to: Double(place + 1) * width, count: bin.count,
+        confidence: bin.count > 0 ? bin.confidence : nil,
+        accuracy: bin.count > 0 ? bin.accuracy : nil)
     }
   }
 }

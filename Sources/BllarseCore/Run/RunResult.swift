@@ -157,6 +157,8 @@ public struct RunResult: Sendable, Equatable, Encodable {
   public var best: BestEpoch?
   /// What was chosen and why, for heads that choose.
   public var recipe: EvidenceReport?
+  /// The values that were chosen where options left them to the data.
+  public var chosen: ChosenSettings?
   /// More scores, calibration and uncertainty.
   public var metrics: RunMetrics?
   /// The options of the run.
@@ -170,7 +172,7 @@ public struct RunResult: Sendable, Equatable, Encodable {
 extension RunResult {
   private enum CodingKeys: String, CodingKey {
     case train, test, splits, roles, baseline, uncalibrated, calibration, seconds, threads, elbo
-    case iterations, certificate, best, recipe, metrics, arguments, data, versions, failure
+    case iterations, certificate, best, recipe, chosen, metrics, arguments, data, versions, failure
     case temperatureScaling = "temperature_scaling"
   }
 
@@ -192,6 +194,7 @@ extension RunResult {
     try container.encode(certificate, forKey: .certificate)
     try container.encode(best, forKey: .best)
     try container.encode(recipe, forKey: .recipe)
+    try container.encode(chosen, forKey: .chosen)
     try container.encode(metrics, forKey: .metrics)
     try container.encode(arguments, forKey: .arguments)
     try container.encode(data, forKey: .data)

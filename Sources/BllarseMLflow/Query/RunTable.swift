@@ -11,15 +11,30 @@ package struct RunTable: Sendable {
   package let runs: [RunSummary]
   /// The sort key, if no run has it.
   package let unknownSortKey: String?
+  /// Whether programs read every metric: none was named.
+  private let hasEveryMetric: Bool
+  /// Whether programs read every parameter.
+  private let hasEveryParameter: Bool
 
-  /// Chooses columns, order and number of rows: no metrics means the six that most runs have, no
-  /// sort key keeps the order; runs without the key, and those where it is NaN, come last either way.
+  /// How many parameters tell runs apart in a table that names none.
+  static let parameterLimit = 6
+  /// How many metrics a table shows that names none.
+  static let metricLimit = 4
+
+  /// Chooses columns, order and number of rows.
+  ///
+  /// - Parameters:
+  ///   - runs: the runs, the newest first.
+  ///   - metrics: the metrics to show; the scores that a person compares if there are none.
+  ///   - parameters: the parameters to show; those that differ between the runs shown if there are none.
+  ///   - sortKey: a metric or parameter to sort by; nil keeps the order. Runs without it, and those where
+  ///     it is NaN, come last either way.
+  ///   - isDescending: whether to sort from high to low.
+  ///   - limit: how many runs to show.
   package init(
     _ runs: [RunSummary], metrics: [String] = [], parameters: [String] = [],
     sortKey: String? = nil, isDescending: Bool = false, limit: Int = .max
   ) {
-    self.metrics = metrics.isEmpty ? Self.commonMetrics(of: runs) : metrics
-    self.parameters = parameters
     var runs = runs
     unknownSortKey = sortKey.flatMap { key in
       runs.contains { $0.metrics[key] != nil || $0.parameters[key] != nil } ? nil : key
@@ -28,12 +43,77 @@ package struct RunTable: Sendable {
       runs = Self.sorted(runs, by: sortKey, isDescending: isDescending)
     }
     self.runs = Array(runs.prefix(limit))
+    var shown = metrics.isEmpty ? Self.mainMetrics(of: self.runs) : metrics
+    if metrics.isEmpty, let sortKey, unknownSortKey == nil,
+      runs.contains(where: { $0.metrics[sortKey] != nil }), !shown.contains(sortKey)
+    {
+      shown.insert(sortKey, at: 0)
+    }
+    self.metrics = shown
+    (hasEveryMetric, hasEveryParameter) = (metrics.isEmpty, parameters.isEmpty)
+    self.parameters = parameters.isEmpty ? Self.varyingParameters(of: self.runs) : parameters
   }
 
-  private static func commonMetrics(of runs: [RunSummary]) -> [String] {
+  /// The scores that a person compares, the test split's first; then those that most runs have.
+  private static func mainMetrics(of runs: [RunSummary]) -> [String] {
     var counts: [String: Int] = [:]
     for run in runs { for key in run.metrics.keys { counts[key, default: 0] += 1 } }
-    return counts.sorted { ($1.value, $0.key) < ($0.value, $1.key) }.prefix(6).map(\.key).sorted()
+    func rank(_ key: String) -> Int { scores.firstIndex(of: key) ?? scores.count }
+    let sorted = counts.sorted { first, second in
+      let ranks = (rank(first.key), rank(second.key))
+      if ranks.0 != ranks.1 { return ranks.0 < ranks.1 }
+      return (second.value, first.key) < (first.value, second.key)
+    }.map(\.key)
+    // One name for a score: "acc" is the test split's where that is logged as such.
+    var chosen: [String] = []
+    for key in sorted where chosen.count < metricLimit {
+      let isKnown = chosen.contains { $0.split(separator: ".").last.map(String.init) == key }
+      if !isKnown { chosen.append(key) }
+    }
+    return chosen
+  }
+
+  private static let scores = [
+    "test.acc", "test.nll", "test.ece", "test.brier", "acc", "accuracy", "nll", "loss", "ece",
+  ]
+
+  /// The parameters whose values differ between the runs, those that most have first.
+  ///
+  /// A sweep's parent names all values of an axis; what a fit chose differs nearly always.
+  private static func varyingParameters(of runs: [RunSummary]) -> [String] {
+    let children = runs.filter { $0.tags["is_parent"] != "true" }
+    var values: [String: Set<String>] = [:]
+    var counts: [String: Int] = [:]
+    for run in children {
+      for (key, value) in run.parameters where !key.hasPrefix("chosen.") {
+        values[key, default: []].insert(value)
+        counts[key, default: 0] += 1
+      }
+    }
+    let varying = values.keys.filter { key in
+      (values[key]?.count ?? 0) > 1
+    }
+    return varying.sorted { (counts[$1] ?? 0, $0) < (counts[$0] ?? 0, $1) }
+      .prefix(parameterLimit).map { $0 }
+  }
+
+  /// Names that no run has, with the nearest that one has.
+  ///
+  /// - Parameters:
+  ///   - wanted: metrics or parameters.
+  ///   - runs: all runs.
+  ///   - path: where a run has them.
+  /// - Returns: the first that is unknown, and what may be meant; nil when all are known.
+  package static func unknown<Value>(
+    _ wanted: [String], of runs: [RunSummary], _ path: KeyPath<RunSummary, [String: Value]>
+  ) -> (name: String, meant: [String])? {
+    let known = Set(runs.flatMap { $0[keyPath: path].keys })
+    guard let name = wanted.first(where: { !known.contains($0) }) else { return nil }
+    let near = known.filter {
+      $0.hasSuffix(".\(name)") || $0.hasSuffix("/\(name)") || $0.hasPrefix(name)
+        || $0.lowercased() == name.lowercased()
+    }
+    return (name, Array((near.isEmpty ? known : near).sorted().prefix(8)))
   }
 
   private static func sorted(
@@ -109,12 +189,12 @@ package struct RunTable: Sendable {
           .init(
             "parameters",
             .strings(
-              parameters.isEmpty
+              hasEveryParameter
                 ? run.parameters : run.parameters.filter { parameters.contains($0.key) })),
           .init(
             "metrics",
             .object(
-              metrics.compactMap { key in
+              (hasEveryMetric ? run.metrics.keys.sorted() : metrics).compactMap { key in
                 run.metrics[key].map { JSON.Member(key, .number($0)) }
               })),
         ])

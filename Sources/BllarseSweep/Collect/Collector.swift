@@ -27,26 +27,7 @@ public struct Collector {
   var results: [RunResult] { finished.map(\.result) }
 
   /// The keys whose values differ between configurations, in order of appearance.
-  var varyingKeys: [String] {
-    var order: [String] = []
-    var first: [String: JSON?] = [:]
-    var varying: Set<String> = []
-    for (position, entry) in entries.enumerated() {
-      for member in entry.parameters where !Configuration.bookkeepingKeys.contains(member.key) {
-        if let known = first[member.key] {
-          if known != member.value { varying.insert(member.key) }
-        } else {
-          order.append(member.key)
-          first[member.key] = position == 0 ? member.value : .some(nil)
-          if position > 0 { varying.insert(member.key) }
-        }
-      }
-    }
-    for entry in entries.dropFirst() {
-      for key in order where !varying.contains(key) && entry[key] == nil { varying.insert(key) }
-    }
-    return order.filter(varying.contains)
-  }
+  var varyingKeys: [String] { entries.varyingKeys }
 
   /// The numeric results by their dotted names: all of them, or those that all results share first.
   var metricNames: [String] {
@@ -57,8 +38,12 @@ public struct Collector {
         if seen.insert(name).inserted { names.append(name) }
       }
     }
-    // What the program says of itself is no result.
-    return names.filter { name in
+    return Self.ownNumbers(names)
+  }
+
+  /// The names without what a program says of itself, which is no result.
+  static func ownNumbers(_ names: [String]) -> [String] {
+    names.filter { name in
       !["arguments.", "versions.", "environment."].contains { name.hasPrefix($0) }
     }
   }
@@ -82,11 +67,14 @@ public struct Collector {
   /// - Parameters:
   ///   - best: the metric to sort by; nil keeps the manifest's order.
   ///   - largest: whether the largest value is the best; nil for what is usual for the metric.
+  ///   - isWide: whether to show every number of the results, not only the main scores.
   /// - Returns: the table.
   /// - Throws: ``SweepError`` (64) when no result has the metric.
-  public func table(best: String? = nil, largest: Bool? = nil) throws -> ResultTable {
+  public func table(
+    best: String? = nil, largest: Bool? = nil, isWide: Bool = true
+  ) throws -> ResultTable {
     let keys = varyingKeys
-    let metrics = metricNames
+    var metrics = metricNames
     var runs = finished
     if let best {
       try check(best, among: metrics)
@@ -94,6 +82,7 @@ public struct Collector {
         $0.result.metrics[path: best]?.doubleValue
       }
     }
+    if !isWide { metrics = Self.shown(metrics, best: best) }
     let columns = ["index"] + keys + metrics + ["run_seconds"]
     let rows = runs.map { run in
       [JSON.int(run.entry.index)] + keys.map { run.entry[$0] ?? .null }
@@ -134,6 +123,41 @@ public struct Collector {
       return row
     }
     return ResultTable(columns: columns, rows: rows)
+  }
+
+  /// One row a setting for a person: of each metric the mean over the replicates and half the width of
+  /// its 95 % interval, "0.9881 ± 0.0031".
+  ///
+  /// - Parameters:
+  ///   - chosen: the metrics; the main scores if there are none.
+  ///   - best: the metric to sort by.
+  ///   - largest: whether the largest value is the best; nil for what is usual for the metric.
+  /// - Returns: the table.
+  /// - Throws: ``SweepError`` (64) when no result has a metric.
+  public func replicateSummary(
+    metrics chosen: [String] = [], best: String? = nil, largest: Bool? = nil
+  ) throws -> ResultTable {
+    let metrics = chosen.isEmpty ? Self.shown(metricNames, best: best) : chosen
+    let whole = try replicateTable(metrics: metrics, best: best, largest: largest)
+    let shown = best.map { metrics.contains($0) ? metrics : [$0] + metrics } ?? metrics
+    let first = whole.columns.count - 4 * shown.count
+    let rows = whole.rows.map { row -> [JSON] in
+      let scores = shown.indices.map { place -> JSON in
+        let cells = row[(first + 4 * place)...]  // mean, deviation, error, half of the interval
+        guard let mean = cells.first?.doubleValue else { return .null }
+        let half = cells.dropFirst(3).first?.doubleValue
+        return .string(ReplicateStatistics.text(mean: mean, halfWidth: half))
+      }
+      return Array(row[..<first]) + scores
+    }
+    return ResultTable(columns: Array(whole.columns[..<first]) + shown, rows: rows)
+  }
+
+  /// What a narrow table shows: the metric that it is sorted by, and the main scores.
+  private static func shown(_ names: [String], best: String?) -> [String] {
+    let main = MainScores.among(names)
+    guard let best, !main.contains(best) else { return main }
+    return [best] + main
   }
 
   /// Differences to the best setting over the replicates that both have: their mean, standard error
@@ -218,9 +242,14 @@ public struct Collector {
 
   private func check(_ metric: String, among names: [String]) throws {
     guard !names.contains(metric), !finished.isEmpty else { return }
+    let meant = MainScores.meant(by: metric, among: names)
+      .map { "; did you mean '\($0)'?" }
+    let known =
+      names.count <= 12
+      ? names.joined(separator: ", ")
+      : MainScores.among(names).joined(separator: ", ")
+        + " and \(names.count - MainScores.count) more, which collect --format json names"
     throw SweepError(
-      .usage,
-      "no result has the metric '\(metric)'\(hint(for: metric, among: names)) (there are: \(names.joined(separator: ", ")))"
-    )
+      .usage, "no result has the metric '\(metric)'\(meant ?? "") (there are: \(known))")
   }
 }

@@ -32,6 +32,36 @@ public struct ReplicateStatistics: Sendable, Equatable {
     standardError = error
     halfWidth = error * StudentT.quantile975(degreesOfFreedom: values.count - 1)
   }
+
+  /// A mean and half the width of its interval, both to the second digit that the width has:
+  /// "0.9881 ± 0.0031"; a mean alone to six digits.
+  static func text(mean: Double, halfWidth: Double?) -> String {
+    guard let halfWidth, halfWidth.isFinite else { return ResultTable.display(.number(mean)) }
+    guard halfWidth > 0 else { return ResultTable.display(.number(mean)) + " ± 0" }
+    var decimals = 1
+    var scaled = halfWidth
+    while scaled < 1, decimals < 15 {
+      scaled *= 10
+      decimals += 1
+    }
+    if scaled >= 10 { decimals = 0 }
+    let texts = [mean, halfWidth].map { fixed($0, decimals: decimals) }
+    return texts.joined(separator: " ± ")
+  }
+
+  /// A number with so many digits after the point.
+  private static func fixed(_ number: Double, decimals: Int) -> String {
+    var scale = 1.0
+    for _ in 0..<decimals { scale *= 10 }
+    guard let digits = Int(exactly: (number.magnitude * scale).rounded()) else {
+      return ResultTable.display(.number(number))
+    }
+    let text = String(digits)
+    let padded = String(repeating: "0", count: max(0, decimals + 1 - text.count)) + text
+    let sign = number < 0 && digits > 0 ? "-" : ""
+    guard decimals > 0 else { return sign + padded }
+    return sign + padded.dropLast(decimals) + "." + padded.suffix(decimals)
+  }
 }
 
 /// Student's t distribution.

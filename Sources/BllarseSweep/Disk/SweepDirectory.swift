@@ -5,6 +5,7 @@
 ///     sweep.json               name, program, replicate keys
 ///     sources/0001.yaml        the file as it was read, each version; a Python module's are folders
 ///     manifest/000000000.jsonl the frozen configurations
+///     varying.json             the keys whose values differ among them
 ///     provenance/0001.json     git state, checksums, host; 0001.diff beside it
 ///     submissions/0001/        script, plan, one file a chunk with its job id
 ///     runs/0/17/               attempt-1/{claim,end}.json and output, result.json
@@ -122,6 +123,7 @@ public struct SweepDirectory: Sendable {
     let selected = try directory.manifest.append(
       expansion, program: file.program.command, inversions: inversions,
       lists: file.program.lists, dryRun: false)
+    try directory.keepVaryingKeys()
     return (directory, selected, directory.manifest.count - before)
   }
 

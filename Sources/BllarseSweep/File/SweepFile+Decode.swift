@@ -200,6 +200,19 @@ extension SweepFile {
         continue
       }
       slurm.append((key, entry.value.json))
+      checkSlurm(key, entry.value, diagnostics)
+    }
+  }
+
+  /// Reports a value that `submit` would refuse, before anything runs.
+  private func checkSlurm(_ key: String, _ node: SourceNode, _ diagnostics: Diagnostics) {
+    var options = SubmitOptions()
+    do {
+      try options.set(key, to: node.json)
+    } catch let error as SweepError {
+      diagnostics.report(error.description, at: node.position)
+    } catch {
+      diagnostics.report("\(error)", at: node.position)
     }
   }
 
@@ -216,8 +229,20 @@ extension SweepFile {
       case ("cpus", .int(let count)) where count > 0: slurm.append(("cpus_per_task", value))
       case ("gpus", .int(let count)) where count > 0:
         slurm.append(("gres", .string("gpu:\(count)")))
-      case ("memory", .string), ("memory", .int): slurm.append(("mem", value))
-      case ("time", .string), ("time", .int): slurm.append(("time", value))
+      case ("memory", .string), ("memory", .int):
+        slurm.append(("mem", value))
+        if !SlurmUnits.isMemory(value.plainText) {
+          diagnostics.report(
+            "'memory' is \(SlurmUnits.memoryForm); found '\(value.plainText)'",
+            at: entry.value.position)
+        }
+      case ("time", .string), ("time", .int):
+        slurm.append(("time", value))
+        if !SlurmUnits.isTime(value.plainText) {
+          diagnostics.report(
+            "'time' is \(SlurmUnits.timeForm); found '\(value.plainText)'",
+            at: entry.value.position)
+        }
       case ("memory", _), ("time", _):
         diagnostics.report(
           "'\(entry.key)' is what SLURM reads, such as \(entry.key == "memory" ? "4G or 500M" : "30 (minutes) or 2-12:00:00"); found \(entry.value.kind)",

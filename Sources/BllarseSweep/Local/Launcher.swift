@@ -7,6 +7,7 @@ public struct Launcher {
   private var located: [[String]: Program] = [:]
   private var submitted: [String: ProgramRecord?] = [:]
   private var checksums = ChecksumCache()
+  private var labels: ConfigurationLabels?
 
   /// Makes a launcher.
   ///
@@ -38,6 +39,15 @@ public struct Launcher {
   ///
   /// - Throws: ``SweepError`` (64) when there is no such program.
   mutating func context(for entry: ManifestEntry) throws -> LaunchContext {
+    var context = try programContext(for: entry)
+    let labels = try labels ?? ConfigurationLabels(directory)
+    self.labels = labels
+    // How a tracked run is called, unless its configuration has a name for it.
+    context.environment["BLLARSE_RUN_NAME"] = labels.name(entry)
+    return context
+  }
+
+  private mutating func programContext(for entry: ManifestEntry) throws -> LaunchContext {
     if entry.program == PythonProgram.words { return try pythonContext(for: entry) }
     let located = try locate(entry.program)
     var context = LaunchContext(

@@ -74,6 +74,11 @@ public struct LocalPool {
     }
   }
 
+  /// How many of some configurations run at once.
+  public func jobCount(for count: Int) -> Int {
+    max(1, min(options.jobs ?? Host.processors.count, count))
+  }
+
   /// Runs the configurations until all have ended, or until a signal asks to stop.
   ///
   /// The first SIGINT, SIGTERM or SIGHUP asks the programs to checkpoint and end; the second kills
@@ -88,7 +93,7 @@ public struct LocalPool {
   public func run(_ indices: [Int], orphans: [Int] = []) throws -> Summary {
     let signals = Signals()
     let processors = Host.processors
-    let jobs = max(1, min(options.jobs ?? processors.count, indices.count + orphans.count))
+    let jobs = jobCount(for: indices.count + orphans.count)
     let shares = Self.shares(of: processors, jobs: jobs)
     var launcher = Launcher(
       directory, program: options.program, python: options.python, isStrict: options.isStrict)

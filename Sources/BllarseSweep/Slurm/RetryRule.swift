@@ -74,56 +74,6 @@ public struct RetryRule: Sendable, Equatable, CustomStringConvertible {
   }
 }
 
-/// Quantities as SLURM writes them.
-package enum SlurmUnits {
-  /// Megabytes of `500M`, `1.5G`, `2048` (megabytes), `1T`; nil when it is none of those.
-  package static func megabytes(_ text: String) -> Double? {
-    let factors: [Character: Double] = ["K": 1 / 1024, "M": 1, "G": 1024, "T": 1_048_576]
-    guard let last = text.uppercased().last else { return nil }
-    let number =
-      factors[last].map { factor in Double(text.dropLast()).map { $0 * factor } } ?? Double(text)
-    // No machine has more, and what is computed from it stays a whole number.
-    return number.flatMap { (0...largestQuantity).contains($0) ? $0 : nil }
-  }
-
-  /// The largest quantity that is taken for one.
-  private static let largestQuantity = 1e15
-
-  /// Seconds of `MM`, `MM:SS`, `HH:MM:SS`, `D-HH`, `D-HH:MM` or `D-HH:MM:SS`.
-  package static func seconds(_ text: String) -> Int? {
-    let dayParts = text.split(separator: "-").map(String.init)
-    guard dayParts.count <= 2, let clockText = dayParts.last else { return nil }
-    let clock = clockText.split(separator: ":", omittingEmptySubsequences: false).map { Int($0) }
-    guard clock.count <= 3, !clock.contains(nil) else { return nil }
-    let parts = clock.compactMap { $0 }
-    let known = 0...Int(largestQuantity)
-    guard parts.allSatisfy(known.contains) else { return nil }
-    if dayParts.count == 2 {
-      guard let days = Int(dayParts[0]), known.contains(days) else { return nil }
-      let padded = parts + [Int](repeating: 0, count: 3 - parts.count)
-      return days * 86400 + padded[0] * 3600 + padded[1] * 60 + padded[2]
-    }
-    return switch parts.count {
-    case 1: parts[0] * 60
-    case 2: parts[0] * 60 + parts[1]
-    default: parts[0] * 3600 + parts[1] * 60 + parts[2]
-    }
-  }
-
-  /// `[D-]HH:MM:SS`, of a time that may come from a damaged file.
-  package static func clock(_ seconds: Double) -> String {
-    clock(seconds.isFinite ? Int(min(max(seconds, 0), largestQuantity)) : 0)
-  }
-
-  /// `[D-]HH:MM:SS`.
-  package static func clock(_ seconds: Int) -> String {
-    func two(_ number: Int) -> String { number < 10 ? "0\(number)" : "\(number)" }
-    let (days, rest) = (seconds / 86400, seconds % 86400)
-    let time = "\(two(rest / 3600)):\(two(rest / 60 % 60)):\(two(rest % 60))"
-    return days > 0 ? "\(days)-\(time)" : time
-  }
-}
-
 extension SubmitOptions {
   /// The options of a retry: what the rule changes, applied once.
   ///

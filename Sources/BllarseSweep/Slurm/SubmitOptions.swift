@@ -76,59 +76,73 @@ public struct SubmitOptions: Sendable, Equatable {
 
   /// Takes the defaults that a sweep file states.
   ///
-  /// - Throws: ``SweepError`` (65) that names the key.
+  /// - Throws: ``SweepError`` (65) that names the file and the key.
   package mutating func apply(_ defaults: [(key: String, value: JSON)], file: String) throws {
     for (key, value) in defaults {
-      let text = value.plainText
-      func number() throws -> Int {
-        guard let number = value.intValue, number > 0 else {
-          throw SweepError(.data, "\(file): slurm.\(key) is a positive number; found \(text)")
-        }
-        return number
+      do {
+        try set(key, to: value)
+      } catch let error as SweepError {
+        throw SweepError(.data, "\(file): \(error.description)")
       }
-      func words() -> [String] { value.arrayValue?.map(\.plainText) ?? [text] }
-      if value == .null { continue }
-      switch key {
-      case "job_name": jobName = text
-      case "partition": partition = text
-      case "account": account = text
-      case "qos": qos = text
-      case "constraint": constraint = text
-      case "gres": gres = text
-      case "time": time = text
-      case "mem": mem = text
-      case "cpus_per_task": cpusPerTask = try number()
-      case "exclude_nodes": excludeNodes = words().joined(separator: ",")
-      case "max_concurrent":
-        guard let limit = Self.concurrency(text) else {
-          throw SweepError(
-            .data,
-            "\(file): slurm.max_concurrent is a positive number, or none for no limit; found \(text)"
-          )
-        }
-        maxConcurrent = limit
-      case "array_order":
-        guard let order = ArrayOrder(rawValue: text) else {
-          throw SweepError(
-            .data,
-            "\(file): slurm.array_order is index, reverse or shuffle; found '\(text)'")
-        }
-        arrayOrder = order
-      case "signal_seconds": signalSeconds = try number()
-      case "max_requeues": maxRequeues = value == 0 ? 0 : try number()
-      case "retry": retryRules = try words().map { try RetryRule(parsing: $0) }
-      case "sbatch_args": sbatchArguments = words()
-      case "job_script": jobScript = text
-      case "venv": venv = text
-      case "log_dir": logDirectory = text
-      case "program": program = text
-      case "strict":
-        guard let flag = value.boolValue else {
-          throw SweepError(.data, "\(file): slurm.strict is true or false; found \(text)")
-        }
-        isStrict = flag
-      default: break
+    }
+  }
+
+  /// Takes one value of a sweep file.
+  ///
+  /// - Throws: ``SweepError`` that names the key, what was found and what is expected.
+  package mutating func set(_ key: String, to value: JSON) throws {
+    let text = value.plainText
+    func fault(_ expected: String) -> SweepError {
+      SweepError(.data, "slurm.\(key) is \(expected); found '\(text)'")
+    }
+    func number() throws -> Int {
+      guard let number = value.intValue, number > 0 else {
+        throw SweepError(.data, "slurm.\(key) is a positive number; found \(text)")
       }
+      return number
+    }
+    func words() -> [String] { value.arrayValue?.map(\.plainText) ?? [text] }
+    if value == .null { return }
+    switch key {
+    case "job_name": jobName = text
+    case "partition": partition = text
+    case "account": account = text
+    case "qos": qos = text
+    case "constraint": constraint = text
+    case "gres": gres = text
+    case "time":
+      guard SlurmUnits.isTime(text) else { throw fault(SlurmUnits.timeForm) }
+      time = text
+    case "mem":
+      guard SlurmUnits.isMemory(text) else { throw fault(SlurmUnits.memoryForm) }
+      mem = text
+    case "cpus_per_task": cpusPerTask = try number()
+    case "exclude_nodes": excludeNodes = words().joined(separator: ",")
+    case "max_concurrent":
+      guard let limit = Self.concurrency(text) else {
+        throw SweepError(
+          .data, "slurm.max_concurrent is a positive number, or none for no limit; found \(text)")
+      }
+      maxConcurrent = limit
+    case "array_order":
+      guard let order = ArrayOrder(rawValue: text) else { throw fault("index, reverse or shuffle") }
+      arrayOrder = order
+    case "signal_seconds":
+      signalSeconds = try number()
+      guard SlurmUnits.signalSeconds.contains(signalSeconds) else {
+        throw fault("a number of seconds from 1 to \(SlurmUnits.signalSeconds.upperBound)")
+      }
+    case "max_requeues": maxRequeues = value == 0 ? 0 : try number()
+    case "retry": retryRules = try words().map { try RetryRule(parsing: $0) }
+    case "sbatch_args": sbatchArguments = words()
+    case "job_script": jobScript = text
+    case "venv": venv = text
+    case "log_dir": logDirectory = text
+    case "program": program = text
+    case "strict":
+      guard let flag = value.boolValue else { throw fault("true or false") }
+      isStrict = flag
+    default: break
     }
   }
 

@@ -7,6 +7,7 @@ struct LinearTrainer<Loss: TrainableLoss>: HeadTrainer {
   private(set) var iterations = 0
   let evidenceLowerBound: Double? = nil
   private(set) var note: String?
+  private(set) var chosenPenalty: Double?
   let certificate: GapCertificate? = nil
   private let configuration: RunConfiguration
   /// For fits to all rows, which may be told to stop; a batch is finished.
@@ -88,8 +89,10 @@ struct LinearTrainer<Loss: TrainableLoss>: HeadTrainer {
       rows, labels: split.labels, classCount: linear.classCount, configuration,
       parallelism: parallelism)
     linear.take(rows.featureWeights(optimum.weights), at: rows.means)
+    let penalty = configuration.penalty ?? rows.featurePenalty(optimum.penalty)
+    chosenPenalty = configuration.penalty == nil ? penalty : nil
     note =
-      "L2 strength \(configuration.penalty ?? rows.featurePenalty(optimum.penalty))"
+      "L2 strength \(penalty)"
       + (optimum.logEvidence.map { " with the best evidence, \($0) nats" } ?? "")
       + (optimum.end.map { ", \($0.explanation)" } ?? "")
     iterations += optimum.iterations
