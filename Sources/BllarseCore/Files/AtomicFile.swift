@@ -178,7 +178,7 @@ extension AtomicFile {
           guard status.st_mode & S_IFMT == S_IFDIR else {
             throw DataError(
               .unwritableFile, file: path,
-              found: "\(prefix.quoted()) is a file", expected: "a directory",
+              found: "\(prefix.quoted(limit: 4096)) is a file", expected: "a directory",
               advice: "choose another output directory")
           }
         } else {
