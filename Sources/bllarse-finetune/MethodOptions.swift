@@ -119,7 +119,8 @@ struct MethodOptions: ParsableArguments {
     for (name, value) in [
       ("--num-update-iters", numUpdateIters), ("--batch-size", batchSize),
     ] {
-      try requireRange(name, value, "a number from 1 to \(countRange.upperBound)", countRange.contains)
+      try requireRange(
+        name, value, "a number from 1 to \(countRange.upperBound)", countRange.contains)
     }
     try requireRange("--forgetting-rate", forgettingRate, "a number from 0 to 1") { 0...1 ~= $0 }
     try requireRange("--tolerance", tolerance, "a number above 0 and below 1") { $0 > 0 && $0 < 1 }

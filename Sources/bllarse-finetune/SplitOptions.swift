@@ -44,7 +44,8 @@ struct SplitOptions: ParsableArguments {
     for (name, value) in [
       ("--max-train-samples", maxTrainSamples), ("--max-val-samples", maxValSamples),
     ] {
-      try requireRange(name, value, "a number from 1 to \(countRange.upperBound)", countRange.contains)
+      try requireRange(
+        name, value, "a number from 1 to \(countRange.upperBound)", countRange.contains)
     }
   }
 

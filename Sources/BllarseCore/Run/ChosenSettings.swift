@@ -7,13 +7,12 @@ public struct ChosenSettings: Sendable, Equatable {
   /// Words by name: `scaling`, `likelihood`, `predictive`, `posterior`, `calibration`.
   public private(set) var words: [String: String] = [:]
 
-  /// Gathers it.
+  /// Gathers it; nothing where nothing was chosen.
   ///
   /// - Parameters:
   ///   - report: of a head that chooses.
   ///   - penalty: the L2 strength with the best evidence, where that was looked for.
   ///   - calibration: what was fitted to the validation split.
-  /// - Returns: `nil` when nothing was chosen.
   init?(_ report: EvidenceReport?, penalty: Double?, calibration: CalibrationReport?) {
     if let report {
       words["posterior"] = report.posterior.rawValue
