@@ -27,7 +27,7 @@ struct Predict: ParsableCommand {
   @Flag(
     help: """
       Split the entropy by draws of the weights into mutual_information (what more training rows would tell) \
-      and aleatoric (what they would not). Takes ten to twenty times as long; a head of the default recipe only.
+      and aleatoric (what they would not). Takes up to ten times as long; a head of the default recipe only.
       """)
   var mutualInformation = false
 

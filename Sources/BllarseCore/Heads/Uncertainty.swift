@@ -44,7 +44,7 @@ public struct Uncertainty: Sendable {
   /// - Parameters:
   ///   - head: fitted.
   ///   - features: n x D, finite.
-  ///   - splitsEntropy: whether to split the entropy, where the head can; it takes ten to twenty times as
+  ///   - splitsEntropy: whether to split the entropy, where the head can; it takes up to ten times as
   ///     long as everything else.
   /// - Throws: as the head's `logProbabilities`.
   public init(

@@ -58,7 +58,7 @@ extension Metrics {
   /// - Complexity: O(replicateCount · N).
   /// - Note: Source: Efron, "Bootstrap methods: another look at the jackknife", Annals of Statistics
   ///   1979; Agresti and Coull, "Approximate is better than 'exact' for interval estimation of binomial
-  ///   proportions", American Statistician 1998. Coverage by simulation: `Benchmarks/intervals.py`.
+  ///   proportions", American Statistician 1998. Coverage by simulation: `IntervalCoverageTests`.
   public static func bootstrapIntervals(
     _ summary: PredictionSummary, replicateCount: Int = 1000, level: Double = 0.95,
     binCount: Int = 20, seed: UInt64 = 0, parallelism: Parallelism = .available

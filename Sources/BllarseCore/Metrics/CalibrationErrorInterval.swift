@@ -23,7 +23,7 @@ import BllarseNumerics
 ///   Sinica 2000. The upward bias: Bröcker, "Estimating reliability and resolution of probability
 ///   forecasts through decomposition of the empirical score", Climate Dynamics 2012; Roelofs et al.,
 ///   "Mitigating bias in calibration error estimation", AISTATS 2022. Coverage by simulation:
-///   `Benchmarks/intervals.py`.
+///   `IntervalCoverageTests`.
 struct CalibrationErrorInterval {
   private struct Bin {
     /// n_m.
