@@ -2,6 +2,7 @@
 
 SWIFT ?= swift
 OUTPUT ?= output/digits
+TESTS ?=
 
 .PHONY: run test build setup setup-test bench bench-full quality quality-survey format lint clean
 
@@ -10,10 +11,10 @@ run: setup
 	$(SWIFT) build -c release --product bllarse-finetune
 	.build/release/bllarse-finetune --tune-mode last_layer --epochs 1 --dataset digits --output $(OUTPUT) --overwrite
 
-## Install what is missing, and run every test.
+## Install what is missing, and run every test, or those that TESTS="--filter NAME" says.
 test: setup-test
 	$(SWIFT) build --build-tests
-	$(SWIFT) test --skip-build
+	$(SWIFT) test --skip-build $(TESTS)
 
 build: setup
 	$(SWIFT) build -c release

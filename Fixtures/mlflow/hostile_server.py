@@ -19,6 +19,7 @@ import base64
 import html
 import http.client
 import json
+import math
 import sys
 import threading
 import time
@@ -79,7 +80,7 @@ class Handler(BaseHTTPRequestHandler):
                 return self.forward(name)
             LIMITS.count(name, "refused")
             # Whole seconds as the standard wants them, where that does not make a fast limit a slow one.
-            wish = str(max(1, round(wait))) if float(value) <= 1 else f"{wait:.2f}"
+            wish = str(max(1, round(wait))) if float(value) <= 1 else f"{math.ceil(wait * 100) / 100:.2f}"
             return self.answer(429, "slow down", {"Retry-After": wish})
         if kind == "every2":
             if LIMITS.count(name, "taken") % 2 == 1:

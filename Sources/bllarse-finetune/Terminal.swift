@@ -66,6 +66,8 @@ struct Terminal: RunObserver {
         format: "seconds: load %.3f, features %.3f, fit %.3f, evaluate %.3f, total %.3f",
         seconds.load, seconds.features, seconds.fit, seconds.evaluate, seconds.total))
     if let output { print("written to \(output)") }
+    // A log has it before a server is waited for, whatever becomes of the process then.
+    fflush(nil)
   }
 
   /// The scores of splits.

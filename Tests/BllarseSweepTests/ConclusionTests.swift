@@ -77,6 +77,10 @@ struct ConclusionTests {
     let half = try Attempt()
     try half.writeResult("{\"nll\": 0.")
     #expect(try half.status().state == .lost)
+    // What a run of ours leaves that has failed after its fit.
+    let failed = try Attempt()
+    try failed.writeResult("{\"failure\": \"test.nll is nan\", \"nll\": null}")
+    #expect(try failed.status().state == .failed)
     // An earlier attempt's, in the directory that this one went on in.
     let stale = try Attempt(started: Host.now + 60)
     try stale.writeResult()

@@ -70,7 +70,7 @@ struct OriginalQuantityTests {
       let outcome = try finetune.run(
         [
           "--features", Fixtures.path("original/features.npz"), "--threads", "1", "--output",
-          directory.file("own"),
+          directory.file("own"), "--overwrite",
         ] + arguments)
       #expect(outcome.status == 0, "\(outcome.errors)")
       let text = try String(contentsOfFile: directory.file("own/metrics.jsonl"), encoding: .utf8)

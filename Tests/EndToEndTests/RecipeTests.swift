@@ -184,7 +184,7 @@ struct RecipeTests {
     let names = try String(contentsOfFile: table, encoding: .utf8).prefix { $0 != "\n" }
       .split(separator: ",").suffix(4)
     #expect(names == ["max_probability", "entropy", "energy", "leverage"])
-    _ = try fixture.run(["--loss-fn", "CrossEntropy"])
+    _ = try fixture.run(["--loss-fn", "CrossEntropy", "--overwrite"])
     #expect(try finetune.run(arguments).status == 0)
     let refused = try finetune.run(arguments + ["--mutual-information"])
     #expect(refused.status == 65 && refused.errors.contains("no posterior to draw from"))

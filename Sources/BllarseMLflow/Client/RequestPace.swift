@@ -16,6 +16,8 @@ package struct RequestPace: Sendable, Equatable {
   package private(set) var interval = 0.0
   private var takenCount = 0
   private var trial = RequestPace.firstTrial
+  /// The longest wait that the server asked for: one that says what is left asks for less later on.
+  private var longestWish = 0.0
 
   package init() {}
 
@@ -32,13 +34,19 @@ package struct RequestPace: Sendable, Equatable {
   package mutating func refuse(wait: Double) {
     takenCount = 0
     let wish = min(max(wait, Self.minInterval), Self.maxInterval)
-    if interval > 0 {
-      trial = min(trial * 2, 1024)
-      // Never longer than the server wants: where it is others that take its time, waiting more helps none.
-      interval = min(interval * 2, wish)
-    } else {
+    longestWish = max(longestWish, wish)
+    guard interval > 0 else {
       interval = wish
+      return
     }
+    if wish < interval / 4 {
+      // A little too early, for a server that says what is left to wait.
+      interval = min(interval + wish, Self.maxInterval)
+      return
+    }
+    trial = min(trial * 2, 1024)
+    // Never longer than the server ever wanted: where it is others that take its time, waiting more helps none.
+    interval = max(interval, min(interval * 2, longestWish))
   }
 }
 

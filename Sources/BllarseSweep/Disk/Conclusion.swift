@@ -97,6 +97,13 @@ package struct Conclusion {
       case .success(let metrics) = metrics()
     else { return nil }
     let seconds = max(0, time - claim.started)
+    // A failed run of bllarse-finetune keeps the scores that it had, and says that it failed.
+    if let failure = metrics["failure"]?.stringValue {
+      let end = AttemptEnd(
+        outcome: .failed, exitCode: 1, signal: nil, reason: failure, seconds: seconds,
+        finished: time)
+      return Outcome(end: end, result: nil)
+    }
     let end = AttemptEnd(
       outcome: .done, exitCode: 0, signal: nil, reason: "its result is whole; its end was not seen",
       seconds: seconds, finished: time)

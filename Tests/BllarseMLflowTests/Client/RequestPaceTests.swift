@@ -8,8 +8,10 @@ import Testing
 struct RequestPaceTests {
   /// Sends requests one after the other to a token bucket of one, and says how long it took and how many
   /// were refused.
+  ///
+  /// Without `asked` the server says what is left to wait, in hundredths of a second.
   private func simulate(
-    _ count: Int, limit: Double, asked: Double
+    _ count: Int, limit: Double, asked: Double?
   ) -> (seconds: Double, refused: Int) {
     var pace = RequestPace()
     var now = 0.0, due = 0.0, refused = 0
@@ -20,8 +22,9 @@ struct RequestPaceTests {
         last = now
         if now >= due { break }
         refused += 1
-        pace.refuse(wait: asked)
-        now += asked
+        let wait = asked ?? ((due - now) * 100).rounded(.down) / 100
+        pace.refuse(wait: wait)
+        now += max(wait, 0.01)
       }
       due = now + 1 / limit
       pace.take()
@@ -46,6 +49,15 @@ struct RequestPaceTests {
     let result = simulate(200, limit: limit, asked: 1)
     #expect(result.seconds < 2 * 200 / limit)
     #expect(result.refused < 20)
+  }
+
+  @Test(
+    "a server that says what is left to wait is not asked too early again and again",
+    arguments: [1.0, 4, 10])
+  func remaining(limit: Double) {
+    let result = simulate(200, limit: limit, asked: nil)
+    #expect(result.seconds < 1.3 * 200 / limit)
+    #expect(result.refused < 20, "\(result)")
   }
 
   @Test("the distance has an end, and none is kept where nothing was refused")

@@ -70,26 +70,22 @@ struct HostileServerTests {
     }
   }
 
-  @Test("a limit of requests: runs arrive whole, by few requests, in twice the time at most")
+  @Test("a limit of requests: runs arrive whole, by few requests")
   func limited() async throws {
     let server = try SharedServer.plain()
     let hostile = try HostileServer(before: server)
     defer { hostile.stop() }
     let scratch = try TemporaryDirectory()
-    let count = 8, rate = 4.0
+    let count = 8
     let names = (0..<count).map { "limited-\($0)" }
-    let start = ContinuousClock.now
     let outcomes = await together(names) { name in
       try? Self.log(
         name, to: hostile.address + "/rate=4", in: scratch.path, options: ["drain=10"])
     }
-    let seconds = start.duration(to: .now).seconds
     #expect(outcomes.allSatisfy { $0.status == 0 && $0.text.contains("left 0") } == true)
     let counts = try hostile.counts("rate=4")
     // One more makes the experiment, where this is the first test to use it.
     #expect(counts.taken <= 5 * count + 1, "\(counts)")
-    // Half a second is the programs' start.
-    #expect(seconds < 2 * Double(counts.taken) / rate + 2, "\(seconds) s for \(counts)")
     try expectWhole(Set(names), on: server)
 
     // One after the other no more requests are sent than a run needs, refused ones included.
