@@ -10,7 +10,7 @@ extension SweepEndToEnd {
       #!/usr/bin/env bash
       cd "$BLLARSE_SWEEP_DIR/../.." || exit 1
       mkdir -p "$BLLARSE_OUTPUT_DIR/journal"
-      \(SweepTool.product("mlflow-test-program")) "$BLLARSE_OUTPUT_DIR/journal" 1 "name=run-$BLLARSE_CONFIG_INDEX" >&2
+      "\(SweepTool.product("mlflow-test-program"))" "$BLLARSE_OUTPUT_DIR/journal" 1 "name=run-$BLLARSE_CONFIG_INDEX" >&2
       if [[ -e fail-$BLLARSE_CONFIG_INDEX ]]; then
         printf 'Error: no such thing\\nUsage: child <thing>\\n  See "child --help"\\n' >&2
         exit 3
