@@ -46,41 +46,12 @@ extension HeldOutCalibration {
     }
   }
 
-  /// The most probable inverse temperature.
-  ///
-  ///     J(β) = -Σᵢ log softmax(β·log pᵢ)[yᵢ] + (β - 1 - log β)      nats
-  ///
-  /// The second part is the prior Gamma(2, 1), whose mode is no change. It weighs about as much as one
-  /// row, and keeps β where the rows say nothing: predictions that are all right would be best at an
-  /// infinite β without it, and all wrong ones at 0. J is strictly convex in β and never above its value at 1,
-  /// so that neither is the likelihood of these rows ever worse than it was.
-  ///
-  /// Newton's method on the slope with respect to log β, which changes sign once, inside a bracket.
-  ///
-  /// - Note: Source: Guo et al., "On calibration of modern neural networks", ICML 2017, for the map;
-  ///   the prior is this package's, for what Platt (1999) does by smoothing targets, which would take
-  ///   certainty from predictions that deserve it.
+  /// The most probable inverse temperature, see ``CalibrationRows/optimum(from:tolerance:)``.
   static func inverseTemperature(
     _ logProbabilities: Matrix<Double>, _ labels: [Int32], _ parallelism: Parallelism
   ) -> Double {
-    let rows = CalibrationRows(
-      logits: logProbabilities, labels: labels,
-      base: [Double](repeating: 0, count: logProbabilities.columnCount), parallelism: parallelism)
-    // A million rows that are wrong by a million nats each are still inside.
-    var (low, high, s) = (-30.0, 30.0, 0.0)
-    for _ in 0..<200 {
-      let terms = rows.derivatives(logBeta: s, lapse: 0)
-      let beta = exp(s)
-      let slope = terms.slope + beta - 1
-      let curvature = terms.curvature + beta
-      if slope > 0 { high = s } else { low = s }
-      var next = curvature > 0 ? s - slope / curvature : .nan
-      if !(next > low && next < high) { next = 0.5 * (low + high) }
-      let isDone = abs(next - s) <= 1e-12
-      s = next
-      if isDone { break }
-    }
-    return exp(s)
+    CalibrationRows(logits: logProbabilities, labels: labels, parallelism: parallelism)
+      .optimum().inverseTemperature
   }
 }
 

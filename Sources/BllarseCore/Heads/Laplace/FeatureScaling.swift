@@ -1,7 +1,7 @@
 import BllarseNumerics
 import Synchronization
 
-/// How features are brought to a common scale before a head with an evidence-chosen prior sees them.
+/// How features are brought to a common scale before a head with one prior for all weights sees them.
 ///
 /// All scalings end with mean 0 over the training rows, so that the bias has a meaning of its own.
 public enum FeatureScaling: String, Sendable, Equatable, CaseIterable, Codable {
@@ -12,14 +12,6 @@ public enum FeatureScaling: String, Sendable, Equatable, CaseIterable, Codable {
   /// Each row to mean 0 and variance 1 (layer normalisation), then each column to mean 0.
   case rows
 
-  /// The scalings that are tried by default.
-  ///
-  /// Those of rows take two degrees of freedom from a row, too much where it has few; they tame rows that
-  /// lie far out.
-  static func candidates(featureCount: Int) -> [FeatureScaling] {
-    featureCount >= 8 ? [.columns, .global, .rows] : [.columns, .global]
-  }
-
   /// What layer normalisation adds to the variance of a row: as the Python original does, but never more
   /// than that part of the mean variance, beside which small features would all but vanish.
   private static let layerNormEpsilon = 1e-5
@@ -28,18 +20,22 @@ public enum FeatureScaling: String, Sendable, Equatable, CaseIterable, Codable {
   ///
   /// - Parameters:
   ///   - features: the training rows, N x D.
+  ///   - weights: how often each row counts; `nil` for once.
   ///   - parallelism: the threads to work with.
   /// - Returns: the transform.
-  func transform(of features: FeatureMatrix, parallelism: Parallelism) -> FeatureTransform {
+  func transform(
+    of features: FeatureMatrix, weights: [Double]? = nil, parallelism: Parallelism
+  ) -> FeatureTransform {
     switch self {
     case .rows:
       let variance = features.meanRowVariance(parallelism: parallelism)
       let epsilon = Self.layerNormEpsilon * (variance > 0 ? min(1, variance) : 1)
       let statistics = ColumnStatistics(
-        features, transform: .layerNorm(epsilon: epsilon), parallelism: parallelism)
+        features, transform: .layerNorm(epsilon: epsilon), weights: weights,
+        parallelism: parallelism)
       return .centredLayerNorm(epsilon: epsilon, mean: statistics.means)
     case .columns, .global:
-      let statistics = ColumnStatistics(features, parallelism: parallelism)
+      let statistics = ColumnStatistics(features, weights: weights, parallelism: parallelism)
       let varies = statistics.variation
       let global = statistics.globalDeviation
       let scale = varies.indices.map { j in

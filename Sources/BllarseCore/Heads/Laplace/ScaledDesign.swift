@@ -14,8 +14,6 @@ struct ScaledDesign<Scalar: BLASScalar> {
   let design: DesignMatrix<Scalar>
   /// The Gram matrix of the design.
   let gram: Matrix<Double>
-  /// The eigenvalues of the Gram matrix without the bias, clipped at 0.
-  let eigenvalues: [Double]
 
   /// The number of columns, bias included.
   var columnCount: Int { design.columnCount }
@@ -27,17 +25,18 @@ extension ScaledDesign {
   /// - Parameters:
   ///   - features: N x D.
   ///   - scaling: how.
+  ///   - weights: how often each row counts; `nil` for once.
   ///   - allowsRotation: whether to change the basis where there are more features than rows; not with
   ///     a prior that tells features apart.
   ///   - relevances: what each scaled feature is multiplied by, with scalings of columns.
   ///   - parallelism: the threads to work with.
   /// - Throws: `NumericsError` when an eigendecomposition fails.
   init(
-    _ features: FeatureMatrix, _ scaling: FeatureScaling, allowsRotation: Bool = true,
-    relevances: [Double]? = nil, parallelism: Parallelism
+    _ features: FeatureMatrix, _ scaling: FeatureScaling, weights: [Double]? = nil,
+    allowsRotation: Bool = true, relevances: [Double]? = nil, parallelism: Parallelism
   ) throws(NumericsError) {
     self.scaling = scaling
-    var transform = scaling.transform(of: features, parallelism: parallelism)
+    var transform = scaling.transform(of: features, weights: weights, parallelism: parallelism)
     if let relevances, case .columns(let scale, let shift) = transform {
       transform = .columns(
         scale: zip(scale, relevances).map { $0 * $1 }, shift: zip(shift, relevances).map { $0 * $1 }
@@ -53,20 +52,13 @@ extension ScaledDesign {
         Scalar.self == Float.self
           ? FeatureMatrix(Matrix<Float>(coordinates)) : FeatureMatrix(coordinates),
         transform: .identity, hasBias: true)
-      gram = design.gram(rowWeights: nil, parallelism: parallelism)
-      eigenvalues = space.eigenvalues
+      gram = design.gram(rowWeights: weights, parallelism: parallelism)
     } else {
       rotation = nil
       var design = DesignMatrix<Scalar>(features, transform: transform, hasBias: true)
       design.makeResident(limit: residentDesignLimit, parallelism: parallelism)
       self.design = design
-      let gram = design.gram(rowWeights: nil, parallelism: parallelism)
-      let size = design.columnCount - 1
-      self.gram = gram
-      eigenvalues = try parallelism.withBLAS {
-        () throws(NumericsError) in
-        try SymmetricEigen.values(of: gram.rows(0..<size).columns(0..<size)).map { max($0, 0) }
-      }
+      gram = design.gram(rowWeights: weights, parallelism: parallelism)
     }
   }
 }

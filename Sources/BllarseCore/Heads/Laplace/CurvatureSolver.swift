@@ -21,7 +21,7 @@ import BllarseNumerics
 ///
 /// - Note: Sources: Jamshidian and Jennrich (1993), conjugate gradients for EM; Polak and Ribière's
 ///   formula, restarted when it is negative.
-struct CurvatureSolver<Pass: LikelihoodPass> {
+struct CurvatureSolver<Pass: LaplacePass> {
   typealias Scalar = Pass.Scalar
 
   let pass: Pass
@@ -191,14 +191,14 @@ private struct Preconditioner {
   /// The order from which on columns share a factor.
   private static let sharedOrder = 512
 
-  init<Pass: LikelihoodPass>(
+  init<Pass: LaplacePass>(
     _ solver: CurvatureSolver<Pass>, _ logits: Matrix<Pass.Scalar>
   ) throws(NumericsError) {
-    let h = solver.pass.residualsAndCurvatures(logits).curvatures
+    let h = solver.pass.rowCurvatures(logits)
     let classes = solver.pass.classCount
-    var curvature = h.sum / Double(max(h.rowCount, 1))
-    // The curvature of the softmax in a direction that sums to zero, averaged over directions.
-    curvature /= Double(Pass.isSeparable ? classes : max(classes - 1, 1))
+    // Averaged over the rows, and over the directions that mean something.
+    let curvature =
+      h.reduce(0, +) / Double(max(h.count, 1)) / Double(max(Pass.directionCount(classes), 1))
     let priors = (0..<classes).map { solver.prior.column($0) }
     let isShared = priors.allSatisfy { $0 == priors[0] }
     let order = solver.gram.rowCount

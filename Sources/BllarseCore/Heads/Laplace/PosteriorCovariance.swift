@@ -1,9 +1,11 @@
 import BllarseNumerics
 
-/// Which covariance of the weights stands behind the predictions of an evidence head.
+/// Which covariance of the weights stands behind the predictions of a Laplace head.
 ///
 /// With h the curvatures of the log-likelihood at the optimum (N x C):
 public enum PosteriorKind: String, Sendable, Equatable, CaseIterable, Codable {
+  /// `Λ = B ⊗ A + λ·I`: one matrix between features, one between classes; the default.
+  case kronecker
   /// `Λ = Λ₀ + XᵀX`: unit curvature for every row, as in mean-field variational inference.
   case meanField = "meanfield"
   /// `Λ = Λ₀ + Xᵀ·diag(mean_k h_ik)·X`, one for all classes.
@@ -12,23 +14,6 @@ public enum PosteriorKind: String, Sendable, Equatable, CaseIterable, Codable {
   case laplace
   /// The diagonal of `Λ_k` alone.
   case laplaceDiagonal = "laplace-diag"
-
-  /// Multiplications that a default covariance may cost: some four seconds of two cores.
-  public static let costLimit = 2e11
-
-  /// The default: one precision a class while `K·N·D²` stays below ``costLimit``, one for all classes
-  /// while `N·D²` does, else diagonals.
-  ///
-  /// - Parameters:
-  ///   - rowCount: N.
-  ///   - columnCount: D.
-  ///   - classCount: the columns of the weights: 1 for two classes under the probit likelihood.
-  /// - Returns: the kind.
-  public static func automatic(rowCount: Int, columnCount: Int, classCount: Int) -> PosteriorKind {
-    let gram = Double(rowCount) * Double(columnCount) * Double(columnCount)
-    if Double(classCount) * gram <= costLimit { return .laplace }
-    return gram <= costLimit ? .laplaceShared : .laplaceDiagonal
-  }
 }
 
 /// A Gaussian's covariance over the weights of C columns, in the form that leverages are computed from.
@@ -40,9 +25,8 @@ struct PosteriorCovariance<Scalar: BLASScalar>: Sendable {
   let factors: [Cholesky<Scalar>]
   /// For diagonals: variances, D x C.
   let variances: Matrix<Double>?
-
-  /// Σ_k log|Λ_k|, where it was computed.
-  var logDeterminant: Double?
+  /// For a Kronecker product.
+  let kronecker: KroneckerCovariance<Scalar>?
 
   /// Keeps a covariance as a checkpoint holds it.
   init(
@@ -52,12 +36,22 @@ struct PosteriorCovariance<Scalar: BLASScalar>: Sendable {
     self.columnCount = columnCount
     self.factors = factors
     self.variances = variances
+    kronecker = nil
+  }
+
+  /// Wraps a Kronecker product.
+  init(_ kronecker: KroneckerCovariance<Scalar>) {
+    kind = .kronecker
+    columnCount = kronecker.outputShares.rowCount
+    factors = []
+    variances = nil
+    self.kronecker = kronecker
   }
 
   /// Computes the covariance at the optimum.
   ///
   /// - Parameters:
-  ///   - kind: which.
+  ///   - kind: which, but for `kronecker`.
   ///   - design: N x D.
   ///   - curvatures: h, N x C.
   ///   - prior: the diagonals of Λ₀, D x C.
@@ -70,6 +64,7 @@ struct PosteriorCovariance<Scalar: BLASScalar>: Sendable {
   ) throws(NumericsError) {
     self.kind = kind
     columnCount = curvatures.columnCount
+    kronecker = nil
     func factor(_ gram: Matrix<Double>, _ column: Int) throws(NumericsError) -> Cholesky<Double> {
       var precision = gram
       precision.addToDiagonal(prior.column(column))
@@ -79,7 +74,7 @@ struct PosteriorCovariance<Scalar: BLASScalar>: Sendable {
     var factors: [Cholesky<Double>] = []
     var variances = Matrix<Double>?.none
     switch kind {
-    case .meanField:
+    case .meanField, .kronecker:
       for k in 0..<(isShared ? 1 : columnCount) { factors.append(try factor(gram, k)) }
     case .laplaceShared:
       let means = (0..<curvatures.rowCount).map { row in
@@ -104,10 +99,6 @@ struct PosteriorCovariance<Scalar: BLASScalar>: Sendable {
     }
     self.variances = variances
     self.factors = factors.map { $0.converted() }
-    if !factors.isEmpty {
-      let repeats = factors.count == columnCount ? 1 : columnCount
-      logDeterminant = Double(repeats) * factors.reduce(0) { $0 + $1.logDeterminant }
-    }
   }
 
   /// 1 / (Λ₀ + Σᵢ h_ik x_ij²), D x C.
@@ -129,6 +120,7 @@ struct PosteriorCovariance<Scalar: BLASScalar>: Sendable {
   /// - Parameter rows: n x D.
   /// - Returns: n x C.
   func leverages(_ rows: Matrix<Scalar>) -> Matrix<Scalar> {
+    if let kronecker { return kronecker.leverages(rows) }
     var result = Matrix<Scalar>.zeros(rows.rowCount, columnCount)
     if let variances {
       Matrix.multiply(rows.map { $0 * $0 }, Matrix<Scalar>(variances), into: &result)

@@ -1,0 +1,123 @@
+import BllarseNumerics
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#endif
+
+/// The scores to expect on new rows, from training rows that were left out of the fit.
+public struct EstimatedScores: Sendable, Equatable, Codable {
+  /// The number of left-out rows.
+  public var rows: Int
+  /// The mean negative log-likelihood, in nats.
+  public var nll: Double
+  /// The standard error of ``nll``: rows of one group count as one observation.
+  public var nllError: Double
+  /// The accuracy.
+  public var acc: Double
+  /// The expected calibration error, 20 bins of equal width.
+  public var ece: Double
+  /// The Brier score, in 0...2.
+  public var brier: Double
+
+  enum CodingKeys: String, CodingKey {
+    case rows, nll, acc, ece, brier
+    case nllError = "nll_se"
+  }
+}
+
+extension LaplaceRecipe.Outcome {
+  /// The scores to expect, with the choices made anew without the rows that are scored.
+  ///
+  /// The left-out rows are divided into ten parts, groups as a whole. For each part the candidate with the least
+  /// loss on the other parts is taken, with the temperature that suits these, and scored on the part. So
+  /// neither a fit, nor a choice, nor a temperature has seen a row that it is scored on.
+  ///
+  /// - Parameters:
+  ///   - calibrates: whether a temperature is fitted.
+  ///   - parallelism: the threads to work with.
+  /// - Returns: `nil` where no row can be left out.
+  func estimate(calibrates: Bool, parallelism: Parallelism) -> EstimatedScores? {
+    guard let best, !leftOut.isEmpty else { return nil }
+    let labels = leftOut.labels
+    let weights = leftOut.weights
+    func weight(_ row: Int) -> Double { weights?[row] ?? 1 }
+    let parts = RowFolds(
+      labels, groups: leftOut.groups, seed: 1, count: RecipeConstants.foldCount)
+    // Sums of the losses of each candidate over each part.
+    let sums = candidates.map { candidate in
+      var sums = [Double](repeating: 0, count: parts.count)
+      for (row, part) in parts.folds.enumerated() {
+        sums[part] += weight(row) * candidate.losses[row]
+      }
+      return sums
+    }
+    let totals = sums.map { $0.reduce(0, +) }
+    let eligible = candidates.indices.filter { candidates[$0].logits != nil || $0 == best }
+    var logs = Matrix<Double>.zeros(labels.count, logits.columnCount)
+    for part in 0..<parts.count {
+      let chosen =
+        parts.count == 1
+        ? best
+        : eligible.min { totals[$0] - sums[$0][part] < totals[$1] - sums[$1][part] } ?? best
+      let source =
+        chosen == best ? logits : candidates[chosen].logits.map { Matrix<Double>($0) } ?? logits
+      let inside = labels.indices.filter { parts.folds[$0] == part }
+      var beta = candidates[chosen].inverseTemperature
+      if calibrates, parts.count > 1 {
+        let outside = labels.indices.filter { parts.folds[$0] != part }
+        beta =
+          CalibrationRows(
+            logits: source.gatheringRows(outside), labels: outside.map { labels[$0] },
+            weights: weights.map { weights in outside.map { weights[$0] } },
+            parallelism: parallelism
+          ).optimum(from: beta, tolerance: 1e-4).inverseTemperature
+      }
+      let predicted = TemperedLogits(source.gatheringRows(inside), beta).logProbabilities
+      for (place, row) in inside.enumerated() {
+        logs.replaceBlock(row: row, column: 0, with: predicted.rows(place..<place + 1))
+      }
+    }
+    let evaluation = Evaluation(logProbabilities: logs, labels: labels, parallelism: parallelism)
+    var scores = EstimatedScores(
+      rows: labels.count, nll: evaluation.nll, nllError: 0, acc: evaluation.accuracy,
+      ece: evaluation.ece, brier: evaluation.brier)
+    let losses = labels.indices.map { -logs[$0, Int(labels[$0])] }
+    let total = labels.indices.reduce(0) { $0 + weight($1) }
+    scores.nll = labels.indices.reduce(0) { $0 + weight($1) * losses[$1] } / total
+    if weights != nil { scores.setWeighted(logs, labels, weight, total) }
+    // Deviations of groups: copies of a row are no observations of their own.
+    var deviations: [Int: Double] = [:]
+    for row in labels.indices {
+      deviations[leftOut.groups[row], default: 0] += weight(row) * (losses[row] - scores.nll)
+    }
+    let count = Double(deviations.count)
+    let squares = deviations.keys.sorted().reduce(0) {
+      $0 + (deviations[$1] ?? 0) * (deviations[$1] ?? 0)
+    }
+    scores.nllError =
+      count > 1 ? (squares * count / (count - 1)).squareRoot() / total : .infinity
+    return scores
+  }
+}
+
+extension EstimatedScores {
+  /// Accuracy and Brier score of rows that count differently; the calibration error stays that of rows.
+  fileprivate mutating func setWeighted(
+    _ logs: Matrix<Double>, _ labels: [Int32], _ weight: (Int) -> Double, _ total: Double
+  ) {
+    (acc, brier) = (0, 0)
+    for (row, label) in labels.enumerated() {
+      let values = logs.row(row)
+      let best = values.indices.max { values[$0] < values[$1] } ?? 0
+      if best == Int(label) { acc += weight(row) / total }
+      var square = 0.0
+      for (k, value) in values.enumerated() {
+        let difference = exp(value) - (k == Int(label) ? 1 : 0)
+        square += difference * difference
+      }
+      brier += weight(row) * square / total
+    }
+  }
+}

@@ -1,0 +1,64 @@
+import BllarseNumerics
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#endif
+
+/// The prior precisions with the best evidence, by Laplace's method with the Kronecker covariance: what
+/// `--prior evidence` and `evidence-per-class` take instead of left-out rows.
+///
+/// - Note: Source: MacKay, "The evidence framework applied to classification networks", Neural
+///   Computation 1992.
+struct EvidenceChoice<Pass: LaplacePass> {
+  let problem: LaplaceProblem<Pass>
+
+  /// One precision for all weights.
+  func precision() throws(NumericsError) -> (
+    precision: Double, weights: Matrix<Double>, isAtBound: Bool
+  ) {
+    var weights = Matrix<Double>.zeros(problem.columnCount, problem.pass.classCount)
+    var search = EvidenceSearch()
+    let exponent = try search.maximize(from: 1) { (t: Double) throws(NumericsError) -> Double in
+      let precision = pow(10, t)
+      let solution = try problem.solve(problem.prior(precision), from: weights, isFinal: false)
+      weights = solution.weights
+      return problem.logEvidence(
+        solution, try problem.kronecker(solution.logits, precision: precision))
+    }
+    let range = EvidenceSearch.range
+    return (
+      pow(10, exponent), weights, exponent <= range.lowerBound || exponent >= range.upperBound
+    )
+  }
+
+  /// One precision for each class's weights, by MacKay's fixed point from the best common one.
+  func precisionsOfClasses() throws(NumericsError) -> (
+    prior: Matrix<Double>, weights: Matrix<Double>
+  ) {
+    let common = try precision()
+    var weights = common.weights
+    let prior = try PrecisionFixedPoint(grouping: .classes).run(
+      from: problem.prior(common.precision)
+    ) { (prior: Matrix<Double>) throws(NumericsError) in
+      let solution = try problem.solve(prior, from: weights, isFinal: false)
+      weights = solution.weights
+      return (weights, try variances(solution.logits, prior))
+    }
+    return (prior, weights)
+  }
+
+  /// The marginal variances of the weights, class by class, D x C.
+  private func variances(
+    _ logits: Matrix<Pass.Scalar>, _ prior: Matrix<Double>
+  ) throws(NumericsError) -> Matrix<Double> {
+    var h = problem.pass.residualsAndCurvatures(logits).curvatures
+    let (columns, directions) = (h.columnCount, Pass.directionCount(h.columnCount))
+    if directions < columns {
+      h.scale(by: Pass.Scalar(columns) / Pass.Scalar(max(directions, 1)))
+    }
+    return try PosteriorCovariance<Double>.inverseDiagonals(
+      design: problem.pass.design, curvatures: h, prior: prior, parallelism: problem.parallelism)
+  }
+}

@@ -1,0 +1,152 @@
+import BllarseNumerics
+
+/// A likelihood whose curvature between the columns of its logits is known.
+protocol LaplacePass: LikelihoodPass {
+  /// Which likelihood it is.
+  static var likelihood: EvidenceLikelihood { get }
+  /// The likelihood of rows of classes in `0..<classCount`, each counted as often as its weight says.
+  static func make(
+    _ design: DesignMatrix<Scalar>, labels: [Int32], classCount: Int, weights: [Double]?,
+    parallelism: Parallelism
+  ) -> Self
+  /// The number of directions in which logits have a meaning: one less than columns where only their
+  /// differences have.
+  static func directionCount(_ columnCount: Int) -> Int
+  /// `B = mean_i B_i`, C x C, with B_i the curvature of a row between the columns.
+  func outputCurvature(_ logits: Matrix<Scalar>) -> Matrix<Double>
+  /// `tr B_i` of every row.
+  func rowCurvatures(_ logits: Matrix<Scalar>) -> [Double]
+}
+
+extension SoftmaxPass: LaplacePass {
+  static var likelihood: EvidenceLikelihood { .softmax }
+  static func directionCount(_ columnCount: Int) -> Int { columnCount - 1 }
+
+  static func make(
+    _ design: DesignMatrix<Scalar>, labels: [Int32], classCount: Int, weights: [Double]?,
+    parallelism: Parallelism
+  ) -> Self {
+    SoftmaxPass(
+      design: design, labels: labels, classCount: classCount, weights: weights,
+      parallelism: parallelism)
+  }
+
+  /// `B_i = wᵢ(diag(pᵢ) - pᵢpᵢᵀ)`.
+  func outputCurvature(_ logits: Matrix<Scalar>) -> Matrix<Double> {
+    let classes = classCount
+    let blockSize = 2048
+    var curvature = Matrix<Double>.zeros(classes, classes)
+    var diagonal = [Double](repeating: 0, count: classes)
+    for start in stride(from: 0, to: logits.rowCount, by: blockSize) {
+      let range = start..<min(start + blockSize, logits.rowCount)
+      var probabilities = logits.rows(range).softmaxRows()
+      if let weights {
+        let roots = weights[range].map { Scalar($0.squareRoot()) }
+        probabilities = probabilities.scalingRows(by: roots)
+        for (row, root) in roots.enumerated() {
+          for k in 0..<classes { diagonal[k] += Double(root * probabilities[row, k]) }
+        }
+      } else {
+        for (k, sum) in probabilities.columnSums().enumerated() { diagonal[k] += sum }
+      }
+      curvature.add(Matrix<Double>(parallelism.withBLAS { probabilities.gram() }), times: -1)
+    }
+    curvature.addToDiagonal(diagonal)
+    curvature.scale(by: 1 / Double(max(logits.rowCount, 1)))
+    return curvature
+  }
+
+  /// `wᵢ(1 - Σ_k p_ik²)`.
+  func rowCurvatures(_ logits: Matrix<Scalar>) -> [Double] {
+    let values = perRow(logits) { block in
+      let probabilities = block.softmaxRows()
+      return (0..<block.rowCount).map { row in
+        probabilities.withRow(row) { p in
+          // Σ p(1 - p), where nothing cancels in a confident row.
+          var sum = 0.0
+          for k in p.indices { sum += Double(p[k]) * (1 - Double(p[k])) }
+          return sum
+        }
+      }
+    }
+    guard let weights else { return values }
+    return zip(values, weights).map { $0 * $1 }
+  }
+}
+
+extension ProbitPass: LaplacePass {
+  static var likelihood: EvidenceLikelihood { .probit }
+  static func directionCount(_ columnCount: Int) -> Int { columnCount }
+
+  /// Two classes are one column, whose sign is that of class 1.
+  static func make(
+    _ design: DesignMatrix<Scalar>, labels: [Int32], classCount: Int, weights: [Double]?,
+    parallelism: Parallelism
+  ) -> Self {
+    let isBinary = classCount == 2
+    return ProbitPass(
+      design: design, labels: isBinary ? labels.map { $0 == 1 ? 0 : -1 } : labels,
+      classCount: isBinary ? 1 : classCount, weights: weights, parallelism: parallelism)
+  }
+
+  /// Diagonal: the mean curvatures of the columns.
+  func outputCurvature(_ logits: Matrix<Scalar>) -> Matrix<Double> {
+    let h = residualsAndCurvatures(logits).curvatures
+    let count = Double(max(h.rowCount, 1))
+    return .diagonal(h.columnSums().map { $0 / count })
+  }
+
+  func rowCurvatures(_ logits: Matrix<Scalar>) -> [Double] {
+    let h = residualsAndCurvatures(logits).curvatures
+    return (0..<h.rowCount).map { row in
+      h.withRow(row) { values in
+        var sum = 0.0
+        for k in values.indices { sum += Double(values[k]) }
+        return sum
+      }
+    }
+  }
+}
+
+extension LikelihoodPass {
+  /// Numbers of rows, block by block on all threads.
+  fileprivate func perRow(
+    _ logits: Matrix<Scalar>, _ body: @Sendable (Matrix<Scalar>) -> [Double]
+  ) -> [Double] {
+    var result = [Double](repeating: 0, count: logits.rowCount)
+    result.withUnsafeMutableBufferPointer { target in
+      guard let base = target.baseAddress else { return }
+      let address = SharedAddress(base)
+      parallelism.forEachBlock(of: logits.rowCount, blockSize: 512) { _, range in
+        for (index, value) in body(logits.rows(range)).enumerated() {
+          address.pointer[range.lowerBound + index] = value
+        }
+      }
+    }
+    return result
+  }
+}
+
+extension Matrix where Element: BLASScalar {
+  /// The sums of the columns, in double precision.
+  func columnSums() -> [Double] {
+    var sums = [Double](repeating: 0, count: columnCount)
+    for row in 0..<rowCount {
+      withRow(row) { values in
+        for column in values.indices { sums[column] += Double(values[column]) }
+      }
+    }
+    return sums
+  }
+
+  /// Every row times a number of its own.
+  func scalingRows(by factors: [Element]) -> Matrix {
+    var result = compact()
+    for row in 0..<rowCount {
+      result.withMutableRow(row) { values in
+        for column in values.indices { values[column] *= factors[row] }
+      }
+    }
+    return result
+  }
+}

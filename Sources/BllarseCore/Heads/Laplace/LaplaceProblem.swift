@@ -1,0 +1,101 @@
+import BllarseNumerics
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#endif
+
+/// One likelihood over rows under one scaling: its optimum under a prior, and the Gaussian around it.
+struct LaplaceProblem<Pass: LaplacePass>: Sendable {
+  typealias Scalar = Pass.Scalar
+  let pass: Pass
+  /// XᵀX of these rows, D x D, or one proportional to it.
+  let gram: Matrix<Double>
+
+  var columnCount: Int { gram.rowCount }
+  var parallelism: Parallelism { pass.parallelism }
+
+  /// Λ₀ for one precision, D x C.
+  func prior(_ precision: Double) -> Matrix<Double> {
+    var diagonal = [Double](repeating: precision, count: columnCount)
+    diagonal[columnCount - 1] = RecipeConstants.biasPrecision
+    return .columns(diagonal, count: pass.classCount)
+  }
+
+  /// Climbs to the optimum.
+  ///
+  /// - Parameters:
+  ///   - prior: Λ₀, D x C.
+  ///   - weights: where to begin, D x C.
+  ///   - isFinal: to the final tolerance, or to that of a search.
+  /// - Throws: `NumericsError` when rounding makes a precision indefinite.
+  func solve(
+    _ prior: Matrix<Double>, from weights: Matrix<Double>, isFinal: Bool
+  ) throws(NumericsError) -> CurvatureSolver<Pass>.Solution {
+    var solver = CurvatureSolver(pass: pass, gram: gram, prior: prior)
+    let rows = Double(pass.design.rowCount)
+    solver.tolerance =
+      isFinal
+      ? max(RecipeConstants.finalFloor, RecipeConstants.finalTolerance * rows)
+      : max(RecipeConstants.searchFloor, RecipeConstants.searchTolerance * rows)
+    return try solver.solve(from: weights)
+  }
+
+  /// `A = Xᵀ·diag(h/h̄)·X`, h the curvatures of the rows at an optimum, h̄ their mean.
+  func inputGram(_ logits: Matrix<Scalar>) -> Matrix<Double> {
+    let h = pass.rowCurvatures(logits)
+    let mean = h.reduce(0, +) / Double(max(h.count, 1))
+    // Rows that are all certain say the same as rows that are all alike.
+    guard mean > 0 else { return gram }
+    return pass.design.gram(rowWeights: h.map { $0 / mean }, parallelism: parallelism)
+  }
+
+  /// The Kronecker covariance at an optimum.
+  func kronecker(
+    _ logits: Matrix<Scalar>, precision: Double
+  ) throws(NumericsError) -> KroneckerCovariance<Scalar> {
+    let gram = inputGram(logits)
+    return try parallelism.withBLAS { () throws(NumericsError) in
+      try KroneckerCovariance(
+        KroneckerCovariance.Inputs(gram: gram), outputCurvature: pass.outputCurvature(logits),
+        directionCount: Pass.directionCount(pass.classCount), priorPrecision: precision,
+        biasPrecision: RecipeConstants.biasPrecision)
+    }
+  }
+
+  /// The logarithm of the evidence by Laplace's method, in nats:
+  ///
+  ///     log p(y | λ) ≈ F(W) - ½ Σ_jd log(1 + a_d b_j / λ)
+  func logEvidence(
+    _ solution: CurvatureSolver<Pass>.Solution, _ covariance: KroneckerCovariance<Scalar>
+  ) -> Double {
+    solution.objective - 0.5 * covariance.logDeterminantRatio
+  }
+
+  /// The covariance of a kind.
+  ///
+  /// Softmax logits have no meaning but their differences: where the probabilities are equal, treating the
+  /// columns one by one understates the curvature by C/(C-1); for two classes always.
+  func covariance(
+    _ kind: PosteriorKind, _ logits: Matrix<Scalar>, _ prior: Matrix<Double>
+  ) throws(NumericsError) -> PosteriorCovariance<Scalar> {
+    if kind == .kronecker {
+      return PosteriorCovariance(try kronecker(logits, precision: geometricMean(prior)))
+    }
+    var h = pass.residualsAndCurvatures(logits).curvatures
+    let (columns, directions) = (pass.classCount, Pass.directionCount(pass.classCount))
+    if directions < columns { h.scale(by: Scalar(columns) / Scalar(max(directions, 1))) }
+    if kind == .meanField { h = Matrix(rows: h.rowCount, columns: h.columnCount, repeating: 1) }
+    return try PosteriorCovariance(
+      kind, design: pass.design, curvatures: h, prior: prior, gram: gram, parallelism: parallelism)
+  }
+
+  /// The geometric mean of the precisions without the bias.
+  func geometricMean(_ prior: Matrix<Double>) -> Double {
+    var sum = 0.0
+    for row in 0..<columnCount - 1 { for k in 0..<prior.columnCount { sum += log(prior[row, k]) } }
+    let count = (columnCount - 1) * prior.columnCount
+    return count > 0 ? exp(sum / Double(count)) : RecipeConstants.biasPrecision
+  }
+}

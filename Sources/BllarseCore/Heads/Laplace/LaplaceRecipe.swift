@@ -1,0 +1,285 @@
+import BllarseNumerics
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#endif
+
+/// The choices of a fit by what predicts left-out rows best: the scaling of the features, the precision
+/// of the prior, and one temperature.
+///
+/// A candidate is a scaling and a precision; its score is the negative log-likelihood of rows that were left out
+/// of its fits, after the temperature that suits them. The best is taken, the first of equals.
+struct LaplaceRecipe<Pass: LaplacePass> {
+  typealias Scalar = Pass.Scalar
+  let features: FeatureMatrix
+  let labels: [Int32]
+  let weights: [Double]?
+  /// The division of the rows.
+  let division: RowFolds
+  let configuration: EvidenceConfiguration
+  let parallelism: Parallelism
+
+  /// A scaling and a prior, with what they predict for left-out rows.
+  struct Candidate: Sendable {
+    let scaling: FeatureScaling
+    let precision: Double
+    /// β, of the temperature.
+    let inverseTemperature: Double
+    /// Nats, with those of the temperature's prior; less is better.
+    let score: Double
+    /// The negative log-likelihood of each row.
+    let losses: [Double]
+    /// Log-probabilities up to a constant, n x K; `nil` where they take too much memory.
+    var logits: Matrix<Float>?
+  }
+
+  /// What was found.
+  struct Outcome {
+    var scaled: ScaledDesign<Scalar>
+    var prior: Matrix<Double>
+    /// Where the fit to all rows may begin.
+    var weights: Matrix<Double>?
+    var candidates: [Candidate]
+    /// The best of them; `nil` where no row can be left out.
+    var best: Int?
+    var leftOut: LeftOutRows
+    /// Log-probabilities of the best for left-out rows, up to a constant.
+    var logits: Matrix<Double>
+    /// The rows that the scaling was chosen on, where these were not all.
+    var scalingRowCount: Int?
+    var isAtBound = false
+    var fitCount = 0
+    var iterationCount = 0
+  }
+
+  private var classCount: Int { configuration.classCount }
+
+  /// Goes through all choices.
+  func run() throws(NumericsError) -> Outcome {
+    let scalings = configuration.scalings
+    guard scalings.count > 1 else { return try search(scalings[0]) }
+    let sample = division.sample(
+      RecipeConstants.scalingRowCount, labels: labels, seed: configuration.seed)
+    guard sample.count < labels.count else {
+      return try best(of: scalings)
+    }
+    let some = LaplaceRecipe(
+      features: features.gatheringRows(sample), labels: sample.map { labels[$0] },
+      weights: weights.map { weights in sample.map { weights[$0] } },
+      division: RowFolds(
+        sample.map { labels[$0] }, groups: sample.map { division.groups[$0] },
+        seed: configuration.seed, count: RecipeConstants.foldCount),
+      configuration: configuration, parallelism: parallelism)
+    let screened = try some.best(of: scalings)
+    var outcome = try search(screened.scaled.scaling)
+    outcome.scalingRowCount = sample.count
+    outcome.fitCount += screened.fitCount
+    outcome.iterationCount += screened.iterationCount
+    return outcome
+  }
+
+  private func best(of scalings: [FeatureScaling]) throws(NumericsError) -> Outcome {
+    var result: Outcome?
+    for scaling in scalings {
+      let found = try search(scaling)
+      guard var known = result else {
+        result = found
+        continue
+      }
+      // Equal scores, and rows that cannot be left out, leave the first.
+      let isBetter =
+        if let best = found.best, let before = known.best {
+          found.candidates[best].score < known.candidates[before].score
+        } else { false }
+      let count = known.candidates.count
+      if isBetter {
+        var next = found
+        next.candidates = known.candidates + found.candidates
+        next.best = found.best.map { $0 + count }
+        next.fitCount += known.fitCount
+        next.iterationCount += known.iterationCount
+        result = next
+      } else {
+        known.candidates += found.candidates
+        known.fitCount += found.fitCount
+        known.iterationCount += found.iterationCount
+        result = known
+      }
+    }
+    guard let result else { preconditionFailure("no scalings to choose from") }
+    return result
+  }
+
+  // MARK: - One scaling
+
+  /// The problem with all rows under a scaling.
+  func problem(_ scaled: ScaledDesign<Scalar>) -> LaplaceProblem<Pass> {
+    LaplaceProblem(
+      pass: Pass.make(
+        scaled.design, labels: labels, classCount: classCount, weights: weights,
+        parallelism: parallelism),
+      gram: scaled.gram)
+  }
+
+  /// Chooses the prior under a scaling.
+  private func search(_ scaling: FeatureScaling) throws(NumericsError) -> Outcome {
+    let leftOut = LeftOutRows(
+      division, labels: labels, weights: weights, classCount: classCount)
+    switch configuration.prior {
+    case .folds:
+      let scaled = try scaled(scaling)
+      return try searchPath(scaled, leftOut)
+    case .fixed(let precision):
+      let scaled = try scaled(scaling)
+      return try score(scaled, problem(scaled).prior(precision), nil, leftOut)
+    case .evidence:
+      let scaled = try scaled(scaling)
+      let found = try EvidenceChoice(problem: problem(scaled)).precision()
+      return try score(
+        scaled, problem(scaled).prior(found.precision), found.weights, leftOut,
+        isAtBound: found.isAtBound)
+    case .evidencePerClass:
+      let scaled = try scaled(scaling)
+      let found = try EvidenceChoice(problem: problem(scaled)).precisionsOfClasses()
+      return try score(scaled, found.prior, found.weights, leftOut)
+    case .automaticRelevance:
+      let found = try RelevanceChoice(recipe: self).choose(scaling)
+      return try score(
+        found.scaled, problem(found.scaled).prior(found.precision), nil, leftOut)
+    }
+  }
+
+  /// The rows under a scaling.
+  func scaled(
+    _ scaling: FeatureScaling, relevances: [Double]? = nil
+  ) throws(NumericsError) -> ScaledDesign<Scalar> {
+    try ScaledDesign(
+      features, scaling, weights: weights, relevances: relevances, parallelism: parallelism)
+  }
+
+  private func folds(
+    _ scaled: ScaledDesign<Scalar>, _ leftOut: LeftOutRows
+  ) throws(NumericsError) -> FoldedFits<Pass> {
+    try FoldedFits(
+      problem(scaled), leftOut: leftOut.folds, posterior: configuration.predictivePosterior,
+      classCount: classCount
+    ) { design, rows, inner in
+      Pass.make(
+        design, labels: rows.map { labels[$0] }, classCount: classCount,
+        weights: weights.map { weights in rows.map { weights[$0] } }, parallelism: inner)
+    }
+  }
+
+  /// What one prior predicts for left-out rows.
+  private func score(
+    _ scaled: ScaledDesign<Scalar>, _ prior: Matrix<Double>, _ weights: Matrix<Double>?,
+    _ leftOut: LeftOutRows, isAtBound: Bool = false
+  ) throws(NumericsError) -> Outcome {
+    var outcome = Outcome(
+      scaled: scaled, prior: prior, weights: weights, candidates: [], best: nil, leftOut: leftOut,
+      logits: .zeros(0, classCount), isAtBound: isAtBound)
+    guard !leftOut.isEmpty else { return outcome }
+    let folds = try folds(scaled, leftOut)
+    outcome.logits = leftOut.restricted(try folds.logits(prior, isExact: true))
+    outcome.candidates = [
+      candidate(
+        scaled.scaling, problem(scaled).geometricMean(prior), outcome.logits, leftOut,
+        keepsLogits: false)
+    ]
+    outcome.best = 0
+    outcome.weights = weights ?? folds.firstWeights
+    outcome.fitCount = folds.fitCount
+    outcome.iterationCount = folds.iterationCount
+    return outcome
+  }
+
+  /// The precision with the best score: down from the largest in powers of ten, as long as that helps, and
+  /// half a step to either side of the best.
+  private func searchPath(
+    _ scaled: ScaledDesign<Scalar>, _ leftOut: LeftOutRows
+  ) throws(NumericsError) -> Outcome {
+    let problem = problem(scaled)
+    guard !leftOut.isEmpty else {
+      // Nothing can be left out: a prior of the features' own scale.
+      return try score(scaled, problem.prior(1), nil, leftOut)
+    }
+    let folds = try folds(scaled, leftOut)
+    var candidates: [Candidate] = []
+    var (best, bestLogits) = (0, Matrix<Double>.zeros(0, 0))
+    func visit(_ exponent: Double) throws(NumericsError) {
+      let precision = exponentToPrecision(exponent)
+      let logits = leftOut.restricted(try folds.logits(problem.prior(precision)))
+      candidates.append(
+        candidate(
+          scaled.scaling, precision, logits, leftOut,
+          keepsLogits: logits.rowCount * logits.columnCount <= RecipeConstants.keptLogitCount))
+      if candidates.count == 1 || candidates[candidates.count - 1].score < candidates[best].score {
+        (best, bestLogits) = (candidates.count - 1, logits)
+      }
+    }
+    let range = RecipeConstants.precisionExponents
+    var exponent = range.upperBound
+    while exponent >= range.lowerBound, candidates.count - best <= RecipeConstants.patience {
+      try visit(exponent)
+      exponent -= RecipeConstants.precisionStep
+    }
+    let center = log10(candidates[best].precision)
+    let half = 0.5 * RecipeConstants.precisionStep
+    for neighbour in [center - half, center + half] where range.contains(neighbour) {
+      try visit(neighbour)
+    }
+    let chosen = candidates[best]
+    let prior = problem.prior(chosen.precision)
+    var outcome = Outcome(
+      scaled: scaled, prior: prior, weights: folds.firstWeights, candidates: candidates,
+      best: best, leftOut: leftOut, logits: bestLogits)
+    let bound = log10(chosen.precision)
+    outcome.isAtBound =
+      bound <= range.lowerBound + 0.01 || bound >= range.upperBound - 0.01
+    outcome.fitCount = folds.fitCount
+    outcome.iterationCount = folds.iterationCount
+    return outcome
+  }
+
+  private func exponentToPrecision(_ exponent: Double) -> Double { pow(10, exponent) }
+
+  private func candidate(
+    _ scaling: FeatureScaling, _ precision: Double, _ logits: Matrix<Double>,
+    _ leftOut: LeftOutRows, keepsLogits: Bool
+  ) -> Candidate {
+    var (beta, objective) = (1.0, Double?.none)
+    if configuration.calibratesOnLeftOut {
+      let optimum = CalibrationRows(
+        logits: logits, labels: leftOut.labels, weights: leftOut.weights, parallelism: parallelism
+      ).optimum(tolerance: 1e-6)
+      (beta, objective) = (optimum.inverseTemperature, optimum.objective)
+    }
+    let losses = TemperedLogits(logits, beta).losses(leftOut.labels)
+    let total =
+      objective
+      ?? losses.indices.reduce(0) { $0 + losses[$1] * (leftOut.weights?[$1] ?? 1) }
+    return Candidate(
+      scaling: scaling, precision: precision, inverseTemperature: beta, score: total,
+      losses: losses, logits: keepsLogits ? Matrix<Float>(logits) : nil)
+  }
+}
+
+/// Logits at a temperature.
+struct TemperedLogits {
+  /// n x K; the exponentials of a row sum to 1.
+  let logProbabilities: Matrix<Double>
+
+  init(_ logits: Matrix<Double>, _ inverseTemperature: Double) {
+    var logs = logits.compact()
+    logs.scale(by: inverseTemperature)
+    logs.formLogSoftmaxRows()
+    logProbabilities = logs
+  }
+
+  /// The negative log-likelihood of each row.
+  func losses(_ labels: [Int32]) -> [Double] {
+    labels.indices.map { -logProbabilities[$0, Int(labels[$0])] }
+  }
+}

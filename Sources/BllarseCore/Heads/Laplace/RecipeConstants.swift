@@ -1,0 +1,50 @@
+/// Every constant of the default fit, and where it comes from.
+///
+/// Sizes decide how precisely a number is computed, never what is fitted.
+enum RecipeConstants {
+  /// Folds that the rows are divided into.
+  ///
+  /// Ten is where the bias of cross-validation is small beside its variance (Kohavi, "A study of
+  /// cross-validation and bootstrap for accuracy estimation and model selection", IJCAI 1995).
+  static let foldCount = 10
+
+  /// Rows that suffice to compare fits on: of the ten folds as many are left out in turn as give this
+  /// many, and at least one.
+  ///
+  /// Differences between neighbouring precisions have a standard error of some 1e-3 nats then.
+  static let leftOutRowCount = 2500
+
+  /// Rows that suffice to choose the scaling on, a stratified part where there are more.
+  static let scalingRowCount = 10_000
+
+  /// The powers of ten between which the prior precision is searched, for features of variance 1.
+  ///
+  /// Below, a prior of that many standard deviations says nothing; above, a million rows say nothing.
+  static let precisionExponents = -4.0...6.0
+  /// The search goes down in steps of a power of ten, and then halves the steps around the best.
+  static let precisionStep = 1.0
+  /// The search ends after so many steps without a better score.
+  static let patience = 2
+
+  /// The precision of the biases, log-odds at the mean of the features: a standard deviation of 10.
+  ///
+  /// Gelman et al., "A weakly informative default prior distribution for logistic and other regression
+  /// models", Annals of Applied Statistics 2008, give intercepts that scale.
+  static let biasPrecision = 0.01
+
+  /// The distance to an optimum, in nats a row, at which a fit of the search ends, and the final one.
+  ///
+  /// Scores are compared at 1e-4 nats a row and printed with four digits.
+  static let (searchTolerance, finalTolerance) = (1e-5, 1e-7)
+  /// What a distance need not be below, in nats.
+  static let (searchFloor, finalFloor) = (1e-2, 1e-5)
+
+  /// π/4, with which a logit of variance v, a difference of two of 2v, is divided by √(1 + π/4·v).
+  ///
+  /// MacKay, "The evidence framework applied to classification networks", Neural Computation 1992: the
+  /// logistic function of a Gaussian of variance s is close to that of its mean over √(1 + π/8·s).
+  static let moderation = Double.pi / 4
+
+  /// Numbers that left-out logits of a candidate may hold to be kept until the choice among all is made.
+  static let keptLogitCount = 1 << 20
+}
