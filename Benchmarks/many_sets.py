@@ -1,6 +1,6 @@
 """The data of QUALITY.md's table "Many classes, many rows": drawn here, or read from files that the caller names.
 
-    python many_sets.py FOLDER NAME     writes one set (all with NAME = all) and prints its files
+    python many_sets.py FOLDER NAME     writes one set (all with NAME = all) and prints its files, one a line
 
 A set is one feature file or several draws of the same law; every test split is of the law of its training split.
 """
@@ -160,4 +160,4 @@ def load(path):
 if __name__ == "__main__":
     for each in data_sets():
         if sys.argv[2] in ("all", each.name):
-            print(each.name, *files(each, sys.argv[1]))
+            print(*files(each, sys.argv[1]), sep="\n")
