@@ -91,7 +91,7 @@ def minority_repeated():
 def few_rows(seed):
     """100 rows of 16 features in 10 classes: ten rows a class."""
     generator = np.random.default_rng(seed)
-    centres = generator.normal(size=(10, 16)) * 0.8
+    centres = generator.normal(size=(10, 16)) * 0.5
 
     def draw(count):
         y = generator.integers(0, 10, count).astype(np.int32)
