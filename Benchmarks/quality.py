@@ -7,10 +7,8 @@ and accuracy on rows that nothing was fitted to, and the seconds of the fit.
 import argparse
 import datetime
 import hashlib
-import json
 import os
 import platform
-import subprocess
 import tempfile
 import time
 import warnings
@@ -49,12 +47,7 @@ def package(program, data, classes, options):
                 "X_train": np.ascontiguousarray(X, np.float32), "y_train": y.astype(np.int32),
                 "X_test": np.ascontiguousarray(X_test, np.float32), "y_test": y_test.astype(np.int32),
             }, path, metadata={"num_classes": str(classes)})
-        command = [program, "--features", path, "--output", os.path.join(directory, "out"), "--overwrite", *options]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode:
-            raise RuntimeError(done.stderr.strip().splitlines()[-1])
-        with open(os.path.join(directory, "out", "result.json")) as file:
-            result = json.load(file)
+        result = quality_run.whole_process(program, path, options)
     return dict(
         nll=result["test"]["nll"], ece=result["test"]["ece"], acc=result["test"]["acc"],
         seconds=result["seconds"]["fit"], said=dict(recipe=result.get("recipe"), estimate=result.get("estimate")))
@@ -71,7 +64,8 @@ def peer(model, data, classes):
 
 
 REFERENCE = [
-    "--loss-fn", "IBProbit", "--parity", "--update", "cavi", "--num-update-iters", "64", "--epochs", "1", "--forgetting-rate", "0"]
+    "--loss-fn", "IBProbit", "--parity", "--update", "cavi", "--num-update-iters", "64", "--epochs", "1",
+    "--forgetting-rate", "0"]
 
 
 def logistic_cv():

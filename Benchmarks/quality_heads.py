@@ -4,10 +4,6 @@ The section stands between two marker lines; what is around it stays as it is.
 """
 
 import argparse
-import json
-import os
-import subprocess
-import tempfile
 
 import quality_run
 
@@ -40,16 +36,6 @@ METHODS = [
 ]
 
 
-def fit(finetune, data, options):
-    with tempfile.TemporaryDirectory() as output:
-        done = subprocess.run(
-            [finetune, *data, *options, "--output", output, "--overwrite"], capture_output=True, text=True)
-        if done.returncode:
-            raise SystemExit(f"quality: {' '.join(options)}: {done.stderr}")
-        with open(os.path.join(output, "result.json")) as file:
-            return json.load(file)
-
-
 def section(finetune, data_sets):
     lines = [
         "## Every head", "",
@@ -63,7 +49,7 @@ def section(finetune, data_sets):
     for head, how, options in METHODS:
         cells = []
         for _, data in data_sets:
-            result = fit(finetune, data, options)
+            result = quality_run.process(finetune, [*data, *options])
             test = result["test"]
             cells.append(
                 f"{test['nll']:.4f} / {test['ece']:.3f} / {test['acc']:.3f} / {result['seconds']['fit']:.2f}")

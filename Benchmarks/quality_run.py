@@ -9,18 +9,23 @@ import time
 
 def whole_process(program, features, options=()):
     """result.json of `bllarse-finetune --features FILE`, with seconds and the largest memory of the process."""
+    return process(program, ["--features", features, *options])
+
+
+def process(program, options):
+    """result.json of a run with these options, with seconds and the largest memory of the process."""
     with tempfile.TemporaryDirectory() as directory:
         output = os.path.join(directory, "out")
         with open(os.path.join(directory, "log"), "w+") as log:
             start = time.perf_counter()
             process = subprocess.Popen(
-                [program, "--features", features, "--output", output, *options], stdout=log, stderr=log)
+                [program, *options, "--output", output], stdout=log, stderr=log)
             _, status, usage = os.wait4(process.pid, 0)
             seconds = time.perf_counter() - start
             process.returncode = os.waitstatus_to_exitcode(status)  # it has been waited for
             if process.returncode:
                 log.seek(0)
-                raise RuntimeError(f"{features}: exit status {process.returncode}: {log.read().strip()}")
+                raise RuntimeError(f"{' '.join(options)}: exit status {process.returncode}: {log.read().strip()}")
         with open(os.path.join(output, "result.json")) as file:
             return json.load(file) | dict(process_seconds=seconds, process_peak=usage.ru_maxrss * 1024)
 
