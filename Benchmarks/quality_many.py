@@ -113,7 +113,8 @@ def row(data_set, arguments, cache):
     X, y, X_test, y_test = many_sets.load(paths[0])
     shape = f"{len(y):,} x {X.shape[1]}, {int(max(y.max(), y_test.max())) + 1:,}; {len(y_test):,}"
     shape += f"; {len(paths)} draws" if len(paths) > 1 else ""
-    found = dict(name=data_set.name, shape=shape, test_rows=len(y_test) * len(paths), peers={})
+    found = dict(
+        name=data_set.name, shape=shape, rows=len(y) * len(paths), test_rows=len(y_test) * len(paths), peers={})
     for column in PEERS:
         draws = []
         for path in paths:
@@ -134,6 +135,13 @@ def ratio(found):
     return found["default"]["nll"] / min(known) if known else None
 
 
+def uncovered(found):
+    """Levels whose coverage is more than 2.5 binomial standard errors below, by the rows fitted and tested."""
+    inverse_rows = 1 / found["rows"] + 1 / found["test_rows"]
+    error = lambda level: math.sqrt(level * (1 - level) * inverse_rows)
+    return [level for level, share in found["default"]["coverage"].items() if share < level - 2.5 * error(level)]
+
+
 def section(rows, arguments):
     cell = lambda s: f"{s['nll']:.4f} / {s['ece']:.3f} / {s['acc']:.3f}" if "nll" in s else "–"
     lines = [
@@ -150,7 +158,7 @@ def section(rows, arguments):
         "| data (rows x features, classes; test rows) | default | estimate | s | MB | " + " | ".join(PEERS)
         + " | best | coverage |",
         "|---" * (len(PEERS) + 7) + "|"]
-    missed, far, skipped = [], [], []
+    missed, far, short, skipped = [], [], [], []
     for each in rows:
         own, best = each["default"], ratio(each)
         if best and best > 1.01:
@@ -159,6 +167,8 @@ def section(rows, arguments):
             far.append(f"{each['name']} ({own['distance']:+.1f})")
         skipped += [f"{each['name']}, {column}: {found['skipped']}"
                     for column, found in each["peers"].items() if "skipped" in found]
+        if uncovered(each):
+            short.append(f"{each['name']} ({', '.join(map(str, uncovered(each)))})")
         estimate = "–" if own["estimate"] is None else (
             f"{own['estimate']:.4f} ± {own['estimate_se']:.4f} ({own['distance']:+.1f})")
         mark = "–" if best is None else f"**{best:.3f}**" if best > 1.01 else f"{best:.3f}"
@@ -172,6 +182,7 @@ def section(rows, arguments):
         "",
         f"- NLL more than 1 % above the best peer: {listed(missed)} (of {len(rows)} rows).",
         f"- Estimate and test more than 2.5 standard errors apart: {listed(far)}.",
+        f"- Conformal sets that cover less than their level by over 2.5 binomial standard errors: {listed(short)}.",
         f"- Not run: {listed(skipped)}."]
     missing = [name for name, given in (
         ("WordNet supersenses (`SUPERSENSES=FILE`)", arguments.supersenses),
