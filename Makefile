@@ -4,6 +4,9 @@ SWIFT ?= swift
 OUTPUT ?= output/digits
 TESTS ?=
 
+# What Benchmarks/quality.sh and run.sh read: files of features, and where the peers' scores are kept.
+export MOVIE_REVIEWS SUPERSENSES PEERS LAPLACE_PYTHON
+
 .PHONY: run test build setup setup-test bench bench-full quality quality-survey format lint clean
 
 ## Install what is missing, build, and fit a head to the built-in digits.
@@ -32,13 +35,13 @@ bench: setup
 bench-full: setup
 	Benchmarks/run.sh --full
 
-## Compare the default recipe with what others reach, data set by data set.
+## Compare the default with what others reach, data set by data set (see Benchmarks/quality.sh).
 quality: setup
-	MOVIE_REVIEWS="$(MOVIE_REVIEWS)" Benchmarks/quality.sh
+	Benchmarks/quality.sh
 
-## The same on many further kinds of data, half of which nothing was chosen on.
+## The same on public tables, and on many further kinds of data, half of which nothing was chosen on.
 quality-survey: setup
-	MOVIE_REVIEWS="$(MOVIE_REVIEWS)" Benchmarks/quality.sh survey
+	Benchmarks/quality.sh survey
 
 format:
 	$(SWIFT) format --in-place --recursive Sources Tests Package.swift

@@ -11,6 +11,8 @@ import argparse, json, os, platform, statistics, subprocess, sys, time
 from datetime import date
 from pathlib import Path
 
+import compare_default
+
 here = Path(__file__).resolve().parent
 
 
@@ -40,6 +42,10 @@ class Compare:
         self.a, self.rows, self.peaks = a, [], []
         self.data = Path(a.data)
         self.data.mkdir(parents=True, exist_ok=True)
+        self.run, self.measured = run, measured
+
+    def json(self, path):
+        return json.loads(Path(path).read_text())
 
     def ours(self, case, **options):
         args = [self.a.bench, case]
@@ -115,7 +121,7 @@ class Compare:
             return
         o, whole, p = [], [], []
         for _ in range(rounds):
-            o.append(run([self.a.finetune, "--features", path, "--parity", "--update", "converged"])[1])
+            o.append(run([self.a.finetune, "--features", path, "--loss-fn", "IBProbit", "--parity", "--update", "converged"])[1])
             whole.append(run([self.a.finetune, "--features", path])[1])
             if self.a.python:
                 p.append(self.peer("logistic", "--features", path)["seconds"])
@@ -123,7 +129,7 @@ class Compare:
         self.add("movie reviews, 8,500 x 384, converged fit, whole process", statistics.median(o), peer, target,
                  "against LogisticRegressionCV")
         self.add("movie reviews, the default recipe, whole process", statistics.median(whole), peer, "–",
-                 "evidence, scalings, leave-one-out included")
+                 "choice of the prior precision, temperature, posterior, out-of-sample estimate included")
 
     def wide(self, rows, dim, classes, rounds):
         path = self.source(rows, dim, classes).get("features")
@@ -188,14 +194,29 @@ class Compare:
         lines = [
             "# Speed", "",
             f"Made by `make bench{'-full' if self.a.full else ''}` on {date.today()}: {cpu}, {os.cpu_count()} cores, "
-            f"{platform.system()} {platform.release().split('-')[0]}, sgemm peak {statistics.median(self.peaks or [0]):.0f} GFLOP/s in the same run.",
+            f"{platform.system()} {platform.release().split('-')[0]}"
+            + (f", sgemm peak {statistics.median(self.peaks):.0f} GFLOP/s in the same run." if self.peaks else "."),
             "Ours and the peer ran in turn, each in a process of its own; seconds are medians; ratio = peer / ours.",
             "The peer of the closed-form updates is the same update as a JAX array program (`peers.py`), without its compile time.", "",
             "| case | ours, s | peer, s | ratio | target | notes |", "|---|---|---|---|---|---|"]
-        lines += ["| " + " | ".join(r) + " |" for r in self.rows]
         out = Path(self.a.out)
-        tail = out.read_text().split("\n## ", 1)[1:] if out.exists() else []
-        out.write_text("\n".join(lines) + "\n" + "".join("\n## " + t for t in tail))
+        old = out.read_text() if out.exists() else ""
+        if self.a.only:  # the other cases keep the rows of their own run
+            return self.merge_rows(out, old, lines)
+        lines += ["| " + " | ".join(r) + " |" for r in self.rows]
+        out.write_text("\n".join(lines) + "\n" + "".join("\n## " + t for t in old.split("\n## ")[1:]))
+
+    def merge_rows(self, out, old, fresh):
+        """Rows of this run in the place of rows of the same name, or at the end of the table."""
+        lines = old.split("\n") if "| case |" in old else fresh + [""]
+        for row in self.rows:
+            text = "| " + " | ".join(row) + " |"
+            places = [i for i, line in enumerate(lines) if line.startswith(f"| {row[0]} |")]
+            if places:
+                lines[places[0]] = text
+            else:
+                lines.insert(max(i for i, line in enumerate(lines) if line.startswith("|")) + 1, text)
+        out.write_text("\n".join(lines))
 
 
 ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -218,6 +239,7 @@ cases = {
     "cavi100": lambda: c.cavi(50_000, 512, 100, 3, "2"),
     "scaling": lambda: c.scaling(512, 10, [10_000, 100_000, 1_000_000], "15 %"),
     "sweep": lambda: c.sweep(5),
+    **compare_default.cases(c),
 } if c.a.full else {
     "cavi10": lambda: c.cavi(10_000, 256, 10, 3),
     "merge": lambda: c.merge(10_000, 256, 10, 3),
@@ -226,6 +248,7 @@ cases = {
     "wide": lambda: c.wide(50, 20_000, 3, 3),
     "pass": lambda: c.passes(20_000, 512, 100, 3, "75 %"),
     "sweep": lambda: c.sweep(5),
+    "uncertainties": lambda: compare_default.uncertainties(c, 5, "0.5 s"),
 }
 for name, case in cases.items():
     if wanted(name):

@@ -4,20 +4,22 @@ The section stands between two marker lines; what is around it stays as it is.
 """
 
 import argparse
-import json
-import os
-import subprocess
-import tempfile
+
+import quality_run
 
 BEGIN, END = "<!-- heads: begin -->", "<!-- heads: end -->"
 
 # What is fitted, and the options that say so; everything else is as `bllarse-finetune` has it.
 METHODS = [
-    ("IBProbit", "default recipe", []),
-    ("IBProbit", "converged, prior precision 1", ["--parity", "--update", "converged"]),
-    ("IBProbit", "cavi, 64 iterations", ["--update", "cavi", "--num-update-iters", "64", "-e", "1"]),
-    ("IBProbit", "merge, batches of 64", ["--update", "merge", "-bs", "64", "-e", "1", "--forgetting-rate", "0"]),
-    ("IBProbit", "sites, batches of 64, 20 epochs", ["--update", "sites", "-bs", "64", "-e", "20"]),
+    ("softmax", "the default", []),
+    ("IBProbit", "converged, prior precision by left-out rows", ["--loss-fn", "IBProbit"]),
+    ("IBProbit", "converged, prior precision 1", ["--loss-fn", "IBProbit", "--parity", "--update", "converged"]),
+    ("IBProbit", "cavi, 64 iterations", [
+        "--loss-fn", "IBProbit", "--update", "cavi", "--num-update-iters", "64", "-e", "1"]),
+    ("IBProbit", "merge, batches of 64", [
+        "--loss-fn", "IBProbit", "--update", "merge", "-bs", "64", "-e", "1", "--forgetting-rate", "0"]),
+    ("IBProbit", "sites, batches of 64, 20 epochs", [
+        "--loss-fn", "IBProbit", "--update", "sites", "-bs", "64", "-e", "20"]),
     ("IBPolyaGamma", "converged", ["--loss-fn", "IBPolyaGamma"]),
     ("IBPolyaGamma", "merge, batches of 512", [
         "--loss-fn", "IBPolyaGamma", "--update", "merge", "-bs", "512", "-e", "1", "--forgetting-rate", "0"]),
@@ -34,19 +36,9 @@ METHODS = [
 ]
 
 
-def fit(finetune, data, options):
-    with tempfile.TemporaryDirectory() as output:
-        done = subprocess.run(
-            [finetune, *data, *options, "--output", output, "--overwrite"], capture_output=True, text=True)
-        if done.returncode:
-            raise SystemExit(f"quality: {' '.join(options)}: {done.stderr}")
-        with open(os.path.join(output, "result.json")) as file:
-            return json.load(file)
-
-
 def section(finetune, data_sets):
     lines = [
-        BEGIN, "## Every head", "",
+        "## Every head", "",
         "Made by `make quality`, `Benchmarks/quality_heads.py`. Each cell: negative log-likelihood in nats / ECE, 20 bins of "
         "equal width / accuracy on the test rows / seconds of the fit. Options that a row does not name have their "
         "defaults: batches of 64 rows, learning rate 1e-3, weight decay 1e-2; seconds are of one fit on a machine that may "
@@ -57,25 +49,13 @@ def section(finetune, data_sets):
     for head, how, options in METHODS:
         cells = []
         for _, data in data_sets:
-            result = fit(finetune, data, options)
+            result = quality_run.process(finetune, [*data, *options])
             test = result["test"]
             cells.append(
                 f"{test['nll']:.4f} / {test['ece']:.3f} / {test['acc']:.3f} / {result['seconds']['fit']:.2f}")
         lines.append(f"| {head} | {how} | " + " | ".join(cells) + " |")
         print(lines[-1], flush=True)
-    return "\n".join(lines + [END])
-
-
-def replace(path, text):
-    """Puts the section where the markers are, or at the end."""
-    old = open(path).read() if os.path.exists(path) else "# Quality\n"
-    if BEGIN in old and END in old:
-        new = old[: old.index(BEGIN)] + text + old[old.index(END) + len(END):]
-    else:
-        new = old.rstrip("\n") + "\n\n" + text + "\n"
-    with open(path + ".tmp", "w") as file:
-        file.write(new)
-    os.replace(path + ".tmp", path)
+    return "\n".join(lines)
 
 
 def main():
@@ -88,7 +68,7 @@ def main():
     if arguments.movie_reviews:
         data_sets.insert(
             0, ("movie reviews (8500 x 384, 2)", ["--features", arguments.movie_reviews]))
-    replace(arguments.out, section(arguments.finetune, data_sets))
+    quality_run.replace_section(arguments.out, BEGIN, END, section(arguments.finetune, data_sets))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,9 @@
 #
 #   Benchmarks/run.sh [--full] [--movie-reviews FILE] [--only CASES]
 #
+# --only runs the cases named (commas between them) and keeps the other rows of the table:
+#   Benchmarks/run.sh --full --only default10,default100,default1000,uncertainties
+#
 # The peers need Python: a virtual environment is made in Benchmarks/.venv. Without Python the package is
 # timed alone.
 set -euo pipefail

@@ -8,10 +8,10 @@ extension EvidenceOptions.Calibration: ExpressibleByArgument {}
 struct CalibrationOptions: ParsableArguments {
   @Option(
     help: """
-      The rows that calibrate predictions: none, loo (training rows left out in turn; the default recipe \
-      only), validation (a temperature, fitted to the validation split), validation-vector (a factor and a \
-      shift for each class), validation-isotonic (a step function for each class). (default: loo for the \
-      default recipe, none otherwise)
+      The rows that calibrate predictions: none, folds (a temperature, fitted to predictions for \
+      training rows that were left out; softmax and a converged IBProbit only), validation (a temperature, fitted to the validation split), validation-vector (a factor and a \
+      shift for each class), validation-isotonic (a step function for each class). (default: folds for \
+      softmax and a converged IBProbit, none otherwise)
       """)
   var calibration: EvidenceOptions.Calibration?
 
@@ -71,15 +71,15 @@ struct CalibrationOptions: ParsableArguments {
     if calibration != nil && configuration.effectiveEpochs == 0 {
       throw ValidationError("--calibration needs a head, and --epochs 0 fits none")
     }
-    guard calibration == .leaveOneOut, !configuration.fitsEvidenceHead else { return }
+    guard calibration == .folds, !configuration.fitsEvidenceHead else { return }
     throw ValidationError(
-      "--calibration loo goes with the default recipe alone, a converged IBProbit without --parity; "
+      "--calibration folds goes with softmax and a converged IBProbit without --parity alone; "
         + "give validation, validation-vector or validation-isotonic")
   }
 
   func apply(to configuration: inout RunConfiguration) {
     configuration.evidence.calibration =
-      calibration ?? (configuration.fitsEvidenceHead ? .leaveOneOut : .none)
+      calibration ?? (configuration.fitsEvidenceHead ? .folds : .none)
     guard temperatureScaling else { return }
     var scaling = TemperatureScaling()
     if let tsIters { scaling.stepCount = tsIters }

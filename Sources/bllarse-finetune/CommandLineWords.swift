@@ -2,9 +2,9 @@ import ArgumentParser
 
 /// A command line of a run in its present spelling, and what to say about an older one.
 ///
-/// The Python original's scripts spelled some options in several ways. Each of these is read as the
-/// present option, with a note that names it; an older and a present spelling that say two things are
-/// refused.
+/// The Python original's scripts spelled some options in several ways, and so did this program. Each of
+/// these is read as the present option, with a note that names it; two spellings of one option that say two
+/// things are refused.
 struct CommandLineWords {
   /// The words, as the parser knows them.
   private(set) var words: [String] = []
@@ -13,9 +13,16 @@ struct CommandLineWords {
 
   /// Older names, without their dashes, and the present ones.
   static let oldNames = [
-    "loss-function": "loss-fn", "train-batch-size": "batch-size", "dropout-rate": "dropout",
+    "loss-function": "head", "train-batch-size": "batch-size", "dropout-rate": "dropout",
     "ibprobit-alpha": "forgetting-rate", "finetuning-type": "tune-mode",
     "enable-wandb": "enable-mlflow",
+  ]
+  /// Names beside the present ones that are no older: the original's word for the head.
+  private static let otherNames = ["loss-fn": "head"]
+  /// Older values, by the names of the options that took them: the present name, and the present values.
+  private static let oldValues: [String: (name: String, values: [String: String])] = [
+    "likelihood": ("head", ["softmax": "softmax", "probit": "IBProbit"]),
+    "calibration": ("calibration", ["loo": "folds"]),
   ]
   static let shortNames = [
     "bs": "batch-size", "lr": "learning-rate", "wd": "weight-decay", "ls": "label-smooth",
@@ -29,13 +36,14 @@ struct CommandLineWords {
   /// Reads a command line.
   ///
   /// - Parameter arguments: the words after the program's name.
-  /// - Throws: `ValidationError` for an older and a present spelling that say two things.
+  /// - Throws: `ValidationError` for two spellings of one option that say two things, and for a value that
+  ///   an older option never had.
   init(_ arguments: some Collection<String>) throws {
     if let first = arguments.first, Self.otherCommands.contains(first) {
       words = Array(arguments)
       return
     }
-    var seen: [String: (spelling: String, value: String)] = [:]
+    var seen: [String: (spelling: String, written: String, value: String)] = [:]
     var rest = Array(arguments)[...]
     while let word = rest.popFirst() {
       guard word != "--", word.hasPrefix("-") else {
@@ -48,8 +56,7 @@ struct CommandLineWords {
       }
       let parts = word.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
       let spelling = String(parts[0])
-      let name = Self.presentName(spelling)
-      let isOld = name.isLong && "--" + name.text != spelling
+      var name = Self.presentName(spelling)
       // The value is after the equals sign, or the next word; a flag has none.
       var value = parts.count > 1 ? String(parts[1]) : nil
       let isNextWord = value == nil && rest.first.map { !$0.hasPrefix("-") } ?? false
@@ -58,17 +65,31 @@ struct CommandLineWords {
         notes.append("--device without a value has no effect: everything runs on the CPU")
         continue
       }
-      if isOld { notes.append("\(spelling) is now --\(name.text)") }
+      var isOld = Self.isOld(spelling)
+      let written = [spelling, value].compactMap { $0 }.joined(separator: " ")
+      if let old = Self.oldValues[name.text], name.isLong, let given = value {
+        if let present = old.values[given] {
+          notes.append("\(written) is now --\(old.name) \(present)")
+          (name.text, value, isOld) = (old.name, present, true)
+        } else if old.name != name.text {
+          let words = old.values.sorted { $0.key < $1.key }
+            .map { "\($0.key) (now --\(old.name) \($0.value))" }
+          throw ValidationError(
+            "\(spelling) is '\(given)'; expected \(words.joined(separator: " or "))")
+        }
+      } else if isOld {
+        notes.append("\(spelling) is now --\(name.text)")
+      }
       if let value {
         if let earlier = seen[name.text], earlier.value != value {
-          if earlier.spelling != spelling, isOld || Self.isOld(earlier.spelling) {
-            throw ValidationError(
-              "\(earlier.spelling) \(earlier.value) and \(spelling) \(value) are one option; give it once"
-            )
+          if earlier.spelling != spelling,
+            [earlier.spelling, spelling].contains(where: { Self.isAnother($0, than: name.text) })
+          {
+            throw ValidationError("\(earlier.written) and \(written) are one option; give it once")
           }
           notes.append("\(spelling) is given twice: \(value), the last, takes effect")
         }
-        seen[name.text] = (spelling, value)
+        seen[name.text] = (spelling, written, value)
       }
       let present = isOld ? "--" + name.text : spelling
       if isNextWord, let value {
@@ -88,22 +109,30 @@ struct CommandLineWords {
     // Underscores are how the original's configurations are written, and some of its options.
     let name = spelling.dropFirst(2).split(separator: "_", omittingEmptySubsequences: false)
       .joined(separator: "-")
-    return (oldNames[name] ?? name, true)
+    return (oldNames[name] ?? otherNames[name] ?? name, true)
   }
 
+  /// Whether a spelling is an older one.
   private static func isOld(_ spelling: String) -> Bool {
-    let name = presentName(spelling)
-    return name.isLong && "--" + name.text != spelling
+    otherNames[String(spelling.dropFirst(2))] == nil
+      && isAnother(spelling, than: presentName(spelling).text)
+  }
+
+  /// Whether a spelling is a long name, and not the present one.
+  private static func isAnother(_ spelling: String, than present: String) -> Bool {
+    spelling.hasPrefix("--") && spelling != "--" + present
   }
 }
 
-/// The Python original's older names of options.
+/// Older names of options, most of them the Python original's.
 ///
-/// They are here so that a description of this program's options has them: ``CommandLineWords`` replaces them before a command line is parsed.
+/// They are here so that a description of this program's options has them: ``CommandLineWords`` replaces
+/// them before a command line is parsed.
 struct OldSpellings: ParsableArguments {
   @Option(help: .hidden) var lossFunction: String?
   @Option(help: .hidden) var trainBatchSize: Int?
   @Option(help: .hidden) var dropoutRate: Double?
   @Option(help: .hidden) var ibprobitAlpha: Double?
   @Option(help: .hidden) var finetuningType: String?
+  @Option(help: .hidden) var likelihood: String?
 }

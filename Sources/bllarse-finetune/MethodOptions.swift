@@ -9,16 +9,17 @@ struct MethodOptions: ParsableArguments {
   var tuneMode: String?
 
   @Option(
-    name: [.long, .customLong("head")],
+    name: [.customLong("head"), .customLong("loss-fn")],
     help: """
-      The head: \(HeadRegistry.lossFunctions.joined(separator: ", ")). (default: CrossEntropy with \
-      --optimizer, IBProbit otherwise)
+      The head: \(HeadRegistry.lossFunctions.joined(separator: ", ")). Without it, an option that \
+      belongs to one head means that head: --optimizer CrossEntropy; --update, --num-update-iters, \
+      --batch-size and --parity IBProbit. (default: softmax)
       """)
-  var lossFn: String?
+  var head: String?
 
   @Option(
     help: """
-      How a closed-form head goes through the data: converged (full batch, to the optimum), cavi (full \
+      How IBProbit and the Polya-Gamma heads go through the data: converged (full batch, to the optimum), cavi (full \
       batch, --num-update-iters iterations), merge (each batch alone, then merged), sites \
       (batches, several epochs, towards the optimum of the full batch). Default: converged, \
       unless --num-update-iters or --batch-size is given: then merge.
@@ -72,15 +73,16 @@ struct MethodOptions: ParsableArguments {
   var nodataaug = false
 
   /// The head that is meant: what is given; else what the optimiser or the updates belong to.
-  func head(_ optimizer: OptimizerOptions) -> String {
-    if let lossFn { return lossFn }
+  func head(_ optimizer: OptimizerOptions, parity: Bool) -> String {
+    if let head { return head }
     if let optimizer = optimizer.optimizer {
       return optimizer == .cavi ? "IBProbit" : "CrossEntropy"
     }
-    return "IBProbit"
+    let meansProbit = update != nil || numUpdateIters != nil || batchSize != nil || parity
+    return meansProbit ? "IBProbit" : HeadRegistry.softmax
   }
 
-  func check(_ optimizer: OptimizerOptions) throws {
+  func check(_ optimizer: OptimizerOptions, parity: Bool) throws {
     let tuneMode = tuneMode ?? "last_layer"
     guard tuneMode == "last_layer" else {
       throw ValidationError(
@@ -92,17 +94,20 @@ struct MethodOptions: ParsableArguments {
       throw ValidationError(
         "--sequential-update needs --tune-mode full_network, which does not exist yet")
     }
-    let head = head(optimizer)
+    let head = head(optimizer, parity: parity)
     guard HeadRegistry.lossFunctions.contains(head) else {
+      let near = HeadRegistry.lossFunctions.first { $0.lowercased() == head.lowercased() }
       throw ValidationError(
-        "--loss-fn is '\(head)'; expected one of "
-          + HeadRegistry.lossFunctions.joined(separator: ", "))
+        "--head is '\(head)'; "
+          + (near.map { "did you mean \($0)?" }
+            ?? "expected one of " + HeadRegistry.lossFunctions.joined(separator: ", ")))
     }
     if optimizer.optimizer == .cavi {
-      guard HeadRegistry.isClosedForm(head) else {
+      guard HeadRegistry.takesUpdates(head) else {
         throw ValidationError(
-          "--optimizer cavi is --update merge of a head fitted in closed form; \(head) takes "
-            + "newton, adamw, adam, lion or ivon")
+          "--optimizer cavi is --update merge of IBProbit or a Polya-Gamma head; \(head) takes "
+            + (HeadRegistry.isClosedForm(head)
+              ? "no --optimizer" : "newton, adamw, adam, lion or ivon"))
       }
       guard update ?? .merge == .merge else {
         throw ValidationError(
@@ -110,8 +115,8 @@ struct MethodOptions: ParsableArguments {
             + "give one of them")
       }
     }
-    if update == .sites && head != "IBProbit" && HeadRegistry.isClosedForm(head) {
-      throw ValidationError("--update sites needs --loss-fn IBProbit; use merge")
+    if update == .sites && head != "IBProbit" && HeadRegistry.takesUpdates(head) {
+      throw ValidationError("--update sites needs --head IBProbit; use merge")
     }
     try requireRange("--epochs", epochs, "a number from 0 to \(countRange.upperBound)") {
       0...countRange.upperBound ~= $0
@@ -124,7 +129,7 @@ struct MethodOptions: ParsableArguments {
     }
     try requireRange("--forgetting-rate", forgettingRate, "a number from 0 to 1") { 0...1 ~= $0 }
     try requireRange("--tolerance", tolerance, "a number above 0 and below 1") { $0 > 0 && $0 < 1 }
-    guard HeadRegistry.isClosedForm(head) else { return }
+    guard HeadRegistry.takesUpdates(head) else { return }
     if update == .converged && numUpdateIters != nil {
       throw ValidationError("--num-update-iters does not go with --update converged")
     }
@@ -136,10 +141,12 @@ struct MethodOptions: ParsableArguments {
   func apply(
     to configuration: inout RunConfiguration, _ optimizer: OptimizerOptions, parity: Bool
   ) {
-    configuration.lossFunction = head(optimizer)
+    let head = head(optimizer, parity: parity)
+    configuration.lossFunction = head
     let isInBatches =
       numUpdateIters != nil || batchSize != nil || parity || optimizer.optimizer == .cavi
-    configuration.update = update ?? (isInBatches ? .merge : .converged)
+    configuration.update =
+      update ?? (isInBatches && HeadRegistry.takesUpdates(head) ? .merge : .converged)
     configuration.updateIterations = numUpdateIters ?? 16
     configuration.epochs = epochs ?? (configuration.reachesOptimumAtOnce ? 1 : 100)
     configuration.batchSize = batchSize ?? 64

@@ -18,7 +18,7 @@ struct OptimizerOptions: ParsableArguments {
     name: [.customShort("o"), .long],
     help: """
       newton (all rows, to the optimum of the penalised loss), or steps on batches by adamw, adam, lion \
-      or ivon. Heads fitted in closed form need none. cavi is --loss-fn IBProbit --update merge. (default: \
+      or ivon. Heads fitted in closed form need none. cavi is --head IBProbit --update merge. (default: \
       newton)
       """)
   var optimizer: OptimizerChoice?

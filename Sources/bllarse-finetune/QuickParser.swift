@@ -20,7 +20,7 @@ struct QuickParser {
         ("--" + $0.name, QuickOption(takesValue: $0.takesValue, set: $0.set))
       })
     for (short, long) in CommandLineWords.shortNames { options["-" + short] = options["--" + long] }
-    options["--head"] = options["--loss-fn"]
+    options["--loss-fn"] = options["--head"]
     train = try QuickLine(options)
     text = try QuickLine(Text.options)
   }

@@ -2,15 +2,16 @@ public import ArgumentParser
 public import BllarseCore
 
 extension PosteriorKind: ExpressibleByArgument {}
-extension EvidenceLikelihood: ExpressibleByArgument {}
 extension FeatureScaling: ExpressibleByArgument {}
 
-/// What the IBProbit head leaves to the data when it is fitted to its optimum.
+/// What the default recipe leaves to the data, and what is given: the head softmax, and IBProbit to its
+/// optimum.
 struct RecipeOptions: ParsableArguments {
   @Option(
     help: """
-      The prior precision of the weights: evidence (one, the most probable), evidence-per-class, ard (one \
-      a feature), or a number. (default: evidence for a converged IBProbit, 1 otherwise)
+      The prior precision of the weights: folds (one, by the log score of rows left out in folds), \
+      evidence (one, the most probable), evidence-per-class, ard (one a feature), or a number. (default: \
+      folds for softmax and a converged IBProbit, 1 otherwise)
       """)
   var prior: String?
 
@@ -23,19 +24,14 @@ struct RecipeOptions: ParsableArguments {
 
   @Option(
     help: """
-      probit or softmax. (default: softmax; for two classes probit, and logistic beside it)
-      """)
-  var likelihood: EvidenceLikelihood?
-
-  @Option(
-    help: """
-      The scaling of the features: columns, global, rows. (default: chosen by leave-one-out score)
+      The scaling of the features: columns (each of variance 1), global (one factor for all), rows (each \
+      row of mean 0 and variance 1 before). (default: columns)
       """)
   var scaling: FeatureScaling?
 
   @Flag(
     help: """
-      Behave as the Python original in every respect: layer-normalised rows, prior precision 1, posterior \
+      Fit IBProbit as the Python original does, in every respect: layer-normalised rows, prior precision 1, posterior \
       means, likelihoods of the mixture and accuracy of CBC; --update is merge unless given.
       """)
   var parity = false
@@ -48,7 +44,8 @@ struct RecipeOptions: ParsableArguments {
   func check() throws {
     if let prior, parsedPrior == nil {
       throw ValidationError(
-        "--prior is '\(prior)'; expected evidence, evidence-per-class, ard or a positive number")
+        "--prior is '\(prior)'; expected folds, evidence, evidence-per-class, ard or a positive number"
+      )
     }
   }
 
@@ -59,8 +56,8 @@ struct RecipeOptions: ParsableArguments {
       !configuration.fitsEvidenceHead
     else { return }
     throw ValidationError(
-      "--prior \(parsedPrior) does not go with \(configuration.method): it is for the converged fit of "
-        + "IBProbit without --parity; give a number")
+      "--prior \(parsedPrior) does not go with \(configuration.method): it is for softmax, and for the "
+        + "converged fit of IBProbit without --parity; give a number")
   }
 
   func apply(to configuration: inout RunConfiguration) {
@@ -69,8 +66,7 @@ struct RecipeOptions: ParsableArguments {
       if case .fixed(let value) = parsedPrior { configuration.priorPrecision = value }
     }
     configuration.evidence.posterior = posterior
-    configuration.evidence.likelihood = likelihood
-    configuration.evidence.scaling = scaling
+    if let scaling { configuration.evidence.scaling = scaling }
     configuration.evidence.matchesReference = parity
     configuration.evidence.outOfDistributionPath = ood
   }

@@ -7,7 +7,7 @@ struct Train: ParsableCommand {
     commandName: "train", abstract: "Fits a head and scores it on the test split (the default).")
 
   @OptionGroup(title: "What to fit") var method: MethodOptions
-  @OptionGroup(title: "Converged IBProbit") var recipe: RecipeOptions
+  @OptionGroup(title: "softmax, and IBProbit to its optimum") var recipe: RecipeOptions
   @OptionGroup(title: "Calibration") var calibration: CalibrationOptions
   @OptionGroup(title: "Classical heads") var optimizer: OptimizerOptions
   @OptionGroup(title: "Data") var data: DataOptions
@@ -24,7 +24,7 @@ struct Train: ParsableCommand {
   var check = false
 
   func validate() throws {
-    try method.check(optimizer)
+    try method.check(optimizer, parity: recipe.parity)
     try recipe.check()
     try calibration.check()
     try optimizer.check()
@@ -53,7 +53,7 @@ struct Train: ParsableCommand {
   /// What should be known about the options.
   func notes(_ configuration: RunConfiguration) -> [String] {
     (optimizer.optimizer == .cavi
-      ? ["--optimizer cavi is now --loss-fn \(configuration.lossFunction) --update merge"] : [])
+      ? ["--optimizer cavi is now --head \(configuration.lossFunction) --update merge"] : [])
       + idleOptions(configuration).notes
   }
 

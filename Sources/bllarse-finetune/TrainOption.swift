@@ -71,14 +71,14 @@ struct TrainOption: Sendable {
 
   private static var closedForm: [TrainOption] {
     [
-      .value("tune-mode", \.method.tuneMode), .value("loss-fn", \.method.lossFn),
+      .value("tune-mode", \.method.tuneMode), .value("head", \.method.head),
       .value("seed", \.method.seed),
       .fit(
         .update, \.method.update,
-        for: "heads fitted in closed form (IBProbit and the Polya-Gamma heads)"),
+        for: "IBProbit and the Polya-Gamma heads"),
       .fit(
         .updateIterations, \.method.numUpdateIters, original: true,
-        for: "heads fitted in closed form, by --update cavi, merge or sites"),
+        for: "IBProbit and the Polya-Gamma heads, by --update cavi, merge or sites"),
       .value(
         "epochs", \.method.epochs, original: true,
         for: "fits by steps or batches; a fit to the optimum is one pass",
@@ -88,7 +88,7 @@ struct TrainOption: Sendable {
         for: "--update merge and sites, and --optimizer adamw, adam, lion and ivon"),
       .fit(
         .forgettingRate, \.method.forgettingRate, original: true,
-        for: "heads fitted in closed form, by --update merge or cavi"),
+        for: "IBProbit and the Polya-Gamma heads, by --update merge or cavi"),
       .fit(
         .tolerance, \.method.tolerance,
         for: "the converged fits of the Polya-Gamma heads and of --parity --update converged"),
@@ -98,24 +98,24 @@ struct TrainOption: Sendable {
         takesEffect: { $1.uses(.certify) }),
       .flag(
         "reset-loss-per-epoch", \.method.resetLossPerEpoch, original: true,
-        for: "heads fitted in closed form, by several epochs of --update cavi, merge or sites",
+        for:
+          "IBProbit and the Polya-Gamma heads, by several epochs of --update cavi, merge or sites",
         takesEffect: { $1.uses(.resetLossPerEpoch) }),
       .flag("sequential-update", \.method.sequentialUpdate),
     ]
   }
 
   private static var evidence: [TrainOption] {
-    let converged = "the converged fit of IBProbit without --parity"
+    let recipe = "softmax, and for the converged fit of IBProbit without --parity"
     return [
       .flag(
-        "parity", \.recipe.parity, for: "--loss-fn IBProbit",
+        "parity", \.recipe.parity, for: "IBProbit",
         takesEffect: { $1.uses(.parity) }),
       .fit(
         .prior, \.recipe.prior,
-        for: "heads fitted in closed form (IBProbit and the Polya-Gamma heads)"),
-      .fit(.posterior, \.recipe.posterior, for: converged),
-      .fit(.likelihood, \.recipe.likelihood, for: converged),
-      .fit(.scaling, \.recipe.scaling, for: converged),
+        for: "softmax, IBProbit and the Polya-Gamma heads"),
+      .fit(.posterior, \.recipe.posterior, for: recipe),
+      .fit(.scaling, \.recipe.scaling, for: recipe),
       .value("calibration", \.calibration.calibration),
       .value("ood", \.recipe.ood),
     ]
@@ -260,9 +260,10 @@ extension RunConfiguration {
   /// What is fitted and how, in the words of the command line.
   var method: String {
     guard HeadRegistry.isClosedForm(lossFunction) else {
-      return "--loss-fn \(lossFunction) --optimizer \(optimizer.rawValue)"
+      return "--head \(lossFunction) --optimizer \(optimizer.rawValue)"
     }
-    return "--loss-fn \(lossFunction) --update \(update.rawValue)"
+    guard HeadRegistry.takesUpdates(lossFunction) else { return "--head \(lossFunction)" }
+    return "--head \(lossFunction) --update \(update.rawValue)"
       + (evidence.matchesReference && lossFunction == "IBProbit" ? " --parity" : "")
   }
 }

@@ -166,8 +166,8 @@ struct CalibrationRunTests {
   @Test(
     "what cannot be is refused",
     arguments: [
-      (["--loss-fn", "MSE", "--calibration", "loo"], "--calibration loo"),
-      (["--update", "merge", "--calibration", "loo"], "--calibration loo"),
+      (["--loss-fn", "MSE", "--calibration", "folds"], "--calibration folds goes with softmax"),
+      (["--update", "merge", "--calibration", "loo"], "--calibration folds goes with softmax"),
       (["--temperature-scaling", "--ts-test-fractions", "1.5"], "1.5"),
       (["--temperature-scaling", "--ts-test-fractions", "0.1", "0.1"], "twice"),
       (["--temperature-scaling", "--ts-iters=-1"], "--ts-iters"),

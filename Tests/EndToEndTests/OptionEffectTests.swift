@@ -21,7 +21,9 @@ struct OptionEffectTests {
       probit + ["--parity", "--update", "converged"],
     ]
     for head in HeadRegistry.lossFunctions where head != "IBProbit" {
-      if HeadRegistry.isClosedForm(head) {
+      if head == HeadRegistry.softmax {
+        modes.append(["--loss-fn", head])
+      } else if HeadRegistry.isClosedForm(head) {
         modes += [[], merge, cavi].map { ["--loss-fn", head] + $0 }
       } else {
         modes += RunConfiguration.Optimizer.allCases.map {
@@ -109,8 +111,11 @@ struct OptionEffectTests {
     var effective: [Trial] = []
     var noted: [Trial] = []
     for (trial, answer) in zip(trials, answers) {
-      let renaming = "--\(trial.name) is now --"
-      let present = answer.notes?.first { $0.hasPrefix(renaming) }?.dropFirst(renaming.count)
+      // "--train-batch-size is now --batch-size", "--likelihood probit is now --head IBProbit".
+      let renaming = answer.notes?.first {
+        $0.hasPrefix("--\(trial.name) ") && $0.contains(" is now --")
+      }
+      let present = renaming?.split(separator: " is now --").last?.prefix { $0 != " " }
       let isOld = present != nil
       let name = present.map { String($0) } ?? trial.name
       let isNoted = answer.notes?.contains { $0.contains("--\(name) has no effect") } ?? false

@@ -65,7 +65,23 @@ struct OptionMeaningTests {
   @Test(
     "the head follows from the options that belong to one",
     arguments: [
-      ([], "IBProbit", "converged"), (["-o", "newton"], "CrossEntropy", nil),
+      ([], "softmax", nil), (["--posterior", "laplace"], "softmax", nil),
+      (["--prior", "evidence"], "softmax", nil), (["--prior", "2"], "softmax", nil),
+      (["--scaling", "rows"], "softmax", nil), (["--calibration", "folds"], "softmax", nil),
+      (["-e", "7", "-lr", "0.1"], "softmax", nil), (["--head", "softmax"], "softmax", nil),
+      (
+        ["--loss-fn", "softmax", "-bs", "8", "-o", "adamw", "--num-update-iters", "2"], "softmax",
+        nil
+      ),
+      (["--loss-fn", "IBProbit"], "IBProbit", "converged"),
+      (["--head", "IBProbit", "--prior", "ard"], "IBProbit", "converged"),
+      (["--update", "converged"], "IBProbit", "converged"),
+      (["--parity", "-e", "1"], "IBProbit", "merge"),
+      (["--parity", "--update", "converged"], "IBProbit", "converged"),
+      (["--likelihood", "softmax"], "softmax", nil),
+      (["--likelihood=probit"], "IBProbit", "converged"),
+      (["--likelihood", "probit", "--parity", "-e", "1"], "IBProbit", "merge"),
+      (["-o", "newton"], "CrossEntropy", nil),
       (["--optimizer", "adamw", "-e", "1"], "CrossEntropy", nil),
       (["-o", "adamw", "-bs", "8", "-e", "1"], "CrossEntropy", nil),
       (["-o", "adamw", "--loss-fn", "IBProbit"], "IBProbit", "converged"),
@@ -85,7 +101,9 @@ struct OptionMeaningTests {
   func recorded() throws {
     let data: Set = ["features", "loss_fn", "tune_mode", "epochs", "seed"]
     for (words, keys) in [
-      ([], ["update", "prior", "posterior", "likelihood", "scaling", "calibration"]),
+      ([], ["prior", "posterior", "scaling", "calibration"]),
+      (["-bs", "20", "--head", "softmax"], ["prior", "posterior", "scaling", "calibration"]),
+      (["--head", "IBProbit"], ["update", "prior", "posterior", "scaling", "calibration"]),
       (
         ["--update", "cavi", "-e", "1"],
         ["update", "num_update_iters", "forgetting_rate", "parity", "prior_precision"]
@@ -106,6 +124,11 @@ struct OptionMeaningTests {
     ] as [([String], Set<String>)] {
       #expect(Set(try arguments(words).keys) == data.union(keys), "\(words)")
     }
+    // Defaults have names, too.
+    let defaults = try arguments([])
+    for (name, value) in [("prior", "folds"), ("scaling", "columns"), ("calibration", "folds")] {
+      #expect(defaults[name] as? String == value)
+    }
     // A seed beyond what a signed number holds is not another seed.
     let seed = try arguments(["--seed", "18446744073709551615"])["seed"]
     #expect((seed as? NSNumber)?.uint64Value == .max, "\(String(describing: seed))")
@@ -114,7 +137,8 @@ struct OptionMeaningTests {
   @Test(
     "older spellings are read as the present ones, and a note says which",
     arguments: [
-      ["--loss-function", "IBProbit", "--loss-fn"], ["--train-batch-size", "8", "--batch-size"],
+      ["--loss-function", "IBProbit", "--head"], ["--loss_fn", "IBProbit", "--head"],
+      ["--train-batch-size", "8", "--batch-size"],
       ["--ibprobit-alpha", "0.1", "--forgetting-rate"], ["--dropout-rate", "0.1", "--dropout"],
       ["--finetuning-type", "last_layer", "--tune-mode"],
       ["--enable-wandb", "", "--enable-mlflow"],
@@ -132,15 +156,65 @@ struct OptionMeaningTests {
     }
   }
 
+  @Test("values that have another name now are read as that, and a note says which")
+  func values() throws {
+    let answers = try RunChecks.ask([
+      ["--calibration", "loo"], ["--calibration=loo"], ["--likelihood", "softmax"],
+      ["--likelihood=probit"], ["--calibration", "folds"], ["--head", "softmax"],
+    ])
+    #expect(answers.map(\.status) == [0, 0, 0, 0, 0, 0])
+    #expect(
+      answers.map { $0.notes ?? [] } == [
+        ["--calibration loo is now --calibration folds"],
+        ["--calibration loo is now --calibration folds"],
+        ["--likelihood softmax is now --head softmax"],
+        ["--likelihood probit is now --head IBProbit"], [], [],
+      ])
+  }
+
+  @Test("a refusal says whose an option is, and which head was meant")
+  func refusals() throws {
+    let answers = try RunChecks.ask([
+      ["--head", "softmax", "--update", "converged"], ["--head", "softmax", "--parity"],
+      ["--head", "softmax", "-o", "cavi"], ["--head", "Softmax"], ["--head", "logistic"],
+      ["--head", "MSE", "--prior", "folds"], ["--update", "cavi", "--prior", "folds"],
+      ["--update", "merge", "--calibration", "loo"],
+    ])
+    for (answer, text) in zip(
+      answers,
+      [
+        "--update does not go with --head softmax: it is for IBProbit and the Polya-Gamma heads",
+        "--parity does not go with --head softmax: it is for IBProbit",
+        "softmax takes no --optimizer", "did you mean softmax?",
+        "expected one of softmax, IBProbit",
+        "--prior does not go with --head MSE",
+        "--prior folds does not go with --head IBProbit --update cavi",
+        "--calibration folds goes with softmax and a converged IBProbit",
+      ])
+    {
+      #expect(answer.status == 64 && answer.text.contains(text), "\(answer)")
+    }
+  }
+
   @Test("spellings that contradict one another, and options said twice")
   func twice() throws {
     let answers = try RunChecks.ask([
       ["--batch-size", "8", "--train-batch-size", "9"],
       ["--batch-size", "8", "--train-batch-size", "8"], ["-e", "3", "-bs", "8", "--epochs", "4"],
       ["--loss-fn", "IBProbit", "--loss-function", "MSE"],
+      ["--head", "IBProbit", "--loss-fn", "CrossEntropy"],
+      ["--head", "IBProbit", "--loss-fn", "IBProbit"],
+      ["--loss-fn", "IBProbit", "--likelihood", "softmax"],
+      ["--likelihood=probit", "--head=softmax"],
+      ["--likelihood", "probit", "--loss-fn", "IBProbit"], ["--likelihood", "logit"],
+      ["--calibration", "loo", "--calibration", "none"],
     ])
-    #expect(answers.map(\.status) == [64, 0, 0, 64])
+    #expect(answers.map(\.status) == [64, 0, 0, 64, 64, 0, 64, 64, 0, 64, 0])
     #expect(answers[0].text.contains("--train-batch-size 9"))
+    #expect(answers[4].text.contains("--head IBProbit and --loss-fn CrossEntropy are one option"))
+    #expect(answers[6].text.contains("--loss-fn IBProbit and --likelihood softmax are one option"))
+    #expect(answers[7].text.contains("--likelihood probit and --head softmax are one option"))
+    #expect(answers[9].text.contains("--likelihood is 'logit'"), "\(answers[9])")
     #expect(answers[2].text.contains("--epochs is given twice: 4"), "\(answers[2])")
   }
 
@@ -153,7 +227,7 @@ struct OptionMeaningTests {
       ["--mlflow-tracking-uri", "", "--mlflow-experiment", ""],
     ])
     #expect(answers.map(\.status) == [0, 0, 0, 0, 64, 64, 64, 64, 64, 0])
-    #expect(answers[0].text == "--optimizer cavi is now --loss-fn IBProbit --update merge")
+    #expect(answers[0].text == "--optimizer cavi is now --head IBProbit --update merge")
     for answer in answers[1...3] { #expect(answer.text.contains("everything runs on the CPU")) }
     #expect(
       answers[7].text.contains("full_network") && answers[8].text.contains("does not exist yet"))

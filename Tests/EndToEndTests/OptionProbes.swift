@@ -70,7 +70,7 @@ extension OptionProbe {
 
   private static let fit: [String: OptionProbe] = [
     "tune-mode": OptionProbe(value: "full_network"),
-    "loss-fn": OptionProbe(
+    "head": OptionProbe(
       value: "IBPolyaGamma", alternative: "IBProbit", replaces: ["--loss-fn"]),
     "update": OptionProbe(value: "cavi", alternative: "merge", replaces: ["--update"]),
     "num-update-iters": OptionProbe(value: "3", replaces: ["--num-update-iters"]),
@@ -82,7 +82,7 @@ extension OptionProbe {
     "ts-test-fractions": OptionProbe(value: "0.4", companions: [[], ["--temperature-scaling"]]),
     "certify": OptionProbe(needsManyRows: true), "reset-loss-per-epoch": OptionProbe(),
     "sequential-update": OptionProbe(), "prior": OptionProbe(value: "4.5"),
-    "posterior": OptionProbe(value: "meanfield"), "likelihood": OptionProbe(value: "probit"),
+    "posterior": OptionProbe(value: "meanfield"),
     "scaling": OptionProbe(value: "rows"), "calibration": OptionProbe(value: "validation"),
     "parity": OptionProbe(), "l2": OptionProbe(value: "30"),
     "optimizer": OptionProbe(value: "lion", alternative: "adamw", replaces: ["-o"]),
@@ -97,6 +97,8 @@ extension OptionProbe {
     "train-batch-size": OptionProbe(value: "7", replaces: ["-bs"]),
     "dropout-rate": OptionProbe(value: "0.4"), "ibprobit-alpha": OptionProbe(value: "0.3"),
     "finetuning-type": OptionProbe(value: "full_network"),
+    "likelihood": OptionProbe(
+      value: "softmax", alternative: "probit", replaces: ["--loss-fn"]),
   ]
 
   private static func data(other: String, nowhere: String) -> [String: OptionProbe] {

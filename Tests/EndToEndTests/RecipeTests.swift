@@ -77,8 +77,9 @@ struct RecipeTests {
     "every option runs, and evaluating the checkpoint gives the same figures to the last bit",
     arguments: [
       [], ["--posterior", "meanfield"], ["--posterior", "laplace-shared"],
-      ["--posterior", "laplace-diag"], ["--likelihood", "probit"], ["--prior", "1.0"],
-      ["--prior", "evidence-per-class"], ["--prior", "ard"], ["--scaling", "rows"],
+      ["--posterior", "laplace-diag"], ["--head", "IBProbit"], ["--prior", "1.0"],
+      ["--prior", "evidence"], ["--prior", "evidence-per-class"], ["--prior", "ard"],
+      ["--scaling", "rows"],
       ["--calibration", "none"], ["--calibration", "validation"],
       ["--calibration", "validation-vector"], ["--calibration", "validation-isotonic"],
       ["--parity", "--epochs", "2"], ["--parity", "--update", "cavi", "--epochs", "1"],

@@ -86,6 +86,33 @@ extension SweepEndToEnd {
       #expect(!FileManager.default.fileExists(atPath: tool.temporary.file("sweeps")))
     }
 
+    @Test("a sweep file's loss_fn: IBProbit is the probit head, and head is the same key")
+    func heads() throws {
+      let tool = try SweepTool()
+      let features = try OptionFixture.features(in: tool.temporary)
+      for (key, heads) in [("loss_fn", "[IBProbit, softmax]"), ("head", "[softmax, IBProbit]")] {
+        try tool.temporary.write(
+          "\(key).yaml",
+          Array(
+            """
+            base: {features: \(features)}
+            grid: {\(key): \(heads)}
+            """.utf8))
+        let run = try tool.run("run", "\(key).yaml", "--jobs", "2")
+        #expect(run.status == 0, "\(run.errors)")
+        for index in 0...1 {
+          let text = tool.text("sweeps/\(key)/runs/\(index)/0/result.json")
+          let result = try JSONSerialization.jsonObject(with: Data(text.utf8)) as? [String: Any]
+          let metrics = try #require(result?["metrics"] as? [String: Any])
+          let arguments = try #require(metrics["arguments"] as? [String: Any])
+          let chosen = try #require(metrics["chosen"] as? [String: Any])
+          let isProbit = (index == 0) == (key == "loss_fn")
+          #expect(arguments["loss_fn"] as? String == (isProbit ? "IBProbit" : "softmax"))
+          #expect(chosen["likelihood"] as? String == (isProbit ? "probit" : "softmax"))
+        }
+      }
+    }
+
     @Test("a tracked sweep's parent and children say what they are", .withMLflow)
     func tracked() throws {
       let tool = try SweepTool()

@@ -5,7 +5,7 @@ public import BllarseNumerics
 /// A new kind of head is one type that conforms to this protocol and one line in ``HeadRegistry``; the
 /// executables, the metrics and the checkpoint need no change.
 public protocol Head: Sendable {
-  /// The name of the kind, as `--loss-fn` and checkpoints spell it: "IBProbit".
+  /// The name of the kind, as checkpoints spell it, and `--head` where it names one: "IBProbit".
   static var kind: String { get }
 
   /// The number of features of a row.
@@ -90,12 +90,21 @@ public enum HeadRegistry {
   /// The names of all kinds.
   public static var names: [String] { kinds.map { $0.kind } }
 
-  /// What `--loss-fn` accepts; the forms that the probit head takes are chosen by other options.
-  public static var lossFunctions: [String] { trainable.map { $0.kind } }
+  /// The name of the default: softmax regression whose prior precision is left to the data.
+  public static let softmax = "softmax"
+
+  /// What `--head` accepts, the default first; the forms that the probit head takes are chosen by other
+  /// options.
+  public static var lossFunctions: [String] { [softmax] + trainable.map { $0.kind } }
 
   /// Whether heads of a name are fitted in closed form, and need no optimiser.
   public static func isClosedForm(_ name: String) -> Bool {
     trainable.first { $0.kind == name }?.isClosedForm ?? true
+  }
+
+  /// Whether `--update` says how heads of a name go through the data.
+  public static func takesUpdates(_ name: String) -> Bool {
+    name != softmax && isClosedForm(name)
   }
 
   /// What fits the head of a configuration.

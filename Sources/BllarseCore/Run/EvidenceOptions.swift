@@ -6,10 +6,10 @@ public struct EvidenceOptions: Sendable, Equatable {
   public enum Calibration: String, Sendable, Equatable, CaseIterable {
     /// None.
     case none
-    /// The training rows, each left out in turn: a temperature and a lapse. Evidence heads only; other
-    /// heads have none.
-    case leaveOneOut = "loo"
-    /// The validation split: a temperature. (An evidence head has `loo` before.)
+    /// The training rows, each predicted by a fit that leaves it out: a temperature. The default recipe
+    /// only; other heads have none.
+    case folds
+    /// The validation split: a temperature. (The default recipe has `folds` before.)
     case validation
     /// The validation split: a factor and a shift for each class's log-probability.
     case validationVector = "validation-vector"
@@ -19,7 +19,7 @@ public struct EvidenceOptions: Sendable, Equatable {
     /// The map that is fitted to the validation split, if any.
     public var method: HeldOutCalibration.Method? {
       switch self {
-      case .none, .leaveOneOut: nil
+      case .none, .folds: nil
       case .validation: .temperature
       case .validationVector: .vector
       case .validationIsotonic: .isotonic
@@ -31,15 +31,13 @@ public struct EvidenceOptions: Sendable, Equatable {
   }
 
   /// Where the prior precision comes from.
-  public var prior = EvidencePrior.evidence
+  public var prior = EvidencePrior.folds
   /// The covariance; chosen by cost when `nil`.
   public var posterior: PosteriorKind?
-  /// The likelihood; probit for two classes and softmax for more when `nil`.
-  public var likelihood: EvidenceLikelihood?
-  /// The scaling of the features; chosen by leave-one-out score when `nil`.
-  public var scaling: FeatureScaling?
+  /// The scaling of the features.
+  public var scaling = FeatureScaling.columns
   /// Which rows calibrate the predictions.
-  public var calibration = Calibration.leaveOneOut
+  public var calibration = Calibration.folds
   /// Whether the run behaves as the Python original in every respect.
   public var matchesReference = false
   /// A feature file with rows that belong to none of the classes.
@@ -50,8 +48,16 @@ public struct EvidenceOptions: Sendable, Equatable {
 }
 
 extension RunConfiguration {
-  /// Whether the run fits an ``EvidenceHead``: the probit head to its optimum, without `--parity`.
-  public var fitsEvidenceHead: Bool {
-    lossFunction == "IBProbit" && update == .converged && !evidence.matchesReference
+  /// The likelihood of the ``EvidenceHead`` that the run fits, by the name of the head: softmax, or probit
+  /// for `IBProbit` to its optimum without `--parity`; `nil` where another head is fitted.
+  public var evidenceLikelihood: EvidenceLikelihood? {
+    switch lossFunction {
+    case HeadRegistry.softmax: .softmax
+    case "IBProbit" where update == .converged && !evidence.matchesReference: .probit
+    default: nil
+    }
   }
+
+  /// Whether the run fits an ``EvidenceHead``.
+  public var fitsEvidenceHead: Bool { evidenceLikelihood != nil }
 }

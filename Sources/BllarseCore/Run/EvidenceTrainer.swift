@@ -37,9 +37,9 @@ struct EvidenceTrainer: HeadTrainer {
   ) throws(NumericsError) {
     let options = configuration.evidence
     var evidence = EvidenceConfiguration(classCount: data.classCount)
-    evidence.likelihood = options.likelihood
+    evidence.likelihood = configuration.evidenceLikelihood
     evidence.posterior = options.posterior
-    evidence.prior = options.prior
+    evidence.prior = options.prior == .folds ? .evidence : options.prior
     evidence.scaling = options.scaling
     evidence.calibratesOnLeaveOneOut = options.calibration != .none
     evidence.seed = configuration.seed

@@ -23,8 +23,6 @@ public enum FitOption: String, Sendable, CaseIterable {
   case prior
   /// The covariance.
   case posterior
-  /// The likelihood.
-  case likelihood
   /// The scaling of the features.
   case scaling
   /// How a classical head is fitted.
@@ -56,19 +54,21 @@ extension RunConfiguration {
   public func uses(_ option: FitOption) -> Bool {
     guard effectiveEpochs > 0 else { return false }
     let isClosedForm = HeadRegistry.isClosedForm(lossFunction)
+    let takesUpdates = HeadRegistry.takesUpdates(lossFunction)
     let isProbit = lossFunction == "IBProbit"
     // A method that takes steps on batches, or fits all rows at once, of the classical heads.
     let isStepped = !isClosedForm && optimizer != .newton
     return switch option {
-    case .update, .prior: isClosedForm
-    case .updateIterations: isClosedForm && update != .converged
-    case .batchSize: isStepped || isClosedForm && (update == .merge || update == .sites)
-    case .forgettingRate: isClosedForm && (update == .merge || update == .cavi)
-    case .tolerance: isClosedForm && update == .converged && !fitsEvidenceHead
+    case .update: takesUpdates
+    case .prior: isClosedForm
+    case .updateIterations: takesUpdates && update != .converged
+    case .batchSize: isStepped || takesUpdates && (update == .merge || update == .sites)
+    case .forgettingRate: takesUpdates && (update == .merge || update == .cavi)
+    case .tolerance: takesUpdates && update == .converged && !fitsEvidenceHead
     case .certify: isProbit && update == .converged && !fitsEvidenceHead
-    case .resetLossPerEpoch: isClosedForm && update != .converged && epochs > 1
+    case .resetLossPerEpoch: takesUpdates && update != .converged && epochs > 1
     case .parity: isProbit
-    case .posterior, .likelihood, .scaling: fitsEvidenceHead
+    case .posterior, .scaling: fitsEvidenceHead
     case .optimizer: !isClosedForm
     case .l2: !isClosedForm && optimizer == .newton
     case .learningRate: isStepped && optimizer != .ivon

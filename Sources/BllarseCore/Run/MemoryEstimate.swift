@@ -34,8 +34,6 @@ struct MemoryEstimate {
         ? 1.7 * (isWide ? 4 * rows * order : design) + 4 * small + 4 * logits
           + (isWide ? block + 4 * 8 * columns * classes : 0)
         : 0.1 * design + 32 * columns * classes
-    case (true, _) where configuration.lossFunction != "IBProbit":
-      fit = 1.2 * design + (2.2 * classes + 5 * threads) * square
     case (true, _) where configuration.fitsEvidenceHead:
       let kind =
         configuration.evidence.posterior
@@ -45,6 +43,8 @@ struct MemoryEstimate {
       fit =
         (isWide ? 9 : 1.4) * design + (kind == .laplace ? 4 * classes : 6) * small + 6 * logits
         + (isWide ? block : 0)
+    case (true, _) where configuration.lossFunction != "IBProbit":
+      fit = 1.2 * design + (2.2 * classes + 5 * threads) * square
     case (true, .merge): fit = 0.1 * design + (4 + threads) * square
     case (true, .converged), (true, .sites): fit = 1.2 * design + 7 * square + 3 * logits
     case (true, .cavi): fit = 1.2 * design + 4 * square

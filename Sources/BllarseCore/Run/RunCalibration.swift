@@ -94,7 +94,7 @@ extension RunConfiguration {
   /// How predictions are calibrated, under the names of the command line; nothing where they are not.
   var calibrationArguments: [(String, ArgumentValue)] {
     var list: [(String, ArgumentValue)] = []
-    // Leaving out rows is for evidence heads.
+    // Leaving out rows is for the default recipe.
     if fitsEvidenceHead || evidence.calibration.method != nil {
       list.append(("calibration", .text(evidence.calibration.rawValue)))
     }

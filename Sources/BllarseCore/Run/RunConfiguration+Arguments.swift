@@ -58,8 +58,7 @@ extension RunConfiguration {
     case .prior:
       fitsEvidenceHead ? .text(evidence.prior.description) : .number(priorPrecision)
     case .posterior: .text(evidence.posterior?.rawValue ?? "auto")
-    case .likelihood: .text(evidence.likelihood?.rawValue ?? "auto")
-    case .scaling: .text(evidence.scaling?.rawValue ?? "auto")
+    case .scaling: .text(evidence.scaling.rawValue)
     case .optimizer: .text(optimizer.rawValue)
     case .l2: penalty.map(ArgumentValue.number) ?? .text("evidence")
     case .learningRate: .number(learningRate)

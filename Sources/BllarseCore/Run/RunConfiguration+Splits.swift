@@ -1,8 +1,8 @@
 extension RunConfiguration {
   /// Whether an epoch goes through the rows in batches.
   public var takesBatches: Bool {
-    HeadRegistry.isClosedForm(lossFunction)
-      ? update == .merge || update == .sites : optimizer != .newton
+    guard HeadRegistry.isClosedForm(lossFunction) else { return optimizer != .newton }
+    return HeadRegistry.takesUpdates(lossFunction) && (update == .merge || update == .sites)
   }
 
   /// The options about splits that were given, under the names of the command line.

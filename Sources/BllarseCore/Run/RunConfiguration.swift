@@ -59,9 +59,9 @@ public struct RunConfiguration: Sendable, Equatable {
   public var reinitializes = false
   /// Where the package's data files are, when they are not beside the executable.
   public var resourcesPath: String?
-  /// The kind of head.
-  public var lossFunction = "IBProbit"
-  /// How the head goes through the data.
+  /// The kind of head, one of ``HeadRegistry/lossFunctions``.
+  public var lossFunction = HeadRegistry.softmax
+  /// How a head that is fitted by updates goes through the data; the others do not heed it.
   public var update = Update.converged
   /// Coordinate-ascent iterations of a batch, for `cavi`, `merge` and `sites`.
   public var updateIterations = 16
@@ -133,14 +133,15 @@ public struct RunConfiguration: Sendable, Equatable {
 
   /// Whether the first pass over the data ends at the optimum.
   public var reachesOptimumAtOnce: Bool {
-    HeadRegistry.isClosedForm(lossFunction) ? update == .converged : optimizer == .newton
+    guard HeadRegistry.isClosedForm(lossFunction) else { return optimizer == .newton }
+    return fitsEvidenceHead || update == .converged
   }
 
   /// Whether every epoch may see other rows: epochs of steps, not a fit to the optimum of all rows, nor
   /// `sites`, which remember what each row contributed.
   public var takesFreshRows: Bool {
-    HeadRegistry.isClosedForm(lossFunction)
-      ? update == .merge || update == .cavi : optimizer != .newton
+    guard HeadRegistry.isClosedForm(lossFunction) else { return optimizer != .newton }
+    return HeadRegistry.takesUpdates(lossFunction) && (update == .merge || update == .cavi)
   }
 
   /// Whether the head starts from the classifier that the backbone was trained with: where that was

@@ -18,14 +18,21 @@ package struct ColumnStatistics: Sendable, Equatable {
   /// - Parameters:
   ///   - features: N x D, N at least 1.
   ///   - transform: how a row becomes a row of the design.
+  ///   - weights: how often each row counts, N numbers that are not negative, not all 0; `nil` for once. A
+  ///     row of weight 0 is not looked at.
   ///   - parallelism: the threads to work with.
   package init(
-    _ features: FeatureMatrix, transform: FeatureTransform = .identity, parallelism: Parallelism
+    _ features: FeatureMatrix, transform: FeatureTransform = .identity, weights: [Double]? = nil,
+    parallelism: Parallelism
   ) {
+    precondition(
+      weights == nil || weights?.count == features.rowCount,
+      "\(weights?.count ?? 0) weights for \(features.rowCount) rows")
     let design = DesignMatrix<Double>(features, transform: transform, hasBias: false)
     let columns = features.columnCount
     let stride = design.paddedColumnCount
-    let origin = design.matrix(rows: 0..<1).elements
+    let first = weights?.firstIndex { $0 > 0 } ?? 0
+    let origin = design.matrix(rows: first..<first + 1).elements
     let blockSize = 256
     let blockCount = (features.rowCount + blockSize - 1) / blockSize
     let workers = Swift.max(1, Swift.min(parallelism.threadCount, blockCount))
@@ -39,12 +46,15 @@ package struct ColumnStatistics: Sendable, Equatable {
       unsafe design.copyRows(range, into: block.pointer)
       unsafe origin.withUnsafeBufferPointer { origin in
         for row in 0..<range.count {
+          let weight = weights?[range.lowerBound + row] ?? 1
+          guard weight > 0 else { continue }
           let values = unsafe block.pointer + row * stride
           for column in 0..<columns {
             let value = unsafe values[column]
             let difference = unsafe value - origin[column]
-            unsafe sum.pointer[column] += difference
-            unsafe sum.pointer[columns + column] += difference * difference
+            let weighted = weight * difference
+            unsafe sum.pointer[column] += weighted
+            unsafe sum.pointer[columns + column] += weighted * difference
             if unsafe value.magnitude > sum.pointer[2 * columns + column] {
               unsafe sum.pointer[2 * columns + column] = value.magnitude
             }
@@ -55,7 +65,7 @@ package struct ColumnStatistics: Sendable, Equatable {
     var means = [Double](repeating: 0, count: columns)
     var deviations = means
     var magnitudes = means
-    let count = Double(features.rowCount)
+    let count = weights?.reduce(0, +) ?? Double(features.rowCount)
     for column in 0..<columns {
       var (sum, square, magnitude) = (0.0, 0.0, 0.0)
       for part in sums.values {

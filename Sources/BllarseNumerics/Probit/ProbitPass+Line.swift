@@ -3,7 +3,7 @@
 extension ProbitPass {
   /// The log-likelihood along a search direction, class by class.
   package struct Line: Sendable {
-    /// d/dt Σᵢ log Φ(S·(M + t·Mp)).
+    /// d/dt Σᵢ wᵢ log Φ(S·(M + t·Mp)).
     package var slopes: [Double]
     /// The second derivatives, never positive.
     package var curvatures: [Double]
@@ -116,7 +116,7 @@ extension ProbitPass {
     }
   }
 
-  /// The mean over rows and classes of the curvature h(S·M), in (0, 1).
+  /// The weighted mean over rows and classes of the curvature h(S·M), in (0, 1).
   @specialized(where Scalar == Float)
   @specialized(where Scalar == Double)
   package func meanCurvature(at logits: Logits) -> Double {
@@ -126,7 +126,8 @@ extension ProbitPass {
         unsafe block.addCurvatures(address.pointer, stride, sums)
       }
     }
-    return line.curvatures.reduce(0, +) / Double(Swift.max(1, labels.count * classCount))
+    return line.curvatures.reduce(0, +)
+      / Swift.max(Double.leastNormalMagnitude, totalWeight * Double(classCount))
   }
 
   func accumulateLine(_ body: @Sendable (Block, Scratch<Double>) -> Void) -> Line {
@@ -175,10 +176,16 @@ extension ProbitPass.Block {
         guard let label = labels.baseAddress, let step = steps.baseAddress else {
           return
         }
-        unsafe Scalar._probitAdvance(
-          range.count, pass.classCount, all + first * stride, stride,
-          direction + first * directionStride, directionStride, step, label + first, logits,
-          classStride, logLikelihoods.pointer)
+        forEachRun { rows, weight in
+          let row = first + rows.lowerBound
+          unsafe addWeighted(weight, to: logLikelihoods.pointer, count: pass.classCount) { sums in
+            unsafe Scalar._probitAdvance(
+              rows.count, pass.classCount, all + row * stride, stride,
+              direction + row * directionStride, directionStride, step, label + row,
+              logits + rows.lowerBound * classStride, classStride, sums)
+          }
+          weighResiduals(rows, weight)
+        }
       }
     }
   }
@@ -193,9 +200,14 @@ extension ProbitPass.Block {
         guard let label = labels.baseAddress, let step = steps.baseAddress else {
           return
         }
-        unsafe Scalar._probitLine(
-          range.count, pass.classCount, logits, stride, direction, directionStride, step,
-          label + range.lowerBound, nil, sums.pointer, sums.pointer + pass.classCount)
+        forEachRun { rows, weight in
+          unsafe addWeighted(weight, to: sums.pointer, count: 2 * pass.classCount) { sums in
+            unsafe Scalar._probitLine(
+              rows.count, pass.classCount, logits + rows.lowerBound * stride, stride,
+              direction + rows.lowerBound * directionStride, directionStride, step,
+              label + range.lowerBound + rows.lowerBound, nil, sums, sums + pass.classCount)
+          }
+        }
       }
     }
   }
@@ -213,7 +225,8 @@ extension ProbitPass.Block {
     }
     for row in 0..<range.count {
       unsafe Scalar._accumulate(
-        classes, 1, logits + row * classStride, sums.pointer + classes)
+        classes, pass.weights?[range.lowerBound + row] ?? 1, logits + row * classStride,
+        sums.pointer + classes)
     }
   }
 }

@@ -2,30 +2,41 @@
 /// with the residuals, block of rows by block of rows, while a block is in cache.
 ///
 /// Notation of the documentation: X (N x D) the design, S (N x K) = +1 at a row's class and -1
-/// elsewhere, M = X·mu the logits, R = S·r(S·M) with r the inverse Mills ratio.
+/// elsewhere, M = X·mu the logits, R = S·r(S·M) with r the inverse Mills ratio. With row weights w, every
+/// sum over rows is weighted, and R and the curvatures are those of the weighted log-likelihood.
 package struct ProbitPass<Scalar: BLASScalar>: Sendable {
   package let design: DesignMatrix<Scalar>
   /// One class index a row; -1 stands for "no class of these" (all signs negative).
   package let labels: [Int32]
   package let classCount: Int
+  /// What multiplies each row's log-likelihood, N numbers that are not negative; `nil` for 1.
+  package let weights: [Double]?
   package let parallelism: Parallelism
 
   /// What a pass sums over the rows.
   package struct Sums: Sendable {
     /// XᵀR, D x K.
     package var products: Matrix<Double>
-    /// Σᵢ log Φ(S·M) for each class.
+    /// Σᵢ wᵢ log Φ(S·M) for each class.
     package var logLikelihoods: [Double]
   }
 
   package init(
-    design: DesignMatrix<Scalar>, labels: [Int32], classCount: Int, parallelism: Parallelism
+    design: DesignMatrix<Scalar>, labels: [Int32], classCount: Int, weights: [Double]? = nil,
+    parallelism: Parallelism
   ) {
     precondition(
       labels.count == design.rowCount, "\(labels.count) labels for \(design.rowCount) rows")
+    if let weights {
+      precondition(
+        weights.count == design.rowCount, "\(weights.count) weights for \(design.rowCount) rows")
+      precondition(
+        weights.allSatisfy { $0 >= 0 && $0.isFinite }, "a weight is negative or not finite")
+    }
     self.design = design
     self.labels = labels
     self.classCount = classCount
+    self.weights = weights
     self.parallelism = parallelism
   }
 
@@ -95,6 +106,8 @@ extension ProbitPass {
     /// XᵀR of this thread, transposed: K rows, `stride` apart.
     let products: Scratch<Double>
     let logLikelihoods: Scratch<Double>
+    /// What a run of equal weights adds, before it is weighted.
+    let runSums: Scratch<Double>
 
     init(_ pass: ProbitPass) {
       self.pass = pass
@@ -104,6 +117,7 @@ extension ProbitPass {
       logitScratch = Scratch(count: pass.blockSize * classStride)
       products = Scratch(count: pass.classCount * stride)
       logLikelihoods = Scratch(count: pass.classCount)
+      runSums = Scratch(count: pass.weights == nil ? 0 : 2 * pass.classCount)
     }
 
     func begin(_ range: Range<Int>) { self.range = range }
@@ -125,9 +139,16 @@ extension ProbitPass {
     func formResiduals(withLikelihoods: Bool = true) {
       unsafe pass.labels.withUnsafeBufferPointer { labels in
         guard let base = labels.baseAddress else { return }
-        unsafe Scalar._probitResidual(
-          range.count, pass.classCount, logits, classStride, base + range.lowerBound, logits,
-          classStride, nil, 0, nil, 0, withLikelihoods ? logLikelihoods.pointer : nil)
+        forEachRun { rows, weight in
+          let values = unsafe logits + rows.lowerBound * classStride
+          unsafe addWeighted(weight, to: logLikelihoods.pointer, count: pass.classCount) { sums in
+            unsafe Scalar._probitResidual(
+              rows.count, pass.classCount, values, classStride,
+              base + range.lowerBound + rows.lowerBound, values, classStride, nil, 0, nil, 0,
+              withLikelihoods ? sums : nil)
+          }
+          weighResiduals(rows, weight)
+        }
       }
     }
 

@@ -8,6 +8,8 @@ package protocol LikelihoodPass: Sendable {
 
   /// The design, N x D.
   var design: DesignMatrix<Scalar> { get }
+  /// What multiplies each row's log-likelihood, N numbers that are not negative; `nil` for 1.
+  var weights: [Double]? { get }
   /// C, the number of columns of the weights.
   var classCount: Int { get }
   /// How threads are used, and what solvers ask whether to go on.
@@ -33,7 +35,8 @@ package protocol LikelihoodPass: Sendable {
     logits: Matrix<Scalar>, direction: Matrix<Scalar>, steps: [Double]
   ) -> ProbitPass<Scalar>.Line
   /// Residuals R (the gradient with respect to the logits) and curvatures h of every row and column,
-  /// N x C: h is the negative second derivative with respect to one logit, without any factor.
+  /// N x C: h is the negative second derivative with respect to one logit, without any factor but the
+  /// row's weight.
   func residualsAndCurvatures(
     _ logits: Matrix<Scalar>
   ) -> (residuals: Matrix<Scalar>, curvatures: Matrix<Scalar>)
@@ -66,6 +69,8 @@ extension ProbitPass: LikelihoodPass {
         }
       }
     }
+    weigh(&residuals)
+    weigh(&curvatures)
     return (residuals, curvatures)
   }
 }
@@ -89,7 +94,9 @@ extension SoftmaxPass: LikelihoodPass {
       }
     }
     // p(1 - p) = |R|(1 - |R|) in every column: |R| is p, or 1 - p at the label.
-    let curvatures = residuals.map { $0.magnitude * (1 - $0.magnitude) }
+    var curvatures = residuals.map { $0.magnitude * (1 - $0.magnitude) }
+    frame.weigh(&residuals)
+    frame.weigh(&curvatures)
     return (residuals, curvatures)
   }
 }

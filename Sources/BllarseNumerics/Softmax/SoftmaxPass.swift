@@ -2,24 +2,38 @@
 /// block of rows by block of rows, while a block is in cache.
 ///
 /// Notation: X (N x D) the design, W (D x K) the weights, M = X·W the logits, P = softmax(M) by row,
-/// Y (N x K) one-hot labels, R = Y - P the residuals.
+/// Y (N x K) one-hot labels, R = Y - P the residuals. With row weights w, the log-likelihood is
+/// Σᵢ wᵢ log p, and R and all derivatives are those of this sum.
 package struct SoftmaxPass<Scalar: BLASScalar>: Sendable {
   /// The machinery of blocks, threads and sums, which does not depend on the likelihood.
   let frame: ProbitPass<Scalar>
 
+  /// Describes the pass.
+  ///
+  /// - Parameters:
+  ///   - design: X, N x D.
+  ///   - labels: N class indices.
+  ///   - classCount: K.
+  ///   - weights: w, N numbers that are not negative; `nil` for 1.
+  ///   - parallelism: the threads to work with.
   package init(
-    design: DesignMatrix<Scalar>, labels: [Int32], classCount: Int, parallelism: Parallelism
+    design: DesignMatrix<Scalar>, labels: [Int32], classCount: Int, weights: [Double]? = nil,
+    parallelism: Parallelism
   ) {
     if let row = labels.firstIndex(where: { $0 < 0 || Int($0) >= classCount }) {
       preconditionFailure("the label of row \(row) is \(labels[row]) of \(classCount) classes")
     }
     frame = ProbitPass(
-      design: design, labels: labels, classCount: classCount, parallelism: parallelism)
+      design: design, labels: labels, classCount: classCount, weights: weights,
+      parallelism: parallelism)
   }
 
   package var design: DesignMatrix<Scalar> { frame.design }
   package var labels: [Int32] { frame.labels }
   package var classCount: Int { frame.classCount }
+  package var weights: [Double]? { frame.weights }
+  /// The sum of the weights; the number of rows where there are none.
+  package var totalWeight: Double { frame.totalWeight }
   package var parallelism: Parallelism { frame.parallelism }
 
   /// Computes all logits anew, with XᵀR and Σᵢ log p there.
@@ -120,9 +134,15 @@ extension ProbitPass.Block {
   func formSoftmaxResiduals() {
     unsafe pass.labels.withUnsafeBufferPointer { labels in
       guard let base = labels.baseAddress else { return }
-      unsafe logLikelihoods.pointer[0] += unsafe Scalar._softmaxResidual(
-        range.count, pass.classCount, logits, classStride, base + range.lowerBound, logits,
-        classStride)
+      forEachRun { rows, weight in
+        let values = unsafe logits + rows.lowerBound * classStride
+        unsafe addWeighted(weight, to: logLikelihoods.pointer, count: 1) { sum in
+          unsafe sum[0] += unsafe Scalar._softmaxResidual(
+            rows.count, pass.classCount, values, classStride,
+            base + range.lowerBound + rows.lowerBound, values, classStride)
+        }
+        weighResiduals(rows, weight)
+      }
     }
   }
 
@@ -134,10 +154,16 @@ extension ProbitPass.Block {
     let first = range.lowerBound
     unsafe pass.labels.withUnsafeBufferPointer { labels in
       guard let base = labels.baseAddress else { return }
-      unsafe logLikelihoods.pointer[0] += unsafe Scalar._softmaxAdvance(
-        range.count, pass.classCount, all + first * stride, stride,
-        direction + first * directionStride, directionStride, step, base + first, logits,
-        classStride)
+      forEachRun { rows, weight in
+        let row = first + rows.lowerBound
+        unsafe addWeighted(weight, to: logLikelihoods.pointer, count: 1) { sum in
+          unsafe sum[0] += unsafe Scalar._softmaxAdvance(
+            rows.count, pass.classCount, all + row * stride, stride,
+            direction + row * directionStride, directionStride, step, base + row,
+            logits + rows.lowerBound * classStride, classStride)
+        }
+        weighResiduals(rows, weight)
+      }
     }
   }
 
@@ -148,9 +174,14 @@ extension ProbitPass.Block {
   ) {
     unsafe pass.labels.withUnsafeBufferPointer { labels in
       guard let base = labels.baseAddress else { return }
-      unsafe Scalar._softmaxLine(
-        range.count, pass.classCount, logits, stride, direction, directionStride, step,
-        base + range.lowerBound, sums.pointer, sums.pointer + pass.classCount)
+      forEachRun { rows, weight in
+        unsafe addWeighted(weight, to: sums.pointer, count: pass.classCount + 1) { sums in
+          unsafe Scalar._softmaxLine(
+            rows.count, pass.classCount, logits + rows.lowerBound * stride, stride,
+            direction + rows.lowerBound * directionStride, directionStride, step,
+            base + range.lowerBound + rows.lowerBound, sums, sums + pass.classCount)
+        }
+      }
     }
   }
 }

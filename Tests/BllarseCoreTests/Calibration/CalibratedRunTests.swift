@@ -31,7 +31,7 @@ struct CalibratedRunTests {
   }
 
   enum Fit: String, CaseIterable, Sendable {
-    case recipe, parityConverged, parityMerge, merge, cavi, sites
+    case recipe, probit, parityConverged, parityMerge, merge, cavi, sites
     case crossEntropyNewton, crossEntropyAdam, crossEntropyIVON, squaredErrorNewton,
       squaredErrorLion
     case polyaGamma, polyaGammaMerge, stickBreaking, stickBreakingMerge
@@ -40,8 +40,10 @@ struct CalibratedRunTests {
       configuration.epochs = 3
       configuration.batchSize = 16
       configuration.updateIterations = 4
+      configuration.lossFunction = "IBProbit"
       switch self {
-      case .recipe: break
+      case .recipe: configuration.lossFunction = HeadRegistry.softmax
+      case .probit: break
       case .parityConverged: configuration.evidence.matchesReference = true
       case .parityMerge:
         configuration.evidence.matchesReference = true

@@ -36,6 +36,7 @@ struct BatchScoreTests {
     func apply(to configuration: inout RunConfiguration) {
       (configuration.epochs, configuration.batchSize) = (2, 20)
       (configuration.updateIterations, configuration.forgettingRate) = (3, 0.05)
+      configuration.lossFunction = "IBProbit"
       configuration.update = .merge
       switch self {
       case .smallBatches: configuration.batchSize = 4

@@ -37,6 +37,11 @@ struct InterruptionTests {
       configuration.batchSize = 20
       configuration.updateIterations = 3
       switch self {
+      case .converged, .cavi, .merge, .mergeLargeBatches, .sites:
+        configuration.lossFunction = "IBProbit"
+      default: break
+      }
+      switch self {
       case .evidence: break
       case .evidencePerClass: configuration.evidence.prior = .evidencePerClass
       case .converged: configuration.evidence.matchesReference = true

@@ -1,5 +1,7 @@
 /// Where the precision of the prior over the weights comes from.
 public enum EvidencePrior: Sendable, Equatable {
+  /// One precision for all weights, by the log score of rows that are left out in folds.
+  case folds
   /// One precision for all weights, which maximises the evidence.
   case evidence
   /// One for each class's weights, by MacKay's fixed point.
@@ -12,6 +14,7 @@ public enum EvidencePrior: Sendable, Equatable {
   /// The name that the command line knows it by, or its number.
   public init?(_ text: String) {
     switch text {
+    case "folds": self = .folds
     case "evidence": self = .evidence
     case "evidence-per-class": self = .evidencePerClass
     case "ard": self = .automaticRelevance
@@ -31,6 +34,7 @@ extension EvidencePrior: CustomStringConvertible {
   /// The name or number.
   public var description: String {
     switch self {
+    case .folds: "folds"
     case .evidence: "evidence"
     case .evidencePerClass: "evidence-per-class"
     case .automaticRelevance: "ard"
