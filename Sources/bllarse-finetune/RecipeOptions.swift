@@ -17,15 +17,15 @@ struct RecipeOptions: ParsableArguments {
 
   @Option(
     help: """
-      The covariance behind predictions: meanfield, laplace-shared, laplace, laplace-diag. (default: \
-      laplace, or what rows x columns² x classes allows)
+      The covariance behind predictions: kronecker, meanfield, laplace-shared, laplace, laplace-diag. \
+      (default: kronecker; laplace with --prior evidence-per-class)
       """)
   var posterior: PosteriorKind?
 
   @Option(
     help: """
       The scaling of the features: columns (each of variance 1), global (one factor for all), rows (each \
-      row of mean 0 and variance 1 before). (default: columns)
+      row of mean 0 and variance 1 before). (default: the one with the best log score of left-out rows)
       """)
   var scaling: FeatureScaling?
 

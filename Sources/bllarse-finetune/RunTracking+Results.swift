@@ -11,11 +11,12 @@ extension RunResult {
     for (split, figures) in [("train", train), ("test", test)] { add(figures, split, to: &scores) }
     scores["best_epoch"] = best.map { Double($0.epoch) }
     for (name, value) in chosen?.numbers ?? [:] { scores["chosen.\(name)"] = value }
-    if let left = recipe?.leaveOneOut {
-      scores["leave_one_out.acc"] = left.acc
-      scores["leave_one_out.nll"] = left.nll
-      scores["leave_one_out.ece"] = left.ece
-      scores["leave_one_out.brier"] = left.brier
+    if let estimate = recipe?.estimate {
+      scores["estimate.acc"] = estimate.acc
+      scores["estimate.nll"] = estimate.nll
+      scores["estimate.nll_se"] = estimate.nllError.isFinite ? estimate.nllError : nil
+      scores["estimate.ece"] = estimate.ece
+      scores["estimate.brier"] = estimate.brier
     }
     // The error over 20 bins of equal width is `test.ece` itself.
     for (name, value) in metrics?.test ?? [:] where name != "ece_equal_width_20" {
@@ -76,17 +77,17 @@ extension RunResult {
     }
     text += "."
     if let chosen {
-      let names = ["prior_precision", "l2", "temperature", "label_noise"]
+      let names = ["prior_precision", "l2", "temperature"]
       let numbers = names.compactMap { name in
         chosen.numbers[name].map { "\(Self.word(name)) \(number($0))" }
       }
       let words = chosen.words.sorted { $0.key < $1.key }.map { "\($0.key) \($0.value)" }
       text += "\n\nChosen: \((numbers + words).joined(separator: ", "))."
     }
-    if let left = recipe?.leaveOneOut {
+    if let estimate = recipe?.estimate {
       text +=
-        " Leave-one-out accuracy \(number(left.acc)), NLL \(number(left.nll)), "
-        + "ECE \(number(left.ece))."
+        " To expect on new rows: accuracy \(number(estimate.acc)), NLL \(number(estimate.nll)) "
+        + "± \(number(estimate.nllError)), ECE \(number(estimate.ece))."
     }
     let reasons = recipe?.reasons ?? []
     return text

@@ -1,10 +1,8 @@
 /// What a fit chose where the options left something to the data.
-///
-/// Of several predictive distributions that are averaged it is the one with the largest weight.
 public struct ChosenSettings: Sendable, Equatable {
-  /// Numbers by name: `prior_precision`, `l2`, `temperature`, `label_noise`, `weight`.
+  /// Numbers by name: `prior_precision`, `l2`, `temperature`.
   public private(set) var numbers: [String: Double] = [:]
-  /// Words by name: `scaling`, `likelihood`, `predictive`, `posterior`, `calibration`.
+  /// Words by name: `scaling`, `likelihood`, `posterior`, `calibration`.
   public private(set) var words: [String: String] = [:]
 
   /// Gathers it; nothing where nothing was chosen.
@@ -16,15 +14,10 @@ public struct ChosenSettings: Sendable, Equatable {
   init?(_ report: EvidenceReport?, penalty: Double?, calibration: CalibrationReport?) {
     if let report {
       words["posterior"] = report.posterior.rawValue
-      if let leader = report.candidates.max(by: { $0.weight < $1.weight }) {
-        words["scaling"] = leader.scaling.rawValue
-        words["likelihood"] = leader.likelihood.rawValue
-        words["predictive"] = leader.predictive.rawValue
-        numbers["prior_precision"] = leader.priorPrecision
-        numbers["temperature"] = 1 / leader.calibration.inverseTemperature
-        numbers["label_noise"] = leader.calibration.lapse
-        numbers["weight"] = leader.weight
-      }
+      words["scaling"] = report.scaling.rawValue
+      words["likelihood"] = report.likelihood.rawValue
+      numbers["prior_precision"] = report.priorPrecision
+      numbers["temperature"] = 1 / report.inverseTemperature
     }
     numbers["l2"] = penalty
     if let calibration {

@@ -32,10 +32,10 @@ public struct EvidenceOptions: Sendable, Equatable {
 
   /// Where the prior precision comes from.
   public var prior = EvidencePrior.folds
-  /// The covariance; chosen by cost when `nil`.
+  /// The covariance; a Kronecker product when `nil`.
   public var posterior: PosteriorKind?
-  /// The scaling of the features.
-  public var scaling = FeatureScaling.columns
+  /// The scaling of the features; the one that predicts left-out rows best when `nil`.
+  public var scaling: FeatureScaling?
   /// Which rows calibrate the predictions.
   public var calibration = Calibration.folds
   /// Whether the run behaves as the Python original in every respect.

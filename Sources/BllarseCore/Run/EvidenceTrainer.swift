@@ -13,18 +13,12 @@ struct EvidenceTrainer: HeadTrainer {
     return fitted
   }
 
-  /// The logarithm of the evidence by Laplace's method, of the member with the largest weight.
-  var evidenceLowerBound: Double? { leadingMember?.logEvidence }
+  /// The logarithm of the evidence by Laplace's method.
+  var evidenceLowerBound: Double? { fitted?.report?.logEvidence }
   var certificate: GapCertificate? {
-    leadingMember.map { GapCertificate(lower: 0, upper: $0.gapBound) }
+    (fitted?.report).map { GapCertificate(lower: 0, upper: $0.gapBound) }
   }
   var report: EvidenceReport? { fitted?.report }
-
-  private var leadingMember: EvidenceReport.Member? {
-    guard let report = fitted?.report else { return nil }
-    let leader = report.candidates.max { $0.weight < $1.weight }
-    return report.members.first { $0.scaling == leader?.scaling }
-  }
 
   init(_ configuration: RunConfiguration, data: TrainingData, parallelism: Parallelism) {
     self.configuration = configuration
@@ -37,11 +31,11 @@ struct EvidenceTrainer: HeadTrainer {
   ) throws(NumericsError) {
     let options = configuration.evidence
     var evidence = EvidenceConfiguration(classCount: data.classCount)
-    evidence.likelihood = configuration.evidenceLikelihood
+    evidence.likelihood = configuration.evidenceLikelihood ?? .softmax
     evidence.posterior = options.posterior
-    evidence.prior = options.prior == .folds ? .evidence : options.prior
+    evidence.prior = options.prior
     evidence.scaling = options.scaling
-    evidence.calibratesOnLeaveOneOut = options.calibration != .none
+    evidence.calibratesOnLeftOut = options.calibration != .none
     evidence.seed = configuration.seed
     var head = try EvidenceHead(
       fitting: split.features, labels: split.labels, evidence, parallelism: parallelism)

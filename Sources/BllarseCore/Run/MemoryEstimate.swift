@@ -35,14 +35,12 @@ struct MemoryEstimate {
           + (isWide ? block + 4 * 8 * columns * classes : 0)
         : 0.1 * design + 32 * columns * classes
     case (true, _) where configuration.fitsEvidenceHead:
-      let kind =
-        configuration.evidence.posterior
-        ?? .automatic(
-          rowCount: Int(rows), columnCount: Int(columns), classCount: header.classCount)
-      // The basis of the rows' space for each scaling and three fits beside the best, and one in double.
+      // The basis of the rows' space of two scalings, and one in double; the folds' rows.
+      let folds = min(10, max(1, 2500 / max(rows, 1) * 10))
       fit =
-        (isWide ? 9 : 1.4) * design + (kind == .laplace ? 4 * classes : 6) * small + 6 * logits
-        + (isWide ? block : 0)
+        (isWide ? 5 : 1.4) * design + folds * min(1, columns / order) * design
+        + (configuration.evidence.posterior == .laplace ? 4 * classes : 6) * small
+        + (2 + folds) * logits + (isWide ? block : 0)
     case (true, _) where configuration.lossFunction != "IBProbit":
       fit = 1.2 * design + (2.2 * classes + 5 * threads) * square
     case (true, .merge): fit = 0.1 * design + (4 + threads) * square

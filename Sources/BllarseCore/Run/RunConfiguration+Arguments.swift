@@ -58,7 +58,7 @@ extension RunConfiguration {
     case .prior:
       fitsEvidenceHead ? .text(evidence.prior.description) : .number(priorPrecision)
     case .posterior: .text(evidence.posterior?.rawValue ?? "auto")
-    case .scaling: .text(evidence.scaling.rawValue)
+    case .scaling: .text(evidence.scaling?.rawValue ?? "folds")
     case .optimizer: .text(optimizer.rawValue)
     case .l2: penalty.map(ArgumentValue.number) ?? .text("evidence")
     case .learningRate: .number(learningRate)

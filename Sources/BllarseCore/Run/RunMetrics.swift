@@ -43,7 +43,7 @@ public struct RunMetrics: Sendable, Equatable, Encodable {
     public var method: String
     /// The coverage aimed at.
     public var level: Double
-    /// The rows that the threshold comes from: "leave_one_out" or "validation".
+    /// The rows that the threshold comes from: "folds" or "validation".
     public var calibratedOn: String
     /// The share of test rows whose set holds the label.
     public var coverage: Double
@@ -181,10 +181,10 @@ public struct RunMetrics: Sendable, Equatable, Encodable {
         "validation", try head.logProbabilities(validation.features).exponentials(),
         validation.labels
       )
-    } else if let left = (head.uncalibrated as? EvidenceHead)?.leaveOneOut {
+    } else if let left = (head.uncalibrated as? EvidenceHead)?.leftOut {
       let map = (head as? CalibratedHead)?.calibration ?? .none
       calibration = (
-        "leave_one_out", Matrix<Float>(map.apply(to: left.logProbabilities).exponentials()),
+        "folds", Matrix<Float>(map.apply(to: left.logProbabilities).exponentials()),
         left.labels
       )
     }

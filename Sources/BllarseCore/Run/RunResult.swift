@@ -171,7 +171,7 @@ public struct RunResult: Sendable, Equatable, Encodable {
 
 extension RunResult {
   private enum CodingKeys: String, CodingKey {
-    case train, test, splits, roles, baseline, uncalibrated, calibration, seconds, threads, elbo
+    case estimate, train, test, splits, roles, baseline, uncalibrated, calibration, seconds, threads, elbo
     case iterations, certificate, best, recipe, chosen, metrics, arguments, data, versions, failure
     case temperatureScaling = "temperature_scaling"
   }
@@ -179,6 +179,7 @@ extension RunResult {
   /// Writes every key but `failure`, which only a failed run has; what a head does not have is `null`.
   public func encode(to encoder: any Encoder) throws {
     var container = encoder.container(keyedBy: CodingKeys.self)
+    try container.encode(recipe?.estimate, forKey: .estimate)
     try container.encode(train, forKey: .train)
     try container.encode(test, forKey: .test)
     try container.encode(splits.byName, forKey: .splits)

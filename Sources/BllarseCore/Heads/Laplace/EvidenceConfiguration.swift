@@ -25,11 +25,6 @@ public enum EvidencePrior: Sendable, Equatable {
   }
 }
 
-extension EvidencePrior {
-  /// Whether the precision is given.
-  var isFixed: Bool { if case .fixed = self { true } else { false } }
-}
-
 extension EvidencePrior: CustomStringConvertible {
   /// The name or number.
   public var description: String {
@@ -43,22 +38,23 @@ extension EvidencePrior: CustomStringConvertible {
   }
 }
 
-/// What an evidence head is to be fitted with; `nil` leaves the choice to the rules and to the data.
+/// What a Laplace head is to be fitted with; `nil` leaves the choice to the data.
 public struct EvidenceConfiguration: Sendable, Equatable {
   /// The number of classes, at least 2; some may have no rows.
   public var classCount: Int
-  /// The likelihood: by default softmax, and for two classes probit, with logistic beside it where rows
-  /// are not too many.
-  public var likelihood: EvidenceLikelihood?
-  /// The covariance: by default by cost, see ``PosteriorKind/automatic(rowCount:columnCount:classCount:)``.
+  /// The likelihood.
+  public var likelihood = EvidenceLikelihood.softmax
+  /// The covariance; `nil` for a Kronecker product, with `evidence-per-class` for one a class.
   public var posterior: PosteriorKind?
   /// Where the prior precision comes from.
-  public var prior = EvidencePrior.evidence
-  /// The scaling of the features: by default all are tried.
+  public var prior = EvidencePrior.folds
+  /// The scaling of the features; `nil` for the one that predicts left-out rows best.
   public var scaling: FeatureScaling?
-  /// Whether a temperature and a lapse are fitted to the leave-one-out predictions.
-  public var calibratesOnLeaveOneOut = true
-  /// The seed of the choice of rows and of the bootstrap.
+  /// Whether a temperature is fitted to the predictions for left-out rows.
+  public var calibratesOnLeftOut = true
+  /// Whether the logits' uncertainty is integrated out of the predictions that choices are made by.
+  var integrates = true
+  /// The seed of the folds.
   public var seed: UInt64 = 137
 
   /// The defaults.
@@ -66,4 +62,15 @@ public struct EvidenceConfiguration: Sendable, Equatable {
     precondition(classCount >= 2, "a head with \(classCount) classes")
     self.classCount = classCount
   }
+
+  /// The scalings that are tried.
+  var scalings: [FeatureScaling] { scaling.map { [$0] } ?? FeatureScaling.allCases }
+
+  /// The covariance.
+  var posteriorKind: PosteriorKind {
+    posterior ?? (prior == .evidencePerClass ? .laplace : .kronecker)
+  }
+
+  /// What predictions for left-out rows integrate over.
+  var predictivePosterior: PosteriorKind? { integrates ? posteriorKind : nil }
 }

@@ -13,13 +13,11 @@ extension EvidenceHead {
   }
 
   /// Means and variances of the logits.
-  func moments(
-    _ member: Member, _ features: FeatureMatrix, _ weights: Matrix<Float>
-  ) -> LogitMoments {
+  func moments(_ features: FeatureMatrix, _ weights: Matrix<Float>) -> LogitMoments {
     let rows: Matrix<Float>
     var outside: [Float]?
-    if let rotation = member.rotation {
-      let scaled = DesignMatrix<Float>(features, transform: member.transform, hasBias: false)
+    if let rotation {
+      let scaled = DesignMatrix<Float>(features, transform: transform, hasBias: false)
         .matrix(rows: 0..<features.rowCount)
       let inside = scaled.multiplied(by: rotation)  // (n, R)
       rows = DesignMatrix<Float>(FeatureMatrix(inside), transform: .identity, hasBias: true)
@@ -27,13 +25,13 @@ extension EvidenceHead {
       // What lies outside the space of the training rows has the prior's variance.
       outside = (0..<scaled.rowCount).map { row in
         let rest = scaled.rows(row..<row + 1).squaredNorm - inside.rows(row..<row + 1).squaredNorm
-        return Float(max(0, rest) / member.priorPrecision)
+        return Float(max(0, rest) / priorPrecision)
       }
     } else {
-      rows = DesignMatrix<Float>(features, transform: member.transform, hasBias: true)
+      rows = DesignMatrix<Float>(features, transform: transform, hasBias: true)
         .matrix(rows: 0..<features.rowCount)
     }
-    var variances = Matrix<Double>(member.covariance.leverages(rows))
+    var variances = Matrix<Double>(covariance.leverages(rows))
     if let outside {
       for row in 0..<variances.rowCount {
         variances.withMutableRow(row) { for k in $0.indices { $0[k] += Double(outside[row]) } }
@@ -42,41 +40,34 @@ extension EvidenceHead {
     return LogitMoments(means: Matrix<Double>(rows.multiplied(by: weights)), variances: variances)
   }
 
-  /// Calls `body` with blocks of rows and the members' moments there, on all threads.
+  /// Calls `body` with blocks of rows and the moments there, on all threads.
   func forEachBlock(
-    _ features: FeatureMatrix, _ body: @Sendable (Range<Int>, [LogitMoments]) -> Void
+    _ features: FeatureMatrix, _ body: @Sendable (Range<Int>, LogitMoments) -> Void
   ) {
     precondition(
       features.columnCount == featureCount,
       "features have \(features.columnCount) columns, the head expects \(featureCount)")
-    let weights = members.map { Matrix<Float>($0.weights) }
+    let weights = Matrix<Float>(weights)
     parallelism.forEachBlock(of: features.rowCount, blockSize: predictionBlockSize) { _, range in
-      let block = features.rows(range)
-      body(range, zip(members, weights).map { moments($0, block, $1) })
+      body(range, moments(features.rows(range), weights))
     }
   }
 
   /// Log-probabilities of one block.
-  func logProbabilities(_ moments: [LogitMoments]) -> Matrix<Double> {
-    Self.pool(
-      candidates.map { candidate in
-        let member = moments[candidate.member]
-        let logits = candidate.kind.logProbabilities(
-          members[candidate.member].likelihood, means: member.means, variances: member.variances)
-        return (
-          candidate.calibration.apply(
-            to: logits, frequencies: classFrequencies, lapseFactor: Self.lapseFactor),
-          candidate.weight
-        )
-      })
+  func logProbabilities(_ moments: LogitMoments) -> Matrix<Double> {
+    TemperedLogits(
+      Predictive(likelihood: likelihood).logits(
+        means: moments.means, variances: moments.variances),
+      inverseTemperature
+    ).logProbabilities
   }
 
-  /// The logarithms of the predictive class probabilities: the calibrated average of the members'
-  /// predictive distributions.
+  /// The logarithms of the predictive class probabilities: the logits' uncertainty integrated out, at the
+  /// fitted temperature.
   ///
   /// - Parameter features: N x featureCount, finite.
   /// - Returns: N x K; the exponentials of a row sum to 1.
-  /// - Complexity: for each member N·D² (N·D²·K with one covariance a class) and 2·N·D·K.
+  /// - Complexity: N·D² (N·D²·K with one covariance a class) and 2·N·D·K.
   public func logProbabilities(_ features: FeatureMatrix) -> Matrix<Float> {
     let classes = classCount
     return Matrix<Float>(rows: features.rowCount, columns: classes) { target in

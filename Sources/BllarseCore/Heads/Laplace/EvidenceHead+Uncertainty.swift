@@ -95,92 +95,62 @@ extension EvidenceHead {
   }
 
   private func energyAndLeverage(
-    _ moments: [LogitMoments], _ row: Int
+    _ moments: LogitMoments, _ row: Int
   ) -> (energy: Double, leverage: Double) {
-    var (energy, leverage) = (0.0, 0.0)
-    for candidate in candidates {
-      let member = moments[candidate.member]
-      let beta = candidate.calibration.inverseTemperature
-      var values = member.means.row(row)
-      // A probit column as two logits: the logistic function of 1.702·f is close to Φ(f).
-      if values.count == 1 { values = [-0.851 * values[0], 0.851 * values[0]] }
-      energy -= candidate.weight * SpecialFunctions.logSumExp(values.map { beta * $0 })
-      let variances = member.variances.row(row)
-      leverage += candidate.weight * variances.reduce(0, +) / Double(variances.count)
-    }
-    return (energy, leverage)
+    var values = moments.means.row(row)
+    // A probit column as two logits: the logistic function of 1.702·f is close to Φ(f).
+    if values.count == 1 { values = [-0.851 * values[0], 0.851 * values[0]] }
+    let variances = moments.variances.row(row)
+    return (
+      -SpecialFunctions.logSumExp(values.map { inverseTemperature * $0 }),
+      variances.reduce(0, +) / Double(variances.count)
+    )
   }
 
   /// The mutual informations of a block of rows.
   ///
   /// - Parameters:
-  ///   - moments: of the logits under every member.
+  ///   - moments: of the logits.
   ///   - draws: deviations from them.
   ///   - map: a calibration on held-out rows.
   ///   - predicted: the logarithms of what is predicted, n x K.
   /// - Returns: nats, one for each row.
   private func mutualInformation(
-    _ moments: [LogitMoments], _ draws: LogitDraws, _ map: HeldOutCalibration,
+    _ moments: LogitMoments, _ draws: LogitDraws, _ map: HeldOutCalibration,
     _ predicted: Matrix<Float>
   ) -> [Double] {
     var projection = DrawProjection(classCount: classCount)
     var result: [Double] = []
     let size = draws.weights.count * classCount  // of the draws of a row
-    let step = max(1, Self.drawLimit / (size * candidates.count))
+    let step = max(1, Self.drawLimit / size)
     for start in stride(from: 0, to: predicted.rowCount, by: step) {
       let rows = start..<min(start + step, predicted.rowCount)
-      let logs = candidates.map { candidate in
-        let drawn = self.logs(candidate, moments[candidate.member], draws, rows)
-        return map == .none ? drawn : map.apply(to: drawn)
-      }
-      let probabilities = logs.map { $0.exponentials() }
-      for row in rows {
-        let exponentials = predicted.row(row).map { exp(Double($0)) }
-        let total = exponentials.reduce(0, +)
-        let sets = candidates.indices.map { index in
-          DrawSet(
-            logs: logs[index], probabilities: probabilities[index],
-            weight: candidates[index].weight)
+      let drawn = logs(moments, draws, rows)
+      let logs = map == .none ? drawn : map.apply(to: drawn)
+      let probabilities = logs.exponentials()
+      logs.withUnsafePointer { logs, _ in
+        probabilities.withUnsafePointer { probabilities, _ in
+          for row in rows {
+            let exponentials = predicted.row(row).map { exp(Double($0)) }
+            let total = exponentials.reduce(0, +)
+            let offset = (row - rows.lowerBound) * size
+            let set = DrawProjection.Draws(
+              logs: logs + offset, probabilities: probabilities + offset, weights: draws.weights,
+              candidateWeight: 1)
+            result.append(
+              projection.mutualInformation([set], target: exponentials.map { $0 / total }))
+          }
         }
-        result.append(
-          Self.withDraws(sets[...], draws.weights, offset: (row - rows.lowerBound) * size) {
-            projection.mutualInformation($0, target: exponentials.map { $0 / total })
-          })
       }
     }
     return result
   }
 
-  /// The draws of one candidate.
-  private struct DrawSet {
-    let logs: Matrix<Double>
-    let probabilities: Matrix<Double>
-    let weight: Double
-  }
-
-  /// Calls `body` with the draws of one row under each candidate.
-  private static func withDraws(
-    _ sets: ArraySlice<DrawSet>, _ weights: [Double], offset: Int,
-    _ found: [DrawProjection.Draws] = [], _ body: ([DrawProjection.Draws]) -> Double
-  ) -> Double {
-    guard let first = sets.first else { return body(found) }
-    return first.logs.withUnsafePointer { logs, _ in
-      first.probabilities.withUnsafePointer { probabilities, _ in
-        let draws = DrawProjection.Draws(
-          logs: logs + offset, probabilities: probabilities + offset, weights: weights,
-          candidateWeight: first.weight)
-        return withDraws(sets.dropFirst(), weights, offset: offset, found + [draws], body)
-      }
-    }
-  }
-
-  /// The calibrated log-probabilities of a candidate for every draw of some rows, (n·S) x K.
+  /// The log-probabilities for every draw of some rows, (n·S) x K.
   private func logs(
-    _ candidate: Candidate, _ moments: LogitMoments, _ draws: LogitDraws, _ rows: Range<Int>
+    _ moments: LogitMoments, _ draws: LogitDraws, _ rows: Range<Int>
   ) -> Matrix<Double> {
-    let likelihood = members[candidate.member].likelihood
     let columns = moments.means.columnCount
-    let plugIn: PredictiveKind = likelihood == .probit && columns > 1 ? candidate.kind : .plugIn
     // Two logits are w and -w, and their difference has twice the variance.
     let isOpposite = classCount == 2 && columns == 2
     let half = 0.5.squareRoot()
@@ -198,9 +168,9 @@ extension EvidenceHead {
         }
       }
     }
-    return candidate.calibration.apply(
-      to: plugIn.logProbabilities(
-        likelihood, means: logits, variances: .zeros(logits.rowCount, columns)),
-      frequencies: classFrequencies, lapseFactor: Self.lapseFactor)
+    return TemperedLogits(
+      Predictive(likelihood: likelihood).logits(means: logits, variances: nil),
+      inverseTemperature
+    ).logProbabilities
   }
 }

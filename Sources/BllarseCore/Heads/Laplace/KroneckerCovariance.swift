@@ -1,5 +1,11 @@
 import BllarseNumerics
 
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#endif
+
 /// The Gaussian around an optimum whose precision is a Kronecker product.
 ///
 ///     Λ = B ⊗ A + λ·I,   A = Xᵀ·diag(h/h̄)·X,   B = mean_i B_i,   h_i = tr B_i
@@ -50,16 +56,17 @@ struct KroneckerCovariance<Scalar: BLASScalar>: Sendable {
     /// - Parameter gram: `Xᵀ·diag(h/h̄)·X`, the bias in the last row and column.
     init(gram: Matrix<Double>) throws(NumericsError) {
       let size = gram.rowCount - 1
-      rowTotal = gram[size, size]
-      let mean = (0..<size).map { rowTotal > 0 ? gram[size, $0] / rowTotal : 0 }
+      let total = gram[size, size]
+      let mean = (0..<size).map { total > 0 ? gram[size, $0] / total : 0 }
       var inner = gram.rows(0..<size).columns(0..<size).compact()
       for row in 0..<size {
-        let factor = mean[row] * rowTotal
+        let factor = mean[row] * total
         inner.withMutableRow(row) { values in
           for column in values.indices { values[column] -= factor * mean[column] }
         }
       }
       let eigen = try SymmetricEigen(inner)
+      rowTotal = total
       center = mean.map { Scalar($0) }
       vectors = Matrix<Scalar>(eigen.rowVectors.transposed())
       values = eigen.values.map { max($0, 0) }
@@ -168,8 +175,10 @@ extension KroneckerCovariance {
     directionCount: Int, priorPrecision: Double, biasPrecision: Double
   ) throws(NumericsError) -> Matrix<Scalar> {
     guard known == nil, directionCount <= directionLimit else {
+      let inputs: Inputs
+      if let known { inputs = known } else { inputs = try Inputs(gram: gram) }
       return try KroneckerCovariance(
-        known ?? Inputs(gram: gram), outputCurvature: outputCurvature,
+        inputs, outputCurvature: outputCurvature,
         directionCount: directionCount, priorPrecision: priorPrecision,
         biasPrecision: biasPrecision
       ).leverages(rows)

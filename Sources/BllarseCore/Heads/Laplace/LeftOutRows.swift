@@ -47,13 +47,14 @@ struct LeftOutRows: Sendable {
     let isLone = Set(lone)
     let rows = folds.flatMap { $0 }
     let known = isInFold.count { !$0.isEmpty } - lone.count
-    scored =
+    let scored =
       known > 1
       ? rows.indices.filter {
         !isLone.contains(Int(labels[rows[$0]])) && weights?[rows[$0]] != 0
       } : []
     self.folds = folds
     self.rows = rows
+    self.scored = scored
     self.labels = scored.map { labels[rows[$0]] }
     self.weights = weights.map { weights in scored.map { weights[rows[$0]] } }
     groups = scored.map { division.groups[rows[$0]] }
