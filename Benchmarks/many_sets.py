@@ -117,7 +117,7 @@ def data_sets(supersenses=None, movie_reviews=None):
                     "laplace-torch, Kronecker": "over ten minutes"}),
     ]
     if supersenses:
-        sets.append(DataSet("WordNet supersenses", [], path=supersenses))
+        sets.append(DataSet("WordNet supersenses", [], path=supersenses, strengths=[0.01, 0.02, 0.04]))
     if movie_reviews:
         sets.append(DataSet("movie reviews", [], path=movie_reviews))
     return sets + [
