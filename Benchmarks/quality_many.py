@@ -41,7 +41,10 @@ def peer(data_set, path, column, arguments, cache):
     if column in data_set.skipped:
         return dict(skipped=data_set.skipped[column])
     method = PEERS[column]
-    key = f"{digest(path)} {method} {data_set.name}"
+    options = ["--iterations", str(data_set.iterations if method == "by-hand" else 300)]
+    if method == "by-hand" and data_set.strengths:
+        options += ["--strengths", ",".join(map(str, data_set.strengths))]
+    key = f"{data_set.name}, {digest(path)}: {method} {' '.join(options)}"
     known = cache.read().get(key)
     if known:
         return known
@@ -50,13 +53,7 @@ def peer(data_set, path, column, arguments, cache):
     python = arguments.laplace_python if method == "kronecker" else sys.executable
     if not python:
         return dict(skipped="--laplace-python names no Python with laplace-torch")
-    command = [python, os.path.join(HERE, "quality_peers.py"), method, path, "--iterations"]
-    if method == "by-hand":
-        command += [str(data_set.iterations)]
-        if data_set.strengths:
-            command += ["--strengths", ",".join(map(str, data_set.strengths))]
-    else:
-        command += ["300"]
+    command = [python, os.path.join(HERE, "quality_peers.py"), method, path, *options]
     minutes = 10 if method == "kronecker" else arguments.minutes
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=60 * minutes)

@@ -12,6 +12,7 @@ struct Train: ParsableCommand {
   @OptionGroup(title: "Classical heads") var optimizer: OptimizerOptions
   @OptionGroup(title: "Data") var data: DataOptions
   @OptionGroup(title: "Splits") var splits: SplitOptions
+  @OptionGroup(title: "Rows") var rows: RowOptions
   @OptionGroup(title: "Running") var running: RunningOptions
   @OptionGroup(title: "Tracking") var tracking: TrackingOptions
   @OptionGroup(visibility: .hidden) var oldSpellings: OldSpellings
@@ -30,6 +31,7 @@ struct Train: ParsableCommand {
     try optimizer.check()
     try data.check()
     try splits.check()
+    try rows.check()
     let configuration = configuration
     try recipe.check(configuration)
     try calibration.check(configuration)
@@ -46,6 +48,7 @@ struct Train: ParsableCommand {
     calibration.apply(to: &configuration)
     data.apply(to: &configuration)
     splits.apply(to: &configuration)
+    rows.apply(to: &configuration)
     running.apply(to: &configuration)
     return configuration
   }

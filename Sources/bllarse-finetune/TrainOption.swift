@@ -107,6 +107,7 @@ struct TrainOption: Sendable {
 
   private static var evidence: [TrainOption] {
     let recipe = "softmax, and for the converged fit of IBProbit without --parity"
+    let rows = "softmax, and for the converged fit of IBProbit without --parity, on --features"
     return [
       .flag(
         "parity", \.recipe.parity, for: "IBProbit",
@@ -116,6 +117,8 @@ struct TrainOption: Sendable {
         for: "softmax, IBProbit and the Polya-Gamma heads"),
       .fit(.posterior, \.recipe.posterior, for: recipe),
       .fit(.scaling, \.recipe.scaling, for: recipe),
+      .fit(.sampleWeight, \.rows.sampleWeight, for: rows),
+      .fit(.group, \.rows.group, for: rows),
       .value("calibration", \.calibration.calibration),
       .value("ood", \.recipe.ood),
     ]

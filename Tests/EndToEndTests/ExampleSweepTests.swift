@@ -18,7 +18,7 @@ extension SweepEndToEnd {
 
     static let examples = [
       Example(file: "chunks.yaml", count: 2400, indices: [0, 2399], score: "test.nll"),
-      Example(file: "last-layer-grid.yaml", count: 8, indices: [0, 2, 4, 7], score: "test.nll"),
+      Example(file: "last-layer-grid.yaml", count: 9, indices: [0, 1, 3, 5, 8], score: "test.nll"),
       Example(file: "optimisers.yaml", count: 16, indices: [0, 8, 15], score: "test.nll"),
       Example(file: "own_run.py", count: 6, indices: [0, 1, 2, 3, 4, 5], score: "test.error"),
       Example(file: "seeds.yaml", count: 20, indices: [0, 19], score: "test.nll"),

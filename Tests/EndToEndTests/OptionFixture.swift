@@ -6,7 +6,7 @@ import Testing
 
 /// Features so small that a run takes no time.
 enum OptionFixture {
-  /// Writes a feature file with a validation split.
+  /// Writes a feature file with a validation split, and weights and groups of the training rows.
   ///
   /// - Returns: its path.
   static func features(
@@ -25,6 +25,9 @@ enum OptionFixture {
       writer.add("X_\(name)", Matrix<Float>(rows: count, columns: columns, elements: elements))
       writer.add("y_\(name)", labels)
     }
+    writer.add("times_train", (0..<Int32(rows)).map { $0 % 4 })
+    // Five rows that follow one another are left out together.
+    writer.add("family_train", (0..<Int32(rows)).map { $0 / 5 })
     try writer.write(to: path)
     return path
   }

@@ -83,6 +83,7 @@ extension OptionProbe {
     "certify": OptionProbe(needsManyRows: true), "reset-loss-per-epoch": OptionProbe(),
     "sequential-update": OptionProbe(), "prior": OptionProbe(value: "4.5"),
     "posterior": OptionProbe(value: "meanfield"),
+    "sample-weight": OptionProbe(value: "times"), "group": OptionProbe(value: "family"),
     "scaling": OptionProbe(value: "rows"), "calibration": OptionProbe(value: "validation"),
     "parity": OptionProbe(), "l2": OptionProbe(value: "30"),
     "optimizer": OptionProbe(value: "lion", alternative: "adamw", replaces: ["-o"]),

@@ -101,7 +101,7 @@ extension SweepEndToEnd {
         let run = try tool.run("run", "\(key).yaml", "--jobs", "2")
         #expect(run.status == 0, "\(run.errors)")
         for index in 0...1 {
-          let text = tool.text("sweeps/\(key)/runs/\(index)/0/result.json")
+          let text = tool.text("sweeps/\(key)/runs/0/\(index)/result.json")
           let result = try JSONSerialization.jsonObject(with: Data(text.utf8)) as? [String: Any]
           let metrics = try #require(result?["metrics"] as? [String: Any])
           let arguments = try #require(metrics["arguments"] as? [String: Any])

@@ -11,6 +11,7 @@ struct DatasetValidation {
     let rowCount: Int
     let featureCount: Int
     let labels: [Int32]
+    var values = RowValues()
   }
 
   let file: String?
@@ -107,13 +108,8 @@ struct DatasetValidation {
           advice: "correct or remove the row"
             + (isUnseen ? ", or list all classes in the metadata class_names" : ""))
       }
-      if name == "train", let first = split.labels.first,
-        split.labels.allSatisfy({ $0 == first })
-      {
-        throw DataError(
-          .insufficientData, file: file, key: "\(name) split labels",
-          found: "all \(split.rowCount) rows have the label \(first)",
-          expected: "at least two classes", advice: "add rows of another class")
+      if name == "train" {
+        try split.values.check(labels: split.labels, file: file, key: name)
       }
     }
   }
@@ -160,6 +156,38 @@ struct DatasetValidation {
       }
     }
     return found.withLock { $0 }
+  }
+}
+
+extension RowValues {
+  /// Rows that count show two classes or more, and two groups.
+  ///
+  /// - Parameters:
+  ///   - labels: of all rows.
+  ///   - file: the file, for messages.
+  ///   - key: the split.
+  /// - Throws: `DataError.Code.insufficientData`.
+  func check(labels: [Int32], file: String?, key: String) throws(DataError) {
+    if let weights {
+      try RowWeights.requirePositive(weights, file: file, key: "\(key) split weights")
+    }
+    let first = weights.flatMap { $0.firstIndex { $0 > 0 } } ?? 0
+    guard first < labels.count else { return }
+    func differs(_ isOther: (Int) -> Bool) -> Bool {
+      labels.indices.contains { (weights?[$0] ?? 1) > 0 && isOther($0) }
+    }
+    let rows = weights == nil ? "\(labels.count) rows" : "rows of positive weight"
+    guard differs({ labels[$0] != labels[first] }) else {
+      throw DataError(
+        .insufficientData, file: file, key: "\(key) split labels",
+        found: "all \(rows) have the label \(labels[first])",
+        expected: "at least two classes", advice: "add rows of another class")
+    }
+    guard let groups, !differs({ groups[$0] != groups[first] }) else { return }
+    throw DataError(
+      .insufficientData, file: file, key: "\(key) split groups",
+      found: "all \(rows) are of one group", expected: "at least two groups",
+      advice: "leave the groups out, or take rows of more of them")
   }
 }
 

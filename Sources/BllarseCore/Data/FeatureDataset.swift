@@ -44,7 +44,8 @@ public struct FeatureDataset: Sendable {
       splits.map {
         DatasetValidation.Outline(
           name: $0.name, rowCount: $0.split.rowCount, featureCount: $0.split.featureCount,
-          labels: $0.split.labels)
+          labels: $0.split.labels,
+          values: RowValues(weights: $0.split.weights, groups: $0.split.groups))
       }, announced: classCount, names: classNames)
     try validation.checkRange(splits)
     self.name = name
@@ -80,6 +81,18 @@ public struct FeatureDataset: Sendable {
     return FeatureDataset(self, splits: limited)
   }
 
+  /// Makes sure that the training rows that are taken and count show two classes and two groups.
+  ///
+  /// - Throws: `DataError.Code.insufficientData`.
+  func checkRowsThatCount() throws(DataError) {
+    guard let train = splits[SplitRoles.training], train.weights != nil || train.groups != nil
+    else {
+      return
+    }
+    try RowValues(weights: train.weights, groups: train.groups).check(
+      labels: train.labels, file: file, key: SplitRoles.training)
+  }
+
   /// The split of a name, if there is one.
   public subscript(name: String) -> FeatureSplit? { splits[name] }
 
@@ -97,7 +110,10 @@ public struct FeatureDataset: Sendable {
   var unseenClassNote: String? {
     guard let labels = splits[SplitRoles.training]?.labels else { return nil }
     var isSeen = [Bool](repeating: false, count: classCount)
-    for label in labels { isSeen[Int(label)] = true }
+    let weights = splits[SplitRoles.training]?.weights
+    for (row, label) in labels.enumerated() where (weights?[row] ?? 1) > 0 {
+      isSeen[Int(label)] = true
+    }
     let unseen = isSeen.indices.filter { !isSeen[$0] }
     guard !unseen.isEmpty else { return nil }
     let names = unseen.prefix(5).map { index in

@@ -29,10 +29,14 @@ extension FeatureFile {
   /// Reads sizes and labels and checks them, as ``dataset(requiring:classCount:parallelism:)`` does before
   /// it looks at the features.
   ///
-  /// - Parameter required: splits that must be there, with labels.
+  /// - Parameters:
+  ///   - required: splits that must be there, with labels.
+  ///   - arrays: the names of weights and groups of the training rows.
   /// - Returns: the sizes and the number of classes.
   /// - Throws: `DataError`, naming tensor and row.
-  func header(requiring required: [String] = []) throws(DataError) -> FeatureHeader {
+  func header(
+    requiring required: [String] = [], with arrays: RowArrays = RowArrays()
+  ) throws(DataError) -> FeatureHeader {
     var splits: [FeatureHeader.Split] = []
     var outlines: [DatasetValidation.Outline] = []
     for name in readableSplits(requiring: required) {
@@ -42,7 +46,11 @@ extension FeatureFile {
       do throws(DataError) {
         try FeatureSplit.require(labels.count, rowCount: rows, name: name)
       } catch { throw error.inFile(path) }
-      outlines.append(.init(name: name, rowCount: rows, featureCount: columns, labels: labels))
+      let values =
+        name == SplitRoles.training ? try values(of: arrays, rowCount: rows) : RowValues()
+      outlines.append(
+        .init(
+          name: name, rowCount: rows, featureCount: columns, labels: labels, values: values))
       splits.append(
         .init(
           name: name, rowCount: rows, featureCount: columns,

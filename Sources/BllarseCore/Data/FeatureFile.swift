@@ -54,11 +54,13 @@ public struct FeatureFile: Sendable {
   /// - Parameters:
   ///   - required: splits that must be there; by default "train" and the test split.
   ///   - classCount: the number of classes, when it is known otherwise (from a checkpoint).
+  ///   - arrays: the names of weights and groups of the training rows.
   ///   - parallelism: the threads to check with.
   /// - Returns: the data set, named after the file.
   /// - Throws: `DataError`, naming tensor, row and column.
   public func dataset(
     requiring required: [String]? = nil, classCount: Int? = nil,
+    with arrays: RowArrays = RowArrays(),
     parallelism: Parallelism = .available
   ) throws(DataError) -> FeatureDataset {
     let required =
@@ -67,8 +69,17 @@ public struct FeatureFile: Sendable {
     for name in readableSplits(requiring: required) {
       let features = try source.tensor("X_" + suffix(name)).features()
       let labels = try labels(name)
+      let values =
+        name == SplitRoles.training
+        ? try values(of: arrays, rowCount: features.rowCount) : RowValues()
       do throws(DataError) {
-        splits.append((name, try FeatureSplit(features: features, labels: labels, name: name)))
+        splits.append(
+          (
+            name,
+            try FeatureSplit(
+              features: features, labels: labels, weights: values.weights, groups: values.groups,
+              name: name)
+          ))
       } catch { throw error.inFile(path) }
     }
     try requireSplits(required)

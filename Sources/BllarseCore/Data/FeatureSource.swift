@@ -151,12 +151,10 @@ enum FeatureSource: Sendable {
     }
     var files: [String: String] = [:]
     for name in contents.sorted()
-    where (name.hasPrefix("X_") || name.hasPrefix("y_"))
-      && (name.hasSuffix(".npz") || name.hasSuffix(".npy"))
-    {
+    where name.hasSuffix(".npz") || name.hasSuffix(".npy") {
       files[String(name.dropLast(4))] = path + "/" + name
     }
-    guard !files.isEmpty else {
+    guard files.keys.contains(where: { $0.hasPrefix("X_") || $0.hasPrefix("y_") }) else {
       throw DataError(
         .missingFile, file: path, found: "the directory has no arrays",
         expected: "X_train.npz, y_train.npz and so on",

@@ -38,7 +38,8 @@ struct EvidenceTrainer: HeadTrainer {
     evidence.calibratesOnLeftOut = options.calibration != .none
     evidence.seed = configuration.seed
     var head = try EvidenceHead(
-      fitting: split.features, labels: split.labels, evidence, parallelism: parallelism)
+      fitting: split.features, labels: split.labels, weights: split.weights, groups: split.groups,
+      evidence, parallelism: parallelism)
     head.parallelism = parallelism.cancelled(by: nil)
     iterations = head.report?.iterationCount ?? 0
     fitted = head

@@ -67,7 +67,10 @@ public final class FileHeaders: Sendable {
   }
 
   private static func key(_ configuration: RunConfiguration) -> String {
-    if let path = configuration.featuresPath { return path }
+    if let path = configuration.featuresPath {
+      let arrays = configuration.usedRowArrays
+      return [path, arrays.weights ?? "", arrays.groups ?? ""].joined(separator: "\0")
+    }
     let named = configuration.namedBackbone
     let parts: [String?] = [
       configuration.dataset, configuration.dataDirectory, configuration.backbonePath,
@@ -80,7 +83,9 @@ public final class FileHeaders: Sendable {
   private static func read(_ configuration: RunConfiguration) throws(DataError) -> Data {
     if let path = configuration.featuresPath {
       return Data(
-        header: try FeatureFile(path: path).header(), backbone: nil, imageBytes: 0)
+        header: try FeatureFile(path: path).header(with: configuration.usedRowArrays),
+        backbone: nil,
+        imageBytes: 0)
     }
     let images = try ImageDatasets.header(configuration.dataset, configuration)
     let backbone = try ImageDatasets.backboneHeader(

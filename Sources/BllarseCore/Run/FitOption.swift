@@ -25,6 +25,10 @@ public enum FitOption: String, Sendable, CaseIterable {
   case posterior
   /// The scaling of the features.
   case scaling
+  /// How often each training row counts.
+  case sampleWeight = "sample_weight"
+  /// Which training rows are left out together.
+  case group
   /// How a classical head is fitted.
   case optimizer
   /// The L2 strength.
@@ -69,6 +73,7 @@ extension RunConfiguration {
     case .resetLossPerEpoch: takesUpdates && update != .converged && epochs > 1
     case .parity: isProbit
     case .posterior, .scaling: fitsEvidenceHead
+    case .sampleWeight, .group: takesRowArrays
     case .optimizer: !isClosedForm
     case .l2: !isClosedForm && optimizer == .newton
     case .learningRate: isStepped && optimizer != .ivon

@@ -47,9 +47,13 @@ struct MemoryEstimate {
     case (true, .converged), (true, .sites): fit = 1.2 * design + 7 * square + 3 * logits
     case (true, .cavi): fit = 1.2 * design + 4 * square
     }
+    // Weights, and groups while they are numbered.
+    let values =
+      (configuration.usedRowArrays.weights == nil ? 0 : 16 * rows)
+      + (configuration.usedRowArrays.groups == nil ? 0 : 64 * rows)
     let features = header.splits.reduce(0) { $0 + Double($1.byteCount) }
     bytes = Int(
-      Self.base + features + fit
+      Self.base + features + values + fit
         + Self.images(data, threads: threads, isAugmented: configuration.mayAugment))
   }
 

@@ -59,6 +59,8 @@ extension RunConfiguration {
       fitsEvidenceHead ? .text(evidence.prior.description) : .number(priorPrecision)
     case .posterior: .text(evidence.posterior?.rawValue ?? "auto")
     case .scaling: .text(evidence.scaling?.rawValue ?? "folds")
+    case .sampleWeight: rowArrays.weights.map(ArgumentValue.text)
+    case .group: rowArrays.groups.map(ArgumentValue.text)
     case .optimizer: .text(optimizer.rawValue)
     case .l2: penalty.map(ArgumentValue.number) ?? .text("evidence")
     case .learningRate: .number(learningRate)

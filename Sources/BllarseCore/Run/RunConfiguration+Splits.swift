@@ -5,6 +5,37 @@ extension RunConfiguration {
     return HeadRegistry.takesUpdates(lossFunction) && (update == .merge || update == .sites)
   }
 
+  /// Whether the fit weighs rows and leaves them out in groups.
+  var takesRowArrays: Bool { false }
+
+  /// The arrays with weights and groups that this run reads; a head that takes none has none.
+  var usedRowArrays: RowArrays {
+    RowArrays(
+      weights: uses(.sampleWeight) ? rowArrays.weights : nil,
+      groups: uses(.group) ? rowArrays.groups : nil)
+  }
+
+  /// Refuses arrays that this run would not read.
+  ///
+  /// - Throws: `DataError` that names the first of them.
+  func checkRowArrays() throws(DataError) {
+    guard effectiveEpochs > 0 else { return }
+    for (name, option) in [
+      (rowArrays.weights, FitOption.sampleWeight), (rowArrays.groups, .group),
+    ] {
+      guard let name, !uses(option) else { continue }
+      throw DataError(
+        .wrongType, file: featuresPath, key: name,
+        found: featuresPath == nil
+          ? "images have no such array" : "\(lossFunction) by \(fitName) does not take it",
+        expected: "no \(option.rawValue)", advice: "leave it out, or fit another head")
+    }
+  }
+
+  private var fitName: String {
+    HeadRegistry.isClosedForm(lossFunction) ? update.rawValue : optimizer.rawValue
+  }
+
   /// The options about splits that were given, under the names of the command line.
   var splitArguments: [(String, ArgumentValue)] {
     var list: [(String, ArgumentValue)] = []

@@ -42,6 +42,8 @@ public struct RunConfiguration: Sendable, Equatable {
   public var trainSubsetSeed: UInt64?
   /// Batches between evaluations within an epoch, or 0 for none.
   public var evaluationInterval = 0
+  /// Arrays of the feature file with weights and groups of the training rows.
+  public var rowArrays = RowArrays()
   /// Where the files of a data set are that does not ship with the package.
   public var dataDirectory: String?
   /// Whether training images are changed at random in every epoch, where the data set and the method

@@ -40,7 +40,8 @@ struct RunData {
         required = []
       }
       let whole = try file.dataset(
-        requiring: required, classCount: classCount, parallelism: parallelism)
+        requiring: required, classCount: classCount,
+        with: fits ? configuration.usedRowArrays : RowArrays(), parallelism: parallelism)
       let limitNotes = configuration.limitNotes(
         rowCounts: Dictionary(
           uniqueKeysWithValues: whole.splitNames.map { ($0, whole[$0]?.rowCount ?? 0) }), roles)
@@ -48,7 +49,10 @@ struct RunData {
       dataset = try whole.limited { (name, split) throws(DataError) in
         try configuration.subset(of: name, split.labels, roles, file: path)
       }
-      notes = limitNotes + (fits ? dataset.unseenClassNote.map { [$0] } ?? [] : [])
+      try dataset.checkRowsThatCount()
+      notes =
+        limitNotes + (dataset[SplitRoles.training]?.weightNotes ?? [])
+        + (fits ? dataset.unseenClassNote.map { [$0] } ?? [] : [])
       backbone = nil
       augmentedTraining = nil
       loadSeconds = watch.elapsed

@@ -37,6 +37,7 @@ public struct RunPlan: Sendable, Equatable {
     try OutputOwner.check(configuration)
 
     // 2. The data, and what the options ask of them.
+    try configuration.checkRowArrays()
     if let text = configuration.text { _ = try files.content(of: text.cache) }
     let data = try files.data(of: configuration)
     let roles = try SplitRoles(of: data.header.names, configuration, file: data.header.file)

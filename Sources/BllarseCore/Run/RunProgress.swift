@@ -82,12 +82,14 @@ public struct RunInterrupted: Error, Equatable, CustomStringConvertible {
 }
 
 extension FeatureSplit {
-  /// A short text that tells data apart: the shape, and a hash (FNV-1a, 64 bits) of all labels and of the
-  /// features of up to 1024 rows, evenly spread.
+  /// A short text that tells data apart: the shape, and a hash (FNV-1a, 64 bits) of all labels, weights and
+  /// groups and of the features of up to 1024 rows, evenly spread.
   var fingerprint: String {
     var hash: UInt64 = 0xCBF2_9CE4_8422_2325
     func add(_ bits: UInt64) { hash = (hash ^ bits) &* 0x100_0000_01B3 }
     for label in labels { add(UInt64(bitPattern: Int64(label))) }
+    for weight in weights ?? [] { add(weight.bitPattern) }
+    for group in groups ?? [] { add(UInt64(bitPattern: Int64(group))) }
     let count = min(rowCount, 1024)
     for place in 0..<count {
       let row = place * rowCount / count

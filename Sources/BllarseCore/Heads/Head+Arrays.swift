@@ -1,0 +1,72 @@
+import BllarseNumerics
+
+/// For callers who have plain arrays.
+extension Head {
+  /// The class probabilities of rows.
+  ///
+  /// - Parameter rows: rows of as many finite numbers as the head was fitted to.
+  /// - Returns: K probabilities a row.
+  /// - Throws: `DataError` that names row and column of what cannot be used.
+  public func probabilities(_ rows: [[Float]]) throws -> [[Float]] {
+    guard !rows.isEmpty else { return [] }
+    let features = try FeatureMatrix(rows: rows)
+    guard features.columnCount == featureCount else {
+      throw DataError(
+        .wrongShape, found: "a row has \(features.columnCount) features",
+        expected: "\(featureCount), as the head was fitted to")
+    }
+    let probabilities = try logProbabilities(features).exponentials()
+    return (0..<rows.count).map { probabilities.row($0) }
+  }
+}
+
+extension EvidenceHead {
+  /// Fits the default head, softmax regression, to rows of features.
+  ///
+  /// - Parameters:
+  ///   - rows: N rows of equally many finite numbers.
+  ///   - labels: a class, counted from 0, for each row.
+  ///   - classCount: K; one more than the largest label when `nil`.
+  /// - Throws: `DataError` that names row and column of what cannot be used, `NumericsError` when rounding
+  ///   makes a precision indefinite.
+  public init(fitting rows: [[Float]], labels: [Int], classCount: Int? = nil) throws {
+    let data = try FeatureDataset(rows: rows, labels: labels, classCount: classCount)
+    let split = try data.split("train")
+    var configuration = EvidenceConfiguration(classCount: data.classCount)
+    configuration.likelihood = .softmax
+    configuration.scaling = .columns
+    try self.init(fitting: split.features, labels: split.labels, configuration)
+  }
+}
+
+extension FeatureDataset {
+  /// Checks training rows.
+  ///
+  /// - Throws: `DataError` that names row and column of what cannot be used.
+  init(rows: [[Float]], labels: [Int], classCount: Int?) throws(DataError) {
+    let split = try FeatureSplit(
+      features: try FeatureMatrix(rows: rows), labels: labels.map(Int32.init(clamping:)))
+    try self.init(name: "rows", splits: [(name: "train", split: split)], classCount: classCount)
+  }
+}
+
+extension FeatureMatrix {
+  /// Copies rows of equally many finite numbers.
+  init(rows: [[Float]]) throws(DataError) {
+    let width = rows.first?.count ?? 0
+    let range = FeatureRange(predicting: width)
+    for (index, row) in rows.enumerated() {
+      guard row.count == width else {
+        throw DataError(
+          .wrongShape, key: "features", row: index, found: "the row has \(row.count) values",
+          expected: "\(width), as row 0 has")
+      }
+      if let column = row.firstIndex(where: { !(Double($0).magnitude <= range.bound) }) {
+        throw range.fault(
+          Double(row[column]), file: nil, key: "features", row: index, column: column)
+      }
+    }
+    self.init(
+      Matrix<Float>(rows: rows.count, columns: width, elements: rows.flatMap { $0 }))
+  }
+}
