@@ -6,7 +6,7 @@ extension RunConfiguration {
   }
 
   /// Whether the fit weighs rows and leaves them out in groups.
-  var takesRowArrays: Bool { false }
+  var takesRowArrays: Bool { fitsEvidenceHead && featuresPath != nil }
 
   /// The arrays with weights and groups that this run reads; a head that takes none has none.
   var usedRowArrays: RowArrays {
