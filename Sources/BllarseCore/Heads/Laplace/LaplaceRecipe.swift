@@ -220,8 +220,8 @@ struct LaplaceRecipe<Pass: LaplacePass> {
       }
     }
     let range = RecipeConstants.precisionExponents
-    var exponent = range.upperBound
-    while exponent >= range.lowerBound, candidates.count - best <= RecipeConstants.patience {
+    var exponent = RecipeConstants.firstExponent(rowCount: labels.count)
+    while exponent >= range.lowerBound, candidates.isEmpty || best == candidates.count - 1 {
       try visit(exponent)
       exponent -= RecipeConstants.precisionStep
     }

@@ -1,3 +1,9 @@
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#endif
+
 /// Every constant of the default fit, and where it comes from.
 ///
 /// Sizes decide how precisely a number is computed, never what is fitted.
@@ -23,8 +29,11 @@ enum RecipeConstants {
   static let precisionExponents = -4.0...6.0
   /// The search goes down in steps of a power of ten, and then halves the steps around the best.
   static let precisionStep = 1.0
-  /// The search ends after so many steps without a better score.
-  static let patience = 2
+  /// The search begins where the prior outweighs the rows ten times or more: predictions are the classes'
+  /// frequencies there, for every scaling.
+  static func firstExponent(rowCount: Int) -> Double {
+    min(log10(Double(max(rowCount, 1))).rounded(.up) + 1, precisionExponents.upperBound)
+  }
 
   /// The precision of the biases, log-odds at the mean of the features: a standard deviation of 10.
   ///
@@ -34,8 +43,9 @@ enum RecipeConstants {
 
   /// The distance to an optimum, in nats a row, at which a fit of the search ends, and the final one.
   ///
-  /// Scores are compared at 1e-4 nats a row and printed with four digits.
-  static let (searchTolerance, finalTolerance) = (1e-5, 1e-7)
+  /// Scores of neighbouring precisions differ by more than 1e-4 nats a row where they matter, and are
+  /// printed with four digits.
+  static let (searchTolerance, finalTolerance) = (1e-4, 1e-7)
   /// What a distance need not be below, in nats.
   static let (searchFloor, finalFloor) = (1e-2, 1e-5)
 
