@@ -221,7 +221,7 @@ struct LaplaceRecipe<Pass: LaplacePass> {
     }
     let range = RecipeConstants.precisionExponents
     var exponent = RecipeConstants.firstExponent(rowCount: labels.count)
-    while exponent >= range.lowerBound, candidates.isEmpty || best == candidates.count - 1 {
+    while exponent >= range.lowerBound, candidates.count - best <= RecipeConstants.patience {
       try visit(exponent)
       exponent -= RecipeConstants.precisionStep
     }

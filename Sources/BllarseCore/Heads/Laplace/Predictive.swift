@@ -23,8 +23,10 @@ public enum EvidenceLikelihood: String, Sendable, Equatable, CaseIterable, Codab
 ///
 /// The uncertainty of the logits is integrated out: exactly for one probit column, `Φ(m / √(1 + v))`; for
 /// K of them, one class against the rest, as `p_k ∝ Φ(a_k) / Φ(-a_k)` with `a = m / √(1 + v)`; and for the
-/// softmax by MacKay's approximation, `softmax(m_k / √(1 + π/4·v_k))`, where a difference of two logits has the
-/// variance 2v.
+/// softmax by MacKay's approximation, `softmax(m / √(1 + π/4·v̄))`, where a difference of two logits has the
+/// variance 2v and v̄ is the mean of v over the classes that are in question, `Σ p_k(1-p_k)·v_k / Σ p_k(1-p_k)`: one
+/// number for all logits of a row, as a class of which there are few rows has a large variance everywhere, and a
+/// logit far below the others that were drawn towards them would gain probability for nothing.
 struct Predictive: Sendable {
   let likelihood: EvidenceLikelihood
 
@@ -39,9 +41,7 @@ struct Predictive: Sendable {
     case .softmax:
       var logits = means.centringRows()
       if let variances {
-        logits = logits.combined(with: variances) { m, v in
-          m / (1 + RecipeConstants.moderation * v).squareRoot()
-        }
+        logits.moderateRows(variances)
       }
       return logits
     case .probit:
@@ -71,5 +71,30 @@ extension Matrix<Double> {
       }
     }
     return result
+  }
+}
+
+extension Matrix<Double> {
+  /// Divides every row of logits by √(1 + π/4·v̄).
+  fileprivate mutating func moderateRows(_ variances: Matrix<Double>) {
+    var probabilities = self
+    probabilities.formLogSoftmaxRows()
+    probabilities = probabilities.exponentials()
+    for row in 0..<rowCount {
+      let (total, weighted) = probabilities.withRow(row) { p in
+        variances.withRow(row) { v in
+          // The smallest number keeps the mean defined where every class is certain.
+          var (total, weighted) = (0.0, 0.0)
+          for k in p.indices {
+            let doubt = p[k] * (1 - p[k]) + 1e-12
+            total += doubt
+            weighted += doubt * v[k]
+          }
+          return (total, weighted)
+        }
+      }
+      let factor = 1 / (1 + RecipeConstants.moderation * weighted / total).squareRoot()
+      withMutableRow(row) { values in for k in values.indices { values[k] *= factor } }
+    }
   }
 }

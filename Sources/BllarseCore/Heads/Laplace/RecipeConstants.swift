@@ -29,6 +29,8 @@ enum RecipeConstants {
   static let precisionExponents = -4.0...6.0
   /// The search goes down in steps of a power of ten, and then halves the steps around the best.
   static let precisionStep = 1.0
+  /// The search ends after so many steps without a better score.
+  static let patience = 2
   /// The search begins where the prior outweighs the rows ten times or more: predictions are the classes'
   /// frequencies there, for every scaling.
   static func firstExponent(rowCount: Int) -> Double {
@@ -43,11 +45,11 @@ enum RecipeConstants {
 
   /// The distance to an optimum, in nats a row, at which a fit of the search ends, and the final one.
   ///
-  /// Scores of neighbouring precisions differ by more than 1e-4 nats a row where they matter, and are
-  /// printed with four digits.
-  static let (searchTolerance, finalTolerance) = (1e-4, 1e-7)
+  /// Both ask for an optimum: fits of a search that end early are fits under a stronger prior than the one
+  /// that is scored.
+  static let (searchTolerance, finalTolerance) = (1e-6, 1e-7)
   /// What a distance need not be below, in nats.
-  static let (searchFloor, finalFloor) = (1e-2, 1e-5)
+  static let (searchFloor, finalFloor) = (1e-3, 1e-5)
 
   /// π/4, with which a logit of variance v, a difference of two of 2v, is divided by √(1 + π/4·v).
   ///
