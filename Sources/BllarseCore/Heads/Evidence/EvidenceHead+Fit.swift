@@ -60,7 +60,7 @@ extension EvidenceHead {
         })
     }
     let scores = LeaveOneOutScores(
-      Evaluation(
+      try Evaluation(
         logProbabilities: pooled(lapseFactor: 1), labels: looLabels, parallelism: parallelism))
     self.init(
       featureCount: features.columnCount, classCount: configuration.classCount,
