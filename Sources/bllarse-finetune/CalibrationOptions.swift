@@ -9,9 +9,10 @@ struct CalibrationOptions: ParsableArguments {
   @Option(
     help: """
       The rows that calibrate predictions: none, folds (a temperature, fitted to predictions for \
-      training rows that were left out; softmax and a converged IBProbit only), validation (a temperature, fitted to the validation split), validation-vector (a factor and a \
-      shift for each class), validation-isotonic (a step function for each class). (default: folds for \
-      softmax and a converged IBProbit, none otherwise)
+      training rows that were left out; softmax and a converged IBProbit only), validation (a \
+      temperature, fitted to the validation split), validation-vector (a factor and a shift for each \
+      class), validation-isotonic (a rising map for each class). (default: folds for softmax and a \
+      converged IBProbit, none otherwise)
       """)
   var calibration: EvidenceOptions.Calibration?
 

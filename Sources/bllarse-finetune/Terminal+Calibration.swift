@@ -16,6 +16,15 @@ extension Terminal {
         + "\(calibration.split) split"
       if let beta = calibration.inverseTemperature {
         line += String(format: ": inverse temperature %.4f", beta)
+      } else if let shifts = calibration.shifts {
+        line += String(
+          format: ": %ld numbers, factors %.4f to %.4f, shifts %.4f to %.4f",
+          calibration.parameters, calibration.range.first ?? 1, calibration.range.last ?? 1,
+          shifts.min() ?? 0, shifts.max() ?? 0)
+      } else if calibration.knots != nil {
+        line += String(
+          format: ": %ld steps, log-odds changed by %.4f to %.4f", calibration.parameters,
+          calibration.range.first ?? 0, calibration.range.last ?? 0)
       }
       print(line)
     }
@@ -47,6 +56,11 @@ extension RunResult {
       metrics["uncalibrated.\(split).brier"] = scores.brier
     }
     metrics["calibration.inverse_temperature"] = calibration?.inverseTemperature
+    if let calibration {
+      metrics["calibration.parameters"] = Double(calibration.parameters)
+      metrics["calibration.range_low"] = calibration.range.first
+      metrics["calibration.range_high"] = calibration.range.last
+    }
     for summary in TemperatureScalingSummary.summaries(temperatureScaling ?? []) {
       let prefix = "temperature_scaling.\(summary.source).\(summary.testFraction)"
       for (name, spread) in [

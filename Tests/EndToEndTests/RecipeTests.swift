@@ -118,7 +118,10 @@ struct RecipeTests {
     let conformal = try #require(metrics["conformal"] as? [[String: Any]])
     #expect(conformal.count == 6)
     for sets in conformal {
-      #expect(sets["calibrated_on"] as? String == "leave_one_out")
+      #expect(sets["calibrated_on"] as? String == "folds")
+      #expect(sets["calibration_rows"] as? Int == 150)
+      #expect((sets["guarantee"] as? String)?.contains("not exact") == true)
+      #expect((sets["threshold"] as? Double ?? 2) <= 1.001)
       let (level, coverage) = (
         try #require(sets["level"] as? Double), try #require(sets["coverage"] as? Double)
       )
@@ -132,6 +135,25 @@ struct RecipeTests {
     let nll = try #require(bootstrap["nll"] as? [String: Double])
     #expect(
       (nll["lower"] ?? 0) < (scores["nll"] ?? 0) && (scores["nll"] ?? 0) < (nll["upper"] ?? 0))
+  }
+
+  @Test("foreign rows that cannot be scored are refused before the fit, with row and column")
+  func badForeignRows() throws {
+    let fixture = try RecipeFixture()
+    var writer = SafetensorsWriter()
+    var rows = Matrix<Float>(rows: 4, columns: 5, repeating: 1)
+    rows[2, 3] = .nan
+    writer.add("X_test", rows)
+    try writer.write(to: fixture.foreign)
+    let output = fixture.directory.file("out")
+    let outcome = try finetune.run(
+      ["--features", fixture.path, "--output", output, "--ood", fixture.foreign])
+    #expect(outcome.status == 65, "\(outcome.errors)")
+    for text in [fixture.foreign, "X_test", "row 2, column 3", "nan"] {
+      #expect(outcome.errors.contains(text), "\(outcome.errors)")
+    }
+    // Nothing was fitted, so nothing that an earlier run left is gone.
+    #expect(!FileManager.default.fileExists(atPath: output + "/head.safetensors"))
   }
 
   @Test("predict writes the same numbers as safetensors and as a table")

@@ -135,8 +135,8 @@ struct Bench: ParsableCommand {
         head, features: data.features, labels: data.labels)
       let order = Array(0..<data.rowCount)
       report.flops = 2 * n * d * d
-      report.time(repeats) {
-        refinement.runEpoch(order: order, batchSize: batchSize, iterations: iterations)
+      try report.time(repeats) {
+        try refinement.runEpoch(order: order, batchSize: batchSize, iterations: iterations)
       }
     case .predict, .evaluate:
       try head.fit(features: data.features, labels: data.labels, tolerance: 1e-3)

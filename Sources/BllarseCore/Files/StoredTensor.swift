@@ -60,12 +60,14 @@ extension StoredTensor {
     return (0..<count).map { all.rows($0 * rows..<($0 + 1) * rows) }
   }
 
-  /// The tensor of two dimensions in the precision in which it is stored.
+  /// The tensor of two dimensions in the precision in which it is stored; integers of more digits than
+  /// single precision has, in double precision.
   func features() throws(DataError) -> FeatureMatrix {
     guard shape.count == 2 else { throw wrongShape(expected: "a matrix (rows, features)") }
     switch type {
     case .float16: return FeatureMatrix(try matrix() as Matrix<Float16>)
-    case .float64: return FeatureMatrix(try matrix() as Matrix<Double>)
+    case .float64, .int32, .uint32, .int64, .uint64:
+      return FeatureMatrix(try matrix() as Matrix<Double>)
     default: return FeatureMatrix(try matrix() as Matrix<Float>)
     }
   }

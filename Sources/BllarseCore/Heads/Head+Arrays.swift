@@ -44,6 +44,11 @@ extension FeatureDataset {
   ///
   /// - Throws: `DataError` that names row and column of what cannot be used.
   init(rows: [[Float]], labels: [Int], classCount: Int?) throws(DataError) {
+    if let row = labels.firstIndex(where: { Int32(exactly: $0) == nil }) {
+      throw DataError(
+        .invalidLabel, key: "labels", row: row, found: "the label is \(labels[row])",
+        expected: "a class index, from 0 on", advice: "number the classes from 0 without gaps")
+    }
     let split = try FeatureSplit(
       features: try FeatureMatrix(rows: rows), labels: labels.map(Int32.init(clamping:)))
     try self.init(name: "rows", splits: [(name: "train", split: split)], classCount: classCount)

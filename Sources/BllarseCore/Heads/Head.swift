@@ -19,7 +19,8 @@ public protocol Head: Sendable {
   ///
   /// - Parameter features: N x featureCount, finite.
   /// - Returns: N x classCount; the exponentials of a row sum to 1.
-  /// - Throws: `NumericsError` when the state of the head is numerically unusable.
+  /// - Throws: `NumericsError` for rows of another width, and when the state of the head is numerically
+  ///   unusable.
   func logProbabilities(_ features: FeatureMatrix) throws(NumericsError) -> Matrix<Float>
 
   /// Scores the head on labelled rows.
@@ -28,7 +29,7 @@ public protocol Head: Sendable {
   ///   - features: N x featureCount, finite.
   ///   - labels: a class in `0..<classCount` for each row.
   /// - Returns: the scores.
-  /// - Throws: as ``logProbabilities(_:)``.
+  /// - Throws: as ``logProbabilities(_:)``, and for labels that cannot be.
   func evaluation(features: FeatureMatrix, labels: [Int32]) throws(NumericsError) -> Evaluation
 
   /// Scores the head as ``evaluation(features:labels:)`` does, with its predictions mapped.
@@ -38,7 +39,7 @@ public protocol Head: Sendable {
   ///   - labels: a class in `0..<classCount` for each row.
   ///   - calibration: the map.
   /// - Returns: the scores.
-  /// - Throws: as ``logProbabilities(_:)``.
+  /// - Throws: as ``logProbabilities(_:)``, and for labels that cannot be.
   func evaluation(
     features: FeatureMatrix, labels: [Int32], calibration: HeldOutCalibration
   ) throws(NumericsError) -> Evaluation
@@ -65,7 +66,7 @@ extension Head {
   public func evaluation(
     features: FeatureMatrix, labels: [Int32], calibration: HeldOutCalibration
   ) throws(NumericsError) -> Evaluation {
-    Evaluation(
+    try Evaluation(
       logProbabilities: calibration.apply(
         to: try logProbabilities(features), parallelism: parallelism),
       labels: labels, parallelism: parallelism)

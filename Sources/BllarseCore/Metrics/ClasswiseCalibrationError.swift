@@ -13,6 +13,7 @@ extension Metrics {
   ///   - probabilities: N x K, rows sum to 1.
   ///   - labels: N class indices in `0..<K`.
   ///   - binCount: the number of bins of each class, at least 1.
+  /// - Throws: `NumericsError` when labels and rows differ in number, or a label is no class.
   /// - Returns: the errors, and the bins of all classes, class after class.
   /// - Complexity: O(N·K).
   /// - Note: Source: Kull et al., "Beyond temperature scaling: obtaining well-calibrated multiclass
@@ -21,11 +22,10 @@ extension Metrics {
   @specialized(where Scalar == Double)
   public static func classwiseCalibrationError<Scalar: BLASScalar>(
     probabilities: Matrix<Scalar>, labels: [Int32], binCount: Int = 20
-  ) -> CalibrationError {
+  ) throws(NumericsError) -> CalibrationError {
     precondition(binCount >= 1, "\(binCount) bins")
-    precondition(
-      probabilities.rowCount == labels.count,
-      "\(probabilities.rowCount) rows of predictions for \(labels.count) labels")
+    try TrainingRows.matchLabels(
+      labels, rowCount: probabilities.rowCount, classCount: probabilities.columnCount)
     var sums = [BinSums](repeating: BinSums(), count: binCount * probabilities.columnCount)
     for (row, label) in labels.enumerated() {
       probabilities.withRow(row) { values in

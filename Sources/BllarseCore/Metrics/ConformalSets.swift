@@ -7,9 +7,10 @@ public import BllarseNumerics
 
 /// Sets of classes that hold the label with a chosen probability, whatever the model is worth.
 ///
-/// Calibration rows give scores `sᵢ` of their labels; the threshold is the `⌈(n+1)·level⌉`-th smallest.
-/// The set of a row holds all classes whose score does not exceed it. If calibration and test rows are
-/// exchangeable, the label is in its set with probability at least `level`.
+/// Calibration rows give scores `sᵢ` of their labels; the threshold is the `⌈(n+1)·level⌉`-th smallest, and
+/// infinite where there are fewer. The set of a row holds all classes whose score does not exceed it, so
+/// that with an infinite threshold it holds all there are. What that promises depends on the rows that the
+/// scores come from: see ``Source``.
 ///
 ///     LAC: s = 1 - p_y                                     the smallest sets on average
 ///     APS: s = Σ of the probabilities down to the label's  sets that adapt to the row
@@ -25,6 +26,54 @@ public struct ConformalSets: Sendable, Equatable {
     /// The cumulated probability of the classes down to this one. With a seed, a uniform share of the
     /// class's own probability is left out, which makes the coverage exact instead of conservative.
     case aps(seed: UInt64? = nil)
+  }
+
+  /// The rows that a threshold comes from, and what its sets promise.
+  public enum Source: String, Sendable, Equatable, CaseIterable {
+    /// Rows that neither the model nor its calibration saw.
+    ///
+    /// If they and a new row are exchangeable, the label is in its set with probability at least `level`
+    /// (over calibration rows and new row together: marginally, not class by class), and at most
+    /// `level + 1/(n+1)` where scores have no ties.
+    case validation
+    /// Predictions of training rows by models that were fitted without their fold, while new rows are
+    /// predicted by the model that was refitted to all rows.
+    ///
+    /// In practice the label is in its set with a probability near `level`. No bound is proven without an
+    /// assumption of stability, that leaving out a fold changes little: what is proven, at least
+    /// `1 - 2·(1 - level)` less a term of the order of the number of folds over n, is for sets that ask the
+    /// fold's own models about the new row (cross-conformal sets, CV+).
+    ///
+    /// - Note: Source: Vovk, "Cross-conformal predictors", Annals of Mathematics and Artificial
+    ///   Intelligence 2015; Barber, Candès, Ramdas and Tibshirani, "Predictive inference with the
+    ///   jackknife+", Annals of Statistics 2021.
+    case folds
+
+    /// The promise in one line, for a result.
+    ///
+    /// - Parameters:
+    ///   - level: the probability that a set should hold the label.
+    ///   - rowCount: the calibration rows.
+    /// - Returns: a clause.
+    public func guarantee(level: Double, rowCount: Int) -> String {
+      let needed = ConformalSets.rowCountNeeded(level: level)
+      if rowCount < needed {
+        return
+          "sets hold every class: \(rowCount) calibration rows are too few for a level of \(level), "
+          + "which takes \(needed)"
+      }
+      switch self {
+      case .validation:
+        return
+          "marginal, exact for exchangeable rows: a new row's set holds its label with probability "
+          + "at least \(level)"
+      case .folds:
+        return
+          "near \(level) in practice, not exact: thresholds are of models fitted without a fold, sets of "
+          + "the model refitted to all rows; cross-conformal and CV+ sets, which ask the models of the "
+          + "folds, guarantee about 1 - 2·(1 - level) (Vovk 2015; Barber et al. 2021)"
+      }
+    }
   }
 
   /// What the sets are worth on labelled rows.
@@ -51,32 +100,55 @@ public struct ConformalSets: Sendable, Equatable {
   ///   - level: the probability that a set should hold the label, in 0..<1.
   ///   - probabilities: n x K, predictions for rows that the model was not fitted on.
   ///   - labels: n class indices in `0..<K`.
+  /// - Throws: `NumericsError` for a level, labels or probabilities that cannot be, with the first row. No
+  ///   rows are no fault: the threshold is infinite.
   public init<Scalar: BLASScalar>(
     _ method: Method, level: Double, probabilities: Matrix<Scalar>, labels: [Int32]
-  ) {
-    precondition(level > 0 && level < 1, "a coverage of \(level)")
-    precondition(
-      probabilities.rowCount == labels.count,
-      "\(probabilities.rowCount) rows of predictions for \(labels.count) labels")
+  ) throws(NumericsError) {
+    try NumericsError.require(
+      level > 0 && level < 1, "the level", level, "a number above 0 and below 1")
+    try TrainingRows.matchLabels(
+      labels, rowCount: probabilities.rowCount, classCount: probabilities.columnCount)
+    if let (row, column) = probabilities.firstNonFinite {
+      throw .notFinite(row: row, column: column)
+    }
     self.method = method
     self.level = level
     // Calibration rows and test rows draw from streams of their own.
     let scores = labels.indices.map { row in
       Self.scores(method, probabilities.row(row), stream: 2 * row)[Int(labels[row])]
     }.sorted()
-    // The product may be a rounding error above a whole number: 0.9·(9+1).
-    let rank = Int((level * Double(labels.count + 1) - 1e-9).rounded(.up))
+    let rank = Self.rank(level: level, rowCount: labels.count)
     threshold = rank <= scores.count ? scores[max(rank, 1) - 1] : .infinity
   }
 
+  /// Which of the ordered scores is the threshold, counted from 1.
+  private static func rank(level: Double, rowCount: Int) -> Int {
+    // The product may be a rounding error above a whole number: 0.9·(9+1).
+    Int((level * Double(rowCount + 1) - 1e-9).rounded(.up))
+  }
+
+  /// The calibration rows that a level takes: with fewer, sets hold every class.
+  ///
+  /// - Parameter level: above 0 and below 1.
+  /// - Returns: n, at least 1.
+  static func rowCountNeeded(level: Double) -> Int {
+    // n ≥ level·(n + 1), and one less or more by rounding.
+    var count = max(1, Int(min(level / (1 - level), 1e15)) - 1)
+    while rank(level: level, rowCount: count) > count { count += 1 }
+    return count
+  }
+
   /// The classes in the set of every row, in ascending order.
+  ///
+  /// A class whose probability is not a number is in the set: nothing speaks against it.
   ///
   /// - Parameter probabilities: N x K.
   /// - Returns: N lists of class indices.
   public func sets<Scalar: BLASScalar>(for probabilities: Matrix<Scalar>) -> [[Int]] {
     (0..<probabilities.rowCount).map { row in
       let scores = Self.scores(method, probabilities.row(row), stream: 2 * row + 1)
-      return scores.indices.filter { scores[$0] <= threshold }
+      return scores.indices.filter { !(scores[$0] > threshold) }
     }
   }
 
@@ -86,12 +158,12 @@ public struct ConformalSets: Sendable, Equatable {
   ///   - probabilities: N x K.
   ///   - labels: N class indices in `0..<K`.
   /// - Returns: the shares and the mean size; NaN without rows.
+  /// - Throws: `NumericsError` when labels and rows differ in number, or a label is no class.
   public func evaluate<Scalar: BLASScalar>(
     probabilities: Matrix<Scalar>, labels: [Int32]
-  ) -> Report {
-    precondition(
-      probabilities.rowCount == labels.count,
-      "\(probabilities.rowCount) rows of predictions for \(labels.count) labels")
+  ) throws(NumericsError) -> Report {
+    try TrainingRows.matchLabels(
+      labels, rowCount: probabilities.rowCount, classCount: probabilities.columnCount)
     let sets = sets(for: probabilities)
     let count = Double(labels.count)
     return Report(

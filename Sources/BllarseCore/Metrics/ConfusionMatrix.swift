@@ -11,12 +11,12 @@ public struct ConfusionMatrix: Sendable, Equatable {
   /// - Parameters:
   ///   - scores: N x K; the largest of a row (of equals the first) is its prediction.
   ///   - labels: N class indices in `0..<K`.
+  /// - Throws: `NumericsError` when labels and rows differ in number, or a label is no class.
   @specialized(where Scalar == Float)
   @specialized(where Scalar == Double)
-  public init<Scalar: BLASScalar>(scores: Matrix<Scalar>, labels: [Int32]) {
-    precondition(
-      scores.rowCount == labels.count,
-      "\(scores.rowCount) rows of predictions for \(labels.count) labels")
+  public init<Scalar: BLASScalar>(scores: Matrix<Scalar>, labels: [Int32]) throws(NumericsError) {
+    try TrainingRows.matchLabels(
+      labels, rowCount: scores.rowCount, classCount: scores.columnCount)
     classCount = scores.columnCount
     counts = [Int](repeating: 0, count: scores.columnCount * scores.columnCount)
     for (row, label) in labels.enumerated() {

@@ -26,11 +26,12 @@ public struct Evaluation: Sendable, Equatable {
   ///   - logProbabilities: N x K, the logarithms of rows that sum to 1.
   ///   - labels: N class indices in `0..<K`.
   ///   - parallelism: the threads to work with.
+  /// - Throws: `NumericsError` when labels and rows differ in number, or a label is no class.
   /// - Complexity: O(N·K), one pass.
   public init<Scalar: BLASScalar>(
     logProbabilities: Matrix<Scalar>, labels: [Int32], parallelism: Parallelism = .available
-  ) {
-    self.init(
+  ) throws(NumericsError) {
+    try self.init(
       PredictionSummary(
         logProbabilities: logProbabilities, labels: labels, parallelism: parallelism))
   }
@@ -41,11 +42,12 @@ public struct Evaluation: Sendable, Equatable {
   ///   - probabilities: N x K, rows sum to 1.
   ///   - labels: N class indices in `0..<K`.
   ///   - parallelism: the threads to work with.
+  /// - Throws: `NumericsError` when labels and rows differ in number, or a label is no class.
   /// - Complexity: O(N·K), one pass.
   public init<Scalar: BLASScalar>(
     probabilities: Matrix<Scalar>, labels: [Int32], parallelism: Parallelism = .available
-  ) {
-    self.init(
+  ) throws(NumericsError) {
+    try self.init(
       PredictionSummary(probabilities: probabilities, labels: labels, parallelism: parallelism))
   }
 

@@ -18,9 +18,9 @@ extension Metrics {
   ///     AUPR = Σ_t (recall_t - recall_{t-1}) precision_t   (average precision)
   ///
   /// - Parameters:
-  ///   - inDistribution: the scores of known rows; not NaN.
-  ///   - outOfDistribution: the scores of foreign rows; not NaN.
-  /// - Returns: four numbers in 0...1; NaN when either list is empty.
+  ///   - inDistribution: the scores of known rows.
+  ///   - outOfDistribution: the scores of foreign rows.
+  /// - Returns: four numbers in 0...1; NaN when either list is empty or holds a NaN, which has no order.
   /// - Complexity: O(N log N).
   /// - Note: Source: Hanley and McNeil, "The meaning and use of the area under a receiver operating
   ///   characteristic (ROC) curve", Radiology 1982 (mid-ranks); Hendrycks and Gimpel, "A baseline for
@@ -28,7 +28,9 @@ extension Metrics {
   public static func outOfDistributionDetection(
     inDistribution: [Double], outOfDistribution: [Double]
   ) -> OutOfDistributionDetection {
-    guard !inDistribution.isEmpty, !outOfDistribution.isEmpty else {
+    guard !inDistribution.isEmpty, !outOfDistribution.isEmpty,
+      !inDistribution.contains(where: \.isNaN), !outOfDistribution.contains(where: \.isNaN)
+    else {
       return OutOfDistributionDetection(
         auroc: .nan, falsePositiveRateAt95: .nan, auprOut: .nan, auprIn: .nan)
     }

@@ -31,11 +31,12 @@ public struct PredictionSummary: Sendable, Equatable {
   ///   - logProbabilities: N x K, the logarithms of rows that sum to 1.
   ///   - labels: N class indices in `0..<K`.
   ///   - parallelism: the threads to work with.
+  /// - Throws: `NumericsError` when labels and rows differ in number, or a label is no class.
   /// - Complexity: O(N·K), one pass.
   public init<Scalar: BLASScalar>(
     logProbabilities: Matrix<Scalar>, labels: [Int32], parallelism: Parallelism = .available
-  ) {
-    self.init(logProbabilities, labels, areLogarithms: true, parallelism)
+  ) throws(NumericsError) {
+    try self.init(logProbabilities, labels, areLogarithms: true, parallelism)
   }
 
   /// Summarises predictions given as probabilities; one that is 0 at the label has an infinite loss.
@@ -44,23 +45,21 @@ public struct PredictionSummary: Sendable, Equatable {
   ///   - probabilities: N x K, rows sum to 1.
   ///   - labels: N class indices in `0..<K`.
   ///   - parallelism: the threads to work with.
+  /// - Throws: `NumericsError` when labels and rows differ in number, or a label is no class.
   /// - Complexity: O(N·K), one pass.
   public init<Scalar: BLASScalar>(
     probabilities: Matrix<Scalar>, labels: [Int32], parallelism: Parallelism = .available
-  ) {
-    self.init(probabilities, labels, areLogarithms: false, parallelism)
+  ) throws(NumericsError) {
+    try self.init(probabilities, labels, areLogarithms: false, parallelism)
   }
 
   @specialized(where Scalar == Float)
   @specialized(where Scalar == Double)
   private init<Scalar: BLASScalar>(
     _ values: Matrix<Scalar>, _ labels: [Int32], areLogarithms: Bool, _ parallelism: Parallelism
-  ) {
-    let (rows, classes) = (values.rowCount, values.columnCount)
-    precondition(rows == labels.count, "\(rows) rows of predictions for \(labels.count) labels")
-    if let row = labels.firstIndex(where: { $0 < 0 || Int($0) >= classes }) {
-      preconditionFailure("the label of row \(row) is \(labels[row]), there are \(classes) classes")
-    }
+  ) throws(NumericsError) {
+    let rows = values.rowCount
+    try TrainingRows.matchLabels(labels, rowCount: rows, classCount: values.columnCount)
     var confidence = [Double](repeating: 0, count: rows)
     var isCorrect = [Bool](repeating: false, count: rows)
     var logLikelihood = [Double](repeating: 0, count: rows)

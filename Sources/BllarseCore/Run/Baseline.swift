@@ -23,7 +23,11 @@ struct Baseline {
   }
 
   /// The logits that the classifier gives to the rows of a split, rows x classes.
-  func logits(_ split: FeatureSplit) -> Matrix<Float> { head.logits(split.features) }
+  ///
+  /// - Throws: `NumericsError.sizeMismatch` for rows of another width.
+  func logits(_ split: FeatureSplit) throws(NumericsError) -> Matrix<Float> {
+    try head.logits(split.features)
+  }
 }
 
 extension RunData {
@@ -76,10 +80,14 @@ extension FineTuning {
     let head = try data.requiredBaseline(parallelism: parallelism).head
     var seconds = RunSeconds()
     (seconds.load, seconds.features) = (data.loadSeconds, data.featureSeconds)
+    let foreign = try ForeignRows.features(of: configuration, featureCount: head.featureCount)
     let watch = Stopwatch()
     let scores = try SplitEvaluations(head, on: data.dataset, data.roles, configuration)
-    let metrics = try RunMetrics(
+    var metrics = try RunMetrics(
       head, on: data.dataset, data.roles, configuration, parallelism: parallelism)
+    if let foreign {
+      try metrics.detect(foreign, head, among: try data.dataset.split(data.roles.test))
+    }
     seconds.evaluate = watch.elapsed
     seconds.total = clock.elapsed
     return (

@@ -1,6 +1,21 @@
 import BllarseNumerics
 
 extension FineTuning {
+  /// Refuses a share of the test rows that leaves none to fit a temperature to, or none to score it on.
+  ///
+  /// - Parameter data: the splits.
+  /// - Throws: `DataError.Code.wrongShape`.
+  func checkTemperatureScaling(_ data: RunData) throws(DataError) {
+    let count = try data.dataset.split(data.roles.test).rowCount
+    guard let fraction = configuration.temperatureScaling?.firstUnusable(of: count) else { return }
+    throw DataError(
+      .wrongShape, key: "\(data.roles.test) split",
+      found:
+        "\(fraction) of \(count) rows is \(TemperatureScaling.count(fraction, of: count)) rows",
+      expected: "rows to fit a temperature to, and rows to score it on",
+      advice: "give --ts-test-fractions another value")
+  }
+
   /// Temperatures fitted to parts of the test split, where the run was asked for them: for the classifier
   /// that the backbone was trained with, where it has one, and for the head.
   ///
@@ -11,7 +26,7 @@ extension FineTuning {
   ///   - parallelism: the threads to work with.
   ///   - note: receives what the user should know.
   /// - Returns: a row for each of them, fraction and repeat; `nil` where the run was not asked.
-  /// - Throws: `DataError` when predictions are not numbers, or a part has no rows.
+  /// - Throws: `DataError` when predictions are not numbers.
   func temperatureScaling(
     _ data: RunData, head: (any Head)?, baseline: Baseline?, parallelism: Parallelism,
     note: (String) -> Void
@@ -23,7 +38,7 @@ extension FineTuning {
     let test = try data.dataset.split(data.roles.test)
     var sources: [(name: String, logits: Matrix<Float>)] = []
     if let baseline {
-      sources.append(("baseline", baseline.logits(test)))
+      sources.append(("baseline", try baseline.logits(test)))
     } else {
       note(
         "there is no pretrained classifier of these classes: temperatures are fitted for the head")

@@ -49,15 +49,22 @@ public struct FineTuning {
     guard !shouldStop() else {
       throw RunInterrupted(directory: output?.directory, epoch: 1, place: .data)
     }
-    for text in data.notes { note(text) }
+    var notes: [String] = []
+    func keep(_ text: String) {
+      notes.append(text)
+      note(text)
+    }
+    for text in data.notes { keep(text) }
+    try checkTemperatureScaling(data)
     guard configuration.effectiveEpochs > 0 else {
       tell(data, RunSeconds(load: data.loadSeconds, features: data.featureSeconds))
       var outcome = try scoreBaseline(data, parallelism: parallelism, clock: clock)
       outcome.result.temperatureScaling = try temperatureScaling(
         data, head: nil, baseline: data.baseline(parallelism: parallelism),
-        parallelism: parallelism, note: note)
-      note("--epochs 0: no head is fitted, the scores are those of the pretrained classifier")
+        parallelism: parallelism, note: keep)
+      keep("--epochs 0: no head is fitted, the scores are those of the pretrained classifier")
       tell(outcome.result.baseline, data.roles)
+      outcome.result.notes = notes
       let fault = self.fault(&outcome.result, outcome.head, on: data.dataset)
       try output?.writeWithoutHead(outcome.result)
       if let fault { throw fault }
@@ -66,19 +73,19 @@ public struct FineTuning {
     var loop = try RunLoop(
       configuration, data: data, parallelism: parallelism, output: output, clock: clock)
     tell(data, loop.progress.seconds)
-    if let text = data.roles.note { note(text) }
+    if let text = data.roles.note { keep(text) }
     let classifier = data.baseline(parallelism: parallelism)
     let baseline = try classifier.map { baseline in
       try SplitEvaluations(baseline.head, on: data.dataset, data.roles, configuration).scores
     }
     tell(baseline, data.roles)
     if configuration.startsFromClassifier, let backbone = data.backbone {
-      note("the head starts from the classifier of \(backbone.path)")
+      keep("the head starts from the classifier of \(backbone.path)")
     }
     if configuration.featuresPath == nil, configuration.augments, !configuration.takesFreshRows,
       ImageDatasets.augmentation(of: configuration.dataset) != nil
     {
-      note("images are taken as they are: only epochs of batches change them at random")
+      keep("images are taken as they are: only epochs of batches change them at random")
     }
     if configuration.resumes { try loop.resume(note: note) }
 
@@ -99,28 +106,34 @@ public struct FineTuning {
         isFinite = false
       }
     }
-    if let text = loop.trainer.note { note(text) }
-    try loop.calibrate(note: note)
+    if let text = loop.trainer.note { keep(text) }
+    if let text = LeftOutColumns(loop.trainer.head).note { keep(text) }
+    var calibrationFault: (any Error)?
+    do { try loop.calibrate(note: keep) } catch { calibrationFault = error }
 
-    // 3. What stays: first the head, which no fault in its scores takes away again.
+    // 3. What stays: first the head, which no fault in its calibration or its scores takes away again.
     let checkpoint = loop.checkpoint()
     try output?.write(checkpoint)
     for observer in observers { observer.runDidFit { try checkpoint.write(to: $0) } }
     var result: RunResult
     do {
+      if let calibrationFault { throw calibrationFault }
       result = try loop.result()
       result.baseline = baseline
       result.temperatureScaling = try temperatureScaling(
-        data, head: loop.head, baseline: classifier, parallelism: parallelism, note: note)
+        data, head: loop.head, baseline: classifier, parallelism: parallelism, note: keep)
     } catch {
       // What the epochs measured is a result, too.
-      if let output, var partial = try? loop.result(hasMetrics: false) {
+      if let output, var partial = try? loop.result(computesMetrics: false) {
+        partial.baseline = baseline
+        partial.notes = notes
         partial.failure = "\(error)"
         try? output.write(partial)
         note("the head and the scores of its epochs are kept in \(output.directory)")
       }
       throw error
     }
+    result.notes = notes
     let fault = self.fault(&result, loop.head, on: data.dataset)
     try output?.write(result)
     if let fault { throw fault }

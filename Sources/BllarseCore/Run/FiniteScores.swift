@@ -75,7 +75,7 @@ enum FiniteScores {
       return nil
     }
     // Options are the user's, and the bounds of a certificate are no scores.
-    let others: Set = ["arguments", "data", "versions", "certificate", "seconds"]
+    let others: Set = ["arguments", "notes", "data", "versions", "certificate", "seconds"]
     // The scores of splits first: the others follow from them.
     let first = ["train", "test", "splits"]
     let ordered = first.compactMap { name in members.first { $0.name == name } } + members

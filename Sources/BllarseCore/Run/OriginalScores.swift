@@ -38,9 +38,9 @@ struct OriginalScores: Sendable, Equatable {
         try IBProbitReferenceHead(probit).evaluation(
           features: split.features, labels: split.labels))
     case let linear as LinearHead<CrossEntropyLoss> where configuration.labelSmoothing > 0:
-      nll = linear.smoothedLoss(split, smoothing: configuration.labelSmoothing)
+      nll = try linear.smoothedLoss(split, smoothing: configuration.labelSmoothing)
     case let linear as LinearHead<SquaredErrorLoss>:
-      nll = linear.halfSquaredError(split)
+      nll = try linear.halfSquaredError(split)
     default: break
     }
   }
@@ -60,8 +60,10 @@ extension RunConfiguration {
 
 extension LinearHead {
   /// The mean cross-entropy against labels of which a share is spread over all classes, in nats.
-  func smoothedLoss(_ split: FeatureSplit, smoothing: Double) -> Double {
-    var logs = logits(split.features)
+  func smoothedLoss(
+    _ split: FeatureSplit, smoothing: Double
+  ) throws(NumericsError) -> Double {
+    var logs = try logits(split.features)
     logs.formLogSoftmaxRows()
     let spread = smoothing / Double(classCount)
     var sum = 0.0
@@ -76,8 +78,8 @@ extension LinearHead {
   }
 
   /// Half the squared difference between logits and one-hot labels, the mean over rows and classes.
-  func halfSquaredError(_ split: FeatureSplit) -> Double {
-    let logits = logits(split.features)
+  func halfSquaredError(_ split: FeatureSplit) throws(NumericsError) -> Double {
+    let logits = try logits(split.features)
     var sum = 0.0
     for (row, label) in split.labels.enumerated() {
       logits.withRow(row) { values in

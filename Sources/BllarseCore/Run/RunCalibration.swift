@@ -49,13 +49,18 @@ public struct CalibrationReport: Sendable, Equatable, Encodable {
   public var scales: [Double]?
   /// Each class's shift, of a vector.
   public var shifts: [Double]?
-  /// Where each class's steps begin, of isotonic regressions.
-  public var thresholds: [[Double]]?
-  /// The values of each class's steps, of isotonic regressions.
+  /// The log-odds at which each class's map is given, of isotonic regressions.
+  public var knots: [[Double]]?
+  /// The log-odds there after the map, of isotonic regressions.
   public var values: [[Double]]?
+  /// How many numbers were fitted.
+  public var parameters: Int
+  /// The smallest and the largest of what the predictions were changed by: factors of log-probabilities of a
+  /// temperature or a vector, differences of log-odds of isotonic regressions.
+  public var range: [Double]
 
   enum CodingKeys: String, CodingKey {
-    case method, split, rows, scales, shifts, thresholds, values
+    case method, split, rows, scales, shifts, knots, values, parameters, range
     case inverseTemperature = "inverse_temperature"
   }
 
@@ -64,12 +69,20 @@ public struct CalibrationReport: Sendable, Equatable, Encodable {
     self.split = split
     rows = rowCount
     switch calibration {
-    case .none: break
-    case .temperature(let beta): inverseTemperature = beta
-    case .vector(let scales, let shifts): (self.scales, self.shifts) = (scales, shifts)
+    case .none: (parameters, range) = (0, [])
+    case .temperature(let beta):
+      inverseTemperature = beta
+      (parameters, range) = (1, [beta, beta])
+    case .vector(let scales, let shifts):
+      (self.scales, self.shifts) = (scales, shifts)
+      parameters = scales.count + shifts.count
+      range = [scales.min() ?? 1, scales.max() ?? 1]
     case .isotonic(let functions):
-      thresholds = functions.map(\.thresholds)
+      knots = functions.map(\.knots)
       values = functions.map(\.values)
+      parameters = functions.reduce(0) { $0 + $1.values.count }
+      let changes = functions.flatMap { zip($0.values, $0.knots).map { $0 - $1 } }
+      range = [changes.min() ?? 0, changes.max() ?? 0]
     }
   }
 }

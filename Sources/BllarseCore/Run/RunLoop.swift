@@ -15,6 +15,10 @@ struct RunLoop {
   var scores: SplitEvaluations?
   /// The rows to calibrate on, where that is asked for.
   let calibrationSplit: FeatureSplit?
+  /// Rows of another kind, for `--ood`; they are read before the fit.
+  private let foreignRows: FeatureMatrix?
+  /// The further scores, as far as they were computed.
+  private var metrics: RunMetrics?
   /// What `--calibration` did, once the last epoch is over.
   var calibration: RunCalibration?
   private let arguments: String
@@ -37,6 +41,8 @@ struct RunLoop {
         of: data.dataset,
         isChosen: configuration.testSplit != nil && configuration.validationSplit != nil) : nil
     self.parallelism = parallelism
+    foreignRows = try ForeignRows.features(
+      of: configuration, featureCount: data.dataset.featureCount)
     trainer = try HeadRegistry.trainer(
       configuration,
       data: TrainingData(
@@ -251,16 +257,23 @@ struct RunLoop {
 
   /// The scores of the head as it is now.
   ///
-  /// - Parameter hasMetrics: whether the scores that need more than the epochs' are among them.
+  /// - Parameter computesMetrics: whether to compute the scores that need more than the epochs'; otherwise
+  ///   those that an earlier call came to are taken.
   /// - Returns: what `result.json` holds.
-  /// - Throws: `DataError` for a bad file of foreign rows, `NumericsError` for an unusable head.
-  mutating func result(hasMetrics: Bool = true) throws -> RunResult {
+  /// - Throws: `NumericsError` for an unusable head.
+  mutating func result(computesMetrics: Bool = true) throws -> RunResult {
     let scores = if let scores { scores } else { try evaluate() }
     let watch = Stopwatch()
-    let metrics =
-      hasMetrics
-      ? try RunMetrics(head, on: data.dataset, roles, configuration, parallelism: parallelism)
-      : nil
+    if computesMetrics {
+      var further = try RunMetrics(
+        head, on: data.dataset, roles, configuration, parallelism: parallelism)
+      metrics = further
+      if let foreignRows {
+        let test = try data.dataset.split(roles.test)
+        try further.detect(foreignRows, head, among: test)
+        metrics = further
+      }
+    }
     progress.seconds.evaluate += watch.elapsed
     progress.seconds.total = secondsBefore + clock.elapsed
     return RunResult(

@@ -43,8 +43,16 @@ public struct RunMetrics: Sendable, Equatable, Encodable {
     public var method: String
     /// The coverage aimed at.
     public var level: Double
-    /// The rows that the threshold comes from: "folds" or "validation".
+    /// The rows that the threshold comes from: "validation", or "folds" for predictions of training rows
+    /// that were left out.
     public var calibratedOn: String
+    /// The number of these rows.
+    public var calibrationRows: Int
+    /// What the sets promise, in words.
+    public var guarantee: String
+    /// The largest score of a class in a set; nothing where too few rows set no bound, and sets hold every
+    /// class.
+    public var threshold: Double?
     /// The share of test rows whose set holds the label.
     public var coverage: Double
     /// The mean number of classes in a set.
@@ -53,7 +61,8 @@ public struct RunMetrics: Sendable, Equatable, Encodable {
     public var emptyShare: Double
 
     enum CodingKeys: String, CodingKey {
-      case method, level, coverage
+      case method, level, coverage, guarantee, threshold
+      case calibrationRows = "calibration_rows"
       case calibratedOn = "calibrated_on"
       case meanSize = "mean_size"
       case emptyShare = "empty_share"
@@ -118,9 +127,9 @@ public struct RunMetrics: Sendable, Equatable, Encodable {
   ///   - head: fitted.
   ///   - data: the splits.
   ///   - roles: which of them is which.
-  ///   - configuration: names the foreign rows, if there are any.
+  ///   - configuration: the seed, and whether the validation rows were used up.
   ///   - parallelism: the threads to work with.
-  /// - Throws: `DataError` for a bad file of foreign rows, `NumericsError` for an unusable head.
+  /// - Throws: `NumericsError` for an unusable head.
   init(
     _ head: any Head, on data: FeatureDataset, _ roles: SplitRoles,
     _ configuration: RunConfiguration, parallelism: Parallelism
@@ -128,7 +137,7 @@ public struct RunMetrics: Sendable, Equatable, Encodable {
     let split = try data.split(roles.test)
     let logs = try head.logProbabilities(split.features)
     let probabilities = logs.exponentials()
-    let summary = PredictionSummary(
+    let summary = try PredictionSummary(
       logProbabilities: logs, labels: split.labels, parallelism: parallelism)
 
     // 1. Numbers.
@@ -141,7 +150,7 @@ public struct RunMetrics: Sendable, Equatable, Encodable {
     }
     let equalMass = Metrics.equalMassCalibrationError(summary, binCount: 20)
     scores[equalMass.name] = equalMass.expected
-    let classwise = Metrics.classwiseCalibrationError(
+    let classwise = try Metrics.classwiseCalibrationError(
       probabilities: probabilities, labels: split.labels, binCount: 20)
     scores[classwise.name] = classwise.expected
     scores["ks_calibration_error"] = Metrics.kolmogorovSmirnovCalibrationError(summary)
@@ -151,7 +160,7 @@ public struct RunMetrics: Sendable, Equatable, Encodable {
     for k in [2, 3, 5] where k < head.classCount {
       scores["top_\(k)_acc"] = Metrics.topKAccuracy(summary, k: k)
     }
-    let confusion = ConfusionMatrix(scores: logs, labels: split.labels)
+    let confusion = try ConfusionMatrix(scores: logs, labels: split.labels)
     scores["balanced_acc"] = confusion.balancedAccuracy
     test = scores
     reliability = Self.reliability(summary)
@@ -173,54 +182,67 @@ public struct RunMetrics: Sendable, Equatable, Encodable {
 
     // 3. Conformal sets, on rows that the head was not fitted to.
     conformal = []
-    var calibration: (name: String, probabilities: Matrix<Float>, labels: [Int32])?
+    var calibration: (source: ConformalSets.Source, probabilities: Matrix<Float>, labels: [Int32])?
     if !roles.isShared, let validation = roles.validation.flatMap({ data[$0] }),
       !configuration.evidence.calibration.needsValidation
     {
       calibration = (
-        "validation", try head.logProbabilities(validation.features).exponentials(),
+        .validation, try head.logProbabilities(validation.features).exponentials(),
         validation.labels
       )
     } else if let left = (head.uncalibrated as? EvidenceHead)?.leftOut {
       let map = (head as? CalibratedHead)?.calibration ?? .none
       calibration = (
-        "folds", Matrix<Float>(map.apply(to: left.logProbabilities).exponentials()),
+        .folds, Matrix<Float>(map.apply(to: left.logProbabilities).exponentials()),
         left.labels
       )
     }
-    if let calibration {
+    // A diverged head has no sets; its result says why elsewhere.
+    if let calibration, calibration.probabilities.firstNonFinite == nil {
       for (name, method) in [
         ("lac", ConformalSets.Method.lac), ("aps", .aps(seed: configuration.seed)),
       ] {
         for level in Self.conformalLevels {
-          let report = ConformalSets(
+          let sets = try ConformalSets(
             method, level: level, probabilities: calibration.probabilities,
-            labels: calibration.labels
-          ).evaluate(probabilities: probabilities, labels: split.labels)
+            labels: calibration.labels)
+          let report = try sets.evaluate(probabilities: probabilities, labels: split.labels)
           conformal.append(
             Conformal(
-              method: name, level: level, calibratedOn: calibration.name,
+              method: name, level: level, calibratedOn: calibration.source.rawValue,
+              calibrationRows: calibration.labels.count,
+              guarantee: calibration.source.guarantee(
+                level: level, rowCount: calibration.labels.count),
+              threshold: sets.threshold.isFinite ? sets.threshold : nil,
               coverage: report.coverage, meanSize: report.meanSize,
               emptyShare: report.emptyShare))
         }
       }
     }
+  }
 
-    // 4. Foreign rows.
-    if let path = configuration.evidence.outOfDistributionPath {
-      let foreign = try ForeignRows.features(path: path, featureCount: head.featureCount)
-      let known = try Uncertainty(head, split.features)
-      let unknown = try Uncertainty(head, foreign)
-      outOfDistribution = [:]
-      for (name, scores) in unknown.scores {
-        guard let other = known.scores[name] else { continue }
-        let detection = Metrics.outOfDistributionDetection(
-          inDistribution: other, outOfDistribution: scores)
-        outOfDistribution?[name] = Detection(
-          auroc: detection.auroc, fpr95: detection.falsePositiveRateAt95,
-          auprOut: detection.auprOut)
-      }
+  /// Scores the detection of foreign rows.
+  ///
+  /// - Parameters:
+  ///   - foreign: the rows, as many features each as the head has.
+  ///   - head: fitted.
+  ///   - test: the known rows.
+  /// - Throws: `NumericsError` for an unusable head.
+  mutating func detect(
+    _ foreign: FeatureMatrix, _ head: any Head, among test: FeatureSplit
+  ) throws(NumericsError) {
+    let known = try Uncertainty(head, test.features)
+    let unknown = try Uncertainty(head, foreign)
+    var detections: [String: Detection] = [:]
+    for (name, scores) in unknown.scores {
+      guard let other = known.scores[name] else { continue }
+      let detection = Metrics.outOfDistributionDetection(
+        inDistribution: other, outOfDistribution: scores)
+      detections[name] = Detection(
+        auroc: detection.auroc, fpr95: detection.falsePositiveRateAt95,
+        auprOut: detection.auprOut)
     }
+    outOfDistribution = detections
   }
 }
 
@@ -240,6 +262,20 @@ extension RunMetrics {
 
 /// Rows without labels, from a feature file.
 enum ForeignRows {
+  /// The rows that a run is asked to tell from its own, read and checked; `nil` where it is not.
+  ///
+  /// - Parameters:
+  ///   - configuration: of the run.
+  ///   - featureCount: how many features a row must have.
+  /// - Returns: n x featureCount.
+  /// - Throws: `DataError`.
+  static func features(
+    of configuration: RunConfiguration, featureCount: Int
+  ) throws(DataError) -> FeatureMatrix? {
+    guard let path = configuration.evidence.outOfDistributionPath else { return nil }
+    return try features(path: path, featureCount: featureCount)
+  }
+
   /// The features of a split of a file: the test split where there is one, else the only one.
   ///
   /// - Parameters:

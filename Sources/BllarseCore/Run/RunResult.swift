@@ -163,6 +163,8 @@ public struct RunResult: Sendable, Equatable, Encodable {
   public var metrics: RunMetrics?
   /// The options of the run.
   public var arguments: [String: ArgumentValue]
+  /// What the user was told of the data and of the fit, a line each.
+  public var notes: [String] = []
   /// A short text that tells the training rows from others, for a run with an output directory.
   public var data: String?
   /// The versions of what took part.
@@ -171,8 +173,9 @@ public struct RunResult: Sendable, Equatable, Encodable {
 
 extension RunResult {
   private enum CodingKeys: String, CodingKey {
-    case estimate, train, test, splits, roles, baseline, uncalibrated, calibration, seconds, threads, elbo
-    case iterations, certificate, best, recipe, chosen, metrics, arguments, data, versions, failure
+    case estimate, train, test, splits, roles, baseline, uncalibrated, calibration, seconds, threads
+    case elbo, iterations, certificate, best, recipe, chosen, metrics, arguments, notes, data
+    case versions, failure
     case temperatureScaling = "temperature_scaling"
   }
 
@@ -198,6 +201,7 @@ extension RunResult {
     try container.encode(chosen, forKey: .chosen)
     try container.encode(metrics, forKey: .metrics)
     try container.encode(arguments, forKey: .arguments)
+    try container.encode(notes, forKey: .notes)
     try container.encode(data, forKey: .data)
     try container.encode(versions, forKey: .versions)
     try container.encodeIfPresent(failure, forKey: .failure)

@@ -190,7 +190,7 @@ struct RandomBackboneTests {
     let features = try backbone.features(of: images)
     var head = LinearHead<CrossEntropyLoss>(featureCount: 128, classCount: 10)
     head.weights = try #require(backbone.classifierWeights)
-    let scores = head.logits(FeatureMatrix(features))
+    let scores = try head.logits(FeatureMatrix(features))
     let expected = try #require(backbone.logits(of: features))
     for (a, b) in zip(scores.elements, expected.elements) {
       #expect((a - b).magnitude <= 1e-4 * max(1, b.magnitude))

@@ -136,8 +136,8 @@ struct CalibratedRunTests {
 
     // 2. The likelihood of the validation rows; isotonic regressions do not maximise it.
     let (before, after) = (
-      Evaluation(logProbabilities: own, labels: validation.labels),
-      Evaluation(logProbabilities: logs, labels: validation.labels)
+      try Evaluation(logProbabilities: own, labels: validation.labels),
+      try Evaluation(logProbabilities: logs, labels: validation.labels)
     )
     // Predictions are rounded to single precision.
     if method != .isotonic { #expect(after.nll <= before.nll + 1e-6, "\(method)") }
@@ -241,5 +241,11 @@ struct CalibratedRunTests {
     configuration.learningRate = 1e38
     let error = #expect(throws: DataError.self) { try FineTuning(configuration).run() }
     #expect(error?.description.contains("lower the learning rate") == true)
+    // What was fitted is kept, and the result says why it is no success.
+    let output = directory.file("diverged")
+    let stored = try HeadCheckpoint(path: output + "/head.safetensors").head
+    #expect(stored is LinearHead<SquaredErrorLoss>)
+    let result = try String(contentsOfFile: output + "/result.json", encoding: .utf8)
+    #expect(result.contains("\"failure\"") && result.contains("lower the learning rate"))
   }
 }

@@ -28,7 +28,7 @@ struct CalibrationReferenceTests {
   func temperature(name: String) throws {
     let (logs, labels) = try rows(name)
     let expected: [Double] = try file.array("\(name).temperature")
-    let map = HeldOutCalibration(.temperature, logProbabilities: logs, labels: labels)
+    let map = try HeldOutCalibration(.temperature, logProbabilities: logs, labels: labels)
     guard case .temperature(let beta) = map else {
       Issue.record("\(map)")
       return
@@ -42,7 +42,7 @@ struct CalibrationReferenceTests {
   @Test("factors and shifts", arguments: cases)
   func vector(name: String) throws {
     let (logs, labels) = try rows(name)
-    let map = HeldOutCalibration(.vector, logProbabilities: logs, labels: labels)
+    let map = try HeldOutCalibration(.vector, logProbabilities: logs, labels: labels)
     guard case .vector(let scales, let shifts) = map else {
       Issue.record("\(map)")
       return
@@ -59,7 +59,7 @@ struct CalibrationReferenceTests {
     let (logs, labels) = try rows(name)
     let path: [Double] = try file.array("\(name).newton")
     for (steps, expected) in path.enumerated() {
-      let beta = TemperatureScaling(stepCount: steps).inverseTemperature(logs, labels)
+      let beta = try TemperatureScaling(stepCount: steps).inverseTemperature(logs, labels)
       #expect(beta.isClose(to: expected, relative: 1e-11), "\(steps) steps")
     }
   }
@@ -73,12 +73,12 @@ struct CalibrationReferenceTests {
         rows: 100, columns: 2, elements: (0..<200).map { $0 % 2 == 0 ? 0 : -gap })
       var normalised = logs
       normalised.formLogSoftmaxRows()
-      let right = HeldOutCalibration(.temperature, logProbabilities: normalised, labels: labels)
+      let right = try HeldOutCalibration(.temperature, logProbabilities: normalised, labels: labels)
       guard case .temperature(let beta) = right else { return }
       let confidence = 1 / (1 + exp(-beta * gap))
       #expect(beta >= 1 && beta < 20, "a gap of \(gap) gives \(beta)")
       #expect(confidence < 0.9999 || gap >= 10, "a gap of \(gap) gives \(confidence)")
-      let wrong = HeldOutCalibration(
+      let wrong = try HeldOutCalibration(
         .temperature, logProbabilities: normalised, labels: labels.map { 1 - $0 })
       guard case .temperature(let doubtful) = wrong else { return }
       #expect(doubtful > 0 && doubtful <= 1)
@@ -92,7 +92,7 @@ struct CalibrationReferenceTests {
     for row in 0..<single.rowCount { single[row, row % 6] = -.infinity }
     for method in HeldOutCalibration.Method.allCases {
       let arguments = HeldOutCalibration.arguments(single)
-      let map = HeldOutCalibration(method, logProbabilities: arguments, labels: labels)
+      let map = try HeldOutCalibration(method, logProbabilities: arguments, labels: labels)
       let mapped = map.apply(to: single, parallelism: Parallelism(threadCount: 2))
       for row in 0..<mapped.rowCount {
         let sum = mapped.row(row).reduce(0.0) { $0 + exp(Double($1)) }

@@ -58,7 +58,7 @@ struct CalibrationTests {
       return row % 3 == 0
         ? labels[row] : Int32(values.indices.max { values[$0] < values[$1] } ?? 0)
     }
-    let calibration = HeldOutCalibration(.temperature, logProbabilities: logits, labels: mixed)
+    let calibration = try HeldOutCalibration(.temperature, logProbabilities: logits, labels: mixed)
     guard case .temperature(let beta) = calibration else {
       Issue.record("\(calibration)")
       return
@@ -75,9 +75,9 @@ struct CalibrationTests {
   }
 
   @Test("vector scaling never does worse than no change on its own rows, and sums to one")
-  func vector() {
+  func vector() throws {
     let (logits, labels) = Self.fixture()
-    let map = HeldOutCalibration(.vector, logProbabilities: logits, labels: labels)
+    let map = try HeldOutCalibration(.vector, logProbabilities: logits, labels: labels)
     let logs = map.apply(to: logits)
     let nll = labels.indices.reduce(0) { $0 - logs[$1, Int(labels[$1])] }
     #expect(nll < negativeLogLikelihood(logits, labels, 1))
@@ -87,17 +87,27 @@ struct CalibrationTests {
   }
 
   @Test("isotonic regression: the pooled shares of a sequence worked out by hand")
-  func isotonic() {
-    let function = IsotonicFunction(
-      probabilities: [0.1, 0.2, 0.3, 0.4, 0.5], isClass: [false, true, false, true, true])
-    // 0 | (1 + 0) | (1 + 1), each with half a row of both kinds.
-    #expect(function.thresholds == [0.1, 0.2, 0.4])
-    #expect(function.values == [0.25, 0.5, 2.5 / 3])
-    #expect(function(0) == 0.25 && function(0.35) == 0.5 && function(0.4) == 2.5 / 3)
+  func isotonic() throws {
+    let function = try IsotonicFunction(
+      logProbabilities: [0.1, 0.2, 0.3, 0.4, 0.5].map { log($0) },
+      isClass: [false, true, false, true, true])
+    // 0 | (1 + 0) | (1 + 1), with mean probabilities .1, .25, .45, each share with an event of its own: one
+    // in 1/p rows.
+    func logOdds(_ p: Double) -> Double { log(p / (1 - p)) }
+    func value(_ hits: Double, _ count: Double, _ p: Double) -> Double {
+      log((hits + 1) / (count + 1 / p) / ((count - hits + 1) / (count + 1 / (1 - p))))
+    }
+    let steps = [(0.0, 1.0, 0.1), (1, 2, 0.25), (2, 2, 0.45)]
+    #expect(relativeDifference(function.knots, steps.map { logOdds($0.2) }) < 1e-13)
+    #expect(relativeDifference(function.values, steps.map { value($0.0, $0.1, $0.2) }) < 1e-13)
+    // Linear between knots, at the distance of the last one beyond it.
+    let middle = function(0.5 * (function.knots[0] + function.knots[1]))
+    #expect(middle.isClose(to: 0.5 * (function.values[0] + function.values[1]), relative: 1e-13))
+    #expect((function(5) - 5).isClose(to: function.values[2] - function.knots[2], relative: 1e-12))
     let (logits, labels) = Self.fixture()
     var logs = logits
     logs.formLogSoftmaxRows()
-    let map = HeldOutCalibration(.isotonic, logProbabilities: logs, labels: labels)
+    let map = try HeldOutCalibration(.isotonic, logProbabilities: logs, labels: labels)
     let mapped = map.apply(to: logs)
     for row in 0..<240 {
       #expect(mapped.row(row).reduce(0) { $0 + exp($1) }.isClose(to: 1, relative: 1e-12))

@@ -272,7 +272,7 @@ struct ProbitSolverTests {
     var generator = Philox(seed: 5, purpose: .permutation)
     let order = generator.permutation(count: problem.labels.count)
     for _ in 0..<30 {
-      refinement.runEpoch(order: order, batchSize: 16, iterations: 3)
+      try refinement.runEpoch(order: order, batchSize: 16, iterations: 3)
       let next = refinement.evidenceLowerBound
       #expect(next >= bound - 1e-9 * abs(next))
       bound = next

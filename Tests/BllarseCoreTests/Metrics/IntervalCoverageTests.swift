@@ -57,7 +57,7 @@ struct IntervalCoverageTests {
       }
     }
 
-    func sample(_ count: Int, seed: Int) -> PredictionSummary {
+    func sample(_ count: Int, seed: Int) throws -> PredictionSummary {
       var generator = SplitMix64(seed: seed)
       var (elements, labels): ([Double], [Int32]) = ([], [])
       for _ in 0..<count {
@@ -65,7 +65,7 @@ struct IntervalCoverageTests {
         elements += [log(c), log(1 - c)]
         labels.append(Double.random(in: 0..<1, using: &generator) < accuracy(c) ? 0 : 1)
       }
-      return PredictionSummary(
+      return try PredictionSummary(
         logProbabilities: Matrix<Double>(rows: count, columns: 2, elements: elements),
         labels: labels)
     }
@@ -78,14 +78,15 @@ struct IntervalCoverageTests {
     "95 % intervals hold the population's scores about that often, and always their own value",
     arguments: setCount == nil ? [.calibrated, .overconfident, .sure] : Population.allCases,
     setCount == nil ? [100] : [100, 400])
-  func coverage(population: Population, rows: Int) {
+  func coverage(population: Population, rows: Int) throws {
     let sets = Self.setCount ?? 40
     let truth = population.scores
     var covered = [0, 0, 0, 0]
     var (widths, values) = ([0.0, 0, 0, 0], [0.0, 0, 0, 0])
     for set in 0..<sets {
       let intervals = Metrics.bootstrapIntervals(
-        population.sample(rows, seed: 1000 * rows + set), replicateCount: 200, seed: UInt64(set))
+        try population.sample(rows, seed: 1000 * rows + set), replicateCount: 200, seed: UInt64(set)
+      )
       let all = [intervals.accuracy, intervals.nll, intervals.brier, intervals.ece]
       for (index, interval) in all.enumerated() {
         #expect(interval.lower <= interval.value && interval.value <= interval.upper)

@@ -27,10 +27,10 @@ struct MetricsPropertyTests {
   }
 
   @Test("three rows by hand")
-  func byHand() {
+  func byHand() throws {
     // Confidences 0.5 (right), 0.75 (wrong), 1 (right).
     let p = Matrix<Double>(rows: 3, columns: 2, elements: [0.5, 0.5, 0.25, 0.75, 0, 1])
-    let summary = PredictionSummary(probabilities: p, labels: [0, 0, 1])
+    let summary = try PredictionSummary(probabilities: p, labels: [0, 0, 1])
     #expect(summary.confidence == [0.5, 0.75, 1])
     #expect(summary.isCorrect == [true, false, true])
     #expect(summary.brier == [0.5, 1.125, 0])
@@ -49,18 +49,18 @@ struct MetricsPropertyTests {
   }
 
   @Test("log-probabilities keep tails that underflow as probabilities")
-  func tails() {
+  func tails() throws {
     let logP = Matrix<Float>(rows: 1, columns: 3, elements: [0, -200, -300])
-    let evaluation = Evaluation(logProbabilities: logP, labels: [1])
+    let evaluation = try Evaluation(logProbabilities: logP, labels: [1])
     #expect(evaluation.nll == 200)
-    #expect(PredictionSummary(logProbabilities: logP, labels: [1]).labelRank == [1])
-    #expect(Evaluation(probabilities: logP.exponentials(), labels: [1]).nll == .infinity)
+    #expect(try PredictionSummary(logProbabilities: logP, labels: [1]).labelRank == [1])
+    #expect(try Evaluation(probabilities: logP.exponentials(), labels: [1]).nll == .infinity)
   }
 
   @Test("a NaN makes the scores NaN and nothing traps")
-  func notANumber() {
+  func notANumber() throws {
     let p = Matrix<Double>(rows: 2, columns: 2, elements: [.nan, .nan, 0.25, 0.75])
-    let summary = PredictionSummary(probabilities: p, labels: [0, 1])
+    let summary = try PredictionSummary(probabilities: p, labels: [0, 1])
     #expect(Metrics.accuracy(summary) == 0.5)
     #expect(Metrics.negativeLogLikelihood(summary).isNaN)
     #expect(Metrics.calibrationError(summary).expected.isNaN)
@@ -72,8 +72,8 @@ struct MetricsPropertyTests {
   }
 
   @Test("no rows give NaN")
-  func empty() {
-    let summary = PredictionSummary(
+  func empty() throws {
+    let summary = try PredictionSummary(
       probabilities: Matrix<Float>(rows: 0, columns: 3, repeating: 0), labels: [])
     let evaluation = Evaluation(summary)
     #expect(evaluation.rowCount == 0)
@@ -87,15 +87,15 @@ struct MetricsPropertyTests {
   }
 
   @Test("permuting rows changes no score, even when confidences are tied", arguments: 0..<10)
-  func permutation(seed: Int) {
+  func permutation(seed: Int) throws {
     var (logP, labels) = Self.predictions(200, 3, seed: seed)
     // Coarse confidences: many ties.
     logP = logP.map { ($0 * 2).rounded() / 2 }
     logP.formLogSoftmaxRows()
     var generator = SplitMix64(seed: seed)
     let order = Array(0..<200).shuffled(using: &generator)
-    let first = PredictionSummary(logProbabilities: logP, labels: labels)
-    let second = PredictionSummary(
+    let first = try PredictionSummary(logProbabilities: logP, labels: labels)
+    let second = try PredictionSummary(
       logProbabilities: logP.gatheringRows(order), labels: order.map { labels[$0] })
     #expect(
       Metrics.equalMassCalibrationError(first).expected.isClose(
@@ -110,11 +110,11 @@ struct MetricsPropertyTests {
   }
 
   @Test("thread counts change no bit")
-  func threads() {
+  func threads() throws {
     let (logP, labels) = Self.predictions(10_000, 4, seed: 1)
-    let one = PredictionSummary(
+    let one = try PredictionSummary(
       logProbabilities: logP, labels: labels, parallelism: Parallelism(threadCount: 1))
-    let two = PredictionSummary(
+    let two = try PredictionSummary(
       logProbabilities: logP, labels: labels, parallelism: Parallelism(threadCount: 2))
     #expect(one == two)
     let intervals = [1, 2].map {
@@ -125,33 +125,33 @@ struct MetricsPropertyTests {
   }
 
   @Test("single precision agrees with double", arguments: 0..<5)
-  func precision(seed: Int) {
+  func precision(seed: Int) throws {
     let (logP, labels) = Self.predictions(500, 6, seed: seed)
-    let double = Evaluation(logProbabilities: logP, labels: labels)
-    let single = Evaluation(logProbabilities: Matrix<Float>(logP), labels: labels)
+    let double = try Evaluation(logProbabilities: logP, labels: labels)
+    let single = try Evaluation(logProbabilities: Matrix<Float>(logP), labels: labels)
     #expect(single.nll.isClose(to: double.nll, relative: 1e-6))
     #expect(single.brier.isClose(to: double.brier, relative: 1e-6))
     #expect(single.accuracy == double.accuracy)
   }
 
   @Test("views of wider matrices are read by their rows")
-  func views() {
+  func views() throws {
     let (logP, labels) = Self.predictions(50, 3, seed: 2)
     var wide = Matrix<Double>(rows: 50, columns: 7, repeating: 9)
     wide.replaceBlock(row: 0, column: 2, with: logP)
     let view = wide.columns(2..<5)
     #expect(
-      PredictionSummary(logProbabilities: view, labels: labels)
+      try PredictionSummary(logProbabilities: view, labels: labels)
         == PredictionSummary(logProbabilities: logP, labels: labels))
   }
 
   @Test("calibrated predictions have small calibration errors, sharpened ones large ones")
-  func calibration() {
+  func calibration() throws {
     let (logP, labels) = Self.predictions(20_000, 4, seed: 8)
-    let calibrated = PredictionSummary(logProbabilities: logP, labels: labels)
+    let calibrated = try PredictionSummary(logProbabilities: logP, labels: labels)
     var sharp = logP.map { 3 * $0 }
     sharp.formLogSoftmaxRows()
-    let overconfident = PredictionSummary(logProbabilities: sharp, labels: labels)
+    let overconfident = try PredictionSummary(logProbabilities: sharp, labels: labels)
     #expect(Metrics.calibrationError(calibrated).expected < 0.02)
     #expect(Metrics.calibrationError(overconfident).expected > 0.08)
     #expect(Metrics.kolmogorovSmirnovCalibrationError(calibrated) < 0.02)
@@ -167,12 +167,12 @@ struct MetricsPropertyTests {
 @Suite("Bootstrap intervals")
 struct BootstrapTests {
   @Test("the interval of an accuracy has the width that the binomial distribution gives")
-  func width() {
+  func width() throws {
     // 400 rows, 300 right: standard error sqrt(0.75 · 0.25 / 400) = 0.02165.
     let p = Matrix<Double>(
       rows: 400, columns: 2, elements: (0..<400).flatMap { _ in [0.8, 0.2] })
     let labels = (0..<400).map { Int32($0 < 300 ? 0 : 1) }
-    let summary = PredictionSummary(probabilities: p, labels: labels)
+    let summary = try PredictionSummary(probabilities: p, labels: labels)
     let intervals = Metrics.bootstrapIntervals(summary, replicateCount: 4000, seed: 11)
     #expect(intervals.accuracy.value == 0.75)
     #expect(
@@ -185,9 +185,9 @@ struct BootstrapTests {
   }
 
   @Test("a seed gives the same interval again, another seed another one")
-  func seeds() {
+  func seeds() throws {
     let (logP, labels) = MetricsPropertyTests.predictions(100, 3, seed: 4)
-    let summary = PredictionSummary(logProbabilities: logP, labels: labels)
+    let summary = try PredictionSummary(logProbabilities: logP, labels: labels)
     let first = Metrics.bootstrapIntervals(summary, replicateCount: 50, seed: 1)
     #expect(first == Metrics.bootstrapIntervals(summary, replicateCount: 50, seed: 1))
     #expect(first != Metrics.bootstrapIntervals(summary, replicateCount: 50, seed: 2))
@@ -199,17 +199,17 @@ struct ConformalTests {
   @Test(
     "coverage holds on fresh rows, and the randomised sets do not over-cover",
     arguments: [0.8, 0.9, 0.95])
-  func coverage(level: Double) {
+  func coverage(level: Double) throws {
     let (logP, labels) = MetricsPropertyTests.predictions(20_000, 5, seed: 3)
     let p = logP.map { 2 * $0 }
     var wrong = p
     wrong.formLogSoftmaxRows()  // over-confident, so the guarantee is not the model's doing
     let probabilities = wrong.exponentials()
     for method in [ConformalSets.Method.lac, .aps(), .aps(seed: 5)] {
-      let sets = ConformalSets(
+      let sets = try ConformalSets(
         method, level: level, probabilities: probabilities.rows(0..<10_000),
         labels: Array(labels[..<10_000]))
-      let report = sets.evaluate(
+      let report = try sets.evaluate(
         probabilities: probabilities.rows(10_000..<20_000), labels: Array(labels[10_000...]))
       // Both halves vary by about sqrt(0.16 / 10,000) = 0.004 each.
       #expect(report.coverage > level - 0.02, "\(method)")
@@ -219,21 +219,53 @@ struct ConformalTests {
   }
 
   @Test("too few calibration rows give sets of all classes")
-  func tooFew() {
+  func tooFew() throws {
     let p = Matrix<Double>(rows: 3, columns: 2, repeating: 0.5)
-    let sets = ConformalSets(.lac, level: 0.9, probabilities: p, labels: [0, 1, 0])
+    let sets = try ConformalSets(.lac, level: 0.9, probabilities: p, labels: [0, 1, 0])
     #expect(sets.threshold == .infinity)
     #expect(sets.sets(for: p) == [[0, 1], [0, 1], [0, 1]])
+    for source in ConformalSets.Source.allCases {
+      #expect(source.guarantee(level: 0.9, rowCount: 3).contains("3 calibration rows are too few"))
+    }
+    // The first number of rows with which a level sets a bound.
+    for (level, needed) in [(0.5, 1), (0.8, 4), (0.9, 9), (0.95, 19), (0.99, 99)] {
+      #expect(ConformalSets.rowCountNeeded(level: level) == needed)
+      for count in [needed - 1, needed] where count > 0 {
+        let p = Matrix<Double>(rows: count, columns: 2, repeating: 0.5)
+        let sets = try ConformalSets(
+          .lac, level: level, probabilities: p, labels: [Int32](repeating: 0, count: count))
+        #expect(sets.threshold.isFinite == (count == needed), "\(level), \(count) rows")
+      }
+    }
+  }
+
+  @Test(
+    "ties and probabilities of 0: a label that was given none is covered as often as it should be")
+  func ties() throws {
+    // Every fourth label has probability 0, as all but the first class have.
+    let p = Matrix<Float>(
+      rows: 400, columns: 4, elements: (0..<1600).map { $0 % 4 == 0 ? 1 : 0 })
+    let labels = (0..<400).map { Int32($0 % 4 == 3 ? 2 : 0) }
+    for method in [ConformalSets.Method.lac, .aps(), .aps(seed: 3)] {
+      for level in [0.5, 0.7, 0.8, 0.95] {
+        let sets = try ConformalSets(
+          method, level: level, probabilities: p.rows(0..<200), labels: Array(labels[..<200]))
+        let report = try sets.evaluate(
+          probabilities: p.rows(200..<400), labels: Array(labels[200...]))
+        #expect(report.coverage >= level - 0.1, "\(method) \(level): \(report)")
+        if level > 0.75, method != .aps(seed: 3) { #expect(report.meanSize == 4) }
+      }
+    }
   }
 
   @Test("the threshold is the ⌈(n+1)·level⌉-th score")
-  func threshold() {
+  func threshold() throws {
     // Nine rows with scores 0.1 … 0.9: level 0.9 takes the ninth, 0.8 the eighth.
     let p = Matrix<Double>(
       rows: 9, columns: 2, elements: (1...9).flatMap { [1 - Double($0) / 10, Double($0) / 10] })
     let labels = [Int32](repeating: 0, count: 9)
     for (level, score) in [(0.9, 0.9), (0.8, 0.8), (0.75, 0.8), (0.1, 0.1)] {
-      let sets = ConformalSets(.lac, level: level, probabilities: p, labels: labels)
+      let sets = try ConformalSets(.lac, level: level, probabilities: p, labels: labels)
       #expect(sets.threshold.isClose(to: score, relative: 1e-12))
     }
   }

@@ -16,7 +16,7 @@ struct MetricsReferenceTests {
     logProbabilities = try file.matrix("log_probabilities")
     labels = try file.labels("labels")
     probabilities = logProbabilities.exponentials()
-    summary = PredictionSummary(logProbabilities: logProbabilities, labels: labels)
+    summary = try PredictionSummary(logProbabilities: logProbabilities, labels: labels)
   }
 
   func expect(_ name: String, _ values: [Double], relative: Double = 1e-12) throws {
@@ -39,7 +39,7 @@ struct MetricsReferenceTests {
 
   @Test("the confusion matrix, recall, precision and balanced accuracy")
   func confusion() throws {
-    let matrix = ConfusionMatrix(scores: logProbabilities, labels: labels)
+    let matrix = try ConfusionMatrix(scores: logProbabilities, labels: labels)
     try expect(
       "confusion",
       (0..<25).map { Double(matrix[label: $0 / 5, predicted: $0 % 5]) })
@@ -61,7 +61,7 @@ struct MetricsReferenceTests {
       try expect("equal_mass_\(binCount)", [error.expected])
       #expect(error.name == "ece_equal_mass_\(binCount)")
     }
-    let error = Metrics.classwiseCalibrationError(probabilities: probabilities, labels: labels)
+    let error = try Metrics.classwiseCalibrationError(probabilities: probabilities, labels: labels)
     try expect("classwise_20", [error.expected, error.maximum])
     #expect(error.name == "ece_classwise_20")
   }
@@ -89,10 +89,10 @@ struct MetricsReferenceTests {
   func conformal(percent: Int) throws {
     let half = labels.count / 2
     for (name, method) in [("lac", ConformalSets.Method.lac), ("aps", .aps())] {
-      let sets = ConformalSets(
+      let sets = try ConformalSets(
         method, level: Double(percent) / 100, probabilities: probabilities.rows(0..<half),
         labels: Array(labels[..<half]))
-      let report = sets.evaluate(
+      let report = try sets.evaluate(
         probabilities: probabilities.rows(half..<labels.count), labels: Array(labels[half...]))
       try expect(
         "\(name)_\(percent)",
@@ -102,7 +102,7 @@ struct MetricsReferenceTests {
 
   @Test("one evaluation holds the main scores")
   func evaluation() throws {
-    let evaluation = Evaluation(logProbabilities: logProbabilities, labels: labels)
+    let evaluation = try Evaluation(logProbabilities: logProbabilities, labels: labels)
     try expect("accuracy", [evaluation.accuracy])
     try expect("nll", [evaluation.nll])
     try expect("brier", [evaluation.brier])
@@ -110,7 +110,7 @@ struct MetricsReferenceTests {
     #expect(evaluation.mce == Metrics.calibrationError(summary).maximum)
     #expect(evaluation.rowCount == labels.count)
     #expect(
-      Evaluation(probabilities: probabilities, labels: labels).nll.isClose(
+      try Evaluation(probabilities: probabilities, labels: labels).nll.isClose(
         to: evaluation.nll, relative: 1e-13))
   }
 }

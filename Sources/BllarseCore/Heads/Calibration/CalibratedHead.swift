@@ -30,23 +30,26 @@ public struct CalibratedHead: Head {
   ///   - head: fitted.
   ///   - split: at least one row that the head was not fitted to.
   ///   - method: the kind of map.
-  /// - Throws: `NumericsError` when the head's state is unusable, `DataError.Code.notFinite` when its
-  ///   predictions are not numbers.
+  /// - Throws: `NumericsError` for rows or labels that cannot be and when the head's state is unusable,
+  ///   `DataError.Code.notFinite` when its predictions are not numbers.
   public init(
     calibrating head: any Head, on split: FeatureSplit, _ method: HeldOutCalibration.Method
   ) throws {
     let head = head.uncalibrated
+    try TrainingRows.checkLabels(
+      split.labels, rowCount: split.features.rowCount, classCount: head.classCount,
+      rows: "rows to calibrate on")
     let logs = HeldOutCalibration.arguments(try head.logProbabilities(split.features))
     if let row = logs.firstNonFinite?.row {
       throw DataError(
         .notFinite, key: "predictions", row: row,
         found: "the head's log-probabilities of a validation row are not numbers",
         expected: "finite predictions to calibrate",
-        advice: "lower the learning rate, or leave --calibration out")
+        advice: "lower the learning rate, or do without calibration")
     }
     self.init(
       head,
-      HeldOutCalibration(
+      try HeldOutCalibration(
         method, logProbabilities: logs, labels: split.labels, parallelism: head.parallelism))
   }
 

@@ -17,7 +17,7 @@ extension HeldOutCalibration {
       writer.add("held_out_shifts", shifts)
     case .isotonic(let functions):
       for (k, function) in functions.enumerated() {
-        writer.add("isotonic\(k).thresholds", function.thresholds)
+        writer.add("isotonic\(k).knots", function.knots)
         writer.add("isotonic\(k).values", function.values)
       }
     }
@@ -39,16 +39,19 @@ extension HeldOutCalibration {
     case "isotonic":
       var functions: [IsotonicFunction] = []
       for k in 0..<classCount {
-        let thresholds = try file.array("isotonic\(k).thresholds", as: Double.self)
-        guard !thresholds.isEmpty else {
+        let knots = try file.array("isotonic\(k).knots", as: Double.self)
+        guard !knots.isEmpty, knots.allSatisfy(\.isFinite),
+          zip(knots, knots.dropFirst()).allSatisfy({ $0 < $1 })
+        else {
           throw DataError(
-            .wrongShape, file: file.path, key: "isotonic\(k).thresholds", found: "no steps",
-            expected: "at least one")
+            .wrongShape, file: file.path, key: "isotonic\(k).knots",
+            found: "there are no numbers that ascend", expected: "one or more that do",
+            advice: "write the checkpoint again")
         }
         functions.append(
           IsotonicFunction(
-            thresholds: thresholds,
-            values: try file.finiteVector("isotonic\(k).values", count: thresholds.count)))
+            knots: knots,
+            values: try file.finiteVector("isotonic\(k).values", count: knots.count)))
       }
       self = .isotonic(functions)
     default:

@@ -13,7 +13,7 @@ extension HeldOutCalibration {
     case temperature
     /// A factor and a shift for each class.
     case vector
-    /// A step function for each class.
+    /// A rising map of the log-odds of each class.
     case isotonic
   }
 
@@ -24,25 +24,31 @@ extension HeldOutCalibration {
   ///   - logProbabilities: predictions, n x K, finite.
   ///   - labels: a class for each row, n at least 1.
   ///   - parallelism: the threads to work with.
+  /// - Throws: `NumericsError` with the first row whose label is no class or whose predictions are not
+  ///   finite, and when there are no rows.
   public init(
     _ method: Method, logProbabilities: Matrix<Double>, labels: [Int32],
     parallelism: Parallelism = .available
-  ) {
-    precondition(
-      !labels.isEmpty && labels.count == logProbabilities.rowCount,
-      "\(logProbabilities.rowCount) rows of predictions for \(labels.count) labels")
+  ) throws(NumericsError) {
+    try TrainingRows.checkLabels(
+      labels, rowCount: logProbabilities.rowCount, classCount: logProbabilities.columnCount,
+      rows: "rows to calibrate on")
+    if let (row, column) = logProbabilities.firstNonFinite {
+      throw .notFinite(row: row, column: column)
+    }
     switch method {
     case .temperature:
       self = .temperature(Self.inverseTemperature(logProbabilities, labels, parallelism))
     case .vector:
       self = VectorScalingFit(logProbabilities, labels, parallelism).calibration
     case .isotonic:
-      self = .isotonic(
-        (0..<logProbabilities.columnCount).map { k in
-          IsotonicFunction(
-            probabilities: logProbabilities.column(k).map { exp($0) },
-            isClass: labels.map { Int($0) == k })
-        })
+      var functions: [IsotonicFunction] = []
+      for k in 0..<logProbabilities.columnCount {
+        functions.append(
+          try IsotonicFunction(
+            logProbabilities: logProbabilities.column(k), isClass: labels.map { Int($0) == k }))
+      }
+      self = .isotonic(functions)
     }
   }
 

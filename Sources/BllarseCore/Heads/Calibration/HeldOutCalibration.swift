@@ -16,7 +16,7 @@ public enum HeldOutCalibration: Sendable, Equatable {
   case temperature(Double)
   /// `p_k ∝ exp(a_k·log p_k + b_k)`.
   case vector(scales: [Double], shifts: [Double])
-  /// Each class's probability by a rising step function of its own, then normalised.
+  /// The log-odds of each class's probability by a rising map of its own, then normalised.
   case isotonic([IsotonicFunction])
 
   /// What stands for the logarithm of a probability that is 0 in the precision of a head.
@@ -52,14 +52,13 @@ public enum HeldOutCalibration: Sendable, Equatable {
       var result = logProbabilities
       for row in 0..<result.rowCount {
         result.withMutableRow(row) { values in
-          var sum = 0.0
           for k in values.indices {
-            values[k] = functions[k](exp(values[k]))
-            sum += values[k]
+            let odds = functions[k](IsotonicFunction.logOdds(ofLogProbability: values[k]))
+            values[k] = -SpecialFunctions.softplus(-odds)
           }
-          for k in values.indices { values[k] = log(values[k] / sum) }
         }
       }
+      result.formLogSoftmaxRows()
       return result
     }
   }

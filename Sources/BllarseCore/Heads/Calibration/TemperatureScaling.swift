@@ -58,33 +58,31 @@ public struct TemperatureScaling: Sendable, Equatable {
   ///   - seed: of the run.
   ///   - parallelism: the threads to score with; they do not change the result.
   /// - Returns: fractions x repeats.
-  /// - Throws: `DataError` when a fraction leaves no rows on one side.
+  /// - Throws: `NumericsError` with the first row whose label is no class or whose logits are not finite,
+  ///   and when a fraction leaves no rows on one side.
   public func rows(
     _ source: String, logits: Matrix<Double>, labels: [Int32], seed: UInt64,
     parallelism: Parallelism
-  ) throws(DataError) -> [Row] {
+  ) throws(NumericsError) -> [Row] {
+    try check(logits, labels)
+    try NumericsError.require(
+      firstUnusable(of: labels.count) == nil, "a fraction of \(labels.count) rows",
+      firstUnusable(of: labels.count) ?? 0, "a share that leaves rows on both sides")
     var rows: [Row] = []
     for fraction in fractions {
-      let count = Int((fraction * Double(labels.count)).rounded(.toNearestOrEven))
-      guard 0 < count, count < labels.count else {
-        throw DataError(
-          .wrongShape, key: "test split",
-          found: "\(fraction) of \(labels.count) rows is \(count) rows",
-          expected: "rows to fit a temperature to, and rows to score it on",
-          advice: "give --ts-test-fractions another value")
-      }
+      let count = Self.count(fraction, of: labels.count)
       let stream = UInt64((fraction * 100_000).rounded()) << 8
       for index in 0..<Self.repeatCount {
         var generator = Philox(
           seed: seed, purpose: .temperatureRows, index: stream | UInt64(index))
         let order = generator.permutation(count: labels.count)
         let (fitted, scored) = (order[..<count], order[count...])
-        let beta = inverseTemperature(
+        let beta = fittedInverseTemperature(
           logits.gatheringRows(fitted), fitted.map { labels[$0] })
         var logs = logits.gatheringRows(scored)
         logs.scale(by: beta)
         logs.formLogSoftmaxRows()
-        let scores = Evaluation(
+        let scores = try Evaluation(
           logProbabilities: logs, labels: scored.map { labels[$0] }, parallelism: parallelism)
         rows.append(
           Row(
@@ -103,7 +101,34 @@ public struct TemperatureScaling: Sendable, Equatable {
   ///   - logits: n x K.
   ///   - labels: a class for each row.
   /// - Returns: β.
-  public func inverseTemperature(_ logits: Matrix<Double>, _ labels: [Int32]) -> Double {
+  /// - Throws: `NumericsError` with the first row whose label is no class or whose logits are not finite,
+  ///   and when there are no rows.
+  public func inverseTemperature(
+    _ logits: Matrix<Double>, _ labels: [Int32]
+  ) throws(NumericsError) -> Double {
+    try check(logits, labels)
+    return fittedInverseTemperature(logits, labels)
+  }
+
+  private func check(_ logits: Matrix<Double>, _ labels: [Int32]) throws(NumericsError) {
+    try TrainingRows.checkLabels(
+      labels, rowCount: logits.rowCount, classCount: logits.columnCount,
+      rows: "rows to fit a temperature to")
+    if let (row, column) = logits.firstNonFinite { throw .notFinite(row: row, column: column) }
+  }
+
+  /// The first fraction that leaves no rows to fit a temperature to, or none to score it on.
+  func firstUnusable(of rowCount: Int) -> Double? {
+    fractions.first { !(1..<max(rowCount, 1)).contains(Self.count($0, of: rowCount)) }
+  }
+
+  /// How many rows a share of them is.
+  static func count(_ fraction: Double, of rowCount: Int) -> Int {
+    let rows = (fraction * Double(rowCount)).rounded(.toNearestOrEven)
+    return rows.isFinite ? Int(min(max(rows, -1), Double(rowCount) + 1)) : 0
+  }
+
+  private func fittedInverseTemperature(_ logits: Matrix<Double>, _ labels: [Int32]) -> Double {
     var beta = 1.0
     for _ in 0..<stepCount {
       let (gradient, curvature) = Self.derivatives(logits, labels, beta)

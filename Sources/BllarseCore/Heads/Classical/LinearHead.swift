@@ -79,10 +79,10 @@ public struct LinearHead<Loss: LinearLoss>: Head {
   }
 
   /// The design matrix: features, less their means where these are known, and a column of ones.
-  public func design(_ features: FeatureMatrix) -> DesignMatrix<Float> {
-    precondition(
-      features.columnCount == featureCount,
-      "features have \(features.columnCount) columns, the head expects \(featureCount)")
+  ///
+  /// - Throws: `NumericsError.sizeMismatch` when the features are not `featureCount` a row.
+  public func design(_ features: FeatureMatrix) throws(NumericsError) -> DesignMatrix<Float> {
+    try TrainingRows.checkFeatureCount(features, featureCount)
     return DesignMatrix(features, transform: transform, hasBias: true)
   }
 
@@ -102,16 +102,18 @@ public struct LinearHead<Loss: LinearLoss>: Head {
   }
 
   /// The logits of a set of rows, N x classCount.
-  public func logits(_ features: FeatureMatrix) -> Matrix<Float> {
+  ///
+  /// - Throws: `NumericsError.sizeMismatch` for rows of another width.
+  public func logits(_ features: FeatureMatrix) throws(NumericsError) -> Matrix<Float> {
     let pass = ProbitPass(
-      design: design(features), labels: [Int32](repeating: -1, count: features.rowCount),
+      design: try design(features), labels: [Int32](repeating: -1, count: features.rowCount),
       classCount: classCount, parallelism: parallelism)
     return pass.logits(of: Matrix<Double>(designWeights))
   }
 
   /// The logarithms of the class probabilities.
   public func logProbabilities(_ features: FeatureMatrix) throws(NumericsError) -> Matrix<Float> {
-    var logits = logits(features)
+    var logits = try logits(features)
     logits.formLogSoftmaxRows()
     return logits
   }

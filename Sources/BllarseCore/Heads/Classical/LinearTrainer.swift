@@ -52,7 +52,7 @@ struct LinearTrainer<Loss: TrainableLoss>: HeadTrainer {
     if order?.epoch != epoch {
       order = (epoch, configuration.rowOrder(epoch: epoch, rowCount: split.rowCount))
       pass = LinearBatchPass(
-        design: linear.design(split.features), labels: split.labels,
+        design: try linear.design(split.features), labels: split.labels,
         classCount: linear.classCount, loss: Loss.batchLoss(configuration),
         parallelism: parallelism)
     }

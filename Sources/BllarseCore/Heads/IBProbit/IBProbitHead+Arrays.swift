@@ -14,6 +14,10 @@ extension IBProbitHead where Scalar == Float {
   public init(
     fitting rows: [[Float]], labels: [Int], classCount: Int? = nil, priorPrecision: Double = 1
   ) throws {
+    guard priorPrecision > 0, priorPrecision.isFinite else {
+      throw NumericsError.invalidParameter(
+        "the prior precision", value: priorPrecision, expected: "a finite number above 0")
+    }
     let data = try FeatureDataset(rows: rows, labels: labels, classCount: classCount)
     let split = try data.split("train")
     self.init(

@@ -15,11 +15,15 @@ extension IBProbitHead {
   ///   - loss: which logits are scaled; CBC by default.
   ///   - steps: the number of damped steps.
   /// - Returns: the inverse temperature, which the head keeps.
-  /// - Throws: `NumericsError.notPositiveDefinite` if rounding made the precision indefinite.
+  /// - Throws: `NumericsError` for rows or labels that cannot be, with the first of them;
+  ///   `notPositiveDefinite` if rounding made the precision indefinite.
   @discardableResult
   public mutating func calibrate(
     features: FeatureMatrix, labels: [Int32], loss: ProbitLoss = .conditionals, steps: Int = 8
   ) throws(NumericsError) -> Double {
+    try TrainingRows.check(
+      features, labels: labels, featureCount: configuration.featureCount,
+      classCount: configuration.classCount, parallelism: parallelism)
     let logits = try lossesAndLogits(features: features, labels: labels, loss: loss).logits
     var beta = 1.0
     for _ in 0..<steps {

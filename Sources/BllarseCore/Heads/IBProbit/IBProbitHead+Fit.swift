@@ -29,19 +29,26 @@ extension IBProbitHead {
   ///     class. Otherwise, where it would take more than some 20 ms, an estimate from the last steps is
   ///     enough.
   /// - Returns: iterations, bound, certificate.
-  /// - Throws: `NumericsError.notPositiveDefinite` if rounding or a NaN made `Λ₀ + XᵀX` indefinite.
+  /// - Throws: `NumericsError` for rows or labels that cannot be, with the first of them;
+  ///   `notPositiveDefinite` if rounding made `Λ₀ + XᵀX` indefinite. The head is unchanged then.
   /// - Complexity: N·D² + D³/3 once, and 4·N·D·K for each of some ten to twenty iterations.
   @discardableResult
   public mutating func fit(
     features: FeatureMatrix, labels: [Int32], tolerance: Double = 1e-6, iterationLimit: Int = 1000,
     isCertified: Bool = false
   ) throws(NumericsError) -> FitInfo {
-    try fit(
+    try TrainingRows.check(
+      features, labels: labels, featureCount: configuration.featureCount,
+      classCount: configuration.classCount, parallelism: parallelism)
+    return try fit(
       features: features, labels: labels, tolerance: tolerance, iterationLimit: iterationLimit,
-      isCertified: isCertified, logitLimit: 64 << 20)
+      isCertified: isCertified, logitLimit: Self.logitLimit)
   }
 
-  /// Fits, with a limit to the memory of the solver.
+  /// Bytes for the logits of all rows in the solver.
+  package static var logitLimit: Int { 64 << 20 }
+
+  /// Fits rows that were checked, with a limit to the memory of the solver.
   ///
   /// - Parameters:
   ///   - features: N x featureCount, finite.
@@ -57,8 +64,8 @@ extension IBProbitHead {
     features: FeatureMatrix, labels: [Int32], tolerance: Double, iterationLimit: Int = 1000,
     isCertified: Bool = false, logitLimit: Int
   ) throws(NumericsError) -> FitInfo {
-    precondition(tolerance > 0, "a tolerance of \(tolerance)")
-    var design = design(features)
+    try NumericsError.require(tolerance > 0, "the tolerance", tolerance, "more than 0")
+    var design = try design(features)
     design.makeResident(limit: residentDesignLimit, parallelism: parallelism)
     let problem = try ProbitProblemPrecision(design, configuration, parallelism)
     let solution = solve(

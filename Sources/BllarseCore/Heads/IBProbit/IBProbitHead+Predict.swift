@@ -28,10 +28,11 @@ extension IBProbitHead {
   ///
   /// - Parameter features: N x featureCount, finite.
   /// - Returns: N x K.
-  /// - Throws: `NumericsError.notPositiveDefinite` if rounding made the precision indefinite.
+  /// - Throws: `NumericsError.sizeMismatch` for rows of another width, `notPositiveDefinite` if rounding
+  ///   made the precision indefinite.
   public func arguments(_ features: FeatureMatrix) throws(NumericsError) -> Matrix<Scalar> {
     let pass = ProbitPass(
-      design: design(features), labels: [Int32](repeating: -1, count: features.rowCount),
+      design: try design(features), labels: [Int32](repeating: -1, count: features.rowCount),
       classCount: configuration.classCount, parallelism: parallelism)
     return pass.logits(of: try mean())
   }
@@ -43,13 +44,13 @@ extension IBProbitHead {
   ///   - labels: a class in `0..<classCount` for each row.
   ///   - loss: which of the four.
   /// - Returns: one loss a row, and the logits (not yet multiplied by the inverse temperature).
-  /// - Throws: `NumericsError.notPositiveDefinite` if rounding made the precision indefinite.
+  /// - Throws: `NumericsError` for labels or rows of another width that cannot be, `notPositiveDefinite` if rounding
+  ///   made the precision indefinite.
   public func lossesAndLogits(
     features: FeatureMatrix, labels: [Int32], loss: ProbitLoss
   ) throws(NumericsError) -> LossesAndLogits {
-    precondition(
-      labels.count == features.rowCount,
-      "\(labels.count) labels for \(features.rowCount) rows")
+    try TrainingRows.matchLabels(
+      labels, rowCount: features.rowCount, classCount: configuration.classCount)
     let arguments = try arguments(features)
     let form = configuration.cdfForm
     switch loss {
@@ -78,7 +79,8 @@ extension IBProbitHead {
   ///
   /// - Parameter features: N x featureCount, finite.
   /// - Returns: N x K; the exponentials of a row sum to 1.
-  /// - Throws: `NumericsError.notPositiveDefinite` if rounding made the precision indefinite.
+  /// - Throws: `NumericsError.sizeMismatch` for rows of another width, `notPositiveDefinite` if rounding
+  ///   made the precision indefinite.
   public func logProbabilities(_ features: FeatureMatrix) throws(NumericsError) -> Matrix<Scalar> {
     let arguments = try arguments(features)
     let form = configuration.cdfForm

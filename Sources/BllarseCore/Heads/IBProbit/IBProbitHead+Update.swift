@@ -41,7 +41,8 @@ extension IBProbitHead {
   ///   - start: where the steps begin.
   ///   - reportsBounds: whether to compute the evidence lower bounds, for the price of one more pass.
   /// - Returns: iterations and bounds.
-  /// - Throws: `NumericsError.notPositiveDefinite` if rounding or a NaN made `Λ₀ + XᵀX` indefinite.
+  /// - Throws: `NumericsError` for rows or labels that cannot be, with the first of them;
+  ///   `notPositiveDefinite` if rounding made `Λ₀ + XᵀX` indefinite. The head is unchanged then.
   /// - Complexity: N·D² + D³/3 once, and 4·N·D·K + 2·D²·K for each step.
   /// - Note: Same result as the Python original, given the same start.
   @discardableResult
@@ -49,15 +50,27 @@ extension IBProbitHead {
     features: FeatureMatrix, labels: [Int32], iterations: Int, forgettingRate: Double = 0,
     start: Start = .zero, reportsBounds: Bool = false
   ) throws(NumericsError) -> UpdateInfo {
-    precondition(iterations >= 1, "an update of \(iterations) iterations")
-    precondition(0...1 ~= forgettingRate, "a forgetting rate of \(forgettingRate)")
+    try checkUpdate(features, labels, iterations: iterations, forgettingRate: forgettingRate)
+    try check(start)
+    return try update(
+      checked: features, labels: labels, iterations: iterations, forgettingRate: forgettingRate,
+      start: start, reportsBounds: reportsBounds)
+  }
+
+  /// Updates the posterior by a batch that was checked.
+  mutating func update(
+    checked features: FeatureMatrix, labels: [Int32], iterations: Int, forgettingRate: Double,
+    start: Start, reportsBounds: Bool = false
+  ) throws(NumericsError) -> UpdateInfo {
     if features.rowCount < configuration.designColumnCount && !reportsBounds {
-      return try update(
-        features: features, labels: labels, order: Array(0..<features.rowCount),
-        batchSize: features.rowCount, iterations: iterations, forgettingRate: forgettingRate
+      let total = try runEpoch(
+        MergedEpoch(
+          self, features: features, labels: labels, order: Array(0..<features.rowCount),
+          batchSize: features.rowCount, iterations: iterations, forgettingRate: forgettingRate)
       ) { _ in start }
+      return UpdateInfo(iterations: total, evidenceLowerBounds: [])
     }
-    var design = design(features)
+    var design = try design(features)
     design.makeResident(limit: residentDesignLimit, parallelism: parallelism)
     let gram = design.gram(parallelism: parallelism)
     let fit = try CoordinateAscent(
@@ -87,19 +100,49 @@ extension IBProbitHead {
   ///   - forgettingRate: in `0...1`, applied before each batch is merged.
   ///   - start: where the steps of a batch begin, by its position in the epoch.
   /// - Returns: the iterations of all batches; no bounds.
-  /// - Throws: `NumericsError.notPositiveDefinite` if a NaN made a batch's precision indefinite.
+  /// - Throws: `NumericsError` for rows, labels or an order that cannot be, with the first place;
+  ///   `notPositiveDefinite` if rounding made a batch's precision indefinite.
   /// - Complexity: N·D² for the epoch, and batchSize²·(D + iterations·K) for each batch.
   @discardableResult
   public mutating func update(
     features: FeatureMatrix, labels: [Int32], order: [Int], batchSize: Int, iterations: Int,
     forgettingRate: Double = 0, start: @Sendable (_ batch: Int) -> Start = { _ in .zero }
   ) throws(NumericsError) -> UpdateInfo {
-    var epoch = MergedEpoch(
-      self, features: features, labels: labels, order: order, batchSize: batchSize,
-      iterations: iterations, forgettingRate: forgettingRate)
+    try checkUpdate(features, labels, iterations: iterations, forgettingRate: forgettingRate)
+    try NumericsError.require(batchSize >= 1, "the batch size", Double(batchSize), "1 or more")
+    try TrainingRows.checkOrder(order, rowCount: features.rowCount)
+    for batch in 0..<(order.count + batchSize - 1) / batchSize { try check(start(batch)) }
+    let total = try runEpoch(
+      MergedEpoch(
+        self, features: features, labels: labels, order: order, batchSize: batchSize,
+        iterations: iterations, forgettingRate: forgettingRate), start: start)
+    return UpdateInfo(iterations: total, evidenceLowerBounds: [])
+  }
+
+  /// Takes all steps of an epoch, and returns the iterations of its batches.
+  private mutating func runEpoch(
+    _ merged: MergedEpoch<Scalar>, start: @Sendable (_ batch: Int) -> Start
+  ) throws(NumericsError) -> Int {
+    var epoch = merged
     var total = 0
     for step in 0..<epoch.steps.count { total += try epoch.run(step, &self, start: start) }
-    return UpdateInfo(iterations: total, evidenceLowerBounds: [])
+    return total
+  }
+
+  private func checkUpdate(
+    _ features: FeatureMatrix, _ labels: [Int32], iterations: Int, forgettingRate: Double
+  ) throws(NumericsError) {
+    try TrainingRows.check(
+      features, labels: labels, featureCount: configuration.featureCount,
+      classCount: configuration.classCount, parallelism: parallelism)
+    try NumericsError.requireUpdate(iterations: iterations, forgettingRate: forgettingRate)
+  }
+
+  /// Refuses a start of another shape than the weights.
+  private func check(_ start: Start) throws(NumericsError) {
+    guard case .naturalMean(let matrix) = start else { return }
+    try TrainingRows.checkStart(
+      matrix, rowCount: configuration.designColumnCount, columnCount: configuration.classCount)
   }
 
   /// Adds a batch's natural parameters to the posterior, after letting it forget.

@@ -43,7 +43,7 @@ public struct IBProbitReferenceHead: Head {
       calibration == .none
       ? try probit.lossesAndLogits(features: features, labels: labels, loss: .mixture).losses
       : try mixtureLosses(features, labels, calibration, conditional)
-    return Evaluation(
+    return try Evaluation(
       logProbabilities: conditional, labels: labels, parallelism: parallelism
     ).replacing(nll: losses.reduce(0, +) / Double(max(losses.count, 1)))
   }

@@ -22,11 +22,22 @@ public struct IBProbitSiteRefinement<Scalar: BLASScalar>: Sendable {
   ///   - head: describes the design and the prior; its posterior is not used.
   ///   - features: N x featureCount, finite.
   ///   - labels: a class in `0..<classCount` for each row.
-  /// - Throws: `NumericsError.notPositiveDefinite` if rounding or a NaN made `Λ₀ + XᵀX` indefinite.
+  /// - Throws: `NumericsError` for rows or labels that cannot be, with the first of them;
+  ///   `notPositiveDefinite` if rounding made `Λ₀ + XᵀX` indefinite.
   public init(
     _ head: IBProbitHead<Scalar>, features: FeatureMatrix, labels: [Int32]
   ) throws(NumericsError) {
-    var design = head.design(features)
+    try TrainingRows.check(
+      features, labels: labels, featureCount: head.configuration.featureCount,
+      classCount: head.configuration.classCount, parallelism: head.parallelism)
+    try self.init(head, checked: features, labels: labels)
+  }
+
+  /// Reads rows that were checked.
+  init(
+    _ head: IBProbitHead<Scalar>, checked features: FeatureMatrix, labels: [Int32]
+  ) throws(NumericsError) {
+    var design = try head.design(features)
     design.makeResident(limit: residentDesignLimit, parallelism: head.parallelism)
     let problem = try ProbitProblemPrecision(design, head.configuration, head.parallelism)
     precision = problem.precision
@@ -45,7 +56,13 @@ public struct IBProbitSiteRefinement<Scalar: BLASScalar>: Sendable {
   ///   - order: the rows in order.
   ///   - batchSize: rows of a batch; the last may have fewer.
   ///   - iterations: how often a batch is refreshed before the next.
-  public mutating func runEpoch(order: [Int], batchSize: Int, iterations: Int) {
+  /// - Throws: `NumericsError` for an order, a batch size or a number of iterations that cannot be.
+  public mutating func runEpoch(
+    order: [Int], batchSize: Int, iterations: Int
+  ) throws(NumericsError) {
+    try TrainingRows.checkOrder(order, rowCount: rowCount)
+    try NumericsError.require(batchSize >= 1, "the batch size", Double(batchSize), "1 or more")
+    try NumericsError.requireUpdate(iterations: iterations, forgettingRate: 0)
     for first in stride(from: 0, to: order.count, by: batchSize) {
       runBatch(order[first..<min(first + batchSize, order.count)], iterations: iterations)
     }

@@ -81,13 +81,13 @@ struct IBProbitTrainer: HeadTrainer {
     if configuration.update == .converged {
       let info = try head.fit(
         features: split.features, labels: split.labels, tolerance: configuration.tolerance,
-        isCertified: configuration.isCertified)
+        isCertified: configuration.isCertified, logitLimit: IBProbitHead<Float>.logitLimit)
       iterations += info.iterations
       evidenceLowerBound = info.evidenceLowerBounds.last
       certificate = info.certificate
     } else {
       let info = try head.update(
-        features: split.features, labels: split.labels,
+        checked: split.features, labels: split.labels,
         iterations: configuration.updateIterations, forgettingRate: configuration.forgettingRate,
         start: .seeded(configuration.seed, index: UInt64(epoch)), reportsBounds: true)
       iterations += info.iterations
@@ -105,7 +105,7 @@ struct IBProbitTrainer: HeadTrainer {
   ) throws(NumericsError) {
     if resets(step: step, epoch: epoch) { sites = nil }
     if sites == nil {
-      sites = try IBProbitSiteRefinement(probit, features: split.features, labels: split.labels)
+      sites = try IBProbitSiteRefinement(probit, checked: split.features, labels: split.labels)
     }
     if order?.epoch != epoch {
       order = (epoch, configuration.rowOrder(epoch: epoch, rowCount: split.rowCount))
@@ -233,7 +233,7 @@ struct IBProbitTrainer: HeadTrainer {
     if IBProbitSiteRefinement<Float>.isStored(in: file) {
       do {
         sites = try IBProbitSiteRefinement(
-          probit, features: data.split.features, labels: data.split.labels)
+          probit, checked: data.split.features, labels: data.split.labels)
       } catch {
         throw DataError(.malformedFile, file: file.path, found: "\(error)")
       }

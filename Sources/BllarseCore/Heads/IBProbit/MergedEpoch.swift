@@ -34,9 +34,6 @@ struct MergedEpoch<Scalar: BLASScalar>: Sendable {
     _ head: IBProbitHead<Scalar>, features: FeatureMatrix, labels: [Int32], order: [Int],
     batchSize: Int, iterations: Int, forgettingRate: Double
   ) {
-    precondition(batchSize >= 1, "batches of \(batchSize) rows")
-    precondition(
-      labels.count == features.rowCount, "\(labels.count) labels for \(features.rowCount) rows")
     self.features = features
     self.labels = labels
     self.order = order
@@ -68,8 +65,8 @@ struct MergedEpoch<Scalar: BLASScalar>: Sendable {
   ) throws(NumericsError) -> Int {
     if steps.isSequential {
       let rows = rows(of: step)
-      try head.update(
-        features: features.gatheringRows(rows), labels: rows.map { labels[$0] },
+      _ = try head.update(
+        checked: features.gatheringRows(rows), labels: rows.map { labels[$0] },
         iterations: iterations, forgettingRate: forgettingRate, start: start(step))
       return iterations
     }
@@ -78,7 +75,7 @@ struct MergedEpoch<Scalar: BLASScalar>: Sendable {
       try addNaturalMeans(batches, head, start)
       return iterations * batches.count
     }
-    addGram(steps.gramRows(step, of: features.rowCount), head)
+    try addGram(steps.gramRows(step, of: features.rowCount), head)
     if step == steps.count - 1, let gram, let naturalMean {
       head.merge(
         gram: gram, naturalMean: naturalMean,
@@ -103,7 +100,7 @@ struct MergedEpoch<Scalar: BLASScalar>: Sendable {
     _ start: @Sendable (_ batch: Int) -> IBProbitHead<Scalar>.Start
   ) throws(NumericsError) {
     let pass = ProbitBatchPass(
-      design: head.design(features), labels: labels, classCount: head.configuration.classCount,
+      design: try head.design(features), labels: labels, classCount: head.configuration.classCount,
       priorPrecision: head.configuration.priorPrecision, iterations: iterations,
       parallelism: head.parallelism)
     let sum = try pass.naturalMeans(
@@ -116,13 +113,15 @@ struct MergedEpoch<Scalar: BLASScalar>: Sendable {
   }
 
   /// Adds rows in the order in which they are stored, which is the order in which they are read fastest.
-  private mutating func addGram(_ range: Range<Int>, _ head: IBProbitHead<Scalar>) {
+  private mutating func addGram(
+    _ range: Range<Int>, _ head: IBProbitHead<Scalar>
+  ) throws(NumericsError) {
     var weights = [Double](repeating: 0, count: features.rowCount)
     for batch in 0..<steps.batchCount {
       let weight = weight(of: batch)
       for row in rows(of: batch) { weights[row] = weight }
     }
-    let part = head.design(features.rows(range)).gram(
+    let part = try head.design(features.rows(range)).gram(
       weights: Array(weights[range]), parallelism: head.parallelism)
     if gram == nil { gram = part } else { gram?.add(part) }
   }

@@ -70,7 +70,7 @@ struct RunningMerge {
     _ rows: ArraySlice<Int>, start begin: IBProbitHead<Float>.Start
   ) throws(NumericsError) -> Double {
     let batch = (features: features.gatheringRows(rows), labels: rows.map { labels[$0] })
-    let design = start.design(batch.features)
+    let design = try start.design(batch.features)
     let eta = begin == .zero ? nil : start.naturalMean(of: begin)
     let prior = start.configuration.priorPrecision
     // 1. The batch alone.

@@ -10,7 +10,8 @@ extension EvidenceHead {
   ///   - groups: rows of one number are left out together, as rows with equal features are.
   ///   - configuration: what is given, and what is left to the data.
   ///   - parallelism: how threads are used.
-  /// - Throws: `NumericsError` when rounding makes a precision indefinite.
+  /// - Throws: `NumericsError`: there are no rows, a label is no class, a feature is not finite, a weight is negative or
+  ///   there are not as many labels, weights or groups as rows; or rounding made a precision indefinite.
   /// - Complexity: some tens of passes over the features, 4·N·D·K operations each; ten times that where rows are
   ///   few. A Gram matrix, N·D², for each scaling, and for the covariance; an eigendecomposition, 9·D³.
   public init(
@@ -18,9 +19,12 @@ extension EvidenceHead {
     groups: [Int]? = nil, _ configuration: EvidenceConfiguration,
     parallelism: Parallelism = .available
   ) throws(NumericsError) {
-    precondition(
-      labels.count == features.rowCount && !labels.isEmpty,
-      "\(labels.count) labels for \(features.rowCount) rows")
+    try TrainingRows.check(
+      features, labels: labels, featureCount: nil, classCount: configuration.classCount,
+      weights: weights, parallelism: parallelism)
+    if let groups, groups.count != labels.count {
+      throw .sizeMismatch(what: "groups", found: groups.count, expected: labels.count)
+    }
     switch configuration.likelihood {
     case .softmax:
       self = try Self.fit(

@@ -5,10 +5,11 @@ extension PolyaGammaHead {
   ///
   /// - Parameter features: N x featureCount, finite.
   /// - Returns: N x C.
-  /// - Throws: `NumericsError.notPositiveDefinite` if rounding made a precision indefinite.
+  /// - Throws: `NumericsError` for labels that cannot be or rows of another width, `notPositiveDefinite` if
+  ///   rounding made a precision indefinite.
   public func logits(_ features: FeatureMatrix) throws(NumericsError) -> Matrix<Double> {
     let mean = try mean()
-    let design = design(features)
+    let design = try design(features)
     var result = Matrix<Double>.zeros(features.rowCount, configuration.columnCount)
     for column in 0..<configuration.columnCount {
       let values = design.multiplied(by: mean.column(column), parallelism: parallelism)
@@ -23,9 +24,10 @@ extension PolyaGammaHead {
   ///
   /// - Parameter features: N x featureCount, finite.
   /// - Returns: N x C.
-  /// - Throws: `NumericsError.notPositiveDefinite` if rounding made a precision indefinite.
+  /// - Throws: `NumericsError` for labels that cannot be or rows of another width, `notPositiveDefinite` if
+  ///   rounding made a precision indefinite.
   public func logitVariances(_ features: FeatureMatrix) throws(NumericsError) -> Matrix<Double> {
-    var design = design(features)
+    var design = try design(features)
     design.makeResident(limit: residentDesignLimit, parallelism: parallelism)
     var result = Matrix<Double>.zeros(features.rowCount, configuration.columnCount)
     for (column, precision) in precisions.enumerated() {
@@ -62,10 +64,13 @@ extension PolyaGammaHead where Coding == OneAgainstRest {
   ///   - labels: a class in `0..<classCount` for each row.
   ///   - loss: which of the four.
   /// - Returns: one loss a row, in nats, and logits (N x K): `log σ(f)` for the marginals, else `f`.
-  /// - Throws: `NumericsError.notPositiveDefinite` if rounding made a precision indefinite.
+  /// - Throws: `NumericsError` for labels that cannot be or rows of another width, `notPositiveDefinite` if
+  ///   rounding made a precision indefinite.
   public func lossesAndLogits(
     features: FeatureMatrix, labels: [Int32], loss: ProbitLoss
   ) throws(NumericsError) -> (losses: [Double], logits: Matrix<Double>) {
+    try TrainingRows.matchLabels(
+      labels, rowCount: features.rowCount, classCount: configuration.classCount)
     let logits = try logits(features)
     switch loss {
     case .binaryCrossEntropies:
@@ -128,10 +133,13 @@ extension PolyaGammaHead where Coding == StickBreaking {
   ///   - labels: a class in `0..<classCount` for each row.
   ///   - loss: which of the two.
   /// - Returns: one loss a row, in nats, and logits (N x K).
-  /// - Throws: `NumericsError.notPositiveDefinite` if rounding made a precision indefinite.
+  /// - Throws: `NumericsError` for labels that cannot be or rows of another width, `notPositiveDefinite` if
+  ///   rounding made a precision indefinite.
   public func lossesAndLogits(
     features: FeatureMatrix, labels: [Int32], loss: StickBreakingLoss
   ) throws(NumericsError) -> (losses: [Double], logits: Matrix<Double>) {
+    try TrainingRows.matchLabels(
+      labels, rowCount: features.rowCount, classCount: configuration.classCount)
     let means = try logits(features)
     let variances =
       loss == .plugIn

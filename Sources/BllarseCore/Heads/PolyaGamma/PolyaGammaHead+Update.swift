@@ -27,7 +27,8 @@ extension PolyaGammaHead {
   ///   - start: the mean of the weights from which the iterations start, D x C; the prior's by default.
   ///   - reportsBounds: whether to evaluate the bound after the last iteration, for one more pass.
   /// - Returns: iterations and bounds.
-  /// - Throws: `NumericsError.notPositiveDefinite` if rounding or a NaN made a precision indefinite.
+  /// - Throws: `NumericsError` for rows or labels that cannot be, with the first of them, before anything
+  ///   changes; `notPositiveDefinite` if rounding made a precision indefinite.
   /// - Complexity: each iteration C·(2·N·D² + D³/3); memory C·D² for the posterior, D² and N a thread.
   /// - Note: Same result as the Python original, given the same prior and start.
   @discardableResult
@@ -35,8 +36,24 @@ extension PolyaGammaHead {
     features: FeatureMatrix, labels: [Int32], iterations: Int, forgettingRate: Double = 0,
     start: Matrix<Double>? = nil, reportsBounds: Bool = false
   ) throws(NumericsError) -> UpdateInfo {
-    precondition(iterations >= 1, "an update of \(iterations) iterations")
-    precondition(0...1 ~= forgettingRate, "a forgetting rate of \(forgettingRate)")
+    try TrainingRows.check(
+      features, labels: labels, featureCount: configuration.featureCount,
+      classCount: configuration.classCount, parallelism: parallelism)
+    try NumericsError.requireUpdate(iterations: iterations, forgettingRate: forgettingRate)
+    if let start {
+      try TrainingRows.checkStart(
+        start, rowCount: naturalMean.rowCount, columnCount: naturalMean.columnCount)
+    }
+    return try update(
+      checked: features, labels: labels, iterations: iterations, forgettingRate: forgettingRate,
+      start: start, reportsBounds: reportsBounds)
+  }
+
+  /// Updates the posterior by a batch that was checked.
+  mutating func update(
+    checked features: FeatureMatrix, labels: [Int32], iterations: Int, forgettingRate: Double = 0,
+    start: Matrix<Double>? = nil, reportsBounds: Bool = false
+  ) throws(NumericsError) -> UpdateInfo {
     if forgettingRate > 0 { forget(forgettingRate) }
     return try ascend(
       features, labels, start: start,
@@ -54,12 +71,24 @@ extension PolyaGammaHead {
   ///     bound's magnitude.
   ///   - iterationLimit: the fit ends after so many iterations, converged or not.
   /// - Returns: iterations and bounds.
-  /// - Throws: `NumericsError.notPositiveDefinite` if rounding or a NaN made a precision indefinite.
+  /// - Throws: `NumericsError` for rows or labels that cannot be, with the first of them, before anything
+  ///   changes; `notPositiveDefinite` if rounding made a precision indefinite.
   @discardableResult
   public mutating func fit(
     features: FeatureMatrix, labels: [Int32], tolerance: Double = 1e-6, iterationLimit: Int = 500
   ) throws(NumericsError) -> UpdateInfo {
-    precondition(tolerance > 0, "a tolerance of \(tolerance)")
+    try TrainingRows.check(
+      features, labels: labels, featureCount: configuration.featureCount,
+      classCount: configuration.classCount, parallelism: parallelism)
+    try NumericsError.require(tolerance > 0, "the tolerance", tolerance, "more than 0")
+    return try fit(
+      checked: features, labels: labels, tolerance: tolerance, iterationLimit: iterationLimit)
+  }
+
+  /// Fits rows that were checked.
+  mutating func fit(
+    checked features: FeatureMatrix, labels: [Int32], tolerance: Double, iterationLimit: Int = 500
+  ) throws(NumericsError) -> UpdateInfo {
     reset()
     return try ascend(
       features, labels, start: nil,
@@ -80,14 +109,6 @@ extension PolyaGammaHead {
     _ features: FeatureMatrix, _ labels: [Int32], start: Matrix<Double>?,
     _ limit: LogisticAscent<Scalar>.Limit
   ) throws(NumericsError) -> UpdateInfo {
-    precondition(
-      labels.count == features.rowCount, "\(labels.count) labels for \(features.rowCount) rows")
-    if let start {
-      precondition(
-        start.rowCount == naturalMean.rowCount && start.columnCount == naturalMean.columnCount,
-        "a start of \(start.rowCount) x \(start.columnCount), not \(naturalMean.rowCount) x "
-          + "\(naturalMean.columnCount)")
-    }
     let solutions = try solveColumns(features, labels, start, limit)
     for (column, solution) in solutions.enumerated() {
       precisions[column] = solution.precision
@@ -113,7 +134,7 @@ extension PolyaGammaHead {
     _ limit: LogisticAscent<Scalar>.Limit
   ) throws(NumericsError) -> [LogisticAscent<Scalar>.Solution] {
     typealias Outcome = Result<LogisticAscent<Scalar>.Solution, NumericsError>
-    var design = design(features)
+    var design = try design(features)
     design.makeResident(limit: residentDesignLimit, parallelism: parallelism)
     let whole = design
     let columns = configuration.columnCount
@@ -149,13 +170,13 @@ extension PolyaGammaHead {
 
   private func problem(
     _ design: DesignMatrix<Scalar>, _ labels: [Int32], _ column: Int, _ inner: Parallelism
-  ) -> LogisticAscent<Scalar> {
+  ) throws(NumericsError) -> LogisticAscent<Scalar> {
     var (design, labels) = (design, labels)
     var counts = labels.map { Coding.asks(label: Int($0), column: column) ? 1.0 : 0.0 }
     let rows = counts.indices.filter { counts[$0] > 0 }
     // Rows that are not asked cost as much as others: leave them out where a copy is affordable.
     if !rows.isEmpty, rows.count < counts.count, design.features.byteCount <= residentDesignLimit {
-      design = self.design(design.features.gatheringRows(rows))
+      design = try self.design(design.features.gatheringRows(rows))
       design.makeResident(limit: residentDesignLimit, parallelism: inner)
       labels = rows.map { labels[$0] }
       counts = [Double](repeating: 1, count: rows.count)

@@ -110,11 +110,10 @@ public struct PolyaGammaHead<Scalar: BLASScalar, Coding: BinaryCoding>: Sendable
   }
 
   /// The design matrix of features under this head's transform.
-  public func design(_ features: FeatureMatrix) -> DesignMatrix<Scalar> {
-    precondition(
-      features.columnCount == configuration.featureCount,
-      "features have \(features.columnCount) columns, the head expects "
-        + "\(configuration.featureCount)")
+  ///
+  /// - Throws: `NumericsError.sizeMismatch` when the features are not `featureCount` a row.
+  public func design(_ features: FeatureMatrix) throws(NumericsError) -> DesignMatrix<Scalar> {
+    try TrainingRows.checkFeatureCount(features, configuration.featureCount)
     return DesignMatrix(
       features, transform: configuration.transform, hasBias: configuration.usesBias)
   }

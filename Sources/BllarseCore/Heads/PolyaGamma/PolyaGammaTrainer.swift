@@ -51,7 +51,7 @@ struct PolyaGammaTrainer<Coding: ClassCoding>: HeadTrainer {
       let first = step * configuration.batchSize
       let batch = rows[first..<min(first + configuration.batchSize, rows.count)]
       let info = try polyaGamma.update(
-        features: split.features.gatheringRows(batch), labels: batch.map { split.labels[$0] },
+        checked: split.features.gatheringRows(batch), labels: batch.map { split.labels[$0] },
         iterations: configuration.updateIterations, forgettingRate: configuration.forgettingRate)
       iterations += info.iterations
       if configuration.isScored(afterBatch: step + 1, of: stepCount(rowCount: rows.count)) {
@@ -73,10 +73,10 @@ struct PolyaGammaTrainer<Coding: ClassCoding>: HeadTrainer {
     let info =
       if configuration.update == .converged {
         try head.fit(
-          features: split.features, labels: split.labels, tolerance: configuration.tolerance)
+          checked: split.features, labels: split.labels, tolerance: configuration.tolerance)
       } else {
         try head.update(
-          features: split.features, labels: split.labels,
+          checked: split.features, labels: split.labels,
           iterations: configuration.updateIterations,
           forgettingRate: configuration.forgettingRate, reportsBounds: true)
       }
