@@ -38,7 +38,10 @@ extension LaplaceRecipe.Outcome {
   ///   - calibrates: whether a temperature is fitted.
   ///   - parallelism: the threads to work with.
   /// - Returns: `nil` where no row can be left out.
-  func estimate(calibrates: Bool, parallelism: Parallelism) -> EstimatedScores? {
+  /// - Throws: `NumericsError` when a prediction is not a number.
+  func estimate(
+    calibrates: Bool, parallelism: Parallelism
+  ) throws(NumericsError) -> EstimatedScores? {
     guard let best, !leftOut.isEmpty else { return nil }
     let labels = leftOut.labels
     let weights = leftOut.weights
@@ -79,7 +82,8 @@ extension LaplaceRecipe.Outcome {
         logs.replaceBlock(row: row, column: 0, with: predicted.rows(place..<place + 1))
       }
     }
-    let evaluation = Evaluation(logProbabilities: logs, labels: labels, parallelism: parallelism)
+    let evaluation = try Evaluation(
+      logProbabilities: logs, labels: labels, parallelism: parallelism)
     var scores = EstimatedScores(
       rows: labels.count, nll: evaluation.nll, nllError: 0, acc: evaluation.accuracy,
       ece: evaluation.ece, brier: evaluation.brier)

@@ -23,7 +23,8 @@ extension EvidenceHead {
       features, labels: labels, featureCount: nil, classCount: configuration.classCount,
       weights: weights, parallelism: parallelism)
     if let groups, groups.count != labels.count {
-      throw .sizeMismatch(what: "groups", found: groups.count, expected: labels.count)
+      throw .sizeMismatch(
+        of: "groups", found: groups.count, expected: labels.count, reason: "one for each row")
     }
     switch configuration.likelihood {
     case .softmax:
@@ -64,7 +65,7 @@ extension EvidenceHead {
     head.report = EvidenceReport(
       configuration, outcome, solution, covariance,
       logEvidence: covariance.kronecker.map { problem.logEvidence(solution, $0) },
-      estimate: outcome.estimate(
+      estimate: try outcome.estimate(
         calibrates: configuration.calibratesOnLeftOut, parallelism: parallelism))
     if outcome.best != nil {
       head.leftOut = LeftOutPredictions(
