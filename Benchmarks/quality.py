@@ -50,7 +50,7 @@ def package(program, data, classes, options):
         result = quality_run.whole_process(program, path, options)
     return dict(
         nll=result["test"]["nll"], ece=result["test"]["ece"], acc=result["test"]["acc"],
-        seconds=result["seconds"]["fit"], said=dict(recipe=result.get("recipe"), estimate=result.get("estimate")))
+        seconds=result["seconds"]["fit"], said=dict(chosen=result.get("chosen"), estimate=result.get("estimate")))
 
 
 def peer(model, data, classes):
@@ -91,10 +91,10 @@ RAW = ["reference", "LogisticRegressionCV", "CalibratedClassifierCV"]
 
 
 def chosen(result):
-    """What the fit says of itself: its recipe's numbers, and what it expects on new rows."""
+    """What the fit says of itself: what it chose, and what it expects on new rows."""
     number = lambda value: f"{value:.4g}" if isinstance(value, float) else str(value)
     parts = [
-        f"{key.replace('_', ' ')} {number(value)}" for key, value in (result["recipe"] or {}).items()
+        f"{key.replace('_', ' ')} {number(value)}" for key, value in (result["chosen"] or {}).items()
         if isinstance(value, (int, float, str)) and not isinstance(value, bool)]
     estimate = result["estimate"]
     if estimate:
