@@ -46,8 +46,7 @@ extension LaplaceRecipe.Outcome {
     let labels = leftOut.labels
     let weights = leftOut.weights
     func weight(_ row: Int) -> Double { weights?[row] ?? 1 }
-    let parts = RowFolds(
-      labels, groups: leftOut.groups, seed: 1, count: RecipeConstants.foldCount)
+    let parts = RowFolds(groups: leftOut.groups, seed: 1, count: RecipeConstants.foldCount)
     // Sums of the losses of each candidate over each part.
     let sums = candidates.map { candidate in
       var sums = [Double](repeating: 0, count: parts.count)

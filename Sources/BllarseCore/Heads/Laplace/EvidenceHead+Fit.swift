@@ -42,7 +42,7 @@ extension EvidenceHead {
   ) throws(NumericsError) -> EvidenceHead where Pass.Scalar == Float {
     let recipe = LaplaceRecipe<Pass>(
       features: features, labels: labels, weights: weights,
-      division: RowFolds(features, labels, groups: groups, seed: configuration.seed),
+      division: RowFolds(features, groups: groups, seed: configuration.seed),
       configuration: configuration, parallelism: parallelism)
     let outcome = try recipe.run()
 

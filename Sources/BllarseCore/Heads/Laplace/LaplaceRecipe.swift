@@ -61,7 +61,7 @@ struct LaplaceRecipe<Pass: LaplacePass> {
     let scalings = configuration.scalings
     guard scalings.count > 1 else { return try search(scalings[0]) }
     let sample = division.sample(
-      RecipeConstants.scalingRowCount, labels: labels, seed: configuration.seed)
+      RecipeConstants.scalingRowCount, seed: configuration.seed)
     guard sample.count < labels.count else {
       return try best(of: scalings)
     }
@@ -69,11 +69,12 @@ struct LaplaceRecipe<Pass: LaplacePass> {
       features: features.gatheringRows(sample), labels: sample.map { labels[$0] },
       weights: weights.map { weights in sample.map { weights[$0] } },
       division: RowFolds(
-        sample.map { labels[$0] }, groups: sample.map { division.groups[$0] },
-        seed: configuration.seed, count: RecipeConstants.foldCount),
+        groups: sample.map { division.groups[$0] }, seed: configuration.seed, count: RecipeConstants.foldCount),
       configuration: configuration, parallelism: parallelism)
     let screened = try some.best(of: scalings)
-    var outcome = try search(screened.scaled.scaling)
+    var outcome = try search(
+      screened.scaled.scaling,
+      from: screened.best.map { log10(screened.candidates[$0].precision).rounded() })
     outcome.scalingRowCount = sample.count
     outcome.fitCount += screened.fitCount
     outcome.iterationCount += screened.iterationCount
@@ -83,7 +84,12 @@ struct LaplaceRecipe<Pass: LaplacePass> {
   private func best(of scalings: [FeatureScaling]) throws(NumericsError) -> Outcome {
     var result: Outcome?
     for scaling in scalings {
-      let found = try search(scaling)
+      // Scaled features have variance 1 on average, so the best precisions are neighbours.
+      let found = try search(
+        scaling,
+        from: result.flatMap { result in
+          result.best.map { log10(result.candidates[$0].precision).rounded() }
+        })
       guard var known = result else {
         result = found
         continue
@@ -124,13 +130,17 @@ struct LaplaceRecipe<Pass: LaplacePass> {
   }
 
   /// Chooses the prior under a scaling.
-  private func search(_ scaling: FeatureScaling) throws(NumericsError) -> Outcome {
+  ///
+  /// - Parameter start: `log10 λ` where a search of the precision begins; from the top when `nil`.
+  private func search(
+    _ scaling: FeatureScaling, from start: Double? = nil
+  ) throws(NumericsError) -> Outcome {
     let leftOut = LeftOutRows(
       division, labels: labels, weights: weights, classCount: classCount)
     switch configuration.prior {
     case .folds:
       let scaled = try scaled(scaling)
-      return try searchPath(scaled, leftOut)
+      return try searchPath(scaled, leftOut, from: start)
     case .fixed(let precision):
       let scaled = try scaled(scaling)
       return try score(scaled, problem(scaled).prior(precision), nil, leftOut)
@@ -195,10 +205,10 @@ struct LaplaceRecipe<Pass: LaplacePass> {
     return outcome
   }
 
-  /// The precision with the best score: down from the largest in powers of ten, as long as that helps, and
-  /// half a step to either side of the best.
+  /// The precision with the best score: down from the largest in powers of ten, as long as that helps, or
+  /// to either side of a start, and then half a step to either side of the best.
   private func searchPath(
-    _ scaled: ScaledDesign<Scalar>, _ leftOut: LeftOutRows
+    _ scaled: ScaledDesign<Scalar>, _ leftOut: LeftOutRows, from start: Double?
   ) throws(NumericsError) -> Outcome {
     let problem = problem(scaled)
     guard !leftOut.isEmpty else {
@@ -220,13 +230,24 @@ struct LaplaceRecipe<Pass: LaplacePass> {
       }
     }
     let range = RecipeConstants.precisionExponents
-    var exponent = RecipeConstants.firstExponent(rowCount: labels.count)
-    while exponent >= range.lowerBound, candidates.count - best <= RecipeConstants.patience {
+    let step = RecipeConstants.precisionStep
+    let top = RecipeConstants.firstExponent(rowCount: labels.count)
+    let patience = start == nil ? RecipeConstants.patience : 1
+    var exponent = start ?? top
+    while exponent >= range.lowerBound, candidates.count - best <= patience {
       try visit(exponent)
-      exponent -= RecipeConstants.precisionStep
+      exponent -= step
+    }
+    if let start, best == 0 {
+      var exponent = start + step
+      while exponent <= top, best == 0 || best == candidates.count - 1 {
+        try visit(exponent)
+        guard best == candidates.count - 1 else { break }
+        exponent += step
+      }
     }
     let center = log10(candidates[best].precision)
-    let half = 0.5 * RecipeConstants.precisionStep
+    let half = 0.5 * step
     for neighbour in [center - half, center + half] where range.contains(neighbour) {
       try visit(neighbour)
     }

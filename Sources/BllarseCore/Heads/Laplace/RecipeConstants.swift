@@ -20,7 +20,7 @@ enum RecipeConstants {
   /// Differences between neighbouring precisions have a standard error of some 1e-3 nats then.
   static let leftOutRowCount = 2500
 
-  /// Rows that suffice to choose the scaling on, a stratified part where there are more.
+  /// Rows that suffice to choose the scaling on, a random part where there are more.
   static let scalingRowCount = 10_000
 
   /// The powers of ten between which the prior precision is searched, for features of variance 1.

@@ -1,10 +1,11 @@
 import BllarseNumerics
 
-/// Training rows divided into folds: stratified by class, rows that belong together in one fold.
+/// Training rows divided into folds at random, rows that belong together in one fold.
 ///
 /// Rows belong together if they have one group, or if their features are equal: a copy of a row that is
-/// left out must not be fitted to. The groups of a class are shuffled and dealt to the folds in turn, where the
-/// class before left off, so that folds differ in size by one group and hold their share of every class.
+/// left out must not be fitted to. Groups are shuffled and dealt to the folds in turn, so that folds differ in
+/// size by one group. They are not stratified: how often a class occurs among few rows is part of what a
+/// fit has to guess, and folds with the same share of every class would tell.
 struct RowFolds {
   /// The fold of every row, in `0..<count`.
   let folds: [Int]
@@ -17,44 +18,37 @@ struct RowFolds {
   ///
   /// - Parameters:
   ///   - features: N x D.
-  ///   - labels: a class for each row.
   ///   - groups: numbers of groups, or `nil` where every row is its own.
   ///   - seed: of the shuffles.
   ///   - count: folds at most.
   /// - Complexity: N·log N, and N·D where rows are equal.
   init(
-    _ features: FeatureMatrix, _ labels: [Int32], groups: [Int]? = nil, seed: UInt64,
+    _ features: FeatureMatrix, groups: [Int]? = nil, seed: UInt64,
     count: Int = RecipeConstants.foldCount
   ) {
     self.init(
-      labels, groups: EqualRows.merge(groups, with: EqualRows.firsts(features)), seed: seed,
+      groups: EqualRows.merge(groups, with: EqualRows.firsts(features)), seed: seed,
       count: count)
   }
 
   /// Divides rows of known groups, any numbers.
-  init(_ labels: [Int32], groups: [Int], seed: UInt64, count: Int) {
+  init(groups: [Int], seed: UInt64, count: Int) {
     var numbers: [Int: Int] = [:]
     var sizes: [Int] = []
-    var firsts: [Int] = []
-    self.groups = groups.enumerated().map { row, group in
+    self.groups = groups.map { group in
       if let known = numbers[group] {
         sizes[known] += 1
         return known
       }
       numbers[group] = sizes.count
       sizes.append(1)
-      firsts.append(row)
       return sizes.count - 1
     }
     var generator = Philox(seed: seed, purpose: .permutation, index: 0)
     let shuffled = generator.permutation(count: sizes.count)
-    // A stable sort by class; a group of several classes counts for that of its first row.
-    let order = shuffled.indices.sorted {
-      (labels[firsts[shuffled[$0]]], $0) < (labels[firsts[shuffled[$1]]], $1)
-    }.map { shuffled[$0] }
     self.count = max(1, min(count, sizes.count))
     var foldOfGroup = [Int](repeating: 0, count: sizes.count)
-    for (place, group) in order.enumerated() { foldOfGroup[group] = place % self.count }
+    for (place, group) in shuffled.enumerated() { foldOfGroup[group] = place % self.count }
     folds = self.groups.map { foldOfGroup[$0] }
   }
 
@@ -71,11 +65,11 @@ struct RowFolds {
     return count
   }
 
-  /// Rows of whole folds of a finer division, stratified: at least `count` of them where there are so many.
-  func sample(_ count: Int, labels: [Int32], seed: UInt64) -> [Int] {
-    guard labels.count > count else { return Array(labels.indices) }
-    let parts = max(1, labels.count / count)
-    let finer = RowFolds(labels, groups: groups, seed: seed, count: parts)
+  /// Rows of whole groups, at random: about `count` of them, or all where there are not so many more.
+  func sample(_ count: Int, seed: UInt64) -> [Int] {
+    guard groups.count > count else { return Array(groups.indices) }
+    let parts = max(1, groups.count / count)
+    let finer = RowFolds(groups: groups, seed: seed, count: parts)
     return finer.folds.indices.filter { finer.folds[$0] == 0 }
   }
 }
