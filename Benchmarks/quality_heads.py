@@ -11,28 +11,28 @@ BEGIN, END = "<!-- heads: begin -->", "<!-- heads: end -->"
 
 # What is fitted, and the options that say so; everything else is as `bllarse-finetune` has it.
 METHODS = [
-    ("softmax", "the default", []),
-    ("IBProbit", "converged, prior precision by left-out rows", ["--loss-fn", "IBProbit"]),
-    ("IBProbit", "converged, prior precision 1", ["--loss-fn", "IBProbit", "--parity", "--update", "converged"]),
+    ("softmax", "default", []),
+    ("IBProbit", "converged, prior precision by left-out rows", ["--head", "IBProbit"]),
+    ("IBProbit", "converged, prior precision 1", ["--head", "IBProbit", "--parity", "--update", "converged"]),
     ("IBProbit", "cavi, 64 iterations", [
-        "--loss-fn", "IBProbit", "--update", "cavi", "--num-update-iters", "64", "-e", "1"]),
+        "--head", "IBProbit", "--update", "cavi", "--num-update-iters", "64", "-e", "1"]),
     ("IBProbit", "merge, batches of 64", [
-        "--loss-fn", "IBProbit", "--update", "merge", "-bs", "64", "-e", "1", "--forgetting-rate", "0"]),
+        "--head", "IBProbit", "--update", "merge", "-bs", "64", "-e", "1", "--forgetting-rate", "0"]),
     ("IBProbit", "sites, batches of 64, 20 epochs", [
-        "--loss-fn", "IBProbit", "--update", "sites", "-bs", "64", "-e", "20"]),
-    ("IBPolyaGamma", "converged", ["--loss-fn", "IBPolyaGamma"]),
+        "--head", "IBProbit", "--update", "sites", "-bs", "64", "-e", "20"]),
+    ("IBPolyaGamma", "converged", ["--head", "IBPolyaGamma"]),
     ("IBPolyaGamma", "merge, batches of 512", [
-        "--loss-fn", "IBPolyaGamma", "--update", "merge", "-bs", "512", "-e", "1", "--forgetting-rate", "0"]),
-    ("MultinomialPolyaGamma", "converged", ["--loss-fn", "MultinomialPolyaGamma"]),
+        "--head", "IBPolyaGamma", "--update", "merge", "-bs", "512", "-e", "1", "--forgetting-rate", "0"]),
+    ("MultinomialPolyaGamma", "converged", ["--head", "MultinomialPolyaGamma"]),
     ("MultinomialPolyaGamma", "merge, batches of 512", [
-        "--loss-fn", "MultinomialPolyaGamma", "--update", "merge", "-bs", "512", "-e", "1", "--forgetting-rate", "0"]),
-    ("CrossEntropy", "newton, L2 by evidence", ["--loss-fn", "CrossEntropy"]),
-    ("CrossEntropy", "adamw, 100 epochs", ["--loss-fn", "CrossEntropy", "-o", "adamw"]),
-    ("CrossEntropy", "adam, 100 epochs", ["--loss-fn", "CrossEntropy", "-o", "adam"]),
-    ("CrossEntropy", "lion, 100 epochs", ["--loss-fn", "CrossEntropy", "-o", "lion"]),
-    ("CrossEntropy", "ivon, 100 epochs", ["--loss-fn", "CrossEntropy", "-o", "ivon"]),
-    ("MSE", "newton, L2 by evidence", ["--loss-fn", "MSE"]),
-    ("MSE", "adamw, 100 epochs", ["--loss-fn", "MSE", "-o", "adamw"]),
+        "--head", "MultinomialPolyaGamma", "--update", "merge", "-bs", "512", "-e", "1", "--forgetting-rate", "0"]),
+    ("CrossEntropy", "newton, L2 by evidence", ["--head", "CrossEntropy"]),
+    ("CrossEntropy", "adamw, 100 epochs", ["--head", "CrossEntropy", "-o", "adamw"]),
+    ("CrossEntropy", "adam, 100 epochs", ["--head", "CrossEntropy", "-o", "adam"]),
+    ("CrossEntropy", "lion, 100 epochs", ["--head", "CrossEntropy", "-o", "lion"]),
+    ("CrossEntropy", "ivon, 100 epochs", ["--head", "CrossEntropy", "-o", "ivon"]),
+    ("MSE", "newton, L2 by evidence", ["--head", "MSE"]),
+    ("MSE", "adamw, 100 epochs", ["--head", "MSE", "-o", "adamw"]),
 ]
 
 
