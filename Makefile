@@ -16,8 +16,8 @@ run: setup
 
 ## Install what is missing, and run every test, or those that TESTS="--filter NAME" says.
 test: setup-test
-	$(SWIFT) build --build-tests
-	$(SWIFT) test --skip-build $(TESTS)
+	$(SWIFT) build --build-tests -Xcc -O2
+	$(SWIFT) test --skip-build -Xcc -O2 $(TESTS)
 
 build: setup
 	$(SWIFT) build -c release

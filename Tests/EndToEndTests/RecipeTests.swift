@@ -53,22 +53,28 @@ private struct RecipeFixture {
 
 @Suite("bllarse-finetune: the default recipe")
 struct RecipeTests {
-  @Test("says and stores what was chosen, and leave-one-out scores near the test scores")
+  @Test("says and stores what was chosen, and an estimate near the test scores")
   func report() throws {
     let fixture = try RecipeFixture(rows: 240, validation: false)
     let result = try fixture.run([])
     let recipe = try #require(result["recipe"] as? [String: Any])
     #expect(recipe["likelihood"] as? String == "softmax")
-    #expect(recipe["posterior"] as? String == "laplace")
-    let members = try #require(recipe["members"] as? [[String: Any]])
-    #expect(members.allSatisfy { ($0["prior_precision"] as? Double ?? 0) > 0 })
-    let left = try #require(recipe["leave_one_out"] as? [String: Any])
+    #expect(recipe["posterior"] as? String == "kronecker")
+    let candidates = try #require(recipe["candidates"] as? [[String: Any]])
+    #expect(candidates.allSatisfy { ($0["prior_precision"] as? Double ?? 0) > 0 })
+    #expect(result["leave_one_out"] == nil && recipe["leave_one_out"] == nil)
+    let estimate = try #require(result["estimate"] as? [String: Any])
     let test = try #require(result["test"] as? [String: Any])
-    let difference =
-      try #require(left["nll"] as? Double) - (try #require(test["nll"] as? Double))
-    #expect(abs(difference) < 0.1, "\(difference)")
+    #expect(estimate["rows"] as? Int == 240)
+    let error = try #require(estimate["nll_se"] as? Double)
+    #expect(error > 0 && error < 0.2)
+    for name in ["nll", "acc", "ece", "brier"] {
+      let difference =
+        try #require(estimate[name] as? Double) - (try #require(test[name] as? Double))
+      #expect(abs(difference) < 0.1, "\(name) \(difference)")
+    }
     let outcome = try finetune.run(["--features", fixture.path])
-    #expect(outcome.output.contains("leave-one-out"))
+    #expect(outcome.output.contains("estimate"))
     #expect(outcome.output.contains("prior precision"))
     #expect(outcome.output.contains("likelihood softmax"))
   }

@@ -152,11 +152,10 @@ extension SweepEndToEnd {
         with: Data(tool.text("sweeps/sweep/runs/0/0/result.json").utf8))
       let metrics = try #require((result as? [String: Any])?["metrics"] as? [String: Any])
       let chosen = try #require(metrics["chosen"] as? [String: Any])
-      let recipe = try #require(metrics["recipe"] as? [String: Any])
-      let left = try #require(recipe["leave_one_out"] as? [String: Any])
+      let estimate = try #require(metrics["estimate"] as? [String: Any])
       for (name, value) in [
         ("chosen.prior_precision", chosen["prior_precision"]),
-        ("chosen.temperature", chosen["temperature"]), ("leave_one_out.nll", left["nll"]),
+        ("chosen.temperature", chosen["temperature"]), ("estimate.nll", estimate["nll"]),
       ] {
         let found = try #require(probit.values[name], "\(name)")
         let expected = try #require((value as? NSNumber)?.doubleValue, "\(name)")

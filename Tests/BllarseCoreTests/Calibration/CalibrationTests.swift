@@ -23,18 +23,6 @@ struct CalibrationTests {
     return (logits, labels)
   }
 
-  /// Expected values: a minimisation in SciPy.
-  @Test("temperature and lapse of the fixture")
-  func lapse() {
-    let (logits, labels) = Self.fixture()
-    let fit = LapsedTemperatureFit(
-      logits: logits, labels: labels, frequencies: [1.0 / 3, 1.0 / 3, 1.0 / 3],
-      parallelism: Parallelism(threadCount: 2))
-    #expect(fit.objective.isClose(to: 156.27460801500945, relative: 1e-6))
-    #expect(fit.calibration.inverseTemperature.isClose(to: 1.6695472315090658, relative: 1e-2))
-    #expect(fit.calibration.lapse.isClose(to: 0.20279730521457834, relative: 1e-2))
-  }
-
   private func negativeLogLikelihood(
     _ logits: Matrix<Double>, _ labels: [Int32], _ beta: Double
   ) -> Double {
@@ -112,22 +100,5 @@ struct CalibrationTests {
     for row in 0..<240 {
       #expect(mapped.row(row).reduce(0) { $0 + exp($1) }.isClose(to: 1, relative: 1e-12))
     }
-  }
-
-  @Test("weights: equals share, what predicts worse is dropped")
-  func pool() {
-    let good = (0..<200).map { -0.3 - 0.001 * Double($0 % 7) }
-    let bad = good.map { $0 - 0.2 }
-    let weights = PredictivePool.weights([good, bad, good], seed: 1)
-    #expect(weights[1] == 0)
-    #expect(weights[0].isClose(to: 0.5, relative: 1e-12))
-    #expect(PredictivePool.weights([good], seed: 1) == [1])
-    // However many they are.
-    let many = PredictivePool.weights([[Double]](repeating: good, count: 30), seed: 1)
-    #expect(many.allSatisfy { $0.isClose(to: 1 / 30, relative: 1e-12) })
-    // Weights beforehand are kept by what predicts alike, until less than a fifth of the largest.
-    let prior = PredictivePool.weights([good, good, good], logPriors: [0, -1, -2], seed: 1)
-    #expect((prior[1] / prior[0]).isClose(to: exp(-1), relative: 1e-12))
-    #expect(prior[2] == 0)
   }
 }

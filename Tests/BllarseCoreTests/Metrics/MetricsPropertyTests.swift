@@ -1,7 +1,8 @@
-import BllarseCore
 import BllarseNumerics
 import BllarseTestSupport
 import Testing
+
+@testable import BllarseCore
 
 @Suite("Metrics: values by hand and properties")
 struct MetricsPropertyTests {

@@ -25,41 +25,30 @@ enum EvidenceFixture {
     DesignMatrix(FeatureMatrix(features), transform: .identity, hasBias: hasBias)
   }
 
-  /// Features as they are, with a bias.
-  static func unscaled(_ features: Matrix<Double>) throws -> ScaledDesign<Double> {
+  /// Features as they are, with a bias, under a probit column for two classes.
+  static func probit(
+    _ features: Matrix<Double>, _ labels: [Int32]
+  ) -> LaplaceProblem<ProbitPass<Double>> {
+    problem(features, labels, classCount: 2)
+  }
+
+  /// The same under a softmax.
+  static func softmax(
+    _ features: Matrix<Double>, _ labels: [Int32], classCount: Int, weights: [Double]? = nil
+  ) -> LaplaceProblem<SoftmaxPass<Double>> {
+    problem(features, labels, classCount: classCount, weights: weights)
+  }
+
+  private static func problem<Pass: LaplacePass>(
+    _ features: Matrix<Double>, _ labels: [Int32], classCount: Int, weights: [Double]? = nil
+  ) -> LaplaceProblem<Pass> where Pass.Scalar == Double {
+    let parallelism = Parallelism(threadCount: 2)
     let design = DesignMatrix<Double>(
       FeatureMatrix(features), transform: .identity, hasBias: true)
-    return ScaledDesign(
-      scaling: .columns, transform: .identity, rotation: nil, design: design, gram: design.gram(),
-      eigenvalues: try SymmetricEigen.values(of: features.gram()).map { max($0, 0) })
-  }
-
-  /// The fitter of a probit column for two classes.
-  static func probit(
-    _ features: Matrix<Double>, _ labels: [Int32], prior: EvidencePrior
-  ) throws -> ScalingFitter<ProbitPass<Double>> {
-    var configuration = EvidenceConfiguration(classCount: 2)
-    configuration.prior = prior
-    let scaled = try unscaled(features)
-    return ScalingFitter(
-      pass: ProbitPass(
-        design: scaled.design, labels: labels.map { $0 == 1 ? 0 : -1 }, classCount: 1,
-        parallelism: Parallelism(threadCount: 2)),
-      scaled: scaled, configuration: configuration, parallelism: Parallelism(threadCount: 2))
-  }
-
-  /// The fitter of a softmax.
-  static func softmax(
-    _ features: Matrix<Double>, _ labels: [Int32], classCount: Int, prior: EvidencePrior
-  ) throws -> ScalingFitter<SoftmaxPass<Double>> {
-    var configuration = EvidenceConfiguration(classCount: classCount)
-    configuration.prior = prior
-    let scaled = try unscaled(features)
-    return ScalingFitter(
-      pass: SoftmaxPass(
-        design: scaled.design, labels: labels, classCount: classCount,
-        parallelism: Parallelism(threadCount: 2)),
-      scaled: scaled, configuration: configuration, parallelism: Parallelism(threadCount: 2))
+    return LaplaceProblem(
+      pass: Pass.make(
+        design, labels: labels, classCount: classCount, weights: weights, parallelism: parallelism),
+      gram: design.gram(rowWeights: weights, parallelism: parallelism))
   }
 
   /// Rows from a softmax model with random weights.

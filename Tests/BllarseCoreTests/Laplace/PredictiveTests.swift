@@ -8,18 +8,18 @@ import Testing
 @Suite("Predictive distributions")
 struct PredictiveTests {
   private func predict(
-    _ kind: PredictiveKind, _ likelihood: EvidenceLikelihood, _ m: [Double], _ v: [Double]
+    _ likelihood: EvidenceLikelihood, _ m: [Double], _ v: [Double]?
   ) -> [Double] {
-    var logs = kind.logProbabilities(
-      likelihood, means: Matrix(rows: 1, columns: m.count, elements: m),
-      variances: Matrix(rows: 1, columns: v.count, elements: v))
+    var logs = Predictive(likelihood: likelihood).logits(
+      means: Matrix(rows: 1, columns: m.count, elements: m),
+      variances: v.map { Matrix(rows: 1, columns: $0.count, elements: $0) })
     logs.formLogSoftmaxRows()
     return logs.row(0).map { exp($0) }
   }
 
   @Test("one probit column is the Gaussian integral, exactly")
   func probit() {
-    let p = predict(.integrated, .probit, [0.7], [2.5])
+    let p = predict(.probit, [0.7], [2.5])
     #expect(p[1].isClose(to: 0.6458594938546987, relative: 1e-13))
     // Against the integral on a grid, and against Monte Carlo.
     for (m, v) in [(0.7, 2.5), (-3, 0.2), (2, 30), (0, 1)] {
@@ -28,7 +28,7 @@ struct PredictiveTests {
         $0 + h * exp(-0.5 * $1 * $1) / (2 * Double.pi).squareRoot()
           * SpecialFunctions.normalCDF(m + v.squareRoot() * $1)
       }
-      #expect(predict(.integrated, .probit, [m], [v])[1].isClose(to: sum, relative: 1e-8))
+      #expect(predict(.probit, [m], [v])[1].isClose(to: sum, relative: 1e-8))
     }
     var generator = Philox(seed: 4, purpose: .sampling)
     let draws = generator.normals(count: 400_000)
@@ -52,8 +52,8 @@ struct PredictiveTests {
       let logSum = SpecialFunctions.logSumExp(f)
       for k in 0..<3 { mean[k] += exp(f[k] - logSum) / Double(count) }
     }
-    let p = predict(.integrated, .softmax, m, v)
-    let plugIn = predict(.plugIn, .softmax, m, v)
+    let p = predict(.softmax, m, v)
+    let plugIn = predict(.softmax, m, nil)
     for k in 0..<3 { #expect(abs(p[k] - mean[k]) < 0.01, "\(p) against \(mean)") }
     #expect(abs(plugIn[0] - mean[0]) > 2 * abs(p[0] - mean[0]))
   }
@@ -68,22 +68,25 @@ struct PredictiveTests {
           / (1 + exp(-(2 * m + (2 * v).squareRoot() * $1)))
       }
       // MacKay's formula is good to a hundredth.
-      #expect(abs(predict(.integrated, .softmax, [-m, m], [v, v])[1] - sum) < 0.012)
+      #expect(abs(predict(.softmax, [-m, m], [v, v])[1] - sum) < 0.012)
     }
   }
 
-  @Test("one against the rest: CBM, CBC and their mixture by their definitions")
+  @Test("one against the rest: the product of a class and no other, normalised")
   func oneAgainstRest() {
     let (m, v) = ([0.5, -1, -0.2], [0.1, 0.4, 2])
     let phi = (0..<3).map { SpecialFunctions.normalCDF(m[$0] / (1 + v[$0]).squareRoot()) }
     let odds = phi.map { $0 / (1 - $0) }
-    let cbm = phi.map { $0 / phi.reduce(0, +) }
-    let cbc = odds.map { $0 / odds.reduce(0, +) }
-    for k in 0..<3 {
-      #expect(predict(.marginals, .probit, m, v)[k].isClose(to: cbm[k], relative: 1e-12))
-      #expect(predict(.conditionals, .probit, m, v)[k].isClose(to: cbc[k], relative: 1e-12))
-      #expect(
-        predict(.mixture, .probit, m, v)[k].isClose(to: (cbm[k] + cbc[k]) / 2, relative: 1e-12))
-    }
+    let total = odds.reduce(0, +)
+    let found = predict(.probit, m, v)
+    for k in 0..<3 { #expect(found[k].isClose(to: odds[k] / total, relative: 1e-12)) }
+  }
+
+  @Test("a logit that nobody believes in gains nothing by its variance")
+  func unlikelyClass() {
+    let (m, v) = ([2.0, 0, -9], [0.2, 0.2, 60])
+    let found = predict(.softmax, m, v)
+    #expect(found[2] < 1e-3, "\(found)")
+    #expect(abs(found[0] - predict(.softmax, [2, 0], [0.2, 0.2])[0]) < 0.01)
   }
 }
