@@ -55,7 +55,8 @@ struct RowFoldsTests {
     let features =
       half
       ? FeatureMatrix(
-        Matrix<Float16>(rows: 3, columns: 2, elements: values.map { Float16($0) })) : FeatureMatrix(Matrix<Float>(matrix))
+        Matrix<Float16>(rows: 3, columns: 2, elements: values.map { Float16($0) }))
+      : FeatureMatrix(Matrix<Float>(matrix))
     #expect(EqualRows.firsts(features) == [0, 0, 2])
   }
 

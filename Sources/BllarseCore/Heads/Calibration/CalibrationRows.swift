@@ -40,7 +40,10 @@ struct CalibrationRows: Sendable {
   ///
   /// Newton's method on the slope with respect to log β, which changes sign once, inside a bracket.
   ///
-  /// - Parameter start: β to begin from.
+  /// - Parameters:
+  ///   - start: β to begin from.
+  ///   - tolerance: the step of log β at which it ends.
+  /// - Returns: β, and the objective there.
   /// - Note: Source: Guo et al., "On calibration of modern neural networks", ICML 2017, for the map;
   ///   the prior is this package's, for what Platt (1999) does by smoothing targets, which would take
   ///   certainty from predictions that deserve it.

@@ -98,7 +98,8 @@ extension EvidenceReport {
     let folds = "\(foldCount) of \(RecipeConstants.foldCount) folds"
     if outcome.best == nil {
       reasons.append(
-        "no row can be left out and predicted: the prior precision is 1, and there is no temperature")
+        "no row can be left out and predicted: the prior precision is 1, and there is no temperature"
+      )
       return
     }
     reasons.append(

@@ -43,6 +43,7 @@ final class FoldedFits<Pass: LaplacePass> {
   ///   - posterior: what predictions integrate over.
   ///   - classCount: K.
   ///   - makePass: the likelihood of some rows.
+  /// - Throws: `NumericsError` when an eigendecomposition fails.
   init(
     _ whole: LaplaceProblem<Pass>, leftOut: [[Int]], posterior: PosteriorKind?, classCount: Int,
     makePass: (DesignMatrix<Scalar>, [Int], Parallelism) -> Pass
@@ -88,8 +89,10 @@ final class FoldedFits<Pass: LaplacePass> {
 
   /// Multiplications of a pass below which folds are fitted side by side: some milliseconds.
   private static var sharedWork: Int { 10_000_000 }
-  /// Multiplications of a Gram matrix beyond which variances are computed with that of all rows, whose
-  /// curvatures then count alike: some ten milliseconds. Where rows are that many, variances are small.
+  /// Multiplications of a Gram matrix, some ten milliseconds' worth.
+  ///
+  /// Beyond, variances are computed with that of all rows, whose curvatures then count alike: where rows are that many,
+  /// variances are small.
   private static var gramWork: Double { 1e9 }
   private let sharesGram: Bool
 

@@ -53,7 +53,10 @@ struct KroneckerCovariance<Scalar: BLASScalar>: Sendable {
       self.rowTotal = rowTotal
     }
 
+    /// Decomposes a Gram matrix.
+    ///
     /// - Parameter gram: `Xᵀ·diag(h/h̄)·X`, the bias in the last row and column.
+    /// - Throws: `NumericsError` when the eigendecomposition fails.
     init(gram: Matrix<Double>) throws(NumericsError) {
       let size = gram.rowCount - 1
       let total = gram[size, size]
@@ -167,7 +170,10 @@ extension KroneckerCovariance {
   ///   - rows: n x (D + 1), the last column ones.
   ///   - gram: A with the bias, (D + 1) x (D + 1).
   ///   - known: its eigendecomposition, if there is one.
-  ///   - others: as for the covariance.
+  ///   - outputCurvature: B, C x C.
+  ///   - directionCount: how many of its directions mean something.
+  ///   - priorPrecision: λ.
+  ///   - biasPrecision: of the bias.
   /// - Returns: n x C.
   /// - Throws: `NumericsError` when an eigendecomposition fails or a matrix is indefinite.
   static func leverages(

@@ -29,6 +29,7 @@ struct LaplaceProblem<Pass: LaplacePass>: Sendable {
   ///   - prior: Λ₀, D x C.
   ///   - weights: where to begin, D x C.
   ///   - isFinal: to the final tolerance, or to that of a search.
+  /// - Returns: where the solver stopped.
   /// - Throws: `NumericsError` when rounding makes a precision indefinite.
   func solve(
     _ prior: Matrix<Double>, from weights: Matrix<Double>, isFinal: Bool
@@ -64,7 +65,7 @@ struct LaplaceProblem<Pass: LaplacePass>: Sendable {
     }
   }
 
-  /// The logarithm of the evidence by Laplace's method, in nats:
+  /// The logarithm of the evidence by Laplace's method, in nats.
   ///
   ///     log p(y | λ) ≈ F(W) - ½ Σ_jd log(1 + a_d b_j / λ)
   func logEvidence(

@@ -69,7 +69,8 @@ struct LaplaceRecipe<Pass: LaplacePass> {
       features: features.gatheringRows(sample), labels: sample.map { labels[$0] },
       weights: weights.map { weights in sample.map { weights[$0] } },
       division: RowFolds(
-        groups: sample.map { division.groups[$0] }, seed: configuration.seed, count: RecipeConstants.foldCount),
+        groups: sample.map { division.groups[$0] }, seed: configuration.seed,
+        count: RecipeConstants.foldCount),
       configuration: configuration, parallelism: parallelism)
     let screened = try some.best(of: scalings)
     var outcome = try search(
@@ -131,7 +132,11 @@ struct LaplaceRecipe<Pass: LaplacePass> {
 
   /// Chooses the prior under a scaling.
   ///
-  /// - Parameter start: `log10 λ` where a search of the precision begins; from the top when `nil`.
+  /// - Parameters:
+  ///   - scaling: of the features.
+  ///   - start: `log10 λ` where a search of the precision begins; from the top when `nil`.
+  /// - Returns: the prior, and what it predicts for left-out rows.
+  /// - Throws: `NumericsError` when rounding makes a precision indefinite, or when told to stop.
   private func search(
     _ scaling: FeatureScaling, from start: Double? = nil
   ) throws(NumericsError) -> Outcome {

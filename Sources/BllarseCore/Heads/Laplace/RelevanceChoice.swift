@@ -38,6 +38,7 @@ struct RelevanceChoice<Pass: LaplacePass> {
   /// - Parameter scaling: of columns; of rows, which no factor of a feature survives, the common precision
   ///   stays.
   /// - Returns: the scaled rows, the factors s_j in them, and λ.
+  /// - Throws: `NumericsError` when rounding makes a precision indefinite, or when told to stop.
   func choose(
     _ scaling: FeatureScaling
   ) throws(NumericsError) -> (scaled: ScaledDesign<Scalar>, precision: Double) {
