@@ -105,7 +105,9 @@ struct ColumnPrecisionTests {
     fit.apply(to: &configuration)
     configuration.featuresPath = try write(storage)
     let (result, head) = try FineTuning(configuration).run()
-    #expect(result.test.acc == 1, "\(result.test)")
+    // Least squares has the class in the middle of three on a line best nowhere; without the column it
+    // would be a third.
+    #expect(result.test.acc >= (fit == .meanSquaredError ? 0.6 : 1), "\(result.test)")
     #expect(
       result.notes.contains(
         "1 of 3 columns does not vary over the training rows and is left out: 2 (from 0)"),

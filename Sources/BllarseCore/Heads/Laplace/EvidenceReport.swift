@@ -126,7 +126,8 @@ extension EvidenceReport {
     let lone = outcome.leftOut.rows.count - outcome.leftOut.scored.count
     if lone > 0 {
       reasons.append(
-        "\(lone) rows cannot be predicted when they are left out: their classes have no other rows")
+        "\(lone) \(lone == 1 ? "row" : "rows") cannot be predicted when left out: there are no others of "
+          + "the class")
     }
   }
 }

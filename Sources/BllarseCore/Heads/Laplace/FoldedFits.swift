@@ -100,7 +100,8 @@ final class FoldedFits<Pass: LaplacePass> {
   ///
   /// - Parameters:
   ///   - prior: Λ₀ for the problem with all rows, D x C.
-  ///   - isExact: whether variances are computed with the curvatures of the rows whatever that takes.
+  ///   - isExact: whether the fits go to the final tolerance, and variances are computed with the curvatures of the
+  ///     rows, whatever that takes.
   /// - Returns: log-probabilities up to a constant in each row, n x K, fold after fold.
   /// - Throws: `NumericsError` when rounding makes a precision indefinite, or when told to stop.
   func logits(
@@ -110,7 +111,7 @@ final class FoldedFits<Pass: LaplacePass> {
     let folds = folds
     let settings = Settings(
       prior: prior, predictive: predictive, posterior: posterior,
-      sharesGram: sharesGram && !isExact, inputs: isExact ? nil : sharedInputs)
+      isExact: isExact, sharesGram: sharesGram && !isExact, inputs: isExact ? nil : sharedInputs)
     let predict: @Sendable (Int) -> Void = { index in
       let outcome: Result<FoldOutcome, NumericsError>
       do throws(NumericsError) {
@@ -149,6 +150,7 @@ final class FoldedFits<Pass: LaplacePass> {
     let prior: Matrix<Double>
     let predictive: Predictive
     let posterior: PosteriorKind?
+    let isExact: Bool
     let sharesGram: Bool
     let inputs: KroneckerCovariance<Scalar>.Inputs?
   }
@@ -157,7 +159,8 @@ final class FoldedFits<Pass: LaplacePass> {
     _ fold: Fold, _ settings: Settings
   ) throws(NumericsError) -> FoldOutcome {
     let problem = fold.problem
-    let solution = try problem.solve(settings.prior, from: fold.weights, isFinal: false)
+    let solution = try problem.solve(
+      settings.prior, from: fold.weights, isFinal: settings.isExact)
     let weights = Matrix<Scalar>(solution.weights)
     let rows = fold.held.matrix(rows: 0..<fold.held.rowCount)
     var variances = Matrix<Double>?.none

@@ -256,8 +256,13 @@ struct LaplaceRecipe<Pass: LaplacePass> {
     for neighbour in [center - half, center + half] where range.contains(neighbour) {
       try visit(neighbour)
     }
+    // What is scored last is the very predictor that is kept.
     let chosen = candidates[best]
     let prior = problem.prior(chosen.precision)
+    bestLogits = leftOut.restricted(try folds.logits(prior, isExact: true))
+    candidates[best] = candidate(
+      scaled.scaling, chosen.precision, bestLogits, leftOut,
+      keepsLogits: chosen.logits != nil)
     var outcome = Outcome(
       scaled: scaled, prior: prior, weights: folds.firstWeights, candidates: candidates,
       best: best, leftOut: leftOut, logits: bestLogits)
