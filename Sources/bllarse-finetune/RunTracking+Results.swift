@@ -14,7 +14,7 @@ extension RunResult {
     if let estimate = recipe?.estimate {
       scores["estimate.acc"] = estimate.acc
       scores["estimate.nll"] = estimate.nll
-      scores["estimate.nll_se"] = estimate.nllError.isFinite ? estimate.nllError : nil
+      scores["estimate.nll_se"] = estimate.nllError
       scores["estimate.ece"] = estimate.ece
       scores["estimate.brier"] = estimate.brier
     }
@@ -87,7 +87,7 @@ extension RunResult {
     if let estimate = recipe?.estimate {
       text +=
         " To expect on new rows: accuracy \(number(estimate.acc)), NLL \(number(estimate.nll)) "
-        + "± \(number(estimate.nllError)), ECE \(number(estimate.ece))."
+        + "± \(number(estimate.nllError ?? .nan)), ECE \(number(estimate.ece))."
     }
     let reasons = recipe?.reasons ?? []
     return text

@@ -13,7 +13,7 @@ extension Terminal {
           }.joined()
           + String(
             format: "   of new rows, from %d left out; NLL ± %.4f", estimate.rows,
-            estimate.nllError))
+            estimate.nllError ?? .nan))
     }
     print(
       String(

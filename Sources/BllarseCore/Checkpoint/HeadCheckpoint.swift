@@ -80,7 +80,8 @@ public struct HeadCheckpoint: Sendable {
       throw DataError(
         .wrongType, file: path, key: "head", found: "the kind of head is '\(name)'",
         expected: "one of \(HeadRegistry.names.joined(separator: ", "))",
-        advice: "update bllarse to read it")
+        advice: name == "Evidence"
+          ? "fit the head again: the default of before is no more" : "update bllarse to read it")
     }
     head = try kind.init(decoding: file)
     if kind == EvidenceHead.self, HeldOutCalibration.isStored(in: file) {

@@ -12,8 +12,8 @@ public struct EstimatedScores: Sendable, Equatable, Codable {
   public var rows: Int
   /// The mean negative log-likelihood, in nats.
   public var nll: Double
-  /// The standard error of ``nll``: rows of one group count as one observation.
-  public var nllError: Double
+  /// The standard error of ``nll``: rows of one group count as one observation; `nil` for one alone.
+  public var nllError: Double?
   /// The accuracy.
   public var acc: Double
   /// The expected calibration error, 20 bins of equal width.
@@ -84,7 +84,7 @@ extension LaplaceRecipe.Outcome {
     let evaluation = try Evaluation(
       logProbabilities: logs, labels: labels, parallelism: parallelism)
     var scores = EstimatedScores(
-      rows: labels.count, nll: evaluation.nll, nllError: 0, acc: evaluation.accuracy,
+      rows: labels.count, nll: evaluation.nll, nllError: nil, acc: evaluation.accuracy,
       ece: evaluation.ece, brier: evaluation.brier)
     let losses = labels.indices.map { -logs[$0, Int(labels[$0])] }
     let total = labels.indices.reduce(0) { $0 + weight($1) }
@@ -100,7 +100,7 @@ extension LaplaceRecipe.Outcome {
       $0 + (deviations[$1] ?? 0) * (deviations[$1] ?? 0)
     }
     scores.nllError =
-      count > 1 ? (squares * count / (count - 1)).squareRoot() / total : .infinity
+      count > 1 ? (squares * count / (count - 1)).squareRoot() / total : nil
     return scores
   }
 }

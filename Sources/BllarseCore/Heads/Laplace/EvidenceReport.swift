@@ -45,6 +45,8 @@ public struct EvidenceReport: Sendable, Equatable, Codable {
   /// What was tried.
   public var candidates: [Candidate]
   /// The scores to expect on new rows; `nil` where no row could be left out.
+  ///
+  /// A result has them at its top.
   public var estimate: EstimatedScores?
   /// Why it was chosen, in sentences.
   public var reasons: [String]
@@ -54,7 +56,7 @@ public struct EvidenceReport: Sendable, Equatable, Codable {
   public var iterationCount: Int
 
   enum CodingKeys: String, CodingKey {
-    case likelihood, posterior, prior, scaling, candidates, estimate, reasons
+    case likelihood, posterior, prior, scaling, candidates, reasons
     case priorPrecision = "prior_precision"
     case priorPrecisionAtBound = "prior_precision_at_bound"
     case inverseTemperature = "inverse_temperature"
