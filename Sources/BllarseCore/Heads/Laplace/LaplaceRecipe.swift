@@ -28,7 +28,7 @@ struct LaplaceRecipe<Pass: LaplacePass> {
     /// β, of the temperature.
     let inverseTemperature: Double
     /// Nats, with those of the temperature's prior; less is better.
-    let score: Double
+    var score: Double
     /// The negative log-likelihood of each row.
     let losses: [Double]
     /// Log-probabilities up to a constant, n x K; `nil` where they take too much memory.
@@ -263,6 +263,8 @@ struct LaplaceRecipe<Pass: LaplacePass> {
     candidates[best] = candidate(
       scaled.scaling, chosen.precision, bestLogits, leftOut,
       keepsLogits: chosen.logits != nil)
+    // The score stays that by which it was chosen.
+    candidates[best].score = chosen.score
     var outcome = Outcome(
       scaled: scaled, prior: prior, weights: folds.firstWeights, candidates: candidates,
       best: best, leftOut: leftOut, logits: bestLogits)
