@@ -76,7 +76,7 @@ struct RecipeTests {
     let outcome = try finetune.run(["--features", fixture.path])
     #expect(outcome.output.contains("estimate"))
     #expect(outcome.output.contains("prior precision"))
-    #expect(outcome.output.contains("likelihood softmax"))
+    #expect(outcome.output.contains("softmax regression"))
   }
 
   @Test(
