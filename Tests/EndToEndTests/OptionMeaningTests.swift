@@ -126,7 +126,7 @@ struct OptionMeaningTests {
     }
     // Defaults have names, too.
     let defaults = try arguments([])
-    for (name, value) in [("prior", "folds"), ("scaling", "columns"), ("calibration", "folds")] {
+    for (name, value) in [("prior", "folds"), ("scaling", "folds"), ("calibration", "folds")] {
       #expect(defaults[name] as? String == value)
     }
     // A seed beyond what a signed number holds is not another seed.
