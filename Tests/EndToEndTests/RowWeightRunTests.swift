@@ -67,7 +67,8 @@ struct RowWeightRunTests {
     let found = try fixture.nll(weighted + rest)
     let expected = try fixture.nll(["--features", fixture.repeated] + rest)
     let plain = try fixture.nll(["--features", fixture.weighted] + rest)
-    #expect(found.isClose(to: expected, relative: 1e-3))
+    // Both fits end within 1e-5 nats of one optimum, which moves predictions by some 1e-4.
+    #expect(found.isClose(to: expected, relative: 5e-4))
     #expect(!found.isClose(to: plain, relative: 1e-3))
   }
 
