@@ -27,6 +27,9 @@ struct LibraryUseTests {
     }
     let head = try EvidenceHead(fitting: rows, labels: labels)
     #expect(head.likelihood == .softmax)
+    // As on the command line, the data choose the scaling.
+    let tried = try #require(head.report).candidates.map(\.scaling)
+    #expect(FeatureScaling.allCases.allSatisfy(tried.contains))
     #expect(RunConfiguration().evidenceLikelihood == .softmax)
     let both: [any Head] = [head, try IBProbitHead(fitting: rows, labels: labels)]
     for head in both {

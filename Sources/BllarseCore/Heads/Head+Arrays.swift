@@ -32,10 +32,9 @@ extension EvidenceHead {
   public init(fitting rows: [[Float]], labels: [Int], classCount: Int? = nil) throws {
     let data = try FeatureDataset(rows: rows, labels: labels, classCount: classCount)
     let split = try data.split("train")
-    var configuration = EvidenceConfiguration(classCount: data.classCount)
-    configuration.likelihood = .softmax
-    configuration.scaling = .columns
-    try self.init(fitting: split.features, labels: split.labels, configuration)
+    try self.init(
+      fitting: split.features, labels: split.labels,
+      EvidenceConfiguration(classCount: data.classCount))
   }
 }
 

@@ -32,7 +32,9 @@ extension LaplaceRecipe.Outcome {
   ///
   /// The left-out rows are divided into ten parts, groups as a whole. For each part the candidate with the least
   /// loss on the other parts is taken, with the temperature that suits these, and scored on the part. So
-  /// neither a fit, nor a choice, nor a temperature has seen a row that it is scored on.
+  /// neither a fit, nor a choice, nor a temperature has seen a row that it is scored on. Two things are not
+  /// counted: where the scaling was chosen on a part of the rows, that choice; and where the logits of all candidates
+  /// take too much memory, the choice of the precision.
   ///
   /// - Parameters:
   ///   - calibrates: whether a temperature is fitted.
