@@ -11,7 +11,7 @@ package struct ProbitPass<Scalar: BLASScalar>: Sendable {
   package let classCount: Int
   /// What multiplies each row's log-likelihood, N numbers that are not negative; `nil` for 1.
   package let weights: [Double]?
-  package let parallelism: Parallelism
+  package var parallelism: Parallelism
 
   /// What a pass sums over the rows.
   package struct Sums: Sendable {

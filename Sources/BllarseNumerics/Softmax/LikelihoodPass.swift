@@ -13,7 +13,7 @@ package protocol LikelihoodPass: Sendable {
   /// C, the number of columns of the weights.
   var classCount: Int { get }
   /// How threads are used, and what solvers ask whether to go on.
-  var parallelism: Parallelism { get }
+  var parallelism: Parallelism { get set }
   /// Whether the log-likelihood is a sum over columns.
   static var isSeparable: Bool { get }
 

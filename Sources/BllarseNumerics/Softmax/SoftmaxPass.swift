@@ -6,7 +6,7 @@
 /// Σᵢ wᵢ log p, and R and all derivatives are those of this sum.
 package struct SoftmaxPass<Scalar: BLASScalar>: Sendable {
   /// The machinery of blocks, threads and sums, which does not depend on the likelihood.
-  let frame: ProbitPass<Scalar>
+  private(set) var frame: ProbitPass<Scalar>
 
   /// Describes the pass.
   ///
@@ -34,7 +34,10 @@ package struct SoftmaxPass<Scalar: BLASScalar>: Sendable {
   package var weights: [Double]? { frame.weights }
   /// The sum of the weights; the number of rows where there are none.
   package var totalWeight: Double { frame.totalWeight }
-  package var parallelism: Parallelism { frame.parallelism }
+  package var parallelism: Parallelism {
+    get { frame.parallelism }
+    set { frame.parallelism = newValue }
+  }
 
   /// Computes all logits anew, with XᵀR and Σᵢ log p there.
   package func restart(

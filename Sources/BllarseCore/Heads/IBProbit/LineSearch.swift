@@ -3,8 +3,8 @@
 struct LineSearch {
   /// More evaluations than a concave objective needs; the bracket halves in the worst case.
   static let evaluationLimit = 40
-  /// A slope below this fraction of the slope at 0 counts as zero.
-  static let slopeFraction = 1e-3
+  /// A slope below this fraction of the slope at 0 counts as none where nothing else is said.
+  static let exactSlopeFraction = 1e-3
 
   /// Where the objective is to be evaluated next.
   private(set) var step: Double
@@ -14,6 +14,7 @@ struct LineSearch {
   private(set) var acceptedStep = 0.0
 
   private let slopeAtZero: Double
+  private let slopeFraction: Double
   private var low = (step: 0.0, slope: 0.0)  // the slope here is not negative
   private var high = Double.infinity  // the slope here is negative
 
@@ -22,7 +23,11 @@ struct LineSearch {
   /// - Parameters:
   ///   - slopeAtZero: the derivative at step 0; a search that is not positive there is over at once.
   ///   - firstStep: where to look first, positive.
-  init(slopeAtZero: Double, firstStep: Double) {
+  ///   - slopeFraction: what part of the slope at 0 counts as none.
+  init(
+    slopeAtZero: Double, firstStep: Double, slopeFraction: Double = exactSlopeFraction
+  ) {
+    self.slopeFraction = slopeFraction
     self.slopeAtZero = slopeAtZero
     step = firstStep > 0 && firstStep.isFinite ? firstStep : 1
     isDone = !(slopeAtZero > 0)
@@ -42,7 +47,7 @@ struct LineSearch {
     // By concavity the objective rose by at least low.step·low.slope up to `low`, and fell since by at
     // most (step - low.step)·|slope|.
     let neverFell = slope >= 0 || low.step * low.slope + (step - low.step) * slope >= 0
-    if abs(slope) <= Self.slopeFraction * slopeAtZero && neverFell {
+    if abs(slope) <= slopeFraction * slopeAtZero && neverFell {
       acceptedStep = step
       isDone = true
       return
@@ -57,7 +62,7 @@ struct LineSearch {
     if !(next > low.step && next < high) {
       next = high.isFinite ? 0.5 * (low.step + high) : 2 * step
     }
-    if curvature < 0 && slope < 0 && abs(slope) <= Self.slopeFraction * slopeAtZero {
+    if curvature < 0 && slope < 0 && abs(slope) <= slopeFraction * slopeAtZero {
       // Just beyond the maximum, and Newton's steps may come down to it from this side for ever: go
       // back a little further, to where the objective is known to have risen.
       let back = step - max(2 * slope / curvature, 1e-5 * step)

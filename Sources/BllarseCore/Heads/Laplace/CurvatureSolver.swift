@@ -1,21 +1,13 @@
 import BllarseNumerics
 
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
-
 /// Finds the maximum of a penalised concave log-likelihood over weights.
 ///
 /// With W, D x C:
 ///
 ///     F(W) = Σᵢ log p(yᵢ | X·W) + <B, W> - ½ Σ_jk Λ₀_jk W_jk²,
 ///
-/// by nonlinear conjugate gradients with an exact line search. The preconditioner is
-/// `V = (c·XᵀX + Λ₀)⁻¹`, c the mean curvature of a row and column at the present weights, computed
-/// anew every ten iterations: the Gram matrix is made once, so a refresh costs a factorisation only.
-/// F never falls.
+/// by nonlinear conjugate gradients with an exact line search. The preconditioner V is the inverse of the curvature
+/// and the prior (see ``LikelihoodCurvature``), computed anew every ten iterations. F never falls.
 ///
 /// `½ gᵀVg`, g the gradient, estimates the distance to the maximum in nats; `½ gᵀΛ₀⁻¹g` bounds it.
 ///
@@ -31,6 +23,8 @@ struct CurvatureSolver<Pass: LaplacePass> {
   let prior: Matrix<Double>
   /// B, D x C; `nil` stands for zero.
   var linearTerm: Matrix<Double>?
+  /// What the first steps are scaled by; `nil` for the curvature at the start.
+  var preconditioner: Preconditioner?
   /// Stop when the estimated distance to the maximum is below this, in nats.
   var tolerance = 1e-5
   var iterationLimit = 200
@@ -51,16 +45,21 @@ struct CurvatureSolver<Pass: LaplacePass> {
     var iterations: Int
     /// Whether the tolerance was reached.
     var converged: Bool
+    /// Whether the curvature at the start was too rough a guide.
+    var isDemanding: Bool { iterations >= CurvatureSolver.refreshInterval }
   }
 
+  /// What is left of a slope at the end of a line search: a closer search costs more evaluations than it saves
+  /// iterations.
+  private static var slopeFraction: Double { 0.1 }
   /// Iterations between two refreshes of the preconditioner.
-  private static var refreshInterval: Int { 10 }
+  static var refreshInterval: Int { 10 }
 
   /// Climbs from starting weights.
   ///
   /// - Parameter start: D x C.
   /// - Returns: where it stopped.
-  /// - Throws: `NumericsError.notPositiveDefinite` if rounding or a NaN made `c·XᵀX + Λ₀` indefinite.
+  /// - Throws: `NumericsError.notPositiveDefinite` if rounding or a NaN made a preconditioner indefinite.
   func solve(from start: Matrix<Double>) throws(NumericsError) -> Solution {
     var weights = start
     var logits = Matrix<Scalar>.zeros(pass.design.rowCount, pass.classCount)
@@ -68,7 +67,8 @@ struct CurvatureSolver<Pass: LaplacePass> {
     var sums = pass.restart(at: weights, logits: &logits)
     var gradient = gradient(sums, weights)  // (D, C)
     var objective = objective(sums, weights)
-    var preconditioner = try Preconditioner(self, logits)
+    var preconditioner: Preconditioner
+    if let given = self.preconditioner { preconditioner = given } else { preconditioner = try refreshed(logits, .little) }
     var scaled = preconditioner.solve(gradient)  // z = V g
     var decrement = reduce(gradient.columnDots(scaled))  // gᵀVg
     var direction = scaled  // p
@@ -98,7 +98,7 @@ struct CurvatureSolver<Pass: LaplacePass> {
 
       // 3. The next direction: conjugate, or steepest where conjugacy is lost.
       isFresh = refreshes || stalls > 0
-      if refreshes { preconditioner = try Preconditioner(self, logits) }
+      if refreshes { preconditioner = try refreshed(logits, .some) }
       scaled = preconditioner.solve(gradient)
       decrement = reduce(gradient.columnDots(scaled))
       if isFresh {
@@ -119,6 +119,12 @@ struct CurvatureSolver<Pass: LaplacePass> {
       weights: weights, logits: logits, objective: objective, gap: gap,
       gapBound: 0.5 * gradient.combined(with: prior) { g, l in g * g / l }.sum,
       iterations: iterations, converged: gap < tolerance)
+  }
+
+  private func refreshed(
+    _ logits: Matrix<Scalar>, _ effort: LikelihoodCurvature.Effort
+  ) throws(NumericsError) -> Preconditioner {
+    try Preconditioner(LikelihoodCurvature(pass, gram: gram, logits, effort), prior: prior)
   }
 
   // MARK: - Objective
@@ -164,7 +170,8 @@ struct CurvatureSolver<Pass: LaplacePass> {
     let square = reduce(direction.columnDots(weighted))
     let slopesAtZero = reduce(gradient.columnDots(direction))
     var searches = slopesAtZero.indices.map { k in
-      LineSearch(slopeAtZero: slopesAtZero[k], firstStep: firstSteps[k])
+      LineSearch(
+        slopeAtZero: slopesAtZero[k], firstStep: firstSteps[k], slopeFraction: Self.slopeFraction)
     }
     var line = pass.direction(
       of: direction, into: &directionLogits, logits: logits, steps: searches.map(\.step))
@@ -179,70 +186,6 @@ struct CurvatureSolver<Pass: LaplacePass> {
       line = pass.line(logits: logits, direction: directionLogits, steps: searches.map(\.step))
     }
     return searches.map(\.acceptedStep)
-  }
-}
-
-/// `V = (c·XᵀX + Λ₀)⁻¹` as factors: one for all columns, or one a column where their priors differ.
-///
-/// Where a factorisation is dear, columns with priors of their own share one with the geometric means of
-/// the priors: some more iterations cost less than a factorisation for each column.
-private struct Preconditioner {
-  private var factors: [Cholesky<Double>] = []
-  /// The order from which on columns share a factor.
-  private static let sharedOrder = 512
-
-  init<Pass: LaplacePass>(
-    _ solver: CurvatureSolver<Pass>, _ logits: Matrix<Pass.Scalar>
-  ) throws(NumericsError) {
-    let h = solver.pass.rowCurvatures(logits)
-    let classes = solver.pass.classCount
-    // Averaged over the rows, and over the directions that mean something.
-    let curvature =
-      h.reduce(0, +) / Double(max(h.count, 1)) / Double(max(Pass.directionCount(classes), 1))
-    let priors = (0..<classes).map { solver.prior.column($0) }
-    let isShared = priors.allSatisfy { $0 == priors[0] }
-    let order = solver.gram.rowCount
-    let mean = (0..<order).map { j in
-      exp(priors.reduce(0) { $0 + log($1[j]) } / Double(priors.count))
-    }
-    for prior in isShared ? Array(priors.prefix(1)) : order < Self.sharedOrder ? priors : [mean] {
-      var precision = solver.gram
-      precision.scale(by: curvature)
-      precision.addToDiagonal(prior)
-      factors.append(try Self.factor(precision))
-    }
-  }
-
-  /// Factors a precision, if need be with more on its diagonal.
-  ///
-  /// A Gram matrix of rows in single precision has rounding errors of some 1e-7 of its largest element:
-  /// where columns repeat one another and the prior is weaker than that, it need not be positive definite.
-  /// The preconditioner decides how fast the optimum is reached, not where it is.
-  private static func factor(_ precision: Matrix<Double>) throws(NumericsError) -> Cholesky<Double>
-  {
-    let largest = precision.diagonal.reduce(0) { max($0, $1) }
-    for addition in [0, 1e-7, 1e-6, 1e-5] {
-      var precision = precision
-      if addition > 0 {
-        precision.addToDiagonal(
-          [Double](repeating: addition * largest, count: precision.rowCount))
-      }
-      do throws(NumericsError) {
-        return try Cholesky(precision)
-      } catch {
-        guard largest.isFinite, addition < 1e-5 else { throw error }
-      }
-    }
-    return try Cholesky(precision)
-  }
-
-  func solve(_ right: Matrix<Double>) -> Matrix<Double> {
-    if factors.count == 1 { return factors[0].solve(right) }
-    var result = Matrix<Double>.zeros(right.rowCount, right.columnCount)
-    for (k, factor) in factors.enumerated() {
-      result.replaceBlock(row: 0, column: k, with: factor.solve(right.columns(k..<k + 1)))
-    }
-    return result
   }
 }
 

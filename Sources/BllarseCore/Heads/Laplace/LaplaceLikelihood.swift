@@ -16,6 +16,8 @@ protocol LaplacePass: LikelihoodPass {
   func outputCurvature(_ logits: Matrix<Scalar>) -> Matrix<Double>
   /// `tr B_i` of every row.
   func rowCurvatures(_ logits: Matrix<Scalar>) -> [Double]
+  /// `Σ_i B_i ⊗ x_i x_iᵀ`, order D·C; `nil` where it is not worth its cost.
+  func hessian(_ logits: Matrix<Scalar>) -> Matrix<Double>?
 }
 
 extension SoftmaxPass: LaplacePass {

@@ -28,19 +28,36 @@ struct LaplaceProblem<Pass: LaplacePass>: Sendable {
   /// - Parameters:
   ///   - prior: Λ₀, D x C.
   ///   - weights: where to begin, D x C.
+  ///   - preconditioner: what the first steps are scaled by; of the curvature at the start when `nil`.
   ///   - isFinal: to the final tolerance, or to that of a search.
   /// - Returns: where the solver stopped.
   /// - Throws: `NumericsError` when rounding makes a precision indefinite.
   func solve(
-    _ prior: Matrix<Double>, from weights: Matrix<Double>, isFinal: Bool
+    _ prior: Matrix<Double>, from weights: Matrix<Double>,
+    preconditionedBy preconditioner: Preconditioner? = nil, isFinal: Bool
   ) throws(NumericsError) -> CurvatureSolver<Pass>.Solution {
     var solver = CurvatureSolver(pass: pass, gram: gram, prior: prior)
+    solver.preconditioner = preconditioner
     let rows = Double(pass.design.rowCount)
     solver.tolerance =
       isFinal
       ? max(RecipeConstants.finalFloor, RecipeConstants.finalTolerance * rows)
       : max(RecipeConstants.searchFloor, RecipeConstants.searchTolerance * rows)
     return try solver.solve(from: weights)
+  }
+
+  /// How the log-likelihood bends at logits.
+  func curvature(
+    _ logits: Matrix<Scalar>, _ effort: LikelihoodCurvature.Effort
+  ) -> LikelihoodCurvature {
+    LikelihoodCurvature(pass, gram: gram, logits, effort)
+  }
+
+  /// The same problem on other threads.
+  func with(_ parallelism: Parallelism) -> LaplaceProblem {
+    var pass = pass
+    pass.parallelism = parallelism
+    return LaplaceProblem(pass: pass, gram: gram)
   }
 
   /// `A = Xᵀ·diag(h/h̄)·X`, h the curvatures of the rows at an optimum, h̄ their mean.

@@ -52,12 +52,20 @@ struct LaplaceRecipe<Pass: LaplacePass> {
     var isAtBound = false
     var fitCount = 0
     var iterationCount = 0
+    /// The fits of the search, from which further ones start.
+    fileprivate var folds: FoldedFits<Pass>?
   }
 
   private var classCount: Int { configuration.classCount }
 
-  /// Goes through all choices.
+  /// Goes through all choices: the scaling by powers of ten of the precision, then the precision more closely.
   func run() throws(NumericsError) -> Outcome {
+    var outcome = try chooseScaling()
+    if outcome.folds != nil { try refine(&outcome) }
+    return outcome
+  }
+
+  private func chooseScaling() throws(NumericsError) -> Outcome {
     let scalings = configuration.scalings
     guard scalings.count > 1 else { return try search(scalings[0]) }
     let sample = division.sample(
@@ -180,10 +188,12 @@ struct LaplaceRecipe<Pass: LaplacePass> {
     try FoldedFits(
       problem(scaled), leftOut: leftOut.folds, posterior: configuration.predictivePosterior,
       classCount: classCount
-    ) { design, rows, inner in
-      Pass.make(
-        design, labels: rows.map { labels[$0] }, classCount: classCount,
-        weights: weights.map { weights in rows.map { weights[$0] } }, parallelism: inner)
+    ) { design, order, held, inner in
+      var kept = order.map { weights?[$0] ?? 1 }
+      for place in held { kept[place] = 0 }
+      return Pass.make(
+        design, labels: order.map { labels[$0] }, classCount: classCount, weights: kept,
+        parallelism: inner)
     }
   }
 
@@ -210,8 +220,7 @@ struct LaplaceRecipe<Pass: LaplacePass> {
     return outcome
   }
 
-  /// The precision with the best score: down from the largest in powers of ten, as long as that helps, or
-  /// to either side of a start, and then half a step to either side of the best.
+  /// The power of ten with the best score: down from the largest as long as that helps, or to either side of a start.
   private func searchPath(
     _ scaled: ScaledDesign<Scalar>, _ leftOut: LeftOutRows, from start: Double?
   ) throws(NumericsError) -> Outcome {
@@ -229,7 +238,7 @@ struct LaplaceRecipe<Pass: LaplacePass> {
       candidates.append(
         candidate(
           scaled.scaling, precision, logits, leftOut,
-          keepsLogits: logits.rowCount * logits.columnCount <= RecipeConstants.keptLogitCount))
+          keepsLogits: keepsLogits(logits)))
       if candidates.count == 1 || candidates[candidates.count - 1].score < candidates[best].score {
         (best, bestLogits) = (candidates.count - 1, logits)
       }
@@ -251,29 +260,56 @@ struct LaplaceRecipe<Pass: LaplacePass> {
         exponent += step
       }
     }
-    let center = log10(candidates[best].precision)
-    let half = 0.5 * step
-    for neighbour in [center - half, center + half] where range.contains(neighbour) {
-      try visit(neighbour)
-    }
-    // What is scored last is the very predictor that is kept.
-    let chosen = candidates[best]
-    let prior = problem.prior(chosen.precision)
-    bestLogits = leftOut.restricted(try folds.logits(prior, isExact: true))
-    candidates[best] = candidate(
-      scaled.scaling, chosen.precision, bestLogits, leftOut,
-      keepsLogits: chosen.logits != nil)
-    // The score stays that by which it was chosen.
-    candidates[best].score = chosen.score
     var outcome = Outcome(
-      scaled: scaled, prior: prior, weights: folds.firstWeights, candidates: candidates,
+      scaled: scaled, prior: problem.prior(candidates[best].precision), candidates: candidates,
       best: best, leftOut: leftOut, logits: bestLogits)
-    let bound = log10(chosen.precision)
-    outcome.isAtBound =
-      bound <= range.lowerBound + 0.01 || bound >= range.upperBound - 0.01
+    outcome.folds = folds
     outcome.fitCount = folds.fitCount
     outcome.iterationCount = folds.iterationCount
     return outcome
+  }
+
+  /// Tries half a step to either side of the best precision, and scores the best of the three with the very predictor
+  /// that is kept.
+  private func refine(_ outcome: inout Outcome) throws(NumericsError) {
+    guard let folds = outcome.folds, let coarse = outcome.best else { return }
+    let problem = problem(outcome.scaled)
+    let (fitCount, iterationCount) = (folds.fitCount, folds.iterationCount)
+    let range = RecipeConstants.precisionExponents
+    let center = log10(outcome.candidates[coarse].precision)
+    let half = 0.5 * RecipeConstants.precisionStep
+    var best = coarse
+    for neighbour in [center - half, center + half] where range.contains(neighbour) {
+      let precision = exponentToPrecision(neighbour)
+      let logits = outcome.leftOut.restricted(try folds.logits(problem.prior(precision)))
+      outcome.candidates.append(
+        candidate(
+          outcome.scaled.scaling, precision, logits, outcome.leftOut,
+          keepsLogits: keepsLogits(logits)))
+      if outcome.candidates[outcome.candidates.count - 1].score < outcome.candidates[best].score {
+        best = outcome.candidates.count - 1
+      }
+    }
+    let chosen = outcome.candidates[best]
+    outcome.best = best
+    outcome.prior = problem.prior(chosen.precision)
+    outcome.logits = outcome.leftOut.restricted(try folds.logits(outcome.prior, isExact: true))
+    outcome.candidates[best] = candidate(
+      outcome.scaled.scaling, chosen.precision, outcome.logits, outcome.leftOut,
+      keepsLogits: chosen.logits != nil)
+    // The score stays that by which it was chosen.
+    outcome.candidates[best].score = chosen.score
+    outcome.weights = folds.firstWeights
+    let bound = log10(chosen.precision)
+    outcome.isAtBound =
+      bound <= range.lowerBound + 0.01 || bound >= range.upperBound - 0.01
+    outcome.fitCount += folds.fitCount - fitCount
+    outcome.iterationCount += folds.iterationCount - iterationCount
+    outcome.folds = nil
+  }
+
+  private func keepsLogits(_ logits: Matrix<Double>) -> Bool {
+    logits.rowCount * logits.columnCount <= RecipeConstants.keptLogitCount
   }
 
   private func exponentToPrecision(_ exponent: Double) -> Double { pow(10, exponent) }
