@@ -207,7 +207,7 @@ final class FoldedFits<Pass: LaplacePass> {
           outputCurvature: problem.pass.outputCurvature(solution.logits),
           directionCount: Pass.directionCount(problem.pass.classCount),
           priorPrecision: problem.geometricMean(settings.prior),
-          biasPrecision: RecipeConstants.biasPrecision))
+          biasPrecision: RecipeConstants.biasPrecision, parallelism: problem.parallelism))
     case .some(let kind):
       variances = Matrix<Double>(
         try problem.covariance(kind, solution.logits, settings.prior).leverages(fold.held))

@@ -129,36 +129,46 @@ struct KroneckerCovariance<Scalar: BLASScalar>: Sendable {
     return sum
   }
 
+  /// What does not depend on the rows whose variances are asked for.
+  private struct Factors {
+    /// 1 / (a_d b_j + λ), D x J.
+    let variances: Matrix<Scalar>
+    /// Of the bias, J numbers.
+    let biases: [Scalar]
+    /// V_kj², J x C, times ``factor``.
+    let shares: Matrix<Scalar>
+  }
+
+  private var factors: Factors {
+    let variances = Matrix<Double>(rows: values.count, columns: outputValues.count) { target in
+      for row in values.indices {
+        for (j, b) in outputValues.enumerated() {
+          target[row * outputValues.count + j] = 1 / (values[row] * b + priorPrecision)
+        }
+      }
+    }
+    var shares = outputShares.transposed()
+    shares.scale(by: factor)
+    return Factors(
+      variances: Matrix<Scalar>(variances),
+      biases: outputValues.map { Scalar(1 / (rowTotal * $0 + biasPrecision)) },
+      shares: Matrix<Scalar>(shares))
+  }
+
   /// The variances of the logits of rows.
   ///
   /// - Parameter rows: n x (D + 1), the last column ones.
   /// - Returns: n x C.
-  func leverages(_ rows: Matrix<Scalar>) -> Matrix<Scalar> {
-    let size = values.count
-    var centred = rows.columns(0..<size).compact()
-    for row in 0..<centred.rowCount {
-      centred.withMutableRow(row) { values in
-        for column in values.indices { values[column] -= center[column] }
-      }
-    }
-    // (n, D), then squared.
-    let squares = centred.multiplied(by: vectors).map { $0 * $0 }
-    var variances = Matrix<Double>.zeros(size, outputValues.count)
-    for row in 0..<size {
-      variances.withMutableRow(row) { target in
-        for j in target.indices { target[j] = 1 / (values[row] * outputValues[j] + priorPrecision) }
-      }
-    }
-    var alongOutputs = squares.multiplied(by: Matrix<Scalar>(variances))  // (n, J)
-    let biases = outputValues.map { Scalar(1 / (rowTotal * $0 + biasPrecision)) }
-    for row in 0..<alongOutputs.rowCount {
-      alongOutputs.withMutableRow(row) { target in
-        for j in target.indices { target[j] += biases[j] }
-      }
-    }
-    var shares = outputShares.transposed()  // (J, C)
-    shares.scale(by: factor)
-    return alongOutputs.multiplied(by: Matrix<Scalar>(shares))
+  func leverages(_ rows: Matrix<Scalar>) -> Matrix<Scalar> { leverages(rows, factors) }
+
+  private func leverages(_ rows: Matrix<Scalar>, _ factors: Factors) -> Matrix<Scalar> {
+    var centred = rows.columns(0..<values.count).compact()
+    centred.addToRows(center, times: -1)
+    var squares = centred.multiplied(by: vectors)  // (n, D)
+    squares.formSquares()
+    var alongOutputs = squares.multiplied(by: factors.variances)  // (n, J)
+    alongOutputs.addToRows(factors.biases)
+    return alongOutputs.multiplied(by: factors.shares)
   }
 }
 
@@ -174,45 +184,69 @@ extension KroneckerCovariance {
   ///   - directionCount: how many of its directions mean something.
   ///   - priorPrecision: λ.
   ///   - biasPrecision: of the bias.
+  ///   - parallelism: the threads to work with.
   /// - Returns: n x C.
   /// - Throws: `NumericsError` when an eigendecomposition fails or a matrix is indefinite.
   static func leverages(
     of rows: Matrix<Scalar>, gram: Matrix<Double>, known: Inputs?, outputCurvature: Matrix<Double>,
-    directionCount: Int, priorPrecision: Double, biasPrecision: Double
+    directionCount: Int, priorPrecision: Double, biasPrecision: Double, parallelism: Parallelism
   ) throws(NumericsError) -> Matrix<Scalar> {
+    let columns = outputCurvature.rowCount
     guard known == nil, directionCount <= directionLimit else {
       let inputs: Inputs
       if let known { inputs = known } else { inputs = try Inputs(gram: gram) }
-      return try KroneckerCovariance(
+      let covariance = try KroneckerCovariance(
         inputs, outputCurvature: outputCurvature,
         directionCount: directionCount, priorPrecision: priorPrecision,
-        biasPrecision: biasPrecision
-      ).leverages(rows)
+        biasPrecision: biasPrecision)
+      let factors = covariance.factors
+      return inBlocks(of: rows, columns: columns, parallelism) {
+        covariance.leverages($0, factors)
+      }
     }
     let eigen = try SymmetricEigen(outputCurvature)
     let kept = eigen.values.indices.suffix(directionCount)
-    let columns = outputCurvature.rowCount
     let size = gram.rowCount - 1
-    var result = Matrix<Scalar>.zeros(rows.rowCount, columns)
     let factor = directionCount < columns ? Double(columns) / Double(directionCount) : 1
     var prior = [Double](repeating: priorPrecision, count: size + 1)
     prior[size] = biasPrecision
+    var choleskies: [(factor: Cholesky<Scalar>, shares: [Scalar])] = []
     for j in kept {
       var precision = gram
       precision.scale(by: max(eigen.values[j], 0))
       precision.addToDiagonal(prior)
-      var whitened = rows
-      let cholesky: Cholesky<Scalar> = try Cholesky(precision).converted()
-      cholesky.whiten(rows: &whitened)
-      let shares = eigen.rowVectors.row(j).map { Scalar(factor * $0 * $0) }
-      for row in 0..<rows.rowCount {
-        let norm = Scalar(whitened.rows(row..<row + 1).squaredNorm)
-        result.withMutableRow(row) { target in
-          for k in target.indices { target[k] += norm * shares[k] }
+      choleskies.append(
+        (try Cholesky(precision).converted(), eigen.rowVectors.row(j).map { Scalar(factor * $0 * $0) }))
+    }
+    let factors = choleskies
+    return inBlocks(of: rows, columns: columns, parallelism) { rows in
+      var result = Matrix<Scalar>.zeros(rows.rowCount, columns)
+      for (factor, shares) in factors {
+        var whitened = rows.compact()
+        factor.whiten(rows: &whitened)
+        for (row, norm) in whitened.rowSquaredNorms().enumerated() {
+          for k in 0..<columns { result[row, k] += Scalar(norm) * shares[k] }
+        }
+      }
+      return result
+    }
+  }
+
+  /// Variances of rows, block by block on all threads.
+  private static func inBlocks(
+    of rows: Matrix<Scalar>, columns: Int, _ parallelism: Parallelism,
+    _ body: @Sendable (Matrix<Scalar>) -> Matrix<Scalar>
+  ) -> Matrix<Scalar> {
+    Matrix(rows: rows.rowCount, columns: columns) { target in
+      guard let base = target.baseAddress else { return }
+      let address = SharedAddress(base)
+      parallelism.forEachBlock(of: rows.rowCount, blockSize: 256) { _, range in
+        body(rows.rows(range)).withUnsafePointer { source, _ in
+          (address.pointer + range.lowerBound * columns).update(
+            from: source, count: range.count * columns)
         }
       }
     }
-    return result
   }
 
   /// An eigendecomposition takes some 9·D³ operations, most of them slow ones; a factorisation D³/3.

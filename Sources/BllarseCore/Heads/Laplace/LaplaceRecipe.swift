@@ -54,6 +54,18 @@ struct LaplaceRecipe<Pass: LaplacePass> {
     var iterationCount = 0
     /// The fits of the search, from which further ones start.
     fileprivate var folds: FoldedFits<Pass>?
+
+    /// Where a candidate's better neighbour is: 1 for the next larger precision, -1 for the next smaller.
+    fileprivate func betterSide(of index: Int) -> Double {
+      func score(_ factor: Double) -> Double {
+        candidates.first {
+          $0.scaling == candidates[index].scaling
+            && abs($0.precision / candidates[index].precision / factor - 1) < 1e-9
+        }?.score ?? .infinity
+      }
+      let step = pow(10, RecipeConstants.precisionStep)
+      return score(step) < score(1 / step) ? 1 : -1
+    }
   }
 
   private var classCount: Int { configuration.classCount }
@@ -78,7 +90,7 @@ struct LaplaceRecipe<Pass: LaplacePass> {
       weights: weights.map { weights in sample.map { weights[$0] } },
       division: RowFolds(
         groups: sample.map { division.groups[$0] }, seed: configuration.seed,
-        count: RecipeConstants.foldCount),
+        count: RecipeConstants.scalingFoldCount),
       configuration: configuration, parallelism: parallelism)
     let screened = try some.best(of: scalings)
     var outcome = try search(
@@ -247,8 +259,15 @@ struct LaplaceRecipe<Pass: LaplacePass> {
     let step = RecipeConstants.precisionStep
     let top = RecipeConstants.firstExponent(rowCount: labels.count)
     let patience = start == nil ? RecipeConstants.patience : 1
+    // A score that is plainly worse ends a search at once: fits under weak priors take longest.
+    func isPlainlyWorse() -> Bool {
+      candidates[candidates.count - 1].score
+        > (1 + RecipeConstants.plainLoss) * candidates[best].score
+    }
     var exponent = start ?? top
-    while exponent >= range.lowerBound, candidates.count - best <= patience {
+    while exponent >= range.lowerBound, candidates.count - best <= patience,
+      candidates.isEmpty || !isPlainlyWorse()
+    {
       try visit(exponent)
       exponent -= step
     }
@@ -269,17 +288,17 @@ struct LaplaceRecipe<Pass: LaplacePass> {
     return outcome
   }
 
-  /// Tries half a step to either side of the best precision, and scores the best of the three with the very predictor
-  /// that is kept.
+  /// Tries half a step from the best precision to its better neighbour, and scores the better of the two with the very
+  /// predictor that is kept.
   private func refine(_ outcome: inout Outcome) throws(NumericsError) {
     guard let folds = outcome.folds, let coarse = outcome.best else { return }
     let problem = problem(outcome.scaled)
     let (fitCount, iterationCount) = (folds.fitCount, folds.iterationCount)
     let range = RecipeConstants.precisionExponents
     let center = log10(outcome.candidates[coarse].precision)
-    let half = 0.5 * RecipeConstants.precisionStep
+    let neighbour = center + 0.5 * RecipeConstants.precisionStep * outcome.betterSide(of: coarse)
     var best = coarse
-    for neighbour in [center - half, center + half] where range.contains(neighbour) {
+    if range.contains(neighbour) {
       let precision = exponentToPrecision(neighbour)
       let logits = outcome.leftOut.restricted(try folds.logits(problem.prior(precision)))
       outcome.candidates.append(

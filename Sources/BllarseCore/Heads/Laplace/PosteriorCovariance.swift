@@ -129,8 +129,7 @@ struct PosteriorCovariance<Scalar: BLASScalar>: Sendable {
     for (k, factor) in factors.enumerated() {
       var whitened = rows
       factor.whiten(rows: &whitened)
-      for row in 0..<rows.rowCount {
-        let norm = Scalar(whitened.withRow(row) { squaredNorm($0) })
+      for (row, norm) in whitened.rowSquaredNorms().map({ Scalar($0) }).enumerated() {
         if factors.count == 1 {
           for column in 0..<columnCount { result[row, column] = norm }
         } else {
@@ -155,10 +154,4 @@ struct PosteriorCovariance<Scalar: BLASScalar>: Sendable {
       }
     }
   }
-}
-
-private func squaredNorm<Scalar: BLASScalar>(_ values: Span<Scalar>) -> Double {
-  var sum = 0.0
-  for index in values.indices { sum += Double(values[index]) * Double(values[index]) }
-  return sum
 }

@@ -22,15 +22,20 @@ enum RecipeConstants {
 
   /// Rows that suffice to choose the scaling on, a random part where there are more.
   static let scalingRowCount = 10_000
+  /// Of that part a third is left out, once: more rows than ``leftOutRowCount``.
+  static let scalingFoldCount = 3
 
   /// The powers of ten between which the prior precision is searched, for features of variance 1.
   ///
   /// Below, a prior of that many standard deviations says nothing; above, a million rows say nothing.
   static let precisionExponents = -4.0...6.0
-  /// The search goes down in steps of a power of ten, and then halves the steps around the best.
+  /// The search goes down in steps of a power of ten, and then half a step from the best to its better neighbour.
   static let precisionStep = 1.0
   /// The search ends after so many steps without a better score.
   static let patience = 2
+  /// The search ends with a score that is worse than the best by this part of it: left-out scores have one minimum along
+  /// λ up to ripples of some thousandths.
+  static let plainLoss = 0.01
   /// The search begins where the prior outweighs the rows ten times or more: predictions are the classes'
   /// frequencies there, for every scaling.
   static func firstExponent(rowCount: Int) -> Double {
