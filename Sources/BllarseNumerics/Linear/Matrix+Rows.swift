@@ -28,6 +28,52 @@ extension Matrix where Element: BLASScalar {
     }
   }
 
+  /// The sum of every row, in double precision.
+  @specialized(where Element == Float)
+  @specialized(where Element == Double)
+  package func rowSums() -> [Double] {
+    unsafe withUnsafePointer { base, stride in
+      unsafe (0..<rowCount).map { row in
+        var sum = 0.0
+        for column in 0..<columnCount { sum += unsafe Double(base[row * stride + column]) }
+        return sum
+      }
+    }
+  }
+
+  /// The sum of every column, in double precision.
+  @specialized(where Element == Float)
+  @specialized(where Element == Double)
+  package func columnSums() -> [Double] {
+    var sums = [Double](repeating: 0, count: columnCount)
+    unsafe withUnsafePointer { base, stride in
+      unsafe sums.withUnsafeMutableBufferPointer { sums in
+        for row in 0..<rowCount {
+          for column in 0..<columnCount {
+            unsafe sums[column] += unsafe Double(base[row * stride + column])
+          }
+        }
+      }
+    }
+    return sums
+  }
+
+  /// Replaces every probability p by p(1 - p).
+  @specialized(where Element == Float)
+  @specialized(where Element == Double)
+  package mutating func formVariances() {
+    let (rows, columns) = (rowCount, columnCount)
+    unsafe withUnsafeMutablePointer { base, stride in
+      for row in 0..<rows {
+        let values = unsafe base + row * stride
+        for column in 0..<columns {
+          let value = unsafe values[column]
+          unsafe values[column] = value * (1 - value)
+        }
+      }
+    }
+  }
+
   /// Replaces every element by its square.
   @specialized(where Element == Float)
   @specialized(where Element == Double)

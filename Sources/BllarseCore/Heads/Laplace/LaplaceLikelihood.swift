@@ -16,6 +16,8 @@ protocol LaplacePass: LikelihoodPass {
   func outputCurvature(_ logits: Matrix<Scalar>) -> Matrix<Double>
   /// `tr B_i` of every row.
   func rowCurvatures(_ logits: Matrix<Scalar>) -> [Double]
+  /// The means over the rows of the diagonals of B_i, C numbers.
+  func columnCurvatures(_ logits: Matrix<Scalar>) -> [Double]
   /// `Σ_i B_i ⊗ x_i x_iᵀ`, order D·C; `nil` where it is not worth its cost.
   func hessian(_ logits: Matrix<Scalar>) -> Matrix<Double>?
 }
@@ -58,18 +60,22 @@ extension SoftmaxPass: LaplacePass {
     return curvature
   }
 
+  func columnCurvatures(_ logits: Matrix<Scalar>) -> [Double] {
+    columnMeans(logits) { block, rows in
+      var values = block.softmaxRows()
+      values.formVariances()
+      if let weights { values = values.scalingRows(by: weights[rows].map { Scalar($0) }) }
+      return values.columnSums()
+    }
+  }
+
   /// `wᵢ(1 - Σ_k p_ik²)`.
   func rowCurvatures(_ logits: Matrix<Scalar>) -> [Double] {
     let values = perRow(logits) { block in
-      let probabilities = block.softmaxRows()
-      return (0..<block.rowCount).map { row in
-        probabilities.withRow(row) { p in
-          // Σ p(1 - p), where nothing cancels in a confident row.
-          var sum = 0.0
-          for k in p.indices { sum += Double(p[k]) * (1 - Double(p[k])) }
-          return sum
-        }
-      }
+      // Σ p(1 - p), where nothing cancels in a confident row.
+      var values = block.softmaxRows()
+      values.formVariances()
+      return values.rowSums()
     }
     guard let weights else { return values }
     return zip(values, weights).map { $0 * $1 }
@@ -98,6 +104,11 @@ extension ProbitPass: LaplacePass {
     return .diagonal(h.columnSums().map { $0 / count })
   }
 
+  func columnCurvatures(_ logits: Matrix<Scalar>) -> [Double] {
+    residualsAndCurvatures(logits).curvatures.columnSums()
+      .map { $0 / Double(max(logits.rowCount, 1)) }
+  }
+
   func rowCurvatures(_ logits: Matrix<Scalar>) -> [Double] {
     let h = residualsAndCurvatures(logits).curvatures
     return (0..<h.rowCount).map { row in
@@ -111,6 +122,24 @@ extension ProbitPass: LaplacePass {
 }
 
 extension LikelihoodPass {
+  /// Means of columns over all rows, from the sums of blocks.
+  fileprivate func columnMeans(
+    _ logits: Matrix<Scalar>, _ sums: @Sendable (Matrix<Scalar>, Range<Int>) -> [Double]
+  ) -> [Double] {
+    let (blockSize, columns) = (512, logits.columnCount)
+    let blockCount = (logits.rowCount + blockSize - 1) / blockSize
+    let parts = Matrix<Double>(rows: blockCount, columns: columns) { target in
+      guard let base = target.baseAddress else { return }
+      let address = SharedAddress(base)
+      parallelism.forEachBlock(of: logits.rowCount, blockSize: blockSize) { _, range in
+        for (k, sum) in sums(logits.rows(range), range).enumerated() {
+          address.pointer[range.lowerBound / blockSize * columns + k] = sum
+        }
+      }
+    }
+    return parts.columnSums().map { $0 / Double(max(logits.rowCount, 1)) }
+  }
+
   /// Numbers of rows, block by block on all threads.
   fileprivate func perRow(
     _ logits: Matrix<Scalar>, _ body: @Sendable (Matrix<Scalar>) -> [Double]
@@ -130,17 +159,6 @@ extension LikelihoodPass {
 }
 
 extension Matrix where Element: BLASScalar {
-  /// The sums of the columns, in double precision.
-  func columnSums() -> [Double] {
-    var sums = [Double](repeating: 0, count: columnCount)
-    for row in 0..<rowCount {
-      withRow(row) { values in
-        for column in values.indices { sums[column] += Double(values[column]) }
-      }
-    }
-    return sums
-  }
-
   /// Every row times a number of its own.
   func scalingRows(by factors: [Element]) -> Matrix {
     var result = compact()

@@ -12,9 +12,9 @@ import BllarseNumerics
 /// A form costs more or less, and decides how soon an optimum is reached, never where it is. It may be of other rows
 /// than those that are fitted to, as those of another fold are.
 enum LikelihoodCurvature: Sendable {
-  /// `Xᵀ·diag(h)·X / J` for every column, h_i = tr B_i and J the directions in which logits have a meaning: exact for
-  /// two classes.
-  case common(Matrix<Double>)
+  /// `c_k·A` for column k, with `A = Xᵀ·diag(h/h̄)·X`, h_i = tr B_i, and c_k the mean of the k-th diagonal elements of B_i
+  /// times C/J, J the directions in which logits have a meaning: exact for two classes.
+  case common(Matrix<Double>, [Double])
   /// `Σ_i B_i ⊗ x_i x_iᵀ`, all weights of one column of W after those of another: the Hessian.
   case whole(Matrix<Double>)
 
@@ -44,15 +44,20 @@ enum LikelihoodCurvature: Sendable {
       self = .whole(hessian)
       return
     }
-    let h = pass.rowCurvatures(logits)
-    let mean = h.reduce(0, +) / Double(max(h.count, 1))
+    let columnScale = Double(classes) / directions
+    let scales = pass.columnCurvatures(logits).map { $0 * columnScale }
     var matrix = gram
-    let isDear = Double(columns) > Self.weightedColumns * Double(classes) && directions > 1
-    if mean > 0, effort == .some, !isDear {
-      matrix = pass.design.gram(rowWeights: h.map { $0 / mean }, parallelism: pass.parallelism)
+    // Beside the passes of an iteration over many columns a Gram matrix costs nothing.
+    let share = Double(columns) / Double(classes)
+    let isCheap = share <= Self.freeColumns
+    if isCheap || effort == .some && (share <= Self.weightedColumns || directions == 1) {
+      let h = pass.rowCurvatures(logits)
+      let mean = h.reduce(0, +) / Double(max(h.count, 1))
+      if mean > 0 {
+        matrix = pass.design.gram(rowWeights: h.map { $0 / mean }, parallelism: pass.parallelism)
+      }
     }
-    matrix.scale(by: mean / directions)
-    self = .common(matrix)
+    self = .common(matrix, scales)
   }
 
   /// Whether a Hessian takes about a millisecond, or some ten.
@@ -67,31 +72,23 @@ enum LikelihoodCurvature: Sendable {
   /// Columns of the features for each of the logits up to which a Gram matrix with weights costs less than
   /// the iterations that it saves.
   private static var weightedColumns: Double { 32 }
-
-  /// That of a share of the rows.
-  func scaled(by share: Double) -> LikelihoodCurvature {
-    switch self {
-    case .common(var matrix):
-      matrix.scale(by: share)
-      return .common(matrix)
-    case .whole(var matrix):
-      matrix.scale(by: share)
-      return .whole(matrix)
-    }
-  }
+  /// The same where it costs less than an iteration.
+  private static var freeColumns: Double { 4 }
 }
 
 /// The inverse of a curvature and a prior, as factors.
 ///
-/// Columns with priors of their own have factors of their own; where a factorisation is dear, they share one with the
-/// geometric means of the priors: some more iterations cost less than a factorisation for each column.
+/// Columns of the weights share a factor where their priors are the same and their curvatures within a factor of two.
+/// Where a factorisation is dear, columns with priors of their own share one with the geometric means of the priors:
+/// some more iterations cost less than a factorisation for each column.
 struct Preconditioner: Sendable {
   private enum Form {
-    case common([Cholesky<Double>])
+    /// Factors, and the columns of each.
+    case common([(factor: Cholesky<Double>, columns: [Int])])
     case whole(Cholesky<Double>)
   }
   private let form: Form
-  /// The order from which on columns share a factor.
+  /// The order from which on columns with different priors share a factor.
   private static let sharedOrder = 512
 
   /// Factors a curvature.
@@ -101,20 +98,33 @@ struct Preconditioner: Sendable {
   ///   - prior: Λ₀ as a matrix of diagonals, D x C, positive.
   /// - Throws: `NumericsError.notPositiveDefinite` if rounding or a NaN made the sum indefinite.
   init(_ curvature: LikelihoodCurvature, prior: Matrix<Double>) throws(NumericsError) {
-    let columns = (0..<prior.columnCount).map { prior.column($0) }
+    let priors = (0..<prior.columnCount).map { prior.column($0) }
     switch curvature {
     case .whole(let hessian):
-      form = .whole(try Self.factor(hessian, columns.flatMap { $0 }))
-    case .common(let matrix):
-      let isShared = columns.allSatisfy { $0 == columns[0] }
-      let order = matrix.rowCount
-      let mean = (0..<order).map { j in
-        exp(columns.reduce(0) { $0 + log($1[j]) } / Double(columns.count))
+      form = .whole(try Self.factor(hessian, priors.flatMap { $0 }))
+    case .common(let matrix, let scales):
+      let isShared = priors.allSatisfy { $0 == priors[0] }
+      let mean = priors[0].indices.map { j in
+        exp(priors.reduce(0) { $0 + log($1[j]) } / Double(priors.count))
       }
-      let diagonals =
-        isShared ? Array(columns.prefix(1)) : order < Self.sharedOrder ? columns : [mean]
-      var factors: [Cholesky<Double>] = []
-      for diagonal in diagonals { factors.append(try Self.factor(matrix, diagonal)) }
+      let ownPriors = !isShared && matrix.rowCount < Self.sharedOrder
+      var groups: [(prior: [Double], columns: [Int])] = []
+      var known: [Int: Int] = [:]
+      for k in priors.indices {
+        let octave = scales[k] > 0 ? Int(log2(scales[k]).rounded()) : Int.min
+        if !ownPriors, let group = known[octave] {
+          groups[group].columns.append(k)
+        } else {
+          known[octave] = groups.count
+          groups.append((isShared || ownPriors ? priors[k] : mean, [k]))
+        }
+      }
+      var factors: [(Cholesky<Double>, [Int])] = []
+      for (prior, columns) in groups {
+        var precision = matrix
+        precision.scale(by: columns.reduce(0) { $0 + scales[$1] } / Double(columns.count))
+        factors.append((try Self.factor(precision, prior), columns))
+      }
       form = .common(factors)
     }
   }
@@ -148,10 +158,14 @@ struct Preconditioner: Sendable {
   func solve(_ right: Matrix<Double>) -> Matrix<Double> {
     switch form {
     case .common(let factors):
-      if factors.count == 1 { return factors[0].solve(right) }
+      if factors.count == 1 { return factors[0].factor.solve(right) }
       var result = Matrix<Double>.zeros(right.rowCount, right.columnCount)
-      for (k, factor) in factors.enumerated() {
-        result.replaceBlock(row: 0, column: k, with: factor.solve(right.columns(k..<k + 1)))
+      let rows = right.transposed()
+      for (factor, columns) in factors {
+        let solution = factor.solve(rows.gatheringRows(columns).transposed())
+        for (place, k) in columns.enumerated() {
+          result.replaceBlock(row: 0, column: k, with: solution.columns(place..<place + 1))
+        }
       }
       return result
     case .whole(let factor):
