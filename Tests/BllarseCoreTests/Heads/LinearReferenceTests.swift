@@ -54,7 +54,7 @@ struct LinearReferenceTests {
   func softmaxEvidence(name: String) throws {
     let (rows, optimum) = try optimum(CrossEntropyLoss.self, name, penalty: nil)
     let expected: [Double] = try file.array("\(name).softmax.evidence")
-    // The weights are optimal to 0.01 nats while λ is searched. Where features outnumber rows the fixed point
+    // The weights are optimal to 1e-4 nats while λ is searched. Where features outnumber rows the fixed point
     // moves by a tenth of its distance from the root, so that their error counts ten times.
     let penalty = rows.featurePenalty(optimum.penalty)
     #expect(penalty.isClose(to: expected[0], relative: 0.1), "\(penalty), not \(expected[0])")

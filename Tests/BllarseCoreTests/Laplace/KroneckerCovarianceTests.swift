@@ -98,7 +98,7 @@ struct KroneckerCovarianceTests {
       try KroneckerCovariance.leverages(
         of: some, gram: gram, known: known, outputCurvature: curvature,
         directionCount: classes - 1, priorPrecision: 3,
-        biasPrecision: RecipeConstants.biasPrecision)
+        biasPrecision: RecipeConstants.biasPrecision, parallelism: problem.parallelism)
     }
     let (direct, eigen) = (
       try leverages(nil), try leverages(KroneckerCovariance.Inputs(gram: gram))

@@ -55,12 +55,14 @@ struct PenalisedSoftmax {
   private static var biasPrecision: Double { 1e-6 }
   /// The strengths that are searched, for features of mean variance 1.
   static var penaltyRange: ClosedRange<Double> { 1e-6...1e9 }
+  /// The distance to an optimum, in nats, while the strength is searched: the evidence there is off by about its root.
+  private static var searchTolerance: Double { 1e-4 }
   /// Floating-point operations of K Gram matrices beyond which the classes share one curvature.
   private static var curvatureBudget: Double { 1e12 }
 
   /// The optimum under a penalty.
   func optimum(_ penalty: Double) throws(NumericsError) -> PenalisedOptimum {
-    let rough = try solve(penalty, from: nil, tolerance: 1e-2)
+    let rough = try solve(penalty, from: nil, tolerance: Self.searchTolerance)
     let solution = try polish(penalty, from: rough.weights)
     return PenalisedOptimum(
       weights: solution.weights, penalty: penalty, logEvidence: nil,
@@ -71,7 +73,7 @@ struct PenalisedSoftmax {
   func optimumByEvidence() throws(NumericsError) -> PenalisedOptimum {
     var exponent = 0.0  // log λ'
     var iterations = 0
-    var solution = try solve(exp(exponent), from: nil, tolerance: 1e-2)
+    var solution = try solve(exp(exponent), from: nil, tolerance: Self.searchTolerance)
     var last: (exponent: Double, excess: Double)?
     let range = log(Self.penaltyRange.lowerBound)...log(Self.penaltyRange.upperBound)
     for _ in 0..<25 {
@@ -84,7 +86,7 @@ struct PenalisedSoftmax {
       let next = min(max(exponent + step, range.lowerBound), range.upperBound)
       let change = abs(next - exponent)
       exponent = next
-      solution = try solve(exp(exponent), from: solution.weights, tolerance: 1e-2)
+      solution = try solve(exp(exponent), from: solution.weights, tolerance: Self.searchTolerance)
       if change < 0.02 { break }
     }
     let penalty = exp(exponent)

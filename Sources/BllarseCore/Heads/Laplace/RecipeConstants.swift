@@ -52,9 +52,9 @@ enum RecipeConstants {
   ///
   /// Both ask for an optimum: fits of a search that end early are fits under a stronger prior than the one
   /// that is scored.
-  static let (searchTolerance, finalTolerance) = (1e-5, 1e-7)
+  static let (searchTolerance, finalTolerance) = (1e-5, 1e-8)
   /// What a distance need not be below, in nats.
-  static let (searchFloor, finalFloor) = (1e-3, 1e-5)
+  static let (searchFloor, finalFloor) = (1e-3, 1e-6)
 
   /// π/4, with which a logit of variance v, a difference of two of 2v, is divided by √(1 + π/4·v).
   ///
