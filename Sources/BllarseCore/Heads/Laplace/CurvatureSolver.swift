@@ -68,7 +68,11 @@ struct CurvatureSolver<Pass: LaplacePass> {
     var gradient = gradient(sums, weights)  // (D, C)
     var objective = objective(sums, weights)
     var preconditioner: Preconditioner
-    if let given = self.preconditioner { preconditioner = given } else { preconditioner = try refreshed(logits, .little) }
+    if let given = self.preconditioner {
+      preconditioner = given
+    } else {
+      preconditioner = try refreshed(logits, .little)
+    }
     var scaled = preconditioner.solve(gradient)  // z = V g
     var decrement = reduce(gradient.columnDots(scaled))  // gᵀVg
     var direction = scaled  // p

@@ -48,7 +48,9 @@ final class FoldedFits<Pass: LaplacePass> {
   /// - Throws: `NumericsError` when an eigendecomposition fails.
   init(
     _ whole: LaplaceProblem<Pass>, leftOut: [[Int]], posterior: PosteriorKind?, classCount: Int,
-    makePass: (_ design: DesignMatrix<Scalar>, _ order: [Int], _ leavingOut: Range<Int>, Parallelism)
+    makePass: (
+      _ design: DesignMatrix<Scalar>, _ order: [Int], _ leavingOut: Range<Int>, Parallelism
+    )
       -> Pass
   ) throws(NumericsError) {
     let design = whole.pass.design

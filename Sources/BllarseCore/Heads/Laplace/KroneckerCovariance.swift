@@ -216,7 +216,10 @@ extension KroneckerCovariance {
       precision.scale(by: max(eigen.values[j], 0))
       precision.addToDiagonal(prior)
       choleskies.append(
-        (try Cholesky(precision).converted(), eigen.rowVectors.row(j).map { Scalar(factor * $0 * $0) }))
+        (
+          try Cholesky(precision).converted(),
+          eigen.rowVectors.row(j).map { Scalar(factor * $0 * $0) }
+        ))
     }
     let factors = choleskies
     return inBlocks(of: rows, columns: columns, parallelism) { rows in

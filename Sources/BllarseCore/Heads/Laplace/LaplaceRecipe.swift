@@ -93,9 +93,8 @@ struct LaplaceRecipe<Pass: LaplacePass> {
         count: RecipeConstants.scalingFoldCount),
       configuration: configuration, parallelism: parallelism)
     let screened = try some.best(of: scalings)
-    var outcome = try search(
-      screened.scaled.scaling,
-      from: screened.best.map { log10(screened.candidates[$0].precision).rounded() })
+    // From the top: with many classes the best precision of a part is decades below that of all rows.
+    var outcome = try search(screened.scaled.scaling)
     outcome.scalingRowCount = sample.count
     outcome.fitCount += screened.fitCount
     outcome.iterationCount += screened.iterationCount
