@@ -50,8 +50,7 @@ final class FoldedFits<Pass: LaplacePass> {
     _ whole: LaplaceProblem<Pass>, leftOut: [[Int]], posterior: PosteriorKind?, classCount: Int,
     makePass: (
       _ design: DesignMatrix<Scalar>, _ order: [Int], _ leavingOut: Range<Int>, Parallelism
-    )
-      -> Pass
+    ) -> Pass
   ) throws(NumericsError) {
     let design = whole.pass.design
     let parallelism = whole.parallelism
@@ -211,8 +210,15 @@ final class FoldedFits<Pass: LaplacePass> {
           priorPrecision: problem.geometricMean(settings.prior),
           biasPrecision: RecipeConstants.biasPrecision, parallelism: problem.parallelism))
     case .some(let kind):
+      // A covariance without curvatures is made of the Gram matrix: that of the rows that count.
+      let own =
+        kind == .meanField
+        ? LaplaceProblem(
+          pass: problem.pass,
+          gram: problem.pass.design.gram(
+            rowWeights: problem.pass.weights, parallelism: problem.parallelism)) : problem
       variances = Matrix<Double>(
-        try problem.covariance(kind, solution.logits, settings.prior).leverages(fold.held))
+        try own.covariance(kind, solution.logits, settings.prior).leverages(fold.held))
     }
     return FoldOutcome(
       weights: solution.weights, means: Matrix<Double>(fold.held.multiplied(by: weights)),
