@@ -33,7 +33,7 @@ extension Matrix where Element: BLASScalar {
   @specialized(where Element == Double)
   package func rowSums() -> [Double] {
     unsafe withUnsafePointer { base, stride in
-      unsafe (0..<rowCount).map { row in
+      (0..<rowCount).map { row in
         var sum = 0.0
         for column in 0..<columnCount { sum += unsafe Double(base[row * stride + column]) }
         return sum
@@ -61,31 +61,20 @@ extension Matrix where Element: BLASScalar {
   /// Replaces every probability p by p(1 - p).
   @specialized(where Element == Float)
   @specialized(where Element == Double)
-  package mutating func formVariances() {
-    let (rows, columns) = (rowCount, columnCount)
-    unsafe withUnsafeMutablePointer { base, stride in
-      for row in 0..<rows {
-        let values = unsafe base + row * stride
-        for column in 0..<columns {
-          let value = unsafe values[column]
-          unsafe values[column] = value * (1 - value)
-        }
-      }
-    }
-  }
+  package mutating func formVariances() { replaceEach { $0 * (1 - $0) } }
 
   /// Replaces every element by its square.
   @specialized(where Element == Float)
   @specialized(where Element == Double)
-  package mutating func formSquares() {
+  package mutating func formSquares() { replaceEach { $0 * $0 } }
+
+  @inline(__always)
+  private mutating func replaceEach(_ body: (Element) -> Element) {
     let (rows, columns) = (rowCount, columnCount)
     unsafe withUnsafeMutablePointer { base, stride in
       for row in 0..<rows {
         let values = unsafe base + row * stride
-        for column in 0..<columns {
-          let value = unsafe values[column]
-          unsafe values[column] = value * value
-        }
+        for column in 0..<columns { unsafe values[column] = body(values[column]) }
       }
     }
   }
