@@ -4,7 +4,7 @@ extension Matrix where Element: BLASScalar {
   @specialized(where Element == Double)
   package func rowSquaredNorms() -> [Double] {
     unsafe withUnsafePointer { base, stride in
-      unsafe (0..<rowCount).map { row in
+      (0..<rowCount).map { row in
         let values = unsafe base + row * stride
         // Four sums, as one addition would wait for the one before.
         var sums = (0.0, 0.0, 0.0, 0.0)
