@@ -74,6 +74,42 @@ public struct DesignMatrix<Scalar: BLASScalar>: Sendable {
     resident = whole.columns(0..<columns)
   }
 
+  /// The design of some rows.
+  ///
+  /// Of a resident design it is resident, and a copy of what is in memory, not of the features.
+  ///
+  /// - Parameters:
+  ///   - rows: any of `0..<rowCount`, in any order.
+  ///   - parallelism: the threads to work with.
+  /// - Returns: a design of rows.count rows.
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
+  package func gathering(_ rows: [Int], parallelism: Parallelism) -> DesignMatrix {
+    guard let resident else {
+      return DesignMatrix(features.gatheringRows(rows), transform: transform, hasBias: hasBias)
+    }
+    precondition(
+      rows.allSatisfy { $0 >= 0 && $0 < rowCount }, "a row of \(rowCount) does not exist")
+    let stride = paddedColumnCount
+    let whole = unsafe Matrix<Scalar>(rows: rows.count, columns: stride) { target in
+      guard let base = target.baseAddress else { return }
+      let address = unsafe SharedAddress(base)
+      parallelism.forEachBlock(of: rows.count, blockSize: 256) { _, range in
+        unsafe resident.withUnsafePointer { source, sourceStride in
+          for place in range {
+            unsafe (address.pointer + place * stride).update(
+              from: source + rows[place] * sourceStride, count: stride)
+          }
+        }
+      }
+    }
+    var design = DesignMatrix(
+      FeatureMatrix(storing: whole.columns(0..<features.columnCount)), transform: .identity,
+      hasBias: hasBias)
+    design.resident = whole.columns(0..<columnCount)
+    return design
+  }
+
   /// The rows of a range as a matrix of their own, range.count x columnCount.
   @specialized(where Scalar == Float)
   @specialized(where Scalar == Double)

@@ -23,6 +23,15 @@ public struct FeatureMatrix: Sendable {
   /// Wraps double-precision features.
   public init(_ matrix: Matrix<Double>) { storage = .float64(matrix) }
 
+  /// Wraps features in the precision of computations.
+  init<Scalar: BLASScalar>(storing matrix: Matrix<Scalar>) {
+    switch matrix {
+    case let matrix as Matrix<Float>: self.init(matrix)
+    case let matrix as Matrix<Double>: self.init(matrix)
+    default: preconditionFailure("features of \(Scalar.self)")
+    }
+  }
+
   /// The number of rows.
   public var rowCount: Int {
     switch storage {

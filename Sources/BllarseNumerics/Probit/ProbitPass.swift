@@ -41,10 +41,17 @@ package struct ProbitPass<Scalar: BLASScalar>: Sendable {
   }
 
   /// Rows of a block: the block, its logits and the weights stay in the second-level cache.
+  ///
+  /// Weights that do not fit there, nor their gradients, are read for every block, and worth it for more rows: 1,000
+  /// classes of 384 features take a tenth less time with 128 rows than with 32, or 512.
   package var blockSize: Int {
     let bytesOfRow = (design.paddedColumnCount + 2 * paddedClassCount) * MemoryLayout<Scalar>.size
-    return Swift.max(32, Swift.min(512, (512 << 10) / bytesOfRow / 32 * 32))
+    let least = design.paddedColumnCount * paddedClassCount > Self.nearWeights ? 128 : 32
+    return Swift.max(least, Swift.min(512, (512 << 10) / bytesOfRow / 32 * 32))
   }
+
+  /// Weights whose gradients, in double precision, take a megabyte.
+  private static var nearWeights: Int { 131_072 }
 
   /// Elements between the rows of a block of logits.
   package var paddedClassCount: Int {

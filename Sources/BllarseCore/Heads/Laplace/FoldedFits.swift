@@ -34,6 +34,17 @@ final class FoldedFits<Pass: LaplacePass> {
   private(set) var iterationCount = 0
   private(set) var fitCount = 0
 
+  /// The weights of each fold that are worth to start from again.
+  private var kept: [Matrix<Double>] = []
+
+  /// Remembers the fits as they are.
+  func keepWeights() { kept = folds.map(\.weights) }
+
+  /// Goes back to the fits that were remembered.
+  func restoreWeights() {
+    for (index, weights) in kept.enumerated() { folds[index].weights = weights }
+  }
+
   /// The weights of the fit without the first fold.
   var firstWeights: Matrix<Double>? { folds.first?.weights }
 
@@ -74,10 +85,11 @@ final class FoldedFits<Pass: LaplacePass> {
       } : nil
     // The rows of a fold stand together, so that a fold is a run of rows of weight 0.
     let order = Self.order(leftOut, rowCount: rowCount)
-    let ordered = design.gathering(order, parallelism: parallelism)
+    var ordered = design.gathering(order, parallelism: parallelism)
+    ordered.makeResident(limit: residentDesignLimit, parallelism: parallelism)
     var start = 0
-    folds = leftOut.map { rows in
-      let places = start..<start + rows.count
+    folds = leftOut.map { fold in
+      let places = start..<start + fold.count
       start = places.upperBound
       return Fold(
         problem: LaplaceProblem(
@@ -205,7 +217,9 @@ final class FoldedFits<Pass: LaplacePass> {
       variances = Matrix<Double>(
         try KroneckerCovariance.leverages(
           of: fold.held, gram: gram, known: settings.inputs,
-          outputCurvature: problem.pass.outputCurvature(solution.logits),
+          outputCurvature: problem.pass.outputCurvature(
+            solution.logits,
+            rowLimit: settings.isExact ? nil : RecipeConstants.scalingRowCount),
           directionCount: Pass.directionCount(problem.pass.classCount),
           priorPrecision: problem.geometricMean(settings.prior),
           biasPrecision: RecipeConstants.biasPrecision, parallelism: problem.parallelism))
@@ -223,20 +237,5 @@ final class FoldedFits<Pass: LaplacePass> {
     return FoldOutcome(
       weights: solution.weights, means: Matrix<Double>(fold.held.multiplied(by: weights)),
       variances: variances, iterations: solution.iterations)
-  }
-}
-
-extension DesignMatrix {
-  /// The design of some rows, in memory.
-  ///
-  /// - Parameters:
-  ///   - rows: any of `0..<rowCount`, in any order.
-  ///   - parallelism: the threads to work with.
-  /// - Returns: a design that holds the transformed rows, whose own transform changes nothing.
-  func gathering(_ rows: [Int], parallelism: Parallelism) -> DesignMatrix {
-    var design = DesignMatrix(
-      features.gatheringRows(rows), transform: transform, hasBias: hasBias)
-    design.makeResident(limit: residentDesignLimit, parallelism: parallelism)
-    return design
   }
 }

@@ -13,7 +13,12 @@ protocol LaplacePass: LikelihoodPass {
   /// differences have.
   static func directionCount(_ columnCount: Int) -> Int
   /// `B = mean_i B_i`, C x C, with B_i the curvature of a row between the columns.
-  func outputCurvature(_ logits: Matrix<Scalar>) -> Matrix<Double>
+  ///
+  /// - Parameters:
+  ///   - logits: N x C.
+  ///   - rowLimit: about how many rows are enough for the mean, evenly spaced ones; `nil` for all.
+  /// - Returns: C x C, positive semidefinite.
+  func outputCurvature(_ logits: Matrix<Scalar>, rowLimit: Int?) -> Matrix<Double>
   /// `tr B_i` of every row.
   func rowCurvatures(_ logits: Matrix<Scalar>) -> [Double]
   /// The means over the rows of the diagonals of B_i, C numbers.
@@ -36,7 +41,11 @@ extension SoftmaxPass: LaplacePass {
   }
 
   /// `B_i = wᵢ(diag(pᵢ) - pᵢpᵢᵀ)`.
-  func outputCurvature(_ logits: Matrix<Scalar>) -> Matrix<Double> {
+  func outputCurvature(_ logits: Matrix<Scalar>, rowLimit: Int?) -> Matrix<Double> {
+    let step = max(1, logits.rowCount / (rowLimit ?? logits.rowCount + 1))
+    let every = Array(stride(from: 0, to: logits.rowCount, by: step))
+    let weights = step > 1 ? weights.map { weights in every.map { weights[$0] } } : weights
+    let logits = step > 1 ? logits.gatheringRows(every) : logits
     let classes = classCount
     let blockSize = 2048
     var curvature = Matrix<Double>.zeros(classes, classes)
@@ -98,7 +107,7 @@ extension ProbitPass: LaplacePass {
   }
 
   /// Diagonal: the mean curvatures of the columns.
-  func outputCurvature(_ logits: Matrix<Scalar>) -> Matrix<Double> {
+  func outputCurvature(_ logits: Matrix<Scalar>, rowLimit: Int?) -> Matrix<Double> {
     let h = residualsAndCurvatures(logits).curvatures
     let count = Double(max(h.rowCount, 1))
     return .diagonal(h.columnSums().map { $0 / count })
@@ -118,6 +127,13 @@ extension ProbitPass: LaplacePass {
         return sum
       }
     }
+  }
+}
+
+extension LaplacePass {
+  /// `B = mean_i B_i` over all rows.
+  func outputCurvature(_ logits: Matrix<Scalar>) -> Matrix<Double> {
+    outputCurvature(logits, rowLimit: nil)
   }
 }
 

@@ -153,7 +153,7 @@ struct LaplaceRecipe<Pass: LaplacePass> {
   ///
   /// - Parameters:
   ///   - scaling: of the features.
-  ///   - start: `log10 λ` where a search of the precision begins; from the top when `nil`.
+  ///   - start: `log10 λ` where a search of the precision begins; where prior and rows weigh the same when `nil`.
   /// - Returns: the prior, and what it predicts for left-out rows.
   /// - Throws: `NumericsError` when rounding makes a precision indefinite, or when told to stop.
   private func search(
@@ -231,7 +231,7 @@ struct LaplaceRecipe<Pass: LaplacePass> {
     return outcome
   }
 
-  /// The power of ten with the best score: down from the largest as long as that helps, or to either side of a start.
+  /// The power of ten with the best score: down from the first as long as that helps, or up where that does not.
   private func searchPath(
     _ scaled: ScaledDesign<Scalar>, _ leftOut: LeftOutRows, from start: Double?
   ) throws(NumericsError) -> Outcome {
@@ -243,6 +243,8 @@ struct LaplaceRecipe<Pass: LaplacePass> {
     let folds = try folds(scaled, leftOut)
     var candidates: [Candidate] = []
     var (best, bestLogits) = (0, Matrix<Double>.zeros(0, 0))
+    // The last to gain plainly on what was best before.
+    var lastGain = 0
     func visit(_ exponent: Double) throws(NumericsError) {
       let precision = exponentToPrecision(exponent)
       let logits = leftOut.restricted(try folds.logits(problem.prior(precision)))
@@ -250,29 +252,34 @@ struct LaplaceRecipe<Pass: LaplacePass> {
         candidate(
           scaled.scaling, precision, logits, leftOut,
           keepsLogits: keepsLogits(logits)))
-      if candidates.count == 1 || candidates[candidates.count - 1].score < candidates[best].score {
-        (best, bestLogits) = (candidates.count - 1, logits)
+      let last = candidates.count - 1
+      let (score, least) = (candidates[last].score, candidates[best].score)
+      if score < (1 - RecipeConstants.plainGain) * least { lastGain = last }
+      if last == 0 || score < least {
+        (best, bestLogits) = (last, logits)
+        folds.keepWeights()
       }
     }
     let range = RecipeConstants.precisionExponents
     let step = RecipeConstants.precisionStep
-    let top = RecipeConstants.firstExponent(rowCount: labels.count)
+    let first = start ?? firstExponent
     let patience = start == nil ? RecipeConstants.patience : 1
     // A score that is plainly worse ends a search at once: fits under weak priors take longest.
     func isPlainlyWorse() -> Bool {
       candidates[candidates.count - 1].score
         > (1 + RecipeConstants.plainLoss) * candidates[best].score
     }
-    var exponent = start ?? top
-    while exponent >= range.lowerBound, candidates.count - best <= patience,
+    var exponent = first
+    while exponent >= range.lowerBound, candidates.count - lastGain <= patience,
       candidates.isEmpty || !isPlainlyWorse()
     {
       try visit(exponent)
       exponent -= step
     }
-    if let start, best == 0 {
-      var exponent = start + step
-      while exponent <= top, best == 0 || best == candidates.count - 1 {
+    if best == 0 {
+      folds.restoreWeights()
+      var exponent = first + step
+      while exponent <= range.upperBound {
         try visit(exponent)
         guard best == candidates.count - 1 else { break }
         exponent += step
@@ -297,6 +304,7 @@ struct LaplaceRecipe<Pass: LaplacePass> {
     let center = log10(outcome.candidates[coarse].precision)
     let neighbour = center + 0.5 * RecipeConstants.precisionStep * outcome.betterSide(of: coarse)
     var best = coarse
+    folds.restoreWeights()
     if range.contains(neighbour) {
       let precision = exponentToPrecision(neighbour)
       let logits = outcome.leftOut.restricted(try folds.logits(problem.prior(precision)))
@@ -311,6 +319,7 @@ struct LaplaceRecipe<Pass: LaplacePass> {
     let chosen = outcome.candidates[best]
     outcome.best = best
     outcome.prior = problem.prior(chosen.precision)
+    if best == coarse { folds.restoreWeights() }
     outcome.logits = outcome.leftOut.restricted(try folds.logits(outcome.prior, isExact: true))
     outcome.candidates[best] = candidate(
       outcome.scaled.scaling, chosen.precision, outcome.logits, outcome.leftOut,
@@ -328,6 +337,15 @@ struct LaplaceRecipe<Pass: LaplacePass> {
 
   private func keepsLogits(_ logits: Matrix<Double>) -> Bool {
     logits.rowCount * logits.columnCount <= RecipeConstants.keptLogitCount
+  }
+
+  /// Where the search of a precision begins.
+  private var firstExponent: Double {
+    var totals = [Double](repeating: 0, count: classCount)
+    for (row, label) in labels.enumerated() { totals[Int(label)] += weights?[row] ?? 1 }
+    return RecipeConstants.firstExponent(
+      classWeights: totals,
+      directionCount: Pass.directionCount(Pass.likelihood.columnCount(classCount: classCount)))
   }
 
   private func exponentToPrecision(_ exponent: Double) -> Double { pow(10, exponent) }

@@ -36,10 +36,22 @@ enum RecipeConstants {
   /// The search ends with a score that is worse than the best by this part of it: left-out scores have one minimum along
   /// λ up to ripples of some thousandths.
   static let plainLoss = 0.01
-  /// The search begins where the prior outweighs the rows ten times or more: predictions are the classes'
-  /// frequencies there, for every scaling.
-  static func firstExponent(rowCount: Int) -> Double {
-    min(log10(Double(max(rowCount, 1))).rounded(.up) + 1, precisionExponents.upperBound)
+  /// A step that improves the score by less than this part of it counts for nothing towards ``patience``: it is within
+  /// the standard error of a difference.
+  static let plainGain = 0.001
+  /// The search begins at the power of ten where the prior outweighs what the rows say about a feature: predictions
+  /// are close to the classes' frequencies there, for every scaling.
+  ///
+  /// - Parameters:
+  ///   - classWeights: the rows of each class, or the sums of their weights.
+  ///   - directionCount: J, the directions in which logits have a meaning.
+  /// - Returns: `log10` of `N·(1 - Σ_k f_k²)/J`, the curvature of the log-likelihood between the logits at the
+  ///   frequencies f, rounded up.
+  static func firstExponent(classWeights: [Double], directionCount: Int) -> Double {
+    let total = classWeights.reduce(0, +)
+    let doubt = total > 0 ? classWeights.reduce(0) { $0 + $1 * (1 - $1 / total) } : 0
+    let exponent = log10(max(doubt / Double(max(directionCount, 1)), 1)).rounded(.up)
+    return min(exponent, precisionExponents.upperBound)
   }
 
   /// The precision of the biases, log-odds at the mean of the features: a standard deviation of 10.
