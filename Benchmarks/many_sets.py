@@ -106,7 +106,7 @@ def few_rows(seed):
 def data_sets(supersenses=None, movie_reviews=None):
     """All rows of the table; those whose file was not named are left out."""
     ten = lambda cut=None: embeddings(50_000, 512, 10, 0.35, cut)
-    hours = "thirty fits of half an hour each"
+    hours = "thirty fits: not run"
     sets = [
         DataSet("embeddings, 10 classes", [ten]),
         DataSet("embeddings, 100 classes", [lambda: embeddings(50_000, 512, 100, 0.5)],

@@ -10,7 +10,9 @@ struct MemoryEstimate {
   let bytes: Int
 
   /// The program, its libraries, and what every small run takes.
-  private static let base = 36.0 * 1_048_576
+  private static let base = megabytes(36)
+
+  private static func megabytes(_ count: Double) -> Double { count * 1_048_576 }
 
   init(_ configuration: RunConfiguration, _ data: FileHeaders.Data) {
     let header = data.header
@@ -35,12 +37,17 @@ struct MemoryEstimate {
           + (isWide ? block + 4 * 8 * columns * classes : 0)
         : 0.1 * design + 32 * columns * classes
     case (true, _) where configuration.fitsEvidenceHead:
-      // The basis of the rows' space of two scalings, and one in double; the folds' rows.
-      let folds = min(10, max(1, 2500 / max(rows, 1) * 10))
-      fit =
-        (isWide ? 5 : 1.4) * design + folds * min(1, columns / order) * design
-        + (configuration.evidence.posterior == .laplace ? 4 * classes : 6) * small
-        + (2 + folds) * logits + (isWide ? block : 0)
+      let covariance = (configuration.evidence.posterior == .laplace ? 4 * classes : 6) * small
+      if isWide {
+        // The basis of the rows' space of two scalings, and one in double; the folds' rows.
+        let folds = min(10, max(1, 2500 / max(rows, 1) * 10))
+        fit = (5 + folds * columns / order) * design + covariance + (2 + folds) * logits + block
+      } else {
+        // Scaled rows, and the same with those of a fold together; what is freed and not given back.
+        fit =
+          2.2 * design + Self.megabytes(20) + min(Self.megabytes(110), 4 * design) + covariance
+          + 2.7 * logits
+      }
     case (true, _) where configuration.lossFunction != "IBProbit":
       fit = 1.2 * design + (2.2 * classes + 5 * threads) * square
     case (true, .merge): fit = 0.1 * design + (4 + threads) * square

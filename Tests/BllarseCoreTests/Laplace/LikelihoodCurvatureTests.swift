@@ -48,6 +48,26 @@ struct LikelihoodCurvatureTests {
     )
   }
 
+  @Test("a part of the rows has the mean curvature of all, in whatever order classes come")
+  func curvatureOfSomeRows() {
+    // Classes take turns, and every tenth row counts for nothing.
+    let (rows, classes) = (20_000, 10)
+    let features = Matrix<Double>(rows: rows, columns: 1, repeating: 1)
+    let pass = SoftmaxPass<Double>.make(
+      DesignMatrix(FeatureMatrix(features), transform: .identity, hasBias: true),
+      labels: (0..<rows).map { Int32($0 % classes) }, classCount: classes,
+      weights: (0..<rows).map { $0 % 10 == 3 ? 0 : 1 }, parallelism: .available)
+    var logits = Matrix<Double>.zeros(rows, classes)
+    for row in 0..<rows { logits.withMutableRow(row) { $0[row % classes] = 3 } }
+    let all = pass.outputCurvature(logits)
+    let some = pass.outputCurvature(logits, rowLimit: 2000)
+    for k in 0..<classes {
+      #expect(abs(some[k, k] / all[k, k] - 1) < 0.05)
+      for l in 0..<classes where l != k { #expect(abs(some[k, l] / all[k, l] - 1) < 0.05) }
+    }
+    #expect(pass.outputCurvature(logits, rowLimit: rows) == all)
+  }
+
   @Test("the Hessian of a small problem is the Hessian", arguments: [false, true])
   func whole(weighted: Bool) throws {
     let (problem, logits) = Self.problem(classes: 3, weighted: weighted)

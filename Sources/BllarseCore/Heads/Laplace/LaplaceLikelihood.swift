@@ -16,7 +16,7 @@ protocol LaplacePass: LikelihoodPass {
   ///
   /// - Parameters:
   ///   - logits: N x C.
-  ///   - rowLimit: about how many rows are enough for the mean, evenly spaced ones; `nil` for all.
+  ///   - rowLimit: how many rows are enough for the mean, evenly spread ones; `nil` for all.
   /// - Returns: C x C, positive semidefinite.
   func outputCurvature(_ logits: Matrix<Scalar>, rowLimit: Int?) -> Matrix<Double>
   /// `tr B_i` of every row.
@@ -42,10 +42,24 @@ extension SoftmaxPass: LaplacePass {
 
   /// `B_i = wᵢ(diag(pᵢ) - pᵢpᵢᵀ)`.
   func outputCurvature(_ logits: Matrix<Scalar>, rowLimit: Int?) -> Matrix<Double> {
-    let step = max(1, logits.rowCount / (rowLimit ?? logits.rowCount + 1))
-    let every = Array(stride(from: 0, to: logits.rowCount, by: step))
-    let weights = step > 1 ? weights.map { weights in every.map { weights[$0] } } : weights
-    let logits = step > 1 ? logits.gatheringRows(every) : logits
+    if let rowLimit, rowLimit < logits.rowCount {
+      let some = Self.spreadRows(rowLimit, of: logits.rowCount)
+      return outputCurvature(
+        logits.gatheringRows(some), weights: weights.map { weights in some.map { weights[$0] } })
+    }
+    return outputCurvature(logits, weights: weights)
+  }
+
+  /// Rows at multiples of the golden ratio: evenly spread, and out of step with rows whose classes take turns.
+  private static func spreadRows(_ count: Int, of rowCount: Int) -> [Int] {
+    let ratio = (5.0.squareRoot() - 1) / 2
+    return (0..<count).map { index in
+      let place = Double(index) * ratio
+      return min(Int((place - place.rounded(.down)) * Double(rowCount)), rowCount - 1)
+    }
+  }
+
+  private func outputCurvature(_ logits: Matrix<Scalar>, weights: [Double]?) -> Matrix<Double> {
     let classes = classCount
     let blockSize = 2048
     var curvature = Matrix<Double>.zeros(classes, classes)

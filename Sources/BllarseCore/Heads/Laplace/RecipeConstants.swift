@@ -50,8 +50,9 @@ enum RecipeConstants {
   static func firstExponent(classWeights: [Double], directionCount: Int) -> Double {
     let total = classWeights.reduce(0, +)
     let doubt = total > 0 ? classWeights.reduce(0) { $0 + $1 * (1 - $1 / total) } : 0
-    let exponent = log10(max(doubt / Double(max(directionCount, 1)), 1)).rounded(.up)
-    return min(exponent, precisionExponents.upperBound)
+    let exponent = log10(max(doubt / Double(max(directionCount, 1)), 1))
+    // Powers of ten are themselves, whatever rounding makes of their logarithms.
+    return min((exponent - 1e-9).rounded(.up), precisionExponents.upperBound)
   }
 
   /// The precision of the biases, log-odds at the mean of the features: a standard deviation of 10.
