@@ -41,7 +41,7 @@ struct MemoryEstimate {
       if isWide {
         // The basis of the rows' space of two scalings, and one in double; the folds' rows.
         let folds = min(10, max(1, 2500 / max(rows, 1) * 10))
-        fit = (5 + folds * columns / order) * design + covariance + (2 + folds) * logits + block
+        fit = (5 + folds) * design + covariance + (2 + folds) * logits + block
       } else {
         // Scaled rows, and the same with those of a fold together; what is freed and not given back.
         fit =
