@@ -42,8 +42,8 @@ package struct ProbitPass<Scalar: BLASScalar>: Sendable {
 
   /// Rows of a block: the block, its logits and the weights stay in the second-level cache.
   ///
-  /// Weights that do not fit there, nor their gradients, are read for every block, and worth it for more rows: 1,000
-  /// classes of 384 features take a tenth less time with 128 rows than with 32, or 512.
+  /// Weights and gradients that do not fit there are read anew for every block, so a block has more rows then: a fit of
+  /// 1,000 classes to 384 features takes a tenth less time with 128 rows than with 32 or 512.
   package var blockSize: Int {
     let bytesOfRow = (design.paddedColumnCount + 2 * paddedClassCount) * MemoryLayout<Scalar>.size
     let least = design.paddedColumnCount * paddedClassCount > Self.nearWeights ? 128 : 32

@@ -37,7 +37,7 @@ enum RecipeConstants {
   /// λ up to ripples of some thousandths.
   static let plainLoss = 0.01
   /// A step that improves the score by less than this part of it counts for nothing towards ``patience``: it is within
-  /// the standard error of a difference.
+  /// the ripples.
   static let plainGain = 0.001
   /// The search begins at the power of ten where the prior outweighs what the rows say about a feature: predictions
   /// are close to the classes' frequencies there, for every scaling.
