@@ -11,7 +11,8 @@ struct CalibrationOptions: ParsableArguments {
       The rows that calibrate predictions: none, folds (a temperature, fitted to predictions for \
       training rows that were left out; softmax and a converged IBProbit only), validation (a \
       temperature, fitted to the validation split), validation-vector (a factor and a shift for each \
-      class), validation-isotonic (a rising map for each class). (default: folds for softmax and a \
+      class), validation-isotonic (a rising map for each class); of these two a temperature stands \
+      unless they predict left-out validation rows better. (default: folds for softmax and a \
       converged IBProbit, none otherwise)
       """)
   var calibration: EvidenceOptions.Calibration?

@@ -27,6 +27,7 @@ extension Terminal {
           calibration.range.first ?? 0, calibration.range.last ?? 0)
       }
       print(line)
+      if let choice = calibration.choice { print(choice) }
     }
     guard let rows = result.temperatureScaling else { return }
     print(
@@ -41,6 +42,21 @@ extension Terminal {
         summary.source.padding(toLength: 10, withPad: " ", startingAt: 0)
           + "\(summary.testFraction)".padding(toLength: 8, withPad: " ", startingAt: 0) + figures)
     }
+  }
+}
+
+extension CalibrationReport {
+  /// What was asked for, what stands and why; `nil` where a temperature was asked for.
+  fileprivate var choice: String? {
+    guard let reason else { return nil }
+    var line = "calibration: \(requested) was asked for, \(method) stands: \(reason)"
+    if let leftOut {
+      line += String(
+        format: " (nll of %ld left-out rows: %@ %.4f, temperature %.4f, difference %.4f ± %.4f)",
+        leftOut.rows, requested, leftOut.requested, leftOut.temperature,
+        leftOut.requested - leftOut.temperature, leftOut.differenceError)
+    }
+    return line
   }
 }
 
@@ -60,6 +76,8 @@ extension RunResult {
       metrics["calibration.parameters"] = Double(calibration.parameters)
       metrics["calibration.range_low"] = calibration.range.first
       metrics["calibration.range_high"] = calibration.range.last
+      metrics["calibration.left_out.requested"] = calibration.leftOut?.requested
+      metrics["calibration.left_out.temperature"] = calibration.leftOut?.temperature
     }
     for summary in TemperatureScalingSummary.summaries(temperatureScaling ?? []) {
       let prefix = "temperature_scaling.\(summary.source).\(summary.testFraction)"

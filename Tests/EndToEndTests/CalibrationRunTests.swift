@@ -44,6 +44,22 @@ struct CalibrationRunTests {
     #expect(test["nll"] != before["nll"])
     let calibration = try #require(result["calibration"] as? [String: Any])
     #expect(calibration["rows"] as? Int == 80)
+    // What was asked for, what stands and why.
+    let option = arguments.last ?? ""
+    let requested = option == "validation" ? "temperature" : String(option.dropFirst(11))
+    #expect(calibration["requested"] as? String == requested)
+    let method = try #require(calibration["method"] as? String)
+    #expect([requested, "temperature"].contains(method))
+    let leftOut = calibration["left_out"] as? [String: Double]
+    #expect((leftOut != nil) == (requested != "temperature"))
+    if let leftOut {
+      let reason = try #require(calibration["reason"] as? String)
+      let line = "calibration: \(requested) was asked for, \(method) stands: \(reason)"
+      #expect(outcome.output.contains(line), "\(outcome.output)")
+      for key in ["requested", "temperature", "difference_se"] {
+        #expect(outcome.output.contains(String(format: "%.4f", leftOut[key] ?? .nan)))
+      }
+    }
     #expect((result["arguments"] as? [String: Any])?["calibration"] as? String == arguments.last)
 
     // 1. The table has both.

@@ -24,9 +24,10 @@ struct RunCalibration {
     _ head: any Head, _ method: HeldOutCalibration.Method, on split: FeatureSplit, name: String,
     uncalibrated: [String: SplitScores]
   ) throws {
-    self.head = try CalibratedHead(calibrating: head, on: split, method)
+    let choice = try CalibrationChoice(method, for: head, on: split)
+    self.head = CalibratedHead(head, choice.calibration)
     self.uncalibrated = uncalibrated
-    report = CalibrationReport(self.head.calibration, split: name, rowCount: split.rowCount)
+    report = CalibrationReport(choice, split: name, rowCount: split.rowCount)
     note =
       uncalibrated[name]?.acc != 1
       ? nil
@@ -37,8 +38,15 @@ struct RunCalibration {
 
 /// What a run's calibration is, for its result.
 public struct CalibrationReport: Sendable, Equatable, Encodable {
-  /// "temperature", "vector" or "isotonic".
+  /// What stands: "temperature", "vector" or "isotonic".
   public var method: String
+  /// What was asked for, by the same names.
+  public var requested: String
+  /// Why ``method`` stands, in a clause; `nil` where a temperature was asked for.
+  public var reason: String?
+  /// How left-out rows were predicted by what was asked for and by temperatures; `nil` where a temperature
+  /// was asked for, and where no row could be left out.
+  public var leftOut: CalibrationChoice.LeftOutLosses?
   /// The split whose rows it was fitted to.
   public var split: String
   /// The number of those rows.
@@ -60,12 +68,16 @@ public struct CalibrationReport: Sendable, Equatable, Encodable {
   public var range: [Double]
 
   enum CodingKeys: String, CodingKey {
-    case method, split, rows, scales, shifts, knots, values, parameters, range
+    case method, requested, reason, split, rows, scales, shifts, knots, values, parameters, range
+    case leftOut = "left_out"
     case inverseTemperature = "inverse_temperature"
   }
 
-  init(_ calibration: HeldOutCalibration, split: String, rowCount: Int) {
+  init(_ choice: CalibrationChoice, split: String, rowCount: Int) {
+    let calibration = choice.calibration
     method = calibration.kind
+    requested = choice.requested.rawValue
+    (reason, leftOut) = (choice.reason, choice.leftOut)
     self.split = split
     rows = rowCount
     switch calibration {

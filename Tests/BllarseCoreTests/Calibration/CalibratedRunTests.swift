@@ -107,10 +107,19 @@ struct CalibratedRunTests {
       try expectSame(stored, head, test.features)
     }
 
-    // 3. The same for every kind of map.
+    // 3. The same for every kind of map, and for the one that stands.
+    let logs = HeldOutCalibration.arguments(
+      try head.uncalibrated.logProbabilities(validation.features))
     for method in HeldOutCalibration.Method.allCases {
-      try expectSound(
-        try CalibratedHead(calibrating: head, on: validation, method), method, validation, test)
+      let map = try HeldOutCalibration(fitting: method, to: logs, validation.labels)
+      try expectSound(CalibratedHead(head, map), method, validation, test)
+      let choice = try CalibrationChoice(method, for: head, on: validation)
+      let standing: HeldOutCalibration =
+        choice.leftOut?.prefersRequested == true
+        ? map : try HeldOutCalibration(fitting: .temperature, to: logs, validation.labels)
+      #expect(choice.calibration == standing)
+      #expect(
+        try CalibratedHead(calibrating: head, on: validation, method).calibration == standing)
     }
   }
 

@@ -42,7 +42,7 @@ struct CalibrationReferenceTests {
   @Test("factors and shifts", arguments: cases)
   func vector(name: String) throws {
     let (logs, labels) = try rows(name)
-    let map = try HeldOutCalibration(.vector, logProbabilities: logs, labels: labels)
+    let map = try HeldOutCalibration(fitting: .vector, to: logs, labels)
     guard case .vector(let scales, let shifts) = map else {
       Issue.record("\(map)")
       return
@@ -92,7 +92,7 @@ struct CalibrationReferenceTests {
     for row in 0..<single.rowCount { single[row, row % 6] = -.infinity }
     for method in HeldOutCalibration.Method.allCases {
       let arguments = HeldOutCalibration.arguments(single)
-      let map = try HeldOutCalibration(method, logProbabilities: arguments, labels: labels)
+      let map = try HeldOutCalibration(fitting: method, to: arguments, labels)
       let mapped = map.apply(to: single, parallelism: Parallelism(threadCount: 2))
       for row in 0..<mapped.rowCount {
         let sum = mapped.row(row).reduce(0.0) { $0 + exp(Double($1)) }

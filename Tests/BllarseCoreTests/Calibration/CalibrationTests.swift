@@ -65,7 +65,7 @@ struct CalibrationTests {
   @Test("vector scaling never does worse than no change on its own rows, and sums to one")
   func vector() throws {
     let (logits, labels) = Self.fixture()
-    let map = try HeldOutCalibration(.vector, logProbabilities: logits, labels: labels)
+    let map = try HeldOutCalibration(fitting: .vector, to: logits, labels)
     let logs = map.apply(to: logits)
     let nll = labels.indices.reduce(0) { $0 - logs[$1, Int(labels[$1])] }
     #expect(nll < negativeLogLikelihood(logits, labels, 1))
@@ -95,7 +95,7 @@ struct CalibrationTests {
     let (logits, labels) = Self.fixture()
     var logs = logits
     logs.formLogSoftmaxRows()
-    let map = try HeldOutCalibration(.isotonic, logProbabilities: logs, labels: labels)
+    let map = try HeldOutCalibration(fitting: .isotonic, to: logs, labels)
     let mapped = map.apply(to: logs)
     for row in 0..<240 {
       #expect(mapped.row(row).reduce(0) { $0 + exp($1) }.isClose(to: 1, relative: 1e-12))

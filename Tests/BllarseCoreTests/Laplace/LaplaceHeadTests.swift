@@ -136,9 +136,9 @@ struct LaplaceHeadTests {
       fitting: FeatureMatrix(features), labels: labels, configuration)
     let method: [HeldOutCalibration.Method?] = [nil, .temperature, .vector, .isotonic]
     if let method = method[index % 4] {
-      head = try CalibratedHead(
-        calibrating: head,
-        on: FeatureSplit(features: FeatureMatrix(features), labels: labels), method)
+      let logs = HeldOutCalibration.arguments(
+        try head.logProbabilities(FeatureMatrix(features)))
+      head = CalibratedHead(head, try HeldOutCalibration(fitting: method, to: logs, labels))
     }
     let directory = try TemporaryDirectory()
     let path = directory.file("head.safetensors")

@@ -26,6 +26,9 @@ public struct CalibratedHead: Head {
 
   /// Fits a map to held-out rows; a map that the head had is replaced.
   ///
+  /// A map class by class gives way to a temperature where that predicts left-out rows as well, see
+  /// ``CalibrationChoice``.
+  ///
   /// - Parameters:
   ///   - head: fitted.
   ///   - split: at least one row that the head was not fitted to.
@@ -35,22 +38,7 @@ public struct CalibratedHead: Head {
   public init(
     calibrating head: any Head, on split: FeatureSplit, _ method: HeldOutCalibration.Method
   ) throws {
-    let head = head.uncalibrated
-    try TrainingRows.checkLabels(
-      split.labels, rowCount: split.features.rowCount, classCount: head.classCount,
-      rows: "rows to calibrate on")
-    let logs = HeldOutCalibration.arguments(try head.logProbabilities(split.features))
-    if let row = logs.firstNonFinite?.row {
-      throw DataError(
-        .notFinite, key: "predictions", row: row,
-        found: "the head's log-probabilities of a validation row are not numbers",
-        expected: "finite predictions to calibrate",
-        advice: "lower the learning rate, or do without calibration")
-    }
-    self.init(
-      head,
-      try HeldOutCalibration(
-        method, logProbabilities: logs, labels: split.labels, parallelism: head.parallelism))
+    self.init(head, try CalibrationChoice(method, for: head, on: split).calibration)
   }
 
   /// The number of features of a row.

@@ -8,7 +8,7 @@ public import BllarseNumerics
 
 extension HeldOutCalibration {
   /// The kinds of maps.
-  public enum Method: Sendable, Equatable, CaseIterable {
+  public enum Method: String, Sendable, Equatable, CaseIterable {
     /// One inverse temperature.
     case temperature
     /// A factor and a shift for each class.
@@ -17,25 +17,40 @@ extension HeldOutCalibration {
     case isotonic
   }
 
-  /// Fits a map to held-out rows.
+  /// Fits a map to held-out rows: of the kind asked for, or a temperature where that predicts left-out
+  /// rows as well, see ``CalibrationChoice``.
+  ///
+  /// - Parameters:
+  ///   - method: the kind of map.
+  ///   - logProbabilities: predictions, n x K, finite.
+  ///   - labels: a class for each row, n at least 1.
+  ///   - groups: numbers, the same for rows that are no evidence of their own; by default rows that are
+  ///     predicted the same.
+  ///   - parallelism: the threads to work with.
+  /// - Throws: `NumericsError` with the first row whose label is no class or whose predictions are not
+  ///   finite, when there are no rows, and when there are not as many groups.
+  public init(
+    _ method: Method, logProbabilities: Matrix<Double>, labels: [Int32], groups: [Int]? = nil,
+    parallelism: Parallelism = .available
+  ) throws(NumericsError) {
+    self = try CalibrationChoice(
+      method, logProbabilities: logProbabilities, labels: labels, groups: groups,
+      parallelism: parallelism
+    ).calibration
+  }
+
+  /// Fits a map of this kind, whatever it does to rows that are left out.
   ///
   /// - Parameters:
   ///   - method: the kind of map.
   ///   - logProbabilities: predictions, n x K, finite.
   ///   - labels: a class for each row, n at least 1.
   ///   - parallelism: the threads to work with.
-  /// - Throws: `NumericsError` with the first row whose label is no class or whose predictions are not
-  ///   finite, and when there are no rows.
-  public init(
-    _ method: Method, logProbabilities: Matrix<Double>, labels: [Int32],
-    parallelism: Parallelism = .available
+  /// - Throws: `NumericsError` where isotonic regressions have no rows, or predictions that are not finite.
+  init(
+    fitting method: Method, to logProbabilities: Matrix<Double>, _ labels: [Int32],
+    _ parallelism: Parallelism = .available
   ) throws(NumericsError) {
-    try TrainingRows.checkLabels(
-      labels, rowCount: logProbabilities.rowCount, classCount: logProbabilities.columnCount,
-      rows: "rows to calibrate on")
-    if let (row, column) = logProbabilities.firstNonFinite {
-      throw .notFinite(row: row, column: column)
-    }
     switch method {
     case .temperature:
       self = .temperature(Self.inverseTemperature(logProbabilities, labels, parallelism))
