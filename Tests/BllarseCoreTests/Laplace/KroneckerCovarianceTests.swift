@@ -94,15 +94,15 @@ struct KroneckerCovarianceTests {
     let gram = problem.inputGram(solution.logits)
     let curvature = problem.pass.outputCurvature(solution.logits)
     let some = Self.rows(features.gatheringRows(Array(0..<50)))
-    func leverages(_ known: KroneckerCovariance<Double>.Inputs?) throws -> Matrix<Double> {
-      try KroneckerCovariance.leverages(
-        of: some, gram: gram, known: known, outputCurvature: curvature,
-        directionCount: classes - 1, priorPrecision: 3,
-        biasPrecision: RecipeConstants.biasPrecision, parallelism: problem.parallelism)
-    }
-    let (direct, eigen) = (
-      try leverages(nil), try leverages(KroneckerCovariance.Inputs(gram: gram))
-    )
+    let direct = try KroneckerCovariance.leverages(
+      of: some, gram: gram, outputCurvature: curvature,
+      directionCount: classes - 1, priorPrecision: 3,
+      biasPrecision: RecipeConstants.biasPrecision, parallelism: problem.parallelism)
+    let projected = KroneckerCovariance.ProjectedRows(
+      some, on: try KroneckerCovariance.Inputs(gram: gram), parallelism: problem.parallelism)
+    let eigen = try projected.leverages(
+      outputCurvature: curvature, directionCount: classes - 1, priorPrecision: 3,
+      biasPrecision: RecipeConstants.biasPrecision, parallelism: problem.parallelism)
     let whole = try problem.kronecker(solution.logits, precision: 3).leverages(some)
     for row in 0..<50 {
       for k in 0..<classes {

@@ -83,12 +83,12 @@ extension EvidenceHead: Head {
 
 extension KroneckerCovariance<Float> {
   fileprivate func encode(into writer: inout SafetensorsWriter) {
-    writer.add("center", center.map(Double.init))
-    writer.add("vectors", vectors)
-    writer.add("values", values)
+    writer.add("center", inputs.center.map(Double.init))
+    writer.add("vectors", inputs.vectors)
+    writer.add("values", inputs.values)
     writer.add("output_values", outputValues)
     writer.add("output_shares", outputShares)
-    writer.metadata["row_total"] = String(rowTotal)
+    writer.metadata["row_total"] = String(inputs.rowTotal)
     writer.metadata["bias_precision"] = String(biasPrecision)
   }
 

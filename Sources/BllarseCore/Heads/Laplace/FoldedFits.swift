@@ -14,6 +14,8 @@ final class FoldedFits<Pass: LaplacePass> {
     /// All rows, of which those of the fold count for nothing.
     let problem: LaplaceProblem<Pass>
     let held: Matrix<Scalar>
+    /// The same along the eigenvectors of the curvature of all rows, where the folds share it.
+    let projected: KroneckerCovariance<Scalar>.ProjectedRows?
     /// The places of its rows among those that are left out.
     let places: Range<Int>
     var weights: Matrix<Double>
@@ -23,8 +25,6 @@ final class FoldedFits<Pass: LaplacePass> {
   private let predictive: Predictive
   /// The covariance that is integrated over; `nil` for predictions at the optimum.
   private let posterior: PosteriorKind?
-  /// What stands for the curvature between features where the rows' own takes too long: that of all rows.
-  private let sharedInputs: KroneckerCovariance<Scalar>.Inputs?
   /// At the leader's last optimum, where its fits need more than a rough one.
   private var curvature: LikelihoodCurvature?
   private var isDemanding = false
@@ -34,15 +34,30 @@ final class FoldedFits<Pass: LaplacePass> {
   private(set) var iterationCount = 0
   private(set) var fitCount = 0
 
-  /// The weights of each fold that are worth to start from again.
-  private var kept: [Matrix<Double>] = []
+  /// The weights of each fold at some precisions, by their exponents.
+  private var kept: [Double: [Matrix<Double>]] = [:]
 
-  /// Remembers the fits as they are.
-  func keepWeights() { kept = folds.map(\.weights) }
+  /// Remembers the fits as they are, those of an exponent of the precision.
+  func keepWeights(of exponent: Double) { kept[exponent] = folds.map(\.weights) }
 
-  /// Goes back to the fits that were remembered.
-  func restoreWeights() {
-    for (index, weights) in kept.enumerated() { folds[index].weights = weights }
+  /// Forgets fits that are further than a distance from an exponent.
+  func forgetWeights(furtherThan distance: Double, from exponent: Double) {
+    kept = kept.filter { abs($0.key - exponent) <= distance }
+  }
+
+  /// Goes back to fits that were remembered, or to a point between two of them.
+  ///
+  /// - Parameters:
+  ///   - exponent: of the one.
+  ///   - other: of the other; weights change smoothly with the exponent, and half way between two fits is
+  ///     closer to the fit between them than either is.
+  func restoreWeights(of exponent: Double, halfWayTo other: Double? = nil) {
+    guard let here = kept[exponent] else { return }
+    for (index, weights) in here.enumerated() { folds[index].weights = weights }
+    guard let other, let there = kept[other] else { return }
+    for (index, weights) in there.enumerated() {
+      folds[index].weights = here[index].combined(with: weights) { 0.5 * ($0 + $1) }
+    }
   }
 
   /// The weights of the fit without the first fold.
@@ -78,10 +93,10 @@ final class FoldedFits<Pass: LaplacePass> {
     let directions = Pass.directionCount(whole.pass.classCount)
     let isDear = Double(rowCount) * columns * columns > Self.gramWork
     sharesGram = isDear
-    sharedInputs =
-      isDear && posterior == .kronecker && directions > 16
+    let sharedInputs =
+      isDear && posterior == .kronecker && directions >= Self.sharedDirections
       ? try parallelism.withBLAS { () throws(NumericsError) in
-        try KroneckerCovariance.Inputs(gram: whole.gram)
+        try KroneckerCovariance<Scalar>.Inputs(gram: whole.gram)
       } : nil
     // The rows of a fold stand together, so that a fold is a run of rows of weight 0.
     let order = Self.order(leftOut, rowCount: rowCount)
@@ -91,10 +106,15 @@ final class FoldedFits<Pass: LaplacePass> {
     folds = leftOut.map { fold in
       let places = start..<start + fold.count
       start = places.upperBound
+      let held = ordered.matrix(rows: places)
       return Fold(
         problem: LaplaceProblem(
           pass: makePass(ordered, order, places, inner), gram: whole.gram),
-        held: ordered.matrix(rows: places), places: places,
+        held: held,
+        projected: sharedInputs.map {
+          KroneckerCovariance<Scalar>.ProjectedRows(held, on: $0, parallelism: parallelism)
+        },
+        places: places,
         weights: .zeros(design.columnCount, whole.pass.classCount))
     }
   }
@@ -115,6 +135,9 @@ final class FoldedFits<Pass: LaplacePass> {
   /// variances are small.
   private static var gramWork: Double { 1e9 }
   private let sharesGram: Bool
+  /// Directions of the logits from which on an eigendecomposition for all priors costs less than a factorisation for
+  /// each direction and prior.
+  private static var sharedDirections: Int { 5 }
 
   /// Predicts the left-out rows under a prior.
   ///
@@ -142,7 +165,7 @@ final class FoldedFits<Pass: LaplacePass> {
     let step = leader.weights.combined(with: first.weights) { $0 - $1 }
     let settings = Settings(
       prior: prior, posterior: posterior, isExact: isExact,
-      sharesGram: sharesGram && !isExact, inputs: isExact ? nil : sharedInputs,
+      sharesGram: sharesGram && !isExact,
       preconditioner: folds.count > 1 ? try Preconditioner(leading, prior: prior) : nil)
     let outcomes = Mutex([Result<FoldOutcome, NumericsError>?](repeating: nil, count: folds.count))
     let folds = folds
@@ -200,7 +223,6 @@ final class FoldedFits<Pass: LaplacePass> {
     let posterior: PosteriorKind?
     let isExact: Bool
     let sharesGram: Bool
-    let inputs: KroneckerCovariance<Scalar>.Inputs?
     let preconditioner: Preconditioner?
   }
 
@@ -213,16 +235,25 @@ final class FoldedFits<Pass: LaplacePass> {
     switch settings.posterior {
     case nil: break
     case .kronecker:
-      let gram = settings.sharesGram ? problem.gram : problem.inputGram(solution.logits)
-      variances = Matrix<Double>(
-        try KroneckerCovariance.leverages(
-          of: fold.held, gram: gram, known: settings.inputs,
-          outputCurvature: problem.pass.outputCurvature(
-            solution.logits,
-            rowLimit: settings.isExact ? nil : RecipeConstants.scalingRowCount),
-          directionCount: Pass.directionCount(problem.pass.classCount),
-          priorPrecision: problem.geometricMean(settings.prior),
-          biasPrecision: RecipeConstants.biasPrecision, parallelism: problem.parallelism))
+      let outputCurvature = problem.pass.outputCurvature(
+        solution.logits, rowLimit: settings.isExact ? nil : RecipeConstants.scalingRowCount)
+      let directionCount = Pass.directionCount(problem.pass.classCount)
+      let precision = problem.geometricMean(settings.prior)
+      let leverages =
+        if let projected = fold.projected, !settings.isExact {
+          try projected.leverages(
+            outputCurvature: outputCurvature, directionCount: directionCount,
+            priorPrecision: precision, biasPrecision: RecipeConstants.biasPrecision,
+            parallelism: problem.parallelism)
+        } else {
+          try KroneckerCovariance.leverages(
+            of: fold.held,
+            gram: settings.sharesGram ? problem.gram : problem.inputGram(solution.logits),
+            outputCurvature: outputCurvature, directionCount: directionCount,
+            priorPrecision: precision, biasPrecision: RecipeConstants.biasPrecision,
+            parallelism: problem.parallelism)
+        }
+      variances = Matrix<Double>(leverages)
     case .some(let kind):
       // A covariance without curvatures is made of the Gram matrix: that of the rows that count.
       let own =

@@ -22,14 +22,8 @@ import BllarseNumerics
 /// - Note: Source: Ritter, Botev and Barber, "A scalable Laplace approximation for neural networks", ICLR
 ///   2018, for the form.
 struct KroneckerCovariance<Scalar: BLASScalar>: Sendable {
-  /// x̄, D numbers.
-  let center: [Scalar]
-  /// U, D x D: column d belongs to a_d.
-  let vectors: Matrix<Scalar>
-  /// a, not negative.
-  let values: [Double]
-  /// N, the sum of the rows' weights.
-  let rowTotal: Double
+  /// Of the features.
+  let inputs: Inputs
   /// b, of the directions that mean something.
   let outputValues: [Double]
   /// V_kj², C x J.
@@ -41,9 +35,13 @@ struct KroneckerCovariance<Scalar: BLASScalar>: Sendable {
 
   /// The curvature between features: x̄, and A without the bias, as an eigendecomposition.
   struct Inputs: Sendable {
+    /// x̄, D numbers.
     let center: [Scalar]
+    /// U, D x D: column d belongs to a_d.
     let vectors: Matrix<Scalar>
+    /// a, not negative.
     let values: [Double]
+    /// N, the sum of the rows' weights.
     let rowTotal: Double
 
     init(center: [Scalar], vectors: Matrix<Scalar>, values: [Double], rowTotal: Double) {
@@ -51,6 +49,18 @@ struct KroneckerCovariance<Scalar: BLASScalar>: Sendable {
       self.vectors = vectors
       self.values = values
       self.rowTotal = rowTotal
+    }
+
+    /// `(Uᵀ(x - x̄))²` of rows.
+    ///
+    /// - Parameter rows: n x (D + 1), the last column ones.
+    /// - Returns: n x D.
+    func squares(of rows: Matrix<Scalar>) -> Matrix<Scalar> {
+      var centred = rows.columns(0..<values.count).compact()
+      centred.addToRows(center, times: -1)
+      var squares = centred.multiplied(by: vectors)
+      squares.formSquares()
+      return squares
     }
 
     /// Decomposes a Gram matrix.
@@ -101,10 +111,7 @@ struct KroneckerCovariance<Scalar: BLASScalar>: Sendable {
     _ inputs: Inputs, outputValues: [Double], outputShares: Matrix<Double>,
     priorPrecision: Double, biasPrecision: Double
   ) {
-    center = inputs.center
-    vectors = inputs.vectors
-    values = inputs.values
-    rowTotal = inputs.rowTotal
+    self.inputs = inputs
     self.outputValues = outputValues
     self.outputShares = outputShares
     self.priorPrecision = priorPrecision
@@ -123,8 +130,8 @@ struct KroneckerCovariance<Scalar: BLASScalar>: Sendable {
   var logDeterminantRatio: Double {
     var sum = 0.0
     for b in outputValues {
-      for a in values { sum += log1p(a * b / priorPrecision) }
-      sum += log1p(rowTotal * b / biasPrecision)
+      for a in inputs.values { sum += log1p(a * b / priorPrecision) }
+      sum += log1p(inputs.rowTotal * b / biasPrecision)
     }
     return sum
   }
@@ -140,10 +147,11 @@ struct KroneckerCovariance<Scalar: BLASScalar>: Sendable {
   }
 
   private var factors: Factors {
-    let variances = Matrix<Double>(rows: values.count, columns: outputValues.count) { target in
-      for row in values.indices {
+    let variances = Matrix<Double>(rows: inputs.values.count, columns: outputValues.count) {
+      target in
+      for row in inputs.values.indices {
         for (j, b) in outputValues.enumerated() {
-          target[row * outputValues.count + j] = 1 / (values[row] * b + priorPrecision)
+          target[row * outputValues.count + j] = 1 / (inputs.values[row] * b + priorPrecision)
         }
       }
     }
@@ -151,7 +159,7 @@ struct KroneckerCovariance<Scalar: BLASScalar>: Sendable {
     shares.scale(by: factor)
     return Factors(
       variances: Matrix<Scalar>(variances),
-      biases: outputValues.map { Scalar(1 / (rowTotal * $0 + biasPrecision)) },
+      biases: outputValues.map { Scalar(1 / (inputs.rowTotal * $0 + biasPrecision)) },
       shares: Matrix<Scalar>(shares))
   }
 
@@ -159,13 +167,12 @@ struct KroneckerCovariance<Scalar: BLASScalar>: Sendable {
   ///
   /// - Parameter rows: n x (D + 1), the last column ones.
   /// - Returns: n x C.
-  func leverages(_ rows: Matrix<Scalar>) -> Matrix<Scalar> { leverages(rows, factors) }
+  func leverages(_ rows: Matrix<Scalar>) -> Matrix<Scalar> {
+    leverages(squares: inputs.squares(of: rows), factors)
+  }
 
-  private func leverages(_ rows: Matrix<Scalar>, _ factors: Factors) -> Matrix<Scalar> {
-    var centred = rows.columns(0..<values.count).compact()
-    centred.addToRows(center, times: -1)
-    var squares = centred.multiplied(by: vectors)  // (n, D)
-    squares.formSquares()
+  /// The same, from the squares of what the rows are along the eigenvectors, n x D.
+  private func leverages(squares: Matrix<Scalar>, _ factors: Factors) -> Matrix<Scalar> {
     var alongOutputs = squares.multiplied(by: factors.variances)  // (n, J)
     alongOutputs.addToRows(factors.biases)
     return alongOutputs.multiplied(by: factors.shares)
@@ -173,13 +180,51 @@ struct KroneckerCovariance<Scalar: BLASScalar>: Sendable {
 }
 
 extension KroneckerCovariance {
+  /// Rows along the eigenvectors of a curvature between features: what their variances need of both, for any prior and
+  /// any curvature between logits.
+  struct ProjectedRows: Sendable {
+    let inputs: Inputs
+    /// n x D.
+    let squares: Matrix<Scalar>
+
+    /// Projects rows, n x (D + 1), the last column ones.
+    init(_ rows: Matrix<Scalar>, on inputs: Inputs, parallelism: Parallelism) {
+      self.inputs = inputs
+      squares = inBlocks(of: rows, columns: inputs.values.count, parallelism) {
+        inputs.squares(of: $0)
+      }
+    }
+
+    /// The variances of the rows' logits.
+    ///
+    /// - Parameters:
+    ///   - outputCurvature: B, C x C.
+    ///   - directionCount: how many of its directions mean something.
+    ///   - priorPrecision: λ.
+    ///   - biasPrecision: of the bias.
+    ///   - parallelism: the threads to work with.
+    /// - Returns: n x C.
+    /// - Throws: `NumericsError` when an eigendecomposition fails.
+    func leverages(
+      outputCurvature: Matrix<Double>, directionCount: Int, priorPrecision: Double,
+      biasPrecision: Double, parallelism: Parallelism
+    ) throws(NumericsError) -> Matrix<Scalar> {
+      let covariance = try KroneckerCovariance(
+        inputs, outputCurvature: outputCurvature, directionCount: directionCount,
+        priorPrecision: priorPrecision, biasPrecision: biasPrecision)
+      let factors = covariance.factors
+      return inBlocks(of: squares, columns: outputCurvature.rowCount, parallelism) {
+        covariance.leverages(squares: $0, factors)
+      }
+    }
+  }
+
   /// The variances of the logits of a few rows, without the eigendecomposition between features where
   /// there are few directions of the logits: a factorisation for each costs less.
   ///
   /// - Parameters:
   ///   - rows: n x (D + 1), the last column ones.
   ///   - gram: A with the bias, (D + 1) x (D + 1).
-  ///   - known: its eigendecomposition, if there is one.
   ///   - outputCurvature: B, C x C.
   ///   - directionCount: how many of its directions mean something.
   ///   - priorPrecision: λ.
@@ -188,21 +233,15 @@ extension KroneckerCovariance {
   /// - Returns: n x C.
   /// - Throws: `NumericsError` when an eigendecomposition fails or a matrix is indefinite.
   static func leverages(
-    of rows: Matrix<Scalar>, gram: Matrix<Double>, known: Inputs?, outputCurvature: Matrix<Double>,
+    of rows: Matrix<Scalar>, gram: Matrix<Double>, outputCurvature: Matrix<Double>,
     directionCount: Int, priorPrecision: Double, biasPrecision: Double, parallelism: Parallelism
   ) throws(NumericsError) -> Matrix<Scalar> {
     let columns = outputCurvature.rowCount
-    guard known == nil, directionCount <= directionLimit else {
-      let inputs: Inputs
-      if let known { inputs = known } else { inputs = try Inputs(gram: gram) }
-      let covariance = try KroneckerCovariance(
-        inputs, outputCurvature: outputCurvature,
-        directionCount: directionCount, priorPrecision: priorPrecision,
-        biasPrecision: biasPrecision)
-      let factors = covariance.factors
-      return inBlocks(of: rows, columns: columns, parallelism) {
-        covariance.leverages($0, factors)
-      }
+    guard directionCount <= directionLimit else {
+      let projected = ProjectedRows(rows, on: try Inputs(gram: gram), parallelism: parallelism)
+      return try projected.leverages(
+        outputCurvature: outputCurvature, directionCount: directionCount,
+        priorPrecision: priorPrecision, biasPrecision: biasPrecision, parallelism: parallelism)
     }
     let eigen = try SymmetricEigen(outputCurvature)
     let kept = eigen.values.indices.suffix(directionCount)

@@ -38,11 +38,12 @@ struct LaplaceProblem<Pass: LaplacePass>: Sendable {
   ) throws(NumericsError) -> CurvatureSolver<Pass>.Solution {
     var solver = CurvatureSolver(pass: pass, gram: gram, prior: prior)
     solver.preconditioner = preconditioner
-    let rows = Double(pass.design.rowCount)
+    let rows = pass.design.rowCount
+    let directions = min(rows, columnCount) * max(Pass.directionCount(pass.classCount), 1)
     solver.tolerance =
       isFinal
-      ? max(RecipeConstants.finalFloor, RecipeConstants.finalTolerance * rows)
-      : max(RecipeConstants.searchFloor, RecipeConstants.searchTolerance * rows)
+      ? RecipeConstants.finalTolerance * Double(directions)
+      : max(RecipeConstants.searchFloor, RecipeConstants.searchTolerance * Double(rows))
     return try solver.solve(from: weights)
   }
 

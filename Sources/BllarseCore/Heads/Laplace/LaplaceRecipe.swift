@@ -33,6 +33,9 @@ struct LaplaceRecipe<Pass: LaplacePass> {
     let losses: [Double]
     /// Log-probabilities up to a constant, n x K; `nil` where they take too much memory.
     var logits: Matrix<Float>?
+
+    /// `log10 λ`, of the half steps that a search goes in.
+    var exponent: Double { 0.5 * (2 * log10(precision)).rounded() }
   }
 
   /// What was found.
@@ -57,14 +60,13 @@ struct LaplaceRecipe<Pass: LaplacePass> {
 
     /// Where a candidate's better neighbour is: 1 for the next larger precision, -1 for the next smaller.
     fileprivate func betterSide(of index: Int) -> Double {
-      func score(_ factor: Double) -> Double {
-        candidates.first {
-          $0.scaling == candidates[index].scaling
-            && abs($0.precision / candidates[index].precision / factor - 1) < 1e-9
+      func score(_ side: Double) -> Double {
+        let neighbour = candidates[index].exponent + side * RecipeConstants.precisionStep
+        return candidates.first {
+          $0.scaling == candidates[index].scaling && $0.exponent == neighbour
         }?.score ?? .infinity
       }
-      let step = pow(10, RecipeConstants.precisionStep)
-      return score(step) < score(1 / step) ? 1 : -1
+      return score(1) < score(-1) ? 1 : -1
     }
   }
 
@@ -80,25 +82,57 @@ struct LaplaceRecipe<Pass: LaplacePass> {
   private func chooseScaling() throws(NumericsError) -> Outcome {
     let scalings = configuration.scalings
     guard scalings.count > 1 else { return try search(scalings[0]) }
-    let sample = division.sample(
-      RecipeConstants.scalingRowCount, seed: configuration.seed)
+    let sample = scalingRows
     guard sample.count < labels.count else {
       return try best(of: scalings)
     }
-    let some = LaplaceRecipe(
-      features: features.gatheringRows(sample), labels: sample.map { labels[$0] },
-      weights: weights.map { weights in sample.map { weights[$0] } },
-      division: RowFolds(
-        groups: sample.map { division.groups[$0] }, seed: configuration.seed,
-        count: RecipeConstants.scalingFoldCount),
-      configuration: configuration, parallelism: parallelism)
-    let screened = try some.best(of: scalings)
+    let screened = try part(sample).best(of: scalings)
     // From the top: with many classes the best precision of a part is decades below that of all rows.
     var outcome = try search(screened.scaled.scaling)
     outcome.scalingRowCount = sample.count
     outcome.fitCount += screened.fitCount
     outcome.iterationCount += screened.iterationCount
     return outcome
+  }
+
+  /// Rows that suffice to choose the scaling on: whole groups of some classes.
+  private var scalingRows: [Int] {
+    let count = RecipeConstants.scalingRowCount
+    var sizes = [Int](repeating: 0, count: classCount)
+    for label in labels { sizes[Int(label)] += 1 }
+    guard labels.count >= 2 * count, classCount > RecipeConstants.scalingClassCount else {
+      return division.sample(count, seed: configuration.seed)
+    }
+    // As many classes as suffice, and as hold the rows.
+    var generator = Philox(seed: configuration.seed, purpose: .permutation, index: 1)
+    var isKept = [Bool](repeating: false, count: classCount)
+    var (classes, rows) = (0, 0)
+    for label in generator.permutation(count: classCount) where sizes[label] > 0 {
+      guard classes < RecipeConstants.scalingClassCount || rows < count else { break }
+      isKept[label] = true
+      classes += 1
+      rows += sizes[label]
+    }
+    let kept = labels.indices.filter { isKept[Int(labels[$0])] }
+    let some = RowFolds(
+      groups: kept.map { division.groups[$0] }, seed: configuration.seed,
+      count: RecipeConstants.foldCount)
+    return some.sample(count, seed: configuration.seed).map { kept[$0] }
+  }
+
+  /// The problem of some rows and the classes that they have.
+  private func part(_ rows: [Int]) -> LaplaceRecipe {
+    let classes = Set(rows.map { labels[$0] }).sorted()
+    let places = Dictionary(uniqueKeysWithValues: classes.enumerated().map { ($1, Int32($0)) })
+    var configuration = configuration
+    configuration.classCount = max(classes.count, 2)
+    return LaplaceRecipe(
+      features: features.gatheringRows(rows), labels: rows.map { places[labels[$0]] ?? 0 },
+      weights: weights.map { weights in rows.map { weights[$0] } },
+      division: RowFolds(
+        groups: rows.map { division.groups[$0] }, seed: configuration.seed,
+        count: RecipeConstants.scalingFoldCount),
+      configuration: configuration, parallelism: parallelism)
   }
 
   private func best(of scalings: [FeatureScaling]) throws(NumericsError) -> Outcome {
@@ -108,7 +142,7 @@ struct LaplaceRecipe<Pass: LaplacePass> {
       let found = try search(
         scaling,
         from: result.flatMap { result in
-          result.best.map { log10(result.candidates[$0].precision).rounded() }
+          result.best.map { result.candidates[$0].exponent }
         })
       guard var known = result else {
         result = found
@@ -257,8 +291,10 @@ struct LaplaceRecipe<Pass: LaplacePass> {
       if score < (1 - RecipeConstants.plainGain) * least { lastGain = last }
       if last == 0 || score < least {
         (best, bestLogits) = (last, logits)
-        folds.keepWeights()
       }
+      folds.keepWeights(of: exponent)
+      folds.forgetWeights(
+        furtherThan: RecipeConstants.precisionStep, from: candidates[best].exponent)
     }
     let range = RecipeConstants.precisionExponents
     let step = RecipeConstants.precisionStep
@@ -277,7 +313,7 @@ struct LaplaceRecipe<Pass: LaplacePass> {
       exponent -= step
     }
     if best == 0 {
-      folds.restoreWeights()
+      folds.restoreWeights(of: first)
       var exponent = first + step
       while exponent <= range.upperBound {
         try visit(exponent)
@@ -301,12 +337,12 @@ struct LaplaceRecipe<Pass: LaplacePass> {
     let problem = problem(outcome.scaled)
     let (fitCount, iterationCount) = (folds.fitCount, folds.iterationCount)
     let range = RecipeConstants.precisionExponents
-    let center = log10(outcome.candidates[coarse].precision)
-    let neighbour = center + 0.5 * RecipeConstants.precisionStep * outcome.betterSide(of: coarse)
+    let center = outcome.candidates[coarse].exponent
+    let step = RecipeConstants.precisionStep * outcome.betterSide(of: coarse)
     var best = coarse
-    folds.restoreWeights()
-    if range.contains(neighbour) {
-      let precision = exponentToPrecision(neighbour)
+    if range.contains(center + 0.5 * step) {
+      folds.restoreWeights(of: center, halfWayTo: center + step)
+      let precision = exponentToPrecision(center + 0.5 * step)
       let logits = outcome.leftOut.restricted(try folds.logits(problem.prior(precision)))
       outcome.candidates.append(
         candidate(
@@ -319,7 +355,7 @@ struct LaplaceRecipe<Pass: LaplacePass> {
     let chosen = outcome.candidates[best]
     outcome.best = best
     outcome.prior = problem.prior(chosen.precision)
-    if best == coarse { folds.restoreWeights() }
+    if best == coarse { folds.restoreWeights(of: center) }
     outcome.logits = outcome.leftOut.restricted(try folds.logits(outcome.prior, isExact: true))
     outcome.candidates[best] = candidate(
       outcome.scaled.scaling, chosen.precision, outcome.logits, outcome.leftOut,
@@ -327,9 +363,8 @@ struct LaplaceRecipe<Pass: LaplacePass> {
     // The score stays that by which it was chosen.
     outcome.candidates[best].score = chosen.score
     outcome.weights = folds.firstWeights
-    let bound = log10(chosen.precision)
     outcome.isAtBound =
-      bound <= range.lowerBound + 0.01 || bound >= range.upperBound - 0.01
+      chosen.exponent <= range.lowerBound || chosen.exponent >= range.upperBound
     outcome.fitCount += folds.fitCount - fitCount
     outcome.iterationCount += folds.iterationCount - iterationCount
     outcome.folds = nil
