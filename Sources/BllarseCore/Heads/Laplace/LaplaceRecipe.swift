@@ -58,15 +58,15 @@ struct LaplaceRecipe<Pass: LaplacePass> {
     /// The fits of the search, from which further ones start.
     fileprivate var folds: FoldedFits<Pass>?
 
-    /// Where a candidate's better neighbour is: 1 for the next larger precision, -1 for the next smaller.
-    fileprivate func betterSide(of index: Int) -> Double {
-      func score(_ side: Double) -> Double {
-        let neighbour = candidates[index].exponent + side * RecipeConstants.precisionStep
-        return candidates.first {
-          $0.scaling == candidates[index].scaling && $0.exponent == neighbour
-        }?.score ?? .infinity
-      }
-      return score(1) < score(-1) ? 1 : -1
+    /// The candidates of a candidate's scaling with the next smaller and the next larger precision; one where there are
+    /// none on the other side.
+    fileprivate func neighbours(of candidate: Candidate) -> [Candidate] {
+      let others = candidates.filter { $0.scaling == candidate.scaling }
+      let below = others.filter { $0.exponent < candidate.exponent }
+        .max { $0.exponent < $1.exponent }
+      let above = others.filter { $0.exponent > candidate.exponent }
+        .min { $0.exponent < $1.exponent }
+      return [below, above].compactMap(\.self)
     }
   }
 
@@ -265,7 +265,7 @@ struct LaplaceRecipe<Pass: LaplacePass> {
     return outcome
   }
 
-  /// The power of ten with the best score: down from the first as long as that helps, or up where that does not.
+  /// The precision with the best score: down from the first as long as that helps, or up where that does not.
   private func searchPath(
     _ scaled: ScaledDesign<Scalar>, _ leftOut: LeftOutRows, from start: Double?
   ) throws(NumericsError) -> Outcome {
@@ -297,7 +297,8 @@ struct LaplaceRecipe<Pass: LaplacePass> {
         furtherThan: RecipeConstants.precisionStep, from: candidates[best].exponent)
     }
     let range = RecipeConstants.precisionExponents
-    let step = RecipeConstants.precisionStep
+    // Half a step first: the best is often close to where the search begins.
+    let (halfStep, step) = (0.5 * RecipeConstants.precisionStep, RecipeConstants.precisionStep)
     let first = start ?? firstExponent
     let patience = start == nil ? RecipeConstants.patience : 1
     // A score that is plainly worse ends a search at once: fits under weak priors take longest.
@@ -310,11 +311,11 @@ struct LaplaceRecipe<Pass: LaplacePass> {
       candidates.isEmpty || !isPlainlyWorse()
     {
       try visit(exponent)
-      exponent -= step
+      exponent -= exponent == first ? halfStep : step
     }
     if best == 0 {
       folds.restoreWeights(of: first)
-      var exponent = first + step
+      var exponent = first + halfStep
       while exponent <= range.upperBound {
         try visit(exponent)
         guard best == candidates.count - 1 else { break }
@@ -330,19 +331,20 @@ struct LaplaceRecipe<Pass: LaplacePass> {
     return outcome
   }
 
-  /// Tries half a step from the best precision to its better neighbour, and scores the better of the two with the very
-  /// predictor that is kept.
+  /// Tries half a step from the best precision to its better neighbour, where that is a whole step away, and scores the
+  /// better of the two with the very predictor that is kept.
   private func refine(_ outcome: inout Outcome) throws(NumericsError) {
     guard let folds = outcome.folds, let coarse = outcome.best else { return }
     let problem = problem(outcome.scaled)
     let (fitCount, iterationCount) = (folds.fitCount, folds.iterationCount)
-    let range = RecipeConstants.precisionExponents
     let center = outcome.candidates[coarse].exponent
-    let step = RecipeConstants.precisionStep * outcome.betterSide(of: coarse)
     var best = coarse
-    if range.contains(center + 0.5 * step) {
-      folds.restoreWeights(of: center, halfWayTo: center + step)
-      let precision = exponentToPrecision(center + 0.5 * step)
+    let neighbours = outcome.neighbours(of: outcome.candidates[coarse])
+    if let neighbour = neighbours.min(by: { $0.score < $1.score })?.exponent,
+      abs(neighbour - center) >= RecipeConstants.precisionStep
+    {
+      folds.restoreWeights(of: center, halfWayTo: neighbour)
+      let precision = exponentToPrecision(0.5 * (center + neighbour))
       let logits = outcome.leftOut.restricted(try folds.logits(problem.prior(precision)))
       outcome.candidates.append(
         candidate(
@@ -363,8 +365,7 @@ struct LaplaceRecipe<Pass: LaplacePass> {
     // The score stays that by which it was chosen.
     outcome.candidates[best].score = chosen.score
     outcome.weights = folds.firstWeights
-    outcome.isAtBound =
-      chosen.exponent <= range.lowerBound || chosen.exponent >= range.upperBound
+    outcome.isAtBound = neighbours.count < 2
     outcome.fitCount += folds.fitCount - fitCount
     outcome.iterationCount += folds.iterationCount - iterationCount
     outcome.folds = nil
