@@ -72,7 +72,7 @@ struct LaplaceRecipe<Pass: LaplacePass> {
 
   private var classCount: Int { configuration.classCount }
 
-  /// Goes through all choices: the scaling by powers of ten of the precision, then the precision more closely.
+  /// Goes through all choices: the scaling and a rough precision, then the precision more closely.
   func run() throws(NumericsError) -> Outcome {
     var outcome = try chooseScaling()
     if outcome.folds != nil { try refine(&outcome) }

@@ -33,7 +33,7 @@ enum RecipeConstants {
   ///
   /// Below, a prior of that many standard deviations says nothing; above, a million rows say nothing.
   static let precisionExponents = -4.0...6.0
-  /// The search goes down in steps of a power of ten, and then half a step from the best to its better neighbour.
+  /// The search goes half a power of ten, then whole ones, and then half a step from the best to its better neighbour.
   static let precisionStep = 1.0
   /// The search ends after so many steps without a better score.
   static let patience = 2
