@@ -125,8 +125,8 @@ struct RowWeightTests {
     checkBoth(Float.self, classes: classes, bound: 1e-5)
   }
 
-  @Test("ProbitPass: the mean curvature is that of repeated rows")
-  func meanCurvature() {
+  @Test("ProbitPass: the sums of the curvatures are those of repeated rows")
+  func columnCurvatures() {
     let rows = WeightedRows<Double>(rows: 700, columns: 6, classes: 3, seed: 4)
     let weighted = ProbitPass(
       design: rows.design(), labels: rows.labels, classCount: 3, weights: rows.weights,
@@ -136,13 +136,14 @@ struct RowWeightTests {
       parallelism: Self.parallelism)
     #expect(weighted.totalWeight == Double(rows.repeats.count))
     let mean = rows.coefficients(3, seed: 5)
-    #expect(
-      weighted.meanCurvature(at: weighted.logits(of: mean)).isClose(
-        to: repeated.meanCurvature(at: repeated.logits(of: mean)), relative: 1e-12))
+    func sums(_ pass: ProbitPass<Double>) -> [Double] {
+      pass.columnCurvatures(pass.logits(of: mean)).map { $0 * Double(pass.design.rowCount) }
+    }
+    #expect(relativeDifference(sums(weighted), sums(repeated)) < 1e-12)
     // The fixed-point iteration reads the same sums.
-    let (sums, others) = (weighted.sums(at: mean), repeated.sums(at: mean))
-    #expect(relativeDifference(sums.products.elements, others.products.elements) < 1e-9)
-    #expect(relativeDifference(sums.logLikelihoods, others.logLikelihoods) < 1e-9)
+    let (found, others) = (weighted.sums(at: mean), repeated.sums(at: mean))
+    #expect(relativeDifference(found.products.elements, others.products.elements) < 1e-9)
+    #expect(relativeDifference(found.logLikelihoods, others.logLikelihoods) < 1e-9)
   }
 
   @Test("SoftmaxPass, ProbitPass: a row of weight 0 counts for nothing, whatever its logits are")

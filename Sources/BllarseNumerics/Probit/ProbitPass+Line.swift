@@ -116,18 +116,17 @@ extension ProbitPass {
     }
   }
 
-  /// The weighted mean over rows and classes of the curvature h(S·M), in (0, 1).
+  /// The means over the rows of the curvatures `wᵢ·h(S·M)`, one for each class.
   @specialized(where Scalar == Float)
   @specialized(where Scalar == Double)
-  package func meanCurvature(at logits: Logits) -> Double {
+  package func columnCurvatures(_ logits: Logits) -> [Double] {
     let line = unsafe logits.withUnsafePointer { base, stride in
       let address = unsafe SharedAddress(UnsafeMutablePointer(mutating: base))
       return accumulateLine { block, sums in
         unsafe block.addCurvatures(address.pointer, stride, sums)
       }
     }
-    return line.curvatures.reduce(0, +)
-      / Swift.max(Double.leastNormalMagnitude, totalWeight * Double(classCount))
+    return line.curvatures.map { $0 / Double(Swift.max(logits.rowCount, 1)) }
   }
 
   func accumulateLine(_ body: @Sendable (Block, Scratch<Double>) -> Void) -> Line {

@@ -29,7 +29,7 @@ struct LineSearchTests {
     [1e-8, 0.1, 0.49, 1, 10])
   func maximum(objective: Objective, firstStep: Double) {
     let slope = objective.derivatives(0).slope
-    var search = LineSearch(slopeAtZero: slope, firstStep: firstStep)
+    var search = LineSearch(slopeAtZero: slope, firstStep: firstStep, slopeFraction: 1e-3)
     var evaluations = 0
     while !search.isDone && evaluations < LineSearch.evaluationLimit {
       let there = objective.derivatives(search.step)
@@ -43,7 +43,7 @@ struct LineSearchTests {
 
   @Test("a direction that does not rise is not taken")
   func descent() {
-    let search = LineSearch(slopeAtZero: -1, firstStep: 1)
+    let search = LineSearch(slopeAtZero: -1, firstStep: 1, slopeFraction: 1e-3)
     #expect(search.isDone && search.acceptedStep == 0)
   }
 }

@@ -43,9 +43,9 @@ struct LeftOutPredictionsTests {
       let problem = EvidenceFixture.softmax(
         scaled.gatheringRows(kept), kept.map { labels[$0] }, classCount: classes)
       // To the end, from zero.
-      var solver = CurvatureSolver(
+      var solver = ConcaveSolver(
         pass: problem.pass, gram: problem.gram, prior: problem.prior(1))
-      solver.tolerance = 1e-12
+      solver.tolerance = .nats(1e-12)
       let solution = try solver.solve(from: .zeros(6, classes))
       let held = (0..<100).filter { division.folds[$0] == fold }
       let rows = design.gatheringRows(held)
@@ -175,9 +175,9 @@ struct LeftOutPredictionsTests {
     func optimum(
       _ problem: LaplaceProblem<SoftmaxPass<Double>>
     ) throws -> (weights: Matrix<Double>, logEvidence: Double, variances: Matrix<Double>) {
-      var solver = CurvatureSolver(
+      var solver = ConcaveSolver(
         pass: problem.pass, gram: problem.gram, prior: problem.prior(2))
-      solver.tolerance = 1e-22
+      solver.tolerance = .nats(1e-22)
       let solution = try solver.solve(from: .zeros(5, classes))
       let covariance = try problem.kronecker(solution.logits, precision: 2)
       let new = Matrix<Double>(rows: 1, columns: 5, elements: [0.3, -1, 2, 0.1, 1])

@@ -68,9 +68,8 @@ extension IBProbitHead {
     var design = try design(features)
     design.makeResident(limit: residentDesignLimit, parallelism: parallelism)
     let problem = try ProbitProblemPrecision(design, configuration, parallelism)
-    let solution = solve(
+    let solution = try solve(
       design, labels, problem, tolerance, iterationLimit, isCertified, logitLimit)
-    try parallelism.checkCancellation()
     posterior = GaussianPosterior(
       precision: problem.precision, naturalMean: problem.precision.multiplied(by: solution.mean))
     solvedMean = solution.mean
@@ -89,46 +88,64 @@ extension IBProbitHead {
     _ design: DesignMatrix<Scalar>, _ labels: [Int32], _ problem: ProbitProblemPrecision,
     _ tolerance: Double, _ iterationLimit: Int, _ isCertified: Bool,
     _ logitLimit: Int
-  ) -> ProbitSolver<Scalar>.Solution {
+  ) throws(NumericsError) -> JoinedOptimum {
     let classes = configuration.classCount
     let bytesOfClass = 2 * design.rowCount * MemoryLayout<Scalar>.size
     let groups = max(1, min(classes, (classes * bytesOfClass + logitLimit - 1) / logitLimit))
-    let parts = (0..<groups).map { group in
+    var joined = JoinedOptimum()
+    for group in 0..<groups {
       let range = classes * group / groups..<classes * (group + 1) / groups
-      let solver = ProbitSolver(
-        pass: ProbitPass(
-          design: design,
-          labels: groups == 1
-            ? labels
-            : labels.map { range.contains(Int($0)) ? $0 - Int32(range.lowerBound) : -1 },
-          classCount: range.count, parallelism: parallelism),
-        prior: problem.prior, gram: problem.gram, cholesky: problem.cholesky,
-        tolerance: tolerance, constant: problem.boundConstant(classCount: range.count),
-        iterationLimit: iterationLimit, isCertified: isCertified)
-      return solver.solve(from: .zeros(configuration.designColumnCount, range.count))
+      let pass = ProbitPass(
+        design: design,
+        labels: groups == 1
+          ? labels
+          : labels.map { range.contains(Int($0)) ? $0 - Int32(range.lowerBound) : -1 },
+        classCount: range.count, parallelism: parallelism)
+      var solver = ConcaveSolver(
+        pass: pass, gram: problem.gram, prior: .columns(problem.prior, count: range.count))
+      solver.tolerance = .fraction(
+        tolerance, boundConstant: problem.boundConstant(classCount: range.count))
+      solver.iterationLimit = iterationLimit
+      var proof = GapProof(
+        pass, gram: problem.gram, cholesky: problem.cholesky, prior: problem.prior,
+        isRequired: isCertified)
+      let solution = try solver.solve(
+        from: .zeros(configuration.designColumnCount, range.count)
+      ) { proof.confirms($0) }
+      joined.append(solution, proof.certificate(solution))
     }
-    return ProbitSolver.Solution(joining: parts)
+    return joined
   }
 }
 
-extension ProbitSolver.Solution {
-  /// The solution for all classes from those for groups of them, solved one after the other.
-  fileprivate init(joining parts: [Self]) {
-    mean = .zeros(parts.first?.mean.rowCount ?? 0, parts.reduce(0) { $0 + $1.mean.columnCount })
-    var column = 0
-    history = [parts.reduce(0) { $0 + ($1.history.first ?? 0) }]
-    for part in parts {
-      mean.replaceBlock(row: 0, column: column, with: part.mean)
-      column += part.mean.columnCount
-      // While a group is solved the others stay where they are.
-      let others = (history.last ?? 0) - (part.history.first ?? 0)
-      history += part.history.dropFirst().map { others + $0 }
-    }
-    objective = parts.reduce(0) { $0 + $1.objective }
-    certificate = GapCertificate(
-      lower: parts.reduce(0) { $0 + $1.certificate.lower },
-      upper: parts.reduce(0) { $0 + $1.certificate.upper })
-    iterations = parts.reduce(0) { $0 + $1.iterations }
-    converged = parts.allSatisfy(\.converged)
+/// The optimum of all classes from those of groups of them, found one after the other.
+private struct JoinedOptimum {
+  /// The columns of mu, class after class.
+  private var columns: [[Double]] = []
+  /// F before each iteration, and at the end: while a group is solved the others stay where they are.
+  var history: [Double] = [0]
+  var certificate = GapCertificate(lower: 0, upper: 0)
+  var iterations = 0
+  var converged = true
+
+  var objective: Double { history[history.count - 1] }
+  /// mu, D x K.
+  var mean: Matrix<Double> {
+    Matrix(
+      rows: columns.count, columns: columns.first?.count ?? 0, elements: columns.flatMap { $0 }
+    ).transposed()
+  }
+
+  mutating func append<Pass: LaplacePass>(
+    _ part: ConcaveSolver<Pass>.Solution, _ bounds: GapCertificate
+  ) {
+    columns += (0..<part.weights.columnCount).map { part.weights.column($0) }
+    // It begins at zero weights, as all of them do.
+    let (before, start) = (objective, part.history[0])
+    history = history.map { $0 + start } + part.history.dropFirst().map { before + $0 }
+    certificate.lower += bounds.lower
+    certificate.upper += bounds.upper
+    iterations += part.iterations
+    converged = converged && part.converged
   }
 }

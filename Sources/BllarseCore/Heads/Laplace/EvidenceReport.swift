@@ -73,7 +73,7 @@ extension EvidenceReport {
   /// Puts what a recipe found into words.
   init<Pass: LaplacePass>(
     _ configuration: EvidenceConfiguration, _ outcome: LaplaceRecipe<Pass>.Outcome,
-    _ solution: CurvatureSolver<Pass>.Solution, _ covariance: PosteriorCovariance<Pass.Scalar>,
+    _ solution: ConcaveSolver<Pass>.Solution, _ covariance: PosteriorCovariance<Pass.Scalar>,
     logEvidence: Double?, estimate: EstimatedScores?
   ) {
     likelihood = Pass.likelihood

@@ -172,7 +172,7 @@ final class FoldedFits<Pass: LaplacePass> {
     let predict: @Sendable (Int) -> Void = { index in
       let outcome: Result<FoldOutcome, NumericsError>
       do throws(NumericsError) {
-        let solution: CurvatureSolver<Pass>.Solution
+        let solution: ConcaveSolver<Pass>.Solution
         if index == 0 {
           solution = leader
         } else {
@@ -227,7 +227,7 @@ final class FoldedFits<Pass: LaplacePass> {
   }
 
   private static func predict(
-    _ fold: Fold, _ solution: CurvatureSolver<Pass>.Solution, _ settings: Settings
+    _ fold: Fold, _ solution: ConcaveSolver<Pass>.Solution, _ settings: Settings
   ) throws(NumericsError) -> FoldOutcome {
     let problem = fold.problem
     let weights = Matrix<Scalar>(solution.weights)

@@ -127,11 +127,6 @@ extension ProbitPass: LaplacePass {
     return .diagonal(h.columnSums().map { $0 / count })
   }
 
-  func columnCurvatures(_ logits: Matrix<Scalar>) -> [Double] {
-    residualsAndCurvatures(logits).curvatures.columnSums()
-      .map { $0 / Double(max(logits.rowCount, 1)) }
-  }
-
   func rowCurvatures(_ logits: Matrix<Scalar>) -> [Double] {
     let h = residualsAndCurvatures(logits).curvatures
     return (0..<h.rowCount).map { row in

@@ -35,15 +35,15 @@ struct LaplaceProblem<Pass: LaplacePass>: Sendable {
   func solve(
     _ prior: Matrix<Double>, from weights: Matrix<Double>,
     preconditionedBy preconditioner: Preconditioner? = nil, isFinal: Bool
-  ) throws(NumericsError) -> CurvatureSolver<Pass>.Solution {
-    var solver = CurvatureSolver(pass: pass, gram: gram, prior: prior)
+  ) throws(NumericsError) -> ConcaveSolver<Pass>.Solution {
+    var solver = ConcaveSolver(pass: pass, gram: gram, prior: prior)
     solver.preconditioner = preconditioner
     let rows = pass.design.rowCount
     let directions = min(rows, columnCount) * max(Pass.directionCount(pass.classCount), 1)
-    solver.tolerance =
+    solver.tolerance = .nats(
       isFinal
-      ? RecipeConstants.finalTolerance * Double(directions)
-      : max(RecipeConstants.searchFloor, RecipeConstants.searchTolerance * Double(rows))
+        ? RecipeConstants.finalTolerance * Double(directions)
+        : max(RecipeConstants.searchFloor, RecipeConstants.searchTolerance * Double(rows)))
     return try solver.solve(from: weights)
   }
 
@@ -87,7 +87,7 @@ struct LaplaceProblem<Pass: LaplacePass>: Sendable {
   ///
   ///     log p(y | λ) ≈ F(W) - ½ Σ_jd log(1 + a_d b_j / λ)
   func logEvidence(
-    _ solution: CurvatureSolver<Pass>.Solution, _ covariance: KroneckerCovariance<Scalar>
+    _ solution: ConcaveSolver<Pass>.Solution, _ covariance: KroneckerCovariance<Scalar>
   ) -> Double {
     solution.objective - 0.5 * covariance.logDeterminantRatio
   }

@@ -86,10 +86,10 @@ package struct SoftmaxSolver<Scalar: BLASScalar>: Sendable {
   ) throws(NumericsError) -> Solution {
     let pass = SoftmaxPass(
       design: design, labels: labels, classCount: classCount, parallelism: parallelism)
-    let solver = CurvatureSolver(
+    let solver = ConcaveSolver(
       pass: pass, gram: gram ?? design.gram(rowWeights: nil, parallelism: parallelism),
       prior: .columns(priorPrecisions, count: classCount), linearTerm: smoothingTerm(pass),
-      tolerance: tolerance, iterationLimit: iterationLimit)
+      tolerance: .nats(tolerance), iterationLimit: iterationLimit)
     let solution = try solver.solve(from: start ?? .zeros(design.columnCount, classCount))
     return Solution(
       weights: solution.weights, objective: solution.objective, gap: solution.gap,

@@ -3,8 +3,6 @@
 struct LineSearch {
   /// More evaluations than a concave objective needs; the bracket halves in the worst case.
   static let evaluationLimit = 40
-  /// A slope below this fraction of the slope at 0 counts as none where nothing else is said.
-  static let exactSlopeFraction = 1e-3
 
   /// Where the objective is to be evaluated next.
   private(set) var step: Double
@@ -24,9 +22,7 @@ struct LineSearch {
   ///   - slopeAtZero: the derivative at step 0; a search that is not positive there is over at once.
   ///   - firstStep: where to look first, positive.
   ///   - slopeFraction: what part of the slope at 0 counts as none.
-  init(
-    slopeAtZero: Double, firstStep: Double, slopeFraction: Double = exactSlopeFraction
-  ) {
+  init(slopeAtZero: Double, firstStep: Double, slopeFraction: Double) {
     self.slopeFraction = slopeFraction
     self.slopeAtZero = slopeAtZero
     step = firstStep > 0 && firstStep.isFinite ? firstStep : 1

@@ -6,14 +6,17 @@ import BllarseNumerics
 ///
 ///     F(W) = Σᵢ log p(yᵢ | X·W) + <B, W> - ½ Σ_jk Λ₀_jk W_jk²,
 ///
-/// by nonlinear conjugate gradients with an exact line search. The preconditioner V is the inverse of the curvature
-/// and the prior (see ``LikelihoodCurvature``), computed anew every ten iterations. F never falls.
+/// by nonlinear conjugate gradients with an exact line search, one for each column where the log-likelihood is a
+/// sum over columns. The preconditioner V is the inverse of the curvature and the prior (see
+/// ``LikelihoodCurvature``), computed anew every ten iterations. F never falls.
 ///
-/// `½ gᵀVg`, g the gradient, estimates the distance to the maximum in nats; `½ gᵀΛ₀⁻¹g` bounds it.
+/// `½ gᵀVg`, g the gradient, estimates the distance to the maximum in nats; `½ gᵀΛ₀⁻¹g` bounds it. A climb ends
+/// when the estimate is below the tolerance and its caller confirms that it is near enough (see ``GapProof``), or at
+/// the floor of the precision.
 ///
 /// - Note: Sources: Jamshidian and Jennrich (1993), conjugate gradients for EM; Polak and Ribière's
 ///   formula, restarted when it is negative.
-struct CurvatureSolver<Pass: LaplacePass> {
+struct ConcaveSolver<Pass: LaplacePass> {
   typealias Scalar = Pass.Scalar
 
   let pass: Pass
@@ -25,8 +28,8 @@ struct CurvatureSolver<Pass: LaplacePass> {
   var linearTerm: Matrix<Double>?
   /// What the first steps are scaled by; `nil` for the curvature at the start.
   var preconditioner: Preconditioner?
-  /// Stop when the estimated distance to the maximum is below this, in nats.
-  var tolerance = 1e-5
+  /// Stop when the distance to the maximum is below this.
+  var tolerance = GapTolerance.nats(1e-5)
   var iterationLimit = 200
 
   /// Where the solver stopped.
@@ -35,18 +38,37 @@ struct CurvatureSolver<Pass: LaplacePass> {
     var weights: Matrix<Double>
     /// X·W, N x C.
     var logits: Matrix<Scalar>
-    /// F there.
-    var objective: Double
+    /// g, D x C.
+    var gradient: Matrix<Double>
+    /// F before each iteration, and at the end.
+    var history: [Double]
     /// The estimated distance to the maximum, in nats.
     var gap: Double
     /// What the distance cannot exceed, in nats.
     var gapBound: Double
-    /// Conjugate-gradient iterations; each reads the features twice.
-    var iterations: Int
     /// Whether the tolerance was reached.
     var converged: Bool
+
+    /// F at the end.
+    var objective: Double { history[history.count - 1] }
+    /// Conjugate-gradient iterations; each reads the features twice.
+    var iterations: Int { history.count - 1 }
     /// Whether the curvature at the start was too rough a guide.
-    var isDemanding: Bool { iterations >= CurvatureSolver.refreshInterval }
+    var isDemanding: Bool { iterations >= ConcaveSolver.refreshInterval }
+  }
+
+  /// A point of the climb.
+  struct Point {
+    /// g, D x C.
+    let gradient: Matrix<Double>
+    /// X·W, N x C.
+    let logits: Matrix<Scalar>
+    /// By how much the last step raised F; `nil` at the start.
+    let gain: Double?
+    /// `½ gᵀVg`: the estimated distance to the maximum, in nats.
+    let gap: Double
+    /// What the distance is to be below, in nats.
+    let tolerance: Double
   }
 
   /// What is left of a slope at the end of a line search: a closer search costs more evaluations than it saves
@@ -54,19 +76,26 @@ struct CurvatureSolver<Pass: LaplacePass> {
   private static var slopeFraction: Double { 0.1 }
   /// Iterations between two refreshes of the preconditioner.
   static var refreshInterval: Int { 10 }
+  /// Iterations between two computations of the logits from the weights: their updates accumulate rounding.
+  private static var restartInterval: Int { 20 }
 
   /// Climbs from starting weights.
   ///
-  /// - Parameter start: D x C.
+  /// - Parameters:
+  ///   - start: D x C.
+  ///   - isConfirmed: asked at every point whether it may be the last if its estimate is below the tolerance.
   /// - Returns: where it stopped.
-  /// - Throws: `NumericsError.notPositiveDefinite` if rounding or a NaN made a preconditioner indefinite.
-  func solve(from start: Matrix<Double>) throws(NumericsError) -> Solution {
+  /// - Throws: `NumericsError.notPositiveDefinite` if rounding or a NaN made a preconditioner indefinite;
+  ///   `cancelled`.
+  func solve(
+    from start: Matrix<Double>, confirming isConfirmed: (Point) -> Bool = { _ in true }
+  ) throws(NumericsError) -> Solution {
     var weights = start
     var logits = Matrix<Scalar>.zeros(pass.design.rowCount, pass.classCount)
     var directionLogits = logits
     var sums = pass.restart(at: weights, logits: &logits)
     var gradient = gradient(sums, weights)  // (D, C)
-    var objective = objective(sums, weights)
+    var history = [objective(sums, weights)]
     var preconditioner: Preconditioner
     if let given = self.preconditioner {
       preconditioner = given
@@ -77,35 +106,57 @@ struct CurvatureSolver<Pass: LaplacePass> {
     var decrement = reduce(gradient.columnDots(scaled))  // gᵀVg
     var direction = scaled  // p
     var steps = [Double](repeating: 1, count: pass.stepCount)
-    var (iterations, stalls, isFresh) = (0, 0, true)
+    var sinceRestart = 0
+    var stalls = 0  // steps in a row that gained nothing
+    var leastGap = Double.infinity
+    var gain = Double?.none
 
-    while iterations < iterationLimit, 0.5 * decrement.reduce(0, +) >= tolerance, stalls < 2 {
+    while true {
+      let objective = history[history.count - 1]
+      let gap = 0.5 * decrement.reduce(0, +)
+      let limit = tolerance.nats(objective: objective)
+      // The point is gone before the logits change: a copy of them would be made otherwise.
+      let isNear =
+        isConfirmed(
+          Point(gradient: gradient, logits: logits, gain: gain, gap: gap, tolerance: limit))
+        && gap < limit
+      // At the floor of the precision neither the objective nor the gradient gets any better.
+      stalls = gain.map { $0 > 0 } ?? true || gap < leastGap ? 0 : stalls + 1
+      if isNear || stalls >= 2 || history.count > iterationLimit {
+        return Solution(
+          weights: weights, logits: logits, gradient: gradient, history: history, gap: gap,
+          gapBound: 0.5 * gradient.combined(with: prior) { g, l in g * g / l }.sum,
+          converged: isNear || stalls >= 2 && gap < limit)
+      }
       try pass.parallelism.checkCancellation()
-      iterations += 1
 
       // 1. An exact step along the direction.
       steps = lineSearch(weights, direction, logits, &directionLogits, gradient, firstSteps: steps)
       weights.addColumns(direction, times: spread(steps))
 
-      // 2. Logits and gradient there. Updates of the logits accumulate rounding: compute them anew
-      // with every refresh.
-      let refreshes = iterations % Self.refreshInterval == 0
-      sums =
-        refreshes
-        ? pass.restart(at: weights, logits: &logits)
-        : pass.advance(logits: &logits, direction: directionLogits, steps: steps)
-      let previous = (gradient: gradient, decrement: decrement, objective: objective)
+      // 2. Logits and gradient there.
+      sinceRestart += 1
+      if stalls > 0 || sinceRestart == Self.restartInterval {
+        sums = pass.restart(at: weights, logits: &logits)
+        sinceRestart = 0
+      } else {
+        sums = pass.advance(logits: &logits, direction: directionLogits, steps: steps)
+      }
+      let previous = (gradient: gradient, decrement: decrement)
       gradient = self.gradient(sums, weights)
-      objective = self.objective(sums, weights)
-      // The precision of the data has a floor below which no step gains anything.
-      stalls = objective > previous.objective ? 0 : stalls + 1
+      history.append(self.objective(sums, weights))
+      gain = history[history.count - 1] - objective
+      leastGap = min(leastGap, gap)
 
-      // 3. The next direction: conjugate, or steepest where conjugacy is lost.
-      isFresh = refreshes || stalls > 0
-      if refreshes { preconditioner = try refreshed(logits, .some) }
+      // 3. The next direction: conjugate, or steepest where conjugacy is lost or the preconditioner new.
+      let refreshes = (history.count - 1) % Self.refreshInterval == 0
+      if refreshes {
+        preconditioner = try refreshed(logits, .some)
+        leastGap = .infinity
+      }
       scaled = preconditioner.solve(gradient)
       decrement = reduce(gradient.columnDots(scaled))
-      if isFresh {
+      if refreshes || stalls > 0 {
         direction = scaled
       } else {
         let overlap = reduce(previous.gradient.columnDots(scaled))
@@ -118,11 +169,6 @@ struct CurvatureSolver<Pass: LaplacePass> {
         direction.replaceColumns(with: scaled) { k in !(ascent[k] > 0) }
       }
     }
-    let gap = 0.5 * decrement.reduce(0, +)
-    return Solution(
-      weights: weights, logits: logits, objective: objective, gap: gap,
-      gapBound: 0.5 * gradient.combined(with: prior) { g, l in g * g / l }.sum,
-      iterations: iterations, converged: gap < tolerance)
   }
 
   private func refreshed(
@@ -160,6 +206,9 @@ struct CurvatureSolver<Pass: LaplacePass> {
   // MARK: - Line search
 
   /// Steps that maximise the objective along a direction.
+  ///
+  /// The derivative along a line falls monotonically, so Newton's method on it is kept inside a bracket; three
+  /// evaluations are typical, and only the first reads the features.
   private func lineSearch(
     _ weights: Matrix<Double>, _ direction: Matrix<Double>, _ logits: Matrix<Scalar>,
     _ directionLogits: inout Matrix<Scalar>, _ gradient: Matrix<Double>, firstSteps: [Double]
@@ -190,6 +239,22 @@ struct CurvatureSolver<Pass: LaplacePass> {
       line = pass.line(logits: logits, direction: directionLogits, steps: searches.map(\.step))
     }
     return searches.map(\.acceptedStep)
+  }
+}
+
+/// How near to the maximum a climb has to come.
+enum GapTolerance: Sendable {
+  /// A distance in nats.
+  case nats(Double)
+  /// A fraction of the magnitude of a bound that is less than the objective by a constant.
+  case fraction(Double, boundConstant: Double)
+
+  /// The distance, in nats, where the objective is known.
+  func nats(objective: Double) -> Double {
+    switch self {
+    case .nats(let distance): distance
+    case .fraction(let fraction, let constant): fraction * abs(objective - constant)
+    }
   }
 }
 
