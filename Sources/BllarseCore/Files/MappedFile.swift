@@ -1,3 +1,5 @@
+public import BllarseNumerics
+
 #if canImport(Glibc)
   import Glibc
 #elseif canImport(Musl)
@@ -12,7 +14,7 @@
 /// does not, which is why this package only ever replaces files.
 ///
 /// Unchecked sendability is safe because the memory is never written.
-public final class MappedFile: @unchecked Sendable {
+public final class MappedFile: PagedMemory, @unchecked Sendable {
   /// The file, as the caller named it.
   public let path: String
   /// All bytes of the file; valid as long as this object lives.
@@ -60,6 +62,13 @@ public final class MappedFile: @unchecked Sendable {
   ) throws(Failure) -> Result {
     defer { withExtendedLifetime(self) {} }
     return try body(bytes)
+  }
+
+  /// Gives back the memory of all pages; they are read again when they are touched.
+  package func dropPages() {
+    guard let base = bytes.baseAddress else { return }
+    // Advice only.
+    _ = madvise(UnsafeMutableRawPointer(mutating: base), bytes.count, CInt(MADV_DONTNEED))
   }
 
   deinit {

@@ -32,6 +32,17 @@ public struct FeatureMatrix: Sendable {
     }
   }
 
+  /// Gives back the memory of features that are mapped from a file, until they are touched again.
+  package func dropPages() {
+    let owner =
+      switch storage {
+      case .float16(let matrix): matrix.storage.owner
+      case .float32(let matrix): matrix.storage.owner
+      case .float64(let matrix): matrix.storage.owner
+      }
+    (owner as? any PagedMemory)?.dropPages()
+  }
+
   /// The number of rows.
   public var rowCount: Int {
     switch storage {

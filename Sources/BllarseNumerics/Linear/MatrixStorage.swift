@@ -4,6 +4,12 @@
   import Musl
 #endif
 
+/// What memory belongs to that can be given back to the system, and comes back when it is touched: a mapped file.
+package protocol PagedMemory: AnyObject {
+  /// Gives back all pages.
+  func dropPages()
+}
+
 /// Aligned, contiguous memory shared by a matrix and its views.
 ///
 /// Unchecked sendability is safe because memory is written in two situations only: before the

@@ -3,9 +3,10 @@ import Synchronization
 
 /// Fits to all rows but a fold, for each fold that is left out in turn, and what they predict for it.
 ///
-/// The first fold leads: its fit starts from that of the prior before. The others start from theirs and the leader's
-/// step, and their steps are scaled by its curvature: folds differ by a tenth of their rows, and so their optima by
-/// little.
+/// Each fit starts from that of the prior before, without the same fold. What other folds found is no place to start
+/// from: it has seen the labels of the rows that are left out, and under a weak prior the directions of these rows are so
+/// flat that a fit ends before it has forgotten them. The first fold leads: the steps of the others are scaled by its
+/// curvature, of which labels are no part.
 final class FoldedFits<Pass: LaplacePass> {
   typealias Scalar = Pass.Scalar
 
@@ -162,7 +163,6 @@ final class FoldedFits<Pass: LaplacePass> {
     let leading = lead.curvature(leader.logits, isDemanding ? .some : .little)
     curvature = isDemanding ? leading : nil
     // 2. The others.
-    let step = leader.weights.combined(with: first.weights) { $0 - $1 }
     let settings = Settings(
       prior: prior, posterior: posterior, isExact: isExact,
       sharesGram: sharesGram && !isExact,
@@ -176,10 +176,9 @@ final class FoldedFits<Pass: LaplacePass> {
         if index == 0 {
           solution = leader
         } else {
-          var start = folds[index].weights
-          start.add(step)
           solution = try folds[index].problem.solve(
-            prior, from: start, preconditionedBy: settings.preconditioner, isFinal: isExact)
+            prior, from: folds[index].weights, preconditionedBy: settings.preconditioner,
+            isFinal: isExact)
         }
         outcome = .success(try Self.predict(folds[index], solution, settings))
       } catch {
@@ -197,7 +196,7 @@ final class FoldedFits<Pass: LaplacePass> {
     try parallelism.checkCancellation()
     // 3. What they predict.
     let count = folds.last?.places.upperBound ?? 0
-    var means = Matrix<Double>.zeros(count, leader.weights.columnCount)
+    var means = Matrix<Double>.zeros(count, prior.columnCount)
     var variances = means
     for (index, outcome) in outcomes.withLock({ $0 }).enumerated() {
       guard let found = try outcome?.get() else { continue }

@@ -48,7 +48,7 @@ struct LaplaceRecipe<Pass: LaplacePass> {
     /// The best of them; `nil` where no row can be left out.
     var best: Int?
     var leftOut: LeftOutRows
-    /// Log-probabilities of the best for left-out rows, up to a constant.
+    /// Log-probabilities of the best for left-out rows, up to a constant; none until it is scored to the end.
     var logits: Matrix<Double>
     /// The rows that the scaling was chosen on, where these were not all.
     var scalingRowCount: Int?
@@ -275,8 +275,10 @@ struct LaplaceRecipe<Pass: LaplacePass> {
       return try score(scaled, problem.prior(1), nil, leftOut)
     }
     let folds = try folds(scaled, leftOut)
+    // They have copies of the rows in the order of the folds.
+    features.dropPages()
     var candidates: [Candidate] = []
-    var (best, bestLogits) = (0, Matrix<Double>.zeros(0, 0))
+    var best = 0
     // The last to gain plainly on what was best before.
     var lastGain = 0
     func visit(_ exponent: Double) throws(NumericsError) {
@@ -289,9 +291,7 @@ struct LaplaceRecipe<Pass: LaplacePass> {
       let last = candidates.count - 1
       let (score, least) = (candidates[last].score, candidates[best].score)
       if score < (1 - RecipeConstants.plainGain) * least { lastGain = last }
-      if last == 0 || score < least {
-        (best, bestLogits) = (last, logits)
-      }
+      if score < least { best = last }
       folds.keepWeights(of: exponent)
       folds.forgetWeights(
         furtherThan: RecipeConstants.precisionStep, from: candidates[best].exponent)
@@ -324,7 +324,7 @@ struct LaplaceRecipe<Pass: LaplacePass> {
     }
     var outcome = Outcome(
       scaled: scaled, prior: problem.prior(candidates[best].precision), candidates: candidates,
-      best: best, leftOut: leftOut, logits: bestLogits)
+      best: best, leftOut: leftOut, logits: .zeros(0, classCount))
     outcome.folds = folds
     outcome.fitCount = folds.fitCount
     outcome.iterationCount = folds.iterationCount
