@@ -3,10 +3,10 @@ import Synchronization
 
 /// Fits to all rows but a fold, for each fold that is left out in turn, and what they predict for it.
 ///
-/// Each fit starts from that of the prior before, without the same fold. What other folds found is no place to start
-/// from: it has seen the labels of the rows that are left out, and under a weak prior the directions of these rows are so
-/// flat that a fit ends before it has forgotten them. The first fold leads: the steps of the others are scaled by its
-/// curvature, of which labels are no part.
+/// Each fit starts from that of the prior before, without the same fold, and is scaled by its own curvature. What other
+/// folds found must not come in, neither as a start nor as a curvature: it has seen the labels of the rows that are left
+/// out here (the curvature too: it is that of probabilities close to the labels), and under a weak prior these rows'
+/// directions are so flat that a fit ends before it has forgotten them.
 final class FoldedFits<Pass: LaplacePass> {
   typealias Scalar = Pass.Scalar
 
@@ -20,15 +20,14 @@ final class FoldedFits<Pass: LaplacePass> {
     /// The places of its rows among those that are left out.
     let places: Range<Int>
     var weights: Matrix<Double>
+    /// At its last optimum, where its fits need more than a rough one.
+    var curvature: LikelihoodCurvature?
   }
 
   private var folds: [Fold]
   private let predictive: Predictive
   /// The covariance that is integrated over; `nil` for predictions at the optimum.
   private let posterior: PosteriorKind?
-  /// At the leader's last optimum, where its fits need more than a rough one.
-  private var curvature: LikelihoodCurvature?
-  private var isDemanding = false
   private let classCount: Int
   private let parallelism: Parallelism
   /// Solver iterations so far.
@@ -136,6 +135,8 @@ final class FoldedFits<Pass: LaplacePass> {
   /// variances are small.
   private static var gramWork: Double { 1e9 }
   private let sharesGram: Bool
+  /// Columns up to which every one of several folds keeps a curvature.
+  private static var keptOrder: Int { 512 }
   /// Directions of the logits from which on an eigendecomposition for all priors costs less than a factorisation for
   /// each direction and prior.
   private static var sharedDirections: Int { 5 }
@@ -152,35 +153,17 @@ final class FoldedFits<Pass: LaplacePass> {
     _ prior: Matrix<Double>, isExact: Bool = false
   ) throws(NumericsError) -> Matrix<Double> {
     guard !folds.isEmpty else { return .zeros(0, classCount) }
-    // 1. The leader, on all threads.
-    let first = folds[0]
-    let lead = first.problem.with(parallelism)
-    var preconditioner: Preconditioner?
-    if let curvature { preconditioner = try Preconditioner(curvature, prior: prior) }
-    let leader = try lead.solve(
-      prior, from: first.weights, preconditionedBy: preconditioner, isFinal: isExact)
-    isDemanding = isDemanding || leader.isDemanding
-    let leading = lead.curvature(leader.logits, isDemanding ? .some : .little)
-    curvature = isDemanding ? leading : nil
-    // 2. The others.
+    // 1. The fits.
     let settings = Settings(
-      prior: prior, posterior: posterior, isExact: isExact,
-      sharesGram: sharesGram && !isExact,
-      preconditioner: folds.count > 1 ? try Preconditioner(leading, prior: prior) : nil)
+      prior: prior, posterior: posterior, isExact: isExact, sharesGram: sharesGram && !isExact)
     let outcomes = Mutex([Result<FoldOutcome, NumericsError>?](repeating: nil, count: folds.count))
     let folds = folds
+    let keepsCurvature = folds.count == 1 || prior.rowCount <= Self.keptOrder
     let predict: @Sendable (Int) -> Void = { index in
       let outcome: Result<FoldOutcome, NumericsError>
       do throws(NumericsError) {
-        let solution: ConcaveSolver<Pass>.Solution
-        if index == 0 {
-          solution = leader
-        } else {
-          solution = try folds[index].problem.solve(
-            prior, from: folds[index].weights, preconditionedBy: settings.preconditioner,
-            isFinal: isExact)
-        }
-        outcome = .success(try Self.predict(folds[index], solution, settings))
+        outcome = .success(
+          try Self.predict(folds[index], settings, keepsCurvature: keepsCurvature))
       } catch {
         outcome = .failure(error)
       }
@@ -194,13 +177,14 @@ final class FoldedFits<Pass: LaplacePass> {
       }
     }
     try parallelism.checkCancellation()
-    // 3. What they predict.
+    // 2. What they predict.
     let count = folds.last?.places.upperBound ?? 0
     var means = Matrix<Double>.zeros(count, prior.columnCount)
     var variances = means
     for (index, outcome) in outcomes.withLock({ $0 }).enumerated() {
       guard let found = try outcome?.get() else { continue }
       self.folds[index].weights = found.weights
+      self.folds[index].curvature = found.curvature
       iterationCount += found.iterations
       fitCount += 1
       let place = folds[index].places.lowerBound
@@ -214,6 +198,7 @@ final class FoldedFits<Pass: LaplacePass> {
     let weights: Matrix<Double>
     let means: Matrix<Double>
     let variances: Matrix<Double>?
+    let curvature: LikelihoodCurvature?
     let iterations: Int
   }
 
@@ -222,13 +207,20 @@ final class FoldedFits<Pass: LaplacePass> {
     let posterior: PosteriorKind?
     let isExact: Bool
     let sharesGram: Bool
-    let preconditioner: Preconditioner?
   }
 
   private static func predict(
-    _ fold: Fold, _ solution: ConcaveSolver<Pass>.Solution, _ settings: Settings
+    _ fold: Fold, _ settings: Settings, keepsCurvature: Bool
   ) throws(NumericsError) -> FoldOutcome {
     let problem = fold.problem
+    var preconditioner: Preconditioner?
+    if let curvature = fold.curvature {
+      preconditioner = try Preconditioner(curvature, prior: settings.prior)
+    }
+    let solution = try problem.solve(
+      settings.prior, from: fold.weights, preconditionedBy: preconditioner,
+      isFinal: settings.isExact)
+    let isDemanding = keepsCurvature && (fold.curvature != nil || solution.isDemanding)
     let weights = Matrix<Scalar>(solution.weights)
     var variances = Matrix<Double>?.none
     switch settings.posterior {
@@ -266,6 +258,8 @@ final class FoldedFits<Pass: LaplacePass> {
     }
     return FoldOutcome(
       weights: solution.weights, means: Matrix<Double>(fold.held.multiplied(by: weights)),
-      variances: variances, iterations: solution.iterations)
+      variances: variances,
+      curvature: isDemanding ? problem.curvature(solution.logits, .some) : nil,
+      iterations: solution.iterations)
   }
 }

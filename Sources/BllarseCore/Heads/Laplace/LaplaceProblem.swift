@@ -54,13 +54,6 @@ struct LaplaceProblem<Pass: LaplacePass>: Sendable {
     LikelihoodCurvature(pass, gram: gram, logits, effort)
   }
 
-  /// The same problem on other threads.
-  func with(_ parallelism: Parallelism) -> LaplaceProblem {
-    var pass = pass
-    pass.parallelism = parallelism
-    return LaplaceProblem(pass: pass, gram: gram)
-  }
-
   /// `A = Xᵀ·diag(h/h̄)·X`, h the curvatures of the rows at an optimum, h̄ their mean.
   func inputGram(_ logits: Matrix<Scalar>) -> Matrix<Double> {
     let h = pass.rowCurvatures(logits)
