@@ -135,8 +135,6 @@ final class FoldedFits<Pass: LaplacePass> {
   /// variances are small.
   private static var gramWork: Double { 1e9 }
   private let sharesGram: Bool
-  /// Columns up to which every one of several folds keeps a curvature.
-  private static var keptOrder: Int { 512 }
   /// Directions of the logits from which on an eigendecomposition for all priors costs less than a factorisation for
   /// each direction and prior.
   private static var sharedDirections: Int { 5 }
@@ -158,7 +156,8 @@ final class FoldedFits<Pass: LaplacePass> {
       prior: prior, posterior: posterior, isExact: isExact, sharesGram: sharesGram && !isExact)
     let outcomes = Mutex([Result<FoldOutcome, NumericsError>?](repeating: nil, count: folds.count))
     let folds = folds
-    let keepsCurvature = folds.count == 1 || prior.rowCount <= Self.keptOrder
+    // Where folds are many, rows are few: a curvature that is kept saves little time there, and takes ten times the memory.
+    let keepsCurvature = folds.count == 1
     let predict: @Sendable (Int) -> Void = { index in
       let outcome: Result<FoldOutcome, NumericsError>
       do throws(NumericsError) {
