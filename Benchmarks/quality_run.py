@@ -3,8 +3,19 @@
 import json
 import os
 import subprocess
+import sys
 import tempfile
-import time
+
+# Linux counts the memory of the process that starts another to the other's maximum: this one starts it and is small.
+MEASURE = """
+import os, subprocess, sys, time
+start = time.perf_counter()
+process = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
+_, status, usage = os.wait4(process.pid, 0)
+print(time.perf_counter() - start, usage.ru_maxrss)
+process.returncode = os.waitstatus_to_exitcode(status)
+sys.exit(process.returncode if process.returncode >= 0 else 1)
+"""
 
 
 def whole_process(program, features, options=()):
@@ -16,18 +27,13 @@ def process(program, options):
     """result.json of a run with these options, with seconds and the largest memory of the process."""
     with tempfile.TemporaryDirectory() as directory:
         output = os.path.join(directory, "out")
-        with open(os.path.join(directory, "log"), "w+") as log:
-            start = time.perf_counter()
-            process = subprocess.Popen(
-                [program, *options, "--output", output], stdout=log, stderr=log)
-            _, status, usage = os.wait4(process.pid, 0)
-            seconds = time.perf_counter() - start
-            process.returncode = os.waitstatus_to_exitcode(status)  # it has been waited for
-            if process.returncode:
-                log.seek(0)
-                raise RuntimeError(f"{' '.join(options)}: exit status {process.returncode}: {log.read().strip()}")
+        done = subprocess.run(
+            [sys.executable, "-S", "-c", MEASURE, program, *options, "--output", output], capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(f"{' '.join(options)}: exit status {done.returncode}: {done.stderr.strip()}")
+        seconds, peak = map(float, done.stdout.split())
         with open(os.path.join(output, "result.json")) as file:
-            return json.load(file) | dict(process_seconds=seconds, process_peak=usage.ru_maxrss * 1024)
+            return json.load(file) | dict(process_seconds=seconds, process_peak=1024 * peak)
 
 
 class Cache:
