@@ -22,12 +22,12 @@ enum RecipeConstants {
 
   /// Rows that suffice to choose the scaling on, a random part where there are more.
   static let scalingRowCount = 10_000
+  /// Of that part a third is left out, once: more rows than ``leftOutRowCount``.
+  static let scalingFoldCount = 3
   /// Classes that suffice for that: with more, the part is of rows of some classes, that each keep more of their rows.
   ///
   /// With ten rows a class where there are a hundred, the best precision of a part is decades below that of all rows.
   static let scalingClassCount = 100
-  /// Of that part a third is left out, once: more rows than ``leftOutRowCount``.
-  static let scalingFoldCount = 3
 
   /// The powers of ten between which the prior precision is searched, for features of variance 1.
   ///
