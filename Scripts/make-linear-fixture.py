@@ -56,17 +56,26 @@ def precisions(D, penalty):
     return np.append(np.full(D, penalty), BIAS_PRECISION)
 
 
-def softmax_laplace(X, Y, W, penalty):
-    """Laplace's evidence with a precision matrix for each class, and MacKay's next penalty."""
-    D, K = X.shape[1] - 1, Y.shape[1]
-    P, precision = softmax(X @ W), precisions(D, penalty)
-    value = objective(X, Y, W, precision) + 0.5 * K * np.log(precision).sum()
-    known = 0.0
-    for k in range(K):
-        matrix = (X * (P[:, k] * (1 - P[:, k]))[:, None]).T @ X + np.diag(precision)
-        value -= 0.5 * np.linalg.slogdet(matrix)[1]
-        known += (1 - penalty * np.diag(np.linalg.inv(matrix))[:D]).sum()
-    return value, known / (W[:D] ** 2).sum()
+def softmax_evidence(X, Y, log_penalty):
+    """Laplace's evidence with the precision B ⊗ A + Λ₀, from the determinants of its two centred factors.
+
+    A is Xᵀdiag(h/h̄)X with h the traces of the rows' curvatures between the logits, B the mean of these; the one
+    direction of B in which all logits shift alike is left out.
+    """
+    N, D, K = len(X), X.shape[1] - 1, Y.shape[1]
+    penalty = np.exp(log_penalty)
+    precision = precisions(D, penalty)
+    W = softmax_optimum(X, Y, precision)
+    P = softmax(X @ W)
+    B = np.mean([np.diag(p) - np.outer(p, p) for p in P], axis=0)
+    h = 1 - (P**2).sum(1)
+    h = h / h.mean()
+    rows = X[:, :D] - (h[:, None] * X[:, :D]).sum(0) / N
+    A = (rows * h[:, None]).T @ rows
+    value = objective(X, Y, W, precision)
+    for b in np.linalg.eigvalsh(B)[1:]:
+        value -= 0.5 * (np.linalg.slogdet(np.eye(D) + A * b / penalty)[1] + np.log1p(N * b / BIAS_PRECISION))
+    return value
 
 
 def ridge_evidence(X, Y, log_penalty):
@@ -75,6 +84,14 @@ def ridge_evidence(X, Y, log_penalty):
     covariance = np.eye(N) + X @ X.T / np.exp(log_penalty)
     rest = np.trace(Y.T @ np.linalg.solve(covariance, Y))
     return -0.5 * K * np.linalg.slogdet(covariance)[1] - 0.5 * K * (N - 1) * np.log(rest)
+
+
+def maximum(evidence, grid):
+    """The penalty with the best evidence and its evidence, from the logarithms of penalties."""
+    best = grid[np.argmax([evidence(t) for t in grid])]
+    found = minimize_scalar(
+        lambda t: -evidence(t), bounds=(best - 0.5, best + 0.5), method="bounded", options={"xatol": 1e-10})
+    return np.array([np.exp(found.x), -found.fun])
 
 
 def case(rng, N, D, K, strength, constant=None, offset=0.0):
@@ -105,26 +122,15 @@ def main():
         W = softmax_optimum(design, Y, precisions(D, penalty))
         out[f"{name}.softmax.weights"] = W[:D]
         out[f"{name}.softmax.log_probabilities"] = np.log(softmax(test @ W))
-        chosen = 1.0
-        for _ in range(500):
-            V = softmax_optimum(design, Y, precisions(D, chosen))
-            value, following = softmax_laplace(design, Y, V, chosen)
-            done = abs(np.log(following / chosen)) < 1e-9
-            chosen = following
-            if done or not 1e-12 < chosen < 1e12:
-                break
-        out[f"{name}.softmax.evidence"] = np.array([chosen, value])
+        out[f"{name}.softmax.evidence"] = maximum(
+            lambda t: softmax_evidence(design, Y, t), np.arange(-6, 10, 0.5))
 
         targets = Y - Y.mean(0)
         gram = centred @ centred.T
         slopes = centred.T @ np.linalg.solve(gram + penalty * np.eye(N), targets)
         out[f"{name}.ridge.weights"] = slopes
-        grid = np.arange(-13, 20, 0.25)
-        best = grid[np.argmax([ridge_evidence(centred, targets, t) for t in grid])]
-        found = minimize_scalar(
-            lambda t: -ridge_evidence(centred, targets, t), bounds=(best - 0.5, best + 0.5), method="bounded",
-            options={"xatol": 1e-10})
-        out[f"{name}.ridge.evidence"] = np.array([np.exp(found.x), -found.fun])
+        out[f"{name}.ridge.evidence"] = maximum(
+            lambda t: ridge_evidence(centred, targets, t), np.arange(-13, 20, 0.25))
         out[f"{name}.X_train"], out[f"{name}.y_train"] = train, y[:N].astype(np.int32)
         out[f"{name}.X_test"] = X[N:]
         print(name, out[f"{name}.softmax.evidence"], out[f"{name}.ridge.evidence"])

@@ -7,7 +7,7 @@ import BllarseNumerics
 #endif
 
 /// The prior precisions with the best evidence, by Laplace's method with the Kronecker covariance: what
-/// `--prior evidence` and `evidence-per-class` take instead of left-out rows.
+/// `--prior evidence` and `evidence-per-class` take instead of left-out rows, and the L2 strength of `CrossEntropy`.
 ///
 /// - Note: Source: MacKay, "The evidence framework applied to classification networks", Neural
 ///   Computation 1992.
@@ -15,22 +15,36 @@ struct EvidenceChoice<Pass: LaplacePass> {
   let problem: LaplaceProblem<Pass>
 
   /// One precision for all weights.
-  func precision() throws(NumericsError) -> (
-    precision: Double, weights: Matrix<Double>, isAtBound: Bool
-  ) {
+  struct Choice {
+    /// λ.
+    var precision: Double
+    /// Weights near the optimum under a precision near λ, D x C.
+    var weights: Matrix<Double>
+    /// The end of the range that the search has reached, if it has.
+    var end: SearchEnd?
+    /// Conjugate-gradient iterations.
+    var iterations: Int
+  }
+
+  /// One precision for all weights.
+  func precision() throws(NumericsError) -> Choice {
     var weights = Matrix<Double>.zeros(problem.columnCount, problem.pass.classCount)
     var search = EvidenceSearch()
+    var iterations = 0
     let exponent = try search.maximize(from: 1) { (t: Double) throws(NumericsError) -> Double in
       let precision = pow(10, t)
-      let solution = try problem.solve(problem.prior(precision), from: weights, isFinal: false)
+      // The evidence is flat at its maximum: an optimum that is off by a thousandth of a nat moves λ by a tenth.
+      let solution = try problem.solve(problem.prior(precision), from: weights, isFinal: true)
       weights = solution.weights
+      iterations += solution.iterations
       return problem.logEvidence(
         solution, try problem.kronecker(solution.logits, precision: precision))
     }
     let range = EvidenceSearch.range
-    return (
-      pow(10, exponent), weights, exponent <= range.lowerBound || exponent >= range.upperBound
-    )
+    return Choice(
+      precision: pow(10, exponent), weights: weights,
+      end: SearchEnd(pow(10, exponent), of: pow(10, range.lowerBound)...pow(10, range.upperBound)),
+      iterations: iterations)
   }
 
   /// One precision for each class's weights, by MacKay's fixed point from the best common one.

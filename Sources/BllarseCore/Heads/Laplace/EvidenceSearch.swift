@@ -1,12 +1,15 @@
-/// Climbs a function of `log10 λ` on a grid of half steps, and ends with the vertex of a parabola.
+/// Climbs a function of `log10 λ` on a grid of half steps, and goes on to the vertices of parabolas.
 ///
 /// The evidence is smooth and has one maximum in all but odd cases; a warm start makes a step of the
 /// climb cost a few passes over the data.
 struct EvidenceSearch {
   /// The range of `log10 λ`.
-  static let range = -2.0...6.0
+  static let range = RecipeConstants.precisionExponents
   static let step = 0.5
   static let evaluationLimit = 14
+  /// The distance of two vertices at which the search ends: the evidence is flat at its maximum.
+  static let resolution = 0.005
+  static let refinementLimit = 6
 
   /// Values found so far, by `log10 λ`.
   private(set) var values: [Double: Double] = [:]
@@ -39,15 +42,34 @@ struct EvidenceSearch {
       guard there > here else { break }
       (t, here) = (next, there)
     }
-    if Self.range.lowerBound < t && t < Self.range.upperBound {
-      let (low, high) = (try value(t - Self.step), try value(t + Self.step))
-      let bend = low - 2 * here + high
-      if bend < 0 {
-        let vertex = Self.clamp(t + Self.step * min(max(0.5 * (low - high) / bend, -0.5), 0.5))
-        if abs(vertex - t) > 0.02, try value(vertex) > here { t = vertex }
+    guard Self.range.lowerBound < t && t < Self.range.upperBound else { return t }
+    var (low, high) = (Self.clamp(t - Self.step), Self.clamp(t + Self.step))
+    for _ in 0..<Self.refinementLimit {
+      let values = (try value(low), try value(t), try value(high))
+      guard let vertex = Self.vertex((low, t, high), values), abs(vertex - t) > Self.resolution
+      else { break }
+      if try value(vertex) > values.1 {
+        if vertex > t { low = t } else { high = t }
+        t = vertex
+      } else if vertex > t {
+        high = vertex
+      } else {
+        low = vertex
       }
     }
     return t
+  }
+
+  /// Where the parabola through three points has its maximum; `nil` without one.
+  private static func vertex(
+    _ t: (Double, Double, Double), _ values: (Double, Double, Double)
+  ) -> Double? {
+    let (left, right) = (t.1 - t.0, t.2 - t.1)
+    let (fall, rise) = (values.1 - values.0, values.2 - values.1)
+    let bend = fall * right - rise * left
+    guard bend > 0 else { return nil }
+    let vertex = t.1 + 0.5 * (fall * right * right + rise * left * left) / bend
+    return min(max(clamp(vertex), t.0), t.2)
   }
 
   private static func clamp(_ t: Double) -> Double {

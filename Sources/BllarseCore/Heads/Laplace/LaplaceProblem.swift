@@ -12,6 +12,10 @@ struct LaplaceProblem<Pass: LaplacePass>: Sendable {
   let pass: Pass
   /// XᵀX of these rows, D x D, or one proportional to it.
   let gram: Matrix<Double>
+  /// Of the biases.
+  var biasPrecision = RecipeConstants.biasPrecision
+  /// What is added to the log-likelihood, linear in the weights, D x C; `nil` for nothing.
+  var linearTerm: Matrix<Double>?
 
   var columnCount: Int { gram.rowCount }
   var parallelism: Parallelism { pass.parallelism }
@@ -19,7 +23,7 @@ struct LaplaceProblem<Pass: LaplacePass>: Sendable {
   /// Λ₀ for one precision, D x C.
   func prior(_ precision: Double) -> Matrix<Double> {
     var diagonal = [Double](repeating: precision, count: columnCount)
-    diagonal[columnCount - 1] = RecipeConstants.biasPrecision
+    diagonal[columnCount - 1] = biasPrecision
     return .columns(diagonal, count: pass.classCount)
   }
 
@@ -36,14 +40,33 @@ struct LaplaceProblem<Pass: LaplacePass>: Sendable {
     _ prior: Matrix<Double>, from weights: Matrix<Double>,
     preconditionedBy preconditioner: Preconditioner? = nil, isFinal: Bool
   ) throws(NumericsError) -> ConcaveSolver<Pass>.Solution {
-    var solver = ConcaveSolver(pass: pass, gram: gram, prior: prior)
-    solver.preconditioner = preconditioner
     let rows = pass.design.rowCount
     let directions = min(rows, columnCount) * max(Pass.directionCount(pass.classCount), 1)
-    solver.tolerance = .nats(
-      isFinal
+    return try solve(
+      prior, from: weights, preconditionedBy: preconditioner,
+      within: isFinal
         ? RecipeConstants.finalTolerance * Double(directions)
         : max(RecipeConstants.searchFloor, RecipeConstants.searchTolerance * Double(rows)))
+  }
+
+  /// Climbs to the optimum.
+  ///
+  /// - Parameters:
+  ///   - prior: Λ₀, D x C.
+  ///   - weights: where to begin, D x C.
+  ///   - preconditioner: what the first steps are scaled by; of the curvature at the start when `nil`.
+  ///   - distance: the estimated distance to the optimum at which the climb ends, in nats.
+  ///   - iterationLimit: at most so many iterations.
+  /// - Returns: where the solver stopped.
+  /// - Throws: `NumericsError` when rounding makes a precision indefinite.
+  func solve(
+    _ prior: Matrix<Double>, from weights: Matrix<Double>,
+    preconditionedBy preconditioner: Preconditioner? = nil, within distance: Double,
+    iterationLimit: Int = 200
+  ) throws(NumericsError) -> ConcaveSolver<Pass>.Solution {
+    let solver = ConcaveSolver(
+      pass: pass, gram: gram, prior: prior, linearTerm: linearTerm,
+      preconditioner: preconditioner, tolerance: .nats(distance), iterationLimit: iterationLimit)
     return try solver.solve(from: weights)
   }
 
@@ -72,7 +95,7 @@ struct LaplaceProblem<Pass: LaplacePass>: Sendable {
       try KroneckerCovariance(
         KroneckerCovariance.Inputs(gram: gram), outputCurvature: pass.outputCurvature(logits),
         directionCount: Pass.directionCount(pass.classCount), priorPrecision: precision,
-        biasPrecision: RecipeConstants.biasPrecision)
+        biasPrecision: biasPrecision)
     }
   }
 
@@ -108,6 +131,6 @@ struct LaplaceProblem<Pass: LaplacePass>: Sendable {
     var sum = 0.0
     for row in 0..<columnCount - 1 { for k in 0..<prior.columnCount { sum += log(prior[row, k]) } }
     let count = (columnCount - 1) * prior.columnCount
-    return count > 0 ? exp(sum / Double(count)) : RecipeConstants.biasPrecision
+    return count > 0 ? exp(sum / Double(count)) : biasPrecision
   }
 }

@@ -207,7 +207,7 @@ struct LaplaceRecipe<Pass: LaplacePass> {
       let found = try EvidenceChoice(problem: problem(scaled)).precision()
       return try score(
         scaled, problem(scaled).prior(found.precision), found.weights, leftOut,
-        isAtBound: found.isAtBound)
+        isAtBound: found.end != nil)
     case .evidencePerClass:
       let scaled = try scaled(scaling)
       let found = try EvidenceChoice(problem: problem(scaled)).precisionsOfClasses()

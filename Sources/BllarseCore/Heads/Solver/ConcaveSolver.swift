@@ -268,3 +268,12 @@ extension Matrix where Element: BLASScalar {
     return total
   }
 }
+
+extension Matrix<Double> {
+  /// A matrix whose columns are all the same.
+  static func columns(_ column: [Double], count: Int) -> Matrix<Double> {
+    Matrix(
+      rows: column.count, columns: count,
+      elements: column.flatMap { [Double](repeating: $0, count: count) })
+  }
+}

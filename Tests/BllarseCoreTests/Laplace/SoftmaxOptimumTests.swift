@@ -1,20 +1,32 @@
-import BllarseCore
 import BllarseNumerics
 import BllarseTestSupport
 import Foundation
 import Testing
 
-@Suite("Softmax solver")
-struct SoftmaxSolverTests {
+@testable import BllarseCore
+
+@Suite("Softmax regression to its optimum")
+struct SoftmaxOptimumTests {
+  private func solve<Scalar: BLASScalar>(
+    _ design: DesignMatrix<Scalar>, _ labels: [Int32], classCount: Int, precisions: [Double],
+    smoothing: Double = 0, tolerance: Double
+  ) throws -> ConcaveSolver<SoftmaxPass<Scalar>>.Solution {
+    let parallelism = Parallelism(threadCount: 2)
+    let pass = SoftmaxPass(
+      design: design, labels: labels, classCount: classCount, parallelism: parallelism)
+    return try ConcaveSolver(
+      pass: pass, gram: design.gram(rowWeights: nil, parallelism: parallelism),
+      prior: .columns(precisions, count: classCount),
+      linearTerm: pass.linearTerm(smoothing: smoothing), tolerance: .nats(tolerance)
+    ).solve(from: .zeros(design.columnCount, classCount))
+  }
+
   /// The optimum of the three-class fixture, from a Newton iteration in NumPy.
   @Test("reaches the optimum of the fixture")
   func fixture() throws {
-    let solver = SoftmaxSolver<Double>(
-      design: EvidenceFixture.design(), labels: EvidenceFixture.threeClasses, classCount: 3,
-      priorPrecisions: [0.5, 0.5, 0.01], parallelism: Parallelism(threadCount: 2))
-    var exact = solver
-    exact.tolerance = 1e-15
-    let solution = try exact.solve()
+    let solution = try solve(
+      EvidenceFixture.design(Double.self), EvidenceFixture.threeClasses, classCount: 3,
+      precisions: [0.5, 0.5, 0.01], tolerance: 1e-15)
     #expect(solution.converged)
     #expect(solution.objective.isClose(to: -9.3172120595111, relative: 1e-12))
     let expected = [
@@ -29,18 +41,16 @@ struct SoftmaxSolverTests {
     let problem = ProbitProblem.random(
       "", rows: 200 + 100 * seed, columns: 3 + 7 * seed, classes: 2 + 3 * seed, seed: seed)
     let features = FeatureMatrix(problem.features)
-    func solve<Scalar: BLASScalar>(_ type: Scalar.Type, _ tolerance: Double) throws
-      -> SoftmaxSolver<Scalar>.Solution
+    func optimum<Scalar: BLASScalar>(_ type: Scalar.Type, _ tolerance: Double) throws
+      -> ConcaveSolver<SoftmaxPass<Scalar>>.Solution
     {
       let design = DesignMatrix<Scalar>(features, transform: .identity, hasBias: true)
-      var solver = SoftmaxSolver<Scalar>(
-        design: design, labels: problem.labels, classCount: problem.classCount,
-        priorPrecisions: [Double](repeating: 1, count: design.columnCount))
-      solver.tolerance = tolerance
-      return try solver.solve()
+      return try solve(
+        design, problem.labels, classCount: problem.classCount,
+        precisions: [Double](repeating: 1, count: design.columnCount), tolerance: tolerance)
     }
-    let exact = try solve(Double.self, 1e-12)
-    let quick = try solve(Float.self, 1e-3)
+    let exact = try optimum(Double.self, 1e-12)
+    let quick = try optimum(Float.self, 1e-3)
     #expect(exact.converged && quick.converged)
     #expect(exact.gap <= exact.gapBound)
     // The gap is an estimate from the mean curvature, right to an order of magnitude.
@@ -53,12 +63,10 @@ struct SoftmaxSolverTests {
     let problem = ProbitProblem.random("", rows: 80, columns: 4, classes: 3, seed: 5)
     let design = DesignMatrix<Double>(
       FeatureMatrix(problem.features), transform: .identity, hasBias: true)
-    var solver = SoftmaxSolver(
-      design: design, labels: problem.labels, classCount: 3,
-      priorPrecisions: [Double](repeating: 0.7, count: 5))
-    solver.labelSmoothing = 0.2
-    solver.tolerance = 1e-20
-    let weights = try solver.solve().weights
+    let weights = try solve(
+      design, problem.labels, classCount: 3, precisions: [Double](repeating: 0.7, count: 5),
+      smoothing: 0.2, tolerance: 1e-20
+    ).weights
     let x = design.matrix(rows: 0..<80)
     let logits = x.multiplied(by: weights)
     var residual = Matrix<Double>.zeros(80, 3)
