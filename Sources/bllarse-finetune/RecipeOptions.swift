@@ -25,7 +25,7 @@ struct RecipeOptions: ParsableArguments {
   @Option(
     help: """
       The scaling of the features: columns (each of variance 1), global (one factor for all), rows (each \
-      row of mean 0 and variance 1 before). (default: the one with the best log score of left-out rows)
+      row of mean 0 and variance 1 before). (default: columns, unless another predicts left-out rows plainly better)
       """)
   var scaling: FeatureScaling?
 

@@ -34,7 +34,7 @@ public struct EvidenceOptions: Sendable, Equatable {
   public var prior = EvidencePrior.folds
   /// The covariance; a Kronecker product when `nil`.
   public var posterior: PosteriorKind?
-  /// The scaling of the features; the one that predicts left-out rows best when `nil`.
+  /// The scaling of the features; when `nil`, `columns`, unless another predicts left-out rows plainly better.
   public var scaling: FeatureScaling?
   /// Which rows calibrate the predictions.
   public var calibration = Calibration.folds

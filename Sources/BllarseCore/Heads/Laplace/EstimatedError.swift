@@ -49,28 +49,15 @@ extension LaplaceRecipe.Outcome {
     let weights = leftOut.weights
     func weight(_ row: Int) -> Double { weights?[row] ?? 1 }
     let parts = RowFolds(groups: leftOut.groups, seed: 1, count: RecipeConstants.foldCount)
-    // Sums of the losses of each candidate over each part.
-    let sums = candidates.map { candidate in
-      var sums = [Double](repeating: 0, count: parts.count)
-      for (row, part) in parts.folds.enumerated() {
-        sums[part] += weight(row) * candidate.losses[row]
-      }
-      return sums
-    }
-    let totals = sums.map { $0.reduce(0, +) }
-    let eligible = candidates.indices.filter { candidates[$0].logits != nil || $0 == best }
     var logs = Matrix<Double>.zeros(labels.count, logits.columnCount)
     for part in 0..<parts.count {
-      let chosen =
-        parts.count == 1
-        ? best
-        : eligible.min { totals[$0] - sums[$0][part] < totals[$1] - sums[$1][part] } ?? best
+      let inside = labels.indices.filter { parts.folds[$0] == part }
+      let outside = labels.indices.filter { parts.folds[$0] != part }
+      let chosen = parts.count == 1 ? best : choice(by: outside, otherwise: best)
       let source =
         chosen == best ? logits : candidates[chosen].logits.map { Matrix<Double>($0) } ?? logits
-      let inside = labels.indices.filter { parts.folds[$0] == part }
       var beta = candidates[chosen].inverseTemperature
       if calibrates, parts.count > 1 {
-        let outside = labels.indices.filter { parts.folds[$0] != part }
         beta =
           CalibrationRows(
             logits: source.gatheringRows(outside), labels: outside.map { labels[$0] },
@@ -92,18 +79,37 @@ extension LaplaceRecipe.Outcome {
     let total = labels.indices.reduce(0) { $0 + weight($1) }
     scores.nll = labels.indices.reduce(0) { $0 + weight($1) * losses[$1] } / total
     if weights != nil { scores.setWeighted(logs, labels, weight, total) }
-    // Deviations of groups: copies of a row are no observations of their own.
-    var deviations: [Int: Double] = [:]
-    for row in labels.indices {
-      deviations[leftOut.groups[row], default: 0] += weight(row) * (losses[row] - scores.nll)
-    }
-    let count = Double(deviations.count)
-    let squares = deviations.keys.sorted().reduce(0) {
-      $0 + (deviations[$1] ?? 0) * (deviations[$1] ?? 0)
-    }
-    scores.nllError =
-      count > 1 ? (squares * count / (count - 1)).squareRoot() / total : nil
+    // Copies of a row are no observations of their own.
+    let error = leftOut.groupedStandardError(Array(labels.indices)) { losses[$0] - scores.nll }
+    scores.nllError = error.isFinite ? error / total : nil
     return scores
+  }
+
+  /// The candidate that some of the left-out rows would have chosen.
+  private func choice(by places: [Int], otherwise best: Int) -> Int {
+    func loss(_ index: Int) -> Double {
+      places.reduce(0) { $0 + (leftOut.weights?[$1] ?? 1) * candidates[index].losses[$1] }
+    }
+    let eligible = candidates.indices.filter { candidates[$0].logits != nil || $0 == best }
+    var leaders: [(index: Int, loss: Double)] = []  // of each scaling
+    for index in eligible {
+      let own = loss(index)
+      if let place = leaders.firstIndex(where: {
+        candidates[$0.index].scaling == candidates[index].scaling
+      }) {
+        if own < leaders[place].loss { leaders[place] = (index, own) }
+      } else {
+        leaders.append((index, own))
+      }
+    }
+    guard var chosen = leaders.first else { return best }
+    let reference = candidates[chosen.index].losses
+    for leader in leaders.dropFirst() where leader.loss < chosen.loss {
+      let gain = leftOut.gain(
+        of: candidates[leader.index].losses, over: reference, places: places)
+      if gain.isPlain { chosen = leader }
+    }
+    return chosen.index
   }
 }
 

@@ -48,7 +48,7 @@ public struct EvidenceConfiguration: Sendable, Equatable {
   public var posterior: PosteriorKind?
   /// Where the prior precision comes from.
   public var prior = EvidencePrior.folds
-  /// The scaling of the features; `nil` for the one that predicts left-out rows best.
+  /// The scaling of the features; `nil` for `columns`, unless another predicts left-out rows plainly better.
   public var scaling: FeatureScaling?
   /// Whether a temperature is fitted to the predictions for left-out rows.
   public var calibratesOnLeftOut = true

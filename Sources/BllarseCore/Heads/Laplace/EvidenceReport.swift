@@ -107,7 +107,10 @@ extension EvidenceReport {
     reasons.append(
       configuration.scaling != nil
         ? "scaling \(scaling.rawValue), as asked for"
-        : "scaling \(scaling.rawValue): best log score of left-out rows"
+        : "scaling \(scaling.rawValue): "
+          + (scaling == FeatureScaling.allCases[0]
+            ? "no other predicts left-out rows plainly better"
+            : "predicts left-out rows plainly better than \(FeatureScaling.allCases[0].rawValue)")
           + (scalingRowCount.map { ", of a part of \($0) rows" } ?? ""))
     switch configuration.prior {
     case .folds:

@@ -10,7 +10,8 @@ import BllarseNumerics
 /// of the prior, and one temperature.
 ///
 /// A candidate is a scaling and a precision; its score is the negative log-likelihood of rows that were left out
-/// of its fits, after the temperature that suits them. The best is taken, the first of equals.
+/// of its fits, after the temperature that suits them. The best is taken, the first of equals; of another scaling than
+/// `columns` only if it is better by a standard error of the difference.
 struct LaplaceRecipe<Pass: LaplacePass> {
   typealias Scalar = Pass.Scalar
   let features: FeatureMatrix
@@ -135,40 +136,28 @@ struct LaplaceRecipe<Pass: LaplacePass> {
       configuration: configuration, parallelism: parallelism)
   }
 
+  /// The best under the first scaling, unless one under another is plainly better, by its standard error.
   private func best(of scalings: [FeatureScaling]) throws(NumericsError) -> Outcome {
-    var result: Outcome?
-    for scaling in scalings {
+    var result = try search(scalings[0])
+    let reference = result.best.map { result.candidates[$0] }
+    for scaling in scalings.dropFirst() {
       // Scaled features have variance 1 on average, so the best precisions are neighbours.
-      let found = try search(
-        scaling,
-        from: result.flatMap { result in
-          result.best.map { result.candidates[$0].exponent }
-        })
-      guard var known = result else {
+      var found = try search(
+        scaling, from: result.best.map { result.candidates[$0].exponent })
+      let candidates = result.candidates + found.candidates
+      let (fitCount, iterationCount) = (
+        result.fitCount + found.fitCount, result.iterationCount + found.iterationCount
+      )
+      if let reference, let known = result.best, let new = found.best,
+        found.candidates[new].score < result.candidates[known].score,
+        found.leftOut.gain(of: found.candidates[new].losses, over: reference.losses).isPlain
+      {
+        found.best = result.candidates.count + new
         result = found
-        continue
       }
-      // Equal scores, and rows that cannot be left out, leave the first.
-      let isBetter =
-        if let best = found.best, let before = known.best {
-          found.candidates[best].score < known.candidates[before].score
-        } else { false }
-      let count = known.candidates.count
-      if isBetter {
-        var next = found
-        next.candidates = known.candidates + found.candidates
-        next.best = found.best.map { $0 + count }
-        next.fitCount += known.fitCount
-        next.iterationCount += known.iterationCount
-        result = next
-      } else {
-        known.candidates += found.candidates
-        known.fitCount += found.fitCount
-        known.iterationCount += found.iterationCount
-        result = known
-      }
+      result.candidates = candidates
+      (result.fitCount, result.iterationCount) = (fitCount, iterationCount)
     }
-    guard let result else { preconditionFailure("no scalings to choose from") }
     return result
   }
 

@@ -76,6 +76,51 @@ struct LeftOutRows: Sendable {
     return result
   }
 
+  /// By how much one candidate predicts the rows that can be scored better than another.
+  ///
+  /// - Parameters:
+  ///   - losses: of the one, in nats, a number for each.
+  ///   - others: of the other.
+  ///   - places: of the rows that count; `nil` for all.
+  /// - Returns: the sum of the differences and its standard error: rows of a group are one observation.
+  func gain(of losses: [Double], over others: [Double], places: [Int]? = nil) -> Gain {
+    let places = places ?? Array(labels.indices)
+    var total = 0.0
+    for place in places { total += weights?[place] ?? 1 }
+    func difference(_ place: Int) -> Double { others[place] - losses[place] }
+    let sum = places.reduce(0) { $0 + (weights?[$1] ?? 1) * difference($1) }
+    let mean = total > 0 ? sum / total : 0
+    return Gain(
+      sum: sum,
+      standardError: groupedStandardError(places) { difference($0) - mean })
+  }
+
+  /// The standard error of a weighted sum, in which rows of one group are one observation.
+  ///
+  /// - Parameters:
+  ///   - places: of the rows that count.
+  ///   - deviation: of a row from the mean.
+  /// - Returns: infinity for less than two groups.
+  func groupedStandardError(_ places: [Int], _ deviation: (Int) -> Double) -> Double {
+    var sums: [Int: Double] = [:]
+    for place in places {
+      sums[groups[place], default: 0] += (weights?[place] ?? 1) * deviation(place)
+    }
+    let count = Double(sums.count)
+    guard count > 1 else { return .infinity }
+    // In an order that does not change from run to run.
+    let squares = sums.keys.sorted().reduce(0) { $0 + (sums[$1] ?? 0) * (sums[$1] ?? 0) }
+    return (squares * count / (count - 1)).squareRoot()
+  }
+
+  /// How much better one candidate is than another, in nats over all rows.
+  struct Gain {
+    var sum: Double
+    var standardError: Double
+    /// Whether it is more than ``RecipeConstants/scalingErrors`` standard errors.
+    var isPlain: Bool { sum > RecipeConstants.scalingErrors * standardError }
+  }
+
   /// A logit whose probability is 0 at any temperature that a calibration has.
   private static var impossible: Double { -1e9 }
 }

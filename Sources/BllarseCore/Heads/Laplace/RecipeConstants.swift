@@ -29,6 +29,12 @@ enum RecipeConstants {
   /// With ten rows a class where there are a hundred, the best precision of a part is decades below that of all rows.
   static let scalingClassCount = 100
 
+  /// Standard errors by which another scaling than `columns` has to be better.
+  ///
+  /// The rule of one standard error of Breiman, Friedman, Olshen and Stone, "Classification and Regression Trees", 1984:
+  /// differences that are smaller are noise, and standardised columns are what is expected.
+  static let scalingErrors = 1.0
+
   /// The powers of ten between which the prior precision is searched, for features of variance 1.
   ///
   /// Below, a prior of that many standard deviations says nothing; above, a million rows say nothing.
