@@ -46,7 +46,8 @@ struct MemoryEstimate {
         // Scaled rows, and the same with those of a fold together; what is freed and not given back.
         fit =
           2.2 * design + Self.megabytes(20) + min(Self.megabytes(110), 4 * design) + covariance
-          + 2.7 * logits
+          + 1.5 * logits + min(Self.megabytes(24), 1.2 * logits)
+          + min(threads, 10) * Self.hessians(rows: rows, order: columns * classes, classes)
       }
     case (true, _) where configuration.lossFunction != "IBProbit":
       fit = 1.2 * design + (2.2 * classes + 5 * threads) * square
@@ -62,6 +63,12 @@ struct MemoryEstimate {
     bytes = Int(
       Self.base + features + values + fit
         + Self.images(data, threads: threads, isAugmented: configuration.mayAugment))
+  }
+
+  /// The Hessian of a fold, its factor and a copy, where it is small enough to be formed.
+  private static func hessians(rows: Double, order: Double, _ classes: Double) -> Double {
+    let isFormed = classes > 2 && LikelihoodCurvature.isAffordable(Int(rows), Int(order), .some)
+    return isFormed ? 3 * 8 * order * order : 0
   }
 
   /// Images, the backbone's weights, a block of images a thread, and the features of augmented images.

@@ -79,8 +79,8 @@ enum RecipeConstants {
   static let searchFloor = 1e-3
   /// The distance at which the final fit ends, in nats for each direction of the weights that rows can tell of.
   ///
-  /// A distance of ½·t² nats a direction is t standard deviations of the posterior: half a thousandth.
-  static let finalTolerance = 1e-7
+  /// A distance of ½·t² nats a direction is t standard deviations of the posterior: a thousandth.
+  static let finalTolerance = 5e-7
 
   /// π/4, with which a logit of variance v, a difference of two of 2v, is divided by √(1 + π/4·v).
   ///

@@ -55,7 +55,7 @@ enum LikelihoodCurvature: Sendable {
   }
 
   /// Whether a Hessian takes about a millisecond, or some ten.
-  private static func isAffordable(_ rows: Int, _ order: Int, _ effort: Effort) -> Bool {
+  static func isAffordable(_ rows: Int, _ order: Int, _ effort: Effort) -> Bool {
     let work = Double(rows) * Double(order) * Double(order)
     switch effort {
     case .little: return order <= 192 && work <= 1e8
