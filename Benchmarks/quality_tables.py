@@ -97,8 +97,9 @@ def peers(x, y):
 
 
 def default(program, x, y, options):
-    """Means over the folds: test NLL, the fit's own estimate of it, seconds."""
+    """Means over the folds: test NLL, the fit's own estimate of it, seconds; rows in conformal sets and out of them."""
     test_nll, estimates, seconds, rows = [], [], 0.0, []
+    held, expected = collections.Counter(), collections.Counter()  # by level: rows in their sets; variance of the share
     for train, test in folds(x, y):
         with tempfile.TemporaryDirectory() as directory:
             path = os.path.join(directory, "features.safetensors")
@@ -109,10 +110,15 @@ def default(program, x, y, options):
         test_nll.append(result["test"]["nll"])
         rows.append(len(test))
         seconds += result["process_seconds"]
+        for each in result["metrics"].get("conformal", []):
+            if each["method"] == "lac":
+                level, count = each["level"], len(test)
+                held[level] += count * each["coverage"]
+                expected[level] += level * (1 - level) * count * (1 + count / each["calibration_rows"])
         if result.get("estimate"):
             estimates.append(result["estimate"]["nll"])
     return dict(
-        nll=float(np.average(test_nll, weights=rows)), seconds=seconds,
+        nll=float(np.average(test_nll, weights=rows)), seconds=seconds, rows=sum(rows), held=held, variance=expected,
         estimate=float(np.mean(estimates)) if estimates else None)
 
 
@@ -143,6 +149,14 @@ def summary(rows):
         lines.append(
             f"- the fit's own estimate is within 2.5 standard errors of the test in {np.mean(np.abs(gaps) < 2.5):.1%}"
             f" of {len(gaps)}; the mean distance is {gaps.mean():+.2f}")
+    for level in sorted(rows[0]["own"]["held"]):
+        owns = [each["own"] for each in rows if each["own"]["held"][level]]
+        share = sum(own["held"][level] for own in owns) / sum(own["rows"] for own in owns)
+        below = sum(own["held"][level] - level * own["rows"] < -2.5 * own["variance"][level] ** 0.5 for own in owns)
+        mean = np.mean([own["held"][level] / own["rows"] for own in owns])
+        lines.append(
+            f"- conformal sets (LAC) at {level:g} hold {share:.4f} of all test labels, {mean:.4f} in the mean over tables;"
+            f" {below} of {len(owns)} tables are more than 2.5 standard errors below the level")
     return lines
 
 
@@ -155,7 +169,8 @@ def section(rows):
         " default was developed. Mean test NLL over three stratified folds, no option given. *LogisticRegressionCV*:"
         " 10 values, 3 folds, by log loss, on features as they are and standardised; *LogisticRegression*: standardised."
         " *ratio*: (default + .01) / (best of the three + .01). *estimate*: the fit's own, in brackets its distance from"
-        " the test score in standard errors of a test score. Seconds are of three whole processes.", "",
+        " the test score in standard errors of a test score. Seconds are of three whole processes."
+        " Standard errors of a coverage are binomial, of the test rows and of the left-out rows that set the thresholds.", "",
         *summary(rows), "",
         "| table (rows x features, classes) | default | LogisticRegressionCV | standardised | LogisticRegression | ratio"
         " | estimate | s |", "|---|---|---|---|---|---|---|---|"]
