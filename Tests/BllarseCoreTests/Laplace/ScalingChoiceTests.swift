@@ -33,7 +33,7 @@ struct ScalingChoiceTests {
     #expect(abs(estimate.nll - own) < 0.03)
   }
 
-  /// Differences 1, 1, 4, -2: the sum of squared deviations from 1 is 18; as groups of two, 0 and 0 + 0.
+  /// Differences 1, 1, 4, -2: the sum of squared deviations from their mean 1 is 18.
   @Test("a gain has the standard error of its groups")
   func groups() {
     func rows(_ groups: [Int], weights: [Double]? = nil) -> LeftOutRows {

@@ -14,7 +14,7 @@ import BllarseNumerics
 struct EvidenceChoice<Pass: LaplacePass> {
   let problem: LaplaceProblem<Pass>
 
-  /// One precision for all weights.
+  /// The precision with the best evidence, and where its search ended.
   struct Choice {
     /// λ.
     var precision: Double
@@ -27,6 +27,8 @@ struct EvidenceChoice<Pass: LaplacePass> {
   }
 
   /// One precision for all weights.
+  ///
+  /// - Throws: `NumericsError` when rounding makes a precision indefinite, or when told to stop.
   func precision() throws(NumericsError) -> Choice {
     var weights = Matrix<Double>.zeros(problem.columnCount, problem.pass.classCount)
     var search = EvidenceSearch()

@@ -63,7 +63,7 @@ public struct EvidenceConfiguration: Sendable, Equatable {
     self.classCount = classCount
   }
 
-  /// The scalings that are tried.
+  /// The scalings that are tried, the standard first.
   var scalings: [FeatureScaling] { scaling.map { [$0] } ?? FeatureScaling.allCases }
 
   /// The covariance.

@@ -108,9 +108,9 @@ extension EvidenceReport {
       configuration.scaling != nil
         ? "scaling \(scaling.rawValue), as asked for"
         : "scaling \(scaling.rawValue): "
-          + (scaling == FeatureScaling.allCases[0]
+          + (scaling == .standard
             ? "no other predicts left-out rows plainly better"
-            : "predicts left-out rows plainly better than \(FeatureScaling.allCases[0].rawValue)")
+            : "predicts left-out rows plainly better than \(FeatureScaling.standard.rawValue)")
           + (scalingRowCount.map { ", of a part of \($0) rows" } ?? ""))
     switch configuration.prior {
     case .folds:

@@ -12,6 +12,9 @@ public enum FeatureScaling: String, Sendable, Equatable, CaseIterable, Codable {
   /// Each row to mean 0 and variance 1 (layer normalisation), then each column to mean 0.
   case rows
 
+  /// The one that another has to be plainly better than to be taken: standardised columns.
+  static let standard = FeatureScaling.columns
+
   /// What layer normalisation adds to the variance of a row: as the Python original does, but never more
   /// than that part of the mean variance, beside which small features would all but vanish.
   private static let layerNormEpsilon = 1e-5
