@@ -15,7 +15,7 @@ struct Check: ParsableCommand {
       """)
 
   func run() throws {
-    var parser = try QuickParser()
+    var parser = QuickParser()
     let files = FileHeaders()
     while let line = readLine(strippingNewline: true) {
       print(RunCheck(line: line, parser: &parser, files: files).json)
@@ -56,15 +56,13 @@ struct RunCheck: Encodable {
       spellings = line.notes
       let configuration: RunConfiguration
       switch try parser.parse(line.words) {
-      case let train as Train:
-        configuration = train.configuration
-        notes = line.notes + train.notes(configuration)
-      case let text as Text:
-        configuration = text.configuration
-        notes =
-          line.notes + text.optionNotes
-          + text.notes(try files.content(of: text.task.cache))
-      default:
+      case .train(let given):
+        configuration = try Train.check(given)
+        notes = line.notes + Train.notes(configuration, given)
+      case .command(let text as Text):
+        configuration = try text.configuration()
+        notes = line.notes + text.optionNotes + text.notes(try files.content(of: text.task().cache))
+      case .command:
         refuse(words)
         return
       }

@@ -1,4 +1,5 @@
 import ArgumentParser
+import BllarseCore
 
 /// A command line of a run in its present spelling, and what to say about an older one.
 ///
@@ -24,10 +25,9 @@ struct CommandLineWords {
     "likelihood": ("head", ["softmax": "softmax", "probit": "IBProbit"]),
     "calibration": ("calibration", ["loo": "folds"]),
   ]
-  static let shortNames = [
-    "bs": "batch-size", "lr": "learning-rate", "wd": "weight-decay", "ls": "label-smooth",
-    "mc": "mc-samples", "ds": "dataset", "e": "epochs", "o": "optimizer",
-  ]
+  private static let shortNames = Dictionary(
+    RunConfiguration.options.compactMap { info in info.shortName.map { ($0, info.name) } },
+    uniquingKeysWith: { first, _ in first })
   /// Words that begin the command line of something else than a run.
   private static let otherCommands: Set<String> = [
     "evaluate", "predict", "check", "help", "text",
@@ -128,11 +128,8 @@ struct CommandLineWords {
 ///
 /// They are here so that a description of this program's options has them: ``CommandLineWords`` replaces
 /// them before a command line is parsed.
-struct OldSpellings: ParsableArguments {
-  @Option(help: .hidden) var lossFunction: String?
-  @Option(help: .hidden) var trainBatchSize: Int?
-  @Option(help: .hidden) var dropoutRate: Double?
-  @Option(help: .hidden) var ibprobitAlpha: Double?
-  @Option(help: .hidden) var finetuningType: String?
-  @Option(help: .hidden) var likelihood: String?
+enum OldSpellingList: OptionList {
+  static let options =
+    (CommandLineWords.oldNames.keys.filter { $0 != "enable-wandb" } + ["likelihood"])
+    .sorted().map { OptionInfo($0, group: .method, "") }
 }

@@ -13,26 +13,20 @@ struct Evaluate: ParsableCommand {
   @Option(help: "The head: a head.safetensors that a run wrote.")
   var head: String
 
-  @OptionGroup(title: "Data") var data: DataOptions
-  @OptionGroup(title: "Running") var running: RunningOptions
+  @OptionGroup(title: OptionInfo.Group.data.rawValue) var data: DeclaredOptions<DataList>
+  @OptionGroup(title: OptionInfo.Group.running.rawValue) var running: DeclaredOptions<RunningList>
 
-  func validate() throws {
-    try data.check(needsBackbone: false)
-    let given: [(name: String, isGiven: Bool)] = [
-      ("--resume", running.resume != nil), ("--overwrite", running.overwrite),
-      ("--save-every", running.saveEvery != nil),
-      ("--reinitialize", data.backbone.reinitialize),
-    ]
-    if let name = given.first(where: \.isGiven)?.name {
-      throw ValidationError("\(name) is for runs; a stored head is only scored")
-    }
+  private func configuration() throws -> RunConfiguration {
+    var given = data.given
+    given.merge(running.given)
+    return try asValidation { try RunConfiguration(scoring: given, defaults: .environment) }
   }
 
+  func validate() throws { _ = try configuration() }
+
   func run() throws {
-    var configuration = RunConfiguration()
-    data.apply(to: &configuration)
-    running.apply(to: &configuration)
-    if let note = running.deviceNote { Terminal().runDidNote(note) }
+    let configuration = try configuration()
+    if running.given.hasOtherDevice { Terminal().runDidNote(RunConfiguration.deviceNote) }
     try reportingErrors {
       let evaluation = HeadEvaluation(checkpoint: head, configuration)
       let scores = try evaluation.run(note: Terminal().runDidNote)

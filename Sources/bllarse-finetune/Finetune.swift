@@ -23,7 +23,7 @@ struct Finetune: ParsableCommand {
       _exit(1)
     }
     for note in EnvironmentFiles.load() { Terminal().runDidNote(note) }
-    if let note = RunningOptions.grantNote { Terminal().runDidNote(note) }
+    if let note = OptionDefaults.grantNote { Terminal().runDidNote(note) }
     do {
       let line = try CommandLineWords(CommandLine.arguments.dropFirst())
       // Before any refusal, which names options by their present spelling.

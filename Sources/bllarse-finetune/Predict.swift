@@ -31,11 +31,15 @@ struct Predict: ParsableCommand {
       """)
   var mutualInformation = false
 
-  @Option(help: "The number of threads. (default: SLURM_CPUS_PER_TASK, or all that are allowed)")
-  var threads: Int?
+  @OptionGroup var running: DeclaredOptions<ThreadsList>
+
+  private func threadCount() throws -> Int? {
+    try asValidation { try RunConfiguration(scoring: running.given, defaults: .environment) }
+      .threadCount
+  }
 
   func validate() throws {
-    try RunningOptions.check(threads)
+    _ = try threadCount()
     guard out.hasSuffix(".safetensors") || out.hasSuffix(".csv") else {
       throw ValidationError("--out is '\(out)'; expected a name that ends in .safetensors or .csv")
     }
@@ -45,7 +49,7 @@ struct Predict: ParsableCommand {
     try reportingErrors {
       let rows = try HeadPrediction(
         checkpoint: head, featuresPath: features, split: split, splitsEntropy: mutualInformation,
-        threadCount: RunningOptions.threadCount(threads)
+        threadCount: threadCount()
       ).write(to: out, note: Terminal().runDidNote)
       print("\(rows) rows written to \(out)")
     }

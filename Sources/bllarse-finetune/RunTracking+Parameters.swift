@@ -7,7 +7,7 @@ extension RunConfiguration {
   /// The keys of the Python original, also where there is one answer only here. The backbone's size is
   /// logged when it is there.
   var trackedParameters: [String: any CustomStringConvertible] {
-    if text != nil {
+    if data.text != nil {
       // The text script's own keys.
       let given: [String: any CustomStringConvertible] = [
         "max_train_samples": -1, "max_val_samples": -1, "train_subset_seed": -1,
@@ -25,9 +25,9 @@ extension RunConfiguration {
 
   /// What the backbone was trained on, or the name of its file.
   private var pretraining: String {
-    if featuresPath != nil { return "none" }
-    if let namedBackbone { return namedBackbone.pretraining.rawValue }
-    let path = backbonePath ?? DigitsDataset.backboneName
+    if data.featuresPath != nil { return "none" }
+    if let namedBackbone = data.namedBackbone { return namedBackbone.pretraining.rawValue }
+    let path = data.backbonePath ?? DigitsDataset.backboneName
     return URL(fileURLWithPath: path).deletingPathExtension().lastPathComponent
   }
 }

@@ -104,11 +104,7 @@ extension RunConfiguration {
   /// The head and how it is fitted: "IBProbit, converged,"; there is one way for softmax.
   var methodWords: String {
     guard effectiveEpochs > 0 else { return "The pretrained classifier" }
-    guard !HeadRegistry.isClosedForm(lossFunction) || HeadRegistry.takesUpdates(lossFunction) else {
-      return lossFunction
-    }
-    let way =
-      HeadRegistry.isClosedForm(lossFunction) ? update.rawValue : optimizer.rawValue
-    return "\(lossFunction), \(way),"
+    guard method.selector != nil, let way = try? method.way() else { return method.head }
+    return "\(method.head), \(way.name),"
   }
 }

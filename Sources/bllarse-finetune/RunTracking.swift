@@ -26,19 +26,19 @@ final class RunTracking: RunObserver {
     self.run = run
     self.id = id
     self.drainTimeout = drainTimeout
-    self.outputPath = configuration.outputPath
+    self.outputPath = configuration.output.path
     method = configuration.methodWords
     self.logsCheckpoint = logsCheckpoint
     // A run that a signal ends is closed as such, and the signal then has its effect; one that writes a
     // checkpoint and stops by itself is closed when it does; a lost terminal ends both.
     termination = run.endOnTermination(
-      signals: configuration.outputPath == nil ? [SIGTERM, SIGINT, SIGHUP] : [SIGHUP],
+      signals: configuration.output.path == nil ? [SIGTERM, SIGINT, SIGHUP] : [SIGHUP],
       waitingUpTo: .seconds(1.5),
       report: { Terminal().runIsTracked($0.location) })
     loggedSteps = run.lastSteps()
     lastStep = loggedSteps?["loss"] ?? 0
     run.log(parameters: configuration.trackedParameters)
-    if configuration.resumes, let outputPath { takeUpEpochs(in: outputPath) }
+    if configuration.output.resumes, let outputPath { takeUpEpochs(in: outputPath) }
     // The end of the work that a signal cuts off is the run's end, too.
     Interruption.beforeEnding { phase in
       let status: RunStatus =

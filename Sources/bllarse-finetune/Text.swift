@@ -14,9 +14,9 @@ struct Text: ParsableCommand {
 
   @OptionGroup(title: "Which features") var cache: TextCacheOptions
   @OptionGroup(title: "What to fit") var method: TextMethodOptions
-  @OptionGroup(title: "Which rows") var splits: SplitOptions
-  @OptionGroup(title: "Running") var running: RunningOptions
-  @OptionGroup(title: "Tracking") var tracking: TrackingOptions
+  @OptionGroup(title: "Which rows") var splits: DeclaredOptions<SplitList>
+  @OptionGroup(title: "Running") var running: DeclaredOptions<RunningList>
+  @OptionGroup(title: "Tracking") var tracking: DeclaredOptions<TrackingList>
 
   @Flag(
     help: """
@@ -27,91 +27,84 @@ struct Text: ParsableCommand {
   func validate() throws {
     try cache.check()
     try method.check()
-    try splits.check()
+    try TrackingOptions(tracking.given).check()
+    _ = try rows()
   }
 
-  var task: TextTask {
-    TextTask(
+  private var given: GivenOptions {
+    var given = splits.given
+    given.merge(running.given)
+    given.merge(tracking.given)
+    return given
+  }
+
+  /// A configuration with the options about rows, output and threads.
+  private func rows() throws -> RunConfiguration {
+    try asValidation { try RunConfiguration(rows: given, defaults: .environment) }
+  }
+
+  func task() throws -> TextTask {
+    let data = try rows().data
+    return TextTask(
       stage: cache.stage.rawValue,
       cache: cache.cache(
-        trainLimit: splits.maxTrainSamples, validationLimit: splits.maxValSamples),
+        trainLimit: data.maxTrainSamples, validationLimit: data.maxValidationSamples),
       optimizer: method.optimizer)
   }
 
   /// What the options ask for.
-  var configuration: RunConfiguration {
-    let task = task
-    var configuration = RunConfiguration()
-    configuration.text = task
-    configuration.featuresPath = task.cache.path
+  func configuration() throws -> RunConfiguration {
+    var configuration = try rows()
+    let task = try task()
+    configuration.data.text = task
+    configuration.data.featuresPath = task.cache.path
     method.apply(to: &configuration)
-    splits.apply(to: &configuration)
     // The script scores between batches with cavi only: for the others, steps are epochs.
     if method.optimizer != .cavi { configuration.evaluationInterval = 0 }
-    running.apply(to: &configuration)
     return configuration
   }
 
   func run() throws {
-    let configuration = configuration
+    let configuration = try configuration()
+    let task = try task()
     let terminal = Terminal()
+    func tell(_ content: TextCache.Content) {
+      for note in optionNotes + notes(content) { terminal.runDidNote(note) }
+    }
     guard !check else {
       try reportingErrors {
         let files = FileHeaders()
         let plan = try RunPlan(configuration, files: files)
-        let content = try files.content(of: task.cache)
-        for note in optionNotes + notes(content) { terminal.runDidNote(note) }
+        tell(try files.content(of: task.cache))
         print("the run can start: \(plan)")
       }
       return
     }
-    Interruption.listen(configuration.outputPath)
-    try reportingErrors {
-      _ = try RunPlan.checkOutput(of: configuration)
-      let tracker = try tracking.start(
-        configuration, terminal, group: "mnli_roberta_llf",
-        tags: ["task": "mnli_roberta_llf", "stage": task.stage])
-      do {
-        let start = ContinuousClock.now
-        let content = try task.cache.content()
-        let seconds = (ContinuousClock.now - start) / .seconds(1)
-        for note in optionNotes + notes(content) { terminal.runDidNote(note) }
-        tracker?.log([
-          "cache_seconds": seconds, "cache_extracted": 0,
-          "cache_total_rows": Double(content.totalCount),
-        ])
-        let observers: [any RunObserver] =
-          [terminal, InterruptionPhases(configuration: configuration)]
-          + (tracker.map { [$0] } ?? [])
-        let run = FineTuning(
-          configuration, observers: observers, shouldStop: { Interruption.signal != nil })
-        let (result, _) = try run.run()
-        terminal.show(result, output: configuration.outputPath)
-        // The script reports the scores of this one.
-        if let best = result.best {
-          terminal.show(best, isWithinEpochs: configuration.evaluationInterval > 0)
-        }
-        Interruption.enter(.delivery)
-        tracker?.finish(result)
-        Interruption.endsByItself()
-      } catch {
-        let isInterrupted = error is RunInterrupted
-        if isInterrupted { Interruption.endsByItself() } else { Interruption.enterFailure(error) }
-        tracker?.fail(interrupted: isInterrupted)
-        if !isInterrupted { Interruption.endsByItself() }
-        throw error
-      }
+    var run = TrackedRun(configuration, TrackingOptions(tracking.given))
+    (run.group, run.showsBest) = ("mnli_roberta_llf", true)
+    run.tags = ["task": run.group, "stage": task.stage]
+    try run.run { tracker in
+      let start = ContinuousClock.now
+      let content = try task.cache.content()
+      let seconds = (ContinuousClock.now - start) / .seconds(1)
+      tell(content)
+      tracker?.log([
+        "cache_seconds": seconds, "cache_extracted": 0,
+        "cache_total_rows": Double(content.totalCount),
+      ])
     }
   }
 
   /// What should be known about the options.
   var optionNotes: [String] {
-    var notes = cache.notes + method.notes + (running.deviceNote.map { [$0] } ?? [])
-    if splits.trainSubsetSeed != nil && splits.maxTrainSamples == nil {
+    var notes =
+      cache.notes + method.notes
+      + (running.given.hasOtherDevice ? [RunConfiguration.deviceNote] : [])
+    if splits.given.contains("train-subset-seed") && !splits.given.contains("max-train-samples") {
       notes.append(
         "--train-subset-seed has no effect here: without --max-train-samples all rows are taken")
     }
-    if splits.evalEveryBatches > 0 && method.optimizer != .cavi {
+    if splits.given["eval-every-batches"] ?? "0" != "0" && method.optimizer != .cavi {
       notes.append("--eval-every-batches has no effect here: it is for --optimizer cavi")
     }
     return notes
@@ -120,7 +113,8 @@ struct Text: ParsableCommand {
   /// What the user should know about the cache.
   func notes(_ content: TextCache.Content) -> [String] {
     var notes: [String] = []
-    if splits.maxTrainSamples == nil, content.trainCount < TextCache.fullTrainCount {
+    let limit = splits.given["max-train-samples"].flatMap { Int($0) }
+    if limit == nil, content.trainCount < TextCache.fullTrainCount {
       notes.append(
         "the cache holds \(content.trainCount) training rows of the \(TextCache.fullTrainCount) "
           + "that MultiNLI has")
@@ -132,7 +126,7 @@ struct Text: ParsableCommand {
         "the cache's rows have \(content.featureCount) features; \(cache.backbone) gives \(expected)"
       )
     }
-    let count = min(content.trainCount, splits.maxTrainSamples ?? content.trainCount)
+    let count = min(content.trainCount, limit ?? content.trainCount)
     if method.trainBatchSize > count {
       notes.append("the batch of \(method.trainBatchSize) rows is the \(count) there are")
     }

@@ -87,24 +87,17 @@ struct TextMethodOptions: ParsableArguments {
 
   func apply(to configuration: inout RunConfiguration) {
     configuration.epochs = epochs
-    configuration.batchSize = trainBatchSize
     configuration.seed = seed
-    switch optimizer {
-    case .cavi:
-      configuration.lossFunction = "IBProbit"
-      configuration.update = .merge
-      configuration.updateIterations = numUpdateIters ?? 16
-      configuration.forgettingRate = ibprobitAlpha ?? 1e-3
-      configuration.resetsEachEpoch = resetLossPerEpoch
-      return
-    case .adam: configuration.optimizer = .adam
-    case .adamw: configuration.optimizer = .adamw
-    case .lion: configuration.optimizer = .lion
-    }
-    configuration.lossFunction = "CrossEntropy"
-    configuration.learningRate = learningRate ?? 1e-3
-    configuration.weightDecay = weightDecay ?? 1e-2
-    configuration.dropout = dropoutRate ?? 0
-    configuration.decaysBiases = false
+    var chosen =
+      optimizer == .cavi ? Method("IBProbit", "merge") : Method("CrossEntropy", optimizer.rawValue)
+    chosen[FitOptions.batchSize] = trainBatchSize
+    if let numUpdateIters { chosen[FitOptions.updateIterations] = numUpdateIters }
+    if let ibprobitAlpha { chosen[FitOptions.forgettingRate] = ibprobitAlpha }
+    chosen[FitOptions.resetLossPerEpoch] = resetLossPerEpoch
+    if let learningRate { chosen[FitOptions.learningRate] = learningRate }
+    if let weightDecay { chosen[FitOptions.weightDecay] = weightDecay }
+    if let dropoutRate { chosen[FitOptions.dropout] = dropoutRate }
+    chosen[FitOptions.decaysBiases] = false
+    configuration.method = chosen
   }
 }

@@ -5,42 +5,53 @@ import BllarseNumerics
 import Foundation
 import Logging
 
-/// Where the run is tracked: the names of the Python original.
-struct TrackingOptions: ParsableArguments {
-  @Flag(name: [.long, .customLong("enable_mlflow")], help: "Track the run in MLflow.")
-  var enableMlflow = false
+/// The options about tracking: the names of the Python original.
+enum TrackingList: OptionList {
+  static let options: [OptionInfo] = {
+    func option(
+      _ name: String, _ help: String, default text: String? = nil, isFlag: Bool = false,
+      isNoted: Bool = true
+    ) -> OptionInfo {
+      var info = OptionInfo(name, group: .running, help, default: text)
+      if isFlag { info.arity = .flag }
+      info.isNotedWhereIdle = isNoted
+      return info
+    }
+    var enable = option("enable-mlflow", "Track the run in MLflow.", isFlag: true)
+    enable.otherName = "enable_mlflow"
+    return [
+      enable, option("enable-wandb", "The old name of --enable-mlflow.", isFlag: true),
+      option(
+        "mlflow-tracking-uri", "An MLflow server or sqlite:///FILE.",
+        default: "MLFLOW_TRACKING_URI, the credentials file, or ./mlflow.db"),
+      option(
+        "mlflow-experiment", "The experiment.", default: "MLFLOW_EXPERIMENT_NAME, or bllarse"),
+      option(
+        "mlflow-drain-seconds",
+        "Seconds to wait for delivery at the end; the rest stays in the journal.", default: "30",
+        isNoted: false),
+      option(
+        "group-id", "A name that runs of one sweep share; logged as a tag.",
+        default: TrackingOptions.defaultGroup),
+      option(
+        "uid", "The name of the run.",
+        default: "BLLARSE_RUN_NAME, which a sweep sets, or one made up"),
+      option(
+        "log-checkpoints",
+        """
+        Upload the head, and for a head that is fitted by steps or batches every --save-every epochs the \
+        state of the run with that of its optimiser (checkpoints/epoch_00010.safetensors).
+        """, isFlag: true),
+    ]
+  }()
+}
 
-  @Flag(help: "The old name of --enable-mlflow.")
-  var enableWandb = false
+/// Where the run is tracked.
+struct TrackingOptions {
+  private let given: GivenOptions
 
-  @Option(
-    help: """
-      An MLflow server or sqlite:///FILE. (default: MLFLOW_TRACKING_URI, the credentials file, or \
-      ./mlflow.db)
-      """)
-  var mlflowTrackingUri: String?
-
-  @Option(help: "The experiment. (default: MLFLOW_EXPERIMENT_NAME, or bllarse)")
-  var mlflowExperiment: String?
-
-  @Option(
-    help: "Seconds to wait for delivery at the end; the rest stays in the journal. (default: 30)")
-  var mlflowDrainSeconds: Double?
-
-  @Option(
-    help: "A name that runs of one sweep share; logged as a tag. (default: finetuning_test)")
-  var groupId: String?
-
-  @Option(
-    help: "The name of the run. (default: BLLARSE_RUN_NAME, which a sweep sets, or one made up)")
-  var uid: String?
-
-  @Flag(
-    help: """
-      Upload the head, and for a head that is fitted by steps or batches every --save-every epochs the \
-      state of the run with that of its optimiser (checkpoints/epoch_00010.safetensors).
-      """)
-  var logCheckpoints = false
+  /// Takes what was given.
+  init(_ given: GivenOptions) { self.given = given }
 
   /// The group of runs that belong to none, as the Python original names it.
   static let defaultGroup = "finetuning_test"
@@ -49,12 +60,38 @@ struct TrackingOptions: ParsableArguments {
   private static let threadCount = 5
 
   /// Whether tracking is asked for.
-  var isEnabled: Bool { enableMlflow || enableWandb }
+  var isEnabled: Bool { given.contains("enable-mlflow") || given.contains("enable-wandb") }
 
-  func validate() throws {
-    try requireRange(
-      "--mlflow-drain-seconds", mlflowDrainSeconds, "a number from 0 to 604800, a week",
-      (0...604_800).contains)
+  /// An option that is not empty.
+  private func text(_ name: String) -> String? { given[name].flatMap { $0.isEmpty ? nil : $0 } }
+
+  private var idle: [OptionInfo] {
+    isEnabled
+      ? []
+      : TrackingList.options.filter {
+        $0.arity == .flag ? given.contains($0.name) : text($0.name) != nil
+      }
+  }
+
+  /// What is to be said about options that change nothing, as the run is not tracked.
+  var notes: [String] {
+    idle.filter(\.isNotedWhereIdle).map {
+      "--\($0.name) has no effect here: it is for runs with --enable-mlflow"
+    }
+  }
+
+  /// Refuses what cannot be, and what would change nothing.
+  ///
+  /// - Throws: `ValidationError`.
+  func check() throws {
+    if let info = idle.first(where: { !$0.isNotedWhereIdle }) {
+      throw ValidationError("--\(info.name) is for runs with --enable-mlflow")
+    }
+    guard let text = given["mlflow-drain-seconds"] else { return }
+    guard let seconds = Double(text), 0...604_800 ~= seconds else {
+      throw ValidationError(
+        "--mlflow-drain-seconds is '\(text)'; expected a number from 0 to 604800, a week")
+    }
   }
 
   /// Starts tracking, if it was asked for.
@@ -76,25 +113,26 @@ struct TrackingOptions: ParsableArguments {
       throw NumericsError.outOfThreads(Self.threadCount, purpose: "tracking (--enable-mlflow)")
     }
     var settings = TrackerConfiguration(
-      trackingURI: mlflowTrackingUri.flatMap { $0.isEmpty ? nil : $0 },
-      experiment: mlflowExperiment.flatMap { $0.isEmpty ? nil : $0 })
-    settings.drainTimeout = .milliseconds(Int((mlflowDrainSeconds ?? 30) * 1000))
-    var tags = ["loss_fn": configuration.lossFunction, "tune_mode": "last_layer"]
+      trackingURI: text("mlflow-tracking-uri"),
+      experiment: text("mlflow-experiment"))
+    settings.drainTimeout = .milliseconds(
+      Int((text("mlflow-drain-seconds").flatMap(Double.init) ?? 30) * 1000))
+    let method = configuration.method
+    var tags = ["loss_fn": method.head, "tune_mode": "last_layer"]
     tags["optimizer"] =
-      HeadRegistry.isClosedForm(configuration.lossFunction)
-      ? "none" : configuration.optimizer.rawValue
-    tags["group_id"] = groupId ?? group
-    if let text = configuration.text { tags["optimizer"] = text.optimizer.rawValue }
+      method.selector?.name == "optimizer" ? method.wayName ?? "newton" : "none"
+    tags["group_id"] = given["group-id"] ?? group
+    if let text = configuration.data.text { tags["optimizer"] = text.optimizer.rawValue }
     tags.merge(more) { $1 }
     let (run, id) = try startOrResume(settings, configuration, tags: tags)
     return RunTracking(
-      run, configuration, id: id, logsCheckpoint: logCheckpoints,
+      run, configuration, id: id, logsCheckpoint: given.contains("log-checkpoints"),
       drainTimeout: settings.drainTimeout)
   }
 
   /// What the user calls the run, else what its sweep does.
   private var runName: String? {
-    uid.flatMap { $0.isEmpty ? nil : $0 } ?? EnvironmentVariable.runName.value
+    text("uid") ?? EnvironmentVariable.runName.value
   }
 
   /// A new run, whose id and journal's place are kept in the output directory; or the one that is kept
@@ -102,12 +140,12 @@ struct TrackingOptions: ParsableArguments {
   private func startOrResume(
     _ settings: TrackerConfiguration, _ configuration: RunConfiguration, tags: [String: String]
   ) throws -> (run: Run, id: KeptID?) {
-    guard let directory = configuration.outputPath else {
+    guard let directory = configuration.output.path else {
       return (try Tracker(settings).startRun(name: runName, tags: tags), nil)
     }
     let holdsRun = try RunPlan.checkOutput(of: configuration)
     let path = directory + "/mlflow_run_id"
-    if configuration.resumes, let text = try? String(contentsOfFile: path, encoding: .utf8) {
+    if configuration.output.resumes, let text = try? String(contentsOfFile: path, encoding: .utf8) {
       let lines = text.split(whereSeparator: \.isNewline).map(String.init)
       if let id = lines.first {
         var settings = settings
@@ -121,7 +159,7 @@ struct TrackingOptions: ParsableArguments {
     let run = try tracker.startRun(name: runName, tags: tags)
     // A directory that must exist and does not is for the run to report.
     guard
-      !configuration.resumes || !configuration.resumesExistingOnly
+      !configuration.output.resumes || !configuration.output.resumesExistingOnly
         || FileManager.default.fileExists(atPath: directory)
     else { return (run, nil) }
     try AtomicFile.prepareDirectory(directory)

@@ -6,16 +6,20 @@ struct Train: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "train", abstract: "Fits a head and scores it on the test split (the default).")
 
-  @OptionGroup(title: "What to fit") var method: MethodOptions
-  @OptionGroup(title: "softmax, and IBProbit to its optimum") var recipe: RecipeOptions
-  @OptionGroup(title: "Calibration") var calibration: CalibrationOptions
-  @OptionGroup(title: "Classical heads") var optimizer: OptimizerOptions
-  @OptionGroup(title: "Data") var data: DataOptions
-  @OptionGroup(title: "Splits") var splits: SplitOptions
-  @OptionGroup(title: "Rows") var rows: RowOptions
-  @OptionGroup(title: "Running") var running: RunningOptions
-  @OptionGroup(title: "Tracking") var tracking: TrackingOptions
-  @OptionGroup(visibility: .hidden) var oldSpellings: OldSpellings
+  @OptionGroup(title: OptionInfo.Group.method.rawValue) var method: DeclaredOptions<MethodList>
+  @OptionGroup(title: OptionInfo.Group.recipe.rawValue) var recipe: DeclaredOptions<RecipeList>
+  @OptionGroup(title: OptionInfo.Group.calibration.rawValue)
+  var calibration: DeclaredOptions<CalibrationList>
+  @OptionGroup(title: OptionInfo.Group.classical.rawValue)
+  var classical: DeclaredOptions<ClassicalList>
+  @OptionGroup(title: OptionInfo.Group.registered.rawValue)
+  var registered: DeclaredOptions<RegisteredList>
+  @OptionGroup(title: OptionInfo.Group.data.rawValue) var data: DeclaredOptions<DataList>
+  @OptionGroup(title: OptionInfo.Group.splits.rawValue) var splits: DeclaredOptions<SplitList>
+  @OptionGroup(title: OptionInfo.Group.rows.rawValue) var rows: DeclaredOptions<RowList>
+  @OptionGroup(title: OptionInfo.Group.running.rawValue) var running: DeclaredOptions<RunningList>
+  @OptionGroup(title: "Tracking") var tracking: DeclaredOptions<TrackingList>
+  @OptionGroup(visibility: .hidden) var oldSpellings: DeclaredOptions<OldSpellingList>
 
   @Flag(
     help: """
@@ -24,72 +28,41 @@ struct Train: ParsableCommand {
       """)
   var check = false
 
-  func validate() throws {
-    try method.check(optimizer, parity: recipe.parity)
-    try recipe.check()
-    try calibration.check()
-    try optimizer.check()
-    try data.check()
-    try splits.check()
-    try rows.check()
-    let configuration = configuration
-    try recipe.check(configuration)
-    try calibration.check(configuration)
-    let faults = idleOptions(configuration).faults
-    guard faults.isEmpty else { throw ValidationError(faults.joined(separator: "; ")) }
+  /// All options that were given.
+  var given: GivenOptions {
+    var given = tracking.given
+    for group in [
+      method.given, recipe.given, calibration.given, classical.given, registered.given, data.given,
+      splits.given, rows.given, running.given,
+    ] {
+      given.merge(group)
+    }
+    return given
   }
 
-  /// What the options ask for.
-  var configuration: RunConfiguration {
-    var configuration = RunConfiguration()
-    optimizer.apply(to: &configuration)
-    method.apply(to: &configuration, optimizer, parity: recipe.parity)
-    recipe.apply(to: &configuration)
-    calibration.apply(to: &configuration)
-    data.apply(to: &configuration)
-    splits.apply(to: &configuration)
-    rows.apply(to: &configuration)
-    running.apply(to: &configuration)
-    return configuration
+  func validate() throws { _ = try Train.check(given) }
+
+  /// What options ask for.
+  ///
+  /// - Throws: `ValidationError`: they contradict one another, or would change nothing.
+  static func check(_ given: GivenOptions) throws -> RunConfiguration {
+    try TrackingOptions(given).check()
+    return try asValidation { try RunConfiguration(given, defaults: .environment) }
   }
 
   /// What should be known about the options.
-  func notes(_ configuration: RunConfiguration) -> [String] {
-    (optimizer.optimizer == .cavi
-      ? ["--optimizer cavi is now --head \(configuration.lossFunction) --update merge"] : [])
-      + idleOptions(configuration).notes
+  static func notes(_ configuration: RunConfiguration, _ given: GivenOptions) -> [String] {
+    configuration.notes(given) + TrackingOptions(given).notes
   }
 
   func run() throws {
-    let configuration = configuration
-    let terminal = Terminal()
-    for note in notes(configuration) { terminal.runDidNote(note) }
+    let given = given
+    let configuration = try Train.check(given)
+    for note in Train.notes(configuration, given) { Terminal().runDidNote(note) }
     guard !check else {
       try reportingErrors { print("the run can start: \(try RunPlan(configuration))") }
       return
     }
-    Interruption.listen(configuration.outputPath)
-    try reportingErrors {
-      _ = try RunPlan.checkOutput(of: configuration)
-      let tracker = try tracking.start(configuration, terminal)
-      do {
-        let observers: [any RunObserver] =
-          [terminal, InterruptionPhases(configuration: configuration)]
-          + (tracker.map { [$0] } ?? [])
-        let run = FineTuning(
-          configuration, observers: observers, shouldStop: { Interruption.signal != nil })
-        let (result, _) = try run.run()
-        terminal.show(result, output: configuration.outputPath)
-        Interruption.enter(.delivery)
-        tracker?.finish(result)
-        Interruption.endsByItself()
-      } catch {
-        let isInterrupted = error is RunInterrupted
-        if isInterrupted { Interruption.endsByItself() } else { Interruption.enterFailure(error) }
-        tracker?.fail(interrupted: isInterrupted)
-        if !isInterrupted { Interruption.endsByItself() }
-        throw error
-      }
-    }
+    try TrackedRun(configuration, TrackingOptions(given)).run()
   }
 }

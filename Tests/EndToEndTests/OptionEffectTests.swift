@@ -20,15 +20,15 @@ struct OptionEffectTests {
       probit + merge + ["--parity"], probit + cavi + ["--parity"],
       probit + ["--parity", "--update", "converged"],
     ]
-    for head in HeadRegistry.lossFunctions where head != "IBProbit" {
-      if head == HeadRegistry.softmax {
-        modes.append(["--loss-fn", head])
-      } else if HeadRegistry.isClosedForm(head) {
-        modes += [[], merge, cavi].map { ["--loss-fn", head] + $0 }
-      } else {
-        modes += RunConfiguration.Optimizer.allCases.map {
-          ["--loss-fn", head, "-o", $0.rawValue] + ($0 == .newton ? [] : ["-bs", "10", "-e", "2"])
+    for head in HeadRegistry.methods where head.name != "IBProbit" {
+      switch head.selector?.name {
+      case "update"?: modes += [[], merge, cavi].map { ["--loss-fn", head.name] + $0 }
+      case "optimizer"?:
+        modes += head.ways.map { way in
+          ["--loss-fn", head.name, "-o", way.name]
+            + (way.traits.contains(.isOnePass) ? [] : ["-bs", "10", "-e", "2"])
         }
+      default: modes.append(["--loss-fn", head.name])
       }
     }
     return modes

@@ -30,7 +30,7 @@ struct LibraryUseTests {
     // As on the command line, the data choose the scaling.
     let tried = try #require(head.report).candidates.map(\.scaling)
     #expect(FeatureScaling.allCases.allSatisfy(tried.contains))
-    #expect(RunConfiguration().evidenceLikelihood == .softmax)
+    #expect(RunConfiguration().method.head == "softmax")
     let both: [any Head] = [head, try IBProbitHead(fitting: rows, labels: labels)]
     for head in both {
       let probabilities = try head.probabilities(rows)

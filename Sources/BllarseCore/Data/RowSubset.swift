@@ -97,14 +97,14 @@ extension RunConfiguration {
     of name: String, _ labels: [Int32], _ roles: SplitRoles, file: String?
   ) throws(DataError) -> RowSubset? {
     guard name == SplitRoles.training else {
-      guard let limit = maxValidationSamples, roles.isValidation(name), limit < labels.count else {
+      guard let limit = data.maxValidationSamples, roles.isValidation(name), limit < labels.count else {
         return nil
       }
       return RowSubset(first: limit, of: labels.count)
     }
-    guard let limit = maxTrainSamples, limit < labels.count else { return nil }
+    guard let limit = data.maxTrainSamples, limit < labels.count else { return nil }
     let subset =
-      trainSubsetSeed.map { RowSubset(stratified: limit, of: labels, seed: $0) }
+      data.trainSubsetSeed.map { RowSubset(stratified: limit, of: labels, seed: $0) }
       ?? RowSubset(first: limit, of: labels.count)
     let classes = Set(subset.rows.map { labels[$0] })
     guard classes.count > 1 || Set(labels).count < 2 else {
@@ -112,7 +112,7 @@ extension RunConfiguration {
         .insufficientData, file: file, key: "\(name) split labels",
         found: "the \(subset.rows.count) rows of --max-train-samples are of one class",
         expected: "at least two classes",
-        advice: trainSubsetSeed == nil
+        advice: data.trainSubsetSeed == nil
           ? "give --train-subset-seed, for random rows of every class" : "take more rows")
     }
     return subset
@@ -121,10 +121,10 @@ extension RunConfiguration {
   /// What the user should know about limits that are above what there is.
   func limitNotes(rowCounts: [String: Int], _ roles: SplitRoles) -> [String] {
     var notes: [String] = []
-    if let limit = maxTrainSamples, let count = rowCounts[SplitRoles.training], limit > count {
+    if let limit = data.maxTrainSamples, let count = rowCounts[SplitRoles.training], limit > count {
       notes.append("--max-train-samples \(limit): there are \(count) rows, all are taken")
     }
-    if let limit = maxValidationSamples {
+    if let limit = data.maxValidationSamples {
       let names = rowCounts.keys.filter(roles.isValidation).sorted()
       if names.isEmpty {
         notes.append("--max-val-samples has no effect here: there is no validation split")

@@ -2,8 +2,8 @@ public import BllarseNumerics
 
 /// A last layer that has been fitted: it turns features into class probabilities and can be stored.
 ///
-/// A new kind of head is one type that conforms to this protocol and one line in ``HeadRegistry``; the
-/// executables, the metrics and the checkpoint need no change.
+/// A new kind of head is one type that conforms to this protocol and one ``HeadMethod`` that is registered;
+/// the executables, the metrics and the checkpoint need no change.
 public protocol Head: Sendable {
   /// The name of the kind, as checkpoints spell it, and `--head` where it names one: "IBProbit".
   static var kind: String { get }
@@ -70,67 +70,5 @@ extension Head {
       logProbabilities: calibration.apply(
         to: try logProbabilities(features), parallelism: parallelism),
       labels: labels, parallelism: parallelism)
-  }
-}
-
-/// The kinds of heads that this package knows.
-public enum HeadRegistry {
-  /// All kinds: a new head is a file of its own and a line here.
-  static let trainable: [any TrainableHead.Type] = [
-    IBProbitHead<Float>.self,
-    IBPolyaGammaHead<Float>.self,
-    MultinomialPolyaGammaHead<Float>.self,
-    LinearHead<CrossEntropyLoss>.self,
-    LinearHead<SquaredErrorLoss>.self,
-  ]
-
-  /// All kinds.
-  public static let kinds: [any Head.Type] =
-    trainable + [EvidenceHead.self, IBProbitReferenceHead.self, CalibratedHead.self]
-
-  /// The names of all kinds.
-  public static var names: [String] { kinds.map { $0.kind } }
-
-  /// The name of the default: softmax regression whose prior precision is left to the data.
-  public static let softmax = "softmax"
-
-  /// What `--head` accepts, the default first; the forms that the probit head takes are chosen by other
-  /// options.
-  public static var lossFunctions: [String] { [softmax] + trainable.map { $0.kind } }
-
-  /// Whether heads of a name are fitted in closed form, and need no optimiser.
-  public static func isClosedForm(_ name: String) -> Bool {
-    trainable.first { $0.kind == name }?.isClosedForm ?? true
-  }
-
-  /// Whether `--update` says how heads of a name go through the data.
-  public static func takesUpdates(_ name: String) -> Bool {
-    name != softmax && isClosedForm(name)
-  }
-
-  /// What fits the head of a configuration.
-  ///
-  /// - Throws: `DataError.Code.missingKey` when there is no head of that name.
-  static func trainer(
-    _ configuration: RunConfiguration, data: TrainingData, parallelism: Parallelism
-  ) throws(DataError) -> any HeadTrainer {
-    if configuration.fitsEvidenceHead {
-      return EvidenceTrainer(configuration, data: data, parallelism: parallelism)
-    }
-    if configuration.evidence.matchesReference && configuration.lossFunction == "IBProbit" {
-      return ReferenceTrainer(
-        IBProbitTrainer(configuration, data: data, parallelism: parallelism))
-    }
-    guard let kind = trainable.first(where: { $0.kind == configuration.lossFunction }) else {
-      throw DataError(
-        .missingKey, found: "there is no head \(configuration.lossFunction.quoted())",
-        expected: "one of " + lossFunctions.joined(separator: ", "))
-    }
-    return kind.trainer(configuration, data: data, parallelism: parallelism)
-  }
-
-  /// The kind of a name, or `nil`.
-  public static func kind(named name: String) -> (any Head.Type)? {
-    kinds.first { $0.kind == name }
   }
 }

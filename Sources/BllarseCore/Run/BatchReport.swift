@@ -57,6 +57,7 @@ extension RunConfiguration {
 
   /// The training rows that all steps up to a batch of an epoch have seen.
   func seenExamples(epoch: Int, batch: Int?, rowCount: Int) -> Int {
-    (epoch - 1) * rowCount + (batch.map { min($0 * batchSize, rowCount) } ?? rowCount)
+    (epoch - 1) * rowCount
+      + (batch.map { min($0 * method[FitOptions.batchSize], rowCount) } ?? rowCount)
   }
 }

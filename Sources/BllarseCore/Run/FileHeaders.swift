@@ -67,29 +67,29 @@ public final class FileHeaders: Sendable {
   }
 
   private static func key(_ configuration: RunConfiguration) -> String {
-    if let path = configuration.featuresPath {
-      let arrays = configuration.usedRowArrays
+    if let path = configuration.data.featuresPath {
+      let arrays = configuration.rowArrays
       return [path, arrays.weights ?? "", arrays.groups ?? ""].joined(separator: "\0")
     }
-    let named = configuration.namedBackbone
+    let named = configuration.data.namedBackbone
     let parts: [String?] = [
-      configuration.dataset, configuration.dataDirectory, configuration.backbonePath,
-      named?.name, named?.directory, configuration.embeddingSize.map(String.init),
-      configuration.blockCount.map(String.init), configuration.resourcesPath,
+      configuration.data.dataset, configuration.data.directory, configuration.data.backbonePath,
+      named?.name, named?.directory, configuration.data.embeddingSize.map(String.init),
+      configuration.data.blockCount.map(String.init), configuration.data.resourcesPath,
     ]
     return parts.map { $0 ?? "" }.joined(separator: "\0")
   }
 
   private static func read(_ configuration: RunConfiguration) throws(DataError) -> Data {
-    if let path = configuration.featuresPath {
+    if let path = configuration.data.featuresPath {
       return Data(
-        header: try FeatureFile(path: path).header(with: configuration.usedRowArrays),
+        header: try FeatureFile(path: path).header(with: configuration.rowArrays),
         backbone: nil,
         imageBytes: 0)
     }
-    let images = try ImageDatasets.header(configuration.dataset, configuration)
+    let images = try ImageDatasets.header(configuration.data.dataset, configuration)
     let backbone = try ImageDatasets.backboneHeader(
-      of: configuration.dataset, images, configuration)
+      of: configuration.data.dataset, images, configuration)
     try backbone.configuration.requireChannels(images.channels, of: backbone.path)
     let width = backbone.configuration.embeddingSize
     return Data(

@@ -34,8 +34,8 @@ public struct FineTuning {
   public func run() throws -> (result: RunResult, head: any Head) {
     let clock = Stopwatch()
     let plan = try RunPlan(configuration)
-    let output = try configuration.outputPath.map {
-      try RunOutput(directory: $0, isOwn: false, resumes: configuration.resumes)
+    let output = try configuration.output.path.map {
+      try RunOutput(directory: $0, isOwn: false, resumes: configuration.output.resumes)
     }
 
     // 1. Data, and the features of images.
@@ -82,12 +82,13 @@ public struct FineTuning {
     if configuration.startsFromClassifier, let backbone = data.backbone {
       keep("the head starts from the classifier of \(backbone.path)")
     }
-    if configuration.featuresPath == nil, configuration.augments, !configuration.takesFreshRows,
-      ImageDatasets.augmentation(of: configuration.dataset) != nil
+    if configuration.data.featuresPath == nil, configuration.data.augments,
+      !configuration.method.has(.takesFreshRows),
+      ImageDatasets.augmentation(of: configuration.data.dataset) != nil
     {
       keep("images are taken as they are: only epochs of batches change them at random")
     }
-    if configuration.resumes { try loop.resume(note: note) }
+    if configuration.output.resumes { try loop.resume(note: note) }
 
     // 2. The head, epoch by epoch.
     var isFinite = true

@@ -63,16 +63,16 @@ public struct HeadEvaluation {
     case .unsigned(let seed)?: configuration.seed = seed
     default: break
     }
-    guard configuration.featuresPath == nil, configuration.backbonePath == nil,
-      configuration.namedBackbone == nil
+    guard configuration.data.featuresPath == nil, configuration.data.backbonePath == nil,
+      configuration.data.namedBackbone == nil
     else { return configuration }
     if arguments["pretrained"] == .text(NamedBackbone.Pretraining.random.rawValue),
       let width = integer("embed_dim"), let count = integer("num_blocks")
     {
-      configuration.namedBackbone = NamedBackbone(
+      configuration.data.namedBackbone = NamedBackbone(
         pretraining: .random, embeddingSize: width, blockCount: count, dataset: stored.dataset)
     } else if !stored.backbone.isEmpty, FileStatus.exists(stored.backbone) {
-      configuration.backbonePath = stored.backbone
+      configuration.data.backbonePath = stored.backbone
     }
     return configuration
   }
@@ -95,7 +95,7 @@ public struct HeadEvaluation {
   ///
   /// - Throws: `DataError.Code.unwritableFile`.
   public func write(_ scores: [(split: String, scores: SplitScores)]) throws(DataError) {
-    guard let path = configuration.outputPath else { return }
+    guard let path = configuration.output.path else { return }
     let byName = Dictionary(uniqueKeysWithValues: scores.map { ($0.split, $0.scores) })
     try RunOutput(directory: path, isOwn: true)
       .write(RunOutput.json(byName, pretty: true) + "\n", to: "evaluation.json")

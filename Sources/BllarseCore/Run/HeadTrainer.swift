@@ -51,22 +51,12 @@ protocol HeadTrainer {
 }
 
 extension HeadTrainer {
+  var report: EvidenceReport? { nil }
   var note: String? { nil }
   var chosenPenalty: Double? { nil }
   var batchLoss: Double? { nil }
   func takeBatchReports() -> [BatchReport] { [] }
   func stepCount(rowCount: Int) -> Int { 1 }
-}
-
-/// A head that a run can fit.
-protocol TrainableHead: Head {
-  /// Whether it is fitted by closed-form updates (`--update`), not by an optimiser.
-  static var isClosedForm: Bool { get }
-
-  /// What fits it.
-  static func trainer(
-    _ configuration: RunConfiguration, data: TrainingData, parallelism: Parallelism
-  ) -> any HeadTrainer
 }
 
 /// The training rows, and how many classes there are.
@@ -86,7 +76,10 @@ extension RunConfiguration {
   }
 
   /// The batches of an epoch; the last may be smaller.
-  func batchCount(_ rowCount: Int) -> Int { (rowCount + batchSize - 1) / batchSize }
+  func batchCount(_ rowCount: Int) -> Int {
+    let size = method[FitOptions.batchSize]
+    return (rowCount + size - 1) / size
+  }
 }
 
 // MARK: - What all trainers store

@@ -9,66 +9,20 @@ struct MemoryEstimate {
   /// Bytes.
   let bytes: Int
 
-  /// The program, its libraries, and what every small run takes.
-  private static let base = megabytes(36)
-
-  private static func megabytes(_ count: Double) -> Double { count * 1_048_576 }
-
   init(_ configuration: RunConfiguration, _ data: FileHeaders.Data) {
     let header = data.header
-    let rows = Double(header[SplitRoles.training]?.rowCount ?? 0)
-    let (columns, classes) = (Double(header.featureCount + 1), Double(header.classCount))
-    let threads = Double(ThreadReservation.usable(configuration.threadCount))
-    let design = 4 * rows * columns  // (N, D), single precision
-    let square = 8 * columns * columns  // (D, D)
-    // Fits that go over to the space of the rows where features outnumber them.
-    let isWide = columns - 1 > rows
-    let order = isWide ? rows + 1 : columns
-    let small = 8 * order * order
-    let block = min(2 * 8 * rows * columns, 64 * 1_048_576)  // rows in double precision
-    let logits = 4 * rows * classes  // (N, K)
-
-    let fit: Double
-    switch (HeadRegistry.isClosedForm(configuration.lossFunction), configuration.update) {
-    case (false, _):
-      fit =
-        configuration.optimizer == .newton
-        ? 1.7 * (isWide ? 4 * rows * order : design) + 4 * small + 4 * logits
-          + (isWide ? block + 4 * 8 * columns * classes : 0)
-        : 0.1 * design + 32 * columns * classes
-    case (true, _) where configuration.fitsEvidenceHead:
-      let covariance = (configuration.evidence.posterior == .laplace ? 4 * classes : 6) * small
-      if isWide {
-        // The basis of the rows' space of two scalings, and one in double; the folds' rows.
-        let folds = min(10, max(1, 2500 / max(rows, 1) * 10))
-        fit = (5 + folds) * design + covariance + (2 + folds) * logits + block
-      } else {
-        // Scaled rows, and the same with those of a fold together; what is freed and not given back.
-        fit =
-          2.2 * design + Self.megabytes(20) + min(Self.megabytes(110), 4 * design) + covariance
-          + 1.5 * logits + min(Self.megabytes(24), 1.2 * logits)
-          + min(threads, 10) * Self.hessians(rows: rows, order: columns * classes, classes)
-      }
-    case (true, _) where configuration.lossFunction != "IBProbit":
-      fit = 1.2 * design + (2.2 * classes + 5 * threads) * square
-    case (true, .merge): fit = 0.1 * design + (4 + threads) * square
-    case (true, .converged), (true, .sites): fit = 1.2 * design + 7 * square + 3 * logits
-    case (true, .cavi): fit = 1.2 * design + 4 * square
-    }
+    let shape = MemoryShape(header, threads: ThreadReservation.usable(configuration.threadCount))
+    let rows = shape.rows
+    let fit = configuration.method.knownWay?.memory(shape, configuration.method) ?? 0
     // Weights, and groups while they are numbered.
     let values =
-      (configuration.usedRowArrays.weights == nil ? 0 : 16 * rows)
-      + (configuration.usedRowArrays.groups == nil ? 0 : 64 * rows)
+      (configuration.rowArrays.weights == nil ? 0 : 16 * rows)
+      + (configuration.rowArrays.groups == nil ? 0 : 64 * rows)
     let features = header.splits.reduce(0) { $0 + Double($1.byteCount) }
+    // The first is the program, its libraries, and what every small run takes.
     bytes = Int(
-      Self.base + features + values + fit
-        + Self.images(data, threads: threads, isAugmented: configuration.mayAugment))
-  }
-
-  /// The Hessian of a fold, its factor and a copy, where it is small enough to be formed.
-  private static func hessians(rows: Double, order: Double, _ classes: Double) -> Double {
-    let isFormed = classes > 2 && LikelihoodCurvature.isAffordable(Int(rows), Int(order), .some)
-    return isFormed ? 3 * 8 * order * order : 0
+      MemoryShape.megabytes(36) + features + values + fit
+        + Self.images(data, threads: shape.threads, isAugmented: configuration.mayAugment))
   }
 
   /// Images, the backbone's weights, a block of images a thread, and the features of augmented images.
@@ -85,4 +39,34 @@ struct MemoryEstimate {
       isAugmented ? Double(data.header[SplitRoles.training]?.byteCount ?? 0) : 0
     return Double(data.imageBytes) + 4 * weights + 4 * block * threads + augmented
   }
+}
+
+/// The sizes that the memory of a fit depends on; those of matrices in bytes.
+struct MemoryShape: Sendable {
+  let rows, classes, threads: Double
+  /// D, bias included.
+  let columns: Double
+
+  init(_ header: FeatureHeader, threads: Int) {
+    rows = Double(header[SplitRoles.training]?.rowCount ?? 0)
+    (columns, classes) = (Double(header.featureCount + 1), Double(header.classCount))
+    self.threads = Double(threads)
+  }
+
+  /// (N, D), single precision.
+  var design: Double { 4 * rows * columns }
+  /// (D, D).
+  var square: Double { 8 * columns * columns }
+  /// Whether fits go over to the space of the rows, as features outnumber them.
+  var isWide: Bool { columns - 1 > rows }
+  /// The order of the matrices of a fit that does.
+  var order: Double { isWide ? rows + 1 : columns }
+  /// Such a matrix.
+  var small: Double { 8 * order * order }
+  /// Rows in double precision.
+  var block: Double { min(2 * 8 * rows * columns, Self.megabytes(64)) }
+  /// (N, K), single precision.
+  var logits: Double { 4 * rows * classes }
+
+  static func megabytes(_ count: Double) -> Double { count * 1_048_576 }
 }

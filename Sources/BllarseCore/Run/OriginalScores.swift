@@ -31,29 +31,20 @@ struct OriginalScores: Sendable, Equatable {
     _ head: any Head, on split: FeatureSplit, own: Evaluation, _ configuration: RunConfiguration
   ) throws(NumericsError) {
     self.init(own)
-    guard configuration.isInOriginalWords else { return }
+    // A fit that the original makes, too, when it is asked in these words.
+    guard configuration.method.has(.takesFreshRows) else { return }
     switch head {
     case let probit as IBProbitHead<Float>:
       self.init(
         try IBProbitReferenceHead(probit).evaluation(
           features: split.features, labels: split.labels))
-    case let linear as LinearHead<CrossEntropyLoss> where configuration.labelSmoothing > 0:
-      nll = try linear.smoothedLoss(split, smoothing: configuration.labelSmoothing)
+    case let linear as LinearHead<CrossEntropyLoss>
+    where configuration.method[FitOptions.labelSmoothing] > 0:
+      nll = try linear.smoothedLoss(
+        split, smoothing: configuration.method[FitOptions.labelSmoothing])
     case let linear as LinearHead<SquaredErrorLoss>:
       nll = try linear.halfSquaredError(split)
     default: break
-    }
-  }
-}
-
-extension RunConfiguration {
-  /// Whether the fit is one that the Python original makes when it is asked in these words: batches that
-  /// are merged, or steps of an optimiser.
-  var isInOriginalWords: Bool {
-    switch lossFunction {
-    case "IBProbit": update == .merge || update == .cavi
-    case CrossEntropyLoss.kind, SquaredErrorLoss.kind: optimizer != .newton
-    default: false
     }
   }
 }

@@ -45,9 +45,9 @@ struct OutputOwner {
   ///
   /// - Throws: `DataError` that names the first option that differs.
   static func check(_ configuration: RunConfiguration) throws(DataError) {
-    guard let directory = configuration.outputPath, !configuration.overwrites,
+    guard let directory = configuration.output.path, !configuration.output.overwrites,
       let owner = OutputOwner(of: directory),
-      !configuration.resumes || !FileStatus.exists(directory + "/" + RunCheckpoint.fileName)
+      !configuration.output.resumes || !FileStatus.exists(directory + "/" + RunCheckpoint.fileName)
     else { return }
     // In the same form: a number without a fraction is an integer in JSON.
     let text = RunOutput.json(

@@ -114,25 +114,3 @@ extension RunOutput {
     try writeBest(best)
   }
 }
-
-extension RunConfiguration {
-  /// How predictions are calibrated, under the names of the command line; nothing where they are not.
-  var calibrationArguments: [(String, ArgumentValue)] {
-    var list: [(String, ArgumentValue)] = []
-    // Leaving out rows is for the default recipe.
-    if fitsEvidenceHead || evidence.calibration.method != nil {
-      list.append(("calibration", .text(evidence.calibration.rawValue)))
-    }
-    if let temperatureScaling {
-      list += [
-        ("temperature_scaling", .flag(true)),
-        ("ts_iters", .integer(temperatureScaling.stepCount)),
-        (
-          "ts_test_fractions",
-          .text(temperatureScaling.fractions.map { "\($0)" }.joined(separator: " "))
-        ),
-      ]
-    }
-    return list
-  }
-}

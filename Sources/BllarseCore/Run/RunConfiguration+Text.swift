@@ -37,20 +37,25 @@ extension RunConfiguration {
       ("cache_dir", .text(text.cache.path)), ("cache_key", .text(text.cache.key)),
       ("hf_subdir_prefix", .text(text.cache.prefix)),
       ("optimizer", .text(text.optimizer.rawValue)), ("epochs", .integer(epochs)),
-      ("train_batch_size", .integer(batchSize)), ("seed", ArgumentValue(seed)),
+      ("train_batch_size", .integer(method[FitOptions.batchSize])), ("seed", ArgumentValue(seed)),
     ]
     switch text.optimizer {
     case .cavi:
       list += [
-        ("num_update_iters", .integer(updateIterations)),
-        ("ibprobit_alpha", .number(forgettingRate)),
-        ("reset_loss_per_epoch", .flag(resetsEachEpoch)),
+        ("num_update_iters", .integer(method[FitOptions.updateIterations])),
+        ("ibprobit_alpha", .number(method[FitOptions.forgettingRate])),
+        ("reset_loss_per_epoch", .flag(method[FitOptions.resetLossPerEpoch])),
       ]
     case .adam, .adamw, .lion:
-      list.append(("learning_rate", .number(learningRate)))
-      if text.optimizer != .adam { list.append(("weight_decay", .number(weightDecay))) }
-      list.append(("dropout_rate", .number(dropout)))
+      list.append(("learning_rate", .number(method[FitOptions.learningRate])))
+      if text.optimizer != .adam {
+        list.append(("weight_decay", .number(method[FitOptions.weightDecay])))
+      }
+      list.append(("dropout_rate", .number(method[FitOptions.dropout])))
     }
-    return list + splitArguments
+    return list
+      + RunOption.splits.compactMap { option in
+        option.recorded(self).map { (option.info.recordedName, $0) }
+      }
   }
 }

@@ -1,51 +1,11 @@
-/// What a run is to do: the options of `bllarse-finetune`, checked against one another.
-public struct RunConfiguration: Sendable, Equatable {
-  /// How a head that is fitted in closed form goes through the data.
-  public enum Update: String, Sendable, Equatable, CaseIterable {
-    /// The full batch, to the optimum.
-    case converged
-    /// A fixed number of coordinate-ascent iterations on the full batch.
-    case cavi
-    /// Each batch alone by a fixed number of iterations, then merged with forgetting.
-    case merge
-    /// Batches, several epochs, towards the optimum of the full batch.
-    case sites
-  }
-
-  /// How a classical head is fitted.
-  public enum Optimizer: String, Sendable, Equatable, CaseIterable {
-    /// All rows at once, to the optimum of the penalised loss.
-    case newton
-    /// Adam with decoupled weight decay.
-    case adamw
-    /// Adam.
-    case adam
-    /// Lion.
-    case lion
-    /// IVON, on a warm-up cosine schedule.
-    case ivon
-  }
-
+/// Where the rows of a run come from, and which of them are fitted and scored.
+public struct DataSource: Sendable, Equatable {
   /// The name of a built-in data set; not used when there is a feature file.
   public var dataset = "digits"
   /// A feature file.
   public var featuresPath: String?
-  /// The split whose scores are reported, or `nil` for "test".
-  public var testSplit: String?
-  /// The split that chooses the best epoch and calibrates, or `nil` for the data's own.
-  public var validationSplit: String?
-  /// The training rows to take, or `nil` for all.
-  public var maxTrainSamples: Int?
-  /// The rows of each validation split to take, the first ones, or `nil` for all.
-  public var maxValidationSamples: Int?
-  /// The seed by which training rows are chosen, by class; the first ones are taken when `nil`.
-  public var trainSubsetSeed: UInt64?
-  /// Batches between evaluations within an epoch, or 0 for none.
-  public var evaluationInterval = 0
-  /// Arrays of the feature file with weights and groups of the training rows.
-  public var rowArrays = RowArrays()
   /// Where the files of a data set are that does not ship with the package.
-  public var dataDirectory: String?
+  public var directory: String?
   /// Whether training images are changed at random in every epoch, where the data set and the method
   /// allow it.
   public var augments = true
@@ -61,97 +21,181 @@ public struct RunConfiguration: Sendable, Equatable {
   public var reinitializes = false
   /// Where the package's data files are, when they are not beside the executable.
   public var resourcesPath: String?
-  /// The kind of head, one of ``HeadRegistry/lossFunctions``.
-  public var lossFunction = HeadRegistry.softmax
-  /// How a head that is fitted by updates goes through the data; the others do not heed it.
-  public var update = Update.converged
-  /// Coordinate-ascent iterations of a batch, for `cavi`, `merge` and `sites`.
-  public var updateIterations = 16
-  /// Passes over the data.
-  public var epochs = 100
-  /// Rows of a batch, for `merge` and `sites`.
-  public var batchSize = 64
-  /// The seed of everything random.
-  public var seed: UInt64 = 137
-  /// The fraction of what it knew that the posterior forgets with each batch, for `merge` and `cavi`.
-  public var forgettingRate = 1e-3
-  /// The prior precision of every weight.
-  public var priorPrecision = 1.0
-  /// The relative distance to the optimum at which a converged fit ends.
-  public var tolerance = 1e-6
-  /// Whether a converged fit ends only when that distance is proven, whatever the proof costs.
-  public var isCertified = false
-  /// Whether the posterior returns to the prior at the start of each epoch.
-  public var resetsEachEpoch = false
-  /// What is left to the data, and what is given, for a head whose prior comes from the evidence.
-  public var evidence = EvidenceOptions()
-  /// Whether temperatures are fitted to parts of the test split, and how.
-  public var temperatureScaling: TemperatureScaling?
-  /// How a classical head is fitted.
-  public var optimizer = Optimizer.newton
-  /// The L2 strength of `newton`, or `nil` for the one with the best evidence.
-  public var penalty: Double?
-  /// The learning rate of `adamw`, `adam` and `lion`.
-  public var learningRate = 1e-3
-  /// The weight decay of `adamw` and `lion`.
-  public var weightDecay = 1e-2
-  /// The share of a label's weight that is spread over all classes.
-  public var labelSmoothing = 0.0
-  /// The share of features that a step leaves out.
-  public var dropout = 0.0
-  /// Samples of the posterior in a step of IVON.
-  public var sampleCount = 1
-  /// The largest learning rate of IVON.
-  public var ivonPeakRate = 1e-2
-  /// The weight decay of IVON.
-  public var ivonWeightDecay = 1e-6
-  /// The curvature that IVON starts with.
-  public var ivonHessInit = 1.0
-  /// The decay of IVON's curvature.
-  public var ivonBeta2 = 0.999
-  /// Whether the weight decay of `adamw` and `lion` draws biases to zero, too.
-  public var decaysBiases = true
+  /// The split whose scores are reported, or `nil` for "test".
+  public var testSplit: String?
+  /// The split that chooses the best epoch and calibrates, or `nil` for the data's own.
+  public var validationSplit: String?
+  /// The training rows to take, or `nil` for all.
+  public var maxTrainSamples: Int?
+  /// The rows of each validation split to take, the first ones, or `nil` for all.
+  public var maxValidationSamples: Int?
+  /// The seed by which training rows are chosen, by class; the first ones are taken when `nil`.
+  public var trainSubsetSeed: UInt64?
   /// The text task whose features are fitted, when they are a text script's.
   public var text: TextTask?
+
+  /// The digits that ship with the package.
+  public init() {}
+}
+
+/// Where the results of a run go.
+public struct OutputPlan: Sendable, Equatable {
+  /// The directory, or `nil` for nowhere.
+  public var path: String?
+  /// Whether another run's results there are replaced.
+  public var overwrites = false
   /// Epochs between checkpoints.
   public var saveEvery = 10
-  /// Whether the run goes on from the checkpoint in the output directory.
+  /// Whether the run resumes from the checkpoint there.
   public var resumes = false
-  /// Whether the output directory must exist for that.
+  /// Whether checkpoints go to a tracker.
+  public var uploadsCheckpoints = false
+  /// Whether the directory must exist for that.
   public var resumesExistingOnly = false
-  /// Where results go, or `nil` for nowhere.
-  public var outputPath: String?
-  /// Whether another run's results in the output directory are replaced.
-  public var overwrites = false
+
+  /// No results are written.
+  public init() {}
+}
+
+/// What a run is to do: data, a method, what is scored, where results go.
+public struct RunConfiguration: Sendable, Equatable {
+  /// Which rows calibrate the predictions.
+  public enum Calibration: String, Sendable, Equatable, CaseIterable {
+    /// None.
+    case none
+    /// The training rows, each predicted by a fit that leaves it out: a temperature. The default recipe
+    /// only; other heads have none.
+    case folds
+    /// The validation split: a temperature. (The default recipe has `folds` before.)
+    case validation
+    /// The validation split: a factor and a shift for each class's log-probability.
+    case validationVector = "validation-vector"
+    /// The validation split: an isotonic regression for each class.
+    case validationIsotonic = "validation-isotonic"
+
+    /// The map that is fitted to the validation split, if any.
+    public var method: HeldOutCalibration.Method? {
+      switch self {
+      case .none, .folds: nil
+      case .validation: .temperature
+      case .validationVector: .vector
+      case .validationIsotonic: .isotonic
+      }
+    }
+
+    /// Whether there must be a validation split.
+    public var needsValidation: Bool { method != nil }
+  }
+
+  /// Where the rows come from.
+  public var data = DataSource()
+  /// The head and how it is fitted.
+  public var method = Method()
+  /// Passes over the data.
+  public var epochs = 100
+  /// The seed of everything random.
+  public var seed: UInt64 = 137
+  /// Batches between evaluations within an epoch, or 0 for none.
+  public var evaluationInterval = 0
+  /// Which rows calibrate the predictions; `nil` for `folds` where the method has them, else none.
+  public var calibration: Calibration?
+  /// A feature file with rows that belong to none of the classes.
+  public var outOfDistributionPath: String?
+  /// Whether temperatures are fitted to parts of the test split, and how.
+  public var temperatureScaling: TemperatureScaling?
+  /// Where results go.
+  public var output = OutputPlan()
   /// The number of threads, or `nil` for all that are allowed.
   public var threadCount: Int?
 
   /// The defaults.
   public init() {}
+}
+
+// MARK: - What follows
+
+extension RunConfiguration {
+  /// Which rows calibrate the predictions.
+  public var calibrationOrDefault: Calibration {
+    calibration ?? (method.has(.calibratesOnFolds) ? .folds : .none)
+  }
+
+  /// Whether the first pass over the data ends at the optimum.
+  public var reachesOptimumAtOnce: Bool { method.has(.isOnePass) }
 
   /// The passes over the data that the run makes: one where one reaches the optimum, none where only the
   /// pretrained classifier is to be scored.
   public var effectiveEpochs: Int { reachesOptimumAtOnce ? min(epochs, 1) : epochs }
 
-  /// Whether the first pass over the data ends at the optimum.
-  public var reachesOptimumAtOnce: Bool {
-    guard HeadRegistry.isClosedForm(lossFunction) else { return optimizer == .newton }
-    return fitsEvidenceHead || update == .converged
+  /// Whether an epoch goes through the rows in batches.
+  public var takesBatches: Bool { method.takes(FitOptions.batchSize) }
+
+  /// Whether the training images could be changed at random in every epoch: the data set allows it, and
+  /// so does the method.
+  public var mayAugment: Bool {
+    data.featuresPath == nil && method.has(.takesFreshRows)
+      && ImageDatasets.augmentation(of: data.dataset) != nil
   }
 
-  /// Whether every epoch may see other rows: epochs of steps, not a fit to the optimum of all rows, nor
-  /// `sites`, which remember what each row contributed.
-  public var takesFreshRows: Bool {
-    guard HeadRegistry.isClosedForm(lossFunction) else { return optimizer != .newton }
-    return HeadRegistry.takesUpdates(lossFunction) && (update == .merge || update == .cavi)
-  }
-
-  /// Whether the head starts from the classifier that the backbone was trained with: where that was
+  /// Whether the head could start from the classifier that the backbone was trained with: where that was
   /// trained on the same data set, and the start matters.
-  public var startsFromClassifier: Bool { mayStartFromClassifier && !reinitializes }
+  public var mayStartFromClassifier: Bool {
+    data.namedBackbone?.pretraining == .in21kCIFAR && method.has(.dependsOnStart)
+  }
 
-  /// Whether the head is fitted by steps from where it starts, and not to an optimum.
-  public var dependsOnItsStart: Bool {
-    !HeadRegistry.isClosedForm(lossFunction) && optimizer != .newton
+  /// Whether the head starts from that classifier.
+  public var startsFromClassifier: Bool { mayStartFromClassifier && !data.reinitializes }
+
+  /// Whether an option of the fit changes what this run does.
+  public func uses(_ option: some AnyFitOption) -> Bool {
+    takesEffect(option.info) && method.takes(option)
+  }
+
+  func takesEffect(_ info: OptionInfo) -> Bool {
+    effectiveEpochs > 0 && (!info.needs.contains(.severalEpochs) || epochs > 1)
+      && (!info.needs.contains(.featureFile) || data.featuresPath != nil)
+  }
+
+  /// The arrays with weights and groups that this run reads; a head that takes none has none.
+  var rowArrays: RowArrays {
+    RowArrays(
+      weights: uses(FitOptions.sampleWeight) ? method[FitOptions.sampleWeight] : nil,
+      groups: uses(FitOptions.group) ? method[FitOptions.group] : nil)
+  }
+
+  /// Refuses arrays that this run would not read.
+  ///
+  /// - Throws: `DataError` that names the first of them.
+  func checkRowArrays() throws(DataError) {
+    guard effectiveEpochs > 0 else { return }
+    for option in [FitOptions.sampleWeight, FitOptions.group] {
+      guard let name = method[option], !uses(option) else { continue }
+      throw DataError(
+        .wrongType, file: data.featuresPath, key: name,
+        found: data.featuresPath == nil
+          ? "images have no such array" : "\(method.words) does not take it",
+        expected: "no \(option.info.recordedName)", advice: "leave it out, or fit another head")
+    }
+  }
+
+  /// The options that take effect, under the names of the command line, in a fixed order.
+  ///
+  /// A run that resumes is compared with its first start by these, so everything that changes a result is
+  /// among them.
+  public var arguments: [(name: String, value: ArgumentValue)] {
+    if let text = data.text { return arguments(of: text) }
+    return RunOption.all.compactMap { option in
+      option.recorded(self).map { (option.info.recordedName, $0) }
+    } + methodArguments
+  }
+
+  private var methodArguments: [(name: String, value: ArgumentValue)] {
+    guard effectiveEpochs > 0, let way = method.knownWay else { return [] }
+    var list: [(name: String, value: ArgumentValue)] = []
+    if let selector = method.selector { list.append((selector.name, .text(way.name))) }
+    return list
+      + way.options.filter { takesEffect($0.info) }.compactMap { option in
+        method.recorded(option).map { (option.info.recordedName, $0) }
+      }
   }
 }

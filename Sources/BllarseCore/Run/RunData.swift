@@ -28,7 +28,7 @@ struct RunData {
     parallelism: Parallelism
   ) throws(DataError) {
     let watch = Stopwatch()
-    if let path = configuration.featuresPath {
+    if let path = configuration.data.featuresPath {
       // Which splits there must be is known before anything large is read.
       let file = try FeatureFile(path: path)
       let required: [String]
@@ -41,7 +41,7 @@ struct RunData {
       }
       let whole = try file.dataset(
         requiring: required, classCount: classCount,
-        with: fits ? configuration.usedRowArrays : RowArrays(), parallelism: parallelism)
+        with: fits ? configuration.rowArrays : RowArrays(), parallelism: parallelism)
       let limitNotes = configuration.limitNotes(
         rowCounts: Dictionary(
           uniqueKeysWithValues: whole.splitNames.map { ($0, whole[$0]?.rowCount ?? 0) }), roles)
@@ -59,20 +59,21 @@ struct RunData {
       featureSeconds = 0
       return
     }
-    let whole = try ImageDatasets.load(configuration.dataset, configuration)
+    let whole = try ImageDatasets.load(configuration.data.dataset, configuration)
     roles = try SplitRoles(of: whole.splits.map(\.name), configuration)
     let limitNotes = configuration.limitNotes(
       rowCounts: Dictionary(
         uniqueKeysWithValues: whole.splits.map { ($0.name, $0.split.labels.count) }), roles)
     let images = try whole.limited(to: configuration, roles)
-    let backbone = try ImageDatasets.backbone(of: configuration.dataset, images, configuration)
+    let backbone = try ImageDatasets.backbone(of: configuration.data.dataset, images, configuration)
     loadSeconds = watch.elapsed
     let featureWatch = Stopwatch()
     dataset = try images.features(through: backbone, parallelism: parallelism)
     notes = limitNotes + (fits ? dataset.unseenClassNote.map { [$0] } ?? [] : [])
     augmentedTraining =
-      if let augmentation = ImageDatasets.augmentation(of: configuration.dataset),
-        configuration.augments, configuration.takesFreshRows, let train = images["train"]
+      if let augmentation = ImageDatasets.augmentation(of: configuration.data.dataset),
+        configuration.data.augments, configuration.method.has(.takesFreshRows),
+        let train = images["train"]
       {
         AugmentedTraining(
           images: train, normalization: images.normalization, backbone: backbone,
@@ -93,7 +94,7 @@ extension SplitRoles {
     of names: [String], _ configuration: RunConfiguration, file: String? = nil
   ) throws(DataError) {
     try self.init(
-      of: names, test: configuration.testSplit, validation: configuration.validationSplit,
+      of: names, test: configuration.data.testSplit, validation: configuration.data.validationSplit,
       file: file)
   }
 }
@@ -165,7 +166,7 @@ public enum ImageDatasets {
     _ name: String, _ configuration: RunConfiguration
   ) throws(DataError) -> ImageDataset {
     if name == "digits" {
-      return try DigitsDataset.images(resources: configuration.resourcesPath)
+      return try DigitsDataset.images(resources: configuration.data.resourcesPath)
     }
     let (dataset, directory) = try files(of: name, configuration)
     return try dataset.load(from: directory)
@@ -178,7 +179,7 @@ public enum ImageDatasets {
     _ name: String, _ configuration: RunConfiguration
   ) throws(DataError) -> ImageHeader {
     if name == "digits" {
-      let images = try DigitsDataset.images(resources: configuration.resourcesPath)
+      let images = try DigitsDataset.images(resources: configuration.data.resourcesPath)
       let splits = images.splits.map { (name: $0.name, rowCount: $0.split.labels.count) }
       return ImageHeader(
         splits: splits, channels: 1, classCount: images.classNames.count,
@@ -192,7 +193,7 @@ public enum ImageDatasets {
     of name: String, _ configuration: RunConfiguration
   ) throws(DataError) -> (dataset: CIFARDataset, directory: String) {
     guard let dataset = CIFARDataset(rawValue: name) else { throw unknown(name) }
-    guard let directory = configuration.dataDirectory else {
+    guard let directory = configuration.data.directory else {
       throw DataError(
         .missingFile, found: "the data set \(name) does not ship with the package",
         advice: "name the directory of its files with --data-dir DIR")
@@ -204,7 +205,7 @@ public enum ImageDatasets {
   static func backbone(
     of name: String, _ images: ImageDataset, _ configuration: RunConfiguration
   ) throws(DataError) -> ResidualMLP {
-    if let named = configuration.namedBackbone {
+    if let named = configuration.data.namedBackbone {
       guard named.pretraining == .random else { return try named.load() }
       return ResidualMLP(
         random: named.randomConfiguration(
@@ -213,7 +214,7 @@ public enum ImageDatasets {
     }
     let backbone = try ResidualMLP(path: try backbonePath(of: name, configuration))
     try backbone.require(
-      embeddingSize: configuration.embeddingSize, blockCount: configuration.blockCount)
+      embeddingSize: configuration.data.embeddingSize, blockCount: configuration.data.blockCount)
     return backbone
   }
 
@@ -223,7 +224,7 @@ public enum ImageDatasets {
   static func backboneHeader(
     of name: String, _ images: ImageHeader, _ configuration: RunConfiguration
   ) throws(DataError) -> FileHeaders.Backbone {
-    if let named = configuration.namedBackbone {
+    if let named = configuration.data.namedBackbone {
       guard named.pretraining != .random else {
         return FileHeaders.Backbone(
           path: named.name, configuration: named.randomConfiguration(channels: images.channels),
@@ -236,7 +237,7 @@ public enum ImageDatasets {
     let path = try backbonePath(of: name, configuration)
     let header = try BackboneHeader(path: path)
     try header.configuration.require(
-      embeddingSize: configuration.embeddingSize, blockCount: configuration.blockCount,
+      embeddingSize: configuration.data.embeddingSize, blockCount: configuration.data.blockCount,
       imageSize: nil, of: path)
     return FileHeaders.Backbone(
       path: path, configuration: header.configuration, classCount: header.classCount)
@@ -246,9 +247,9 @@ public enum ImageDatasets {
   private static func backbonePath(
     of name: String, _ configuration: RunConfiguration
   ) throws(DataError) -> String {
-    if let path = configuration.backbonePath { return path }
+    if let path = configuration.data.backbonePath { return path }
     if name == "digits" {
-      return try DigitsDataset.backbonePath(resources: configuration.resourcesPath)
+      return try DigitsDataset.backbonePath(resources: configuration.data.resourcesPath)
     }
     throw DataError(
       .missingFile, found: "the data set \(name) has no backbone of its own",

@@ -6,7 +6,7 @@ extension RunLoop {
   /// - Parameter note: receives what the user should know.
   /// - Throws: `DataError` when predictions are not numbers, or a file cannot be written.
   mutating func calibrate(note: (String) -> Void) throws {
-    guard let method = configuration.evidence.calibration.method, let split = calibrationSplit,
+    guard let method = configuration.calibrationOrDefault.method, let split = calibrationSplit,
       let name = roles.validation
     else { return }
     let before = if let scores { scores } else { try evaluate() }

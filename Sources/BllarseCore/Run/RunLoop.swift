@@ -36,10 +36,11 @@ struct RunLoop {
     train = try data.dataset.split(SplitRoles.training)
     roles = data.roles
     calibrationSplit =
-      configuration.evidence.calibration.needsValidation
+      configuration.calibrationOrDefault.needsValidation
       ? try roles.calibrationSplit(
         of: data.dataset,
-        isChosen: configuration.testSplit != nil && configuration.validationSplit != nil) : nil
+        isChosen: configuration.data.testSplit != nil && configuration.data.validationSplit != nil)
+      : nil
     self.parallelism = parallelism
     foreignRows = try ForeignRows.features(
       of: configuration, featureCount: data.dataset.featureCount)
@@ -55,7 +56,7 @@ struct RunLoop {
     progress.seconds.features = data.featureSeconds
     arguments = RunOutput.json(
       Dictionary(uniqueKeysWithValues: configuration.arguments.map { ($0.name, $0.value) }))
-    if let output, !configuration.resumes, !configuration.overwrites {
+    if let output, !configuration.output.resumes, !configuration.output.overwrites {
       try OutputOwner(of: output.directory)?.check(data: train.fingerprint)
     }
   }
@@ -203,7 +204,7 @@ struct RunLoop {
     progress.epoch += 1
     progress.step = 0
     let isLast = progress.epoch > configuration.effectiveEpochs
-    if isLast || epoch % configuration.saveEvery == 0 {
+    if isLast || epoch % configuration.output.saveEvery == 0 {
       if !configuration.reachesOptimumAtOnce { willSave(epoch, write) }
       if configuration.effectiveEpochs > 1 { try save() }
     }

@@ -184,7 +184,7 @@ public struct RunMetrics: Sendable, Equatable, Encodable {
     conformal = []
     var calibration: (source: ConformalSets.Source, probabilities: Matrix<Float>, labels: [Int32])?
     if !roles.isShared, let validation = roles.validation.flatMap({ data[$0] }),
-      !configuration.evidence.calibration.needsValidation
+      !configuration.calibrationOrDefault.needsValidation
     {
       calibration = (
         .validation, try head.logProbabilities(validation.features).exponentials(),
@@ -272,7 +272,7 @@ enum ForeignRows {
   static func features(
     of configuration: RunConfiguration, featureCount: Int
   ) throws(DataError) -> FeatureMatrix? {
-    guard let path = configuration.evidence.outOfDistributionPath else { return nil }
+    guard let path = configuration.outOfDistributionPath else { return nil }
     return try features(path: path, featureCount: featureCount)
   }
 

@@ -26,8 +26,8 @@ public struct RunPlan: Sendable, Equatable {
     _ configuration: RunConfiguration, files: FileHeaders = FileHeaders()
   ) throws(DataError) {
     // 1. A run to go on with, or that is in the way.
-    if configuration.resumes, configuration.resumesExistingOnly,
-      let path = configuration.outputPath, !FileStatus.exists(path)
+    if configuration.output.resumes, configuration.output.resumesExistingOnly,
+      let path = configuration.output.path, !FileStatus.exists(path)
     {
       throw DataError(
         .missingFile, file: path, found: "there is no run to resume",
@@ -37,18 +37,20 @@ public struct RunPlan: Sendable, Equatable {
     try OutputOwner.check(configuration)
 
     // 2. The data, and what the options ask of them.
+    _ = try configuration.method.way()
     try configuration.checkRowArrays()
-    if let text = configuration.text { _ = try files.content(of: text.cache) }
+    if let text = configuration.data.text { _ = try files.content(of: text.cache) }
     let data = try files.data(of: configuration)
     let roles = try SplitRoles(of: data.header.names, configuration, file: data.header.file)
     let required = [SplitRoles.training, roles.test] + (roles.validation.map { [$0] } ?? [])
-    if let path = configuration.featuresPath, !required.allSatisfy({ data.header[$0] != nil }) {
+    if let path = configuration.data.featuresPath, !required.allSatisfy({ data.header[$0] != nil })
+    {
       _ = try FeatureFile(path: path).header(requiring: required)  // says what is missing
     }
-    if configuration.evidence.calibration.needsValidation {
+    if configuration.calibrationOrDefault.needsValidation {
       _ = try roles.calibrationSplit(
         among: data.header.names, of: data.header.file,
-        isChosen: configuration.testSplit != nil && configuration.validationSplit != nil)
+        isChosen: configuration.data.testSplit != nil && configuration.data.validationSplit != nil)
     }
     let classes = data.backbone?.classCount
     if configuration.effectiveEpochs == 0, classes != data.header.classCount {
@@ -60,7 +62,7 @@ public struct RunPlan: Sendable, Equatable {
       try RunData.requireClassifier(
         backbone.classCount, classCount: data.header.classCount, of: backbone.path)
     }
-    if let path = configuration.evidence.outOfDistributionPath {
+    if let path = configuration.outOfDistributionPath {
       try ForeignRows.require(
         try files.foreignRows(path), featureCount: data.header.featureCount, of: path)
     }
@@ -86,7 +88,7 @@ extension RunPlan {
   /// - Throws: `DataError` that names the first option that differs.
   public static func checkOutput(of configuration: RunConfiguration) throws(DataError) -> Bool {
     try OutputOwner.check(configuration)
-    return configuration.outputPath.flatMap(OutputOwner.init(of:)) != nil
+    return configuration.output.path.flatMap(OutputOwner.init(of:)) != nil
   }
 
   /// What the user should know when the run will probably not have the memory that it needs.

@@ -38,46 +38,46 @@ struct CalibratedRunTests {
 
     func apply(to configuration: inout RunConfiguration) {
       configuration.epochs = 3
-      configuration.batchSize = 16
-      configuration.updateIterations = 4
-      configuration.lossFunction = "IBProbit"
+      configuration.method[FitOptions.batchSize] = 16
+      configuration.method[FitOptions.updateIterations] = 4
+      configuration.method.head = "IBProbit"
       switch self {
-      case .recipe: configuration.lossFunction = HeadRegistry.softmax
+      case .recipe: configuration.method.head = HeadRegistry.softmax
       case .probit: break
-      case .parityConverged: configuration.evidence.matchesReference = true
+      case .parityConverged: configuration.method[FitOptions.parity] = true
       case .parityMerge:
-        configuration.evidence.matchesReference = true
-        configuration.update = .merge
-      case .merge: configuration.update = .merge
-      case .cavi: configuration.update = .cavi
-      case .sites: configuration.update = .sites
+        configuration.method[FitOptions.parity] = true
+        configuration.method.wayName = "merge"
+      case .merge: configuration.method.wayName = "merge"
+      case .cavi: configuration.method.wayName = "cavi"
+      case .sites: configuration.method.wayName = "sites"
       case .crossEntropyNewton, .crossEntropyAdam, .crossEntropyIVON:
-        configuration.lossFunction = "CrossEntropy"
-      case .squaredErrorNewton, .squaredErrorLion: configuration.lossFunction = "MSE"
-      case .polyaGamma, .polyaGammaMerge: configuration.lossFunction = "IBPolyaGamma"
+        configuration.method.head = "CrossEntropy"
+      case .squaredErrorNewton, .squaredErrorLion: configuration.method.head = "MSE"
+      case .polyaGamma, .polyaGammaMerge: configuration.method.head = "IBPolyaGamma"
       case .stickBreaking, .stickBreakingMerge:
-        configuration.lossFunction = "MultinomialPolyaGamma"
+        configuration.method.head = "MultinomialPolyaGamma"
       }
       switch self {
-      case .crossEntropyAdam: configuration.optimizer = .adamw
-      case .crossEntropyIVON: configuration.optimizer = .ivon
-      case .squaredErrorLion: configuration.optimizer = .lion
-      case .polyaGammaMerge, .stickBreakingMerge: configuration.update = .merge
+      case .crossEntropyAdam: configuration.method.wayName = "adamw"
+      case .crossEntropyIVON: configuration.method.wayName = "ivon"
+      case .squaredErrorLion: configuration.method.wayName = "lion"
+      case .polyaGammaMerge, .stickBreakingMerge: configuration.method.wayName = "merge"
       default: break
       }
     }
   }
 
   private func configuration(
-    _ fit: Fit, _ calibration: EvidenceOptions.Calibration, output: String
+    _ fit: Fit, _ calibration: RunConfiguration.Calibration, output: String
   ) -> RunConfiguration {
     var configuration = RunConfiguration()
-    configuration.featuresPath = features
-    configuration.outputPath = directory.file(output)
+    configuration.data.featuresPath = features
+    configuration.output.path = directory.file(output)
     configuration.threadCount = 1
-    configuration.saveEvery = 1
+    configuration.output.saveEvery = 1
     fit.apply(to: &configuration)
-    configuration.evidence.calibration = calibration
+    configuration.calibration = calibration
     return configuration
   }
 
@@ -180,7 +180,7 @@ struct CalibratedRunTests {
         parts, shouldStop: { counter.add(1, ordering: .relaxed).newValue > half }
       ).run()
     }
-    parts.resumes = true
+    parts.output.resumes = true
     _ = try FineTuning(parts).run()
     // Once more: a run that was over.
     _ = try FineTuning(parts).run()
@@ -221,7 +221,7 @@ struct CalibratedRunTests {
     #expect(plain.temperatureScaling == nil)
     configuration.temperatureScaling = TemperatureScaling(fractions: [0.2, 0.5])
     // Another run than the plain one, so another directory.
-    configuration.outputPath = configuration.outputPath.map { $0 + "-fractions" }
+    configuration.output.path = configuration.output.path.map { $0 + "-fractions" }
     let first = try FineTuning(configuration).run().result
     let second = try FineTuning(configuration).run().result
     #expect(first.temperatureScaling == second.temperatureScaling)
@@ -236,7 +236,7 @@ struct CalibratedRunTests {
     let half = rows.filter { $0.testFraction == 0.5 }.map(\.nll)
     #expect(summaries[1].nll.mean.isClose(to: half.reduce(0, +) / 25, relative: 1e-14))
     // No rows to fit to, or none to score. These write nothing: the directory is that of the runs above.
-    configuration.outputPath = nil
+    configuration.output.path = nil
     for fraction in [0.001, 0.999] {
       configuration.temperatureScaling = TemperatureScaling(fractions: [fraction])
       let error = #expect(throws: DataError.self) { try FineTuning(configuration).run() }
@@ -247,7 +247,7 @@ struct CalibratedRunTests {
   @Test("predictions that are not numbers cannot be calibrated, and the message says so")
   func divergence() throws {
     var configuration = configuration(.squaredErrorLion, .validation, output: "diverged")
-    configuration.learningRate = 1e38
+    configuration.method[FitOptions.learningRate] = 1e38
     let error = #expect(throws: DataError.self) { try FineTuning(configuration).run() }
     #expect(error?.description.contains("lower the learning rate") == true)
     // What was fitted is kept, and the result says why it is no success.

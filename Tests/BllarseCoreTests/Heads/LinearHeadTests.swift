@@ -107,14 +107,14 @@ struct LinearHeadTests {
     for k in 0..<4 { #expect(mean[6, k].isClose(to: without[6, k], relative: 1e-9)) }
   }
 
-  private func configuration(_ optimizer: RunConfiguration.Optimizer) -> RunConfiguration {
+  private func configuration(_ optimizer: OptimizerName) -> RunConfiguration {
     var configuration = RunConfiguration()
-    configuration.optimizer = optimizer
+    configuration.method.wayName = optimizer.rawValue
     configuration.epochs = 60
-    configuration.batchSize = 16
-    configuration.learningRate = optimizer == .lion ? 3e-3 : 3e-2
-    configuration.ivonPeakRate = 0.2
-    configuration.weightDecay = 0
+    configuration.method[FitOptions.batchSize] = 16
+    configuration.method[FitOptions.learningRate] = optimizer == .lion ? 3e-3 : 3e-2
+    configuration.method[FitOptions.ivonPeakRate] = 0.2
+    configuration.method[FitOptions.weightDecay] = 0
     return configuration
   }
 
@@ -123,8 +123,9 @@ struct LinearHeadTests {
   ) throws -> LinearHead<Loss> {
     let split = try FeatureSplit(
       features: FeatureMatrix(Self.problem.features), labels: Self.problem.labels)
+    let optimizer = try #require(OptimizerName(rawValue: configuration.method.wayName ?? "newton"))
     var trainer = LinearTrainer<Loss>(
-      configuration, data: TrainingData(split: split, classCount: 4),
+      optimizer, configuration, data: TrainingData(split: split, classCount: 4),
       parallelism: Parallelism(threadCount: 1))
     for epoch in 1...configuration.effectiveEpochs {
       for step in 0..<trainer.stepCount(rowCount: 150) {
@@ -136,15 +137,15 @@ struct LinearHeadTests {
 
   @Test(
     "every optimiser comes close to the optimum that newton finds",
-    arguments: [RunConfiguration.Optimizer.adam, .adamw, .lion, .ivon])
-  func optimisersApproachOptimum(optimizer: RunConfiguration.Optimizer) throws {
+    arguments: [OptimizerName.adam, .adamw, .lion, .ivon])
+  func optimisersApproachOptimum(optimizer: OptimizerName) throws {
     let rows = Array(0..<150)[...]
     var newton = configuration(.newton)
-    newton.lossFunction = "CrossEntropy"
-    newton.penalty = 1e-3
+    newton.method.head = "CrossEntropy"
+    newton.method[FitOptions.penalty] = 1e-3
     let optimum = try fit(CrossEntropyLoss.self, newton)
     var steps = configuration(optimizer)
-    steps.lossFunction = "CrossEntropy"
+    steps.method.head = "CrossEntropy"
     let reached = try fit(CrossEntropyLoss.self, steps)
     let kind = LinearBatchPass<Double>.Loss.crossEntropy(smoothing: 0)
     let best = loss(kind, rows, Matrix<Double>(optimum.weights))
@@ -156,8 +157,8 @@ struct LinearHeadTests {
   @Test("ridge regression by newton has no gradient left")
   func ridge() throws {
     var configuration = configuration(.newton)
-    configuration.lossFunction = "MSE"
-    configuration.penalty = 2
+    configuration.method.head = "MSE"
+    configuration.method[FitOptions.penalty] = 2
     let head = try fit(SquaredErrorLoss.self, configuration)
     let weights = Matrix<Double>(head.weights)
     var gradient = pass(.squaredError, Double.self)
@@ -173,9 +174,9 @@ struct LinearHeadTests {
   func softmax() throws {
     for smoothing in [0, 0.1] {
       var configuration = configuration(.newton)
-      configuration.lossFunction = "CrossEntropy"
-      configuration.penalty = 0.5
-      configuration.labelSmoothing = smoothing
+      configuration.method.head = "CrossEntropy"
+      configuration.method[FitOptions.penalty] = 0.5
+      configuration.method[FitOptions.labelSmoothing] = smoothing
       let weights = Matrix<Double>(try fit(CrossEntropyLoss.self, configuration).weights)
       var gradient = pass(.crossEntropy(smoothing: smoothing), Double.self)
         .gradient(rows: Array(0..<150)[...], weights: weights)
@@ -190,11 +191,11 @@ struct LinearHeadTests {
   @Test("the evidence prefers a strong penalty for noise and a weak one for signal")
   func evidence() throws {
     var configuration = configuration(.newton)
-    configuration.lossFunction = "CrossEntropy"
+    configuration.method.head = "CrossEntropy"
     func norm(_ labels: [Int32]) throws -> Double {
       let split = try FeatureSplit(features: FeatureMatrix(Self.problem.features), labels: labels)
       var trainer = LinearTrainer<CrossEntropyLoss>(
-        configuration, data: TrainingData(split: split, classCount: 4),
+        .newton, configuration, data: TrainingData(split: split, classCount: 4),
         parallelism: Parallelism(threadCount: 1))
       try trainer.runStep(0, epoch: 1, on: split)
       return try #require(trainer.head as? LinearHead<CrossEntropyLoss>).weights.rows(0..<6)

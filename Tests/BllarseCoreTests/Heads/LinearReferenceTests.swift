@@ -23,9 +23,9 @@ struct LinearReferenceTests {
     _ loss: Loss.Type, _ name: String, penalty: Double?
   ) throws -> (rows: CentredDesign, optimum: PenalisedOptimum) {
     var configuration = RunConfiguration()
-    configuration.lossFunction = Loss.kind
-    configuration.optimizer = .newton
-    configuration.penalty = penalty
+    configuration.method.head = Loss.kind
+    configuration.method.wayName = "newton"
+    configuration.method[FitOptions.penalty] = penalty
     let rows = try CentredDesign(file.features("\(name).X_train"), parallelism: parallelism)
     return (
       rows,
@@ -106,8 +106,8 @@ struct LinearReferenceTests {
     let split = try FeatureSplit(features: FeatureMatrix(rows), labels: labels)
     for loss in ["CrossEntropy", "MSE"] {
       var configuration = RunConfiguration()
-      configuration.lossFunction = loss
-      configuration.optimizer = .newton
+      configuration.method.head = loss
+      configuration.method.wayName = "newton"
       var trainer = try HeadRegistry.trainer(
         configuration, data: TrainingData(split: split, classCount: 2),
         parallelism: parallelism)

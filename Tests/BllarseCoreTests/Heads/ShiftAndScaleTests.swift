@@ -60,22 +60,21 @@ struct ShiftAndScaleTests {
 
     func configuration(scale: Double) -> RunConfiguration {
       var configuration = RunConfiguration()
-      configuration.updateIterations = 8
-      configuration.batchSize = 60
-      configuration.optimizer = .newton
+      configuration.method[FitOptions.updateIterations] = 8
+      configuration.method[FitOptions.batchSize] = 60
       switch self {
       case .recipe: break
-      case .rowScaling: configuration.evidence.scaling = .rows
-      case .crossEntropy: configuration.lossFunction = "CrossEntropy"
+      case .rowScaling: configuration.method[FitOptions.scaling] = .rows
+      case .crossEntropy: configuration.method.head = "CrossEntropy"
       case .crossEntropyFixed:
-        configuration.lossFunction = "CrossEntropy"
-        configuration.penalty = 3 * scale * scale
-      case .meanSquaredError: configuration.lossFunction = "MSE"
-      case .polyaGamma: configuration.lossFunction = "IBPolyaGamma"
-      case .stickBreaking: configuration.lossFunction = "MultinomialPolyaGamma"
+        configuration.method.head = "CrossEntropy"
+        configuration.method[FitOptions.penalty] = 3 * scale * scale
+      case .meanSquaredError: configuration.method.head = "MSE"
+      case .polyaGamma: configuration.method.head = "IBPolyaGamma"
+      case .stickBreaking: configuration.method.head = "MultinomialPolyaGamma"
       case .polyaGammaBatches:
-        configuration.lossFunction = "IBPolyaGamma"
-        configuration.update = .merge
+        configuration.method.head = "IBPolyaGamma"
+        configuration.method.wayName = "merge"
       }
       return configuration
     }
@@ -181,7 +180,7 @@ struct ShiftAndScaleTests {
   func weakPenalty() throws {
     let problem = Self.tall
     var configuration = Method.crossEntropy.configuration(scale: 1)
-    configuration.penalty = 1e-4
+    configuration.method[FitOptions.penalty] = 1e-4
     let twice = Matrix<Float>(
       rows: 240, columns: 18,
       elements: (0..<240).flatMap { row in
@@ -255,8 +254,7 @@ struct ShiftAndScaleTests {
     let split = try FeatureSplit(features: FeatureMatrix(features), labels: labels)
     for loss in ["CrossEntropy", "MSE"] {
       var configuration = RunConfiguration()
-      configuration.lossFunction = loss
-      configuration.optimizer = .newton
+      configuration.method.head = loss
       var trainer = try HeadRegistry.trainer(
         configuration, data: TrainingData(split: split, classCount: 2),
         parallelism: Parallelism(threadCount: 1))
@@ -270,8 +268,8 @@ struct ShiftAndScaleTests {
   func steps() throws {
     func note(_ change: Change?) throws -> String? {
       var configuration = RunConfiguration()
-      configuration.lossFunction = "CrossEntropy"
-      configuration.optimizer = .adamw
+      configuration.method.head = "CrossEntropy"
+      configuration.method.wayName = "adamw"
       let train =
         change.map { $0.apply(Self.tall.train) } ?? FeatureMatrix(Matrix<Float>(Self.tall.train))
       let split = try FeatureSplit(features: train, labels: Self.tall.labels)

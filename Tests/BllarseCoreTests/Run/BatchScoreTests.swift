@@ -34,30 +34,36 @@ struct BatchScoreTests {
     case smallBatches, smallBatchesInPythonForm, largeBatches, sites, adamw, ivon, polyaGamma
 
     func apply(to configuration: inout RunConfiguration) {
-      (configuration.epochs, configuration.batchSize) = (2, 20)
-      (configuration.updateIterations, configuration.forgettingRate) = (3, 0.05)
-      configuration.lossFunction = "IBProbit"
-      configuration.update = .merge
+      (configuration.epochs, configuration.method[FitOptions.batchSize]) = (2, 20)
+      (
+        configuration.method[FitOptions.updateIterations],
+        configuration.method[FitOptions.forgettingRate]
+      ) = (3, 0.05)
+      configuration.method.head = "IBProbit"
+      configuration.method.wayName = "merge"
       switch self {
-      case .smallBatches: configuration.batchSize = 4
+      case .smallBatches: configuration.method[FitOptions.batchSize] = 4
       case .smallBatchesInPythonForm:
-        configuration.batchSize = 4
-        configuration.evidence.matchesReference = true
+        configuration.method[FitOptions.batchSize] = 4
+        configuration.method[FitOptions.parity] = true
       case .largeBatches: break
-      case .sites: configuration.update = .sites
+      case .sites: configuration.method.wayName = "sites"
       case .adamw, .ivon:
-        configuration.lossFunction = "CrossEntropy"
-        configuration.optimizer = self == .adamw ? .adamw : .ivon
-        (configuration.learningRate, configuration.sampleCount) = (0.05, 2)
-      case .polyaGamma: configuration.lossFunction = "IBPolyaGamma"
+        configuration.method.head = "CrossEntropy"
+        configuration.method.wayName = self == .adamw ? "adamw" : "ivon"
+        (
+          configuration.method[FitOptions.learningRate],
+          configuration.method[FitOptions.sampleCount]
+        ) = (0.05, 2)
+      case .polyaGamma: configuration.method.head = "IBPolyaGamma"
       }
     }
   }
 
   private func configuration(_ method: Method, output: String) -> RunConfiguration {
     var configuration = RunConfiguration()
-    configuration.featuresPath = features
-    configuration.outputPath = output
+    configuration.data.featuresPath = features
+    configuration.output.path = output
     configuration.threadCount = 1
     configuration.evaluationInterval = 2
     method.apply(to: &configuration)
@@ -98,7 +104,7 @@ struct BatchScoreTests {
       try Outcome(directory.file("scored")), try Outcome(directory.file("plain"))
     )
 
-    let size = scored.batchSize
+    let size = scored.method[FitOptions.batchSize]
     let inside = (1...).lazy.map { 2 * $0 * size }.prefix { $0 < 90 }
     let steps = Array(inside) + [90]
     #expect(with.records.map(\.step) == steps + steps.map { $0 + 90 })
@@ -123,7 +129,7 @@ struct BatchScoreTests {
   func everywhere(method: Method) throws {
     func run(_ output: String, limit: Int = .max, resumes: Bool = false) throws -> Int {
       var configuration = configuration(method, output: directory.file(output))
-      configuration.resumes = resumes
+      configuration.output.resumes = resumes
       let counter = Counter()
       do {
         _ = try FineTuning(configuration, shouldStop: { counter.next() > limit }).run()
@@ -151,7 +157,7 @@ struct BatchScoreTests {
     "the loss of merged batches is the mixture's on each batch, after it", arguments: [4, 20])
   func mergedLoss(batchSize: Int) throws {
     var configuration = configuration(.largeBatches, output: directory.file("out"))
-    configuration.batchSize = batchSize
+    configuration.method[FitOptions.batchSize] = batchSize
     _ = try FineTuning(configuration).run()
     let records = try Outcome(directory.file("out")).records
     let data = try FeatureFile(path: features).dataset()

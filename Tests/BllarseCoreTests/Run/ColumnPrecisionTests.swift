@@ -21,14 +21,13 @@ struct ColumnPrecisionTests {
 
     func apply(to configuration: inout RunConfiguration) {
       configuration.threadCount = 1
-      configuration.optimizer = .newton
       switch self {
       case .recipe: break
-      case .globalScaling: configuration.evidence.scaling = .global
-      case .crossEntropy: configuration.lossFunction = "CrossEntropy"
-      case .meanSquaredError: configuration.lossFunction = "MSE"
-      case .polyaGamma: configuration.lossFunction = "IBPolyaGamma"
-      case .stickBreaking: configuration.lossFunction = "MultinomialPolyaGamma"
+      case .globalScaling: configuration.method[FitOptions.scaling] = .global
+      case .crossEntropy: configuration.method.head = "CrossEntropy"
+      case .meanSquaredError: configuration.method.head = "MSE"
+      case .polyaGamma: configuration.method.head = "IBPolyaGamma"
+      case .stickBreaking: configuration.method.head = "MultinomialPolyaGamma"
       }
     }
   }
@@ -103,7 +102,7 @@ struct ColumnPrecisionTests {
   func farFromZero(storage: Storage, fit: Fit) throws {
     var configuration = RunConfiguration()
     fit.apply(to: &configuration)
-    configuration.featuresPath = try write(storage)
+    configuration.data.featuresPath = try write(storage)
     let (result, head) = try FineTuning(configuration).run()
     // Least squares has the class in the middle of three on a line best nowhere; without the column it
     // would be a third.
@@ -117,7 +116,7 @@ struct ColumnPrecisionTests {
     try HeadCheckpoint(
       head: head, classNames: ["0", "1", "2"], dataset: "", backbone: "", arguments: "{}"
     ).write(to: path)
-    let test = try FeatureFile(path: configuration.featuresPath ?? "").dataset().split("test")
+    let test = try FeatureFile(path: configuration.data.featuresPath ?? "").dataset().split("test")
     #expect(
       try HeadCheckpoint(path: path).head.logProbabilities(test.features)
         == head.logProbabilities(test.features))
@@ -162,13 +161,13 @@ struct ColumnPrecisionTests {
     for fit in Fit.allCases {
       var configuration = RunConfiguration()
       fit.apply(to: &configuration)
-      configuration.featuresPath = path
+      configuration.data.featuresPath = path
       #expect(try FineTuning(configuration).run().result.notes.contains(text), "\(fit)")
     }
     var steps = RunConfiguration()
-    steps.featuresPath = path
-    steps.lossFunction = "CrossEntropy"
-    steps.optimizer = .adamw
+    steps.data.featuresPath = path
+    steps.method.head = "CrossEntropy"
+    steps.method.wayName = "adamw"
     steps.epochs = 1
     let result = try FineTuning(steps).run().result
     #expect(!result.notes.contains { $0.contains("do not vary") }, "\(result.notes)")

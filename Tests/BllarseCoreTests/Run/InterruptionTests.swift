@@ -34,35 +34,35 @@ struct InterruptionTests {
 
     func apply(to configuration: inout RunConfiguration) {
       configuration.epochs = 2
-      configuration.batchSize = 20
-      configuration.updateIterations = 3
+      configuration.method[FitOptions.batchSize] = 20
+      configuration.method[FitOptions.updateIterations] = 3
       switch self {
       case .converged, .cavi, .merge, .mergeLargeBatches, .sites:
-        configuration.lossFunction = "IBProbit"
+        configuration.method.head = "IBProbit"
       default: break
       }
       switch self {
       case .evidence: break
-      case .evidencePerClass: configuration.evidence.prior = .evidencePerClass
-      case .converged: configuration.evidence.matchesReference = true
-      case .cavi: configuration.update = .cavi
+      case .evidencePerClass: configuration.method[FitOptions.prior] = .evidencePerClass
+      case .converged: configuration.method[FitOptions.parity] = true
+      case .cavi: configuration.method.wayName = "cavi"
       case .merge:
-        configuration.update = .merge
-        configuration.batchSize = 4
-      case .mergeLargeBatches: configuration.update = .merge
-      case .sites: configuration.update = .sites
+        configuration.method.wayName = "merge"
+        configuration.method[FitOptions.batchSize] = 4
+      case .mergeLargeBatches: configuration.method.wayName = "merge"
+      case .sites: configuration.method.wayName = "sites"
       case .adamw, .ivon, .newton:
-        configuration.lossFunction = "CrossEntropy"
-        configuration.optimizer = self == .adamw ? .adamw : self == .ivon ? .ivon : .newton
-        configuration.dropout = 0.1
-      case .meanSquaredError: configuration.lossFunction = "MSE"
-      case .polyaGamma: configuration.lossFunction = "IBPolyaGamma"
+        configuration.method.head = "CrossEntropy"
+        configuration.method.wayName = rawValue
+        configuration.method[FitOptions.dropout] = 0.1
+      case .meanSquaredError: configuration.method.head = "MSE"
+      case .polyaGamma: configuration.method.head = "IBPolyaGamma"
       case .polyaGammaBatches:
-        configuration.lossFunction = "IBPolyaGamma"
-        configuration.update = .merge
+        configuration.method.head = "IBPolyaGamma"
+        configuration.method.wayName = "merge"
       case .stickBreaking:
-        configuration.lossFunction = "MultinomialPolyaGamma"
-        configuration.update = .cavi
+        configuration.method.head = "MultinomialPolyaGamma"
+        configuration.method.wayName = "cavi"
       }
     }
   }
@@ -74,11 +74,11 @@ struct InterruptionTests {
     _ method: Method, output: String, stopAfter limit: Int = .max, resumes: Bool = false
   ) throws -> (asked: Int, interruption: RunInterrupted?) {
     var configuration = RunConfiguration()
-    configuration.featuresPath = features
-    configuration.outputPath = output
+    configuration.data.featuresPath = features
+    configuration.output.path = output
     configuration.threadCount = 1
-    configuration.saveEvery = 1
-    configuration.resumes = resumes
+    configuration.output.saveEvery = 1
+    configuration.output.resumes = resumes
     method.apply(to: &configuration)
     let counter = Counter()
     do {

@@ -1,8 +1,10 @@
 import BllarseNumerics
 
 extension CrossEntropyLoss: TrainableLoss {
+  static var options: [any AnyFitOption] { [FitOptions.labelSmoothing] }
+
   static func batchLoss(_ configuration: RunConfiguration) -> LinearBatchPass<Float>.Loss {
-    .crossEntropy(smoothing: configuration.labelSmoothing)
+    .crossEntropy(smoothing: configuration.method[FitOptions.labelSmoothing])
   }
 
   /// The optimum of `Σ log softmax(X·W)_y - λ/2·‖W‖²`, biases free.
@@ -14,9 +16,10 @@ extension CrossEntropyLoss: TrainableLoss {
     _ configuration: RunConfiguration, parallelism: Parallelism
   ) throws(NumericsError) -> PenalisedOptimum {
     let problem = PenalisedSoftmax(
-      rows, labels: labels, classCount: classCount, smoothing: configuration.labelSmoothing,
+      rows, labels: labels, classCount: classCount,
+      smoothing: configuration.method[FitOptions.labelSmoothing],
       parallelism: parallelism)
-    if let penalty = configuration.penalty {
+    if let penalty = configuration.method[FitOptions.penalty] {
       return try problem.optimum(rows.scaledPenalty(penalty))
     }
     return try problem.optimumByEvidence()

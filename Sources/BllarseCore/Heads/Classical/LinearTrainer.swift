@@ -1,5 +1,19 @@
 import BllarseNumerics
 
+/// How a classical head is fitted.
+enum OptimizerName: String, Sendable {
+  /// All rows at once, to the optimum of the penalised loss.
+  case newton
+  /// Adam with decoupled weight decay.
+  case adamw
+  /// Adam.
+  case adam
+  /// Lion.
+  case lion
+  /// IVON, on a warm-up cosine schedule.
+  case ivon
+}
+
 /// Fits a classical head: by steps of an optimiser on batches, or to the optimum of all rows.
 struct LinearTrainer<Loss: TrainableLoss>: HeadTrainer {
   private var linear: LinearHead<Loss>
@@ -9,6 +23,9 @@ struct LinearTrainer<Loss: TrainableLoss>: HeadTrainer {
   private(set) var note: String?
   private(set) var chosenPenalty: Double?
   let certificate: GapCertificate? = nil
+  private let optimizer: OptimizerName
+  private let batchSize: Int
+  private let dropoutRate: Double
   private let configuration: RunConfiguration
   /// For fits to all rows, which may be told to stop; a batch is finished.
   private let cancellation: Cancellation?
@@ -23,29 +40,35 @@ struct LinearTrainer<Loss: TrainableLoss>: HeadTrainer {
   var batchLoss: Double? { losses.mean }
   var head: any Head { linear }
 
-  init(_ configuration: RunConfiguration, data: TrainingData, parallelism: Parallelism) {
-    self.configuration = configuration
+  init(
+    _ optimizer: OptimizerName, _ configuration: RunConfiguration, data: TrainingData,
+    parallelism: Parallelism
+  ) {
+    (self.optimizer, self.configuration) = (optimizer, configuration)
+    batchSize = configuration.method[FitOptions.batchSize]
+    dropoutRate = configuration.method[FitOptions.dropout]
     linear = LinearHead(featureCount: data.featureCount, classCount: data.classCount)
     if let weights = data.initialWeights { linear.weights = weights }
     cancellation = parallelism.cancellation
     linear.parallelism = parallelism.cancelled(by: nil)
     let steps = configuration.batchCount(data.split.rowCount) * configuration.epochs
     minimiser = Minimiser(
-      configuration, weights: linear.weights, rowCount: data.split.rowCount, totalSteps: steps)
+      optimizer, configuration, weights: linear.weights, rowCount: data.split.rowCount,
+      totalSteps: steps)
     self.parallelism = parallelism
-    if configuration.optimizer != .newton {
+    if optimizer != .newton {
       note = StepConditions.note(data.split.features, parallelism: parallelism)
     }
   }
 
   func stepCount(rowCount: Int) -> Int {
-    configuration.optimizer == .newton ? 1 : configuration.batchCount(rowCount)
+    optimizer == .newton ? 1 : configuration.batchCount(rowCount)
   }
 
   mutating func runStep(
     _ step: Int, epoch: Int, on split: FeatureSplit
   ) throws(NumericsError) {
-    guard configuration.optimizer != .newton else {
+    guard optimizer != .newton else {
       try fitOptimum(split)
       return
     }
@@ -57,12 +80,12 @@ struct LinearTrainer<Loss: TrainableLoss>: HeadTrainer {
         parallelism: parallelism)
     }
     guard let rows = order?.rows, let pass else { return }
-    let first = step * configuration.batchSize
-    let batch = rows[first..<min(first + configuration.batchSize, rows.count)]
+    let first = step * batchSize
+    let batch = rows[first..<min(first + batchSize, rows.count)]
     let dropout =
-      configuration.dropout > 0
+      dropoutRate > 0
       ? LinearBatchPass<Float>.Dropout(
-        rate: configuration.dropout, seed: configuration.seed, step: minimiser.stepCount) : nil
+        rate: dropoutRate, seed: configuration.seed, step: minimiser.stepCount) : nil
     // Samples of the weights, if there are any, count equally.
     var (total, count) = (0.0, 0.0)
     minimiser.step(&linear.weights) { weights in
@@ -89,8 +112,8 @@ struct LinearTrainer<Loss: TrainableLoss>: HeadTrainer {
       rows, labels: split.labels, classCount: linear.classCount, configuration,
       parallelism: parallelism)
     linear.take(rows.featureWeights(optimum.weights), at: rows.means)
-    let penalty = configuration.penalty ?? rows.featurePenalty(optimum.penalty)
-    chosenPenalty = configuration.penalty == nil ? penalty : nil
+    let penalty = configuration.method[FitOptions.penalty] ?? rows.featurePenalty(optimum.penalty)
+    chosenPenalty = configuration.method[FitOptions.penalty] == nil ? penalty : nil
     note =
       "L2 strength \(penalty)"
       + (optimum.logEvidence.map { " with the best evidence, \($0) nats" } ?? "")
@@ -116,6 +139,8 @@ struct LinearTrainer<Loss: TrainableLoss>: HeadTrainer {
 
 /// A loss that can be minimised by batches and as a whole.
 protocol TrainableLoss: LinearLoss {
+  /// The options that change the loss.
+  static var options: [any AnyFitOption] { get }
   /// The loss of a batch.
   static func batchLoss(_ configuration: RunConfiguration) -> LinearBatchPass<Float>.Loss
   /// The minimum over all rows with an L2 penalty.
@@ -137,14 +162,4 @@ struct PenalisedOptimum {
   var iterations: Int
   /// Whether the evidence still rose where the search for λ' ended.
   var end: SearchEnd?
-}
-
-extension LinearHead: TrainableHead where Loss: TrainableLoss {
-  static var isClosedForm: Bool { false }
-
-  static func trainer(
-    _ configuration: RunConfiguration, data: TrainingData, parallelism: Parallelism
-  ) -> any HeadTrainer {
-    LinearTrainer<Loss>(configuration, data: data, parallelism: parallelism)
-  }
 }

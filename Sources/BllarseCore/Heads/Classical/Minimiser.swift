@@ -17,26 +17,31 @@ struct Minimiser: Sendable {
   /// Sets up the method of a configuration.
   ///
   /// - Parameters:
-  ///   - configuration: names a minibatch method.
+  ///   - optimizer: a minibatch method.
+  ///   - configuration: has its options.
   ///   - weights: where it starts.
   ///   - rowCount: training rows: IVON's effective sample size.
   ///   - totalSteps: over all epochs.
-  init(_ configuration: RunConfiguration, weights: Matrix<Float>, rowCount: Int, totalSteps: Int) {
+  init(
+    _ optimizer: OptimizerName, _ configuration: RunConfiguration, weights: Matrix<Float>,
+    rowCount: Int, totalSteps: Int
+  ) {
+    let options = configuration.method
     seed = configuration.seed
-    let decay = configuration.weightDecay
+    let decay = options[FitOptions.weightDecay]
     spared =
-      switch configuration.optimizer {
-      case .adamw, .lion: configuration.decaysBiases ? 0 : decay
+      switch optimizer {
+      case .adamw, .lion: options[FitOptions.decaysBiases] ? 0 : decay
       case .adam, .newton, .ivon: 0
       }
-    switch configuration.optimizer {
+    switch optimizer {
     case .ivon:
       let ivon = IVON<Float>(
-        effectiveSampleSize: Double(rowCount), initialCurvature: configuration.ivonHessInit,
-        beta2: configuration.ivonBeta2, weightDecay: configuration.ivonWeightDecay)
+        effectiveSampleSize: Double(rowCount), initialCurvature: options[FitOptions.ivonHessInit],
+        beta2: options[FitOptions.ivonBeta2], weightDecay: options[FitOptions.ivonWeightDecay])
       method = .ivon(ivon, ivon.start(weights))
-      schedule = .ivon(peak: configuration.ivonPeakRate, totalSteps: totalSteps)
-      sampleCount = configuration.sampleCount
+      schedule = .ivon(peak: options[FitOptions.ivonPeakRate], totalSteps: totalSteps)
+      sampleCount = options[FitOptions.sampleCount]
       return
     case .lion:
       let lion = Lion<Float>(weightDecay: decay)
@@ -48,7 +53,7 @@ struct Minimiser: Sendable {
       let adam = Adam<Float>(weightDecay: decay)
       method = .adam(adam, adam.start(weights))
     }
-    schedule = .constant(configuration.learningRate)
+    schedule = .constant(options[FitOptions.learningRate])
     sampleCount = 1
   }
 

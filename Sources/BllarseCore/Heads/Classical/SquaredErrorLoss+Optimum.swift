@@ -7,6 +7,8 @@ import BllarseNumerics
 #endif
 
 extension SquaredErrorLoss: TrainableLoss {
+  static var options: [any AnyFitOption] { [] }
+
   static func batchLoss(_ configuration: RunConfiguration) -> LinearBatchPass<Float>.Loss {
     .squaredError
   }
@@ -47,10 +49,10 @@ extension SquaredErrorLoss: TrainableLoss {
     }
     let range = -14.0...21.0  // of log λ', for features of mean variance 1
     var penalty =
-      configuration.penalty.map(rows.scaledPenalty)
+      configuration.method[FitOptions.penalty].map(rows.scaledPenalty)
       ?? exp(maximum(in: range) { logEvidence(exp($0)) })
     // Where features outnumber rows the evidence may rise to a plateau, on which rounding picks any place.
-    if configuration.penalty == nil,
+    if configuration.method[FitOptions.penalty] == nil,
       logEvidence(exp(range.lowerBound)) >= logEvidence(penalty) - 1e-6
     {
       penalty = exp(range.lowerBound)
@@ -59,7 +61,7 @@ extension SquaredErrorLoss: TrainableLoss {
     var weights = Matrix<Double>.zeros(slopes.rowCount + 1, classCount)
     weights.replaceBlock(row: 0, column: 0, with: slopes)
     for k in 0..<classCount { weights[slopes.rowCount, k] = shares[k] }
-    let isSearched = configuration.penalty == nil
+    let isSearched = configuration.method[FitOptions.penalty] == nil
     return PenalisedOptimum(
       weights: weights, penalty: penalty,
       logEvidence: isSearched ? logEvidence(penalty) : nil, iterations: 1,

@@ -2,6 +2,18 @@ import BllarseNumerics
 
 /// The closed-form updates of the probit head.
 struct IBProbitTrainer: HeadTrainer {
+  /// How the head goes through the data.
+  enum Update: String, Sendable {
+    /// The full batch, to the optimum.
+    case converged
+    /// A fixed number of coordinate-ascent iterations on the full batch.
+    case cavi
+    /// Each batch alone by a fixed number of iterations, then merged with forgetting.
+    case merge
+    /// Batches, several epochs, towards the optimum of the full batch.
+    case sites
+  }
+
   private(set) var probit: IBProbitHead<Float>
   private(set) var iterations = 0
   private(set) var evidenceLowerBound: Double?
@@ -18,6 +30,8 @@ struct IBProbitTrainer: HeadTrainer {
   private var reports: [BatchReport] = []
   /// The order of the rows in an epoch of `sites`, kept for its steps.
   private var order: (epoch: Int, rows: [Int])?
+  private let update: Update
+  private let batchSize: Int
   private let configuration: RunConfiguration
   private let data: TrainingData
   /// For fits to all rows, which may be told to stop; a batch is finished.
@@ -32,26 +46,29 @@ struct IBProbitTrainer: HeadTrainer {
   }
 
   init(
-    _ configuration: RunConfiguration, data: TrainingData, parallelism: Parallelism
+    _ update: Update, _ configuration: RunConfiguration, data: TrainingData,
+    parallelism: Parallelism
   ) {
-    self.configuration = configuration
+    (self.update, self.configuration) = (update, configuration)
+    batchSize = configuration.method[FitOptions.batchSize]
     self.data = data
     cancellation = parallelism.cancellation
     probit = IBProbitHead(
       .init(
         featureCount: data.featureCount, classCount: data.classCount,
-        priorPrecision: configuration.priorPrecision))
+        priorPrecision: configuration.method[FitOptions.priorPrecision]))
     probit.parallelism = parallelism.cancelled(by: nil)
   }
 
   func stepCount(rowCount: Int) -> Int {
-    switch configuration.update {
+    switch update {
     case .converged, .cavi: 1
     case .sites: configuration.batchCount(rowCount)
     case .merge:
       MergedEpoch<Float>.Steps(
-        probit.configuration, rowCount: rowCount, batchSize: configuration.batchSize,
-        iterations: configuration.updateIterations, threadCount: probit.parallelism.threadCount
+        probit.configuration, rowCount: rowCount, batchSize: batchSize,
+        iterations: configuration.method[FitOptions.updateIterations],
+        threadCount: probit.parallelism.threadCount
       ).count
     }
   }
@@ -59,7 +76,7 @@ struct IBProbitTrainer: HeadTrainer {
   mutating func runStep(
     _ step: Int, epoch: Int, on split: FeatureSplit
   ) throws(NumericsError) {
-    switch configuration.update {
+    switch update {
     case .converged, .cavi: try fitAllRows(epoch: epoch, split)
     case .sites: try refine(step, epoch: epoch, split)
     case .merge: try merge(step, epoch: epoch, split)
@@ -68,7 +85,7 @@ struct IBProbitTrainer: HeadTrainer {
 
   /// Whether a step begins an epoch with the prior.
   private func resets(step: Int, epoch: Int) -> Bool {
-    configuration.resetsEachEpoch && epoch > 1 && step == 0
+    configuration.method[FitOptions.resetLossPerEpoch] && epoch > 1 && step == 0
   }
 
   /// On a copy of the head, so that a fit that is told to stop leaves nothing.
@@ -78,23 +95,26 @@ struct IBProbitTrainer: HeadTrainer {
     var head = probit
     head.parallelism = head.parallelism.cancelled(by: cancellation)
     if resets(step: 0, epoch: epoch) { head.reset() }
-    if configuration.update == .converged {
+    if update == .converged {
       let info = try head.fit(
-        features: split.features, labels: split.labels, tolerance: configuration.tolerance,
-        isCertified: configuration.isCertified, logitLimit: IBProbitHead<Float>.logitLimit)
+        features: split.features, labels: split.labels,
+        tolerance: configuration.method[FitOptions.tolerance],
+        isCertified: configuration.method[FitOptions.certify],
+        logitLimit: IBProbitHead<Float>.logitLimit)
       iterations += info.iterations
       evidenceLowerBound = info.evidenceLowerBounds.last
       certificate = info.certificate
     } else {
       let info = try head.update(
         checked: split.features, labels: split.labels,
-        iterations: configuration.updateIterations, forgettingRate: configuration.forgettingRate,
+        iterations: configuration.method[FitOptions.updateIterations],
+        forgettingRate: configuration.method[FitOptions.forgettingRate],
         start: .seeded(configuration.seed, index: UInt64(epoch)), reportsBounds: true)
       iterations += info.iterations
       evidenceLowerBound = info.evidenceLowerBounds.last
     }
     head.parallelism = probit.parallelism
-    if configuration.update == .cavi {
+    if update == .cavi {
       losses.add(try head.originalLoss(split.features, split.labels), epoch: epoch)
     }
     probit = head
@@ -111,10 +131,11 @@ struct IBProbitTrainer: HeadTrainer {
       order = (epoch, configuration.rowOrder(epoch: epoch, rowCount: split.rowCount))
     }
     guard let rows = order?.rows else { return }
-    let first = step * configuration.batchSize
-    let end = min(first + configuration.batchSize, rows.count)
-    sites?.runBatch(rows[first..<end], iterations: configuration.updateIterations)
-    iterations += configuration.updateIterations
+    let first = step * batchSize
+    let end = min(first + batchSize, rows.count)
+    sites?.runBatch(
+      rows[first..<end], iterations: configuration.method[FitOptions.updateIterations])
+    iterations += configuration.method[FitOptions.updateIterations]
     if end == rows.count, let sites {
       probit.posterior = sites.posterior
       evidenceLowerBound = sites.evidenceLowerBound
@@ -167,7 +188,8 @@ struct IBProbitTrainer: HeadTrainer {
     if running?.number != epoch {
       let merge = RunningMerge(
         probit, features: split.features, labels: split.labels,
-        iterations: configuration.updateIterations, forgettingRate: configuration.forgettingRate)
+        iterations: configuration.method[FitOptions.updateIterations],
+        forgettingRate: configuration.method[FitOptions.forgettingRate])
       running = (epoch, merge)
       if let storedPosterior { running?.merge.restore(storedPosterior) }
       storedPosterior = nil
@@ -191,8 +213,8 @@ struct IBProbitTrainer: HeadTrainer {
     MergedEpoch(
       probit, features: split.features, labels: split.labels,
       order: configuration.rowOrder(epoch: epoch, rowCount: split.rowCount),
-      batchSize: configuration.batchSize, iterations: configuration.updateIterations,
-      forgettingRate: configuration.forgettingRate)
+      batchSize: batchSize, iterations: configuration.method[FitOptions.updateIterations],
+      forgettingRate: configuration.method[FitOptions.forgettingRate])
   }
 
   func encode(into writer: inout SafetensorsWriter) {
@@ -240,15 +262,5 @@ struct IBProbitTrainer: HeadTrainer {
       try sites?.restore(from: file)
     }
     (iterations, evidenceLowerBound) = try file.progress()
-  }
-}
-
-extension IBProbitHead: TrainableHead where Scalar == Float {
-  static var isClosedForm: Bool { true }
-
-  static func trainer(
-    _ configuration: RunConfiguration, data: TrainingData, parallelism: Parallelism
-  ) -> any HeadTrainer {
-    IBProbitTrainer(configuration, data: data, parallelism: parallelism)
   }
 }

@@ -3,11 +3,16 @@ import BllarseNumerics
 /// The closed-form updates of a Polya-Gamma head: `converged` on all rows, `cavi` on all rows for a fixed
 /// number of iterations, `merge` batch after batch, each with the posterior so far as its prior.
 struct PolyaGammaTrainer<Coding: ClassCoding>: HeadTrainer {
+  /// How the head goes through the data, as `IBProbitTrainer.Update` says.
+  enum Update: String, Sendable { case converged, cavi, merge }
+
   private var polyaGamma: PolyaGammaHead<Float, Coding>
   private(set) var iterations = 0
   private(set) var evidenceLowerBound: Double?
   let certificate: GapCertificate? = nil
   private(set) var note: String?
+  private let update: Update
+  private let batchSize: Int
   private let configuration: RunConfiguration
   /// For fits to all rows, which may be told to stop; a batch is finished.
   private let cancellation: Cancellation?
@@ -17,42 +22,47 @@ struct PolyaGammaTrainer<Coding: ClassCoding>: HeadTrainer {
 
   var head: any Head { polyaGamma }
 
-  init(_ configuration: RunConfiguration, data: TrainingData, parallelism: Parallelism) {
-    self.configuration = configuration
+  init(
+    _ update: Update, _ configuration: RunConfiguration, data: TrainingData,
+    parallelism: Parallelism
+  ) {
+    (self.update, self.configuration) = (update, configuration)
+    batchSize = configuration.method[FitOptions.batchSize]
     polyaGamma = PolyaGammaHead(
       .init(
         featureCount: data.featureCount, classCount: data.classCount,
         transform: FeatureScaling.global.transform(
           of: data.split.features, parallelism: parallelism),
-        priorPrecision: configuration.priorPrecision))
+        priorPrecision: configuration.method[FitOptions.priorPrecision]))
     cancellation = parallelism.cancellation
     polyaGamma.parallelism = parallelism.cancelled(by: nil)
   }
 
   func stepCount(rowCount: Int) -> Int {
-    switch configuration.update {
+    switch update {
     case .converged, .cavi: 1
-    case .merge, .sites: configuration.batchCount(rowCount)
+    case .merge: configuration.batchCount(rowCount)
     }
   }
 
   mutating func runStep(
     _ step: Int, epoch: Int, on split: FeatureSplit
   ) throws(NumericsError) {
-    switch configuration.update {
+    switch update {
     case .converged, .cavi:
       try fitAllRows(split)
-    case .merge, .sites:
-      if configuration.resetsEachEpoch && step == 0 { polyaGamma.reset() }
+    case .merge:
+      if configuration.method[FitOptions.resetLossPerEpoch] && step == 0 { polyaGamma.reset() }
       if order?.epoch != epoch {
         order = (epoch, configuration.rowOrder(epoch: epoch, rowCount: split.rowCount))
       }
       guard let rows = order?.rows else { return }
-      let first = step * configuration.batchSize
-      let batch = rows[first..<min(first + configuration.batchSize, rows.count)]
+      let first = step * batchSize
+      let batch = rows[first..<min(first + batchSize, rows.count)]
       let info = try polyaGamma.update(
         checked: split.features.gatheringRows(batch), labels: batch.map { split.labels[$0] },
-        iterations: configuration.updateIterations, forgettingRate: configuration.forgettingRate)
+        iterations: configuration.method[FitOptions.updateIterations],
+        forgettingRate: configuration.method[FitOptions.forgettingRate])
       iterations += info.iterations
       if configuration.isScored(afterBatch: step + 1, of: stepCount(rowCount: rows.count)) {
         reports.append(BatchReport(batch: step + 1, loss: nil, head: polyaGamma))
@@ -69,23 +79,24 @@ struct PolyaGammaTrainer<Coding: ClassCoding>: HeadTrainer {
   private mutating func fitAllRows(_ split: FeatureSplit) throws(NumericsError) {
     var head = polyaGamma
     head.parallelism = head.parallelism.cancelled(by: cancellation)
-    if configuration.resetsEachEpoch { head.reset() }
+    if configuration.method[FitOptions.resetLossPerEpoch] { head.reset() }
     let info =
-      if configuration.update == .converged {
+      if update == .converged {
         try head.fit(
-          checked: split.features, labels: split.labels, tolerance: configuration.tolerance)
+          checked: split.features, labels: split.labels,
+          tolerance: configuration.method[FitOptions.tolerance])
       } else {
         try head.update(
           checked: split.features, labels: split.labels,
-          iterations: configuration.updateIterations,
-          forgettingRate: configuration.forgettingRate, reportsBounds: true)
+          iterations: configuration.method[FitOptions.updateIterations],
+          forgettingRate: configuration.method[FitOptions.forgettingRate], reportsBounds: true)
       }
     iterations += info.iterations
     evidenceLowerBound = info.evidenceLowerBounds.last
     if !info.converged {
       note =
         "stopped after \(info.iterations) iterations, before the bound settled to --tolerance "
-        + "\(configuration.tolerance)"
+        + "\(configuration.method[FitOptions.tolerance])"
     }
     head.parallelism = polyaGamma.parallelism
     polyaGamma = head
@@ -108,15 +119,5 @@ struct PolyaGammaTrainer<Coding: ClassCoding>: HeadTrainer {
     polyaGamma.parallelism = parallelism
     try polyaGamma.decodePosterior(from: file)
     (iterations, evidenceLowerBound) = try file.progress()
-  }
-}
-
-extension PolyaGammaHead: TrainableHead where Scalar == Float, Coding: ClassCoding {
-  static var isClosedForm: Bool { true }
-
-  static func trainer(
-    _ configuration: RunConfiguration, data: TrainingData, parallelism: Parallelism
-  ) -> any HeadTrainer {
-    PolyaGammaTrainer<Coding>(configuration, data: data, parallelism: parallelism)
   }
 }
