@@ -8,6 +8,8 @@ let package = Package(
     .library(name: "BllarseCore", targets: ["BllarseCore"]),
     .library(name: "BllarseSweep", targets: ["BllarseSweep"]),
     .library(name: "BllarseMLflow", targets: ["BllarseMLflow"]),
+    .library(name: "BllarseFinetune", targets: ["BllarseFinetune"]),
+    .library(name: "BllarseTesting", targets: ["BllarseTesting"]),
     .executable(name: "bllarse-finetune", targets: ["bllarse-finetune"]),
     .executable(name: "bllarse-sweep", targets: ["bllarse-sweep"]),
     .executable(name: "bllarse-mlflow", targets: ["bllarse-mlflow"]),
@@ -45,14 +47,18 @@ let package = Package(
         .product(name: "Logging", package: "swift-log"),
       ]),
 
-    // Executables.
-    .executableTarget(
-      name: "bllarse-finetune",
+    // The program bllarse-finetune, to which other packages add heads, and what these are tested by.
+    .target(
+      name: "BllarseFinetune",
       dependencies: [
         "BllarseCore", "BllarseMLflow", "BllarseStartup",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
       ]),
+    .target(name: "BllarseTesting", dependencies: ["BllarseCore"]),
+
+    // Executables.
+    .executableTarget(name: "bllarse-finetune", dependencies: ["BllarseFinetune"]),
     .executableTarget(
       name: "bllarse-sweep",
       dependencies: [
@@ -76,7 +82,13 @@ let package = Package(
     .testTarget(name: "BllarseCoreTests", dependencies: ["BllarseCore", "BllarseTestSupport"]),
     .testTarget(name: "BllarseSweepTests", dependencies: ["BllarseSweep", "BllarseTestSupport"]),
     // Imports what a user of the library imports, and nothing else.
-    .testTarget(name: "LibraryUseTests", dependencies: ["BllarseCore"]),
+    .testTarget(
+      name: "LibraryUseTests", dependencies: ["BllarseCore", "BllarseNumerics", "BllarseTesting"]),
+    // The example is a package of its own, too; here its head is tested with the others.
+    .executableTarget(
+      name: "nearest-mean",
+      dependencies: ["BllarseCore", "BllarseNumerics", "BllarseFinetune", "BllarseTesting"],
+      path: "Examples/nearest-mean/Sources/nearest-mean"),
     .executableTarget(
       name: "mlflow-test-program", dependencies: ["BllarseMLflow"],
       path: "Tests/MLflowTestProgram"),

@@ -183,7 +183,7 @@ struct OptionMeaningTests {
     for (answer, text) in zip(
       answers,
       [
-        "--update does not go with --head softmax: it is for IBProbit and the Polya-Gamma heads",
+        "--update does not go with --head softmax: it is for IBProbit, IBPolyaGamma and Multinomial",
         "--parity does not go with --head softmax: it is for IBProbit",
         "softmax takes no --optimizer", "did you mean softmax?",
         "expected one of softmax, IBProbit",

@@ -126,6 +126,7 @@ public struct OptionFault: Error, Equatable, CustomStringConvertible {
 
   /// Refuses a value that is none of an option's.
   init(_ info: OptionInfo, _ text: String) {
-    self.init("--\(info.name) is '\(text)'; expected \(info.expected)")
+    let found = Double(text) == nil ? "'\(text)'" : text
+    self.init("--\(info.name) is \(found); expected \(info.expected)")
   }
 }

@@ -21,7 +21,7 @@ extension Matrix where Element: BLASScalar {
   /// Subtracts from every row the logarithm of the sum of its exponentials.
   @specialized(where Element == Float)
   @specialized(where Element == Double)
-  package mutating func formLogSoftmaxRows() {
+  public mutating func formLogSoftmaxRows() {
     let (rows, columns) = (rowCount, columnCount)
     guard rows > 0, columns > 0 else { return }
     unsafe withUnsafeMutablePointer { values, stride in

@@ -5,8 +5,18 @@ import BllarseNumerics
 import BllarseStartup
 import Foundation
 
+/// The program `bllarse-finetune`, for those who add heads to it.
+///
+/// A program of a package of its own registers them first:
+///
+///     HeadRegistry.register(.nearestMean)
+///     FinetuneProgram.main()
+public enum FinetuneProgram {
+  /// Runs the command line of the process, and ends it.
+  public static func main() { Finetune.main() }
+}
+
 /// Fits the Bayesian last layer of a neural network on frozen features.
-@main
 struct Finetune: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "bllarse-finetune",

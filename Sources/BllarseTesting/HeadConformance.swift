@@ -1,0 +1,229 @@
+public import BllarseCore
+import BllarseNumerics
+import Foundation
+import Synchronization
+
+/// What every head must do, whoever wrote it: the built-in ones are checked by this, too.
+///
+/// Each way to fit the head is run on small features as a run of the command line would be. What it checks:
+/// shapes, and probabilities that sum to 1; that a stored head predicts the same bits; that neither the order
+/// of the training rows nor the numbering of the classes matters; that a weight is as good as repeats; that a
+/// fit which is told to stop does; and that what cannot be used is an error and no trap.
+///
+///     let faults = try HeadConformance(.nearestMean).faults()
+public struct HeadConformance {
+  /// What is not true of every head, and has to be claimed.
+  public struct Claims: OptionSet, Sendable {
+    /// One bit a claim.
+    public let rawValue: Int
+    /// Takes the bits.
+    public init(rawValue: Int) { self.rawValue = rawValue }
+    /// The order of the training rows does not matter, but for rounding.
+    public static let rowOrder = Claims(rawValue: 1)
+    /// The numbering of the classes does not matter, but for rounding.
+    public static let classOrder = Claims(rawValue: 2)
+    /// A weight of two is as good as a row that is there twice, but for rounding.
+    public static let weights = Claims(rawValue: 4)
+  }
+
+  private let method: HeadMethod
+  private let options: [String: String]
+  private let claims: (FittingWay) -> Claims
+  /// How much log-probabilities may differ where they should be the same.
+  private let tolerance: Float
+
+  /// Prepares the check of a head that is registered.
+  ///
+  /// - Parameters:
+  ///   - method: the head.
+  ///   - options: values of options by their long names, "prior": "1"; given to the ways that take them.
+  ///   - tolerance: how much log-probabilities may differ where rounding alone should tell them apart.
+  ///   - claims: what a way claims; by default that neither order matters where one pass reaches the optimum,
+  ///     and that weights are as good as repeats where it takes weights.
+  public init(
+    _ method: HeadMethod, options: [String: String] = [:], tolerance: Float = 1e-3,
+    claims: @escaping (FittingWay) -> Claims = { way in
+      var claims: Claims = way.traits.contains(.isOnePass) ? [.rowOrder, .classOrder] : []
+      if way.takes("sample-weight") { claims.insert(.weights) }
+      return claims
+    }
+  ) {
+    (self.method, self.options, self.tolerance) = (method, options, tolerance)
+    self.claims = claims
+  }
+
+  /// Checks every way to fit the head.
+  ///
+  /// - Returns: what is not as it must be, a line each; none for a head that conforms.
+  /// - Throws: what a fit throws that must be possible.
+  public func faults() throws -> [String] {
+    let directory = NSTemporaryDirectory() + "bllarse-conformance-" + UUID().uuidString
+    try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(atPath: directory) }
+    return try method.ways.flatMap { way in
+      try faults(of: way, in: directory).map { "\(method.name) \(way.name): \($0)" }
+    }
+  }
+
+  private func faults(of way: FittingWay, in directory: String) throws -> [String] {
+    var faults: [String] = []
+    let rows = Rows()
+    let output = directory + "/out-" + UUID().uuidString
+    let head = try fit(way, rows, in: directory, output: output)
+    let predicted = try head.logProbabilities(rows.test)
+
+    // 1. Shapes, and sums.
+    if head.featureCount != Rows.featureCount || head.classCount != Rows.classCount {
+      faults.append(
+        "fitted to 5 features and 3 classes, it says \(head.featureCount) and \(head.classCount)")
+    }
+    if predicted.rowCount != rows.test.rowCount || predicted.columnCount != Rows.classCount {
+      return faults + ["log-probabilities of 30 rows and 3 classes are \(predicted)"]
+    }
+    for row in 0..<predicted.rowCount {
+      let sum = predicted.row(row).reduce(0) { $0 + Foundation.exp(Double($1)) }
+      if !((sum - 1).magnitude < 1e-4) {
+        faults.append("probabilities of row \(row) sum to \(sum)")
+      }
+    }
+    if try head.logProbabilities(rows.test.rows(0..<0)).rowCount != 0 {
+      faults.append("no rows have predictions")
+    }
+
+    // 2. A stored head.
+    let stored = try HeadCheckpoint(path: output + "/head.safetensors").head
+    if try stored.logProbabilities(rows.test).elements != predicted.elements {
+      faults.append("a head that was stored and read predicts other bits")
+    }
+
+    // 3. What must not matter.
+    func compare(_ other: Rows, _ claim: String, classes: [Int] = [0, 1, 2]) throws {
+      let values = try fit(way, other, in: directory).logProbabilities(rows.test)
+      var difference: Float = 0
+      for row in 0..<values.rowCount {
+        for k in 0..<Rows.classCount {
+          difference = max(difference, (values[row, classes[k]] - predicted[row, k]).magnitude)
+        }
+      }
+      if !(difference < tolerance) {
+        faults.append("\(claim) changes log-probabilities by \(difference)")
+      }
+    }
+    let claimed = claims(way)
+    if claimed.contains(.rowOrder) { try compare(rows.reordered, "another order of the rows") }
+    if claimed.contains(.classOrder) {
+      try compare(rows.renumbered, "another numbering of the classes", classes: [2, 0, 1])
+    }
+    if claimed.contains(.weights) {
+      let weighted = try fit(way, rows.weighted, in: directory).logProbabilities(rows.test)
+      let repeated = try fit(way, rows.repeated, in: directory).logProbabilities(rows.test)
+      let difference =
+        zip(weighted.elements, repeated.elements).map { ($0 - $1).magnitude }.max() ?? 0
+      if !(difference < tolerance) {
+        faults.append(
+          "weights of two and repeated rows differ by \(difference) in log-probabilities")
+      }
+    }
+
+    // 4. A fit that is told to stop.
+    do {
+      _ = try fit(way, rows, in: directory, shouldStop: { true })
+      faults.append("a fit that was told to stop came to its end")
+    } catch is RunInterrupted {
+    }
+
+    // 5. What cannot be used.
+    for width in [Rows.featureCount - 1, Rows.featureCount + 1] {
+      let wrong = FeatureMatrix(Matrix<Float>(rows: 2, columns: width, repeating: 0))
+      if (try? head.logProbabilities(wrong)) != nil {
+        faults.append("rows of \(width) features are predicted by a head of 5")
+      }
+    }
+    if (try? head.evaluation(features: rows.test.rows(0..<2), labels: [0, 3])) != nil {
+      faults.append("a label that is no class is scored")
+    }
+    return faults
+  }
+
+  private func fit(
+    _ way: FittingWay, _ rows: Rows, in directory: String, output: String? = nil,
+    shouldStop: @escaping @Sendable () -> Bool = { false }
+  ) throws -> any Head {
+    let path = directory + "/rows.safetensors"
+    try rows.write(to: path)
+    var given = GivenOptions()
+    given["head"] = method.name
+    given["features"] = path
+    given["threads"] = "1"
+    given["calibration"] = "none"
+    if let selector = method.selector { given[selector.name] = way.name }
+    if let name = way.requiredSwitch { given[name] = "" }
+    if !way.traits.contains(.isOnePass) { given["epochs"] = "2" }
+    for (name, value) in options where way.takes(name) { given[name] = value }
+    if rows.weights != nil { given["sample-weight"] = "times" }
+    given["output"] = output
+    return try FineTuning(try RunConfiguration(given), shouldStop: shouldStop).run().head
+  }
+}
+
+/// Three classes in five features, with overlap; the same rows whenever they are made.
+private struct Rows {
+  static let (featureCount, classCount) = (5, 3)
+  var train: [[Float]] = []
+  var labels: [Int32] = []
+  var weights: [Int32]?
+  let test: FeatureMatrix
+  private var testLabels: [Int32] = []
+
+  init() {
+    var generator = Philox(seed: 8, purpose: .sampling, index: 0)
+    func row(_ label: Int) -> [Float] {
+      (0..<Self.featureCount).map { column in
+        Float(generator.normalPair().0) + (column == label ? 1.5 : 0)
+      }
+    }
+    labels = (0..<60).map { Int32($0 % 3) }
+    train = labels.map { row(Int($0)) }
+    testLabels = (0..<30).map { Int32($0 % 3) }
+    test = FeatureMatrix(
+      Matrix(rows: 30, columns: Self.featureCount, elements: testLabels.flatMap { row(Int($0)) }))
+  }
+
+  private func taking(_ order: [Int]) -> Rows {
+    var rows = self
+    (rows.train, rows.labels) = (order.map { train[$0] }, order.map { labels[$0] })
+    return rows
+  }
+
+  var reordered: Rows { taking((0..<60).map { (37 * $0 + 11) % 60 }) }
+
+  /// Class k is number (k + 2) % 3.
+  var renumbered: Rows {
+    var rows = self
+    rows.labels = labels.map { ($0 + 2) % 3 }
+    rows.testLabels = testLabels.map { ($0 + 2) % 3 }
+    return rows
+  }
+
+  /// Every fourth row counts twice.
+  var weighted: Rows {
+    var rows = self
+    rows.weights = (0..<60).map { $0 % 4 == 0 ? 2 : 1 }
+    return rows
+  }
+
+  /// Every fourth row is there twice.
+  var repeated: Rows { taking((0..<60).flatMap { $0 % 4 == 0 ? [$0, $0] : [$0] }) }
+
+  func write(to path: String) throws {
+    var writer = SafetensorsWriter()
+    writer.add(
+      "X_train",
+      Matrix<Float>(rows: train.count, columns: Self.featureCount, elements: train.flatMap { $0 }))
+    writer.add("y_train", labels)
+    writer.add("X_test", test)
+    writer.add("y_test", testLabels)
+    if let weights { writer.add("times_train", weights) }
+    try writer.write(to: path)
+  }
+}

@@ -1,0 +1,3 @@
+import BllarseFinetune
+
+FinetuneProgram.main()
