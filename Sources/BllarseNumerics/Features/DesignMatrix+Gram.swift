@@ -93,12 +93,12 @@ extension DesignMatrix {
         }
       }
       parallelism.withBLAS {
-        unsafe Scalar._syrk(
+        unsafe Scalar.syrk(
           true, size, count, 1, address.pointer, stride, 0, workspace.product.pointer, stride)
       }
       unsafe total.withUnsafeMutablePointer { target, targetStride in
         for row in 0..<size {
-          unsafe Scalar._accumulate(
+          unsafe Scalar.kernels.accumulate(
             row + 1, 1, workspace.product.pointer + row * stride, target + row * targetStride)
         }
       }
@@ -144,7 +144,7 @@ extension Matrix where Element: BLASScalar {
   fileprivate mutating func formSyrk(_ rows: UnsafePointer<Element>, rows count: Int, stride: Int) {
     let size = rowCount
     unsafe withUnsafeMutablePointer { target, ldc in
-      unsafe Element._syrk(true, size, count, 1, rows, stride, 0, target, ldc)
+      unsafe Element.syrk(true, size, count, 1, rows, stride, 0, target, ldc)
     }
   }
 }
@@ -156,7 +156,7 @@ extension Matrix<Double> {
     unsafe withUnsafeMutablePointer { target, targetStride in
       unsafe other.withUnsafePointer { source, sourceStride in
         for row in 0..<size {
-          unsafe Scalar._accumulate(
+          unsafe Scalar.kernels.accumulate(
             row + 1, 1, source + row * sourceStride, target + row * targetStride)
         }
       }

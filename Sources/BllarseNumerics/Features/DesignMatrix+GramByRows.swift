@@ -31,7 +31,7 @@ extension DesignMatrix {
         }
       }
       let multiply = { (rows: UnsafePointer<Scalar>) in
-        unsafe Scalar._syrk(true, size, range.count, 1, rows, stride, 0, product.pointer, stride)
+        unsafe Scalar.syrk(true, size, range.count, 1, rows, stride, 0, product.pointer, stride)
       }
       if ownsRows {
         unsafe multiply(block.pointer)
@@ -39,7 +39,7 @@ extension DesignMatrix {
         unsafe withBlock(range, scratch: block.pointer, multiply)
       }
       for row in 0..<size {
-        unsafe Scalar._accumulate(
+        unsafe Scalar.kernels.accumulate(
           row + 1, 1, product.pointer + row * stride, sum.pointer + row * stride)
       }
     }

@@ -21,7 +21,7 @@ extension DesignMatrix {
         let products = Scratch<Scalar>(count: range.count)
         unsafe vector.withUnsafeBufferPointer { vector in
           guard let x = vector.baseAddress else { return }
-          unsafe Scalar._gemv(
+          unsafe Scalar.gemv(
             false, range.count, columnCount, 1, rows, paddedColumnCount, x, 0, products.pointer)
         }
         for row in 0..<range.count {
@@ -51,11 +51,11 @@ extension DesignMatrix {
       let products = Scratch<Scalar>(count: columnCount)
       unsafe vector.withUnsafeBufferPointer { vector in
         guard let r = vector.baseAddress else { return }
-        unsafe Scalar._gemv(
+        unsafe Scalar.gemv(
           true, range.count, columnCount, 1, rows, paddedColumnCount, r + range.lowerBound, 0,
           products.pointer)
       }
-      unsafe Scalar._accumulate(columnCount, 1, products.pointer, sums[worker].pointer)
+      unsafe Scalar.kernels.accumulate(columnCount, 1, products.pointer, sums[worker].pointer)
     }
     var result = [Double](repeating: 0, count: columnCount)
     for slot in sums.values {

@@ -11,8 +11,11 @@ extension Matrix where Element: BLASScalar {
     let upper = unsafe Matrix(rows: rowCount, columns: columnCount) { upper in
       unsafe lower.withUnsafeMutablePointer { values, _ in
         guard let target = upper.baseAddress, count > 0 else { return }
-        unsafe Element._logNormalCDFs(
-          approximate: approximate, count, values, values, target)
+        if approximate {
+          unsafe Element.kernels.logApproximateNormalCDFs(count, values, values, target)
+        } else {
+          unsafe Element.kernels.logNormalCDFs(count, values, values, target)
+        }
       }
     }
     return (lower, upper)
@@ -25,7 +28,7 @@ extension Matrix where Element: BLASScalar {
     let (rows, columns) = (rowCount, columnCount)
     guard rows > 0, columns > 0 else { return }
     unsafe withUnsafeMutablePointer { values, stride in
-      unsafe Element._logSoftmaxRows(rows, columns, values, stride, values, stride)
+      unsafe Element.kernels.logSoftmaxRows(rows, columns, values, stride, values, stride)
     }
   }
 
@@ -36,7 +39,7 @@ extension Matrix where Element: BLASScalar {
     var result = compact()
     let count = rowCount * columnCount
     unsafe result.withUnsafeMutablePointer { values, _ in
-      unsafe Element._exp(count, values, values)
+      unsafe Element.kernels.exp(count, values, values)
     }
     return result
   }

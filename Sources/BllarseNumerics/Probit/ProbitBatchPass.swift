@@ -134,7 +134,7 @@ package struct ProbitBatchPass<Scalar: BLASScalar>: Sendable {
         let weight = Scalar(batch.weight)
         for index in 0..<count * classes { unsafe latent.pointer[index] *= weight }
       }
-      unsafe Scalar._backward(
+      unsafe Scalar.kernels.backward(
         count, classes, stride, rows.pointer, stride, latent.pointer, classes, sum.pointer, stride,
         nil, 0)
     }
@@ -150,7 +150,7 @@ package struct ProbitBatchPass<Scalar: BLASScalar>: Sendable {
       let product = unsafe Matrix<Scalar>(rows: count, columns: classes) { target in
         guard let base = target.baseAddress else { return }
         unsafe single.withUnsafePointer { eta, etaStride in
-          unsafe Scalar._gemm(
+          unsafe Scalar.gemm(
             false, false, count, classes, columns, 1, rows.pointer, stride, eta, etaStride, 0, base,
             classes)
         }
@@ -177,16 +177,16 @@ package struct ProbitBatchPass<Scalar: BLASScalar>: Sendable {
       for iteration in 0..<pass.iterations {
         if iteration > 0 {
           unsafe smoother.withUnsafePointer { matrix, matrixStride in
-            unsafe Scalar._gemm(
+            unsafe Scalar.gemm(
               false, false, count, classes, count, 1, matrix, matrixStride, latent.pointer, classes,
               0, logits.pointer, classes)
           }
         }
         unsafe labels.withUnsafeBufferPointer { labels in
           guard let base = labels.baseAddress else { return }
-          unsafe Scalar._probitResidual(
+          _ = unsafe Scalar.kernels.probitResidual(
             count, classes, logits.pointer, classes, base, nil, 0, latent.pointer, classes, nil, 0,
-            nil)
+            nil, 0)
         }
       }
     }
@@ -198,7 +198,11 @@ extension Matrix where Element: BLASScalar {
   init(gramOf rows: UnsafePointer<Element>, _ count: Int, _ stride: Int) {
     unsafe self.init(rows: count, columns: count) { target in
       guard let base = target.baseAddress else { return }
-      unsafe Element._smallGram(count, stride, rows, stride, base, count)
+      if count <= 128 {
+        unsafe Element.kernels.smallGram(count, stride, rows, stride, base, count)
+      } else {
+        unsafe Element.syrk(false, count, stride, 1, rows, stride, 0, base, count)
+      }
     }
     mirrorLowerTriangle()
   }

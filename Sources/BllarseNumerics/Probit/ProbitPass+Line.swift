@@ -85,7 +85,7 @@ extension ProbitPass {
           unsafe design.withBlock(block.range, scratch: block.rows) { rows in
             let first = block.range.lowerBound
             let target = unsafe address.pointer + first * stride
-            unsafe Scalar._forward(
+            unsafe Scalar.kernels.forward(
               block.range.count, classes, design.columnCount, rows, block.stride, weights.pointer,
               target,
               stride)
@@ -178,10 +178,10 @@ extension ProbitPass.Block {
         forEachRun { rows, weight in
           let row = first + rows.lowerBound
           unsafe addWeighted(weight, to: logLikelihoods.pointer, count: pass.classCount) { sums in
-            unsafe Scalar._probitAdvance(
+            _ = unsafe Scalar.kernels.probitAdvance(
               rows.count, pass.classCount, all + row * stride, stride,
               direction + row * directionStride, directionStride, step, label + row,
-              logits + rows.lowerBound * classStride, classStride, sums)
+              logits + rows.lowerBound * classStride, classStride, sums, 0)
           }
           weighResiduals(rows, weight)
         }
@@ -201,7 +201,7 @@ extension ProbitPass.Block {
         }
         forEachRun { rows, weight in
           unsafe addWeighted(weight, to: sums.pointer, count: 2 * pass.classCount) { sums in
-            unsafe Scalar._probitLine(
+            unsafe Scalar.kernels.probitLine(
               rows.count, pass.classCount, logits + rows.lowerBound * stride, stride,
               direction + rows.lowerBound * directionStride, directionStride, step,
               label + range.lowerBound + rows.lowerBound, nil, sums, sums + pass.classCount)
@@ -218,12 +218,12 @@ extension ProbitPass.Block {
     let classes = pass.classCount
     unsafe pass.labels.withUnsafeBufferPointer { labels in
       guard let label = labels.baseAddress else { return }
-      unsafe Scalar._probitResidual(
+      _ = unsafe Scalar.kernels.probitResidual(
         range.count, classes, all + range.lowerBound * stride, stride, label + range.lowerBound,
-        nil, 0, nil, 0, logits, classStride, nil)
+        nil, 0, nil, 0, logits, classStride, nil, 0)
     }
     for row in 0..<range.count {
-      unsafe Scalar._accumulate(
+      unsafe Scalar.kernels.accumulate(
         classes, pass.weights?[range.lowerBound + row] ?? 1, logits + row * classStride,
         sums.pointer + classes)
     }

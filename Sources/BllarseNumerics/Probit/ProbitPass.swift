@@ -89,7 +89,7 @@ package struct ProbitPass<Scalar: BLASScalar>: Sendable {
       let address = unsafe SharedAddress(base)
       _ = accumulate { block in
         unsafe design.withBlock(block.range, scratch: block.rows) { rows in
-          unsafe Scalar._forward(
+          unsafe Scalar.kernels.forward(
             block.range.count, classes, design.columnCount, rows, block.stride, weights.pointer,
             address.pointer + block.range.lowerBound * classes, classes)
         }
@@ -136,7 +136,7 @@ extension ProbitPass {
 
     /// M = X·mu.
     func formLogits(_ rows: UnsafePointer<Scalar>, _ weights: Scratch<Scalar>) {
-      unsafe Scalar._forward(
+      unsafe Scalar.kernels.forward(
         range.count, pass.classCount, pass.design.columnCount, rows, stride, weights.pointer,
         logits,
         classStride)
@@ -149,10 +149,10 @@ extension ProbitPass {
         forEachRun { rows, weight in
           let values = unsafe logits + rows.lowerBound * classStride
           unsafe addWeighted(weight, to: logLikelihoods.pointer, count: pass.classCount) { sums in
-            unsafe Scalar._probitResidual(
+            _ = unsafe Scalar.kernels.probitResidual(
               rows.count, pass.classCount, values, classStride,
               base + range.lowerBound + rows.lowerBound, values, classStride, nil, 0, nil, 0,
-              withLikelihoods ? sums : nil)
+              withLikelihoods ? sums : nil, 0)
           }
           weighResiduals(rows, weight)
         }
@@ -168,7 +168,7 @@ extension ProbitPass {
 
     /// Adds XᵀR of the block: a product in the precision of the data, a sum in double.
     func addProducts(_ rows: UnsafePointer<Scalar>) {
-      unsafe Scalar._backward(
+      unsafe Scalar.kernels.backward(
         range.count, pass.classCount, pass.design.columnCount, rows, stride, logits, classStride,
         products.pointer,
         stride, UnsafeRawPointer(rows + range.count * stride), nextBytes)
@@ -224,7 +224,7 @@ extension ProbitPass {
       }
     }
     let packed = Scratch<Scalar>(count: classCount * stride)
-    unsafe Scalar._packWeights(
+    unsafe Scalar.kernels.packWeights(
       classCount, design.columnCount, weights.pointer, stride, packed.pointer)
     return packed
   }

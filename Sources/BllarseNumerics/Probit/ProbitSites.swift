@@ -151,8 +151,8 @@ extension ProbitPass {
           guard let label = labels.baseAddress, let sum = sums.baseAddress else {
             return
           }
-          unsafe Scalar._probitResidual(
-            logits.rowCount, classCount, values, stride, label, nil, 0, nil, 0, nil, 0, sum)
+          _ = unsafe Scalar.kernels.probitResidual(
+            logits.rowCount, classCount, values, stride, label, nil, 0, nil, 0, nil, 0, sum, 0)
         }
       }
     }
@@ -169,8 +169,8 @@ extension Matrix where Element: BLASScalar {
       unsafe source.withUnsafePointer { values, stride in
         unsafe labels.withUnsafeBufferPointer { labels in
           guard let label = labels.baseAddress else { return }
-          unsafe Element._probitResidual(
-            rowCount, columnCount, values, stride, label, nil, 0, base, columnCount, nil, 0, nil)
+          _ = unsafe Element.kernels.probitResidual(
+            rowCount, columnCount, values, stride, label, nil, 0, base, columnCount, nil, 0, nil, 0)
         }
       }
     }

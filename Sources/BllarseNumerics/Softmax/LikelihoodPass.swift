@@ -62,9 +62,9 @@ extension ProbitPass: LikelihoodPass {
         unsafe logits.withUnsafePointer { logits, stride in
           unsafe labels.withUnsafeBufferPointer { labels in
             guard let label = labels.baseAddress else { return }
-            unsafe Scalar._probitResidual(
+            _ = unsafe Scalar.kernels.probitResidual(
               rows, classes, logits, stride, label, residual, residualStride, nil, 0, curvature,
-              curvatureStride, nil)
+              curvatureStride, nil, 0)
           }
         }
       }
@@ -88,7 +88,7 @@ extension SoftmaxPass: LikelihoodPass {
       unsafe logits.withUnsafePointer { logits, stride in
         unsafe labels.withUnsafeBufferPointer { labels in
           guard let label = labels.baseAddress else { return }
-          _ = unsafe Scalar._softmaxResidual(
+          _ = unsafe Scalar.kernels.softmaxResidual(
             rows, classes, logits, stride, label, residual, residualStride)
         }
       }

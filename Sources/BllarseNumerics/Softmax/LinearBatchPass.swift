@@ -156,7 +156,8 @@ package final class LinearBatchPass<Scalar: BLASScalar>: Sendable {
         }
       }
     }
-    unsafe Scalar._packWeights(classCount, stride, transposed.pointer, stride, packed.pointer)
+    unsafe Scalar.kernels.packWeights(
+      classCount, stride, transposed.pointer, stride, packed.pointer)
   }
 
   /// Adds XᵀR of a block.
@@ -173,12 +174,12 @@ package final class LinearBatchPass<Scalar: BLASScalar>: Sendable {
         unsafe drop(values + place * stride, place: range.lowerBound + place, dropout)
       }
     }
-    unsafe Scalar._forward(
+    unsafe Scalar.kernels.forward(
       count, classes, stride, values, stride, packed.pointer, worker.logits.pointer,
       worker.classStride)
     unsafe worker.loss.pointer[0] += formResiduals(
       worker.logits.pointer, worker.classStride, worker.labels.pointer, count)
-    unsafe Scalar._backward(
+    unsafe Scalar.kernels.backward(
       count, classes, stride, values, stride, worker.logits.pointer, worker.classStride,
       worker.products.pointer, stride, nil, 0)
   }
@@ -193,7 +194,7 @@ package final class LinearBatchPass<Scalar: BLASScalar>: Sendable {
     switch loss {
     case .crossEntropy(let smoothing):
       guard smoothing > 0 else {
-        return unsafe -Scalar._softmaxResidual(
+        return unsafe -Scalar.kernels.softmaxResidual(
           count, classCount, logits, stride, labels, logits, stride)
       }
       // -Σ t log P = n - (1 - s)·m_y - s/K·Σ_k m_k,  n the logarithm of the normaliser: it is known from
@@ -203,7 +204,7 @@ package final class LinearBatchPass<Scalar: BLASScalar>: Sendable {
         for k in 0..<classCount { unsafe all += Double(logits[row * stride + k]) }
         unsafe own += Double(logits[row * stride + Int(labels[row])])
       }
-      let likelihood = unsafe Scalar._softmaxResidual(
+      let likelihood = unsafe Scalar.kernels.softmaxResidual(
         count, classCount, logits, stride, labels, logits, stride)
       // t - P = (Y - P) + smoothing·(1/K - Y)
       let (share, loss) = (Scalar(smoothing / Double(classCount)), Scalar(smoothing))

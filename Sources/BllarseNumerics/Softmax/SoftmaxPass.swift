@@ -93,7 +93,7 @@ package struct SoftmaxPass<Scalar: BLASScalar>: Sendable {
           unsafe design.withBlock(block.range, scratch: block.rows) { rows in
             let first = block.range.lowerBound
             let target = unsafe address.pointer + first * stride
-            unsafe Scalar._forward(
+            unsafe Scalar.kernels.forward(
               block.range.count, classes, design.columnCount, rows, block.stride, packed.pointer,
               target,
               stride)
@@ -140,7 +140,7 @@ extension ProbitPass.Block {
       forEachRun { rows, weight in
         let values = unsafe logits + rows.lowerBound * classStride
         unsafe addWeighted(weight, to: logLikelihoods.pointer, count: 1) { sum in
-          unsafe sum[0] += unsafe Scalar._softmaxResidual(
+          unsafe sum[0] += unsafe Scalar.kernels.softmaxResidual(
             rows.count, pass.classCount, values, classStride,
             base + range.lowerBound + rows.lowerBound, values, classStride)
         }
@@ -160,7 +160,7 @@ extension ProbitPass.Block {
       forEachRun { rows, weight in
         let row = first + rows.lowerBound
         unsafe addWeighted(weight, to: logLikelihoods.pointer, count: 1) { sum in
-          unsafe sum[0] += unsafe Scalar._softmaxAdvance(
+          unsafe sum[0] += unsafe Scalar.kernels.softmaxAdvance(
             rows.count, pass.classCount, all + row * stride, stride,
             direction + row * directionStride, directionStride, step, base + row,
             logits + rows.lowerBound * classStride, classStride)
@@ -179,7 +179,7 @@ extension ProbitPass.Block {
       guard let base = labels.baseAddress else { return }
       forEachRun { rows, weight in
         unsafe addWeighted(weight, to: sums.pointer, count: pass.classCount + 1) { sums in
-          unsafe Scalar._softmaxLine(
+          unsafe Scalar.kernels.softmaxLine(
             rows.count, pass.classCount, logits + rows.lowerBound * stride, stride,
             direction + rows.lowerBound * directionStride, directionStride, step,
             base + range.lowerBound + rows.lowerBound, sums, sums + pass.classCount)
@@ -196,7 +196,7 @@ extension Matrix where Element: BLASScalar {
     let (rows, columns) = (rowCount, columnCount)
     guard rows > 0, columns > 0 else { return result }
     unsafe result.withUnsafeMutablePointer { values, stride in
-      unsafe Element._softmaxRows(rows, columns, values, stride, values, stride)
+      unsafe Element.kernels.softmaxRows(rows, columns, values, stride, values, stride)
     }
     return result
   }
