@@ -11,17 +11,14 @@ extension DesignMatrix {
     // Long enough that adding the product to the sum costs little, short enough to stay in cache.
     let blockSize = 1024
     let ownsRows = weights != nil || !isResident
-    let workers = Swift.max(
-      1, Swift.min(parallelism.threadCount, (rowCount + blockSize - 1) / blockSize))
-    let blocks = WorkerSlots(
-      (0..<workers).map { _ in
-        Scratch<Scalar>(count: ownsRows ? Swift.min(blockSize, rowCount) * stride : 0)
-      })
-    let products = WorkerSlots((0..<workers).map { _ in Scratch<Scalar>(count: size * stride) })
-    let sums = WorkerSlots((0..<workers).map { _ in Scratch<Double>(count: size * stride) })
-    Parallelism(threadCount: workers).forEachBlock(of: rowCount, blockSize: blockSize) {
-      worker, range in
-      let (block, product, sum) = (blocks[worker], products[worker], sums[worker])
+    let workers = parallelism.forEachBlock(of: rowCount, blockSize: blockSize) {
+      (
+        block: Scratch<Scalar>(count: ownsRows ? Swift.min(blockSize, rowCount) * stride : 0),
+        product: Scratch<Scalar>(count: size * stride),
+        sum: Scratch<Double>(count: size * stride)
+      )
+    } _: { worker, range in
+      let (block, product, sum) = worker
       if ownsRows { unsafe copyRows(range, into: block.pointer) }
       if let weights {
         for row in 0..<range.count {
@@ -43,10 +40,9 @@ extension DesignMatrix {
           row + 1, 1, product.pointer + row * stride, sum.pointer + row * stride)
       }
     }
-    // In the order of the workers, so that the result does not depend on who finished first.
     var total = Matrix<Double>.zeros(size, size)
     unsafe total.withUnsafeMutablePointer { target, targetStride in
-      for sum in sums.values {
+      for (_, _, sum) in workers {
         for row in 0..<size {
           for column in 0...row {
             unsafe target[row * targetStride + column] += sum.pointer[row * stride + column]

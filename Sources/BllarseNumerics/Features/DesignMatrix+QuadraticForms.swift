@@ -26,16 +26,14 @@ extension DesignMatrix {
     unsafe result.withUnsafeMutableBufferPointer { target in
       guard let base = target.baseAddress else { return }
       let address = unsafe SharedAddress(base)
-      let scratch = WorkerSlots(
-        (0..<parallelism.threadCount).map { _ in
-          (
-            Scratch<Scalar>(count: isResident ? 0 : blockSize * stride),
-            Scratch<Scalar>(count: blockSize * stride),
-            Scratch<Scalar>(count: blockSize * Cholesky<Scalar>.leafSize)
-          )
-        })
-      parallelism.forEachBlock(of: rowCount, blockSize: blockSize) { worker, range in
-        let (source, solution, rest) = scratch[worker]
+      _ = parallelism.forEachBlock(of: rowCount, blockSize: blockSize) {
+        (
+          source: Scratch<Scalar>(count: isResident ? 0 : blockSize * stride),
+          solution: Scratch<Scalar>(count: blockSize * stride),
+          rest: Scratch<Scalar>(count: blockSize * Cholesky<Scalar>.leafSize)
+        )
+      } _: { worker, range in
+        let (source, solution, rest) = worker
         unsafe withBlock(range, scratch: source.pointer) { rows in
           unsafe solution.pointer.update(from: rows, count: range.count * stride)
         }

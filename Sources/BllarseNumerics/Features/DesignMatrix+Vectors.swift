@@ -17,7 +17,7 @@ extension DesignMatrix {
     unsafe result.withUnsafeMutableBufferPointer { target in
       guard let base = target.baseAddress else { return }
       let address = unsafe SharedAddress(base)
-      unsafe forEachBlock(parallelism) { _, range, rows in
+      _ = unsafe forEachBlock(parallelism) { _, range, rows in
         let products = Scratch<Scalar>(count: range.count)
         unsafe vector.withUnsafeBufferPointer { vector in
           guard let x = vector.baseAddress else { return }
@@ -45,9 +45,7 @@ extension DesignMatrix {
   ) -> [Double] {
     precondition(values.count == rowCount, "\(values.count) values for \(rowCount) rows")
     let vector = values.map { Scalar($0) }
-    let sums = WorkerSlots(
-      (0..<parallelism.threadCount).map { _ in Scratch<Double>(count: columnCount) })
-    unsafe forEachBlock(parallelism) { worker, range, rows in
+    let sums = unsafe forEachBlock(parallelism, sumCount: columnCount) { sums, range, rows in
       let products = Scratch<Scalar>(count: columnCount)
       unsafe vector.withUnsafeBufferPointer { vector in
         guard let r = vector.baseAddress else { return }
@@ -55,10 +53,10 @@ extension DesignMatrix {
           true, range.count, columnCount, 1, rows, paddedColumnCount, r + range.lowerBound, 0,
           products.pointer)
       }
-      unsafe Scalar.kernels.accumulate(columnCount, 1, products.pointer, sums[worker].pointer)
+      unsafe Scalar.kernels.accumulate(columnCount, 1, products.pointer, sums.pointer)
     }
     var result = [Double](repeating: 0, count: columnCount)
-    for slot in sums.values {
+    for slot in sums {
       for column in result.indices { unsafe result[column] += slot.pointer[column] }
     }
     return result
@@ -73,7 +71,7 @@ extension DesignMatrix {
     unsafe result.withUnsafeMutableBufferPointer { target in
       guard let base = target.baseAddress else { return }
       let address = unsafe SharedAddress(base)
-      unsafe forEachBlock(parallelism) { _, range, rows in
+      _ = unsafe forEachBlock(parallelism) { _, range, rows in
         for row in 0..<range.count {
           unsafe address.pointer[range.lowerBound + row] = sumOfSquares(
             rows + row * stride, columns)
@@ -85,20 +83,22 @@ extension DesignMatrix {
 
   private static var vectorBlockSize: Int { 512 }
 
-  /// Hands every block of rows to one of the threads.
+  /// Hands every block of rows to one of the threads, which have some sums each.
   private func forEachBlock(
-    _ parallelism: Parallelism, _ body: @Sendable (Int, Range<Int>, UnsafePointer<Scalar>) -> Void
-  ) {
-    let scratch = WorkerSlots(
-      (0..<parallelism.threadCount).map { _ in
-        Scratch<Scalar>(
+    _ parallelism: Parallelism, sumCount: Int = 0,
+    _ body: @Sendable (Scratch<Double>, Range<Int>, UnsafePointer<Scalar>) -> Void
+  ) -> [Scratch<Double>] {
+    parallelism.forEachBlock(of: rowCount, blockSize: Self.vectorBlockSize) {
+      (
+        sums: Scratch<Double>(count: sumCount),
+        rows: Scratch<Scalar>(
           count: isResident ? 0 : Swift.min(Self.vectorBlockSize, rowCount) * paddedColumnCount)
-      })
-    parallelism.forEachBlock(of: rowCount, blockSize: Self.vectorBlockSize) { worker, range in
-      unsafe withBlock(range, scratch: scratch[worker].pointer) { rows in
-        unsafe body(worker, range, rows)
+      )
+    } _: { worker, range in
+      unsafe withBlock(range, scratch: worker.rows.pointer) { rows in
+        unsafe body(worker.sums, range, rows)
       }
-    }
+    }.map(\.sums)
   }
 }
 

@@ -105,10 +105,7 @@ public struct LinearHead<Loss: LinearLoss>: Head {
   ///
   /// - Throws: `NumericsError.sizeMismatch` for rows of another width.
   public func logits(_ features: FeatureMatrix) throws(NumericsError) -> Matrix<Float> {
-    let pass = ProbitPass(
-      design: try design(features), labels: [Int32](repeating: -1, count: features.rowCount),
-      classCount: classCount, parallelism: parallelism)
-    return pass.logits(of: Matrix<Double>(designWeights))
+    try design(features).multiplied(by: Matrix(designWeights), parallelism: parallelism)
   }
 
   /// The logarithms of the class probabilities.

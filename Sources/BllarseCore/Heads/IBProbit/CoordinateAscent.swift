@@ -60,7 +60,7 @@ struct CoordinateAscent<Scalar: BLASScalar> {
   /// The evidence lower bound with q(z) refreshed at the mean.
   ///
   ///     Σ log Φ(S·M) - ½ Σ_k mu_kᵀΛ₀mu_k - K/2 (log|Λ₀ + XᵀX| - log|Λ₀|)
-  private func bound(at mean: Matrix<Double>, _ sums: ProbitPass<Scalar>.Sums) -> Double {
+  private func bound(at mean: Matrix<Double>, _ sums: LikelihoodSums) -> Double {
     let logRatio =
       cholesky.logDeterminant - Double(cholesky.size) * log(priorPrecision)
     return sums.logLikelihoods.reduce(0, +) - 0.5 * priorPrecision * mean.squaredNorm

@@ -31,10 +31,7 @@ extension IBProbitHead {
   /// - Throws: `NumericsError.sizeMismatch` for rows of another width, `notPositiveDefinite` if rounding
   ///   made the precision indefinite.
   public func arguments(_ features: FeatureMatrix) throws(NumericsError) -> Matrix<Scalar> {
-    let pass = ProbitPass(
-      design: try design(features), labels: [Int32](repeating: -1, count: features.rowCount),
-      classCount: configuration.classCount, parallelism: parallelism)
-    return pass.logits(of: try mean())
+    try design(features).multiplied(by: try mean(), parallelism: parallelism)
   }
 
   /// Losses and logits as the Python original computes them.

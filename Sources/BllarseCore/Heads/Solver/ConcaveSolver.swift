@@ -180,7 +180,7 @@ struct ConcaveSolver<Pass: LaplacePass> {
   // MARK: - Objective
 
   private func gradient(
-    _ sums: ProbitPass<Scalar>.Sums, _ weights: Matrix<Double>
+    _ sums: LikelihoodSums, _ weights: Matrix<Double>
   ) -> Matrix<Double> {
     var gradient = sums.products
     if let linearTerm { gradient.add(linearTerm) }
@@ -188,7 +188,7 @@ struct ConcaveSolver<Pass: LaplacePass> {
     return gradient
   }
 
-  private func objective(_ sums: ProbitPass<Scalar>.Sums, _ weights: Matrix<Double>) -> Double {
+  private func objective(_ sums: LikelihoodSums, _ weights: Matrix<Double>) -> Double {
     let penalty = 0.5 * weights.combined(with: prior) { w, l in w * w * l }.sum
     return sums.logLikelihoods.reduce(0, +) + (linearTerm?.dot(weights) ?? 0) - penalty
   }

@@ -27,14 +27,11 @@ package final class LinearBatchPass<Scalar: BLASScalar>: Sendable {
     }
   }
 
-  package let design: DesignMatrix<Scalar>
   package let labels: [Int32]
-  package let classCount: Int
   package let loss: Loss
-  package let parallelism: Parallelism
-  private let slots: WorkerSlots<Worker>
-  private let packed: Scratch<Scalar>
-  private let transposed: Scratch<Scalar>
+  private let blocks: RowBlocks<Scalar>
+  private let workers: WorkerSlots<(block: RowBlocks<Scalar>.Block, labels: Scratch<Int32>)>
+  private var classCount: Int { blocks.outputCount }
 
   package init(
     design: DesignMatrix<Scalar>, labels: [Int32], classCount: Int, loss: Loss,
@@ -45,38 +42,19 @@ package final class LinearBatchPass<Scalar: BLASScalar>: Sendable {
     if let row = labels.firstIndex(where: { $0 < 0 || Int($0) >= classCount }) {
       preconditionFailure("the label of row \(row) is \(labels[row]) of \(classCount) classes")
     }
-    self.design = design
     self.labels = labels
-    self.classCount = classCount
     self.loss = loss
-    self.parallelism = parallelism
-    let (stride, classes) = (design.paddedColumnCount, classCount)
-    slots = WorkerSlots(
-      (0..<parallelism.threadCount).map { _ in Worker(stride: stride, classes: classes) })
-    packed = Scratch(count: classes * stride)
-    transposed = Scratch(count: classes * stride)
-  }
-
-  /// What one thread works with.
-  @safe
-  private final class Worker: Sendable {
-    let rows: Scratch<Scalar>
-    let logits: Scratch<Scalar>
-    let labels: Scratch<Int32>
-    let classStride: Int
-    /// XᵀR, transposed: K rows, `stride` apart.
-    let products: Scratch<Double>
-    /// The sum of the rows' losses.
-    let loss = Scratch<Double>(count: 1)
-
-    init(stride: Int, classes: Int) {
-      let lanes = 64 / MemoryLayout<Scalar>.size
-      classStride = (classes + lanes - 1) / lanes * lanes
-      rows = Scratch(count: LinearBatchPass.blockSize * stride)
-      logits = Scratch(count: LinearBatchPass.blockSize * classStride)
-      labels = Scratch(count: LinearBatchPass.blockSize)
-      products = Scratch(count: classes * stride)
-    }
+    let blocks = RowBlocks(
+      design, outputCount: classCount, blockSize: Self.blockSize, parallelism: parallelism)
+    self.blocks = blocks
+    // The sum of a worker is that of its rows' losses.
+    workers = WorkerSlots(
+      (0..<parallelism.threadCount).map { _ in
+        (
+          RowBlocks.Block(blocks, sumCount: 1, hasProducts: true, ownsRows: true),
+          Scratch<Int32>(count: Self.blockSize)
+        )
+      })
   }
 
   private static var blockSize: Int { 64 }
@@ -110,78 +88,46 @@ package final class LinearBatchPass<Scalar: BLASScalar>: Sendable {
   package func gradientAndLoss(
     rows: ArraySlice<Int>, weights: Matrix<Scalar>, dropout: Dropout? = nil
   ) -> (gradient: Matrix<Scalar>, loss: Double) {
-    pack(weights)
-    let (classes, stride) = (classCount, design.paddedColumnCount)
+    let packed = blocks.pack(weights)
     let blockCount = (rows.count + Self.blockSize - 1) / Self.blockSize
-    let isSmall = rows.count * stride * classes < Self.smallestParallelBatch
-    let workers = isSmall ? 1 : Swift.max(1, Swift.min(parallelism.threadCount, blockCount))
-    Parallelism(threadCount: workers).run { index in
-      let worker = slots[index]
-      unsafe worker.products.pointer.update(repeating: 0, count: classes * stride)
-      unsafe worker.loss.pointer[0] = 0
-      for block in blockCount * index / workers..<blockCount * (index + 1) / workers {
-        let first = block * Self.blockSize
-        add(rows, first..<Swift.min(first + Self.blockSize, rows.count), worker, dropout)
+    let isSmall = rows.count * packed.count < Self.smallestParallelBatch
+    let count = isSmall ? 1 : Swift.max(1, Swift.min(workers.values.count, blockCount))
+    Parallelism(threadCount: count).run { index in
+      let (block, labels) = workers[index]
+      block.reset()
+      for place in blockCount * index / count..<blockCount * (index + 1) / count {
+        let first = place * Self.blockSize
+        block.range = first..<Swift.min(first + Self.blockSize, rows.count)
+        add(rows, block, labels, packed, dropout)
       }
     }
-    // In the order of the threads; ∂loss/∂W = -XᵀR / B.
-    let scale = -1 / Double(rows.count)
-    let columns = design.columnCount
-    var loss = 0.0
-    for index in 0..<workers { unsafe loss += slots[index].loss.pointer[0] }
-    let gradient = unsafe Matrix<Scalar>(rows: columns, columns: classes) { target in
-      for column in 0..<columns {
-        for k in 0..<classes {
-          var sum = 0.0
-          for index in 0..<workers {
-            unsafe sum += slots[index].products.pointer[k * stride + column]
-          }
-          unsafe target[column * classes + k] = Scalar(sum * scale)
-        }
-      }
-    }
-    return (gradient, loss / Double(rows.count))
-  }
-
-  private func pack(_ weights: Matrix<Scalar>) {
-    precondition(
-      weights.rowCount == design.columnCount && weights.columnCount == classCount,
-      "weights of \(weights.rowCount) x \(weights.columnCount) for \(design.columnCount) columns "
-        + "and \(classCount) classes")
-    let stride = design.paddedColumnCount
-    unsafe weights.withUnsafePointer { source, sourceStride in
-      for row in 0..<weights.rowCount {
-        for k in 0..<classCount {
-          unsafe transposed.pointer[k * stride + row] = source[row * sourceStride + k]
-        }
-      }
-    }
-    unsafe Scalar.kernels.packWeights(
-      classCount, stride, transposed.pointer, stride, packed.pointer)
+    let sums = blocks.sums(of: workers.values[..<count].map(\.block))
+    // ∂loss/∂W = -XᵀR / B.
+    var gradient = sums.products
+    gradient.scale(by: -1 / Double(rows.count))
+    return (Matrix(gradient), sums.values[0] / Double(rows.count))
   }
 
   /// Adds XᵀR of a block.
   private func add(
-    _ rows: ArraySlice<Int>, _ range: Range<Int>, _ worker: Worker, _ dropout: Dropout?
+    _ rows: ArraySlice<Int>, _ block: RowBlocks<Scalar>.Block, _ blockLabels: Scratch<Int32>,
+    _ packed: Scratch<Scalar>, _ dropout: Dropout?
   ) {
-    let (stride, classes, count) = (design.paddedColumnCount, classCount, range.count)
-    let values = unsafe worker.rows.pointer
+    let design = blocks.design
+    let (stride, count) = (design.paddedColumnCount, block.range.count)
+    let values = unsafe block.rows.pointer
     for place in 0..<count {
-      let row = rows[rows.startIndex + range.lowerBound + place]
+      let row = rows[rows.startIndex + block.range.lowerBound + place]
       unsafe design.copyRows(row..<row + 1, into: values + place * stride)
-      unsafe worker.labels.pointer[place] = labels[row]
+      unsafe blockLabels.pointer[place] = labels[row]
       if let dropout {
-        unsafe drop(values + place * stride, place: range.lowerBound + place, dropout)
+        unsafe drop(values + place * stride, place: block.range.lowerBound + place, dropout)
       }
     }
-    unsafe Scalar.kernels.forward(
-      count, classes, stride, values, stride, packed.pointer, worker.logits.pointer,
-      worker.classStride)
-    unsafe worker.loss.pointer[0] += formResiduals(
-      worker.logits.pointer, worker.classStride, worker.labels.pointer, count)
-    unsafe Scalar.kernels.backward(
-      count, classes, stride, values, stride, worker.logits.pointer, worker.classStride,
-      worker.products.pointer, stride, nil, 0)
+    unsafe block.multiply(values, packed, into: block.outputs)
+    unsafe block.sums.pointer[0] += formResiduals(
+      block.outputs.pointer, block.outputs.stride, blockLabels.pointer, count)
+    unsafe block.addProducts(values)
   }
 
   /// Overwrites logits by what the targets exceed the predictions by.
@@ -233,7 +179,7 @@ package final class LinearBatchPass<Scalar: BLASScalar>: Sendable {
       seed: dropout.seed, purpose: .dropout, index: UInt64(dropout.step) << 32 | UInt64(place))
     let threshold = UInt32((dropout.rate * 65536).rounded())
     let scale = 65536 / Scalar(65536 - threshold)
-    let width = design.features.columnCount
+    let width = blocks.design.features.columnCount
     var column = 0
     while column < width {
       let word = generator.nextWord()

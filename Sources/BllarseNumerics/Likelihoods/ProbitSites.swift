@@ -40,7 +40,7 @@ package struct ProbitSites<Scalar: BLASScalar>: Sendable {
     // At zero weights S·r(0) is both residual and z̄, so the sums are the natural mean.
     naturalMean = pass.sums(at: zero).products
     referenceLogits = .zeros(pass.design.rowCount, pass.classCount)
-    latentMeans = pass.latentMeans(of: referenceLogits)
+    latentMeans = referenceLogits.latentMeans(labels: pass.labels)
   }
 
   /// Takes up what an earlier refinement of the same rows had reached.
@@ -116,7 +116,7 @@ package struct ProbitSites<Scalar: BLASScalar>: Sendable {
   @specialized(where Scalar == Double)
   package func evidenceLowerBound(logOfPrior: Double) -> Double {
     let mean = mean()
-    let logits = pass.logits(of: mean)
+    let logits = pass.design.multiplied(by: mean, parallelism: pass.parallelism)
     var sum = pass.logLikelihood(of: referenceLogits)
     for row in 0..<logits.rowCount {
       logits.withRow(row) { new in
@@ -136,46 +136,7 @@ package struct ProbitSites<Scalar: BLASScalar>: Sendable {
   }
 }
 
-extension ProbitPass {
-  /// z̄ = M + S·r(S·M), N x K.
-  func latentMeans(of logits: Matrix<Scalar>) -> Matrix<Scalar> {
-    logits.latentMeans(labels: labels)
-  }
-
-  /// Σ log Φ(S·M) over all rows and classes.
-  func logLikelihood(of logits: Matrix<Scalar>) -> Double {
-    var sums = [Double](repeating: 0, count: classCount)
-    unsafe sums.withUnsafeMutableBufferPointer { sums in
-      unsafe logits.withUnsafePointer { values, stride in
-        unsafe labels.withUnsafeBufferPointer { labels in
-          guard let label = labels.baseAddress, let sum = sums.baseAddress else {
-            return
-          }
-          _ = unsafe Scalar.kernels.probitResidual(
-            logits.rowCount, classCount, values, stride, label, nil, 0, nil, 0, nil, 0, sum, 0)
-        }
-      }
-    }
-    return sums.reduce(0, +)
-  }
-}
-
 extension Matrix where Element: BLASScalar {
-  /// M + S·r(S·M) for logits M of rows with these labels.
-  func latentMeans(labels: [Int32]) -> Matrix {
-    let source = self
-    return unsafe Matrix(rows: rowCount, columns: columnCount) { target in
-      guard let base = target.baseAddress, rowCount > 0 else { return }
-      unsafe source.withUnsafePointer { values, stride in
-        unsafe labels.withUnsafeBufferPointer { labels in
-          guard let label = labels.baseAddress else { return }
-          _ = unsafe Element.kernels.probitResidual(
-            rowCount, columnCount, values, stride, label, nil, 0, base, columnCount, nil, 0, nil, 0)
-        }
-      }
-    }
-  }
-
   /// Rows of a design, in the given order, without the padding.
   static func gathering(_ rows: ArraySlice<Int>, of design: DesignMatrix<Element>) -> Matrix {
     let stride = design.paddedColumnCount

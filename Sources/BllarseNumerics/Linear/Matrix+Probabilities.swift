@@ -43,4 +43,15 @@ extension Matrix where Element: BLASScalar {
     }
     return result
   }
+
+  /// Softmax of every row.
+  package func softmaxRows() -> Matrix {
+    var result = compact()
+    let (rows, columns) = (rowCount, columnCount)
+    guard rows > 0, columns > 0 else { return result }
+    unsafe result.withUnsafeMutablePointer { values, stride in
+      unsafe Element.kernels.softmaxRows(rows, columns, values, stride, values, stride)
+    }
+    return result
+  }
 }
