@@ -1,3 +1,4 @@
+import BllarseModels
 import BllarseNumerics
 import BllarseTestSupport
 import Testing

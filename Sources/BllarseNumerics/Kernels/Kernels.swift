@@ -58,15 +58,15 @@ package struct Kernels<Scalar>: Sendable {
   /// Adds a factor times each element to sums in double precision.
   package let accumulate: @Sendable (Int, Double, Input, Sums) -> Void
   /// Rearranges weights (classes x columns) for `forward`.
-  let packWeights: @Sendable (Int, Int, Input, Int, Output) -> Void
+  package let packWeights: @Sendable (Int, Int, Input, Int, Output) -> Void
   /// `logits = rows · weightsᵀ` with packed weights; columns are whole vectors of 64 bytes.
-  let forward: @Sendable (Int, Int, Int, Input, Int, Input, Output, Int) -> Void
+  package let forward: @Sendable (Int, Int, Int, Input, Int, Input, Output, Int) -> Void
   /// `products += residualsᵀ · rows`, classes x columns, added in double precision; meanwhile bytes that
   /// the caller reads next are fetched into cache.
-  let backward:
+  package let backward:
     @Sendable (Int, Int, Int, Input, Int, Input, Int, Sums, Int, UnsafeRawPointer?, Int) -> Void
   /// The lower triangle of `rows · rowsᵀ` for some tens of rows; columns are whole vectors.
-  let smallGram: @Sendable (Int, Int, Input, Int, Output, Int) -> Void
+  package let smallGram: @Sendable (Int, Int, Input, Int, Output, Int) -> Void
 }
 
 extension Kernels<Float> {

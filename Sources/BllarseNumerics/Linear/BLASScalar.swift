@@ -99,7 +99,7 @@ private let nonUnit = CChar(UInt8(ascii: "N"))
 // All matrices are row-major.
 extension BLASScalar {
   /// `c = alpha * op(a) * op(b) + beta * c`, op(a) m x k, op(b) k x n (cblas_?gemm).
-  static func gemm(
+  package static func gemm(
     _ transposeA: Bool, _ transposeB: Bool, _ m: Int, _ n: Int, _ k: Int, _ alpha: Self,
     _ a: UnsafePointer<Self>, _ lda: Int, _ b: UnsafePointer<Self>, _ ldb: Int, _ beta: Self,
     _ c: UnsafeMutablePointer<Self>, _ ldc: Int
@@ -111,7 +111,7 @@ extension BLASScalar {
   }
 
   /// `c = alpha * aᵀa + beta * c` (or `a aᵀ`), lower triangle of the n x n matrix c (cblas_?syrk).
-  static func syrk(
+  package static func syrk(
     _ transpose: Bool, _ n: Int, _ k: Int, _ alpha: Self, _ a: UnsafePointer<Self>, _ lda: Int,
     _ beta: Self, _ c: UnsafeMutablePointer<Self>, _ ldc: Int
   ) {

@@ -91,10 +91,10 @@ public struct Parallelism: Sendable, Equatable {
 /// One object for each worker of a parallel loop.
 ///
 /// Sendability is unchecked: a worker touches the slot of its own index only.
-final class WorkerSlots<Value>: @unchecked Sendable {
-  let values: [Value]
-  init(_ values: [Value]) { self.values = values }
-  subscript(worker: Int) -> Value { values[worker] }
+package final class WorkerSlots<Value>: @unchecked Sendable {
+  package let values: [Value]
+  package init(_ values: [Value]) { self.values = values }
+  package subscript(worker: Int) -> Value { values[worker] }
 }
 
 /// The one place that tells OpenBLAS how many threads to use; the setting belongs to the process.

@@ -47,7 +47,7 @@ package struct RowBlocks<Scalar: BLASScalar>: Sendable {
   /// What one thread works with.
   package final class Block {
     /// The rows of the block, of all.
-    package internal(set) var range = 0..<0
+    package var range = 0..<0
     /// M of the block, then R.
     package let outputs: SharedRows<Scalar>
     /// What the thread has summed so far.
@@ -55,14 +55,14 @@ package struct RowBlocks<Scalar: BLASScalar>: Sendable {
     /// Room for as many numbers as there are sums.
     package let spareSums: Scratch<Double>
     /// Room for the rows of the block, unless they are resident.
-    let rows: Scratch<Scalar>
+    package let rows: Scratch<Scalar>
     private let outputScratch: Scratch<Scalar>
     /// XᵀR of the thread, transposed: C rows of the padded width.
     fileprivate let products: Scratch<Double>
     private let blocks: RowBlocks
     private var stride: Int { blocks.design.paddedColumnCount }
 
-    init(_ blocks: RowBlocks, sumCount: Int, hasProducts: Bool, ownsRows: Bool) {
+    package init(_ blocks: RowBlocks, sumCount: Int, hasProducts: Bool, ownsRows: Bool) {
       self.blocks = blocks
       let stride = blocks.design.paddedColumnCount
       let outputStride = RowBlocks.padded(blocks.outputCount)
@@ -75,7 +75,7 @@ package struct RowBlocks<Scalar: BLASScalar>: Sendable {
     }
 
     /// Begins the sums again.
-    func reset() {
+    package func reset() {
       unsafe products.pointer.update(repeating: 0, count: products.count)
       unsafe sums.pointer.update(repeating: 0, count: sums.count)
     }
@@ -149,7 +149,7 @@ package struct RowBlocks<Scalar: BLASScalar>: Sendable {
   /// Adds up what threads summed, in their order.
   @specialized(where Scalar == Float)
   @specialized(where Scalar == Double)
-  func sums(of blocks: [Block]) -> Sums {
+  package func sums(of blocks: [Block]) -> Sums {
     let (outputs, stride, columns) = (outputCount, design.paddedColumnCount, design.columnCount)
     let hasProducts = blocks.contains { $0.products.count > 0 }
     var sums = Sums(
@@ -197,7 +197,7 @@ package struct RowBlocks<Scalar: BLASScalar>: Sendable {
 /// Multiplies numbers by a factor; by 0 they become 0, whatever they were.
 @specialized(where Scalar == Float)
 @specialized(where Scalar == Double)
-func scale<Scalar: BLASScalar>(
+package func scale<Scalar: BLASScalar>(
   _ values: UnsafeMutablePointer<Scalar>, _ count: Int, by factor: Double
 ) {
   guard factor > 0 else {

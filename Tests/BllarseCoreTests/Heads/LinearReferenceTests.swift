@@ -3,6 +3,7 @@ import BllarseTestSupport
 import Testing
 
 @testable import BllarseCore
+@testable import BllarseModels
 
 /// Expected values: Scripts/make-linear-fixture.py, full Newton steps and dense covariances in NumPy.
 ///
@@ -22,16 +23,12 @@ struct LinearReferenceTests {
   private func optimum<Loss: TrainableLoss>(
     _ loss: Loss.Type, _ name: String, penalty: Double?
   ) throws -> (rows: CentredDesign, optimum: PenalisedOptimum) {
-    var configuration = RunConfiguration()
-    configuration.lossFunction = Loss.kind
-    configuration.optimizer = .newton
-    configuration.penalty = penalty
     let rows = try CentredDesign(file.features("\(name).X_train"), parallelism: parallelism)
     return (
       rows,
       try Loss.optimum(
-        rows, labels: file.labels("\(name).y_train"), classCount: 3, configuration,
-        parallelism: parallelism)
+        rows, labels: file.labels("\(name).y_train"), classCount: 3, smoothing: 0,
+        penalty: penalty, parallelism: parallelism)
     )
   }
 
