@@ -35,8 +35,9 @@ let package = Package(
     .target(
       name: "BllarseNumerics", dependencies: ["CBLAS", "CLAPACKE", "BllarseKernels"],
       swiftSettings: [.strictMemorySafety()]),
+    .target(name: "BllarseModels", dependencies: ["BllarseNumerics"]),
     .target(
-      name: "BllarseCore", dependencies: ["BllarseNumerics", "CZlib"],
+      name: "BllarseCore", dependencies: ["BllarseModels", "BllarseNumerics", "CZlib"],
       resources: [.copy("Resources/digits")]),
     .target(name: "BllarseSweep", dependencies: [.product(name: "Yams", package: "Yams")]),
     .target(
@@ -78,8 +79,12 @@ let package = Package(
     .target(name: "BllarseTestSupport", dependencies: ["BllarseNumerics"], path: "Tests/Support"),
     .testTarget(
       name: "BllarseNumericsTests",
-      dependencies: ["BllarseKernels", "BllarseNumerics", "BllarseTestSupport"]),
-    .testTarget(name: "BllarseCoreTests", dependencies: ["BllarseCore", "BllarseTestSupport"]),
+      dependencies: [
+        "BllarseKernels", "BllarseModels", "BllarseNumerics", "BllarseTestSupport",
+      ]),
+    .testTarget(
+      name: "BllarseCoreTests",
+      dependencies: ["BllarseCore", "BllarseModels", "BllarseTestSupport"]),
     .testTarget(name: "BllarseSweepTests", dependencies: ["BllarseSweep", "BllarseTestSupport"]),
     // Imports what a user of the library imports, and nothing else.
     .testTarget(

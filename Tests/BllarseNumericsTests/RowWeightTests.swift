@@ -1,3 +1,4 @@
+import BllarseModels
 import BllarseNumerics
 import BllarseTestSupport
 import Testing
@@ -49,11 +50,11 @@ struct RowWeightTests {
     _ weighted: Pass, _ repeated: Pass, _ rows: WeightedRows<Pass.Scalar>, bound: Double
   ) {
     let classes = weighted.classCount
-    func compare(_ a: ProbitPass<Pass.Scalar>.Sums, _ b: ProbitPass<Pass.Scalar>.Sums) {
+    func compare(_ a: LikelihoodSums, _ b: LikelihoodSums) {
       #expect(relativeDifference(a.products.elements, b.products.elements) < bound)
       #expect(relativeDifference(a.logLikelihoods, b.logLikelihoods) < bound)
     }
-    func compare(_ a: ProbitPass<Pass.Scalar>.Line, _ b: ProbitPass<Pass.Scalar>.Line) {
+    func compare(_ a: LikelihoodLine, _ b: LikelihoodLine) {
       #expect(relativeDifference(a.slopes, b.slopes) < bound)
       #expect(relativeDifference(a.curvatures, b.curvatures) < bound)
     }
@@ -134,10 +135,10 @@ struct RowWeightTests {
     let repeated = ProbitPass(
       design: rows.design(rows.repeats), labels: rows.repeatedLabels, classCount: 3,
       parallelism: Self.parallelism)
-    #expect(weighted.totalWeight == Double(rows.repeats.count))
     let mean = rows.coefficients(3, seed: 5)
     func sums(_ pass: ProbitPass<Double>) -> [Double] {
-      pass.columnCurvatures(pass.logits(of: mean)).map { $0 * Double(pass.design.rowCount) }
+      let logits = pass.design.multiplied(by: mean, parallelism: Self.parallelism)
+      return pass.columnCurvatures(logits).map { $0 * Double(pass.design.rowCount) }
     }
     #expect(relativeDifference(sums(weighted), sums(repeated)) < 1e-12)
     // The fixed-point iteration reads the same sums.

@@ -134,28 +134,16 @@ struct DatasetValidation {
         name == SplitRoles.training
         ? FeatureRange(fitting: split.rowCount, columnCount: split.featureCount)
         : FeatureRange(predicting: split.featureCount)
-      guard let (row, column) = firstValue(beyond: range.bound, in: split.features) else {
+      guard
+        let (row, column) = split.features.firstValue(
+          beyond: range.bound, parallelism: parallelism)
+      else {
         continue
       }
       throw range.fault(
         split.features.value(row, column), file: file, key: "\(name) split features", row: row,
         column: column)
     }
-  }
-
-  /// The first position in row-major order, found by all threads.
-  func firstValue(beyond bound: Double, in features: FeatureMatrix) -> (row: Int, column: Int)? {
-    let found = Mutex<(row: Int, column: Int)?>(nil)
-    let blockSize = max(1, (1 << 18) / max(features.columnCount, 1))
-    parallelism.forEachBlock(of: features.rowCount, blockSize: blockSize) { _, range in
-      if found.withLock({ $0.map { $0.row < range.lowerBound } ?? false }) { return }
-      guard let (row, column) = features.rows(range).firstValue(beyond: bound) else { return }
-      found.withLock { best in
-        if let row = best?.row, row < range.lowerBound + row { return }
-        best = (range.lowerBound + row, column)
-      }
-    }
-    return found.withLock { $0 }
   }
 }
 
@@ -188,16 +176,5 @@ extension RowValues {
       .insufficientData, file: file, key: "\(key) split groups",
       found: "all \(rows) are of one group", expected: "at least two groups",
       advice: "leave the groups out, or take rows of more of them")
-  }
-}
-
-extension FeatureMatrix {
-  /// One element, for messages.
-  func value(_ row: Int, _ column: Int) -> Double {
-    switch storage {
-    case .float16(let matrix): Double(matrix[row, column])
-    case .float32(let matrix): Double(matrix[row, column])
-    case .float64(let matrix): matrix[row, column]
-    }
   }
 }

@@ -1,8 +1,4 @@
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
+import BllarseNumerics
 
 /// How large features may be: their squares, and the sums of these, must stay finite in single precision.
 ///
@@ -28,8 +24,7 @@ struct FeatureRange: Sendable, Equatable {
   }
 
   private init(termCount: Double, sum: String) {
-    let largest = Double(Float.greatestFiniteMagnitude) / max(termCount, 1)
-    bound = pow(10, (0.5 * log10(largest)).rounded(.down))
+    bound = FeatureMatrix.largestValue(termCount: termCount)
     self.sum = sum
   }
 

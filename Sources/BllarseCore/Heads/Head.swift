@@ -1,3 +1,5 @@
+// The statistics are part of this module for those who import it.
+@_exported public import BllarseModels
 public import BllarseNumerics
 
 /// A last layer that has been fitted: it turns features into class probabilities and can be stored.

@@ -5,7 +5,7 @@ import Synchronization
 public enum HeadRegistry {
   private static let builtIn: [HeadMethod] = [
     .softmax, .probit, .polyaGamma(OneAgainstRest.self), .polyaGamma(StickBreaking.self),
-    .linear(CrossEntropyLoss.self), .linear(SquaredErrorLoss.self),
+    .linear(CrossEntropyLoss.self, [FitOptions.labelSmoothing]), .linear(SquaredErrorLoss.self),
   ]
   private static let registered = Mutex<[HeadMethod]>([])
 

@@ -34,15 +34,11 @@ package struct ColumnStatistics: Sendable, Equatable {
     let first = weights?.firstIndex { $0 > 0 } ?? 0
     let origin = design.matrix(rows: first..<first + 1).elements
     let blockSize = 256
-    let blockCount = (features.rowCount + blockSize - 1) / blockSize
-    let workers = Swift.max(1, Swift.min(parallelism.threadCount, blockCount))
     // Sums, sums of squares and magnitudes of each worker, after room for a block.
-    let sums = WorkerSlots((0..<workers).map { _ in Scratch<Double>(count: 3 * columns) })
-    let rows = WorkerSlots((0..<workers).map { _ in Scratch<Double>(count: blockSize * stride) })
-    Parallelism(threadCount: workers).forEachBlock(of: features.rowCount, blockSize: blockSize) {
-      worker, range in
-      let block = rows[worker]
-      let sum = sums[worker]
+    let workers = parallelism.forEachBlock(of: features.rowCount, blockSize: blockSize) {
+      (sums: Scratch<Double>(count: 3 * columns), rows: Scratch<Double>(count: blockSize * stride))
+    } _: { worker, range in
+      let (sum, block) = worker
       unsafe design.copyRows(range, into: block.pointer)
       unsafe origin.withUnsafeBufferPointer { origin in
         for row in 0..<range.count {
@@ -68,7 +64,7 @@ package struct ColumnStatistics: Sendable, Equatable {
     let count = weights?.reduce(0, +) ?? Double(features.rowCount)
     for column in 0..<columns {
       var (sum, square, magnitude) = (0.0, 0.0, 0.0)
-      for part in sums.values {
+      for (part, _) in workers {
         sum += unsafe part.pointer[column]
         square += unsafe part.pointer[columns + column]
         magnitude = unsafe Swift.max(magnitude, part.pointer[2 * columns + column])

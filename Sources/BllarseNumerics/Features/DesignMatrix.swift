@@ -210,7 +210,7 @@ public struct DesignMatrix<Scalar: BLASScalar>: Sendable {
       unsafe apply(
         .double(source + start * sourceStride, sourceStride), rowCount: count, scratch.pointer,
         width)
-      unsafe Scalar._convertRows(
+      unsafe Scalar.convertRows(
         count, width, .double(scratch.pointer, width), target + start * stride, stride)
     }
   }
@@ -224,16 +224,16 @@ public struct DesignMatrix<Scalar: BLASScalar>: Sendable {
     let width = features.columnCount
     switch transform {
     case .identity:
-      unsafe Target._convertRows(rowCount, width, source, target, stride)
+      unsafe Target.convertRows(rowCount, width, source, target, stride)
     case .layerNorm(let epsilon):
-      unsafe Target._layerNormRows(rowCount, width, source, epsilon, target, stride)
+      unsafe Target.layerNormRows(rowCount, width, source, epsilon, target, stride)
     case .centredLayerNorm(let epsilon, let mean):
-      unsafe Target._layerNormRows(rowCount, width, source, epsilon, target, stride)
+      unsafe Target.layerNormRows(rowCount, width, source, epsilon, target, stride)
       let shift = mean.map { -$0 }
       let scale = [Double](repeating: 1, count: width)
       unsafe scaleRows(rowCount, width, target, stride, scale: scale, shift: shift)
     case .columns(let scale, let shift):
-      unsafe Target._convertRows(rowCount, width, source, target, stride)
+      unsafe Target.convertRows(rowCount, width, source, target, stride)
       unsafe scaleRows(rowCount, width, target, stride, scale: scale, shift: shift)
     }
   }

@@ -1,3 +1,11 @@
+import Synchronization
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#endif
+
 /// The features of a set of rows, in the precision in which they are stored.
 ///
 /// Half-precision features stay in half precision, resident or mapped from a file, and are converted
@@ -114,6 +122,39 @@ public struct FeatureMatrix: Sendable {
 }
 
 extension FeatureMatrix {
+  /// The largest magnitude whose square may be summed so often in single precision, rounded down to a power of
+  /// ten: `sqrt(M / count)`, M = 3.4e38.
+  package static func largestValue(termCount: Double) -> Double {
+    let largest = Double(Float.greatestFiniteMagnitude) / max(termCount, 1)
+    return pow(10, (0.5 * log10(largest)).rounded(.down))
+  }
+
+  /// The position of ``firstValue(beyond:)``, found by all threads.
+  package func firstValue(
+    beyond bound: Double, parallelism: Parallelism
+  ) -> (row: Int, column: Int)? {
+    let found = Mutex<(row: Int, column: Int)?>(nil)
+    let blockSize = max(1, (1 << 18) / max(columnCount, 1))
+    parallelism.forEachBlock(of: rowCount, blockSize: blockSize) { _, range in
+      if found.withLock({ $0.map { $0.row < range.lowerBound } ?? false }) { return }
+      guard let (row, column) = rows(range).firstValue(beyond: bound) else { return }
+      found.withLock { best in
+        if let row = best?.row, row < range.lowerBound + row { return }
+        best = (range.lowerBound + row, column)
+      }
+    }
+    return found.withLock { $0 }
+  }
+
+  /// One element, for messages.
+  package func value(_ row: Int, _ column: Int) -> Double {
+    switch storage {
+    case .float16(let matrix): Double(matrix[row, column])
+    case .float32(let matrix): Double(matrix[row, column])
+    case .float64(let matrix): matrix[row, column]
+    }
+  }
+
   private static func convert<Element: BinaryFloatingPoint, Scalar: BLASScalar>(
     _ matrix: Matrix<Element>
   ) -> Matrix<Scalar> {

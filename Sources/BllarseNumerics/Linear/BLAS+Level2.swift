@@ -15,7 +15,7 @@ extension Matrix where Element: BLASScalar {
       unsafe vector.withUnsafeBufferPointer { x in
         unsafe withUnsafePointer { a, lda in
           guard let px = x.baseAddress, let py = y.baseAddress else { return }
-          unsafe Element._gemv(transposing, rowCount, columnCount, 1, a, lda, px, 0, py)
+          unsafe Element.gemv(transposing, rowCount, columnCount, 1, a, lda, px, 0, py)
         }
       }
     }
@@ -35,7 +35,7 @@ extension Matrix where Element: BLASScalar {
       unsafe vector.withUnsafeBufferPointer { x in
         unsafe withUnsafePointer { a, lda in
           guard let px = x.baseAddress, let py = y.baseAddress else { return }
-          unsafe Element._symv(rowCount, 1, a, lda, px, 0, py)
+          unsafe Element.symv(rowCount, a, lda, px, py)
         }
       }
     }

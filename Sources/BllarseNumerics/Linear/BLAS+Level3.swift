@@ -24,7 +24,7 @@ extension Matrix where Element: BLASScalar {
       unsafe a.withUnsafePointer { pa, lda in
         unsafe b.withUnsafePointer { pb, ldb in
           BLASThreads.shared.call(operations: 2 * Double(m) * Double(n) * Double(k)) {
-            unsafe Element._gemm(
+            unsafe Element.gemm(
               transposingA, transposingB, m, n, k, alpha, pa, Swift.max(lda, 1), pb,
               Swift.max(ldb, 1), beta, pc, ldc)
           }
@@ -65,7 +65,7 @@ extension Matrix where Element: BLASScalar {
         BLASThreads.shared.call(
           operations: Double(rowCount) * Double(columnCount) * Double(columnCount)
         ) {
-          unsafe Element._syrk(true, columnCount, rowCount, 1, source, lda, 0, target, ldc)
+          unsafe Element.syrk(true, columnCount, rowCount, 1, source, lda, 0, target, ldc)
         }
       }
     }
@@ -89,7 +89,7 @@ extension Matrix where Element: BLASScalar {
         BLASThreads.shared.call(
           operations: Double(rows.rowCount) * Double(size) * Double(size)
         ) {
-          unsafe Element._syrk(true, size, rows.rowCount, 1, source, lda, keep, target, ldc)
+          unsafe Element.syrk(true, size, rows.rowCount, 1, source, lda, keep, target, ldc)
         }
       }
     }

@@ -33,7 +33,7 @@ public struct Cholesky<Scalar: BLASScalar>: Sendable {
     }
     let failed = unsafe factor.withUnsafeMutablePointer { pointer, stride in
       BLASThreads.shared.call(operations: cube(size) / 3) {
-        unsafe Scalar._potrf(size, pointer, stride)
+        unsafe Scalar.potrf(size, pointer, stride)
       }
     }
     if failed > 0 {
@@ -94,7 +94,7 @@ public struct Cholesky<Scalar: BLASScalar>: Sendable {
         let source = unsafe SharedAddress(UnsafeMutablePointer(mutating: lower))
         parallelism.forEachBlock(of: columns, blockSize: 16) { _, range in
           for transposed in [false, true] {
-            unsafe Scalar._trsm(
+            unsafe Scalar.trsm(
               false, transposed, rows, range.count, UnsafePointer(source.pointer), lowerStride,
               target.pointer + range.lowerBound, stride)
           }
@@ -127,7 +127,7 @@ public struct Cholesky<Scalar: BLASScalar>: Sendable {
     unsafe right.withUnsafeMutablePointer { pb, ldb in
       unsafe factor.withUnsafePointer { pl, ldl in
         BLASThreads.shared.call(operations: Double(rows) * Double(rows) * Double(columns)) {
-          unsafe Scalar._trsm(false, transposed, rows, columns, pl, ldl, pb, ldb)
+          unsafe Scalar.trsm(false, transposed, rows, columns, pl, ldl, pb, ldb)
         }
       }
     }
@@ -145,7 +145,7 @@ public struct Cholesky<Scalar: BLASScalar>: Sendable {
     unsafe rows.withUnsafeMutablePointer { pb, ldb in
       unsafe factor.withUnsafePointer { pl, ldl in
         BLASThreads.shared.call(operations: Double(m) * Double(n) * Double(n)) {
-          unsafe Scalar._trsm(true, true, m, n, pl, ldl, pb, ldb)
+          unsafe Scalar.trsm(true, true, m, n, pl, ldl, pb, ldb)
         }
       }
     }
@@ -162,7 +162,7 @@ public struct Cholesky<Scalar: BLASScalar>: Sendable {
     guard size > 0 else { return result }
     let failed = unsafe result.withUnsafeMutablePointer { pointer, stride in
       BLASThreads.shared.call(operations: 2 * cube(size) / 3) {
-        unsafe Scalar._potri(size, pointer, stride)
+        unsafe Scalar.potri(size, pointer, stride)
       }
     }
     // The diagonal of the factor is positive, so the triangle is not singular.
@@ -180,7 +180,7 @@ public struct Cholesky<Scalar: BLASScalar>: Sendable {
     guard size > 0 else { return result }
     let failed = unsafe result.withUnsafeMutablePointer { pointer, stride in
       let failed = BLASThreads.shared.call(operations: cube(size) / 3) {
-        unsafe Scalar._trtri(size, pointer, stride)
+        unsafe Scalar.trtri(size, pointer, stride)
       }
       for row in 0..<size {
         for column in row + 1..<size { unsafe pointer[row * stride + column] = 0 }

@@ -29,10 +29,10 @@ extension Matrix where Element: BLASScalar {
       unsafe source.withUnsafePointer { pointer, stride in
         if Source.self == Double.self {
           let typed = unsafe UnsafeRawPointer(pointer).assumingMemoryBound(to: Double.self)
-          unsafe Element._convertRows(rows, columns, .double(typed, stride), base, columns)
+          unsafe Element.convertRows(rows, columns, .double(typed, stride), base, columns)
         } else {
           let typed = unsafe UnsafeRawPointer(pointer).assumingMemoryBound(to: Float.self)
-          unsafe Element._convertRows(rows, columns, .single(typed, stride), base, columns)
+          unsafe Element.convertRows(rows, columns, .single(typed, stride), base, columns)
         }
       }
     }

@@ -12,29 +12,9 @@ public struct SymmetricEigen<Scalar: BLASScalar>: Sendable {
   ///   iteration fails.
   /// - Complexity: about 9·size³ floating-point operations.
   public init(_ matrix: Matrix<Scalar>) throws(NumericsError) {
-    precondition(matrix.rowCount == matrix.columnCount, "\(matrix) is not square")
-    let size = matrix.rowCount
-    if let place = matrix.firstNonFinite {
-      throw .notFinite(row: place.row, column: place.column)
-    }
-    guard size > 0 else {
-      values = []
-      rowVectors = matrix
-      return
-    }
     var vectors = matrix
-    var values = [Scalar](repeating: 0, count: size)
-    let failed = unsafe values.withUnsafeMutableBufferPointer { buffer in
-      unsafe vectors.withUnsafeMutablePointer { pointer, stride in
-        guard let target = buffer.baseAddress else { return 0 }
-        return BLASThreads.shared.call(operations: 4 * cube(size) / 3) {
-          unsafe Scalar._syevd(size, pointer, stride, target)
-        }
-      }
-    }
-    if failed > 0 { throw .notConverged(routine: "the eigendecomposition", dimension: size) }
-    self.values = values
-    self.rowVectors = vectors
+    values = try Self.decompose(&vectors, withVectors: true)
+    rowVectors = vectors
   }
 
   /// The eigenvalues of a symmetric matrix alone, in ascending order.
@@ -44,19 +24,25 @@ public struct SymmetricEigen<Scalar: BLASScalar>: Sendable {
   /// - Throws: as ``init(_:)``.
   /// - Complexity: about 4/3·size³ floating-point operations.
   public static func values(of matrix: Matrix<Scalar>) throws(NumericsError) -> [Scalar] {
+    var scratch = matrix
+    return try decompose(&scratch, withVectors: false)
+  }
+
+  private static func decompose(
+    _ matrix: inout Matrix<Scalar>, withVectors: Bool
+  ) throws(NumericsError) -> [Scalar] {
     precondition(matrix.rowCount == matrix.columnCount, "\(matrix) is not square")
     let size = matrix.rowCount
     if let place = matrix.firstNonFinite {
       throw .notFinite(row: place.row, column: place.column)
     }
     guard size > 0 else { return [] }
-    var scratch = matrix
     var values = [Scalar](repeating: 0, count: size)
     let failed = unsafe values.withUnsafeMutableBufferPointer { buffer in
-      unsafe scratch.withUnsafeMutablePointer { pointer, stride in
+      unsafe matrix.withUnsafeMutablePointer { pointer, stride in
         guard let target = buffer.baseAddress else { return 0 }
         return BLASThreads.shared.call(operations: 4 * cube(size) / 3) {
-          unsafe Scalar._syevdValues(size, pointer, stride, target)
+          unsafe Scalar.syevd(size, pointer, stride, target, withVectors: withVectors)
         }
       }
     }

@@ -38,14 +38,14 @@ struct TriangularBlocks<Scalar: BLASScalar> {
       for row in 0..<rows {
         unsafe (scratch + row * size).update(from: x + row * stride + start, count: count)
       }
-      unsafe Scalar._gemm(
+      unsafe Scalar.gemm(
         false, true, rows, count, count, 1, scratch, size, inverses + start * size, size, 0,
         x + start, stride)
       return
     }
     let middle = Self.half(order)
     unsafe solve(x, stride: stride, rows: rows, order: start..<middle, scratch: scratch)
-    unsafe Scalar._gemm(
+    unsafe Scalar.gemm(
       false, true, rows, order.upperBound - middle, middle - start, -1, x + start, stride,
       l + middle * ldl + start, ldl, 1, x + middle, stride)
     unsafe solve(x, stride: stride, rows: rows, order: middle..<order.upperBound, scratch: scratch)
@@ -83,7 +83,7 @@ struct TriangularBlocks<Scalar: BLASScalar> {
   ) -> Int {
     let (start, end) = (order.lowerBound, order.upperBound)
     guard order.count > leafSize else {
-      let failed = unsafe Scalar._potrf(order.count, a + start * lda + start, lda)
+      let failed = unsafe Scalar.potrf(order.count, a + start * lda + start, lda)
       guard failed == 0 else { return start + failed }
       unsafe invert(
         a + start * lda + start, lda, into: inverses + start * leafSize, order.count)
@@ -95,7 +95,7 @@ struct TriangularBlocks<Scalar: BLASScalar> {
     guard failed == 0 else { return failed }
     unsafe TriangularBlocks(l: a, ldl: lda, inverses: inverses).solve(
       a + middle * lda, stride: lda, rows: end - middle, order: start..<middle, scratch: scratch)
-    unsafe Scalar._syrk(
+    unsafe Scalar.syrk(
       false, end - middle, middle - start, -1, a + middle * lda + start, lda, 1,
       a + middle * lda + middle, lda)
     return unsafe factor(a, lda, order: middle..<end, inverses: inverses, scratch: scratch)
@@ -166,7 +166,7 @@ extension Matrix where Element: BLASScalar {
       guard let base = target.baseAddress else { return }
       unsafe other.withUnsafePointer { source, stride in
         for row in 0..<size {
-          unsafe Element._convertRows(
+          unsafe Element.convertRows(
             1, row + 1, .double(source + row * stride, stride), base + row * size, size)
         }
       }

@@ -65,6 +65,20 @@ public struct Parallelism: Sendable, Equatable {
     }
   }
 
+  /// The same, with something of its own for every worker, such as memory.
+  ///
+  /// - Returns: what the workers had, in their order, whoever finished first.
+  package func forEachBlock<Worker>(
+    of count: Int, blockSize: Int, worker makeWorker: () -> Worker,
+    _ body: @Sendable (Worker, Range<Int>) -> Void
+  ) -> [Worker] {
+    let blockCount = (count + blockSize - 1) / blockSize
+    let workers = WorkerSlots(
+      (0..<max(1, min(threadCount, blockCount))).map { _ in makeWorker() })
+    forEachBlock(of: count, blockSize: blockSize) { body(workers[$0], $1) }
+    return workers.values
+  }
+
   /// Runs `body` with BLAS allowed on this many threads, for large products.
   package func withBLAS<Result, Failure: Error>(
     _ body: () throws(Failure) -> Result
@@ -72,6 +86,15 @@ public struct Parallelism: Sendable, Equatable {
     BLASThreads.shared.prepare(threadCount)
     return try body()
   }
+}
+
+/// One object for each worker of a parallel loop.
+///
+/// Sendability is unchecked: a worker touches the slot of its own index only.
+package final class WorkerSlots<Value>: @unchecked Sendable {
+  package let values: [Value]
+  package init(_ values: [Value]) { self.values = values }
+  package subscript(worker: Int) -> Value { values[worker] }
 }
 
 /// The one place that tells OpenBLAS how many threads to use; the setting belongs to the process.

@@ -9,12 +9,12 @@
 /// Sendability is unchecked: memory that is written belongs to one thread, and memory that several
 /// threads read is not written meanwhile.
 @safe
-final class Scratch<Element: BitwiseCopyable>: @unchecked Sendable {
-  let pointer: UnsafeMutablePointer<Element>
-  let count: Int
+package final class Scratch<Element: BitwiseCopyable>: @unchecked Sendable {
+  package let pointer: UnsafeMutablePointer<Element>
+  package let count: Int
 
   /// Allocates `count` elements, all zero, aligned to 64 bytes.
-  init(count: Int) where Element: AdditiveArithmetic {
+  package init(count: Int) where Element: AdditiveArithmetic {
     let bytes = max(count, 1) * MemoryLayout<Element>.stride
     let raw = unsafe AllocationFailure.allocate(
       bytes: bytes, alignment: 64, for: "the working memory of a loop over rows")

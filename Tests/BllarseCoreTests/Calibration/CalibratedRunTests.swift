@@ -5,6 +5,7 @@ import Synchronization
 import Testing
 
 @testable import BllarseCore
+@testable import BllarseModels
 
 /// Every head that a run fits, by every way of fitting it, with every map to the validation split.
 @Suite("Runs with --calibration, for every head")

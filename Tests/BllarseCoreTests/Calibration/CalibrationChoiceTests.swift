@@ -4,6 +4,7 @@ import Foundation
 import Testing
 
 @testable import BllarseCore
+@testable import BllarseModels
 
 @Suite("Maps class by class, adopted by predictions of left-out rows")
 struct CalibrationChoiceTests {

@@ -4,6 +4,7 @@ import Foundation
 import Testing
 
 @testable import BllarseCore
+@testable import BllarseModels
 
 /// Expected values: Scripts/make-calibration-fixture.py, with SciPy's minimisers and plain loops.
 @Suite("Maps to held-out rows against SciPy")

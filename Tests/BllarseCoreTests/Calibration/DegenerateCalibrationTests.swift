@@ -4,6 +4,7 @@ import Foundation
 import Testing
 
 @testable import BllarseCore
+@testable import BllarseModels
 
 /// Validation rows that say next to nothing must change next to nothing, whatever the map.
 @Suite("Calibration on rows without an error, on one row, on one class, on equal rows")

@@ -3,6 +3,7 @@ import BllarseTestSupport
 import Testing
 
 @testable import BllarseCore
+@testable import BllarseModels
 
 @Suite("Feature data sets")
 struct FeatureDatasetTests {

@@ -2,6 +2,7 @@ import BllarseTestSupport
 import Testing
 
 @testable import BllarseCore
+@testable import BllarseModels
 
 @Suite("RowSubset")
 struct RowSubsetTests {

@@ -2,6 +2,7 @@ import BllarseNumerics
 import Testing
 
 @testable import BllarseCore
+@testable import BllarseModels
 
 @Suite("SplitRoles")
 struct SplitRolesTests {

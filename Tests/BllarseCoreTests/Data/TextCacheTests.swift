@@ -3,6 +3,7 @@ import Foundation
 import Testing
 
 @testable import BllarseCore
+@testable import BllarseModels
 
 @Suite("Text caches: the folder's name")
 struct TextCacheKeyTests {

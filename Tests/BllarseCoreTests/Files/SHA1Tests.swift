@@ -1,6 +1,7 @@
 import Testing
 
 @testable import BllarseCore
+@testable import BllarseModels
 
 @Suite("SHA-1")
 struct SHA1Tests {

@@ -3,6 +3,7 @@ import BllarseTestSupport
 import Testing
 
 @testable import BllarseCore
+@testable import BllarseModels
 
 /// Every public fit, update and score that takes rows and labels.
 @Suite("Rows and labels that cannot be: typed errors with the row, from every public fit")

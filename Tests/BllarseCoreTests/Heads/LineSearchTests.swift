@@ -2,6 +2,7 @@ import Foundation
 import Testing
 
 @testable import BllarseCore
+@testable import BllarseModels
 
 @Suite("Line search")
 struct LineSearchTests {

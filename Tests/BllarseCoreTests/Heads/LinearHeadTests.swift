@@ -1,4 +1,5 @@
 @testable import BllarseCore
+@testable import BllarseModels
 import BllarseNumerics
 import BllarseTestSupport
 import Testing

@@ -3,6 +3,7 @@ import BllarseTestSupport
 import Testing
 
 @testable import BllarseCore
+@testable import BllarseModels
 
 /// Expected values: Scripts/make-linear-fixture.py, full Newton steps and dense covariances in NumPy.
 ///
@@ -22,16 +23,12 @@ struct LinearReferenceTests {
   private func optimum<Loss: TrainableLoss>(
     _ loss: Loss.Type, _ name: String, penalty: Double?
   ) throws -> (rows: CentredDesign, optimum: PenalisedOptimum) {
-    var configuration = RunConfiguration()
-    configuration.method.head = Loss.kind
-    configuration.method.wayName = "newton"
-    configuration.method[FitOptions.penalty] = penalty
     let rows = try CentredDesign(file.features("\(name).X_train"), parallelism: parallelism)
     return (
       rows,
       try Loss.optimum(
-        rows, labels: file.labels("\(name).y_train"), classCount: 3, configuration,
-        parallelism: parallelism)
+        rows, labels: file.labels("\(name).y_train"), classCount: 3, smoothing: 0,
+        penalty: penalty, parallelism: parallelism)
     )
   }
 
@@ -106,8 +103,8 @@ struct LinearReferenceTests {
     let split = try FeatureSplit(features: FeatureMatrix(rows), labels: labels)
     for loss in ["CrossEntropy", "MSE"] {
       var configuration = RunConfiguration()
-      configuration.method.head = loss
-      configuration.method.wayName = "newton"
+      configuration.lossFunction = loss
+      configuration.optimizer = .newton
       var trainer = try HeadRegistry.trainer(
         configuration, data: TrainingData(split: split, classCount: 2),
         parallelism: parallelism)

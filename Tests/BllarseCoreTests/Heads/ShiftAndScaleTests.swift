@@ -4,6 +4,7 @@ import Foundation
 import Testing
 
 @testable import BllarseCore
+@testable import BllarseModels
 
 /// The features' offset and unit are the user's business: predictions must not depend on them.
 @Suite("Heads under shift and scale of the features")

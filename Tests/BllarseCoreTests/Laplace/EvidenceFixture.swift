@@ -2,6 +2,7 @@ import BllarseNumerics
 import Foundation
 
 @testable import BllarseCore
+@testable import BllarseModels
 
 /// Twelve rows of two features, `x_ij = sin(0.91 (i + 1)(j + 1) + j)`, with labels of two and of three
 /// classes; expected values come from NumPy and SciPy in double precision.

@@ -3,6 +3,7 @@ import BllarseTestSupport
 import Testing
 
 @testable import BllarseCore
+@testable import BllarseModels
 
 /// A fit that leaves rows out must know nothing of their labels, however it got there.
 @Suite("Fits without a fold")

@@ -4,6 +4,7 @@ import Foundation
 import Testing
 
 @testable import BllarseCore
+@testable import BllarseModels
 
 @Suite("Kronecker covariance of Laplace's method")
 struct KroneckerCovarianceTests {

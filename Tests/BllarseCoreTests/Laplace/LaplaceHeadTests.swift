@@ -4,6 +4,7 @@ import Foundation
 import Testing
 
 @testable import BllarseCore
+@testable import BllarseModels
 
 /// Training rows that are degenerate in some way, and new rows that make it worse.
 struct DegenerateCase: Sendable, CustomTestStringConvertible {

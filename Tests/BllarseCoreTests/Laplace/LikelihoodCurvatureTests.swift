@@ -3,6 +3,7 @@ import BllarseTestSupport
 import Testing
 
 @testable import BllarseCore
+@testable import BllarseModels
 
 @Suite("Curvature of a log-likelihood, and what solvers make of it")
 struct LikelihoodCurvatureTests {

@@ -1,6 +1,7 @@
 import Testing
 
 @testable import BllarseCore
+@testable import BllarseModels
 
 @Suite("Where the search of a precision begins")
 struct RecipeConstantsTests {

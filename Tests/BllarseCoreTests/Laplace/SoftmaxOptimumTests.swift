@@ -4,6 +4,7 @@ import Foundation
 import Testing
 
 @testable import BllarseCore
+@testable import BllarseModels
 
 @Suite("Softmax regression to its optimum")
 struct SoftmaxOptimumTests {

@@ -4,6 +4,7 @@ import Foundation
 import Testing
 
 @testable import BllarseCore
+@testable import BllarseModels
 
 /// How often an interval holds the value of the population that test rows come from.
 ///

@@ -3,6 +3,7 @@ import BllarseTestSupport
 import Testing
 
 @testable import BllarseCore
+@testable import BllarseModels
 
 @Suite("Metrics: values by hand and properties")
 struct MetricsPropertyTests {

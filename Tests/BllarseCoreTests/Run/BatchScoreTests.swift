@@ -5,6 +5,7 @@ import Synchronization
 import Testing
 
 @testable import BllarseCore
+@testable import BllarseModels
 
 @Suite("Scores within an epoch")
 struct BatchScoreTests {

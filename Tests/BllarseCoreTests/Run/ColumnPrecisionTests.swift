@@ -4,6 +4,7 @@ import Foundation
 import Testing
 
 @testable import BllarseCore
+@testable import BllarseModels
 
 /// A column is constant by the precision of the type that stored it, and what is left out is said.
 @Suite("Columns far from zero, and columns that do not vary")

@@ -114,3 +114,35 @@ extension HeldOutCalibration {
     }
   }
 }
+
+extension CalibrationChoice {
+  /// Fits to the predictions of a head, without a map that it has, and chooses.
+  ///
+  /// Rows whose features are equal, or whose groups are, are left out together.
+  ///
+  /// - Parameters:
+  ///   - requested: the kind of map.
+  ///   - head: fitted.
+  ///   - split: at least one row that the head was not fitted to.
+  /// - Throws: as ``CalibratedHead/init(calibrating:on:_:)``.
+  public init(
+    _ requested: HeldOutCalibration.Method, for head: any Head, on split: FeatureSplit
+  ) throws {
+    let head = head.uncalibrated
+    try TrainingRows.checkLabels(
+      split.labels, rowCount: split.features.rowCount, classCount: head.classCount,
+      rows: "rows to calibrate on")
+    let logs = HeldOutCalibration.arguments(try head.logProbabilities(split.features))
+    if let row = logs.firstNonFinite?.row {
+      throw DataError(
+        .notFinite, key: "predictions", row: row,
+        found: "the head's log-probabilities of a validation row are not numbers",
+        expected: "finite predictions to calibrate",
+        advice: "lower the learning rate, or do without calibration")
+    }
+    try self.init(
+      requested, logProbabilities: logs, labels: split.labels,
+      groups: EqualRows.merge(split.groups, with: EqualRows.firsts(split.features)),
+      parallelism: head.parallelism)
+  }
+}

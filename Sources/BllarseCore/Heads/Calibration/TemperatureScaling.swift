@@ -131,39 +131,59 @@ public struct TemperatureScaling: Sendable, Equatable {
   private func fittedInverseTemperature(_ logits: Matrix<Double>, _ labels: [Int32]) -> Double {
     var beta = 1.0
     for _ in 0..<stepCount {
-      let (gradient, curvature) = Self.derivatives(logits, labels, beta)
+      let (gradient, curvature) = logits.temperatureDerivatives(labels, beta)
       beta = min(max(beta - gradient / (curvature + 1e-8), 0.01), 100)
     }
     return beta
   }
+}
 
-  /// The first two derivatives of the mean cross-entropy of `softmax(β·f)` with respect to `β`:
-  /// `g = mean(E_p[f] - f_y)`, `h = mean(Var_p[f])`.
-  static func derivatives<Scalar: BLASScalar>(
-    _ logits: Matrix<Scalar>, _ labels: [Int32], _ beta: Double
-  ) -> (gradient: Double, curvature: Double) {
-    var scaled = Matrix<Double>(logits)
-    scaled.scale(by: beta)
-    scaled.formLogSoftmaxRows()
-    let probabilities = scaled.exponentials()
-    var gradient = 0.0
-    var curvature = 0.0
-    for (row, label) in labels.enumerated() {
-      logits.withRow(row) { f in
-        probabilities.withRow(row) { p in
-          var mean = 0.0
-          for column in f.indices { mean += p[column] * Double(f[column]) }
-          var variance = 0.0
-          for column in f.indices {
-            let deviation = Double(f[column]) - mean
-            variance += p[column] * deviation * deviation
-          }
-          gradient += mean - Double(f[Int(label)])
-          curvature += variance
-        }
-      }
+/// The repeats of a fraction taken together.
+public struct TemperatureScalingSummary: Sendable, Equatable {
+  /// A mean and a standard deviation over the repeats.
+  public struct Spread: Sendable, Equatable {
+    /// The mean.
+    public let mean: Double
+    /// The standard deviation (that of the repeats, without correction).
+    public let deviation: Double
+
+    init(_ values: [Double]) {
+      let mean = Metrics.mean(values)
+      self.mean = mean
+      deviation = Metrics.mean(values.map { ($0 - mean) * ($0 - mean) }).squareRoot()
     }
-    let count = Double(max(labels.count, 1))
-    return (gradient / count, curvature / count)
+  }
+
+  /// Whose predictions: "baseline" or "head".
+  public let source: String
+  /// The share of the test rows that temperatures were fitted to.
+  public let testFraction: Double
+  /// Of the temperature.
+  public let temperature: Spread
+  /// Of the accuracy.
+  public let acc: Spread
+  /// Of the calibration error.
+  public let ece: Spread
+  /// Of the negative log-likelihood.
+  public let nll: Spread
+
+  /// Takes the repeats of each source and fraction together, in their order.
+  public static func summaries(_ rows: [TemperatureScaling.Row]) -> [TemperatureScalingSummary] {
+    var starts: [TemperatureScaling.Row] = []
+    for row in rows
+    where !starts.contains(where: {
+      $0.source == row.source && $0.testFraction == row.testFraction
+    }) {
+      starts.append(row)
+    }
+    return starts.map { first in
+      let group = rows.filter {
+        $0.source == first.source && $0.testFraction == first.testFraction
+      }
+      return TemperatureScalingSummary(
+        source: first.source, testFraction: first.testFraction,
+        temperature: Spread(group.map(\.temperature)), acc: Spread(group.map(\.acc)),
+        ece: Spread(group.map(\.ece)), nll: Spread(group.map(\.nll)))
+    }
   }
 }

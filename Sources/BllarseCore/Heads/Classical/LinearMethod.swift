@@ -2,12 +2,14 @@ import BllarseNumerics
 
 extension HeadMethod {
   /// A linear head with a loss.
-  static func linear<Loss: TrainableLoss>(_ loss: Loss.Type) -> HeadMethod {
+  static func linear<Loss: TrainableLoss>(
+    _ loss: Loss.Type, _ lossOptions: [any AnyFitOption] = []
+  ) -> HeadMethod {
     let steps: [any AnyFitOption] = [FitOptions.batchSize, FitOptions.dropout]
     let rate: [any AnyFitOption] = steps + [FitOptions.learningRate]
     func way(_ optimizer: OptimizerName, _ options: [any AnyFitOption]) -> FittingWay {
       FittingWay(
-        optimizer.rawValue, Loss.options + options,
+        optimizer.rawValue, lossOptions + options,
         optimizer == .newton ? .isOnePass : [.takesFreshRows, .dependsOnStart],
         memory: { shape, _ in shape.linear(isNewton: optimizer == .newton) },
         trainer: { configuration, data, parallelism in

@@ -76,7 +76,8 @@ struct LinearTrainer<Loss: TrainableLoss>: HeadTrainer {
       order = (epoch, configuration.rowOrder(epoch: epoch, rowCount: split.rowCount))
       pass = LinearBatchPass(
         design: try linear.design(split.features), labels: split.labels,
-        classCount: linear.classCount, loss: Loss.batchLoss(configuration),
+        classCount: linear.classCount,
+        loss: Loss.batchLoss(smoothing: configuration.method[FitOptions.labelSmoothing]),
         parallelism: parallelism)
     }
     guard let rows = order?.rows, let pass else { return }
@@ -109,7 +110,9 @@ struct LinearTrainer<Loss: TrainableLoss>: HeadTrainer {
     let parallelism = linear.parallelism.cancelled(by: cancellation)
     let rows = try CentredDesign(split.features, parallelism: parallelism)
     let optimum = try Loss.optimum(
-      rows, labels: split.labels, classCount: linear.classCount, configuration,
+      rows, labels: split.labels, classCount: linear.classCount,
+      smoothing: configuration.method[FitOptions.labelSmoothing],
+      penalty: configuration.method[FitOptions.penalty],
       parallelism: parallelism)
     linear.take(rows.featureWeights(optimum.weights), at: rows.means)
     let penalty = configuration.method[FitOptions.penalty] ?? rows.featurePenalty(optimum.penalty)
@@ -135,31 +138,4 @@ struct LinearTrainer<Loss: TrainableLoss>: HeadTrainer {
     losses = try BatchLosses(decoding: file)
     iterations = try file.progress().iterations
   }
-}
-
-/// A loss that can be minimised by batches and as a whole.
-protocol TrainableLoss: LinearLoss {
-  /// The options that change the loss.
-  static var options: [any AnyFitOption] { get }
-  /// The loss of a batch.
-  static func batchLoss(_ configuration: RunConfiguration) -> LinearBatchPass<Float>.Loss
-  /// The minimum over all rows with an L2 penalty.
-  static func optimum(
-    _ rows: CentredDesign, labels: [Int32], classCount: Int,
-    _ configuration: RunConfiguration, parallelism: Parallelism
-  ) throws(NumericsError) -> PenalisedOptimum
-}
-
-/// The optimum of a penalised loss over all rows of a ``CentredDesign``.
-struct PenalisedOptimum {
-  /// W, (P + 1) x K.
-  var weights: Matrix<Double>
-  /// λ', of all weights but the biases'.
-  var penalty: Double
-  /// Laplace's approximation of the log evidence, in nats, where it was asked for.
-  var logEvidence: Double?
-  /// Conjugate-gradient iterations.
-  var iterations: Int
-  /// Whether the evidence still rose where the search for λ' ended.
-  var end: SearchEnd?
 }

@@ -124,9 +124,15 @@ struct Minimiser: Sendable {
       moments.append(try file.matrix("optimizer." + name, rows: rows, columns: columns))
     }
     switch method {
-    case .adam(let adam, _): method = .adam(adam, .init(step: step, moments: moments))
-    case .lion(let lion, _): method = .lion(lion, .init(step: step, moments: moments))
-    case .ivon(let ivon, _): method = .ivon(ivon, .init(step: step, moments: moments))
+    case .adam(let adam, var state):
+      (state.step, state.moments) = (step, moments)
+      method = .adam(adam, state)
+    case .lion(let lion, var state):
+      (state.step, state.moments) = (step, moments)
+      method = .lion(lion, state)
+    case .ivon(let ivon, var state):
+      (state.step, state.moments) = (step, moments)
+      method = .ivon(ivon, state)
     }
   }
 }

@@ -1,0 +1,77 @@
+public import BllarseNumerics
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#endif
+
+extension EvidenceHead {
+  /// Fits a head.
+  ///
+  /// - Parameters:
+  ///   - features: N x D, finite, N at least 1.
+  ///   - labels: a class in `0..<classCount` for each row.
+  ///   - weights: how often each row counts, numbers that are not negative; `nil` for once.
+  ///   - groups: rows of one number are left out together, as rows with equal features are.
+  ///   - configuration: what is given, and what is left to the data.
+  ///   - parallelism: how threads are used.
+  /// - Throws: `NumericsError`: there are no rows, a label is no class, a feature is not finite, a weight is negative or
+  ///   there are not as many labels, weights or groups as rows; or rounding made a precision indefinite.
+  /// - Complexity: some tens of passes over the features, 4·N·D·K operations each; ten times that where rows are
+  ///   few. A Gram matrix, N·D², for each scaling, and for the covariance; an eigendecomposition, 9·D³.
+  public init(
+    fitting features: FeatureMatrix, labels: [Int32], weights: [Double]? = nil,
+    groups: [Int]? = nil, _ configuration: EvidenceConfiguration,
+    parallelism: Parallelism = .available
+  ) throws(NumericsError) {
+    try TrainingRows.check(
+      features, labels: labels, featureCount: nil, classCount: configuration.classCount,
+      weights: weights, parallelism: parallelism)
+    if let groups, groups.count != labels.count {
+      throw .sizeMismatch(
+        of: "groups", found: groups.count, expected: labels.count, reason: "one for each row")
+    }
+    let fitted = try Self.fit(
+      features, labels: labels, weights: weights, groups: groups, configuration,
+      parallelism: parallelism)
+    self = fitted.head
+    report?.estimate = try fitted.estimate.map { estimate throws(NumericsError) in
+      try EstimatedScores(estimate, parallelism: parallelism)
+    }
+  }
+}
+
+extension EstimatedScores {
+  /// Scores predictions of left-out rows.
+  ///
+  /// - Throws: `NumericsError` when a prediction is not a number.
+  init(_ estimate: LeftOutEstimate, parallelism: Parallelism) throws(NumericsError) {
+    let (logs, labels) = (estimate.logProbabilities, estimate.labels)
+    let evaluation = try Evaluation(
+      logProbabilities: logs, labels: labels, parallelism: parallelism)
+    self.init(
+      rows: labels.count, nll: estimate.nll, nllError: estimate.nllError, acc: evaluation.accuracy,
+      ece: evaluation.ece, brier: evaluation.brier)
+    if let weights = estimate.weights { setWeighted(logs, labels, weights) }
+  }
+
+  /// Accuracy and Brier score of rows that count differently; the calibration error stays that of rows.
+  private mutating func setWeighted(
+    _ logs: Matrix<Double>, _ labels: [Int32], _ weights: [Double]
+  ) {
+    let total = weights.reduce(0, +)
+    (acc, brier) = (0, 0)
+    for (row, label) in labels.enumerated() {
+      let values = logs.row(row)
+      let best = values.indices.max { values[$0] < values[$1] } ?? 0
+      if best == Int(label) { acc += weights[row] / total }
+      var square = 0.0
+      for (k, value) in values.enumerated() {
+        let difference = exp(value) - (k == Int(label) ? 1 : 0)
+        square += difference * difference
+      }
+      brier += weights[row] * square / total
+    }
+  }
+}

@@ -1,0 +1,134 @@
+package import BllarseNumerics
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#endif
+
+/// The coordinate ascent of one Bayesian logistic regression, by Polya-Gamma augmentation.
+///
+/// With q(ω_i) = PG(b_i, c_i) and q(w) = N(m, P⁻¹), one step is
+///
+///     f = X·m,   q_i = x_iᵀP⁻¹x_i,   c_i = sqrt(f_i² + q_i),   ρ_i = b_i·tanh(c_i/2)/(2c_i)
+///     P ← Λ₀ + Xᵀdiag(ρ)X,   m ← P⁻¹(η₀ + Xᵀκ).
+///
+/// The natural mean η₀ + Xᵀκ does not change from step to step, only the precision does.
+///
+/// - Note: Sources: Polson, Scott and Windle (2013), section 2; Durante and Rigon (2019) for the bound,
+///   which is that of Jaakkola and Jordan (2000).
+package struct LogisticAscent<Scalar: BLASScalar> {
+  /// N x D.
+  let design: DesignMatrix<Scalar>
+  /// b_i: 1 for a row that takes part, 0 for one that does not.
+  let counts: [Double]
+  /// κ_i = y_i - b_i/2 for y_i in {0, 1}.
+  let responses: [Double]
+  /// Λ₀, D x D.
+  let priorPrecision: Matrix<Double>
+  /// η₀ = Λ₀·m₀, D numbers.
+  let priorNaturalMean: [Double]
+  let parallelism: Parallelism
+
+  /// When to stop.
+  struct Limit {
+    var iterations: Int
+    /// Stop when the bound gains less than this fraction of its magnitude, twice in a row; `nil` never.
+    var tolerance: Double?
+    /// Whether to evaluate the bound after the last iteration, for one more pass.
+    var reportsLastBound: Bool
+  }
+
+  struct Solution {
+    /// P, D x D.
+    var precision: Matrix<Double>
+    /// η, D numbers.
+    var naturalMean: [Double]
+    /// The evidence lower bound at the start of each iteration, and at the end if asked for.
+    var bounds: [Double]
+    var iterations: Int
+  }
+
+  /// What keeps c from zero in the denominator of E[ω]; the reference has it, and the golden numbers
+  /// show it.
+  private static var offset: Double { 1e-8 }
+
+  /// Steps from the prior, or from another mean under the prior's covariance.
+  ///
+  /// - Throws: `NumericsError.notPositiveDefinite` if rounding or a NaN made P indefinite.
+  func run(from start: [Double]? = nil, _ limit: Limit) throws(NumericsError) -> Solution {
+    var factor = try PrecisionFactor<Scalar>(prior: priorPrecision, solving: priorNaturalMean)
+    let priorLogDeterminant = factor.logDeterminant
+    let priorMean = factor.solution
+    let naturalMean = zip(
+      priorNaturalMean, design.transposeMultiplied(by: responses, parallelism: parallelism)
+    ).map(+)
+    var precision = priorPrecision
+    var mean = start ?? priorMean
+    let workspace = DesignMatrix<Scalar>.GramWorkspace(design)
+    var weights = [Double](repeating: 0, count: counts.count)  // ρ
+    var bounds: [Double] = []
+    var iterations = 0
+    var quiet = 0
+
+    func moments() -> (logits: [Double], variances: [Double]) {
+      (
+        design.multiplied(by: mean, parallelism: parallelism),
+        factor.variances(design, parallelism: parallelism)
+      )
+    }
+    func bound(_ logits: [Double], _ variances: [Double]) -> Double {
+      // tr(Λ₀P⁻¹) - D = -Σ ρ_i q_i, because P = Λ₀ + Xᵀdiag(ρ)X.
+      let deviation = zip(mean, priorMean).map(-)
+      let divergence =
+        0.5
+        * (dot(deviation, priorPrecision.symmetricMultiplied(by: deviation))
+          - dot(weights, variances) - priorLogDeterminant + factor.logDeterminant)
+      return expectedLogLikelihood(logits, variances) - divergence
+    }
+
+    while iterations < limit.iterations {
+      try parallelism.checkCancellation()
+      let (logits, variances) = moments()
+      bounds.append(bound(logits, variances))
+      if let tolerance = limit.tolerance, bounds.count >= 2 {
+        let gain = bounds[bounds.count - 1] - bounds[bounds.count - 2]
+        quiet = gain < tolerance * abs(bounds[bounds.count - 1]) ? quiet + 1 : 0
+        if quiet >= 2 { break }
+      }
+      for row in weights.indices {
+        let tilt = (logits[row] * logits[row] + variances[row]).squareRoot()
+        weights[row] = counts[row] * tanh(0.5 * tilt) / (2 * (tilt + Self.offset))
+      }
+      // Only the lower triangle is read until the end.
+      precision.copyLowerTriangle(of: priorPrecision)
+      design.addLowerGram(weights: weights, to: &precision, workspace, parallelism: parallelism)
+      factor = try PrecisionFactor(precision, solving: naturalMean)
+      mean = factor.solution
+      iterations += 1
+    }
+    if limit.reportsLastBound && quiet < 2 {
+      let (logits, variances) = moments()
+      bounds.append(bound(logits, variances))
+    }
+    precision.mirrorLowerTriangle()
+    return Solution(
+      precision: precision, naturalMean: naturalMean, bounds: bounds, iterations: iterations)
+  }
+
+  /// Σ κ_i f_i - b_i·(c_i/2 + log(1 + e^-c_i)): what q(ω) at its optimum leaves of the likelihood.
+  private func expectedLogLikelihood(_ logits: [Double], _ variances: [Double]) -> Double {
+    var sum = 0.0
+    for row in counts.indices where counts[row] != 0 {
+      let tilt = (logits[row] * logits[row] + variances[row]).squareRoot()
+      sum += responses[row] * logits[row] - counts[row] * (0.5 * tilt + log1p(exp(-tilt)))
+    }
+    return sum
+  }
+}
+
+private func dot(_ a: [Double], _ b: [Double]) -> Double {
+  var sum = 0.0
+  for index in a.indices { sum += a[index] * b[index] }
+  return sum
+}

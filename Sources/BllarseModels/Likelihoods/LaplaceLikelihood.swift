@@ -1,0 +1,197 @@
+package import BllarseNumerics
+
+/// A likelihood whose curvature between the columns of its logits is known.
+package protocol LaplacePass: LikelihoodPass {
+  /// Which likelihood it is.
+  static var likelihood: EvidenceLikelihood { get }
+  /// The likelihood of rows of classes in `0..<classCount`, each counted as often as its weight says.
+  static func make(
+    _ design: DesignMatrix<Scalar>, labels: [Int32], classCount: Int, weights: [Double]?,
+    parallelism: Parallelism
+  ) -> Self
+  /// The number of directions in which logits have a meaning: one less than columns where only their
+  /// differences have.
+  static func directionCount(_ columnCount: Int) -> Int
+  /// `B = mean_i B_i`, C x C, with B_i the curvature of a row between the columns.
+  ///
+  /// - Parameters:
+  ///   - logits: N x C.
+  ///   - rowLimit: how many rows are enough for the mean, evenly spread ones; `nil` for all.
+  /// - Returns: C x C, positive semidefinite.
+  func outputCurvature(_ logits: Matrix<Scalar>, rowLimit: Int?) -> Matrix<Double>
+  /// `tr B_i` of every row.
+  func rowCurvatures(_ logits: Matrix<Scalar>) -> [Double]
+  /// The means over the rows of the diagonals of B_i, C numbers.
+  func columnCurvatures(_ logits: Matrix<Scalar>) -> [Double]
+  /// `Σ_i B_i ⊗ x_i x_iᵀ`, order D·C; `nil` where it is not worth its cost.
+  func hessian(_ logits: Matrix<Scalar>) -> Matrix<Double>?
+}
+
+extension SoftmaxPass: LaplacePass {
+  package static var likelihood: EvidenceLikelihood { .softmax }
+  package static func directionCount(_ columnCount: Int) -> Int { columnCount - 1 }
+
+  package static func make(
+    _ design: DesignMatrix<Scalar>, labels: [Int32], classCount: Int, weights: [Double]?,
+    parallelism: Parallelism
+  ) -> Self {
+    SoftmaxPass(
+      design: design, labels: labels, classCount: classCount, weights: weights,
+      parallelism: parallelism)
+  }
+
+  /// `B_i = wᵢ(diag(pᵢ) - pᵢpᵢᵀ)`.
+  package func outputCurvature(_ logits: Matrix<Scalar>, rowLimit: Int?) -> Matrix<Double> {
+    if let rowLimit, rowLimit < logits.rowCount {
+      let some = Self.spreadRows(rowLimit, of: logits.rowCount)
+      return outputCurvature(
+        logits.gatheringRows(some), weights: weights.map { weights in some.map { weights[$0] } })
+    }
+    return outputCurvature(logits, weights: weights)
+  }
+
+  /// Rows at multiples of the golden ratio: evenly spread, and out of step with rows whose classes take turns.
+  private static func spreadRows(_ count: Int, of rowCount: Int) -> [Int] {
+    let ratio = (5.0.squareRoot() - 1) / 2
+    return (0..<count).map { index in
+      let place = Double(index) * ratio
+      return min(Int((place - place.rounded(.down)) * Double(rowCount)), rowCount - 1)
+    }
+  }
+
+  private func outputCurvature(_ logits: Matrix<Scalar>, weights: [Double]?) -> Matrix<Double> {
+    let classes = classCount
+    let blockSize = 2048
+    var curvature = Matrix<Double>.zeros(classes, classes)
+    var diagonal = [Double](repeating: 0, count: classes)
+    for start in stride(from: 0, to: logits.rowCount, by: blockSize) {
+      let range = start..<min(start + blockSize, logits.rowCount)
+      var probabilities = logits.rows(range).softmaxRows()
+      if let weights {
+        let roots = weights[range].map { Scalar($0.squareRoot()) }
+        probabilities = probabilities.scalingRows(by: roots)
+        for (row, root) in roots.enumerated() {
+          for k in 0..<classes { diagonal[k] += Double(root * probabilities[row, k]) }
+        }
+      } else {
+        for (k, sum) in probabilities.columnSums().enumerated() { diagonal[k] += sum }
+      }
+      curvature.add(Matrix<Double>(parallelism.withBLAS { probabilities.gram() }), times: -1)
+    }
+    curvature.addToDiagonal(diagonal)
+    curvature.scale(by: 1 / Double(max(logits.rowCount, 1)))
+    return curvature
+  }
+
+  package func columnCurvatures(_ logits: Matrix<Scalar>) -> [Double] {
+    columnMeans(logits) { block, rows in
+      var values = block.softmaxRows()
+      values.formVariances()
+      if let weights { values = values.scalingRows(by: weights[rows].map { Scalar($0) }) }
+      return values.columnSums()
+    }
+  }
+
+  /// `wᵢ(1 - Σ_k p_ik²)`.
+  package func rowCurvatures(_ logits: Matrix<Scalar>) -> [Double] {
+    let values = perRow(logits) { block in
+      // Σ p(1 - p), where nothing cancels in a confident row.
+      var values = block.softmaxRows()
+      values.formVariances()
+      return values.rowSums()
+    }
+    guard let weights else { return values }
+    return zip(values, weights).map { $0 * $1 }
+  }
+}
+
+extension ProbitPass: LaplacePass {
+  package static var likelihood: EvidenceLikelihood { .probit }
+  package static func directionCount(_ columnCount: Int) -> Int { columnCount }
+
+  /// Two classes are one column, whose sign is that of class 1.
+  package static func make(
+    _ design: DesignMatrix<Scalar>, labels: [Int32], classCount: Int, weights: [Double]?,
+    parallelism: Parallelism
+  ) -> Self {
+    let isBinary = classCount == 2
+    return ProbitPass(
+      design: design, labels: isBinary ? labels.map { $0 == 1 ? 0 : -1 } : labels,
+      classCount: isBinary ? 1 : classCount, weights: weights, parallelism: parallelism)
+  }
+
+  /// Diagonal: the mean curvatures of the columns.
+  package func outputCurvature(_ logits: Matrix<Scalar>, rowLimit: Int?) -> Matrix<Double> {
+    let h = residualsAndCurvatures(logits).curvatures
+    let count = Double(max(h.rowCount, 1))
+    return .diagonal(h.columnSums().map { $0 / count })
+  }
+
+  package func rowCurvatures(_ logits: Matrix<Scalar>) -> [Double] {
+    let h = residualsAndCurvatures(logits).curvatures
+    return (0..<h.rowCount).map { row in
+      h.withRow(row) { values in
+        var sum = 0.0
+        for k in values.indices { sum += Double(values[k]) }
+        return sum
+      }
+    }
+  }
+}
+
+extension LaplacePass {
+  /// `B = mean_i B_i` over all rows.
+  func outputCurvature(_ logits: Matrix<Scalar>) -> Matrix<Double> {
+    outputCurvature(logits, rowLimit: nil)
+  }
+}
+
+extension LikelihoodPass {
+  /// Means of columns over all rows, from the sums of blocks.
+  fileprivate func columnMeans(
+    _ logits: Matrix<Scalar>, _ sums: @Sendable (Matrix<Scalar>, Range<Int>) -> [Double]
+  ) -> [Double] {
+    let (blockSize, columns) = (512, logits.columnCount)
+    let blockCount = (logits.rowCount + blockSize - 1) / blockSize
+    let parts = Matrix<Double>(rows: blockCount, columns: columns) { target in
+      guard let base = target.baseAddress else { return }
+      let address = SharedAddress(base)
+      parallelism.forEachBlock(of: logits.rowCount, blockSize: blockSize) { _, range in
+        for (k, sum) in sums(logits.rows(range), range).enumerated() {
+          address.pointer[range.lowerBound / blockSize * columns + k] = sum
+        }
+      }
+    }
+    return parts.columnSums().map { $0 / Double(max(logits.rowCount, 1)) }
+  }
+
+  /// Numbers of rows, block by block on all threads.
+  fileprivate func perRow(
+    _ logits: Matrix<Scalar>, _ body: @Sendable (Matrix<Scalar>) -> [Double]
+  ) -> [Double] {
+    var result = [Double](repeating: 0, count: logits.rowCount)
+    result.withUnsafeMutableBufferPointer { target in
+      guard let base = target.baseAddress else { return }
+      let address = SharedAddress(base)
+      parallelism.forEachBlock(of: logits.rowCount, blockSize: 512) { _, range in
+        for (index, value) in body(logits.rows(range)).enumerated() {
+          address.pointer[range.lowerBound + index] = value
+        }
+      }
+    }
+    return result
+  }
+}
+
+extension Matrix where Element: BLASScalar {
+  /// Every row times a number of its own.
+  func scalingRows(by factors: [Element]) -> Matrix {
+    var result = compact()
+    for row in 0..<rowCount {
+      result.withMutableRow(row) { values in
+        for column in values.indices { values[column] *= factors[row] }
+      }
+    }
+    return result
+  }
+}

@@ -1,0 +1,176 @@
+package import BllarseNumerics
+
+/// A likelihood over the rows of a design, as a concave function of the logits M = X·W, W (D x C).
+///
+/// A likelihood says what it is on a run of rows: log-likelihood, residuals R (the gradient with respect to the
+/// logits) and the derivatives along a line. A solver asks for sums over one reading of the features. Where
+/// the log-likelihood is a sum over the columns of M (``isSeparable``), slopes, curvatures and steps come one a
+/// column; otherwise there is one of each for all columns together.
+package protocol LikelihoodPass: Sendable {
+  associatedtype Scalar: BLASScalar
+
+  /// Design, labels and weights.
+  var rows: LabelledRows<Scalar> { get set }
+  /// Whether the log-likelihood is a sum over columns.
+  static var isSeparable: Bool { get }
+
+  /// Overwrites logits by residuals, and, if wanted, adds log-likelihoods to the sums: one a column, or to the first.
+  static func formResiduals(_ run: RowRun<Scalar>, withLikelihoods: Bool)
+  /// Moves logits by steps along a direction; residuals and log-likelihoods there.
+  static func advance(
+    _ run: RowRun<Scalar>, logits: SharedRows<Scalar>, direction: SharedRows<Scalar>,
+    steps: UnsafePointer<Scalar>)
+  /// Adds slopes and curvatures at steps along a direction: C sums of the first and C of the second.
+  static func addLine(
+    _ run: RowRun<Scalar>, logits: SharedRows<Scalar>, direction: SharedRows<Scalar>,
+    steps: UnsafePointer<Scalar>)
+  /// Residuals R and curvatures h of every row and column, N x C: h is the negative second derivative with
+  /// respect to one logit, without any factor but the row's weight.
+  func residualsAndCurvatures(
+    _ logits: Matrix<Scalar>
+  ) -> (residuals: Matrix<Scalar>, curvatures: Matrix<Scalar>)
+}
+
+/// What a reading of the rows sums.
+package struct LikelihoodSums: Sendable {
+  /// XᵀR, D x C.
+  package var products: Matrix<Double>
+  /// Σᵢ wᵢ log p for each column, or in the first place.
+  package var logLikelihoods: [Double]
+}
+
+/// The log-likelihood along a search direction.
+package struct LikelihoodLine: Sendable {
+  /// First derivatives with respect to the steps.
+  package var slopes: [Double]
+  /// Second derivatives, never positive.
+  package var curvatures: [Double]
+}
+
+extension LikelihoodPass {
+  /// The design, N x D.
+  package var design: DesignMatrix<Scalar> { rows.blocks.design }
+  /// One class index a row.
+  package var labels: [Int32] { rows.labels }
+  /// What multiplies each row's log-likelihood, N numbers that are not negative; `nil` for 1.
+  package var weights: [Double]? { rows.weights }
+  /// C, the number of columns of the weights.
+  package var classCount: Int { rows.blocks.outputCount }
+  /// How threads are used, and what solvers ask whether to go on.
+  package var parallelism: Parallelism {
+    get { rows.blocks.parallelism }
+    set { rows.blocks.parallelism = newValue }
+  }
+  /// The number of steps of a line search: one a column, or one.
+  package var stepCount: Int { Self.isSeparable ? classCount : 1 }
+
+  /// The gradient XᵀR at weights, and, if wanted, the log-likelihood.
+  package func sums(at weights: Matrix<Double>, withLikelihoods: Bool = true) -> LikelihoodSums {
+    let packed = rows.blocks.pack(Matrix(weights))
+    return unsafe sums { block, features in
+      unsafe block.multiply(features, packed, into: block.outputs)
+      rows.forEachRun(of: block, scalesOutputs: true) {
+        Self.formResiduals($0, withLikelihoods: withLikelihoods)
+      }
+    }
+  }
+
+  /// Computes all logits again, with the gradient XᵀR and the log-likelihood there.
+  package func restart(
+    at weights: Matrix<Double>, logits: inout Matrix<Scalar>
+  ) -> LikelihoodSums {
+    let packed = rows.blocks.pack(Matrix(weights))
+    return logits.withSharedMutableRows { kept in
+      unsafe sums { block, features in
+        unsafe block.multiply(features, packed, into: block.outputs)
+        block.copyOutputs(to: kept)
+        rows.forEachRun(of: block, scalesOutputs: true) {
+          Self.formResiduals($0, withLikelihoods: true)
+        }
+      }
+    }
+  }
+
+  /// Moves the logits along a direction, M += Mp·diag(t), with gradient and log-likelihood there.
+  package func advance(
+    logits: inout Matrix<Scalar>, direction: Matrix<Scalar>, steps: [Double]
+  ) -> LikelihoodSums {
+    let steps = steps.map { Scalar($0) }
+    return logits.withSharedMutableRows { kept in
+      direction.withSharedRows { direction in
+        unsafe sums { block, _ in
+          unsafe forEachRun(of: block, scalesOutputs: true, steps) { run, steps in
+            unsafe Self.advance(
+              run, logits: kept.from(run.first), direction: direction.from(run.first), steps: steps)
+          }
+        }
+      }
+    }
+  }
+
+  /// Computes the logits of a search direction, and the line at first steps in the same pass.
+  package func direction(
+    of vector: Matrix<Double>, into direction: inout Matrix<Scalar>, logits: Matrix<Scalar>,
+    steps: [Double]
+  ) -> LikelihoodLine {
+    let packed = rows.blocks.pack(Matrix(vector))
+    return direction.withSharedMutableRows { direction in
+      logits.withSharedRows { logits in
+        line(logits, direction, steps) { block in
+          unsafe block.withRows {
+            unsafe block.multiply($0, packed, into: direction.from(block.range.lowerBound))
+          }
+        }
+      }
+    }
+  }
+
+  /// The line at given steps, from the logits alone.
+  package func line(
+    logits: Matrix<Scalar>, direction: Matrix<Scalar>, steps: [Double]
+  ) -> LikelihoodLine {
+    logits.withSharedRows { logits in
+      direction.withSharedRows { line(logits, $0, steps) { _ in } }
+    }
+  }
+
+  private func line(
+    _ logits: SharedRows<Scalar>, _ direction: SharedRows<Scalar>, _ steps: [Double],
+    _ prepare: @Sendable (RowBlocks<Scalar>.Block) -> Void
+  ) -> LikelihoodLine {
+    let steps = steps.map { Scalar($0) }
+    let sums = rows.blocks.sums(count: 2 * classCount, hasProducts: false) { block in
+      prepare(block)
+      unsafe forEachRun(of: block, scalesOutputs: false, steps) { run, steps in
+        unsafe Self.addLine(
+          run, logits: logits.from(run.first), direction: direction.from(run.first), steps: steps)
+      }
+    }.values
+    return LikelihoodLine(
+      slopes: Array(sums[..<stepCount]),
+      curvatures: Array(sums[classCount..<classCount + stepCount]))
+  }
+
+  private func forEachRun(
+    of block: RowBlocks<Scalar>.Block, scalesOutputs: Bool, _ steps: [Scalar],
+    _ body: (RowRun<Scalar>, UnsafePointer<Scalar>) -> Void
+  ) {
+    unsafe steps.withUnsafeBufferPointer { steps in
+      guard let step = steps.baseAddress else { return }
+      rows.forEachRun(of: block, scalesOutputs: scalesOutputs) { unsafe body($0, step) }
+    }
+  }
+
+  /// Lets `body` form residuals from the rows of a block, and sums their products with the rows.
+  private func sums(
+    _ body: @Sendable (RowBlocks<Scalar>.Block, UnsafePointer<Scalar>) -> Void
+  ) -> LikelihoodSums {
+    let sums = rows.blocks.sums(count: classCount) { block in
+      unsafe block.withRows { features in
+        unsafe body(block, features)
+        unsafe block.addProducts(features)
+      }
+    }
+    return LikelihoodSums(products: sums.products, logLikelihoods: sums.values)
+  }
+}

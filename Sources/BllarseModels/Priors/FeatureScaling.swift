@@ -1,0 +1,95 @@
+package import BllarseNumerics
+import Synchronization
+
+/// How features are brought to a common scale before a head with one prior for all weights sees them.
+///
+/// All scalings end with mean 0 over the training rows, so that the bias has a meaning of its own.
+public enum FeatureScaling: String, Sendable, Equatable, CaseIterable, Codable {
+  /// Each column to mean 0 and variance 1; columns that do not vary are ignored.
+  case columns
+  /// Each column to mean 0, and all divided by one number, so that the mean variance of those that vary is 1.
+  case global
+  /// Each row to mean 0 and variance 1 (layer normalisation), then each column to mean 0.
+  case rows
+
+  /// The one that another has to be plainly better than to be taken: standardised columns.
+  static let standard = FeatureScaling.columns
+
+  /// What layer normalisation adds to the variance of a row: as the Python original does, but never more
+  /// than that part of the mean variance, beside which small features would all but vanish.
+  private static let layerNormEpsilon = 1e-5
+
+  /// The transform that training rows define.
+  ///
+  /// - Parameters:
+  ///   - features: the training rows, N x D.
+  ///   - weights: how often each row counts; `nil` for once.
+  ///   - parallelism: the threads to work with.
+  /// - Returns: the transform.
+  package func transform(
+    of features: FeatureMatrix, weights: [Double]? = nil, parallelism: Parallelism
+  ) -> FeatureTransform {
+    switch self {
+    case .rows:
+      let variance = features.meanRowVariance(parallelism: parallelism)
+      let epsilon = Self.layerNormEpsilon * (variance > 0 ? min(1, variance) : 1)
+      let statistics = ColumnStatistics(
+        features, transform: .layerNorm(epsilon: epsilon), weights: weights,
+        parallelism: parallelism)
+      return .centredLayerNorm(epsilon: epsilon, mean: statistics.means)
+    case .columns, .global:
+      let statistics = ColumnStatistics(features, weights: weights, parallelism: parallelism)
+      let varies = statistics.variation
+      let global = statistics.globalDeviation
+      let scale = varies.indices.map { j in
+        varies[j] ? 1 / (self == .columns ? statistics.deviations[j] : global) : 0
+      }
+      return .columns(scale: scale, shift: zip(scale, statistics.means).map { -$0 * $1 })
+    }
+  }
+}
+
+extension ColumnStatistics {
+  /// Whether a column varies by more than the rounding of its values.
+  ///
+  /// A column that does not is multiplied by 0: a new row may hold any value there without effect.
+  var variation: [Bool] {
+    zip(deviations, magnitudes).map { deviation, magnitude in deviation > resolution * magnitude }
+  }
+
+  /// The root of the mean variance of the columns that vary.
+  var globalDeviation: Double {
+    let variances = zip(deviations, variation).compactMap { $1 ? $0 * $0 : nil }
+    return (variances.reduce(0, +) / Double(max(variances.count, 1))).squareRoot()
+  }
+}
+
+extension FeatureMatrix {
+  /// The mean over the rows of the variance of a row's elements.
+  func meanRowVariance(parallelism: Parallelism) -> Double {
+    guard columnCount > 0 else { return 0 }
+    let block = 256
+    // About the first element, so that a common offset costs no accuracy.
+    let parts = Mutex([Double](repeating: 0, count: (rowCount + block - 1) / block))
+    let design = DesignMatrix<Double>(self, transform: .identity, hasBias: false)
+    parallelism.forEachBlock(of: rowCount, blockSize: block) { _, range in
+      let rows = design.matrix(rows: range)
+      var sum = 0.0
+      for row in 0..<rows.rowCount {
+        sum += rows.withRow(row) { values in
+          let origin = values[0]
+          var (total, squares) = (0.0, 0.0)
+          for column in values.indices {
+            let difference = values[column] - origin
+            total += difference
+            squares += difference * difference
+          }
+          let count = Double(values.count)
+          return max(0, squares / count - total / count * (total / count))
+        }
+      }
+      parts.withLock { $0[range.lowerBound / block] = sum }
+    }
+    return parts.withLock { $0.reduce(0, +) } / Double(max(rowCount, 1))
+  }
+}
