@@ -27,7 +27,7 @@ public struct RunPlan: Sendable, Equatable {
   ) throws(DataError) {
     // 1. A run to go on with, or that is in the way.
     if configuration.resumes, configuration.resumesExistingOnly,
-      let path = configuration.outputPath, !FileStatus.exists(path)
+      let path = configuration.outputPath, !Files.exists(path)
     {
       throw DataError(
         .missingFile, file: path, found: "there is no run to resume",
