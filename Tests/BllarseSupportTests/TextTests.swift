@@ -25,14 +25,14 @@ struct TextTests {
     let rows = [["name", "acc", "nll"], ["a\u{7}", "0.5", ""], ["", "10", "2"]]
     #expect(
       TextTable.aligned(rows, firstNumber: 1)
-        == "name      acc  nll\na\\u{0007}  0.5\n           10    2\n")
+        == "name     acc  nll\na\\u{07}  0.5\n          10    2\n")
     #expect(TextTable.aligned([["a", "b"], ["c", ""]]) == "a  b\nc\n")
     #expect(TextTable.aligned([]) == "")
   }
 
   @Test("what a terminal obeys is escaped, line by line")
   func printable() {
-    #expect("a\u{1B}[2J\r".printable == "a\\u{001B}[2J\\r")
+    #expect("a\u{1B}[2J\r".printable == "a\\u{1B}[2J\\r")
     #expect("\u{202E}x\u{200D}".printable == "\\u{202E}x\u{200D}")
     #expect("a\nb\tc".printableLines == "a\nb\\tc\n")
     #expect("abcdef".printable(upTo: 3) == "abc…")
