@@ -27,23 +27,28 @@ let package = Package(
     .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
     .systemLibrary(
       name: "CCurl", pkgConfig: "libcurl", providers: [.apt(["libcurl4-openssl-dev"])]),
+    .systemLibrary(
+      name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
     .target(name: "BllarseKernels"),
     // Linked into executables only.
     .target(name: "BllarseStartup"),
 
     // Libraries. Dependencies point one way; Sweep and MLflow never import Core.
+    .target(name: "BllarseSupport", dependencies: ["COpenSSL", "CZlib"]),
     .target(
       name: "BllarseNumerics", dependencies: ["CBLAS", "CLAPACKE", "BllarseKernels"],
       swiftSettings: [.strictMemorySafety()]),
     .target(name: "BllarseModels", dependencies: ["BllarseNumerics"]),
     .target(
-      name: "BllarseCore", dependencies: ["BllarseModels", "BllarseNumerics", "CZlib"],
+      name: "BllarseCore", dependencies: ["BllarseModels", "BllarseNumerics", "BllarseSupport", "CZlib"],
       resources: [.copy("Resources/digits")]),
-    .target(name: "BllarseSweep", dependencies: [.product(name: "Yams", package: "Yams")]),
+    .target(
+      name: "BllarseSweep",
+      dependencies: ["BllarseSupport", .product(name: "Yams", package: "Yams")]),
     .target(
       name: "BllarseMLflow",
       dependencies: [
-        "CCurl",
+        "BllarseSupport", "CCurl",
         .product(name: "GRDB", package: "GRDB.swift"),
         .product(name: "Logging", package: "swift-log"),
       ]),
@@ -52,7 +57,7 @@ let package = Package(
     .target(
       name: "BllarseFinetune",
       dependencies: [
-        "BllarseCore", "BllarseMLflow", "BllarseStartup",
+        "BllarseCore", "BllarseMLflow", "BllarseStartup", "BllarseSupport",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
       ]),
@@ -77,6 +82,8 @@ let package = Package(
 
     // Tests.
     .target(name: "BllarseTestSupport", dependencies: ["BllarseNumerics"], path: "Tests/Support"),
+    .testTarget(
+      name: "BllarseSupportTests", dependencies: ["BllarseSupport", "BllarseTestSupport"]),
     .testTarget(
       name: "BllarseNumericsTests",
       dependencies: [

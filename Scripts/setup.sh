@@ -20,10 +20,10 @@ case ${1:-} in
 esac
 [[ ${1:-} == --runtime ]] || command -v swift >/dev/null || die "swift is not on the PATH; install Swift 6.2 or later from swift.org first"
 
-wanted=(pkg-config libopenblas-dev liblapacke-dev libsqlite3-dev libcurl4-openssl-dev zlib1g-dev)
+wanted=(pkg-config libopenblas-dev liblapacke-dev libsqlite3-dev libcurl4-openssl-dev libssl-dev zlib1g-dev)
 [[ ${1:-} == --test ]] && wanted+=(slurm-wlm munge python3-venv)
 [[ ${1:-} == --runtime ]] &&
-  wanted=(libopenblas0 liblapacke libsqlite3-0 libcurl4 zlib1g libstdc++6 ca-certificates python3)
+  wanted=(libopenblas0 liblapacke libsqlite3-0 libcurl4 libssl3 zlib1g libstdc++6 ca-certificates python3)
 
 if ! command -v dpkg-query >/dev/null; then
   pkg-config --exists openblas lapacke 2>/dev/null ||

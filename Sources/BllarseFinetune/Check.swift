@@ -46,7 +46,7 @@ struct RunCheck: Encodable {
   init(line: String, parser: inout QuickParser, files: FileHeaders) {
     var (words, spellings): ([String], [String]) = ([], [])
     do {
-      guard let parsed = try? JSONDecoder().decode([String].self, from: Data(line.utf8)) else {
+      guard let parsed = RunOutput.decode([String].self, from: line) else {
         status = 64
         message = "the line is not a JSON array of words, the arguments of a run: \(line)"
         return
@@ -87,10 +87,5 @@ struct RunCheck: Encodable {
   }
 
   /// The answer in one line.
-  var json: String {
-    let encoder = JSONEncoder()
-    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-    guard let data = try? encoder.encode(self) else { return #"{"status":1}"# }
-    return String(decoding: data, as: UTF8.self)
-  }
+  var json: String { RunOutput.json(self) }
 }

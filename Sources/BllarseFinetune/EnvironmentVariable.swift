@@ -1,4 +1,4 @@
-import Foundation
+import BllarseCore
 
 /// A variable of the environment that is a default for an option.
 enum EnvironmentVariable: String {
@@ -14,9 +14,5 @@ enum EnvironmentVariable: String {
   case runName = "BLLARSE_RUN_NAME"
 
   /// Its value; `nil` when it is not set, or empty.
-  var value: String? {
-    guard let text = getenv(rawValue) else { return nil }
-    let value = String(cString: text)
-    return value.isEmpty ? nil : value
-  }
+  var value: String? { Host.variable(rawValue) }
 }

@@ -172,14 +172,6 @@ enum CommandLineText {
     if !words.contains(where: { $0 == "--resume" || $0.hasPrefix("--resume=") }) {
       words += ["--resume", directory]
     }
-    return words.map(quoted).joined(separator: " ")
-  }
-
-  private static func quoted(_ word: String) -> String {
-    let plain = word.unicodeScalars.allSatisfy {
-      CharacterSet.alphanumerics.contains($0) || "-_./=:,+@%".unicodeScalars.contains($0)
-    }
-    return plain && !word.isEmpty
-      ? word : "'" + word.replacingOccurrences(of: "'", with: "'\\''") + "'"
+    return Shell.join(words)
   }
 }

@@ -127,13 +127,10 @@ final class RunTracking: RunObserver {
 
   /// Logs the epochs that the killed process had finished, and could not log any more.
   private func takeUpEpochs(in directory: String) {
-    let decoder = JSONDecoder()
-    decoder.nonConformingFloatDecodingStrategy = .convertFromString(
-      positiveInfinity: "Infinity", negativeInfinity: "-Infinity", nan: "NaN")
     guard let text = try? String(contentsOfFile: directory + "/metrics.jsonl", encoding: .utf8)
     else { return }
     for line in text.split(separator: "\n") {
-      guard let record = try? decoder.decode(EpochRecord.self, from: Data(line.utf8)) else {
+      guard let record = RunOutput.decode(EpochRecord.self, from: String(line)) else {
         return
       }
       if loggedSteps == nil { lastStep = record.step } else { runDidFinishEpoch(record) }

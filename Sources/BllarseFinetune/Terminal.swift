@@ -128,13 +128,7 @@ struct Terminal: RunObserver {
 
   /// Writes lines to standard error, with what a terminal obeys escaped: they name files, and quote servers.
   static func tell(_ text: String) {
-    FileHandle.standardError.write(Data(lines(text).utf8))
-  }
-
-  /// The lines of a text, each ended and with what a terminal obeys escaped.
-  static func lines(_ text: String) -> String {
-    text.split(separator: "\n", omittingEmptySubsequences: false)
-      .map { String($0).printable + "\n" }.joined()
+    FileHandle.standardError.write(Data(text.printableLines.utf8))
   }
 }
 
@@ -165,5 +159,5 @@ func failure(_ error: any Error) -> (line: String, status: Int32) {
     case let error as TrackingError where error.code == .settings: 64
     default: 1
     }
-  return (Terminal.lines("bllarse-finetune: error: \(error)"), status)
+  return ("bllarse-finetune: error: \(error)".printableLines, status)
 }

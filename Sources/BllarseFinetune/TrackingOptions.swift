@@ -162,7 +162,7 @@ struct TrackingOptions {
       !configuration.output.resumes || !configuration.output.resumesExistingOnly
         || FileManager.default.fileExists(atPath: directory)
     else { return (run, nil) }
-    try AtomicFile.prepareDirectory(directory)
+    try Files.prepareDirectory(directory)
     let id = KeptID(path: path, text: "\(run.id)\n\(tracker.journalDirectory)\n")
     // Where a run is already, its files stay until there are others.
     if holdsRun { return (run, id) }
@@ -179,5 +179,5 @@ struct KeptID {
   /// Writes the file.
   ///
   /// - Throws: `DataError.Code.unwritableFile`.
-  func write() throws(DataError) { try AtomicFile.write(text, to: path) }
+  func write() throws(DataError) { try Files.write(text, to: path, durability: .whole) }
 }

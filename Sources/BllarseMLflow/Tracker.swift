@@ -50,9 +50,7 @@ public final class Tracker: Sendable {
 
   private init(_ configuration: TrackerConfiguration, store: InMemoryStore?) throws {
     // Journals and mlflow.db would be put into "/".
-    if configuration.directory.isEmpty, let fault = Files.workingDirectoryFault {
-      throw TrackingError(.storage, fault)
-    }
+    if configuration.directory.isEmpty { try Files.requireWorkingDirectory() }
     self.configuration = configuration
     self.store = store
     logger = configuration.logger
@@ -156,7 +154,7 @@ public final class Tracker: Sendable {
     }
     switch settings.destination {
     case .file(let path):
-      if let kind = Files.sharedFileSystem(path) {
+      if let kind = Destination.sharedFileSystem(path) {
         logger.warning(
           """
           \(path) is on a file system of several machines (\(kind)), where SQLite is not safe \
@@ -190,7 +188,7 @@ public final class Tracker: Sendable {
     let path =
       directory.path.hasPrefix(current)
       ? String(directory.path.dropFirst(current.count)) : directory.path
-    return "bllarse-mlflow sync \(Shell.quoted(path)) --to \(Shell.quoted(trackingURI))"
+    return "bllarse-mlflow sync \(Shell.quote(path)) --to \(Shell.quote(trackingURI))"
   }
 
   /// `mlflow ui` without arguments looks at ./mlruns instead of ./mlflow.db if that holds an old
@@ -224,20 +222,5 @@ extension TrackingSettings {
       authorization: authorization, http: http, redaction: redaction,
       patience: http.maxRetries == 0 || patience.isFinite
         ? min(patience, 60 * Double(http.maxRetries)) : patience)
-  }
-}
-
-package enum Shell {
-  /// The text as one word of a POSIX shell.
-  package static func quoted(_ text: String) -> String {
-    let isPlain = text.utf8.allSatisfy { byte in
-      switch byte {
-      case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
-        UInt8(ascii: "0")...UInt8(ascii: "9"):
-        true
-      default: "/._-:=@%+,".utf8.contains(byte)
-      }
-    }
-    return isPlain && !text.isEmpty ? text : "'" + text.replacing("'", with: "'\\''") + "'"
   }
 }

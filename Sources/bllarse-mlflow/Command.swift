@@ -58,8 +58,10 @@ var tellingWaits: RequestObserver {
 /// The settings of this environment; the user's `uri` wins.
 func settings(uri: String?, experiment: String? = nil) throws -> TrackingSettings {
   let configuration = TrackerConfiguration(experiment: experiment)
-  if let fault = Files.workingDirectoryFault {
-    complain("error: \(fault)")
+  do {
+    try Files.requireWorkingDirectory()
+  } catch {
+    complain("error: \(error)")
     throw Exit.failed
   }
   do {

@@ -16,7 +16,7 @@ struct BllarseSweepCommand: ParsableCommand {
       Exit codes: 0 done, 1 a run (now or before) or a cluster's command failed, 64 wrong command line, 65 wrong \
       content of a file, 75 interrupted (the same command goes on).
       """,
-    version: "0.1.0",
+    version: Versions.bllarse,
     subcommands: [
       ListCommand.self, ShowCommand.self, RunConfigCommand.self, RunCommand.self,
       SubmitCommand.self, StatusCommand.self, LogsCommand.self, RetryCommand.self,

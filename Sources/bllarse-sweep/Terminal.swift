@@ -6,8 +6,7 @@ import Foundation
 enum Terminal {
   /// A message, which is not a result: standard error.
   static func note(_ message: String) {
-    let lines = message.split(separator: "\n", omittingEmptySubsequences: false)
-    Files.print(lines.map { String($0).printable + "\n" }.joined(), to: 2)
+    Files.print(message.printableLines, to: 2)
   }
 
   /// A failure, each line with the program's name.

@@ -192,18 +192,6 @@ struct StateTests {
     #expect(run.result(hash: hash) == nil)
   }
 
-  @Test("a file is created once, whole, and a written one is replaced whole")
-  func atomicFiles() throws {
-    let temporary = try TemporaryDirectory()
-    #expect(try Files.create(temporary.file("a"), "one"))
-    #expect(try !Files.create(temporary.file("a"), "two"))
-    #expect(try Files.text(of: temporary.file("a")) == "one")
-    try Files.write("three", to: temporary.file("a"))
-    #expect(try Files.text(of: temporary.file("a")) == "three")
-    #expect(temporary.contents == ["a"])
-    #expect(throws: SweepError.self) { try Files.write("x", to: temporary.file("no/such/file")) }
-  }
-
   @Test("a dry run writes nothing and numbers as the real one would")
   func dryRun() throws {
     let temporary = try TemporaryDirectory()

@@ -92,7 +92,7 @@ extension NamedBackbone {
   ///
   /// - Throws: `DataError`, as ``load()``.
   func header() throws(DataError) -> BackboneHeader {
-    guard let path = candidates.first(where: FileStatus.exists) else { throw missing() }
+    guard let path = candidates.first(where: Files.exists) else { throw missing() }
     let header = try BackboneHeader(path: path)
     try header.configuration.require(
       embeddingSize: embeddingSize, blockCount: blockCount, imageSize: Self.imageSize, of: path)
@@ -108,10 +108,10 @@ extension NamedBackbone {
   }
 
   private func missing() -> DataError {
-    let files = DirectoryListing(directory)
+    let files = Files.names(in: directory)
     let download = publishedName.map { $0 + "_weights" }
     let advice =
-      if let download, files.names.contains(download) {
+      if let download, files.contains(download) {
         "convert \(directory)/\(download) to it with Scripts/convert-backbone.py"
       } else if let download {
         "download \(download) (github.com/gregorbachmann/scaling_mlps) and convert it with "
@@ -120,8 +120,17 @@ extension NamedBackbone {
         "name the directory with --model-dir, or the file itself with --backbone FILE"
       }
     let names = publishedName.map { name + ".safetensors or " + $0 + ".safetensors" }
+    let found =
+      if !Files.exists(directory) {
+        "there is no such directory"
+      } else if files.isEmpty {
+        "the directory is empty or cannot be read"
+      } else {
+        "the directory holds " + files.prefix(8).joined(separator: ", ")
+          + (files.count > 8 ? " and \(files.count - 8) more" : "")
+      }
     return DataError(
-      .missingFile, file: directory, found: "\(files)",
+      .missingFile, file: directory, found: found,
       expected: names ?? name + ".safetensors", advice: advice)
   }
 }

@@ -1,5 +1,4 @@
 import BllarseNumerics
-import CZlib
 
 extension ResidualMLP {
   /// A backbone that nothing was taught: weights and biases uniform within ±1/√inputs, as PyTorch and
@@ -38,11 +37,8 @@ extension ResidualMLP {
   /// Eight hexadecimal digits that tell backbones apart: a CRC-32 of the sizes and all weights but the
   /// classifier's.
   public var digest: String {
-    var value = crc32(0, nil, 0)
-    func add(_ bytes: UnsafeRawBufferPointer) {
-      guard let base = bytes.baseAddress else { return }
-      value = crc32_z(value, base.assumingMemoryBound(to: UInt8.self), bytes.count)
-    }
+    var sum = CRC32()
+    func add(_ bytes: UnsafeRawBufferPointer) { sum.update(bytes) }
     func add(_ vector: [Float]) { vector.withUnsafeBytes { add($0) } }
     func add(_ linear: Linear) {
       for row in 0..<linear.weight.rowCount {
@@ -69,8 +65,7 @@ extension ResidualMLP {
       add(block.linear1)
       add(block.linear2)
     }
-    let digits = String(UInt32(truncatingIfNeeded: value), radix: 16)
-    return String(repeating: "0", count: 8 - digits.count) + digits
+    return sum.text
   }
 
   /// The weights of the backbone's own classifier as a linear head has them: (embed + 1) x classes, the

@@ -45,7 +45,7 @@ public struct HeadCheckpoint: Sendable {
       "head": type(of: head).kind,
       "feature_count": String(head.featureCount),
       "class_count": String(head.classCount),
-      "class_names": "[" + classNames.map(JSONText.quote).joined(separator: ", ") + "]",
+      "class_names": ClassNames.format(classNames, separator: ", "),
       "dataset": dataset,
       "backbone": backbone,
       "arguments": arguments,

@@ -1,5 +1,3 @@
-import CZlib
-
 /// A run that can go on: the trainer's whole state, and how far it had come.
 ///
 /// One file, `checkpoint.safetensors`, replaced in one step, so that a run that is killed at any moment
@@ -115,13 +113,13 @@ struct RunCheckpoint {
 
 /// A CRC-32 over names and bytes, in order.
 private struct Checksum {
-  private var value = crc32(0, nil, 0)
+  private var sum = CRC32()
   private var lastName = ""
 
   mutating func add(_ metadata: [String: String]) {
     for (key, text) in metadata.sorted(by: { $0.key < $1.key }) {
       var text = key + "\u{0}" + text
-      text.withUTF8 { add(UnsafeRawBufferPointer($0)) }
+      text.withUTF8 { sum.update(UnsafeRawBufferPointer($0)) }
     }
   }
 
@@ -130,19 +128,10 @@ private struct Checksum {
     if name != lastName {
       lastName = name
       var name = name
-      name.withUTF8 { add(UnsafeRawBufferPointer($0)) }
+      name.withUTF8 { sum.update(UnsafeRawBufferPointer($0)) }
     }
-    add(bytes)
+    sum.update(bytes)
   }
 
-  private mutating func add(_ bytes: UnsafeRawBufferPointer) {
-    guard let base = bytes.baseAddress else { return }
-    value = crc32_z(value, base.assumingMemoryBound(to: UInt8.self), bytes.count)
-  }
-
-  /// Eight hexadecimal digits.
-  var text: String {
-    let digits = String(UInt32(truncatingIfNeeded: value), radix: 16)
-    return String(repeating: "0", count: 8 - digits.count) + digits
-  }
+  var text: String { sum.text }
 }

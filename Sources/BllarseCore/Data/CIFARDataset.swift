@@ -73,7 +73,7 @@ public enum CIFARDataset: String, Sendable, CaseIterable {
 
   private func locate(in directory: String) throws(DataError) -> String {
     for place in [directory, directory + "/" + folder]
-    where FileStatus.exists(place + "/" + testFile) {
+    where Files.exists(place + "/" + testFile) {
       return place
     }
     throw DataError(
@@ -110,7 +110,7 @@ public enum CIFARDataset: String, Sendable, CaseIterable {
   /// The names beside the data, one a line; numbers when the file is missing.
   private func classNames(_ place: String) throws(DataError) -> [String] {
     let path = place + "/" + namesFile
-    guard FileStatus.exists(path) else { return (0..<classCount).map(String.init) }
+    guard Files.exists(path) else { return (0..<classCount).map(String.init) }
     let text = try MappedFile(path: path).withBytes { String(decoding: $0, as: UTF8.self) }
     let names = text.split(whereSeparator: \.isNewline).map(String.init).filter { !$0.isEmpty }
     guard names.count == classCount else {

@@ -148,19 +148,13 @@ public struct FeatureFile: Sendable {
 package enum ClassNames {
   /// The names in a JSON list of texts, or `nil` when it is none.
   package static func parse(_ text: String) -> [String]? {
-    guard let json = try? JSONText(parsing: text), case .array(let elements) = json else {
-      return nil
-    }
-    var names: [String] = []
-    for element in elements {
-      guard case .string(let name) = element else { return nil }
-      names.append(name)
-    }
-    return names
+    guard let elements = try? JSON.parse(text).arrayValue else { return nil }
+    let names = elements.compactMap(\.stringValue)
+    return names.count == elements.count ? names : nil
   }
 
   /// The JSON list of names.
-  package static func format(_ names: [String]) -> String {
-    "[" + names.map { JSONText.quote($0) }.joined(separator: ",") + "]"
+  package static func format(_ names: [String], separator: String = ",") -> String {
+    "[" + names.map { JSON.string($0).compact }.joined(separator: separator) + "]"
   }
 }

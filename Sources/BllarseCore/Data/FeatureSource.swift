@@ -167,21 +167,11 @@ enum FeatureSource: Sendable {
 
   /// The entries of a cache's metadata that this package reads elsewhere as texts.
   private static func readMetadata(_ path: String) throws(DataError) -> [String: String] {
-    let file = try MappedFile(path: path)
-    let json: JSONText
-    do throws(JSONText.Fault) {
-      json = try file.withBytes { (bytes) throws(JSONText.Fault) in try JSONText(parsing: bytes) }
-    } catch {
-      throw DataError(
-        .malformedFile, file: path, found: "byte \(error.offset): \(error.reason)",
-        expected: "JSON", advice: "correct or remove the file")
-    }
+    let json = try JSON(file: path, advice: "correct or remove the file")
     var metadata: [String: String] = [:]
-    if case .integer(let count)? = json["num_classes"] { metadata["num_classes"] = "\(count)" }
-    if case .array(let elements)? = json["class_names"] {
-      let names = elements.compactMap { element in
-        if case .string(let name) = element { name } else { nil as String? }
-      }
+    if case .int(let count)? = json["num_classes"] { metadata["num_classes"] = "\(count)" }
+    if let elements = json["class_names"]?.arrayValue {
+      let names = elements.compactMap(\.stringValue)
       if names.count == elements.count { metadata["class_names"] = ClassNames.format(names) }
     }
     return metadata

@@ -38,13 +38,13 @@ extension TextCache {
     let arrays = Self.splits.flatMap { ["X_\($0.suffix)", "y_\($0.suffix)"] }
     let missing =
       arrays.filter { name in
-        ![".npz", ".npy"].contains { FileStatus.exists("\(path)/\(name)\($0)") }
+        ![".npz", ".npy"].contains { Files.exists("\(path)/\(name)\($0)") }
       }.map { $0 + ".npz" }
-      + (FileStatus.exists("\(path)/\(Self.metadataName)") ? [] : [Self.metadataName])
+      + (Files.exists("\(path)/\(Self.metadataName)") ? [] : [Self.metadataName])
     guard missing.isEmpty else {
       throw DataError(
         .missingFile, file: path,
-        found: FileStatus.exists(path)
+        found: Files.exists(path)
           ? "the feature cache has no \(missing.joined(separator: ", no "))"
           : "there is no feature cache",
         advice: howToGetIt)
@@ -100,18 +100,14 @@ extension TextCache {
 
   /// The commands that bring a missing cache: this package neither encodes texts nor downloads.
   private var howToGetIt: String {
-    func quoted(_ text: String) -> String {
-      "'" + text.split(separator: "'", omittingEmptySubsequences: false).joined(separator: "'\\''")
-        + "'"
-    }
-    let directory = prefix.hasPrefix("/") ? "DIR" : quoted(directory)
+    let directory = prefix.hasPrefix("/") ? "DIR" : Shell.quote(directory)
     var advice =
       "pull it with: huggingface-cli download \(repository) --repo-type dataset --include "
-      + "\(quoted(publishedPath + "/*")) --local-dir \(directory); or make it with --stage extract of "
+      + "\(Shell.quote(publishedPath + "/*")) --local-dir \(directory); or make it with --stage extract of "
       + "the Python original's scripts/roberta_mnli.py"
     var full = self
     (full.trainLimit, full.validationLimit) = (nil, nil)
-    if full != self, FileStatus.exists(full.path) {
+    if full != self, Files.exists(full.path) {
       advice +=
         "; or give --stage train_eval, which takes these rows of the full cache, \(full.path)"
     }
@@ -122,18 +118,11 @@ extension TextCache {
 /// `metadata.json` of a cache.
 private struct TextCacheMetadata {
   let path: String
-  let json: JSONText
+  let json: JSON
 
   init(path: String) throws(DataError) {
     self.path = path
-    let file = try MappedFile(path: path)
-    do throws(JSONText.Fault) {
-      json = try file.withBytes { (bytes) throws(JSONText.Fault) in try JSONText(parsing: bytes) }
-    } catch {
-      throw DataError(
-        .malformedFile, file: path, found: "byte \(error.offset): \(error.reason)",
-        expected: "JSON", advice: "pull or extract the cache again")
-    }
+    json = try JSON(file: path, advice: "pull or extract the cache again")
     guard case .object = json else {
       throw DataError(
         .malformedFile, file: path, found: "the value is no object", expected: "a JSON object",
@@ -146,7 +135,7 @@ private struct TextCacheMetadata {
     let found: String? =
       switch json[key] {
       case .string(let text)?: text
-      case .integer(let number)?: "\(number)"
+      case .int(let number)?: "\(number)"
       case nil, .null?: nil
       default: "no text"
       }
@@ -158,7 +147,7 @@ private struct TextCacheMetadata {
   }
 
   func requireRows(_ split: String, _ count: Int, file: String) throws(DataError) {
-    guard case .integer(let announced)? = json["rows"]?[split] else {
+    guard case .int(let announced)? = json["rows"]?[split] else {
       throw DataError(
         .missingKey, file: path, key: "rows, \(split)", found: "there is no number of rows",
         expected: "\(count), the rows of \(file)", advice: "pull or extract the cache again")

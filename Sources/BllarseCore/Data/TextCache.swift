@@ -60,7 +60,7 @@ public struct TextCache: Sendable, Equatable {
       payload += "|train\(train)|val\(validation)"
       name += "_tr\(train)_val\(validation)"
     }
-    return name + "_" + SHA1.hex(payload).prefix(12)
+    return name + "_" + Digest.hex(payload, .sha1).prefix(12)
   }
 
   /// The folder.

@@ -1,3 +1,9 @@
+@_exported public import BllarseSupport
+import Foundation
+
+package typealias Files = FileSystem<DataError>
+package typealias AtomicFile = Files.AtomicFile
+
 /// Bad data, described in one line: where it is, what was found, what was expected, what to do.
 ///
 /// Everything that reads or writes files, and everything that checks data, throws this error. An
@@ -125,29 +131,40 @@ extension DataError: CustomStringConvertible {
     text += found
     if let expected { text += ", expected " + expected }
     if let advice { text += "; " + advice }
-    return text.singleLine
+    return text.printable
   }
 }
 
-extension String {
-  /// The text with control characters escaped, so that it stays one line of a terminal.
-  package var singleLine: String {
-    guard unicodeScalars.contains(where: { $0.properties.generalCategory == .control }) else {
-      return self
+extension DataError: SystemFailure {
+  package init(_ error: SystemError) {
+    let what = error.operation == .makeDirectory ? "directory" : "file"
+    if let obstacle = error.obstacle {
+      self.init(
+        .unwritableFile, file: error.path, found: "\(obstacle.quoted(limit: 4096)) is a file",
+        expected: "a directory", advice: "choose another output directory")
+    } else if error.operation == .read {
+      let isMissing = [ENOENT, ENOTDIR].contains(error.number)
+      self.init(
+        isMissing ? .missingFile : .unreadableFile, file: error.path,
+        found: isMissing ? "the file does not exist" : "the file cannot be read (\(error.reason))",
+        advice: isMissing
+          ? "check the path"
+          : [EACCES, EPERM].contains(error.number) ? "check its permissions" : nil)
+    } else if error.number == EISDIR {
+      self.init(
+        .unwritableFile, file: error.path, found: "a directory has this name", expected: "a file",
+        advice: "choose another name")
+    } else {
+      let advice =
+        switch error.number {
+        case ENOENT, ENOTDIR: "create the directory first"
+        case EACCES, EPERM, EROFS: "choose a directory that you may write to"
+        case ENOSPC, EDQUOT: "free some space"
+        default: "check the path"
+        }
+      self.init(
+        .unwritableFile, file: error.path,
+        found: "the \(what) cannot be written (\(error.reason))", advice: advice)
     }
-    var result = ""
-    for scalar in unicodeScalars {
-      if scalar.properties.generalCategory == .control {
-        result += scalar.escaped(asASCII: false)
-      } else {
-        result.unicodeScalars.append(scalar)
-      }
-    }
-    return result
-  }
-
-  /// The text between quotation marks, cut after `limit` characters; for quoting bad input.
-  package func quoted(limit: Int = 60) -> String {
-    "'" + (count > limit ? String(prefix(limit)) + "…" : self) + "'"
   }
 }

@@ -1,10 +1,6 @@
 public import BllarseNumerics
 
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
+import Foundation
 
 /// A file mapped into memory for reading.
 ///
@@ -35,10 +31,10 @@ public final class MappedFile: PagedMemory, @unchecked Sendable {
         expected: "a path")
     }
     let descriptor = open(path, O_RDONLY | O_CLOEXEC)
-    guard descriptor >= 0 else { throw SystemError.last.reading(path) }
+    guard descriptor >= 0 else { throw Files.failure(.read, path) }
     defer { close(descriptor) }
     var status = stat()
-    guard fstat(descriptor, &status) == 0 else { throw SystemError.last.reading(path) }
+    guard fstat(descriptor, &status) == 0 else { throw Files.failure(.read, path) }
     guard status.st_mode & S_IFMT == S_IFREG else {
       let kind = status.st_mode & S_IFMT == S_IFDIR ? "a directory" : "not a regular file"
       throw DataError(
@@ -52,7 +48,7 @@ public final class MappedFile: PagedMemory, @unchecked Sendable {
     }
     guard let base = mmap(nil, size, PROT_READ, MAP_PRIVATE, descriptor, 0),
       base != UnsafeMutableRawPointer(bitPattern: -1)  // MAP_FAILED
-    else { throw SystemError.last.reading(path) }
+    else { throw Files.failure(.read, path) }
     bytes = UnsafeRawBufferPointer(start: base, count: size)
   }
 
@@ -74,6 +70,24 @@ public final class MappedFile: PagedMemory, @unchecked Sendable {
   deinit {
     if let base = bytes.baseAddress {
       munmap(UnsafeMutableRawPointer(mutating: base), bytes.count)
+    }
+  }
+}
+
+extension JSON {
+  /// The value in a file.
+  ///
+  /// - Parameters:
+  ///   - path: a file that is one JSON text.
+  ///   - advice: what to do about another one, an imperative.
+  init(file path: String, advice: String) throws(DataError) {
+    let file = try MappedFile(path: path)
+    do throws(JSONSyntaxError) {
+      self = try file.withBytes { (bytes) throws(JSONSyntaxError) in try JSON.parse(bytes) }
+    } catch {
+      throw DataError(
+        .malformedFile, file: path, found: "byte \(error.offset): \(error.problem)",
+        expected: "JSON", advice: advice)
     }
   }
 }

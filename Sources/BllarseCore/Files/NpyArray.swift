@@ -64,7 +64,7 @@ struct NpyArray {
     let text = String(decoding: bytes[start..<start + length], as: UTF8.self)
     guard let header = NpyHeader(text) else {
       throw malformed(
-        "the header is \(text.singleLine.quoted())", "descr, fortran_order and shape")
+        "the header is \(text.printable.quoted())", "descr, fortran_order and shape")
     }
     guard let type = header.type else {
       throw DataError(

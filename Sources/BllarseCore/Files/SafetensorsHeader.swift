@@ -35,23 +35,23 @@ struct SafetensorsHeader {
     }
     // 2. Its JSON text.
     let text = UnsafeRawBufferPointer(rebasing: bytes[8..<8 + length])
-    let json: JSONText
-    do throws(JSONText.Fault) {
-      json = try JSONText(parsing: text)
+    let json: JSON
+    do throws(JSONSyntaxError) {
+      json = try JSON.parse(text)
     } catch {
-      throw malformed("header", "byte \(error.offset): \(error.reason)", "JSON")
+      throw malformed("header", "byte \(error.offset): \(error.problem)", "JSON")
     }
     guard case .object(let members) = json else {
       throw malformed("header", "the header is not a JSON object", "names and tensors")
     }
     // 3. Its entries.
     let dataStart = 8 + length
-    for (name, value) in members {
-      if name == "__metadata__" {
-        metadata = try Self.readMetadata(value, in: file.path)
+    for member in members {
+      if member.key == "__metadata__" {
+        metadata = try Self.readMetadata(member.value, in: file.path)
       } else {
         tensors.append(
-          try Self.readTensor(name, value, dataStart: dataStart, size: bytes.count, in: file.path))
+          try Self.readTensor(member, dataStart: dataStart, size: bytes.count, in: file.path))
       }
     }
     // 4. The bytes: every one belongs to exactly one tensor.
@@ -79,7 +79,7 @@ struct SafetensorsHeader {
   }
 
   private static func readMetadata(
-    _ value: JSONText, in path: String
+    _ value: JSON, in path: String
   ) throws(DataError) -> [String: String] {
     guard case .object(let members) = value else {
       throw DataError(
@@ -87,20 +87,21 @@ struct SafetensorsHeader {
         expected: "names and texts")
     }
     var metadata: [String: String] = [:]
-    for (name, value) in members {
-      guard case .string(let text) = value else {
+    for member in members {
+      guard case .string(let text) = member.value else {
         throw DataError(
           .malformedFile, file: path, key: "__metadata__",
-          found: "the entry \(name.quoted()) is not a text", expected: "names and texts")
+          found: "the entry \(member.key.quoted()) is not a text", expected: "names and texts")
       }
-      metadata[name] = text
+      metadata[member.key] = text
     }
     return metadata
   }
 
   private static func readTensor(
-    _ name: String, _ value: JSONText, dataStart: Int, size: Int, in path: String
+    _ member: JSON.Member, dataStart: Int, size: Int, in path: String
   ) throws(DataError) -> SafetensorsFile.Tensor {
+    let (name, value) = (member.key, member.value)
     func malformed(_ found: String, _ expected: String?, _ advice: String? = nil) -> DataError {
       DataError(
         .malformedFile, file: path, key: name, found: found, expected: expected, advice: advice)
@@ -144,13 +145,9 @@ struct SafetensorsHeader {
       byteRange: dataStart + offsets[0]..<dataStart + offsets[1])
   }
 
-  private static func nonNegativeIntegers(_ value: JSONText?) -> [Int]? {
-    guard case .array(let elements)? = value else { return nil }
-    var integers: [Int] = []
-    for element in elements {
-      guard case .integer(let integer) = element, integer >= 0 else { return nil }
-      integers.append(integer)
-    }
-    return integers
+  private static func nonNegativeIntegers(_ value: JSON?) -> [Int]? {
+    guard let elements = value?.arrayValue else { return nil }
+    let integers = elements.compactMap(\.intValue).filter { $0 >= 0 }
+    return integers.count == elements.count ? integers : nil
   }
 }

@@ -130,21 +130,21 @@ extension SafetensorsWriter {
   }
 
   private func header(_ entries: [Entry]) -> [UInt8] {
-    var members: [String] = []
+    var members: [JSON.Member] = []
     if !metadata.isEmpty {
-      let texts = metadata.sorted { $0.key < $1.key }
-        .map { "\(JSONText.quote($0.key)):\(JSONText.quote($0.value))" }
-      members.append("\"__metadata__\":{\(texts.joined(separator: ","))}")
+      let texts = metadata.sorted { $0.key < $1.key }.map { JSON.Member($0.key, .string($0.value)) }
+      members.append(JSON.Member("__metadata__", .object(texts)))
     }
     var offset = 0
     for entry in entries {
-      let shape = entry.shape.map(String.init).joined(separator: ",")
-      members.append(
-        "\(JSONText.quote(entry.name)):{\"dtype\":\"\(entry.type.rawValue)\",\"shape\":[\(shape)],"
-          + "\"data_offsets\":[\(offset),\(offset + entry.byteCount)]}")
+      let value: JSON = .object([
+        "dtype": .string(entry.type.rawValue), "shape": .array(entry.shape.map { .int($0) }),
+        "data_offsets": .array([.int(offset), .int(offset + entry.byteCount)]),
+      ])
+      members.append(JSON.Member(entry.name, value))
       offset += entry.byteCount
     }
-    var text = Array("{\(members.joined(separator: ","))}".utf8)
+    var text = Array(JSON.object(members).compact.utf8)
     // Spaces after the header put the first tensor on a multiple of eight bytes.
     while !text.count.isMultiple(of: 8) { text.append(UInt8(ascii: " ")) }
     return withUnsafeBytes(of: UInt64(text.count).littleEndian) { Array($0) } + text

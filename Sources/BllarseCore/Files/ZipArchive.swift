@@ -77,7 +77,7 @@ struct ZipArchive {
     }
     let storage = ByteStorage(count: member.size, for: "\(member.name) of \(file.path)")
     guard Inflate.inflate(packed, into: storage.bytes),
-      Inflate.checksum(UnsafeRawBufferPointer(storage.bytes)) == member.checksum
+      CRC32.checksum(UnsafeRawBufferPointer(storage.bytes)) == member.checksum
     else { throw fault(.malformedFile, member, "the compressed bytes are damaged") }
     return (UnsafeRawBufferPointer(storage.bytes), storage)
   }
@@ -238,17 +238,5 @@ enum Inflate {
       if result == Z_STREAM_END { return read == source.count && written == target.count }
       guard result == Z_OK, consumed > 0 || produced > 0 else { return false }
     }
-  }
-
-  /// The CRC-32 that zip archives hold.
-  static func checksum(_ bytes: UnsafeRawBufferPointer) -> UInt32 {
-    var sum = crc32(0, nil, 0)
-    var rest = bytes[...]
-    while !rest.isEmpty {
-      let part = UnsafeRawBufferPointer(rebasing: rest.prefix(1 << 30))
-      sum = crc32(sum, part.baseAddress?.assumingMemoryBound(to: UInt8.self), UInt32(part.count))
-      rest = rest.dropFirst(part.count)
-    }
-    return UInt32(truncatingIfNeeded: sum)
   }
 }

@@ -71,29 +71,29 @@ enum FiniteScores {
   ///
   /// The result is looked through as it is written, so that a score that is added tomorrow passes here too.
   static func firstNonFinite(in result: RunResult) -> (score: String, value: String)? {
-    guard case .object(let members)? = try? JSONText(parsing: RunOutput.json(result)) else {
+    guard case .object(let members)? = try? JSON.parse(RunOutput.json(result)) else {
       return nil
     }
     // Options are the user's, and the bounds of a certificate are no scores.
     let others: Set = ["arguments", "notes", "data", "versions", "certificate", "seconds"]
     // The scores of splits first: the others follow from them.
     let first = ["train", "test", "splits"]
-    let ordered = first.compactMap { name in members.first { $0.name == name } } + members
-    for (name, value) in ordered where !others.contains(name) {
-      if let found = firstNonFinite(in: value, name) { return found }
+    let ordered = first.compactMap { name in members.first { $0.key == name } } + members
+    for member in ordered where !others.contains(member.key) {
+      if let found = firstNonFinite(in: member.value, member.key) { return found }
     }
     return nil
   }
 
   private static func firstNonFinite(
-    in json: JSONText, _ path: String
+    in json: JSON, _ path: String
   ) -> (score: String, value: String)? {
     switch json {
     case .string(let text):
       return ["NaN", "Infinity", "-Infinity"].contains(text) ? (path, text) : nil
     case .object(let members):
-      for (name, value) in members {
-        if let found = firstNonFinite(in: value, path + "." + name) { return found }
+      for member in members {
+        if let found = firstNonFinite(in: member.value, path + "." + member.key) { return found }
       }
       return nil
     case .array(let elements):

@@ -71,7 +71,7 @@ public struct HeadEvaluation {
     {
       configuration.data.namedBackbone = NamedBackbone(
         pretraining: .random, embeddingSize: width, blockCount: count, dataset: stored.dataset)
-    } else if !stored.backbone.isEmpty, FileStatus.exists(stored.backbone) {
+    } else if !stored.backbone.isEmpty, Files.exists(stored.backbone) {
       configuration.data.backbonePath = stored.backbone
     }
     return configuration

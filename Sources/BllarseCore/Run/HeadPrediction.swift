@@ -121,16 +121,15 @@ struct PredictionTable {
     let probabilities = uncertainty.probabilities
     let predictions = uncertainty.predictions
     let file = try AtomicFile(path: path)
-    var text =
-      (["row", "predicted"] + classNames.map { "p_" + $0 } + classNames.map { "logit_" + $0 })
-      .map(Self.quote).joined(separator: ",")
-    text += columns.map { "," + $0.name }.joined() + "\n"
+    var text = TextTable.csvLine(
+      ["row", "predicted"] + classNames.map { "p_" + $0 } + classNames.map { "logit_" + $0 }
+        + columns.map(\.name))
     for row in 0..<probabilities.rowCount {
-      var fields = [String(row), Self.quote(classNames[Int(predictions[row])])]
+      var fields = [String(row), classNames[Int(predictions[row])]]
       fields += probabilities.row(row).map { String($0) }
       fields += uncertainty.logProbabilities.row(row).map { String($0) }
       fields += columns.map { String($0.values[row]) }
-      text += fields.joined(separator: ",") + "\n"
+      text += TextTable.csvLine(fields)
       // Write in pieces: a table of a million rows need not be one text.
       if text.utf8.count > 1 << 20 {
         try file.write(Array(text.utf8))
@@ -139,13 +138,5 @@ struct PredictionTable {
     }
     try file.write(Array(text.utf8))
     try file.commit()
-  }
-
-  /// A field, quoted where it holds a separator (RFC 4180).
-  private static func quote(_ text: String) -> String {
-    guard text.contains(where: { $0 == "," || $0 == "\"" || $0.isNewline }) else { return text }
-    return "\""
-      + text.split(separator: "\"", omittingEmptySubsequences: false).joined(separator: "\"\"")
-      + "\""
   }
 }

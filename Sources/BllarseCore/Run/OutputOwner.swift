@@ -18,7 +18,7 @@ struct OutputOwner {
   /// Finds the run; `nil` for a directory that is not there, or holds none.
   init?(of directory: String) {
     let result = directory + "/result.json"
-    if FileStatus.exists(result) {
+    if Files.exists(result) {
       file = result
       let text = (try? MappedFile(path: result))?.withBytes { String(decoding: $0, as: UTF8.self) }
       let stored = text.flatMap { RunOutput.decode(StoredResult.self, from: $0) }
@@ -27,7 +27,7 @@ struct OutputOwner {
     }
     for name in [RunCheckpoint.fileName, "head.safetensors"] {
       let path = directory + "/" + name
-      guard FileStatus.exists(path) else { continue }
+      guard Files.exists(path) else { continue }
       file = path
       let metadata = (try? SafetensorsFile(path: path))?.metadata
       arguments = metadata?["arguments"].flatMap {
@@ -47,7 +47,7 @@ struct OutputOwner {
   static func check(_ configuration: RunConfiguration) throws(DataError) {
     guard let directory = configuration.output.path, !configuration.output.overwrites,
       let owner = OutputOwner(of: directory),
-      !configuration.output.resumes || !FileStatus.exists(directory + "/" + RunCheckpoint.fileName)
+      !configuration.output.resumes || !Files.exists(directory + "/" + RunCheckpoint.fileName)
     else { return }
     // In the same form: a number without a fraction is an integer in JSON.
     let text = RunOutput.json(

@@ -9,7 +9,7 @@ enum PredictionFile {
   /// - Parameter path: where they are to be written.
   /// - Throws: `DataError.Code.unwritableFile`.
   static func requireReplaceable(_ path: String) throws(DataError) {
-    guard FileStatus.isFile(path), !isPredictions(path) else { return }
+    guard Files.isFile(path), !isPredictions(path) else { return }
     throw DataError(
       .unwritableFile, file: path, found: "the file is there already, and holds no predictions",
       expected: "a new file, or predictions to replace",

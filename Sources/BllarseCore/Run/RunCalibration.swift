@@ -107,7 +107,7 @@ extension RunOutput {
     _ method: HeldOutCalibration.Method, on split: FeatureSplit, parallelism: Parallelism
   ) throws {
     let path = path("best.safetensors")
-    guard FileStatus.exists(path) else { return }
+    guard Files.exists(path) else { return }
     var best = try HeadCheckpoint(path: path)
     best.head.parallelism = parallelism
     best.head = try CalibratedHead(calibrating: best.head, on: split, method)

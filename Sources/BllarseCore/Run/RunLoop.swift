@@ -71,7 +71,7 @@ struct RunLoop {
   /// - Throws: `DataError` for a checkpoint that is damaged, or of another run.
   mutating func resume(note: (String) -> Void) throws(DataError) {
     guard let output, let path = checkpointPath else { return }
-    guard FileStatus.exists(path) else {
+    guard Files.exists(path) else {
       note("\(path) does not exist: the run starts at the beginning")
       return
     }

@@ -4,7 +4,7 @@ import Foundation
 /// and `checkpoint.safetensors`.
 ///
 /// What an earlier run left there stays until this one has something to write, and then goes all at once.
-final class RunOutput {
+package final class RunOutput {
   let directory: String
   private var lines = ""
   /// Whether what is in the directory is this run's.
@@ -23,7 +23,7 @@ final class RunOutput {
     self.directory = directory
     self.isOwn = isOwn
     replacesRun = !isOwn && !resumes && OutputOwner(of: directory) != nil
-    try AtomicFile.prepareDirectory(directory)
+    try Files.prepareDirectory(directory)
     removeTemporaries()
   }
 
@@ -88,13 +88,11 @@ final class RunOutput {
   }
 
   func write(_ text: String, to name: String) throws(DataError) {
-    let file = try AtomicFile(path: path(name))
-    try file.write(Array(text.utf8))
-    try file.commit()
+    try Files.write(text, to: path(name), durability: .whole)
   }
 
   /// JSON with sorted keys; numbers that are not finite become texts.
-  static func json(_ value: some Encodable, pretty: Bool = false) -> String {
+  package static func json(_ value: some Encodable, pretty: Bool = false) -> String {
     let encoder = JSONEncoder()
     encoder.outputFormatting = pretty ? [.sortedKeys, .prettyPrinted] : [.sortedKeys]
     encoder.outputFormatting.insert(.withoutEscapingSlashes)
@@ -105,7 +103,7 @@ final class RunOutput {
   }
 
   /// A value from JSON that ``json(_:pretty:)`` wrote, or `nil`.
-  static func decode<Value: Decodable>(_ type: Value.Type, from text: String) -> Value? {
+  package static func decode<Value: Decodable>(_ type: Value.Type, from text: String) -> Value? {
     let decoder = JSONDecoder()
     decoder.nonConformingFloatDecodingStrategy = .convertFromString(
       positiveInfinity: "Infinity", negativeInfinity: "-Infinity", nan: "NaN")

@@ -27,7 +27,7 @@ public struct RunPlan: Sendable, Equatable {
   ) throws(DataError) {
     // 1. A run to go on with, or that is in the way.
     if configuration.output.resumes, configuration.output.resumesExistingOnly,
-      let path = configuration.output.path, !FileStatus.exists(path)
+      let path = configuration.output.path, !Files.exists(path)
     {
       throw DataError(
         .missingFile, file: path, found: "there is no run to resume",

@@ -1,10 +1,6 @@
 import BllarseNumerics
 
-/// The versions of what takes part in a run.
-public enum Versions {
-  /// The version of this package.
-  public static let bllarse = "0.1.0"
-
+extension Versions {
   /// By name: the package, the linear algebra, the machine.
   public static var current: [String: String] {
     [

@@ -93,7 +93,7 @@ package final class CurlTransport: HTTPTransport {
     case .file(let path, let size):
       guard let input = fopen(path, "rb") else {
         throw TransportError(
-          message: "cannot read \(path): \(Files.lastError)", mayHaveArrived: false)
+          message: "cannot read \(path): \(SystemError.text())", mayHaveArrived: false)
       }
       exchange.input = input
       bllarse_curl_set_long(curl, CURLOPT_UPLOAD, 1)

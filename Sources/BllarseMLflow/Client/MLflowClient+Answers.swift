@@ -12,7 +12,8 @@ extension MLflowClient {
   func json(from response: HTTPResponse, path: String) throws(StoreFailure) -> JSON {
     guard response.status == 200 else { throw failure(response, path: path) }
     guard !isTorn(response) else { throw tornFailure(path) }
-    guard let json = try? JSON(parsing: response.body), case .object = json else {
+    guard let json = try? JSON.parse(bytes: response.body, isLenient: true), case .object = json
+    else {
       throw foreign(response.body, path: path)
     }
     return json
@@ -38,7 +39,7 @@ extension MLflowClient {
   }
 
   static func isEmptyObject(_ body: [UInt8]) -> Bool {
-    (try? JSON(parsing: body)) == .object([])
+    (try? JSON.parse(bytes: body, isLenient: true)) == .object([])
   }
 
   /// Whether the connection was cut within the answer: every JSON answer of MLflow ends in '}'.
@@ -46,7 +47,8 @@ extension MLflowClient {
   /// A cut between the headers leaves no length to compare with, so libcurl cannot tell.
   private func isTorn(_ response: HTTPResponse) -> Bool {
     guard let first = response.body.first else { return true }
-    return first == UInt8(ascii: "{") && (try? JSON(parsing: response.body)) == nil
+    return first == UInt8(ascii: "{")
+      && (try? JSON.parse(bytes: response.body, isLenient: true)) == nil
   }
 
   private func tornFailure(_ path: String) -> StoreFailure {
@@ -55,9 +57,9 @@ extension MLflowClient {
 
   func failure(_ response: HTTPResponse, path: String) -> StoreFailure {
     if [400, 404].contains(response.status), isTorn(response) { return tornFailure(path) }
-    let body = try? JSON(parsing: response.body)
-    let code = body?["error_code"]?.string.map { clean($0, limit: 80) }
-    let detail = body?["message"]?.string.map { shown([UInt8]($0.utf8)) }
+    let body = try? JSON.parse(bytes: response.body, isLenient: true)
+    let code = body?["error_code"]?.stringValue.map { clean($0, limit: 80) }
+    let detail = body?["message"]?.stringValue.map { shown([UInt8]($0.utf8)) }
     let message = [code, detail ?? shown(response.body)].compactMap { $0 }
       .filter { !$0.isEmpty }.joined(separator: ": ")
     let text = "\(address) answered \(response.status)" + (message.isEmpty ? "" : ": \(message)")
@@ -112,7 +114,9 @@ extension MLflowClient {
     // More of it than is ever shown, and not all of what may be hundreds of megabytes.
     let start = Array(body.prefix(1 << 16))
     // In JSON a secret may stand within a text that is escaped once more.
-    let plain = (try? JSON(parsing: start)).map { $0.mapStrings { redaction($0) }.bytes } ?? start
+    let plain =
+      (try? JSON.parse(bytes: start, isLenient: true)).map { $0.mapStrings { redaction($0) }.bytes }
+      ?? start
     let text = redaction(String(decoding: plain, as: UTF8.self))
     return Self.oneLine([UInt8](text.utf8)).printable(upTo: 300)
   }

@@ -19,12 +19,12 @@ package struct CredentialsFile: Sendable, Equatable {
     self.init()
     // A folder that must not be entered hides whether there is one.
     guard access(path, F_OK) == 0 || errno == EACCES else { return }
-    guard let bytes = Files.read(path) else {
+    guard let bytes = try? Files.bytes(of: path) else {
       access(path, R_OK)
-      warnings.append("cannot read \(path): \(Files.lastError); going on without it")
+      warnings.append("cannot read \(path): \(SystemError.text()); going on without it")
       return
     }
-    guard !Files.isUTF16(bytes) else {
+    guard !EnvironmentFile.isUTF16(bytes) else {
       warnings.append(
         "\(path) is UTF-16 text, expected UTF-8; going on without it, save it as UTF-8")
       return

@@ -128,6 +128,11 @@ package struct EnvironmentFile: Sendable, Equatable {
 
   // MARK: - Parts
 
+  /// Whether a text is UTF-16 by its first two bytes, as some editors save it; it is to be UTF-8.
+  static func isUTF16(_ bytes: [UInt8]) -> Bool {
+    bytes.starts(with: [0xFF, 0xFE]) || bytes.starts(with: [0xFE, 0xFF])
+  }
+
   private static func isBlank(_ character: Character) -> Bool {
     character.isWhitespace && !character.isNewline
   }

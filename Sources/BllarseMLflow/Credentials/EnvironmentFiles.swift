@@ -35,11 +35,11 @@ public enum EnvironmentFiles {
       let path = directory + "/" + name
       // A folder of that name is somebody's Python environment.
       guard Files.exists(path), !Files.isDirectory(path) else { continue }
-      guard let bytes = Files.read(path) else {
-        notes.append("cannot read \(name): \(Files.lastError)")
+      guard let bytes = try? Files.bytes(of: path) else {
+        notes.append("cannot read \(name): \(SystemError.text())")
         continue
       }
-      if Files.isUTF16(bytes) {
+      if EnvironmentFile.isUTF16(bytes) {
         notes.append(
           "\(name) is UTF-16 text, expected UTF-8; going on without it, save it as UTF-8")
         continue

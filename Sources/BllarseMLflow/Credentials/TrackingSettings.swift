@@ -76,7 +76,7 @@ package struct TrackingSettings: Sendable {
       parsed = try Destination.parse(address, directory: directory)
     } else {
       parsed = Destination.Parsed(
-        destination: .file(Files.absolute("mlflow.db", in: directory)))
+        destination: .file(Files.absolute("mlflow.db", relativeTo: directory)))
       isDefaultDestination = true
     }
     destination = parsed.destination
@@ -142,7 +142,7 @@ package struct TrackingSettings: Sendable {
     parentRunID = environment["MLFLOW_PARENT_RUN_ID"]
     journalDirectory = Files.absolute(
       configuration.journalDirectory ?? environment["BLLARSE_MLFLOW_JOURNAL"] ?? "mlflow-journal",
-      in: directory)
+      relativeTo: directory)
     try validate()
   }
 

@@ -12,8 +12,8 @@ extension MetricPoint: Deliverable {
 
   var members: [JSON.Member] {
     [
-      .init("key", .string(key)), .init("value", .number(value)), .init("time", .integer(time)),
-      .init("step", .integer(step)),
+      .init("key", .string(key)), .init("value", .double(value)), .init("time", .int(time)),
+      .init("step", .int(step)),
     ]
   }
 }

@@ -72,7 +72,7 @@ extension Deliverer {
     let item = DeliveryWindow.Item(sequence: sequence, kind: "artifact", value: artifact)
     guard isAcceptable(item) else { return }
     let file = directory.artifacts + "/" + artifact.file
-    guard let size = Files.size(file) else {
+    guard let size = Files.size(of: file) else {
       refuse(item, message: "\(file) is missing")
       return
     }
@@ -170,13 +170,13 @@ extension Deliverer {
       logger.warning("\(item.kind) '\(key)' is refused: \(message); kept in \(path)")
     }
     var line = JSON.object(
-      [.init("seq", .integer(item.sequence)), .init("kind", .string(item.kind))]
+      [.init("seq", .int(item.sequence)), .init("kind", .string(item.kind))]
         + item.value.members + [.init("message", .string(message))]
     ).bytes
     line.append(UInt8(ascii: "\n"))
     let descriptor = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o644)
     if descriptor >= 0 {
-      _ = line.withUnsafeBufferPointer { Files.write($0, to: descriptor) }
+      line.withUnsafeBytes { _ = Files.write($0, to: descriptor) }
       close(descriptor)
     }
     save()

@@ -36,42 +36,43 @@ package struct DeliveryState: Equatable, Sendable {
 
   /// Reads the file; nil if there is none or it is unreadable, which means starting over.
   package init?(path: String) {
-    guard let bytes = Files.read(path), let json = try? JSON(parsing: bytes),
-      let uri = json["uri"]?.string, let localID = json["local_id"]?.string,
+    guard let bytes = try? Files.bytes(of: path),
+      let json = try? JSON.parse(bytes: bytes, isLenient: true),
+      let uri = json["uri"]?.stringValue, let localID = json["local_id"]?.stringValue,
       let offset = json["offset"]?.integer, let next = json["next_sequence"]?.integer
     else { return nil }
     self.init(uri: uri, localID: localID)
     self.offset = offset
     nextSequence = next
-    experimentID = json["experiment_id"]?.string
-    runID = json["run_id"]?.string
-    artifactURI = json["artifact_uri"]?.string
+    experimentID = json["experiment_id"]?.stringValue
+    runID = json["run_id"]?.stringValue
+    artifactURI = json["artifact_uri"]?.stringValue
     isCreationUncertain = json["creation_uncertain"] == .bool(true)
     isParentPending = json["parent_pending"] == .bool(true)
     isAdoptionPending = json["adoption_pending"] == .bool(true)
     isDetached = json["detached"] == .bool(true)
     lastTime = json["last_time"]?.integer ?? 0
     refusedCount = json["refused_count"]?.integer ?? 0
-    refusedItems = Set((json["refused_items"]?.array ?? []).compactMap(\.string))
-    endStatus = json["end_status"]?.string.flatMap(RunStatus.init)
+    refusedItems = Set((json["refused_items"]?.arrayValue ?? []).compactMap(\.stringValue))
+    endStatus = json["end_status"]?.stringValue.flatMap(RunStatus.init)
   }
 
   package func save(to path: String) throws(TrackingError) {
     var members: [JSON.Member] = [
-      .init("version", .integer(1)), .init("uri", .string(uri)),
-      .init("local_id", .string(localID)), .init("offset", .integer(offset)),
-      .init("next_sequence", .integer(nextSequence)),
+      .init("version", .int(1)), .init("uri", .string(uri)),
+      .init("local_id", .string(localID)), .init("offset", .int(offset)),
+      .init("next_sequence", .int(nextSequence)),
       .init("creation_uncertain", .bool(isCreationUncertain)),
       .init("parent_pending", .bool(isParentPending)),
       .init("adoption_pending", .bool(isAdoptionPending)),
-      .init("detached", .bool(isDetached)), .init("last_time", .integer(lastTime)),
-      .init("refused_count", .integer(refusedCount)),
+      .init("detached", .bool(isDetached)), .init("last_time", .int(lastTime)),
+      .init("refused_count", .int(refusedCount)),
       .init("refused_items", .array(refusedItems.sorted().map { .string($0) })),
     ]
     if let experimentID { members.append(.init("experiment_id", .string(experimentID))) }
     if let runID { members.append(.init("run_id", .string(runID))) }
     if let artifactURI { members.append(.init("artifact_uri", .string(artifactURI))) }
     if let endStatus { members.append(.init("end_status", .string(endStatus.rawValue))) }
-    try Files.replace(path, with: JSON.object(members).bytes, isSynced: false)
+    try Files.write(JSON.object(members).bytes, to: path, durability: .none)
   }
 }

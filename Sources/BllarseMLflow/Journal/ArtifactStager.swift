@@ -28,7 +28,7 @@ struct ArtifactStager {
   func stage(text: String, as artifactPath: String) throws(TrackingError) -> StagedArtifact {
     try check(artifactPath)
     let file = try freshName(for: artifactPath)
-    try Files.replace(directory.artifacts + "/" + file, with: Array(text.utf8))
+    try Files.write(Array(text.utf8), to: directory.artifacts + "/" + file)
     return StagedArtifact(path: artifactPath, file: file, size: text.utf8.count)
   }
 

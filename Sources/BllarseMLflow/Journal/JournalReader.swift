@@ -29,7 +29,7 @@ package struct JournalReader: ~Copyable {
   package init(path: String, offset: Int = 0) throws(TrackingError) {
     descriptor = open(path, O_RDONLY | O_CLOEXEC)
     guard descriptor >= 0 else {
-      throw TrackingError(.storage, "cannot read the journal \(path): \(Files.lastError)")
+      throw TrackingError(.storage, "cannot read the journal \(path): \(SystemError.text())")
     }
     self.offset = offset
   }

@@ -62,7 +62,7 @@ final class JournalWriter: Sendable {
     self.lease = lease
     let descriptor = open(directory.journal, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o644)
     guard descriptor >= 0 else {
-      throw TrackingError(.storage, "cannot make \(directory.journal): \(Files.lastError)")
+      throw TrackingError(.storage, "cannot make \(directory.journal): \(SystemError.text())")
     }
     file = Mutex(File(descriptor: descriptor))
     // The folder's own entry must survive a power loss too.
@@ -197,12 +197,12 @@ final class JournalWriter: Sendable {
       let count = state.lines.bytes.count
       guard count > 0 else { return true }
       let descriptor = state.descriptor
-      let written = state.lines.bytes.withUnsafeBufferPointer { Files.write($0, to: descriptor) }
+      let written = state.lines.bytes.withUnsafeBytes { Files.write($0, to: descriptor) }
       if written > 0 { state.writeCount += 1 }
       guard written == count else {
         state.lines.bytes.removeFirst(written)
         let hasWarned = state.problem != nil
-        state.problem = Files.lastError
+        state.problem = SystemError.text()
         if !hasWarned {
           logger.warning(
             """

@@ -37,7 +37,7 @@ package final class Lease: Sendable {
   /// Takes the lease; nil if another living process holds it.
   package static func acquire(_ path: String, role: String) throws(TrackingError) -> Lease? {
     let holder = Holder(
-      host: thisHost, process: Int(getpid()), startTicks: startTicks(of: Int(getpid())) ?? 0,
+      host: thisHost, process: Int(getpid()), startTicks: Host.startTime(of: Int(getpid())) ?? 0,
       role: role, token: String(UInt64.random(in: 0...UInt64.max), radix: 16))
     for _ in 0..<8 {
       if try place(holder, at: path) { return Lease(path: path, holder: holder) }
@@ -55,12 +55,13 @@ package final class Lease: Sendable {
 
   /// Who holds the lease at `path`, living or not.
   package static func holder(of path: String) -> Holder? {
-    guard let bytes = Files.read(path), let json = try? JSON(parsing: bytes),
-      let host = json["host"]?.string, let process = json["process"]?.integer
+    guard let bytes = try? Files.bytes(of: path),
+      let json = try? JSON.parse(bytes: bytes, isLenient: true),
+      let host = json["host"]?.stringValue, let process = json["process"]?.integer
     else { return nil }
     return Holder(
       host: host, process: process, startTicks: json["start"]?.integer ?? 0,
-      role: json["role"]?.string ?? "", token: json["token"]?.string ?? "")
+      role: json["role"]?.stringValue ?? "", token: json["token"]?.stringValue ?? "")
   }
 
   /// The living holder of the lease at `path`.
@@ -85,19 +86,12 @@ package final class Lease: Sendable {
 
   private static func place(_ holder: Holder, at path: String) throws(TrackingError) -> Bool {
     let json = JSON.object([
-      .init("host", .string(holder.host)), .init("process", .integer(holder.process)),
-      .init("start", .integer(holder.startTicks)), .init("role", .string(holder.role)),
+      .init("host", .string(holder.host)), .init("process", .int(holder.process)),
+      .init("start", .int(holder.startTicks)), .init("role", .string(holder.role)),
       .init("token", .string(holder.token)),
     ])
-    let draft = "\(path).\(holder.token)"
-    try Files.replace(draft, with: json.bytes, isSynced: false)
-    defer { unlink(draft) }
-    if link(draft, path) == 0 { return true }
-    if errno == EEXIST {
-      // NFS may report a link that was made as failed: the contents decide.
-      return self.holder(of: path) == holder
-    }
-    throw TrackingError(.storage, "cannot write \(path): \(Files.lastError)")
+    // NFS may report a link that was made as failed: the contents decide.
+    return try Files.create(path, json.bytes, durability: .none) || self.holder(of: path) == holder
   }
 
   /// Removes a dead holder's lease.
@@ -121,7 +115,7 @@ package final class Lease: Sendable {
 
   private static func isAlive(_ holder: Holder, path: String) -> Bool {
     guard holder.host == thisHost else { return !isStaleByAge(path) }
-    return startTicks(of: holder.process) == holder.startTicks
+    return Host.startTime(of: holder.process) == holder.startTicks
   }
 
   /// Compares the file's time with that of a new file beside it: both are the file server's clock.
@@ -131,7 +125,7 @@ package final class Lease: Sendable {
     guard descriptor >= 0 else { return false }
     close(descriptor)
     defer { unlink(probe) }
-    guard let now = Files.modificationTime(probe), let then = Files.modificationTime(path) else {
+    guard let now = Files.modified(probe), let then = Files.modified(path) else {
       return false
     }
     return now - then > lifetime
@@ -141,7 +135,7 @@ package final class Lease: Sendable {
   /// processes, so they count as different.
   package static let thisHost: String = {
     let name = ProcessInfo.processInfo.hostName
-    let boot = Files.read("/proc/sys/kernel/random/boot_id").map { bytes in
+    let boot = (try? Files.bytes(of: "/proc/sys/kernel/random/boot_id")).map { bytes in
       String(decoding: bytes.prefix(8), as: UTF8.self)
     }
     let namespace =
@@ -149,15 +143,4 @@ package final class Lease: Sendable {
       .map { $0.filter(\.isNumber) }
     return [name, boot, namespace].compactMap { $0 }.joined(separator: "/")
   }()
-
-  /// Field 22 of /proc/PID/stat, counted after the command's closing parenthesis; nil if there is
-  /// no such process or it is a zombie.
-  private static func startTicks(of process: Int) -> Int? {
-    guard let bytes = Files.read("/proc/\(process)/stat") else { return nil }
-    let text = String(decoding: bytes, as: UTF8.self)
-    guard let close = text.lastIndex(of: ")") else { return nil }
-    let fields = text[text.index(after: close)...].split(separator: " ")
-    guard fields.count > 19, fields[0] != "Z", fields[0] != "X" else { return nil }
-    return Int(fields[19])
-  }
 }

@@ -98,8 +98,8 @@ extension Record {
     }
     writer.append(raw: "}")
     let end = writer.bytes.count
-    let checksum = writer.bytes.withUnsafeBufferPointer {
-      CRC32.checksum(UnsafeBufferPointer(rebasing: $0[start + 9..<end]))
+    let checksum = writer.bytes.withUnsafeBytes {
+      CRC32.checksum(UnsafeRawBufferPointer(rebasing: $0[start + 9..<end]))
     }
     for digit in 0..<8 {
       let nibble = UInt8(truncatingIfNeeded: checksum >> UInt32(28 - 4 * digit)) & 15
@@ -113,8 +113,10 @@ extension Record {
     guard line.count > 9, line[8] == UInt8(ascii: " "),
       let stated = UInt32(String(decoding: line[0..<8], as: UTF8.self), radix: 16)
     else { return nil }
-    let text = UnsafeBufferPointer(rebasing: line[9...])
-    guard CRC32.checksum(text) == stated, let json = try? JSON(parsing: text) else { return nil }
+    let text = UnsafeRawBufferPointer(UnsafeBufferPointer(rebasing: line[9...]))
+    guard CRC32.checksum(text) == stated,
+      let json = try? JSON.parse(text, isLenient: true)
+    else { return nil }
     self.init(json)
   }
 
@@ -128,7 +130,7 @@ extension Record {
 
 extension Event {
   fileprivate init?(_ json: JSON) {
-    switch json["event"]?.string {
+    switch json["event"]?.stringValue {
     case "start":
       guard let run = json["run"], let header = RunHeader(run) else { return nil }
       self = .start(header)
@@ -143,12 +145,12 @@ extension Event {
     case "tags":
       self = .tags(json["values"]?.strings ?? [:])
     case "artifact":
-      guard let path = json["path"]?.string, let file = json["file"]?.string,
+      guard let path = json["path"]?.stringValue, let file = json["file"]?.stringValue,
         let size = json["size"]?.integer
       else { return nil }
       self = .artifact(StagedArtifact(path: path, file: file, size: size))
     case "end":
-      guard let status = json["status"]?.string.flatMap(RunStatus.init) else { return nil }
+      guard let status = json["status"]?.stringValue.flatMap(RunStatus.init) else { return nil }
       self = .end(status)
     case "detached": self = .detached
     default: return nil
@@ -169,21 +171,57 @@ extension RunHeader {
   }
 
   fileprivate init?(_ json: JSON) {
-    guard let localID = json["id"]?.string, let name = json["name"]?.string,
-      let experiment = json["experiment"]?.string
+    guard let localID = json["id"]?.stringValue, let name = json["name"]?.stringValue,
+      let experiment = json["experiment"]?.stringValue
     else { return nil }
     self.init(
-      localID: localID, name: name, experiment: experiment, parentID: json["parent"]?.string,
-      resumedID: json["resumes"]?.string, user: json["user"]?.string ?? "",
+      localID: localID, name: name, experiment: experiment, parentID: json["parent"]?.stringValue,
+      resumedID: json["resumes"]?.stringValue, user: json["user"]?.stringValue ?? "",
       tags: json["tags"]?.strings ?? [:])
   }
 }
 
 extension JSON {
+  /// A whole number, also one that was written as a string, as protobuf writes 64-bit integers.
+  package var integer: Int? {
+    switch self {
+    case .int(let value): value
+    case .double(let value): Int(exactly: value)
+    case .string(let text): Int(text)
+    default: nil
+    }
+  }
+
+  /// A number, or one of the strings that stand for NaN and the infinities.
+  package var double: Double? {
+    switch self {
+    case .string("NaN"): .nan
+    case .string("Infinity"): .infinity
+    case .string("-Infinity"): -.infinity
+    default: doubleValue
+    }
+  }
+
+  /// The value with each string in it, keys included, replaced.
+  package func mapStrings(_ transform: (String) -> String) -> JSON {
+    switch self {
+    case .string(let text): .string(transform(text))
+    case .array(let items): .array(items.map { $0.mapStrings(transform) })
+    case .object(let members):
+      .object(members.map { Member(transform($0.key), $0.value.mapStrings(transform)) })
+    default: self
+    }
+  }
+
+  /// An object whose members are strings, in the order of their keys.
+  package static func strings(_ values: [String: String]) -> JSON {
+    .object(values.sorted { $0.key < $1.key }.map { Member($0.key, .string($0.value)) })
+  }
+
   /// The members of an object whose values are strings.
   package var strings: [String: String] {
     var values: [String: String] = [:]
-    for member in members ?? [] { values[member.key] = member.value.string }
+    for member in members ?? [] { values[member.key] = member.value.stringValue }
     return values
   }
 }

@@ -28,7 +28,7 @@ struct RunParts {
     guard Files.exists(first.journal), part != first else { return }
     let digits = String(time)
     let padded = String(repeating: "0", count: max(0, 15 - digits.count)) + digits
-    try Files.replace(first.path + "/\(Self.prefix)\(padded)-\(part.name)", with: [])
+    try Files.write([], to: first.path + "/\(Self.prefix)\(padded)-\(part.name)")
   }
 
   /// The later parts and when they began, in milliseconds since 1970, the earliest first.

@@ -22,7 +22,7 @@ package struct GitState: Sendable, Equatable {
 
   private init?(gitDirectory git: String) {
     // A linked working tree keeps its own HEAD, and refs and configuration in the common folder.
-    let common = Self.text(git + "/commondir").map { Files.absolute($0, in: git) } ?? git
+    let common = Self.text(git + "/commondir").map { Files.absolute($0, relativeTo: git) } ?? git
     guard let head = Self.text(git + "/HEAD") else { return nil }
     if head.hasPrefix("ref: ") {
       let name = String(head.dropFirst("ref: ".count))
@@ -41,11 +41,12 @@ package struct GitState: Sendable, Equatable {
   private static func gitDirectory(_ entry: String, in folder: String) -> String? {
     if Files.isDirectory(entry) { return entry }
     guard let line = text(entry), line.hasPrefix("gitdir: ") else { return nil }
-    return Files.absolute(String(line.dropFirst("gitdir: ".count)), in: folder)
+    return Files.absolute(String(line.dropFirst("gitdir: ".count)), relativeTo: folder)
   }
 
   private static func text(_ path: String) -> String? {
-    guard Files.exists(path), !Files.isDirectory(path), let bytes = Files.read(path) else {
+    guard Files.exists(path), !Files.isDirectory(path), let bytes = try? Files.bytes(of: path)
+    else {
       return nil
     }
     let text = String(decoding: bytes, as: UTF8.self)

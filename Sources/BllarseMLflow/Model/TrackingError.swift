@@ -1,3 +1,7 @@
+@_exported public import BllarseSupport
+
+package typealias Files = FileSystem<TrackingError>
+
 /// A failure of tracking, as one line: what happened, where, what was expected, what to do.
 public struct TrackingError: Error, Sendable, Equatable, CustomStringConvertible {
   /// What kind of failure it is.
@@ -21,5 +25,14 @@ public struct TrackingError: Error, Sendable, Equatable, CustomStringConvertible
   package init(_ code: Code, _ description: String) {
     self.code = code
     self.description = description
+  }
+}
+
+extension TrackingError: SystemFailure {
+  package init(_ error: SystemError) {
+    let advice =
+      error.operation == .makeDirectory
+      ? "; choose another with BLLARSE_MLFLOW_JOURNAL, or free space" : ""
+    self.init(.storage, error.description + advice)
   }
 }

@@ -34,7 +34,7 @@ package struct DestinationCheck: Sendable, Equatable {
       check.facts.append(("user", who(authorization, client: client)))
       // Any call that needs permission shows whether the credentials are good.
       let path = "mlflow/experiments/search"
-      let answer = try client.post(path, .object([.init("max_results", .integer(1000))]))
+      let answer = try client.post(path, .object([.init("max_results", .int(1000))]))
       let count = try RESTStore(client: client).list("experiments", in: answer, path: path).count
       // An empty object is what MLflow answers where there is nothing to see, and others to anything.
       if count == 0, health.status != 200 || !health.body.hasPrefix("OK"), version.status != 200 {
@@ -54,7 +54,7 @@ package struct DestinationCheck: Sendable, Equatable {
     case .bearer: return "whoever the token stands for"
     case .basic(let user, _):
       guard let answer = try? client.get("mlflow/users/current"),
-        let name = (answer["user"]?["username"] ?? answer["username"])?.string
+        let name = (answer["user"]?["username"] ?? answer["username"])?.stringValue
       else { return "'\(user.printable(upTo: 80))' (as configured; the server does not say)" }
       let isAdmin = (answer["user"]?["is_admin"] ?? answer["is_admin"]) == .bool(true)
       return "'\(client.clean(name, limit: 80))'\(isAdmin ? ", an administrator" : "")"

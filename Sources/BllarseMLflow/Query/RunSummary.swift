@@ -35,13 +35,15 @@ extension RESTStore: RunLister {
   }
 
   private static func summary(_ json: JSON) -> RunSummary? {
-    guard let info = json["info"], let id = info["run_id"]?.string else { return nil }
+    guard let info = json["info"], let id = info["run_id"]?.stringValue else { return nil }
     var summary = RunSummary(
-      id: id, name: info["run_name"]?.string ?? "", status: info["status"]?.string ?? "",
+      id: id, name: info["run_name"]?.stringValue ?? "", status: info["status"]?.stringValue ?? "",
       startTime: info["start_time"]?.integer, endTime: info["end_time"]?.integer)
     let data = json["data"]
-    for metric in data?["metrics"]?.array ?? [] {
-      if let key = metric["key"]?.string { summary.metrics[key] = metric["value"]?.double ?? .nan }
+    for metric in data?["metrics"]?.arrayValue ?? [] {
+      if let key = metric["key"]?.stringValue {
+        summary.metrics[key] = metric["value"]?.double ?? .nan
+      }
     }
     summary.parameters = pairs(data?["params"])
     summary.tags = pairs(data?["tags"])
@@ -50,8 +52,8 @@ extension RESTStore: RunLister {
 
   private static func pairs(_ json: JSON?) -> [String: String] {
     var values: [String: String] = [:]
-    for pair in json?.array ?? [] {
-      if let key = pair["key"]?.string { values[key] = pair["value"]?.string ?? "" }
+    for pair in json?.arrayValue ?? [] {
+      if let key = pair["key"]?.stringValue { values[key] = pair["value"]?.stringValue ?? "" }
     }
     return values
   }

@@ -147,8 +147,8 @@ package struct RunTable: Sendable {
   /// The table as text that ends with a line feed.
   package func text(_ format: Format) -> String {
     switch format {
-    case .table: aligned
-    case .csv: rows.map { $0.map(Self.csvField).joined(separator: ",") + "\n" }.joined()
+    case .table: TextTable.aligned(rows, firstNumber: 4 + parameters.count)
+    case .csv: rows.map(TextTable.csvLine).joined()
     case .json: String(decoding: json.bytes, as: UTF8.self) + "\n"
     }
   }
@@ -162,30 +162,14 @@ package struct RunTable: Sendable {
       }
   }
 
-  private var aligned: String {
-    let rows = rows.map { $0.map(\.printable) }
-    let widths = (rows.first ?? []).indices.map { column in
-      rows.map { $0[column].count }.max() ?? 0
-    }
-    let firstNumber = 4 + parameters.count
-    return rows.map { row in
-      let cells = row.indices.map { column in
-        let space = String(repeating: " ", count: widths[column] - row[column].count)
-        return column >= firstNumber ? space + row[column] : row[column] + space
-      }
-      let line = cells.joined(separator: "  ")
-      return String(line.reversed().drop { $0 == " " }.reversed()) + "\n"
-    }.joined()
-  }
-
   private var json: JSON {
     .array(
       runs.map { run in
         .object([
           .init("run_id", .string(run.id)), .init("name", .string(run.name)),
           .init("status", .string(run.status)),
-          .init("start_time", run.startTime.map(JSON.integer) ?? .null),
-          .init("end_time", run.endTime.map(JSON.integer) ?? .null),
+          .init("start_time", run.startTime.map(JSON.int) ?? .null),
+          .init("end_time", run.endTime.map(JSON.int) ?? .null),
           .init(
             "parameters",
             .strings(
@@ -195,15 +179,10 @@ package struct RunTable: Sendable {
             "metrics",
             .object(
               (hasEveryMetric ? run.metrics.keys.sorted() : metrics).compactMap { key in
-                run.metrics[key].map { JSON.Member(key, .number($0)) }
+                run.metrics[key].map { JSON.Member(key, .double($0)) }
               })),
         ])
       })
-  }
-
-  private static func csvField(_ text: String) -> String {
-    text.contains { ",\"\n\r".contains($0) }
-      ? "\"" + text.replacing("\"", with: "\"\"") + "\"" : text
   }
 
   /// Up to six digits, as C's `%g` writes them.

@@ -170,6 +170,25 @@ package enum Destination: Sendable, Hashable {
       throw TrackingError(
         .settings, "the tracking URI '\(text)' names no file; expected sqlite:///FILE")
     }
-    return Files.absolute(path, in: directory)
+    return Files.absolute(path, relativeTo: directory)
+  }
+
+  /// The kind of a file system that several machines share, nil if `path` is on a local one.
+  ///
+  /// `mounts` is the text of /proc/self/mounts: device, mount point, type, options.
+  package static func sharedFileSystem(
+    _ path: String, mounts: String? = try? Files.text(of: "/proc/self/mounts")
+  ) -> String? {
+    var best = (length: 0, kind: "")
+    for line in (mounts ?? "").split(separator: "\n") {
+      let fields = line.split(separator: " ")
+      guard fields.count > 2 else { continue }
+      let point = fields[1].replacing("\\040", with: " ")
+      let isAbove = point == "/" || path == point || path.hasPrefix(point + "/")
+      // A later mount at the same point hides the earlier one.
+      if isAbove, point.count >= best.length { best = (point.count, String(fields[2])) }
+    }
+    let shared = ["nfs", "nfs4", "lustre", "gpfs", "beegfs", "cifs", "smb3", "ceph", "afs", "9p"]
+    return shared.contains(best.kind) || best.kind.hasPrefix("fuse.") ? best.kind : nil
   }
 }

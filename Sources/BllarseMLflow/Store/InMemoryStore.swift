@@ -159,7 +159,9 @@ extension InMemoryStore: TrackingStore {
     file: String, size: Int, path: String, run: StoredRun
   ) throws(StoreFailure) {
     try change(run.id, .upload(path)) { recorded throws(StoreFailure) in
-      guard let bytes = Files.read(file) else { throw .unavailable("cannot read \(file)") }
+      guard let bytes = try? Files.bytes(of: file) else {
+        throw .unavailable("cannot read \(file)")
+      }
       recorded.artifacts[path] = bytes
     }
   }

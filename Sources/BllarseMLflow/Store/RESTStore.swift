@@ -53,7 +53,7 @@ package final class RESTStore: TrackingStore {
     guard let experiment = answer["experiment"],
       let id = Self.identifier(experiment["experiment_id"])
     else { throw client.lacking("an experiment with an experiment_id", answer, path: path) }
-    guard experiment["lifecycle_stage"]?.string != "deleted" else {
+    guard experiment["lifecycle_stage"]?.stringValue != "deleted" else {
       throw .deleted(
         """
         experiment '\(name.printable)' (id \(id)) on \(client.address) is deleted; restore it with \
@@ -71,7 +71,7 @@ package final class RESTStore: TrackingStore {
     let path = "mlflow/runs/create"
     let body = JSON.object([
       .init("experiment_id", .string(new.experimentID)), .init("user_id", .string(new.user)),
-      .init("run_name", .string(new.name)), .init("start_time", .integer(new.startTime)),
+      .init("run_name", .string(new.name)), .init("start_time", .int(new.startTime)),
       .init("tags", Self.list(tags)),
     ])
     let answer: JSON
@@ -129,14 +129,14 @@ package final class RESTStore: TrackingStore {
     var ids: [String] = []
     var token: String?
     repeat {
-      var members: [JSON.Member] = [.init("max_results", .integer(1000))]
+      var members: [JSON.Member] = [.init("max_results", .int(1000))]
       if let token { members.append(.init("page_token", .string(token))) }
       let path = "mlflow/experiments/search"
       let answer = try client.post(path, .object(members))
       ids += try list("experiments", in: answer, path: path).compactMap {
         Self.identifier($0["experiment_id"])
       }
-      token = answer["next_page_token"]?.string
+      token = answer["next_page_token"]?.stringValue
     } while token?.isEmpty == false
     return ids
   }
@@ -151,14 +151,14 @@ package final class RESTStore: TrackingStore {
       var members: [JSON.Member] = [
         .init("experiment_ids", .array(experimentIDs.map { .string($0) })),
         .init("filter", .string(filter)), .init("run_view_type", .string("ACTIVE_ONLY")),
-        .init("max_results", .integer(min(1000, limit - rows.count))),
+        .init("max_results", .int(min(1000, limit - rows.count))),
         .init("order_by", .array(orderBy.map { .string($0) })),
       ]
       if let token { members.append(.init("page_token", .string(token))) }
       let path = "mlflow/runs/search"
       let answer = try client.post(path, .object(members))
       rows += try list("runs", in: answer, path: path)
-      token = answer["next_page_token"]?.string
+      token = answer["next_page_token"]?.stringValue
     } while token?.isEmpty == false && rows.count < limit
     return rows
   }
@@ -167,7 +167,7 @@ package final class RESTStore: TrackingStore {
   package func list(
     _ name: String, in answer: JSON, path: String
   ) throws(StoreFailure) -> [JSON] {
-    if let list = answer[name]?.array { return list }
+    if let list = answer[name]?.arrayValue { return list }
     guard answer[name] == nil,
       answer.members?.allSatisfy({ $0.key == "next_page_token" }) == true
     else { throw client.lacking("a list of \(name)", answer, path: path) }
@@ -180,14 +180,14 @@ package final class RESTStore: TrackingStore {
     var members: [JSON.Member] = [
       .init("run_id", .string(runID)), .init("status", .string(status.rawValue)),
     ]
-    if let endTime { members.append(.init("end_time", .integer(endTime))) }
+    if let endTime { members.append(.init("end_time", .int(endTime))) }
     let path = "mlflow/runs/update"
     let answer = try client.post(path, .object(members))
     guard let info = answer["run_info"] else {
       throw client.lacking("the run_info", answer, path: path)
     }
     // A state the server does not know is answered with 200 and ignored.
-    if let stored = info["status"]?.string, stored != status.rawValue {
+    if let stored = info["status"]?.stringValue, stored != status.rawValue {
       throw .refused(
         "the run's status is '\(client.clean(stored))', not '\(status.rawValue)' as it was set")
     }
@@ -285,9 +285,9 @@ package final class RESTStore: TrackingStore {
       let experiment = identifier(info["experiment_id"])
     else { return nil }
     return StoredRun(
-      id: id, experimentID: experiment, artifactURI: info["artifact_uri"]?.string ?? "",
-      status: info["status"]?.string.flatMap(RunStatus.init) ?? .running,
-      isDeleted: info["lifecycle_stage"]?.string == "deleted")
+      id: id, experimentID: experiment, artifactURI: info["artifact_uri"]?.stringValue ?? "",
+      status: info["status"]?.stringValue.flatMap(RunStatus.init) ?? .running,
+      isDeleted: info["lifecycle_stage"]?.stringValue == "deleted")
   }
 
   /// An id as servers give them; nil for what is none: it is shown, and stands in addresses and files.
@@ -295,7 +295,7 @@ package final class RESTStore: TrackingStore {
     let text: String? =
       switch json {
       case .string(let text)?: text
-      case .integer(let number)?: String(number)
+      case .int(let number)?: String(number)
       default: nil
       }
     guard let text, (1...250).contains(text.utf8.count),

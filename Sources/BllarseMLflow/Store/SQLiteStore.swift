@@ -312,7 +312,7 @@ package final class SQLiteStore: TrackingStore {
     }
     let folder = URL(fileURLWithPath: path).deletingLastPathComponent().path
     do { try Files.makeDirectory(folder) } catch { throw StoreFailure.blocked("\(error)") }
-    let isShared = Files.sharedFileSystem(path) != nil
+    let isShared = Destination.sharedFileSystem(path) != nil
     var configuration = Configuration()
     configuration.busyMode = .timeout(60)
     configuration.label = "mlflow.db"

@@ -171,9 +171,6 @@ extension EvidenceHead {
   func forEachBlock(
     _ features: FeatureMatrix, _ body: @Sendable (Range<Int>, LogitMoments) -> Void
   ) {
-    precondition(
-      features.columnCount == featureCount,
-      "features have \(features.columnCount) columns, the head expects \(featureCount)")
     let weights = Matrix<Float>(weights)
     parallelism.forEachBlock(of: features.rowCount, blockSize: predictionBlockSize) { _, range in
       body(range, moments(features.rows(range), weights))
@@ -195,7 +192,10 @@ extension EvidenceHead {
   /// - Parameter features: N x featureCount, finite.
   /// - Returns: N x K; the exponentials of a row sum to 1.
   /// - Complexity: N·D² (N·D²·K with one covariance a class) and 2·N·D·K.
-  public func logProbabilities(_ features: FeatureMatrix) -> Matrix<Float> {
+  public func logProbabilities(
+    _ features: FeatureMatrix
+  ) throws(NumericsError) -> Matrix<Float> {
+    try TrainingRows.checkFeatureCount(features, featureCount)
     let classes = classCount
     return Matrix<Float>(rows: features.rowCount, columns: classes) { target in
       guard let base = target.baseAddress else { return }

@@ -24,7 +24,7 @@ public struct Program: Sendable {
         "there is no program '\(name)': not beside bllarse-sweep and not in PATH; give its path under 'program' in the sweep file, or --program"
       )
     }
-    let checksum = checksum(of: path, runner: runner)
+    let checksum = checksum(of: path)
     let command = [path] + description.command.dropFirst()
     var options: ProgramOptions?
     if description.describesItself {
@@ -68,16 +68,10 @@ public struct Program: Sendable {
     return options.accepts(option) ? option : nil
   }
 
-  static func checksum(of path: String, runner: any CommandRunner) -> String? {
-    // sha256sum uses the processor's own instructions.
-    if let result = try? runner.run(["sha256sum", path]), result.status == 0,
-      let sum = result.output.split(separator: " ").first, sum.count == 64
-    {
-      return String(sum)
-    }
+  static func checksum(of path: String) -> String? {
     guard let bytes = try? Files.bytes(of: path) else { return nil }
-    var digest = SHA256()
-    digest.update(bytes)
+    let digest = Digest(.sha256)
+    bytes.withUnsafeBytes { digest.update($0) }
     return digest.finish()
   }
 

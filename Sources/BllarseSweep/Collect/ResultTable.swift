@@ -18,13 +18,7 @@ public struct ResultTable: Sendable, Equatable {
 
   /// One line of comma-separated values.
   public static func csvLine(_ cells: [JSON]) -> String {
-    cells.map { cell in
-      let text = cell == .null ? "" : cell.plainText
-      guard text.contains(where: { ",\"\n\r".contains($0) }) else { return text }
-      return "\""
-        + text.split(separator: "\"", omittingEmptySubsequences: false)
-        .joined(separator: "\"\"") + "\""
-    }.joined(separator: ",") + "\n"
+    TextTable.csvLine(cells.map { $0 == .null ? "" : $0.plainText })
   }
 
   /// A JSON list with an object a row.
@@ -48,18 +42,7 @@ public struct ResultTable: Sendable, Equatable {
 
   /// Columns padded with spaces, for a terminal.
   public var text: String {
-    let cells = rows.map { $0.map { Self.display($0).printable } }
-    let widths = columns.indices.map { column in
-      ([columns[column]] + cells.map { $0[column] }).map(\.count).max() ?? 0
-    }
-    func line(_ cells: [String]) -> String {
-      let padded = zip(cells, widths).map { cell, width in
-        cell + String(repeating: " ", count: max(0, width - cell.count))
-      }
-      let text = padded.joined(separator: "  ")
-      return String(text.reversed().drop { $0 == " " }.reversed()) + "\n"
-    }
-    return line(columns) + cells.map(line).joined()
+    TextTable.aligned([columns] + rows.map { $0.map(Self.display) })
   }
 
   /// Six significant digits are what a reader compares.

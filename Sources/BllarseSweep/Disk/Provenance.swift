@@ -41,11 +41,11 @@ public enum Provenance {
         "command": .array(program.command.map { .string($0) }),
         "sha256": .optional(program.checksum),
         "script_sha256": .optional(
-          program.describer.dropFirst().first.flatMap { Program.checksum(of: $0, runner: runner) }),
+          program.describer.dropFirst().first.flatMap { Program.checksum(of: $0) }),
         "version": .optional(version.flatMap { $0.status == 0 ? $0.output.trimmed : nil }),
       ]),
       "sweep_sha256": .optional(
-        Host.executablePath.flatMap { Program.checksum(of: $0, runner: runner) }),
+        Host.executablePath.flatMap { Program.checksum(of: $0) }),
       "configurations": .int(directory.manifest.count),
       "set": .object(overrides.map { JSON.Member($0.key, $0.value) }),
       "environment": .object(environment),

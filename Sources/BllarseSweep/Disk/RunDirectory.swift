@@ -40,7 +40,7 @@ package struct RunDirectory: Sendable {
   package func claim(attempt number: Int, _ claim: AttemptClaim) throws -> AttemptDirectory? {
     try Files.makeDirectory(path)
     return try Files.claim(
-      "\(path)/attempt-\(number)", containing: "claim.json", claim.json.pretty + "\n")
+      "\(path)/attempt-\(number)", containing: [("claim.json", claim.json.pretty + "\n")])
       ? attempt(number) : nil
   }
 }

@@ -168,9 +168,3 @@ public struct SweepDirectory: Sendable {
     RunDirectory(path: "\(path)/runs/\(index / 1000)/\(index)", index: index)
   }
 }
-extension JSON: ExpressibleByIntegerLiteral, ExpressibleByStringLiteral {
-  /// A number.
-  public init(integerLiteral value: Int) { self = .int(value) }
-  /// A string.
-  public init(stringLiteral value: String) { self = .string(value) }
-}

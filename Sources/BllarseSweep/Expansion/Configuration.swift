@@ -81,6 +81,6 @@ public struct Configuration: Sendable, Equatable {
     let identity = JSON.object([
       "program": .array(program.map { .string($0) }), "parameters": .object(kept),
     ])
-    return SHA256.hex(identity.canonical)
+    return Digest.hex(identity.canonical)
   }
 }

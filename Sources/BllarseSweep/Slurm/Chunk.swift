@@ -85,7 +85,7 @@ public struct ChunkPlan: Sendable, Equatable {
     case .reverse: return indices.reversed()
     case .shuffle:
       // Sorted by a hash: the same permutation on every machine.
-      return indices.map { (index: $0, key: SHA256.hex("order \($0)")) }
+      return indices.map { (index: $0, key: Digest.hex("order \($0)")) }
         .sorted { $0.key < $1.key }.map(\.index)
     }
   }

@@ -130,7 +130,7 @@ public struct Submitter {
         "chunks": .int(plan.chunks.chunks.count),
         "configurations": .int(plan.chunks.chunks.reduce(0) { $0 + $1.tasks.count }),
         "job_script_sha256": .optional(
-          try plan.options.jobScript.flatMap { try Files.text(of: $0) }.map { SHA256.hex($0) }),
+          try plan.options.jobScript.flatMap { try Files.text(of: $0) }.map { Digest.hex($0) }),
       ]).pretty + "\n", to: "\(path(number))/plan.json")
     var jobs: [String] = []
     for (position, chunk) in plan.chunks.chunks.enumerated() {

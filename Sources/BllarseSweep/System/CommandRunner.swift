@@ -61,7 +61,7 @@ public struct ProcessRunner: CommandRunner {
     }
     var out: [Int32] = [0, 0]
     var err: [Int32] = [0, 0]
-    guard pipe(&out) == 0, pipe(&err) == 0 else { throw Files.fault("cannot start \(program)") }
+    guard pipe(&out) == 0, pipe(&err) == 0 else { throw Files.failure(.start, program) }
     for descriptor in out + err { _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC) }
     var spawn = Spawn(
       [program] + arguments.dropFirst(),

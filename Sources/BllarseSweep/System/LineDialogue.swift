@@ -27,7 +27,7 @@ final class LineDialogue {
     for _ in 0..<3 {
       var pair: [Int32] = [0, 0]
       guard pipe(&pair) == 0 else {
-        let fault = Files.fault("cannot start \(command[0])")
+        let fault = Files.failure(.start, command[0])
         for end in ends.joined() { close(end) }
         throw fault
       }
@@ -112,7 +112,7 @@ final class LineDialogue {
       if ready == 0 { return false }
       guard ready > 0 else {
         if errno == EINTR { continue }
-        throw Files.fault("cannot wait for the program's answers")
+        throw Files.failure(.read, "the program's answers")
       }
       if waiting[0].revents != 0 {
         let count = Self.writeQuietly(pending[said...], to: input)

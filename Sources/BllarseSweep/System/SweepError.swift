@@ -1,3 +1,7 @@
+@_exported public import BllarseSupport
+
+package typealias Files = FileSystem<SweepError>
+
 /// A failure told to the user: one line that says what was found, where, and what to do.
 public struct SweepError: Error, Equatable, CustomStringConvertible {
   /// The exit code an executable ends with.
@@ -22,6 +26,10 @@ public struct SweepError: Error, Equatable, CustomStringConvertible {
     self.code = code
     self.description = description
   }
+}
+
+extension SweepError: SystemFailure {
+  package init(_ error: SystemError) { self.init(.failed, error.description) }
 }
 
 extension SweepError {

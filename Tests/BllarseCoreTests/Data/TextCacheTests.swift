@@ -144,7 +144,7 @@ struct TextCacheContentTests {
         + "folder holds another cache: give it its own name back")
     try editMetadata("{", "")
     expectFault(
-      "\(path): byte 13: there is more after the value, expected JSON; pull or extract the cache again"
+      "\(path): byte 13: text after the end of the value, expected JSON; pull or extract the cache again"
     )
   }
 

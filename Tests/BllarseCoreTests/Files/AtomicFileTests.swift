@@ -11,7 +11,7 @@ struct AtomicFileTests {
   @Test("a file appears under its name only when it is committed")
   func commit() throws {
     let path = directory.file("a.txt")
-    try AtomicFile.write("old", to: path)
+    try Files.write("old", to: path)
     let file = try AtomicFile(path: path)
     try file.write("new")
     #expect(try directory.read("a.txt") == Array("old".utf8))
@@ -50,7 +50,7 @@ struct AtomicFileTests {
     try FileManager.default.setAttributes([.posixPermissions: 0o640], ofItemAtPath: target)
     let link = directory.file("link")
     try FileManager.default.createSymbolicLink(atPath: link, withDestinationPath: target)
-    try AtomicFile.write("new", to: link)
+    try Files.write("new", to: link)
     #expect(try FileManager.default.destinationOfSymbolicLink(atPath: link) == target)
     #expect(try directory.read("target") == Array("new".utf8))
     let mode = try FileManager.default.attributesOfItem(atPath: target)[.posixPermissions]
@@ -59,7 +59,7 @@ struct AtomicFileTests {
 
   @Test("devices are written in place")
   func device() throws {
-    try AtomicFile.write("text", to: "/dev/null")
+    try Files.write("text", to: "/dev/null")
     #expect(
       try FileManager.default.attributesOfItem(atPath: "/dev/null")[.type] as? FileAttributeType
         == .typeCharacterSpecial)
@@ -68,7 +68,7 @@ struct AtomicFileTests {
   @Test("a full disk is an error, not a short file")
   func fullDisk() throws {
     #expect {
-      try AtomicFile.write([UInt8](repeating: 0, count: 1_000_000), to: "/dev/full")
+      try Files.write([UInt8](repeating: 0, count: 1_000_000), to: "/dev/full")
     } throws: { error in
       "\(error)" == "/dev/full: the file cannot be written (No space left on device); "
         + "free some space"
@@ -78,13 +78,13 @@ struct AtomicFileTests {
   @Test("a directory that does not exist, and a directory in place of the file, are named")
   func impossible() throws {
     #expect {
-      try AtomicFile.write("x", to: "/nonexistent/a")
+      try Files.write("x", to: "/nonexistent/a")
     } throws: { error in
       "\(error)" == "/nonexistent/a: the file cannot be written (No such file or directory); "
         + "create the directory first"
     }
     #expect {
-      try AtomicFile.write("x", to: directory.path)
+      try Files.write("x", to: directory.path)
     } throws: { error in
       "\(error)" == "\(directory.path): a directory has this name, expected a file; "
         + "choose another name"
@@ -100,8 +100,8 @@ struct OutputDirectoryTests {
   @Test("missing parents are made, and nothing is left in the directory")
   func parents() throws {
     let path = directory.file("a/b/c")
-    try AtomicFile.prepareDirectory(path)
-    try AtomicFile.prepareDirectory(path + "/")
+    try Files.prepareDirectory(path)
+    try Files.prepareDirectory(path + "/")
     #expect(try FileManager.default.contentsOfDirectory(atPath: path).isEmpty)
   }
 
@@ -110,7 +110,7 @@ struct OutputDirectoryTests {
     let file = try directory.write("file", [])
     for path in [file, file + "/below"] {
       #expect {
-        try AtomicFile.prepareDirectory(path)
+        try Files.prepareDirectory(path)
       } throws: { error in
         "\(error)" == "\(path): '\(file)' is a file, expected a directory; "
           + "choose another output directory"
@@ -122,12 +122,12 @@ struct OutputDirectoryTests {
   func notWritable() throws {
     // /proc takes no files from anybody, root included.
     #expect {
-      try AtomicFile.prepareDirectory("/proc")
+      try Files.prepareDirectory("/proc")
     } throws: { error in
       (error as? DataError)?.code == .unwritableFile
         && "\(error)".hasPrefix("/proc: the directory cannot be written (")
     }
-    #expect(throws: DataError.self) { try AtomicFile.prepareDirectory("/proc/below/it") }
+    #expect(throws: DataError.self) { try Files.prepareDirectory("/proc/below/it") }
   }
 }
 

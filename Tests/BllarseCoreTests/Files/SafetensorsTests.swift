@@ -195,7 +195,7 @@ struct SafetensorsFaultTests {
         + "100000000" + damaged),
     Fault(
       "header that is not JSON", header: "hello",
-      "header: byte 0: no JSON value starts like this, expected JSON" + damaged),
+      "header: byte 0: expected a value, expected JSON" + damaged),
     Fault(
       "header that is not an object", header: "[1]",
       "header: the header is not a JSON object, expected names and tensors" + damaged),

@@ -151,7 +151,7 @@ struct MLflowClientTests {
     let (client, transport) = client(
       response(301, headers: ["location": "https://h/p/api/2.0/x"]), response(200),
       authorization: .bearer(Secret("token-token")))
-    try client.post("x", .object([.init("a", .integer(1))]))
+    try client.post("x", .object([.init("a", .int(1))]))
     #expect(transport.requests.map(\.url) == ["http://h/p/api/2.0/x", "https://h/p/api/2.0/x"])
     #expect(transport.requests.allSatisfy { $0.method == "POST" })
   }

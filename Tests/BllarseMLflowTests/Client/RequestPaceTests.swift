@@ -136,7 +136,7 @@ struct RefusedRequestTests {
     var observer = RequestObserver()
     observer.willWait = { wait in waits.withLock { $0.append(wait) } }
     client.observe(observer)
-    try client.post("x", .object([.init("a", .integer(1))]))
+    try client.post("x", .object([.init("a", .int(1))]))
     #expect(transport.requests.map(\.url) == ["http://h/api/2.0/x", "http://h/api/2.0/x"])
     #expect(abs(slept.seconds - 7) < 0.2)
     #expect(

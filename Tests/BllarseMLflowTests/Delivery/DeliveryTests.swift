@@ -57,9 +57,9 @@ struct DeliveryTests {
     let outcome = try #require(Synchronizer(store, log).sync([scratch.path]).first)
     #expect(outcome.isComplete && outcome.refusedItems == 2)
     #expect(store.runs.first?.metrics.count == 299)
-    let kept = try #require(Files.read(directory.refusals(by: .memory)))
-    let lines = kept.split(separator: 0x0A).compactMap { try? JSON(parsing: Array($0)) }
-    #expect(Set(lines.compactMap { $0["key"]?.string }) == ["poison", "bad@name"])
+    let kept = try Files.bytes(of: directory.refusals(by: .memory))
+    let lines = kept.split(separator: 0x0A).compactMap { try? JSON.parse(bytes: Array($0)) }
+    #expect(Set(lines.compactMap { $0["key"]?.stringValue }) == ["poison", "bad@name"])
     #expect(log.warnings.count == 2)
     #expect(log.warnings.contains { $0.contains("metric 'poison' is refused: too ugly") })
   }
@@ -237,7 +237,7 @@ struct DeliveryTests {
   func unreadable() throws {
     let scratch = try TemporaryDirectory()
     let directory = try writeJournal([.metric("a", 1), .end(.finished)], in: scratch.path)
-    let bytes = try #require(Files.read(directory.journal))
+    let bytes = try Files.bytes(of: directory.journal)
     func outcome(_ content: [UInt8]) throws -> Synchronizer.Outcome {
       try Data(content).write(to: URL(fileURLWithPath: directory.journal))
       return try #require(Synchronizer(InMemoryStore()).sync([scratch.path]).first)
@@ -256,11 +256,11 @@ struct DeliveryTests {
     let store = InMemoryStore()
     let directory = try writeJournal(
       [.metric("a", 1), .metric("b", 2), .metric("c", 3), .metric("d", 4)], in: scratch.path)
-    var lines = try #require(Files.read(directory.journal)).split(
+    var lines = try Files.bytes(of: directory.journal).split(
       separator: 0x0A, omittingEmptySubsequences: true)
     lines.remove(at: 2)
     let bytes = Array(lines.map { Array($0) + [0x0A] }.joined())
-    try Files.replace(directory.journal, with: Array(bytes.dropLast(10)))
+    try Files.write(Array(bytes.dropLast(10)), to: directory.journal)
     let outcome = try #require(Synchronizer(store).sync([scratch.path]).first)
     #expect(outcome.missingRecords == 1)
     #expect(outcome.tornBytes == lines[3].count - 9)

@@ -38,7 +38,7 @@ struct JournalTests {
   func cut() throws {
     let scratch = try TemporaryDirectory()
     let directory = try writeJournal(Self.events, in: scratch.path)
-    let bytes = try #require(Files.read(directory.journal))
+    let bytes = try Files.bytes(of: directory.journal)
     let (all, _) = try read(directory.journal)
     for length in 0...bytes.count {
       let path = try scratch.write("cut", Array(bytes[..<length]))
@@ -55,7 +55,7 @@ struct JournalTests {
     let scratch = try TemporaryDirectory()
     let directory = try writeJournal(
       [.metric("a", 1), .metric("b", 2), .metric("c", 3)], in: scratch.path)
-    let bytes = try #require(Files.read(directory.journal))
+    let bytes = try Files.bytes(of: directory.journal)
     let (all, _) = try read(directory.journal)
     let lines = bytes.indices.filter { bytes[$0] == 0x0A }
     for position in (lines[1] + 1)..<lines[2] {  // the line of "b"
@@ -72,7 +72,7 @@ struct JournalTests {
   func tail() throws {
     let scratch = try TemporaryDirectory()
     let directory = try writeJournal([.metric("a", 1), .metric("b", 2)], in: scratch.path)
-    let bytes = try #require(Files.read(directory.journal))
+    let bytes = try Files.bytes(of: directory.journal)
     let path = try scratch.write("tail", Array(bytes.dropLast(5)))
     var reader = try JournalReader(path: path)
     #expect(reader.next(isFinal: false)?.record.sequence == 0)

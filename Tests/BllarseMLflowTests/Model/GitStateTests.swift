@@ -7,7 +7,7 @@ import Testing
 struct GitStateTests {
   private func write(_ text: String, _ path: String) throws {
     try Files.makeDirectory(URL(fileURLWithPath: path).deletingLastPathComponent().path)
-    try Files.replace(path, with: Array(text.utf8))
+    try Files.write(Array(text.utf8), to: path)
   }
 
   @Test("a branch, its commit and the remote without its password are read")

@@ -220,7 +220,7 @@ struct SQLiteServerTests {
       let loss = try client.history(run.id, "loss").sorted { $0.step < $1.step }
       #expect(
         loss.count == count && loss[3].value.isNaN && loss[count - 1].value == Double(count - 1))
-      let latest = info["data"]?["metrics"]?.array?.first { $0["key"] == .string("loss") }
+      let latest = info["data"]?["metrics"]?.arrayValue?.first { $0["key"] == .string("loss") }
       #expect(latest?["value"]?.double == Double(count - 1))
       let (status, body) = try client.bytes(
         "get-artifact?path=folder/note.txt&run_id=\(run.id)")

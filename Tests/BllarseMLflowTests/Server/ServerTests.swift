@@ -63,15 +63,15 @@ struct ServerTests {
     }
     let (status, body) = try client.bytes(
       "api/2.0/mlflow-artifacts/artifacts/"
-        + (try #require(info["info"]?["artifact_uri"]?.string)).dropFirst(
+        + (try #require(info["info"]?["artifact_uri"]?.stringValue)).dropFirst(
           "mlflow-artifacts:/".count)
         + "/checkpoints/%C3%A4%20head.safetensors")
     #expect(status == 200)
     #expect(body == bytes)
     let list =
       try client.get(
-        "mlflow/artifacts/list", query: [("run_id", id)])["files"]?.array ?? []
-    #expect(Set(list.compactMap { $0["path"]?.string }) == ["checkpoints", "empty.txt"])
+        "mlflow/artifacts/list", query: [("run_id", id)])["files"]?.arrayValue ?? []
+    #expect(Set(list.compactMap { $0["path"]?.stringValue }) == ["checkpoints", "empty.txt"])
   }
 
   @Test("a parent with three children is nested, by the id the server gave or the local one")

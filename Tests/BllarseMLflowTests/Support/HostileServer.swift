@@ -40,7 +40,7 @@ final class HostileServer: Sendable {
   func counts(_ name: String) throws -> (taken: Int, refused: Int) {
     let transport = try CurlTransport(tls: TLSSettings(), timeoutSeconds: 20)
     let answer = try transport.send(HTTPRequest("GET", address + "/counts")) { false }
-    let entry = try JSON(parsing: answer.body)[name]
+    let entry = try JSON.parse(bytes: answer.body)[name]
     return (entry?["taken"]?.integer ?? 0, entry?["refused"]?.integer ?? 0)
   }
 }

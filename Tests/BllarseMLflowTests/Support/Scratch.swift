@@ -31,7 +31,7 @@ func writeJournal(
     Record(sequence: index, time: 1_700_000_000_000 + index, event: event)
       .appendLine(to: &writer)
   }
-  try Files.replace(directory.journal, with: writer.bytes)
+  try Files.write(writer.bytes, to: directory.journal)
   return directory
 }
 

@@ -37,14 +37,14 @@ extension MLflowClient {
       var query = [("run_id", runID), ("metric_key", key), ("max_results", "20000")]
       if let token { query.append(("page_token", token)) }
       let answer = try get("mlflow/metrics/get-history", query: query)
-      for metric in answer["metrics"]?.array ?? [] {
+      for metric in answer["metrics"]?.arrayValue ?? [] {
         points.append(
           MetricPoint(
             key: key, value: try #require(metric["value"]?.double),
             time: try #require(metric["timestamp"]?.integer),
             step: metric["step"]?.integer ?? 0))
       }
-      token = answer["next_page_token"]?.string
+      token = answer["next_page_token"]?.stringValue
     } while token?.isEmpty == false
     return points
   }
@@ -63,8 +63,8 @@ extension JSON {
   /// The tags or parameters of a run as the server describes it.
   func pairs(_ name: String) -> [String: String] {
     var result: [String: String] = [:]
-    for pair in self["data"]?[name]?.array ?? [] {
-      if let key = pair["key"]?.string { result[key] = pair["value"]?.string }
+    for pair in self["data"]?[name]?.arrayValue ?? [] {
+      if let key = pair["key"]?.stringValue { result[key] = pair["value"]?.stringValue }
     }
     return result
   }

@@ -131,3 +131,10 @@ extension JSON {
   /// A number, or null for nil.
   package static func optional(_ number: Int?) -> JSON { number.map { .int($0) } ?? .null }
 }
+
+extension JSON: ExpressibleByIntegerLiteral, ExpressibleByStringLiteral {
+  /// A number.
+  public init(integerLiteral value: Int) { self = .int(value) }
+  /// A string.
+  public init(stringLiteral value: String) { self = .string(value) }
+}

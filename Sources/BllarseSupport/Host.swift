@@ -1,10 +1,6 @@
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#else
-  import Darwin
-#endif
+import Foundation
+
+private typealias Files = FileSystem<SystemError>
 
 /// What a process knows about itself and its machine.
 package enum Host {
@@ -55,7 +51,7 @@ package enum Host {
     // The command's name, in parentheses, may contain spaces and parentheses itself.
     guard let end = text.lastIndex(of: ")") else { return nil }
     let fields = text[text.index(after: end)...].split(separator: " ")
-    guard fields.count > 19, fields[0] != "Z" else { return nil }
+    guard fields.count > 19, fields[0] != "Z", fields[0] != "X" else { return nil }
     return Int(fields[19])
   }
 

@@ -1,0 +1,345 @@
+package import Foundation
+
+/// A failed call into the operating system.
+package struct SystemError: Error, Equatable, CustomStringConvertible {
+  /// What was tried.
+  package enum Operation: String, Sendable {
+    case read, write, create, rename, start
+    case makeDirectory = "create the directory"
+    case enterDirectory = "use the working directory"
+  }
+
+  package let operation: Operation
+  /// The file or the directory.
+  package let path: String
+  /// The system's number of the error.
+  package let number: CInt
+  /// The file that is where a directory should be.
+  package var obstacle: String?
+
+  package init(_ operation: Operation, _ path: String, number: CInt = errno) {
+    (self.operation, self.path, self.number) = (operation, path, number)
+  }
+
+  /// What the system says about it, "Permission denied".
+  package var reason: String { obstacle.map { "'\($0)' is a file" } ?? Self.text(number) }
+
+  package static func text(_ number: CInt = errno) -> String { String(cString: strerror(number)) }
+
+  package var description: String {
+    guard operation != .enterDirectory else {
+      return "the working directory cannot be used (\(reason)): it was removed, or may not be "
+        + "entered; change to another and start again"
+    }
+    return "cannot \(operation.rawValue) \(path): \(reason)"
+  }
+}
+
+/// An error that tells of failed calls into the operating system, each module's in its own way.
+package protocol SystemFailure: Error {
+  init(_ error: SystemError)
+}
+
+extension SystemError: SystemFailure {
+  package init(_ error: SystemError) { self = error }
+}
+
+/// The operations on files, with a module's own error.
+///
+/// Those that write are atomic, on a shared file system too: a reader sees a whole file or none, and of
+/// several creators exactly one succeeds.
+package enum FileSystem<Failure: SystemFailure> {
+  /// The failure of the call that was made just now.
+  package static func failure(_ operation: SystemError.Operation, _ path: String) -> Failure {
+    Failure(SystemError(operation, path))
+  }
+
+  // MARK: - Reading
+
+  /// The whole content of a file.
+  package static func bytes(of path: String) throws(Failure) -> [UInt8] {
+    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+    guard descriptor >= 0 else { throw failure(.read, path) }
+    defer { close(descriptor) }
+    var content: [UInt8] = []
+    var buffer = [UInt8](repeating: 0, count: 1 << 16)
+    while true {
+      let count = read(descriptor, &buffer, buffer.count)
+      if count < 0, errno == EINTR { continue }
+      guard count >= 0 else { throw failure(.read, path) }
+      if count == 0 { return content }
+      content.append(contentsOf: buffer[..<count])
+    }
+  }
+
+  /// A file's text; nil when there is no such file.
+  package static func text(of path: String) throws(Failure) -> String? {
+    guard exists(path) else { return nil }
+    return String(decoding: try bytes(of: path), as: UTF8.self)
+  }
+
+  /// Up to `limit` bytes from `offset` on; empty when there is no such file.
+  package static func bytes(of path: String, from offset: Int, limit: Int) -> [UInt8] {
+    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+    guard descriptor >= 0 else { return [] }
+    defer { close(descriptor) }
+    var buffer = [UInt8](repeating: 0, count: limit)
+    let count = pread(descriptor, &buffer, limit, off_t(offset))
+    return count > 0 ? Array(buffer[..<count]) : []
+  }
+
+  /// The last lines of a file, at most 64 KiB of them.
+  package static func lastLines(_ count: Int, of path: String) -> [String] {
+    let size = size(of: path) ?? 0
+    let tail = bytes(of: path, from: max(0, size - 65536), limit: min(size, 65536))
+    let text = String(decoding: tail, as: UTF8.self)
+    return text.split(whereSeparator: \.isNewline).suffix(count).map(String.init)
+  }
+
+  // MARK: - Status
+
+  /// Whether there is a file or a directory.
+  package static func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
+
+  package static func isExecutableFile(_ path: String) -> Bool {
+    access(path, X_OK) == 0 && !isDirectory(path)
+  }
+
+  package static func isDirectory(_ path: String) -> Bool { kind(of: path) == S_IFDIR }
+
+  /// Whether there is a file, and not a directory, a device or a pipe.
+  package static func isFile(_ path: String) -> Bool { kind(of: path) == S_IFREG }
+
+  /// The size of a file in bytes; nil when there is none.
+  package static func size(of path: String) -> Int? { status(of: path).map { Int($0.st_size) } }
+
+  /// Seconds since 1970 of the last change, by the file system's clock.
+  package static func modified(_ path: String) -> Double? {
+    status(of: path).map { Double($0.st_mtim.tv_sec) + Double($0.st_mtim.tv_nsec) / 1e9 }
+  }
+
+  private static func kind(of path: String) -> mode_t? {
+    status(of: path).map { $0.st_mode & S_IFMT }
+  }
+
+  static func status(of path: String) -> stat? {
+    var status = stat()
+    return stat(path, &status) == 0 ? status : nil
+  }
+
+  /// The names in a directory, sorted, without hidden ones; empty when there is no such directory.
+  package static func names(in directory: String) -> [String] {
+    let names = (try? FileManager.default.contentsOfDirectory(atPath: directory)) ?? []
+    return names.filter { !$0.hasPrefix(".") }.sorted()
+  }
+
+  // MARK: - Writing
+
+  /// Writes a file so that readers see the old content or the new, also after a crash.
+  package static func write(
+    _ bytes: [UInt8], to path: String, executable: Bool = false,
+    durability: Durability = .content
+  ) throws(Failure) {
+    let file = try AtomicFile(path: path, executable: executable, durability: durability)
+    try file.write(bytes)
+    try file.commit()
+  }
+
+  package static func write(
+    _ text: String, to path: String, executable: Bool = false, durability: Durability = .content
+  ) throws(Failure) {
+    try write(Array(text.utf8), to: path, executable: executable, durability: durability)
+  }
+
+  /// Creates a file with its whole content, unless it exists.
+  ///
+  /// - Returns: whether this call created it.
+  package static func create(
+    _ path: String, _ bytes: [UInt8], durability: Durability = .content
+  ) throws(Failure) -> Bool {
+    guard !exists(path) else { return false }
+    let file = try AtomicFile(path: path, durability: durability)
+    try file.write(bytes)
+    return try file.commit(isNew: true)
+  }
+
+  package static func create(_ path: String, _ text: String) throws(Failure) -> Bool {
+    try create(path, Array(text.utf8))
+  }
+
+  /// Copies a file piece by piece.
+  ///
+  /// - Returns: its size.
+  package static func copy(_ source: String, to target: String) throws(Failure) -> Int {
+    let input = open(source, O_RDONLY | O_CLOEXEC)
+    guard input >= 0 else { throw failure(.read, source) }
+    defer { close(input) }
+    let file = try AtomicFile(path: target, durability: .content)
+    var buffer = [UInt8](repeating: 0, count: 1 << 18)
+    var total = 0
+    while true {
+      let count = read(input, &buffer, buffer.count)
+      if count < 0, errno == EINTR { continue }
+      guard count >= 0 else { throw failure(.read, source) }
+      guard count > 0 else { break }
+      try file.write(Array(buffer[..<count]))
+      total += count
+    }
+    try file.commit()
+    return total
+  }
+
+  /// Makes a second name for a file, or a copy where links are impossible.
+  ///
+  /// - Returns: its size.
+  package static func linkOrCopy(_ source: String, to target: String) throws(Failure) -> Int {
+    if link(source, target) == 0 { return size(of: target) ?? 0 }
+    if errno == EEXIST {
+      unlink(target)
+      if link(source, target) == 0 { return size(of: target) ?? 0 }
+    }
+    return try copy(source, to: target)
+  }
+
+  /// Renames a file; used to set a file aside.
+  package static func move(_ source: String, to target: String) throws(Failure) {
+    guard rename(source, target) == 0 else { throw failure(.rename, source) }
+  }
+
+  package static func remove(_ path: String) { unlink(path) }
+
+  /// Writes to an open descriptor as much as the system takes.
+  ///
+  /// - Returns: how many bytes; where it is not all of them, `errno` says why.
+  @discardableResult
+  package static func write(_ bytes: UnsafeRawBufferPointer, to descriptor: CInt) -> Int {
+    var written = 0
+    while written < bytes.count {
+      let rest = UnsafeRawBufferPointer(rebasing: bytes[written...])
+      let count = Foundation.write(descriptor, rest.baseAddress, min(rest.count, 1 << 30))
+      if count < 0, errno == EINTR { continue }
+      guard count > 0 else { break }
+      written += count
+    }
+    return written
+  }
+
+  /// Writes to an open descriptor, all of it unless nobody reads.
+  ///
+  /// - Returns: why it could not be written; nil when it was.
+  @discardableResult
+  package static func print(_ text: String, to descriptor: CInt) -> String? {
+    let bytes = Array(text.utf8)
+    let written = bytes.withUnsafeBytes { write($0, to: descriptor) }
+    return written == bytes.count ? nil : SystemError.text()
+  }
+
+  // MARK: - Directories
+
+  /// Creates a directory and those above it.
+  package static func makeDirectory(_ path: String) throws(Failure) {
+    if mkdir(path, 0o777) == 0 || isDirectory(path) { return }
+    var prefix = path.hasPrefix("/") ? "/" : ""
+    for part in path.split(separator: "/") {
+      prefix += (prefix.isEmpty || prefix == "/" ? "" : "/") + part
+      if mkdir(prefix, 0o777) == 0 { continue }
+      var error = SystemError(.makeDirectory, path)
+      // Whatever mkdir said (also EROFS or EACCES), a directory that is there is good enough.
+      guard !isDirectory(prefix) else { continue }
+      if exists(prefix) { error.obstacle = prefix }
+      throw Failure(error)
+    }
+  }
+
+  /// Creates a directory and those above it, and checks that files can be made in it, so that a run
+  /// learns this before its work and not after it.
+  package static func prepareDirectory(_ path: String) throws(Failure) {
+    if !path.isEmpty { try makeDirectory(path) }
+    // access(2) answers for the real user and misses full or odd file systems; a file tells.
+    let probe = "\(path.isEmpty ? "." : path)/.bllarse-probe-\(getpid())"
+    let descriptor = open(probe, O_WRONLY | O_CREAT | O_CLOEXEC, 0o600)
+    guard descriptor >= 0 else { throw failure(.makeDirectory, path) }
+    close(descriptor)
+    unlink(probe)
+  }
+
+  /// Creates a directory: the atomic claim.
+  ///
+  /// - Returns: whether this call created it.
+  package static func claim(_ directory: String) throws(Failure) -> Bool {
+    if mkdir(directory, 0o777) == 0 { return true }
+    if errno == EEXIST { return false }
+    throw failure(.create, directory)
+  }
+
+  /// Creates a directory with files in it, some of them in folders of their own, in one step.
+  ///
+  /// - Returns: whether this call created it.
+  package static func claim(
+    _ directory: String, containing files: [(name: String, text: String)]
+  ) throws(Failure) -> Bool {
+    let token = String(UInt64.random(in: .min ... .max), radix: 36)
+    let temporary = "\(parent(of: directory) ?? ".")/.claim.\(getpid()).\(token)"
+    guard try claim(temporary) else { return false }
+    // The longest names first: folders go when they are empty.
+    var folders: Set<String> = [temporary]
+    for file in files {
+      var folder = parent(of: "\(temporary)/\(file.name)")
+      while let path = folder, folders.insert(path).inserted { folder = parent(of: path) }
+    }
+    defer {
+      for file in files { unlink("\(temporary)/\(file.name)") }
+      for folder in folders.sorted(by: { $0.count > $1.count }) { rmdir(folder) }
+    }
+    for folder in folders.sorted(by: { $0.count < $1.count }) { try makeDirectory(folder) }
+    for file in files { try write(file.text, to: "\(temporary)/\(file.name)") }
+    // rename(2) replaces an empty directory only, and this one is never empty.
+    if rename(temporary, directory) == 0 { return true }
+    if errno == EEXIST || errno == ENOTEMPTY { return false }
+    throw failure(.create, directory)
+  }
+
+  // MARK: - Paths
+
+  package static func parent(of path: String) -> String? {
+    guard let slash = path.lastIndex(of: "/") else { return nil }
+    return slash == path.startIndex ? "/" : String(path[..<slash])
+  }
+
+  package static func name(of path: String) -> String {
+    path.lastIndex(of: "/").map { String(path[path.index(after: $0)...]) } ?? path
+  }
+
+  /// The path from the root, with `.` and `..` taken out by name.
+  package static func absolute(_ path: String, relativeTo base: String? = nil) -> String {
+    let full = path.hasPrefix("/") ? path : (base ?? currentDirectory) + "/" + path
+    var parts: [Substring] = []
+    for part in full.split(separator: "/") {
+      if part == ".." { parts = parts.dropLast() } else if part != "." { parts.append(part) }
+    }
+    return "/" + parts.joined(separator: "/")
+  }
+
+  /// A folder and all above it, the innermost first and "/" last, with `.` and `..` taken out by name.
+  ///
+  /// None for a path that does not begin at the root: what a working directory that was removed gives has
+  /// no end to walk up to.
+  package static func ancestors(of path: String) -> [String] {
+    guard path.hasPrefix("/") else { return [] }
+    return Array(
+      sequence(first: absolute(path)) { folder in folder == "/" ? nil : parent(of: folder) })
+  }
+
+  package static var currentDirectory: String {
+    // A name for a directory that was removed: what is looked for in it is not found, and not in "/".
+    guard let buffer = getcwd(nil, 0) else { return "/proc/self/cwd" }
+    defer { free(buffer) }
+    return String(cString: buffer)
+  }
+
+  /// Makes sure that relative paths mean something: the working directory is there and may be entered.
+  package static func requireWorkingDirectory() throws(Failure) {
+    guard let buffer = getcwd(nil, 0) else { throw failure(.enterDirectory, ".") }
+    free(buffer)
+  }
+}
