@@ -1,3 +1,5 @@
+public import BllarseNumerics
+
 /// How far confidence is from accuracy, over bins of confidence.
 ///
 /// With `n_m` rows in bin `m`, their mean confidence `conf_m` and their accuracy `acc_m`:
@@ -46,7 +48,7 @@ public struct CalibrationError: Sendable, Equatable {
   /// A name for ``expected`` that carries the bins, "ece_equal_width_20".
   public var name: String { "ece_\(binning.rawValue)_\(binCount)" }
 
-  init(binning: Binning, binCount: Int, sums: [BinSums], groups: Int = 1) {
+  init(binning: Binning, binCount: Int, sums: [BinSums]) {
     self.binning = binning
     self.binCount = binCount
     bins = sums.map { sum in
@@ -96,23 +98,147 @@ extension Metrics {
   /// goes up. (This is TensorFlow Probability's rule; others put it down.)
   ///
   /// - Parameters:
-  ///   - summary: the predictions.
+  ///   - predictions: with labels.
   ///   - binCount: the number of bins, at least 1.
   /// - Returns: the errors and the bins.
   public static func calibrationError(
-    _ summary: PredictionSummary, binCount: Int = 20
+    _ predictions: Predictions, binCount: Int = 20
   ) -> CalibrationError {
     precondition(binCount >= 1, "\(binCount) bins")
     return CalibrationError(
-      binning: .equalWidth, binCount: binCount, sums: binSums(summary, binCount: binCount))
+      binning: .equalWidth, binCount: binCount, sums: binSums(predictions, binCount: binCount))
   }
 
   /// The sums of bins of equal width.
-  static func binSums(_ summary: PredictionSummary, binCount: Int) -> [BinSums] {
+  static func binSums(_ predictions: Predictions, binCount: Int) -> [BinSums] {
     var sums = [BinSums](repeating: BinSums(), count: binCount)
-    for (confidence, isCorrect) in zip(summary.confidence, summary.isCorrect) {
-      sums[BinSums.index(confidence, binCount)].add(confidence, isCorrect ? 1 : 0)
+    for row in predictions.rows {
+      sums[BinSums.index(row.confidence, binCount)].add(row.confidence, row.isCorrect ? 1 : 0)
     }
     return sums
+  }
+
+  /// The calibration error over bins that hold equally many rows.
+  ///
+  /// Rows are ordered by confidence; bin `m` holds those from `⌊m·N/M⌋` on. Rows of equal confidence may
+  /// fall into two bins; each then counts with the accuracy that these rows have together, so that the
+  /// order of the rows does not matter.
+  ///
+  /// - Parameters:
+  ///   - predictions: with labels.
+  ///   - binCount: the number of bins, at least 1.
+  /// - Returns: the errors and the bins.
+  /// - Complexity: O(N log N).
+  /// - Note: Source: Nguyen and O'Connor, "Posterior calibration and exploratory analysis for natural
+  ///   language processing models", EMNLP 2015; "adaptive ECE".
+  public static func equalMassCalibrationError(
+    _ predictions: Predictions, binCount: Int = 20
+  ) -> CalibrationError {
+    precondition(binCount >= 1, "\(binCount) bins")
+    let ordered = ConfidenceOrder(predictions)
+    var sums = [BinSums](repeating: BinSums(), count: binCount)
+    for bin in 0..<binCount {
+      for row in bin * predictions.count / binCount..<(bin + 1) * predictions.count / binCount {
+        sums[bin].add(ordered.confidence[row], ordered.correct[row])
+      }
+    }
+    return CalibrationError(binning: .equalMass, binCount: binCount, sums: sums)
+  }
+
+  /// The calibration error of every class's probability, averaged over classes.
+  ///
+  ///     classwise ECE = 1/K Σₖ Σ_m n_mk/N |freq_mk - p̄_mk|
+  ///
+  /// where `n_mk` rows have their probability of class `k` in bin `m`, `p̄_mk` is the mean of these
+  /// probabilities and `freq_mk` the share of these rows whose label is `k`. `maximum` is the largest
+  /// distance over all bins of all classes.
+  ///
+  /// - Parameters:
+  ///   - probabilities: N x K, rows sum to 1.
+  ///   - labels: N class indices in `0..<K`.
+  ///   - binCount: the number of bins of each class, at least 1.
+  /// - Throws: `NumericsError` when labels and rows differ in number, or a label is no class.
+  /// - Returns: the errors, and the bins of all classes, class after class.
+  /// - Complexity: O(N·K).
+  /// - Note: Source: Kull et al., "Beyond temperature scaling: obtaining well-calibrated multiclass
+  ///   probabilities with Dirichlet calibration", NeurIPS 2019, eq. (2).
+  public static func classwiseCalibrationError<Scalar: BLASScalar>(
+    probabilities: Matrix<Scalar>, labels: [Int32], binCount: Int = 20
+  ) throws(NumericsError) -> CalibrationError {
+    precondition(binCount >= 1, "\(binCount) bins")
+    try TrainingRows.matchLabels(
+      labels, rowCount: probabilities.rowCount, classCount: probabilities.columnCount)
+    return classwise(probabilities, labels, binCount: binCount)
+  }
+
+  /// The same, of labels that were matched to their rows.
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
+  static func classwise<Scalar: BLASScalar>(
+    _ probabilities: Matrix<Scalar>, _ labels: [Int32], binCount: Int
+  ) -> CalibrationError {
+    var sums = [BinSums](repeating: BinSums(), count: binCount * probabilities.columnCount)
+    for (row, label) in labels.enumerated() {
+      probabilities.withRow(row) { values in
+        for k in values.indices {
+          let p = Double(values[k])
+          sums[k * binCount + BinSums.index(p, binCount)].add(p, k == Int(label) ? 1 : 0)
+        }
+      }
+    }
+    // Every class has N rows, so the mean over all of them is the mean over classes.
+    return CalibrationError(binning: .classwise, binCount: binCount, sums: sums)
+  }
+
+  /// A calibration error without bins: the largest distance of cumulated confidence from cumulated
+  /// correctness.
+  ///
+  ///     KS = max_c 1/N |Σ_{i: confᵢ ≤ c} (confᵢ - correctᵢ)|
+  ///
+  /// - Parameter predictions: with labels.
+  /// - Returns: a number in 0...1; |accuracy - mean confidence| is a lower bound.
+  /// - Complexity: O(N log N).
+  /// - Note: Source: Gupta et al., "Calibration of neural networks using splines", ICLR 2021, eq. (7).
+  public static func kolmogorovSmirnovCalibrationError(_ predictions: Predictions) -> Double {
+    let ordered = ConfidenceOrder(predictions)
+    var (sum, largest) = (0.0, 0.0)
+    for (start, end) in zip(ordered.groupStarts, ordered.groupStarts.dropFirst()) {
+      for row in start..<end { sum += ordered.confidence[row] - ordered.correct[row] }
+      largest = maximum(largest, sum.magnitude)
+    }
+    return largest / Double(predictions.count)
+  }
+}
+
+/// Rows in the order of their confidence, lowest first.
+///
+/// Rows of equal confidence have no order of their own; each gets the mean of their correctness, which
+/// is what a random order gives on average.
+struct ConfidenceOrder: Sendable {
+  private(set) var confidence: [Double]
+  private(set) var correct: [Double]
+  /// Where the rows of equal confidence start, and the number of rows at the end.
+  private(set) var groupStarts: [Int] = []
+
+  init(_ predictions: Predictions) {
+    var rows = predictions.rows.map {
+      (confidence: $0.confidence, correct: $0.isCorrect ? 1.0 : 0.0)
+    }
+    // NaN goes to the front, so that the order stays a strict one.
+    rows.sort { $0.confidence < $1.confidence || ($0.confidence.isNaN && !$1.confidence.isNaN) }
+    confidence = rows.map(\.confidence)
+    correct = rows.map(\.correct)
+    var start = 0
+    while start < rows.count {
+      var end = start + 1
+      while end < rows.count, confidence[end] == confidence[start] { end += 1 }
+      groupStarts.append(start)
+      if end > start + 1 {
+        let mean = correct[start..<end].reduce(0, +) / Double(end - start)
+        for row in start..<end { correct[row] = mean }
+      }
+      start = end
+    }
+    groupStarts.append(rows.count)
   }
 }

@@ -78,7 +78,7 @@ public struct Collector {
     var runs = finished
     if let best {
       try check(best, among: metrics)
-      runs = sorted(runs, largest ?? Self.isBetterLarge(best)) {
+      runs = sorted(runs, largest ?? isHigherBetter(best)) {
         $0.result.metrics[path: best]?.doubleValue
       }
     }
@@ -102,7 +102,7 @@ public struct Collector {
     for metric in metrics { try check(metric, among: metricNames) }
     var settings = self.settings
     if let best {
-      settings = sorted(settings, largest ?? Self.isBetterLarge(best)) {
+      settings = sorted(settings, largest ?? isHigherBetter(best)) {
         ReplicateStatistics(values($0, best))?.mean
       }
     }
@@ -165,7 +165,7 @@ public struct Collector {
   public func pairedTable(best: String, largest: Bool? = nil) throws -> ResultTable {
     try check(best, among: metricNames)
     let keys = varyingKeys.filter { !replicateKeys.contains($0) }
-    let settings = sorted(self.settings, largest ?? Self.isBetterLarge(best)) {
+    let settings = sorted(self.settings, largest ?? isHigherBetter(best)) {
       ReplicateStatistics(values($0, best))?.mean
     }
     let columns = ["indices"] + keys + ["pairs", "difference", "se", "ci95_low", "ci95_high"]
@@ -227,17 +227,16 @@ public struct Collector {
     }.map(\.element.0)
   }
 
-  /// Accuracies and evidence bounds are better large; losses, errors and seconds small.
-  static func isBetterLarge(_ metric: String) -> Bool {
-    var parts = metric.split(separator: ".")
-    // An interval's ends are as good as its value.
-    if parts.count > 1, let last = parts.last, ["lower", "upper", "value"].contains(last) {
-      parts.removeLast()
+  /// Whether the largest value of a metric is the best: as the results say, which know their metrics by the
+  /// last part of the name; of a program whose results say nothing, by the name.
+  func isHigherBetter(_ metric: String) -> Bool {
+    let holder = finished.first { $0.result.metrics[path: metric] != nil }
+    guard let known = holder?.result.metrics["metrics_info"] else {
+      return MainScores.isHigherBetter(metric)
     }
-    guard let name = parts.last?.split(separator: "/").last else { return false }
-    return ["acc", "accuracy", "elbo", "log_evidence", "auroc", "auprc", "f1"].contains {
-      name == $0 || name.hasSuffix("_\($0)")
-    }
+    let parts = metric.split(separator: ".").reversed()
+    let own = parts.lazy.compactMap { known[String($0)] }.first
+    return own?["direction"]?.stringValue == "higher"
   }
 
   private func check(_ metric: String, among names: [String]) throws {

@@ -113,7 +113,7 @@ struct LinearReferenceTests {
         parallelism: parallelism)
       try trainer.runStep(0, epoch: 1, on: split)
       let scores = try trainer.head.evaluation(features: split.features, labels: labels)
-      #expect(scores.accuracy == 1)
+      #expect(scores.acc == 1)
     }
   }
 }

@@ -82,12 +82,13 @@ public struct TemperatureScaling: Sendable, Equatable {
         var logs = logits.gatheringRows(scored)
         logs.scale(by: beta)
         logs.formLogSoftmaxRows()
-        let scores = try Evaluation(
-          logProbabilities: logs, labels: scored.map { labels[$0] }, parallelism: parallelism)
+        let scores = SplitScores(
+          try Predictions(
+            logProbabilities: logs, labels: scored.map { labels[$0] }, parallelism: parallelism))
         rows.append(
           Row(
             source: source, testFraction: fraction, repeatIndex: index, temperature: 1 / beta,
-            acc: scores.accuracy, ece: scores.ece, nll: scores.nll))
+            acc: scores.acc, ece: scores.ece, nll: scores.nll))
       }
     }
     return rows

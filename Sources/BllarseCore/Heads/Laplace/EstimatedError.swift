@@ -70,10 +70,10 @@ extension LaplaceRecipe.Outcome {
         logs.replaceBlock(row: row, column: 0, with: predicted.rows(place..<place + 1))
       }
     }
-    let evaluation = try Evaluation(
-      logProbabilities: logs, labels: labels, parallelism: parallelism)
+    let evaluation = SplitScores(
+      try Predictions(logProbabilities: logs, labels: labels, parallelism: parallelism))
     var scores = EstimatedScores(
-      rows: labels.count, nll: evaluation.nll, nllError: nil, acc: evaluation.accuracy,
+      rows: labels.count, nll: evaluation.nll, nllError: nil, acc: evaluation.acc,
       ece: evaluation.ece, brier: evaluation.brier)
     let losses = labels.indices.map { -logs[$0, Int(labels[$0])] }
     let total = labels.indices.reduce(0) { $0 + weight($1) }
