@@ -8,16 +8,6 @@ extension RunResult {
       uniqueKeysWithValues: (chosen?.words ?? [:]).map { ("chosen.\($0.key)", $0.value) })
   }
 
-  /// The bins of the reliability diagram, as JSON.
-  var reliabilityText: String? {
-    guard let bins = metrics?.reliability else { return nil }
-    let encoder = JSONEncoder()
-    encoder.outputFormatting = [.sortedKeys, .prettyPrinted]
-    encoder.nonConformingFloatEncodingStrategy = .convertToString(
-      positiveInfinity: "Infinity", negativeInfinity: "-Infinity", nan: "NaN")
-    return (try? encoder.encode(bins)).map { String(decoding: $0, as: UTF8.self) + "\n" }
-  }
-
   /// What stands at the top of the run's page, in Markdown.
   ///
   /// - Parameters:

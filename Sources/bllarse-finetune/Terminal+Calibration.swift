@@ -35,8 +35,7 @@ extension Terminal {
         + "(mean ± deviation of \(TemperatureScaling.repeatCount) repeats)")
     print("of        part       temperature              acc               nll               ece")
     for summary in TemperatureScalingSummary.summaries(rows) {
-      let figures = [summary.temperature, summary.acc, summary.nll, summary.ece]
-        .map { String(format: "%9.4f ± %.4f", $0.mean, $0.deviation) }
+      let figures = summary.spreads.map { String(format: "%9.4f ± %.4f", $0.mean, $0.deviation) }
         .joined(separator: " ")
       print(
         summary.source.padding(toLength: 10, withPad: " ", startingAt: 0)

@@ -111,7 +111,7 @@ extension Metrics {
       nll: interval({ $0.nll }, negativeLogLikelihood(predictions)),
       brier: interval({ $0.brier }, brierScore(predictions)),
       ece: BootstrapInterval(
-        value: CalibrationError(binning: .equalWidth, binCount: binCount, sums: sums).expected,
+        value: CalibrationError(sums).expected,
         lower: ends.lower, upper: ends.upper),
       level: level, replicateCount: replicateCount)
   }

@@ -7,57 +7,19 @@ public import BllarseNumerics
 ///     ECE = Σ_m n_m/N |acc_m - conf_m|        MCE = max_m |acc_m - conf_m|
 ///     RMSCE = sqrt(Σ_m n_m/N (acc_m - conf_m)²)
 ///
-/// The values depend on the bins, so their ``name`` says which and how many.
+/// The values depend on the bins, so the names of the metrics say which and how many.
 ///
 /// - Note: Source: Naeini, Cooper and Hauskrecht, "Obtaining well calibrated probabilities using
 ///   Bayesian binning", AAAI 2015; Guo et al., "On calibration of modern neural networks", ICML 2017.
 public struct CalibrationError: Sendable, Equatable {
-  /// How bins are made.
-  public enum Binning: String, Sendable, Equatable {
-    /// Bins of equal width in confidence.
-    case equalWidth = "equal_width"
-    /// Bins of (nearly) equal numbers of rows.
-    case equalMass = "equal_mass"
-    /// Bins of equal width in the probability of each class.
-    case classwise = "classwise"
-  }
-
-  /// One bin of a reliability diagram.
-  public struct Bin: Sendable, Equatable {
-    /// The number of rows.
-    public var count = 0
-    /// Their mean confidence; 0 in an empty bin.
-    public var confidence = 0.0
-    /// Their accuracy; 0 in an empty bin.
-    public var accuracy = 0.0
-  }
-
-  /// How the bins were made.
-  public let binning: Binning
-  /// The number of bins.
-  public let binCount: Int
-  /// The bins from low to high confidence; of all classes one after the other for `classwise`.
-  public let bins: [Bin]
-  /// The mean distance, weighted by rows (averaged over classes for `classwise`).
+  /// The mean distance, weighted by rows (averaged over classes, where each has bins).
   public let expected: Double
   /// The largest distance.
   public let maximum: Double
   /// The root of the mean squared distance.
   public let rootMeanSquare: Double
 
-  /// A name for ``expected`` that carries the bins, "ece_equal_width_20".
-  public var name: String { "ece_\(binning.rawValue)_\(binCount)" }
-
-  init(binning: Binning, binCount: Int, sums: [BinSums]) {
-    self.binning = binning
-    self.binCount = binCount
-    bins = sums.map { sum in
-      sum.count == 0
-        ? Bin()
-        : Bin(
-          count: sum.count, confidence: sum.confidence / Double(sum.count),
-          accuracy: sum.correct / Double(sum.count))
-    }
+  init(_ sums: [BinSums]) {
     let total = Double(sums.reduce(0) { $0 + $1.count })
     var (expected, squares, maximum) = (0.0, 0.0, 0.0)
     for sum in sums where sum.count > 0 {
@@ -70,6 +32,20 @@ public struct CalibrationError: Sendable, Equatable {
     rootMeanSquare = (squares / total).squareRoot()
     self.maximum = total > 0 ? maximum : .nan
   }
+}
+
+/// A bin of a reliability diagram.
+public struct ReliabilityBin: Sendable, Equatable, Encodable {
+  /// The confidence from which on rows belong to it.
+  public var from: Double
+  /// The confidence up to which they do; that itself belongs to the next bin, but for the last.
+  public var to: Double
+  /// The number of rows.
+  public var count: Int
+  /// Their mean confidence; nothing in an empty bin.
+  public var confidence: Double?
+  /// Their accuracy; nothing in an empty bin.
+  public var accuracy: Double?
 }
 
 /// The sums of one bin.
@@ -100,13 +76,30 @@ extension Metrics {
   /// - Parameters:
   ///   - predictions: with labels.
   ///   - binCount: the number of bins, at least 1.
-  /// - Returns: the errors and the bins.
+  /// - Returns: the errors.
   public static func calibrationError(
     _ predictions: Predictions, binCount: Int = 20
   ) -> CalibrationError {
     precondition(binCount >= 1, "\(binCount) bins")
-    return CalibrationError(
-      binning: .equalWidth, binCount: binCount, sums: binSums(predictions, binCount: binCount))
+    return CalibrationError(binSums(predictions, binCount: binCount))
+  }
+
+  /// The reliability diagram: the bins of equal width, from low to high confidence.
+  ///
+  /// - Parameters:
+  ///   - predictions: with labels.
+  ///   - binCount: the number of bins, at least 1.
+  /// - Returns: the bins, empty ones among them.
+  public static func reliability(
+    _ predictions: Predictions, binCount: Int = 20
+  ) -> [ReliabilityBin] {
+    binSums(predictions, binCount: binCount).enumerated().map { place, sum in
+      let count = sum.count > 0 ? Double(sum.count) : nil
+      let width = 1 / Double(binCount)
+      return ReliabilityBin(
+        from: Double(place) * width, to: Double(place + 1) * width, count: sum.count,
+        confidence: count.map { sum.confidence / $0 }, accuracy: count.map { sum.correct / $0 })
+    }
   }
 
   /// The sums of bins of equal width.
@@ -127,7 +120,7 @@ extension Metrics {
   /// - Parameters:
   ///   - predictions: with labels.
   ///   - binCount: the number of bins, at least 1.
-  /// - Returns: the errors and the bins.
+  /// - Returns: the errors.
   /// - Complexity: O(N log N).
   /// - Note: Source: Nguyen and O'Connor, "Posterior calibration and exploratory analysis for natural
   ///   language processing models", EMNLP 2015; "adaptive ECE".
@@ -142,7 +135,7 @@ extension Metrics {
         sums[bin].add(ordered.confidence[row], ordered.correct[row])
       }
     }
-    return CalibrationError(binning: .equalMass, binCount: binCount, sums: sums)
+    return CalibrationError(sums)
   }
 
   /// The calibration error of every class's probability, averaged over classes.
@@ -158,25 +151,18 @@ extension Metrics {
   ///   - labels: N class indices in `0..<K`.
   ///   - binCount: the number of bins of each class, at least 1.
   /// - Throws: `NumericsError` when labels and rows differ in number, or a label is no class.
-  /// - Returns: the errors, and the bins of all classes, class after class.
+  /// - Returns: the errors.
   /// - Complexity: O(N·K).
   /// - Note: Source: Kull et al., "Beyond temperature scaling: obtaining well-calibrated multiclass
   ///   probabilities with Dirichlet calibration", NeurIPS 2019, eq. (2).
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
   public static func classwiseCalibrationError<Scalar: BLASScalar>(
     probabilities: Matrix<Scalar>, labels: [Int32], binCount: Int = 20
   ) throws(NumericsError) -> CalibrationError {
     precondition(binCount >= 1, "\(binCount) bins")
     try TrainingRows.matchLabels(
       labels, rowCount: probabilities.rowCount, classCount: probabilities.columnCount)
-    return classwise(probabilities, labels, binCount: binCount)
-  }
-
-  /// The same, of labels that were matched to their rows.
-  @specialized(where Scalar == Float)
-  @specialized(where Scalar == Double)
-  static func classwise<Scalar: BLASScalar>(
-    _ probabilities: Matrix<Scalar>, _ labels: [Int32], binCount: Int
-  ) -> CalibrationError {
     var sums = [BinSums](repeating: BinSums(), count: binCount * probabilities.columnCount)
     for (row, label) in labels.enumerated() {
       probabilities.withRow(row) { values in
@@ -187,7 +173,7 @@ extension Metrics {
       }
     }
     // Every class has N rows, so the mean over all of them is the mean over classes.
-    return CalibrationError(binning: .classwise, binCount: binCount, sums: sums)
+    return CalibrationError(sums)
   }
 
   /// A calibration error without bins: the largest distance of cumulated confidence from cumulated

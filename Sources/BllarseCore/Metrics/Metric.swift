@@ -182,8 +182,11 @@ extension Metric {
       Metric(
         "ece_classwise_20", .lower, "probability",
         "calibration error of each class's probability, 20 bins, the mean over classes",
-        .test {
-          Metrics.classwise($0.probabilities, $0.rows.map(\.label), binCount: 20).expected
+        .test { predictions in
+          // Labels were matched to their rows when the predictions were made.
+          try? Metrics.classwiseCalibrationError(
+            probabilities: predictions.probabilities, labels: predictions.rows.map(\.label)
+          ).expected
         }),
       Metric(
         "ks_calibration_error", .lower, "probability",

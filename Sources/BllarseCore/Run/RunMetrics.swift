@@ -30,20 +30,6 @@ public struct RunMetrics: Sendable, Equatable, Encodable {
     }
   }
 
-  /// A bin of the reliability diagram of the test split.
-  public struct ReliabilityBin: Sendable, Equatable, Encodable {
-    /// The confidence from which on rows belong to it.
-    public var from: Double
-    /// The confidence up to which they do; that itself belongs to the next bin, but for the last.
-    public var to: Double
-    /// The number of rows.
-    public var count: Int
-    /// Their mean confidence; nothing in an empty bin.
-    public var confidence: Double?
-    /// Their accuracy; nothing in an empty bin.
-    public var accuracy: Double?
-  }
-
   /// Metrics that are one number each, by name.
   public var test: [String: Double]
   /// The reliability diagram, 20 bins of equal width.
@@ -86,14 +72,7 @@ public struct RunMetrics: Sendable, Equatable, Encodable {
       parallelism: parallelism)
     test = Metric.values(of: predictions, everySplit: false)
     confusion = head.classCount <= 100 ? ConfusionMatrix(predictions).counts : nil
-    let bins = Metrics.calibrationError(predictions, binCount: 20).bins
-    let width = 1 / Double(bins.count)
-    reliability = bins.enumerated().map { place, bin in
-      ReliabilityBin(
-        from: Double(place) * width, to: Double(place + 1) * width, count: bin.count,
-        confidence: bin.count > 0 ? bin.confidence : nil,
-        accuracy: bin.count > 0 ? bin.accuracy : nil)
-    }
+    reliability = Metrics.reliability(predictions)
     bootstrap = Metrics.bootstrapIntervals(
       predictions,
       replicateCount: min(1000, max(100, Self.bootstrapLimit / max(predictions.count, 1))),
@@ -167,13 +146,7 @@ public struct RunMetrics: Sendable, Equatable, Encodable {
 
 /// Rows without labels, from a feature file.
 enum OutOfDistributionRows {
-  /// The rows that a run is asked to tell from its own, read and checked; `nil` where it is not.
-  ///
-  /// - Parameters:
-  ///   - configuration: of the run.
-  ///   - featureCount: how many features a row must have.
-  /// - Returns: n x featureCount.
-  /// - Throws: `DataError`.
+  /// The rows that a run is asked to tell from its own, n x featureCount; `nil` where it is not.
   static func features(
     of configuration: RunConfiguration, featureCount: Int
   ) throws(DataError) -> FeatureMatrix? {
@@ -181,14 +154,8 @@ enum OutOfDistributionRows {
     return try features(path: path, featureCount: featureCount)
   }
 
-  /// The features of a split of a file: the test split where there is one, else the only one.
-  ///
-  /// - Parameters:
-  ///   - path: the file.
-  ///   - split: the split's name; the test split, or the first there is, by default.
-  ///   - featureCount: how many features a row must have.
-  /// - Returns: n x featureCount.
-  /// - Throws: `DataError`.
+  /// The features of a split of a file, n x featureCount: of the test split, or the first there is, where
+  /// none is named.
   static func features(
     path: String, split: String? = nil, featureCount: Int
   ) throws(DataError) -> FeatureMatrix {
@@ -205,13 +172,6 @@ enum OutOfDistributionRows {
   }
 
   /// Refuses rows that do not fit the head, and none.
-  ///
-  /// - Parameters:
-  ///   - shape: rows and columns.
-  ///   - split: the split, where it is named.
-  ///   - featureCount: how many features a row must have.
-  ///   - path: the file.
-  /// - Throws: `DataError`.
   static func require(
     _ shape: [Int], split: String? = nil, featureCount: Int, of path: String
   ) throws(DataError) {

@@ -175,6 +175,11 @@ extension RunResult {
     return numbers
   }
 
+  /// The bins of the reliability diagram, as JSON.
+  public var reliabilityText: String? {
+    metrics.map { RunOutput.json($0.reliability, pretty: true) + "\n" }
+  }
+
   /// Everything that a tracker logs once, at the end: each metric of the test and the training rows, of
   /// intervals, conformal sets, out-of-distribution rows, calibration and the estimate, and what the fit
   /// chose and took.
@@ -196,12 +201,9 @@ extension RunResult {
     tracked["calibration.range_high"] = calibration?.range.last
     for summary in TemperatureScalingSummary.summaries(temperatureScaling ?? []) {
       let prefix = "temperature_scaling.\(summary.source).\(summary.testFraction)"
-      for (name, spread) in [
-        ("temperature", summary.temperature), ("acc", summary.acc), ("nll", summary.nll),
-        ("ece", summary.ece),
-      ] {
-        tracked["\(prefix).\(name)"] = spread.mean
-        tracked["\(prefix).\(name)_std"] = spread.deviation
+      for spread in summary.spreads {
+        tracked["\(prefix).\(spread.name)"] = spread.mean
+        tracked["\(prefix).\(spread.name)_std"] = spread.deviation
       }
     }
     return tracked

@@ -233,7 +233,8 @@ struct CalibratedRunTests {
     let summaries = TemperatureScalingSummary.summaries(rows)
     #expect(summaries.map(\.testFraction) == [0.2, 0.5])
     let half = rows.filter { $0.testFraction == 0.5 }.map(\.nll)
-    #expect(summaries[1].nll.mean.isClose(to: half.reduce(0, +) / 25, relative: 1e-14))
+    let nll = try #require(summaries[1].spreads.first { $0.name == "nll" })
+    #expect(nll.mean.isClose(to: half.reduce(0, +) / 25, relative: 1e-14))
     // No rows to fit to, or none to score. These write nothing: the directory is that of the runs above.
     configuration.outputPath = nil
     for fraction in [0.001, 0.999] {

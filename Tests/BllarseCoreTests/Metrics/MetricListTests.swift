@@ -26,10 +26,11 @@ struct MetricListTests {
     #expect(Metric.ofSplits.map(\.name) == ["acc", "nll", "ece", "brier"])
     // Names that carry their bins say what is computed.
     let one = try Predictions(
-      probabilities: Matrix<Double>(rows: 1, columns: 2, repeating: 0.5), labels: [0])
-    for error in [Metrics.calibrationError(one), Metrics.equalMassCalibrationError(one)] {
-      #expect(metrics.contains { $0.name == error.name })
-    }
+      probabilities: Matrix<Double>(rows: 4, columns: 2, repeating: 0.5), labels: [0, 1, 1, 1])
+    let values = Metric.values(of: one, everySplit: false)
+    #expect(values["ece_equal_width_15"] == 0.25 && values["mce_equal_width_20"] == 0.25)
+    #expect(values["rmsce_equal_width_20"] == 0.25 && values["ece_equal_mass_20"] == 0.25)
+    #expect(values["ece_classwise_20"] == 0.25 && values["balanced_acc"] == 0.5)
   }
 
   @Test("the table of docs/metrics.md is the list")

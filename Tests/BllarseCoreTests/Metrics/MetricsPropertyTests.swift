@@ -39,7 +39,8 @@ struct MetricsPropertyTests {
     #expect(summary.rows.map(\.labelRank) == [0, 1, 0])
     // Two bins: 0.5 is on the edge and goes up, so all three are in the second.
     let error = Metrics.calibrationError(summary, binCount: 2)
-    #expect(error.bins[0].count == 0)
+    #expect(Metrics.reliability(summary, binCount: 2).map(\.count) == [0, 3])
+    #expect(Metrics.reliability(summary, binCount: 2)[0].accuracy == nil)
     #expect(error.expected.isClose(to: 2.25 / 3 - 2.0 / 3, relative: 1e-14))
     // One row in each bin: |1 - 0.5|, |0 - 0.75|, |1 - 1|.
     #expect(Metrics.calibrationError(summary, binCount: 4).expected == (0.5 + 0.75 - 1 + 1) / 3)
