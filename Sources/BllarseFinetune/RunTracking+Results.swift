@@ -2,57 +2,10 @@ import BllarseCore
 import Foundation
 
 extension RunResult {
-  /// Everything that is logged once, at the end: the scores of the training and test rows and the time
-  /// under the names that they have in `result.json`, then what the fit chose and how it was scored.
-  var trackedMetrics: [String: Double] {
-    var scores = [
-      "seconds.fit": seconds.fit, "seconds.total": seconds.total,
-    ]
-    for (split, figures) in [("train", train), ("test", test)] { add(figures, split, to: &scores) }
-    scores["best_epoch"] = best.map { Double($0.epoch) }
-    for (name, value) in chosen?.numbers ?? [:] { scores["chosen.\(name)"] = value }
-    if let estimate = recipe?.estimate {
-      scores["estimate.acc"] = estimate.acc
-      scores["estimate.nll"] = estimate.nll
-      scores["estimate.nll_se"] = estimate.nllError
-      scores["estimate.ece"] = estimate.ece
-      scores["estimate.brier"] = estimate.brier
-    }
-    // The error over 20 bins of equal width is `test.ece` itself.
-    for (name, value) in metrics?.test ?? [:] where name != "ece_equal_width_20" {
-      scores["test.\(name)"] = value
-    }
-    for sets in metrics?.conformal ?? [] {
-      // "conformal.lac.0.9.coverage"
-      let prefix = "conformal.\(sets.method).\(sets.level)"
-      scores["\(prefix).coverage"] = sets.coverage
-      scores["\(prefix).mean_size"] = sets.meanSize
-      scores["\(prefix).empty_share"] = sets.emptyShare
-    }
-    for (name, detection) in metrics?.outOfDistribution ?? [:] {
-      scores["ood.\(name).auroc"] = detection.auroc
-      scores["ood.\(name).fpr95"] = detection.fpr95
-      scores["ood.\(name).aupr_out"] = detection.auprOut
-    }
-    return scores.merging(calibrationMetrics) { own, _ in own }
-  }
-
-  private func add(_ figures: SplitScores, _ split: String, to scores: inout [String: Double]) {
-    scores["\(split).acc"] = figures.acc
-    scores["\(split).nll"] = figures.nll
-    scores["\(split).ece"] = figures.ece
-    scores["\(split).brier"] = figures.brier
-  }
-
   /// What the fit chose, in words.
   var trackedParameters: [String: any CustomStringConvertible] {
     Dictionary(
       uniqueKeysWithValues: (chosen?.words ?? [:]).map { ("chosen.\($0.key)", $0.value) })
-  }
-
-  /// The bins of the reliability diagram, as JSON.
-  var reliabilityText: String? {
-    (metrics?.reliability).map { RunOutput.json($0, pretty: true) + "\n" }
   }
 
   /// What stands at the top of the run's page, in Markdown.

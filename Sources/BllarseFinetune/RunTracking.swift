@@ -62,9 +62,8 @@ final class RunTracking: RunObserver {
 
   func runDidScoreBaseline(_ test: SplitScores) {
     guard loggedSteps?["baseline_acc"] == nil else { return }
-    run.log(metrics: [
-      "baseline_acc": test.acc, "baseline_nll": test.nll, "baseline_ece": test.ece,
-    ])
+    run.log(
+      metrics: Dictionary(uniqueKeysWithValues: test.values.map { ("baseline_\($0)", $1) }))
   }
 
   func runDidScoreBatch(_ record: EpochRecord) { runDidFinishEpoch(record) }
@@ -85,13 +84,8 @@ final class RunTracking: RunObserver {
     // An epoch that a resumed run computes again is there already.
     guard record.step > lastStep else { return }
     lastStep = record.step
-    var metrics = [
-      "epoch": Double(record.epoch), "loss": record.loss, "nll": record.nll, "acc": record.acc,
-      "ece": record.ece,
-    ]
-    metrics["elbo"] = record.elbo
-    metrics.merge(record.metrics) { own, _ in own }
-    run.log(metrics: metrics, step: record.step)
+    run.log(
+      metrics: record.metrics.merging(["epoch": Double(record.epoch)]) { $1 }, step: record.step)
     // Epochs may take milliseconds: the training does not wait for the disk.
     run.flush(waitsForDisk: false)
   }

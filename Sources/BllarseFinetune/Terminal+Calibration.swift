@@ -35,8 +35,7 @@ extension Terminal {
         + "(mean ± deviation of \(TemperatureScaling.repeatCount) repeats)")
     print("of        part       temperature              acc               nll               ece")
     for summary in TemperatureScalingSummary.summaries(rows) {
-      let figures = [summary.temperature, summary.acc, summary.nll, summary.ece]
-        .map { String(format: "%9.4f ± %.4f", $0.mean, $0.deviation) }
+      let figures = summary.spreads.map { String(format: "%9.4f ± %.4f", $0.mean, $0.deviation) }
         .joined(separator: " ")
       print(
         summary.source.padding(toLength: 10, withPad: " ", startingAt: 0)
@@ -57,38 +56,5 @@ extension CalibrationReport {
         leftOut.requested - leftOut.temperature, leftOut.differenceError)
     }
     return line
-  }
-}
-
-extension RunResult {
-  /// What the calibration did, as metrics: scores without it, its temperature, and the means and
-  /// deviations of `--temperature-scaling`, "temperature_scaling.head.0.1.nll".
-  var calibrationMetrics: [String: Double] {
-    var metrics: [String: Double] = [:]
-    for (split, scores) in uncalibrated ?? [:] {
-      metrics["uncalibrated.\(split).acc"] = scores.acc
-      metrics["uncalibrated.\(split).nll"] = scores.nll
-      metrics["uncalibrated.\(split).ece"] = scores.ece
-      metrics["uncalibrated.\(split).brier"] = scores.brier
-    }
-    metrics["calibration.inverse_temperature"] = calibration?.inverseTemperature
-    if let calibration {
-      metrics["calibration.parameters"] = Double(calibration.parameters)
-      metrics["calibration.range_low"] = calibration.range.first
-      metrics["calibration.range_high"] = calibration.range.last
-      metrics["calibration.left_out.requested"] = calibration.leftOut?.requested
-      metrics["calibration.left_out.temperature"] = calibration.leftOut?.temperature
-    }
-    for summary in TemperatureScalingSummary.summaries(temperatureScaling ?? []) {
-      let prefix = "temperature_scaling.\(summary.source).\(summary.testFraction)"
-      for (name, spread) in [
-        ("temperature", summary.temperature), ("acc", summary.acc), ("nll", summary.nll),
-        ("ece", summary.ece),
-      ] {
-        metrics["\(prefix).\(name)"] = spread.mean
-        metrics["\(prefix).\(name)_std"] = spread.deviation
-      }
-    }
-    return metrics
   }
 }

@@ -23,18 +23,17 @@ struct Terminal: RunObserver {
   }
 
   func runDidScoreBatch(_ record: EpochRecord) {
-    progress(
-      String(
-        format: "epoch %d, %d rows seen  loss %.4f  acc %.4f  nll %.4f  ece %.4f  %.2f s",
-        record.epoch, record.step, record.loss, record.acc, record.nll, record.ece, record.seconds))
+    progress("epoch \(record.epoch), \(record.step) rows seen" + figures(record))
   }
 
   func runDidFinishEpoch(_ record: EpochRecord) {
-    var line = String(
-      format: "epoch %d  loss %.4f  acc %.4f  nll %.4f  ece %.4f", record.epoch, record.loss,
-      record.acc, record.nll, record.ece)
-    if let elbo = record.elbo { line += String(format: "  elbo %.2f", elbo) }
-    progress(line + String(format: "  %.2f s", record.seconds))
+    progress("epoch \(record.epoch)" + figures(record))
+  }
+
+  private func figures(_ record: EpochRecord) -> String {
+    let scores = ["loss", "acc", "nll", "ece"].map { String(format: "  \($0) %.4f", record[$0]) }
+    let elbo = record.metrics["elbo"].map { String(format: "  elbo %.2f", $0) } ?? ""
+    return scores.joined() + elbo + String(format: "  %.2f s", record.seconds)
   }
 
   func runDidNote(_ message: String) { progress("note: " + message) }
@@ -73,10 +72,11 @@ struct Terminal: RunObserver {
   /// The scores of splits.
   func show(_ splits: [(split: String, scores: SplitScores)]) {
     let width = max(12, splits.map(\.split.count).max() ?? 0)
+    let metrics = Metric.ofSplits.map(\.name)
     let rows = splits.map { name, scores in
-      (name: name, figures: [scores.acc, scores.nll, scores.ece, scores.brier].map(Self.figure))
+      (name: name, figures: metrics.map { Self.figure(scores[$0]) })
     }
-    show([(name: "split", figures: ["acc", "nll", "ece", "brier"])] + rows, nameWidth: width)
+    show([(name: "split", figures: metrics)] + rows, nameWidth: width)
   }
 
   /// A score in a table: four digits after the point, or four significant ones where it is large.
@@ -94,16 +94,17 @@ struct Terminal: RunObserver {
     }
   }
 
-  /// How well each score tells foreign rows from those of the test split, the best first.
-  private func show(_ detections: [String: RunMetrics.Detection]) {
-    let sorted = detections.sorted {
-      ($0.value.auroc, $1.key) > ($1.value.auroc, $0.key)
+  /// How well each score tells out-of-distribution rows from those of the test split, the best first.
+  private func show(_ detections: [String: [String: Double]]) {
+    func figures(_ scores: [String: Double]) -> [Double] {
+      ["auroc", "fpr95", "aupr_out"].map { scores[$0] ?? .nan }
+    }
+    let sorted = detections.mapValues(figures).sorted {
+      ($0.value[0], $1.key) > ($1.value[0], $0.key)
     }
     show(
       [(name: "out of distribution", figures: ["auroc", "fpr95", "aupr"])]
-        + sorted.map { name, scores in
-          (name, [scores.auroc, scores.fpr95, scores.auprOut].map(Self.figure))
-        }, nameWidth: 19)
+        + sorted.map { ($0.key, $0.value.map(Self.figure)) }, nameWidth: 19)
   }
 
   /// The epoch that predicts the validation split best, and its scores on the splits that are not trained

@@ -109,7 +109,7 @@ struct CollectTests {
       "splits.val_mm.brier", "seconds.fit", "iterations", "metrics.test.ece", "baseline.acc",
       "recipe.leave_one_out.acc", "metrics.bootstrap.acc.value", "certificate.upper", "test.accent",
     ]
-    let scores = SweepSummary.splitScores(among: names)
+    let scores = MainScores.scoresInOrder(among: names)
     #expect(
       scores.map(\.name) == [
         "train.acc", "test.nll", "elbo", "val_acc", "log_evidence", "val_mm.brier",
@@ -231,7 +231,48 @@ struct CollectTests {
       ("value", false), ("", false),
     ])
   func direction(metric: String, isLarge: Bool) {
-    #expect(Collector.isBetterLarge(metric) == isLarge)
+    #expect(MainScores.isHigherBetter(metric) == isLarge)
+  }
+
+  @Test("results that know their metrics say what is better, whatever its name sounds like")
+  func ownDirections() throws {
+    let scratch = try Scratch("seeds: 3")
+    defer { withExtendedLifetime(scratch) {} }
+    for (index, value) in [0.2, 0.1, 0.3].enumerated() {
+      let scores: JSON = .object([
+        JSON.Member("false_acc", .double(value)), JSON.Member("skill", .double(value)),
+        JSON.Member("nll", .double(value)),
+        JSON.Member("skill_acc", .object([JSON.Member("lower", .double(value))])),
+      ])
+      let directions: [(String, JSON)] = [
+        ("false_acc", "lower"), ("skill", "higher"), ("nll", .null), ("skill_acc", "higher"),
+      ]
+      let known = JSON.object(
+        directions.map { name, direction in
+          JSON.Member(
+            name, .object([JSON.Member("direction", direction), JSON.Member("unit", "1")]))
+        })
+      let run = scratch.directory.run(index)
+      _ = try run.claim(attempt: 1, Scratch.claim)
+      try run.write(
+        RunResult(
+          index: index, hash: scratch.directory.manifest.entry(at: index).hash, attempt: 1,
+          seconds: 1, finished: 1, host: "h",
+          metrics: .object([JSON.Member("test", scores), JSON.Member("metrics_info", known)])))
+    }
+    let collector = try Collector(scratch.directory)
+    func order(_ metric: String, largest: Bool? = nil) throws -> [JSON] {
+      try collector.table(best: metric, largest: largest).rows.map { $0[0] }
+    }
+    #expect(try order("test.false_acc") == [1, 0, 2])
+    #expect(try order("test.false_acc", largest: true) == [2, 0, 1])
+    #expect(try order("test.skill") == [2, 0, 1])
+    #expect(try order("test.skill_acc.lower") == [2, 0, 1])
+    #expect(try order("test.nll") == [1, 0, 2])
+    let summary = SweepSummary(collector, indices: [0, 1, 2], states: [.done, .done, .done])
+    #expect(summary.metrics["best/test.false_acc"] == 0.1)
+    // What is known of metrics is no result.
+    #expect(collector.metricNames.allSatisfy { $0.hasPrefix("test.") })
   }
 
   @Test("the best come first, by the metric's own direction")
@@ -242,7 +283,7 @@ struct CollectTests {
     #expect(try collector.table(best: "test.nll").rows.map { $0[0] } == [3, 5, 0, 4, 1, 2])
     #expect(
       try collector.table(best: "test.nll", largest: true).rows.map { $0[0] } == [2, 1, 0, 4, 5, 3])
-    #expect(Collector.isBetterLarge("test.acc") && !Collector.isBetterLarge("test.nll"))
+    #expect(collector.isHigherBetter("test.acc") && !collector.isHigherBetter("test.nll"))
     #expect(
       throws: SweepError(
         .usage,

@@ -4,16 +4,16 @@ import BllarseTestSupport
 import Foundation
 import Testing
 
-/// Features of two or more classes around centres, with a validation split and foreign rows.
+/// Features of two or more classes around centres, with a validation split and out-of-distribution rows.
 private struct RecipeFixture {
   let directory: TemporaryDirectory
   let path: String
-  let foreign: String
+  let outside: String
 
   init(classes: Int = 3, rows: Int = 90, columns: Int = 5, validation: Bool = true) throws {
     directory = try TemporaryDirectory()
     path = directory.file("features.safetensors")
-    foreign = directory.file("foreign.safetensors")
+    outside = directory.file("foreign.safetensors")
     var generator = Philox(seed: 7, purpose: .sampling)
     let centres = (0..<classes).map { _ in generator.normals(count: columns).map { 1.5 * $0 } }
     func split(_ count: Int) -> (Matrix<Float>, [Int32]) {
@@ -36,7 +36,7 @@ private struct RecipeFixture {
       Matrix<Float>(
         rows: 40, columns: columns,
         elements: generator.normals(count: 40 * columns).map { Float(30 * $0) }))
-    try other.write(to: foreign)
+    try other.write(to: outside)
   }
 
   /// Runs with `--output`, and reads what came out.
@@ -107,10 +107,10 @@ struct RecipeTests {
     for key in ["acc", "nll", "ece", "brier"] { #expect(again["test"]?[key] == first[key]) }
   }
 
-  @Test("more scores: bins in the names, intervals, conformal sets, foreign rows")
+  @Test("more scores: bins in the names, intervals, conformal sets, out-of-distribution rows")
   func metrics() throws {
     let fixture = try RecipeFixture(rows: 150, validation: false)
-    let result = try fixture.run(["--ood", fixture.foreign])
+    let result = try fixture.run(["--ood", fixture.outside])
     let metrics = try #require(result["metrics"] as? [String: Any])
     let test = try #require(metrics["test"] as? [String: Double])
     for name in [
@@ -134,28 +134,30 @@ struct RecipeTests {
       // 150 rows: five standard errors, and the calibration's own.
       #expect(coverage > level - 0.12, "\(sets)")
     }
-    let foreign = try #require(metrics["ood"] as? [String: [String: Double]])
-    #expect((foreign["leverage"]?["auroc"] ?? 0) > 0.9)
-    #expect(foreign.keys.contains("mutual_information") && foreign.keys.contains("energy"))
+    let detections = try #require(metrics["ood"] as? [String: [String: Double]])
+    #expect((detections["leverage"]?["auroc"] ?? 0) > 0.9)
+    #expect(detections.keys.contains("mutual_information") && detections.keys.contains("energy"))
     let bootstrap = try #require(metrics["bootstrap"] as? [String: Any])
     let nll = try #require(bootstrap["nll"] as? [String: Double])
     #expect(
       (nll["lower"] ?? 0) < (scores["nll"] ?? 0) && (scores["nll"] ?? 0) < (nll["upper"] ?? 0))
   }
 
-  @Test("foreign rows that cannot be scored are refused before the fit, with row and column")
-  func badForeignRows() throws {
+  @Test(
+    "out-of-distribution rows that cannot be scored are refused before the fit, with row and column"
+  )
+  func badOutOfDistributionRows() throws {
     let fixture = try RecipeFixture()
     var writer = SafetensorsWriter()
     var rows = Matrix<Float>(rows: 4, columns: 5, repeating: 1)
     rows[2, 3] = .nan
     writer.add("X_test", rows)
-    try writer.write(to: fixture.foreign)
+    try writer.write(to: fixture.outside)
     let output = fixture.directory.file("out")
     let outcome = try finetune.run(
-      ["--features", fixture.path, "--output", output, "--ood", fixture.foreign])
+      ["--features", fixture.path, "--output", output, "--ood", fixture.outside])
     #expect(outcome.status == 65, "\(outcome.errors)")
-    for text in [fixture.foreign, "X_test", "row 2, column 3", "nan"] {
+    for text in [fixture.outside, "X_test", "row 2, column 3", "nan"] {
       #expect(outcome.errors.contains(text), "\(outcome.errors)")
     }
     // Nothing was fitted, so nothing that an earlier run left is gone.
@@ -219,10 +221,11 @@ struct RecipeTests {
     #expect(refused.status == 65 && refused.errors.contains("no posterior to draw from"))
   }
 
-  @Test("scores of foreign rows are printed; a file without rows is refused before the fit")
-  func foreignRows() throws {
+  @Test(
+    "scores of out-of-distribution rows are printed; a file without rows is refused before the fit")
+  func outOfDistributionRows() throws {
     let fixture = try RecipeFixture()
-    let outcome = try finetune.run(["--features", fixture.path, "--ood", fixture.foreign])
+    let outcome = try finetune.run(["--features", fixture.path, "--ood", fixture.outside])
     #expect(outcome.status == 0, "\(outcome.errors)")
     let lines = outcome.output.split(separator: "\n")
     #expect(lines.contains("out of distribution    auroc    fpr95     aupr"))
@@ -278,13 +281,13 @@ struct RecipeTests {
     #expect(outcome.output.isEmpty)
   }
 
-  @Test("a missing validation split, a narrow file of foreign rows, no head: exit 65")
+  @Test("a missing validation split, a narrow file of out-of-distribution rows, no head: exit 65")
   func badData() throws {
     let fixture = try RecipeFixture(validation: false)
     let narrow = try RecipeFixture(columns: 3)
     for (arguments, text) in [
       (["--features", fixture.path, "--calibration", "validation"], "validation"),
-      (["--features", fixture.path, "--ood", narrow.foreign], "3 features"),
+      (["--features", fixture.path, "--ood", narrow.outside], "3 features"),
       (["--features", fixture.path, "--ood", "/nowhere.safetensors"], "/nowhere.safetensors"),
       (
         ["predict", "--head", fixture.path, "--features", fixture.path, "--out", "/tmp/x.csv"],

@@ -164,7 +164,17 @@ extension SweepEndToEnd {
       }
       #expect(probit.parameters["chosen.scaling"] == chosen["scaling"] as? String)
       #expect(probit.values["conformal.lac.0.9.coverage"] != nil)
-      #expect(probit.values["test.ece_equal_mass_20"] != nil)
+      let further = try #require(metrics["metrics"] as? [String: Any])
+      for name in try #require(further["test"] as? [String: Any]).keys {
+        #expect(probit.values["test.\(name)"] != nil, "\(name)")
+      }
+      for name in ["acc", "nll", "ece", "brier"] {
+        #expect(probit.values["bootstrap.\(name).lower"] != nil, "\(name)")
+        #expect(probit.values["estimate.\(name)"] != nil, "\(name)")
+      }
+      let known = try #require(metrics["metrics_info"] as? [String: [String: Any]])
+      #expect(known["acc"]?["direction"] as? String == "higher")
+      #expect(known["nll"]?["unit"] as? String == "nats")
       #expect(probit.tags["mlflow.note.content"]?.contains("Chosen: prior precision") == true)
       // The bins of the diagram hold every test row once.
       let score = try #require(metrics["metrics"] as? [String: Any])

@@ -144,8 +144,9 @@ struct Bench: ParsableCommand {
       try report.time(repeats) {
         let logProbabilities = try head.logProbabilities(data.features)
         if self.case == .evaluate {
-          _ = Evaluation(
-            logProbabilities: logProbabilities, labels: data.labels, parallelism: parallelism)
+          _ = SplitScores(
+            try Predictions(
+              logProbabilities: logProbabilities, labels: data.labels, parallelism: parallelism))
         }
       }
     case .polyaGamma:

@@ -48,10 +48,10 @@ extension EstimatedScores {
   /// - Throws: `NumericsError` when a prediction is not a number.
   init(_ estimate: LeftOutEstimate, parallelism: Parallelism) throws(NumericsError) {
     let (logs, labels) = (estimate.logProbabilities, estimate.labels)
-    let evaluation = try Evaluation(
-      logProbabilities: logs, labels: labels, parallelism: parallelism)
+    let evaluation = SplitScores(
+      try Predictions(logProbabilities: logs, labels: labels, parallelism: parallelism))
     self.init(
-      rows: labels.count, nll: estimate.nll, nllError: estimate.nllError, acc: evaluation.accuracy,
+      rows: labels.count, nll: estimate.nll, nllError: estimate.nllError, acc: evaluation.acc,
       ece: evaluation.ece, brier: evaluation.brier)
     if let weights = estimate.weights { setWeighted(logs, labels, weights) }
   }

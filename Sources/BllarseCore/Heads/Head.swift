@@ -32,7 +32,7 @@ public protocol Head: Sendable {
   ///   - labels: a class in `0..<classCount` for each row.
   /// - Returns: the scores.
   /// - Throws: as ``logProbabilities(_:)``, and for labels that cannot be.
-  func evaluation(features: FeatureMatrix, labels: [Int32]) throws(NumericsError) -> Evaluation
+  func evaluation(features: FeatureMatrix, labels: [Int32]) throws(NumericsError) -> SplitScores
 
   /// Scores the head as ``evaluation(features:labels:)`` does, with its predictions mapped.
   ///
@@ -44,7 +44,7 @@ public protocol Head: Sendable {
   /// - Throws: as ``logProbabilities(_:)``, and for labels that cannot be.
   func evaluation(
     features: FeatureMatrix, labels: [Int32], calibration: HeldOutCalibration
-  ) throws(NumericsError) -> Evaluation
+  ) throws(NumericsError) -> SplitScores
 
   /// Adds everything that prediction needs to a checkpoint: tensors, and metadata as strings.
   func encode(into writer: inout SafetensorsWriter)
@@ -60,17 +60,16 @@ extension Head {
   /// The scores of ``logProbabilities(_:)``.
   public func evaluation(
     features: FeatureMatrix, labels: [Int32]
-  ) throws(NumericsError) -> Evaluation {
+  ) throws(NumericsError) -> SplitScores {
     try evaluation(features: features, labels: labels, calibration: .none)
   }
 
   /// The scores of the mapped ``logProbabilities(_:)``.
   public func evaluation(
     features: FeatureMatrix, labels: [Int32], calibration: HeldOutCalibration
-  ) throws(NumericsError) -> Evaluation {
-    try Evaluation(
-      logProbabilities: calibration.apply(
-        to: try logProbabilities(features), parallelism: parallelism),
-      labels: labels, parallelism: parallelism)
+  ) throws(NumericsError) -> SplitScores {
+    let logs = calibration.apply(to: try logProbabilities(features), parallelism: parallelism)
+    return SplitScores(
+      try Predictions(logProbabilities: logs, labels: labels, parallelism: parallelism))
   }
 }

@@ -25,8 +25,8 @@ public struct Uncertainty: Sendable {
   public let logProbabilities: Matrix<Float>
   /// The entropy of the predictive distribution, in nats.
   public let entropy: [Double]
-  /// One less the highest probability.
-  public let doubt: [Double]
+  /// The highest probability.
+  public let confidence: [Double]
   /// The mutual information between the label and the weights, in nats; heads with a posterior only.
   public let mutualInformation: [Double]?
   /// The expected entropy given the weights, in nats; heads with a posterior only.
@@ -70,11 +70,11 @@ public struct Uncertainty: Sendable {
       }
     }
     self.entropy = entropy
-    doubt = (0..<logs.rowCount).map { row in
+    confidence = (0..<logs.rowCount).map { row in
       logs.withRow(row) { values in
         var best = values[0]
         for k in values.indices { best = max(best, values[k]) }
-        return 1 - exp(Double(best))
+        return exp(Double(best))
       }
     }
     energy = parts?.energy
@@ -91,7 +91,7 @@ public struct Uncertainty: Sendable {
 
   /// The scores by name; in each, higher means less certain.
   public var scores: [String: [Double]] {
-    var result = ["entropy": entropy, "max_probability": doubt]
+    var result = ["entropy": entropy, "max_probability": confidence.map { 1 - $0 }]
     if let mutualInformation { result["mutual_information"] = mutualInformation }
     if let aleatoric { result["aleatoric"] = aleatoric }
     if let energy { result["energy"] = energy }

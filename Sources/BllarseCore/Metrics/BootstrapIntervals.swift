@@ -7,7 +7,7 @@ public import BllarseNumerics
 #endif
 
 /// A score with an interval for it.
-public struct BootstrapInterval: Sendable, Equatable {
+public struct BootstrapInterval: Sendable, Equatable, Encodable {
   /// The score on all rows.
   public let value: Double
   /// The lower end.
@@ -17,7 +17,7 @@ public struct BootstrapInterval: Sendable, Equatable {
 }
 
 /// Bootstrap confidence intervals of the main scores.
-public struct BootstrapIntervals: Sendable, Equatable {
+public struct BootstrapIntervals: Sendable, Equatable, Encodable {
   /// Of the accuracy.
   public let accuracy: BootstrapInterval
   /// Of the negative log-likelihood.
@@ -30,6 +30,12 @@ public struct BootstrapIntervals: Sendable, Equatable {
   public let level: Double
   /// How often the rows were resampled.
   public let replicateCount: Int
+
+  enum CodingKeys: String, CodingKey {
+    case nll, brier, ece, level
+    case accuracy = "acc"
+    case replicateCount = "replicates"
+  }
 }
 
 extension Metrics {
@@ -48,7 +54,7 @@ extension Metrics {
   /// number of threads.
   ///
   /// - Parameters:
-  ///   - summary: the predictions.
+  ///   - predictions: with labels.
   ///   - replicateCount: how often rows are resampled, at least 2.
   ///   - level: the coverage aimed at, in 0..<1.
   ///   - binCount: the number of bins of the calibration error.
@@ -60,53 +66,53 @@ extension Metrics {
   ///   1979; Agresti and Coull, "Approximate is better than 'exact' for interval estimation of binomial
   ///   proportions", American Statistician 1998. Coverage by simulation: `IntervalCoverageTests`.
   public static func bootstrapIntervals(
-    _ summary: PredictionSummary, replicateCount: Int = 1000, level: Double = 0.95,
+    _ predictions: Predictions, replicateCount: Int = 1000, level: Double = 0.95,
     binCount: Int = 20, seed: UInt64 = 0, parallelism: Parallelism = .available
   ) -> BootstrapIntervals {
     precondition(
       replicateCount >= 2 && level > 0 && level < 1 && binCount >= 1,
       "\(replicateCount) replicates at level \(level) with \(binCount) bins")
-    let count = summary.count
-    let added = AddedRows(summary)
-    // Scores of each replicate: accuracy, NLL, Brier.
-    let scores = Matrix<Double>(rows: replicateCount, columns: 3) { target in
-      target.initialize(repeating: .nan)
-      guard count > 0, let base = target.baseAddress else { return }
-      let output = ReplicateScores(base: base)
-      let drawn = count + added.count
-      parallelism.forEachBlock(of: replicateCount, blockSize: 8) { _, range in
-        for replicate in range {
-          var generator = Philox(seed: seed, purpose: .bootstrap, index: UInt64(replicate))
-          var sums = RowScores(correct: 0, nll: 0, brier: 0)
-          for _ in 0..<drawn {
-            let row =
-              drawn <= UInt32.max
-              ? Int(generator.smallInteger(below: UInt32(drawn))) : generator.integer(below: drawn)
-            sums +=
-              row < count
-              ? RowScores(summary, row) : added.row(row - count, generator.uniform())
+    let count = predictions.count
+    let added = AddedRows(predictions)
+    let rows = predictions.rows.map {
+      RowScores(correct: $0.isCorrect ? 1 : 0, nll: -$0.logLikelihood, brier: $0.brier)
+    }
+    let drawn = count + added.count
+    let means = [RowScores](unsafeUninitializedCapacity: replicateCount) { buffer, initialized in
+      if let base = buffer.baseAddress {
+        let output = SharedAddress(base)
+        parallelism.forEachBlock(of: replicateCount, blockSize: 8) { _, range in
+          for replicate in range {
+            var generator = Philox(seed: seed, purpose: .bootstrap, index: UInt64(replicate))
+            var sums = RowScores()
+            for _ in 0..<drawn {
+              let row =
+                drawn <= UInt32.max
+                ? Int(generator.smallInteger(below: UInt32(drawn)))
+                : generator.integer(below: drawn)
+              sums += row < count ? rows[row] : added.row(row - count, generator.uniform())
+            }
+            (output.pointer + replicate).initialize(to: sums / Double(drawn))
           }
-          let target = output.base + 3 * replicate
-          target[0] = sums.correct / Double(drawn)
-          target[1] = sums.nll / Double(drawn)
-          target[2] = sums.brier / Double(drawn)
         }
       }
+      initialized = replicateCount
     }
-    func interval(_ column: Int, _ value: Double) -> BootstrapInterval {
-      let sorted = scores.column(column).sorted()
+    func interval(_ score: (RowScores) -> Double, _ value: Double) -> BootstrapInterval {
+      let sorted = means.map(score).sorted()
       return BootstrapInterval(
         value: value, lower: minimum(quantile(ofSorted: sorted, (1 - level) / 2), value),
         upper: maximum(quantile(ofSorted: sorted, (1 + level) / 2), value))
     }
-    let error = calibrationError(summary, binCount: binCount)
-    let ends = CalibrationErrorInterval(
-      binSums(summary, binCount: binCount), seed: seed
-    ).ends(level: level)
+    let sums = binSums(predictions, binCount: binCount)
+    let ends = CalibrationErrorInterval(sums, seed: seed).ends(level: level)
     return BootstrapIntervals(
-      accuracy: interval(0, accuracy(summary)), nll: interval(1, negativeLogLikelihood(summary)),
-      brier: interval(2, brierScore(summary)),
-      ece: BootstrapInterval(value: error.expected, lower: ends.lower, upper: ends.upper),
+      accuracy: interval({ $0.correct }, accuracy(predictions)),
+      nll: interval({ $0.nll }, negativeLogLikelihood(predictions)),
+      brier: interval({ $0.brier }, brierScore(predictions)),
+      ece: BootstrapInterval(
+        value: CalibrationError(sums).expected,
+        lower: ends.lower, upper: ends.upper),
       level: level, replicateCount: replicateCount)
   }
 
@@ -123,31 +129,20 @@ extension Metrics {
   }
 }
 
-/// Memory that threads fill, each the rows of its own replicates, which is why sharing it is safe.
-private struct ReplicateScores: @unchecked Sendable {
-  let base: UnsafeMutablePointer<Double>
-}
-
-/// The scores of one row, or of several together.
-private struct RowScores {
-  var correct: Double
-  var nll: Double
-  var brier: Double
-
-  init(correct: Double, nll: Double, brier: Double) {
-    (self.correct, self.nll, self.brier) = (correct, nll, brier)
-  }
-
-  init(_ summary: PredictionSummary, _ row: Int) {
-    self.init(
-      correct: summary.isCorrect[row] ? 1 : 0, nll: -summary.logLikelihood[row],
-      brier: summary.brier[row])
-  }
+/// The scores of one row, of several together, or their means.
+private struct RowScores: Sendable {
+  var correct = 0.0
+  var nll = 0.0
+  var brier = 0.0
 
   static func += (sum: inout RowScores, row: RowScores) {
     sum.correct += row.correct
     sum.nll += row.nll
     sum.brier += row.brier
+  }
+
+  static func / (sum: RowScores, count: Double) -> RowScores {
+    RowScores(correct: sum.correct / count, nll: sum.nll / count, brier: sum.brier / count)
   }
 }
 
@@ -163,12 +158,12 @@ private struct AddedRows: Sendable {
   /// The number of rows that are added: none where predictions are all certain.
   let count: Int
 
-  init(_ summary: PredictionSummary) {
-    confidence = summary.confidence.map { min(max($0, 0), 1) }
-    squares = summary.confidence.indices.map { row in
+  init(_ predictions: Predictions) {
+    confidence = predictions.rows.map { min(max($0.confidence, 0), 1) }
+    squares = predictions.rows.map { row in
       // From Brier = Σ p² - p_y² + (1 - p_y)².
-      let p = summary.isCorrect[row] ? summary.confidence[row] : exp(summary.logLikelihood[row])
-      return summary.brier[row] + p * p - (1 - p) * (1 - p)
+      let p = row.isCorrect ? row.confidence : exp(row.logLikelihood)
+      return row.brier + p * p - (1 - p) * (1 - p)
     }
     func cumulated(_ values: [Double]) -> [Double] {
       var sum = 0.0

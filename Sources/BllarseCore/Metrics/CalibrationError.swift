@@ -1,3 +1,5 @@
+public import BllarseNumerics
+
 /// How far confidence is from accuracy, over bins of confidence.
 ///
 /// With `n_m` rows in bin `m`, their mean confidence `conf_m` and their accuracy `acc_m`:
@@ -5,57 +7,19 @@
 ///     ECE = Σ_m n_m/N |acc_m - conf_m|        MCE = max_m |acc_m - conf_m|
 ///     RMSCE = sqrt(Σ_m n_m/N (acc_m - conf_m)²)
 ///
-/// The values depend on the bins, so their ``name`` says which and how many.
+/// The values depend on the bins, so the names of the metrics say which and how many.
 ///
 /// - Note: Source: Naeini, Cooper and Hauskrecht, "Obtaining well calibrated probabilities using
 ///   Bayesian binning", AAAI 2015; Guo et al., "On calibration of modern neural networks", ICML 2017.
 public struct CalibrationError: Sendable, Equatable {
-  /// How bins are made.
-  public enum Binning: String, Sendable, Equatable {
-    /// Bins of equal width in confidence.
-    case equalWidth = "equal_width"
-    /// Bins of (nearly) equal numbers of rows.
-    case equalMass = "equal_mass"
-    /// Bins of equal width in the probability of each class.
-    case classwise = "classwise"
-  }
-
-  /// One bin of a reliability diagram.
-  public struct Bin: Sendable, Equatable {
-    /// The number of rows.
-    public var count = 0
-    /// Their mean confidence; 0 in an empty bin.
-    public var confidence = 0.0
-    /// Their accuracy; 0 in an empty bin.
-    public var accuracy = 0.0
-  }
-
-  /// How the bins were made.
-  public let binning: Binning
-  /// The number of bins.
-  public let binCount: Int
-  /// The bins from low to high confidence; of all classes one after the other for `classwise`.
-  public let bins: [Bin]
-  /// The mean distance, weighted by rows (averaged over classes for `classwise`).
+  /// The mean distance, weighted by rows (averaged over classes, where each has bins).
   public let expected: Double
   /// The largest distance.
   public let maximum: Double
   /// The root of the mean squared distance.
   public let rootMeanSquare: Double
 
-  /// A name for ``expected`` that carries the bins, "ece_equal_width_20".
-  public var name: String { "ece_\(binning.rawValue)_\(binCount)" }
-
-  init(binning: Binning, binCount: Int, sums: [BinSums], groups: Int = 1) {
-    self.binning = binning
-    self.binCount = binCount
-    bins = sums.map { sum in
-      sum.count == 0
-        ? Bin()
-        : Bin(
-          count: sum.count, confidence: sum.confidence / Double(sum.count),
-          accuracy: sum.correct / Double(sum.count))
-    }
+  init(_ sums: [BinSums]) {
     let total = Double(sums.reduce(0) { $0 + $1.count })
     var (expected, squares, maximum) = (0.0, 0.0, 0.0)
     for sum in sums where sum.count > 0 {
@@ -68,6 +32,20 @@ public struct CalibrationError: Sendable, Equatable {
     rootMeanSquare = (squares / total).squareRoot()
     self.maximum = total > 0 ? maximum : .nan
   }
+}
+
+/// A bin of a reliability diagram.
+public struct ReliabilityBin: Sendable, Equatable, Encodable {
+  /// The confidence from which on rows belong to it.
+  public var from: Double
+  /// The confidence up to which they do; that itself belongs to the next bin, but for the last.
+  public var to: Double
+  /// The number of rows.
+  public var count: Int
+  /// Their mean confidence; nothing in an empty bin.
+  public var confidence: Double?
+  /// Their accuracy; nothing in an empty bin.
+  public var accuracy: Double?
 }
 
 /// The sums of one bin.
@@ -96,23 +74,157 @@ extension Metrics {
   /// goes up. (This is TensorFlow Probability's rule; others put it down.)
   ///
   /// - Parameters:
-  ///   - summary: the predictions.
+  ///   - predictions: with labels.
   ///   - binCount: the number of bins, at least 1.
-  /// - Returns: the errors and the bins.
+  /// - Returns: the errors.
   public static func calibrationError(
-    _ summary: PredictionSummary, binCount: Int = 20
+    _ predictions: Predictions, binCount: Int = 20
   ) -> CalibrationError {
     precondition(binCount >= 1, "\(binCount) bins")
-    return CalibrationError(
-      binning: .equalWidth, binCount: binCount, sums: binSums(summary, binCount: binCount))
+    return CalibrationError(binSums(predictions, binCount: binCount))
+  }
+
+  /// The reliability diagram: the bins of equal width, from low to high confidence.
+  ///
+  /// - Parameters:
+  ///   - predictions: with labels.
+  ///   - binCount: the number of bins, at least 1.
+  /// - Returns: the bins, empty ones among them.
+  public static func reliability(
+    _ predictions: Predictions, binCount: Int = 20
+  ) -> [ReliabilityBin] {
+    binSums(predictions, binCount: binCount).enumerated().map { place, sum in
+      let count = sum.count > 0 ? Double(sum.count) : nil
+      let width = 1 / Double(binCount)
+      return ReliabilityBin(
+        from: Double(place) * width, to: Double(place + 1) * width, count: sum.count,
+        confidence: count.map { sum.confidence / $0 }, accuracy: count.map { sum.correct / $0 })
+    }
   }
 
   /// The sums of bins of equal width.
-  static func binSums(_ summary: PredictionSummary, binCount: Int) -> [BinSums] {
+  static func binSums(_ predictions: Predictions, binCount: Int) -> [BinSums] {
     var sums = [BinSums](repeating: BinSums(), count: binCount)
-    for (confidence, isCorrect) in zip(summary.confidence, summary.isCorrect) {
-      sums[BinSums.index(confidence, binCount)].add(confidence, isCorrect ? 1 : 0)
+    for row in predictions.rows {
+      sums[BinSums.index(row.confidence, binCount)].add(row.confidence, row.isCorrect ? 1 : 0)
     }
     return sums
+  }
+
+  /// The calibration error over bins that hold equally many rows.
+  ///
+  /// Rows are ordered by confidence; bin `m` holds those from `⌊m·N/M⌋` on. Rows of equal confidence may
+  /// fall into two bins; each then counts with the accuracy that these rows have together, so that the
+  /// order of the rows does not matter.
+  ///
+  /// - Parameters:
+  ///   - predictions: with labels.
+  ///   - binCount: the number of bins, at least 1.
+  /// - Returns: the errors.
+  /// - Complexity: O(N log N).
+  /// - Note: Source: Nguyen and O'Connor, "Posterior calibration and exploratory analysis for natural
+  ///   language processing models", EMNLP 2015; "adaptive ECE".
+  public static func equalMassCalibrationError(
+    _ predictions: Predictions, binCount: Int = 20
+  ) -> CalibrationError {
+    precondition(binCount >= 1, "\(binCount) bins")
+    let ordered = ConfidenceOrder(predictions)
+    var sums = [BinSums](repeating: BinSums(), count: binCount)
+    for bin in 0..<binCount {
+      for row in bin * predictions.count / binCount..<(bin + 1) * predictions.count / binCount {
+        sums[bin].add(ordered.confidence[row], ordered.correct[row])
+      }
+    }
+    return CalibrationError(sums)
+  }
+
+  /// The calibration error of every class's probability, averaged over classes.
+  ///
+  ///     classwise ECE = 1/K Σₖ Σ_m n_mk/N |freq_mk - p̄_mk|
+  ///
+  /// where `n_mk` rows have their probability of class `k` in bin `m`, `p̄_mk` is the mean of these
+  /// probabilities and `freq_mk` the share of these rows whose label is `k`. `maximum` is the largest
+  /// distance over all bins of all classes.
+  ///
+  /// - Parameters:
+  ///   - probabilities: N x K, rows sum to 1.
+  ///   - labels: N class indices in `0..<K`.
+  ///   - binCount: the number of bins of each class, at least 1.
+  /// - Throws: `NumericsError` when labels and rows differ in number, or a label is no class.
+  /// - Returns: the errors.
+  /// - Complexity: O(N·K).
+  /// - Note: Source: Kull et al., "Beyond temperature scaling: obtaining well-calibrated multiclass
+  ///   probabilities with Dirichlet calibration", NeurIPS 2019, eq. (2).
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
+  public static func classwiseCalibrationError<Scalar: BLASScalar>(
+    probabilities: Matrix<Scalar>, labels: [Int32], binCount: Int = 20
+  ) throws(NumericsError) -> CalibrationError {
+    precondition(binCount >= 1, "\(binCount) bins")
+    try TrainingRows.matchLabels(
+      labels, rowCount: probabilities.rowCount, classCount: probabilities.columnCount)
+    var sums = [BinSums](repeating: BinSums(), count: binCount * probabilities.columnCount)
+    for (row, label) in labels.enumerated() {
+      probabilities.withRow(row) { values in
+        for k in values.indices {
+          let p = Double(values[k])
+          sums[k * binCount + BinSums.index(p, binCount)].add(p, k == Int(label) ? 1 : 0)
+        }
+      }
+    }
+    // Every class has N rows, so the mean over all of them is the mean over classes.
+    return CalibrationError(sums)
+  }
+
+  /// A calibration error without bins: the largest distance of cumulated confidence from cumulated
+  /// correctness.
+  ///
+  ///     KS = max_c 1/N |Σ_{i: confᵢ ≤ c} (confᵢ - correctᵢ)|
+  ///
+  /// - Parameter predictions: with labels.
+  /// - Returns: a number in 0...1; |accuracy - mean confidence| is a lower bound.
+  /// - Complexity: O(N log N).
+  /// - Note: Source: Gupta et al., "Calibration of neural networks using splines", ICLR 2021, eq. (7).
+  public static func kolmogorovSmirnovCalibrationError(_ predictions: Predictions) -> Double {
+    let ordered = ConfidenceOrder(predictions)
+    var (sum, largest) = (0.0, 0.0)
+    for (start, end) in zip(ordered.groupStarts, ordered.groupStarts.dropFirst()) {
+      for row in start..<end { sum += ordered.confidence[row] - ordered.correct[row] }
+      largest = maximum(largest, sum.magnitude)
+    }
+    return largest / Double(predictions.count)
+  }
+}
+
+/// Rows in the order of their confidence, lowest first.
+///
+/// Rows of equal confidence have no order of their own; each gets the mean of their correctness, which
+/// is what a random order gives on average.
+struct ConfidenceOrder: Sendable {
+  private(set) var confidence: [Double]
+  private(set) var correct: [Double]
+  /// Where the rows of equal confidence start, and the number of rows at the end.
+  private(set) var groupStarts: [Int] = []
+
+  init(_ predictions: Predictions) {
+    var rows = predictions.rows.map {
+      (confidence: $0.confidence, correct: $0.isCorrect ? 1.0 : 0.0)
+    }
+    // NaN goes to the front, so that the order stays a strict one.
+    rows.sort { $0.confidence < $1.confidence || ($0.confidence.isNaN && !$1.confidence.isNaN) }
+    confidence = rows.map(\.confidence)
+    correct = rows.map(\.correct)
+    var start = 0
+    while start < rows.count {
+      var end = start + 1
+      while end < rows.count, confidence[end] == confidence[start] { end += 1 }
+      groupStarts.append(start)
+      if end > start + 1 {
+        let mean = correct[start..<end].reduce(0, +) / Double(end - start)
+        for row in start..<end { correct[row] = mean }
+      }
+      start = end
+    }
+    groupStarts.append(rows.count)
   }
 }

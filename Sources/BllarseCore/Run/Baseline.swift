@@ -80,13 +80,14 @@ extension FineTuning {
     let head = try data.requiredBaseline(parallelism: parallelism).head
     var seconds = RunSeconds()
     (seconds.load, seconds.features) = (data.loadSeconds, data.featureSeconds)
-    let foreign = try ForeignRows.features(of: configuration, featureCount: head.featureCount)
+    let outside = try OutOfDistributionRows.features(
+      of: configuration, featureCount: head.featureCount)
     let watch = Stopwatch()
     let scores = try SplitEvaluations(head, on: data.dataset, data.roles, configuration)
     var metrics = try RunMetrics(
       head, on: data.dataset, data.roles, configuration, parallelism: parallelism)
-    if let foreign {
-      try metrics.detect(foreign, head, among: try data.dataset.split(data.roles.test))
+    if let outside {
+      try metrics.detect(outside, head, among: try data.dataset.split(data.roles.test))
     }
     seconds.evaluate = watch.elapsed
     seconds.total = clock.elapsed

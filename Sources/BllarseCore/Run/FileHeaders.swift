@@ -21,7 +21,7 @@ public final class FileHeaders: Sendable {
 
   private struct Content {
     var data: [String: Result<Data, DataError>] = [:]
-    var foreignRows: [String: Result<[Int], DataError>] = [:]
+    var outOfDistributionRows: [String: Result<[Int], DataError>] = [:]
     var textCaches: [String: Result<TextCache.Content, DataError>] = [:]
   }
   private let content = Mutex(Content())
@@ -43,13 +43,13 @@ public final class FileHeaders: Sendable {
   /// The number of features of a file of rows that belong to no class.
   ///
   /// - Throws: `DataError`: it is missing or damaged.
-  func foreignRows(_ path: String) throws(DataError) -> [Int] {
-    if let known = content.withLock({ $0.foreignRows[path] }) { return try known.get() }
+  func outOfDistributionRows(_ path: String) throws(DataError) -> [Int] {
+    if let known = content.withLock({ $0.outOfDistributionRows[path] }) { return try known.get() }
     let result = Result<[Int], DataError> { () throws(DataError) in
       let file = try FeatureFile(path: path)
-      return try file.header(of: ForeignRows.split(of: file)).shape
+      return try file.header(of: OutOfDistributionRows.split(of: file)).shape
     }
-    content.withLock { $0.foreignRows[path] = result }
+    content.withLock { $0.outOfDistributionRows[path] = result }
     return try result.get()
   }
 

@@ -100,7 +100,7 @@ public struct FineTuning {
         for observer in observers { observer.runWillSave(epoch: epoch, write: write) }
       }
       for observer in observers { observer.runDidFinishEpoch(record) }
-      if isFinite, !record.loss.isFinite || record.metrics["train_nll"]?.isFinite == false {
+      if isFinite, !record["loss"].isFinite || record.metrics["train_nll"]?.isFinite == false {
         note(
           "the loss is not finite from epoch \(record.epoch) on: the steps diverge, lower the learning rate"
         )
@@ -159,7 +159,7 @@ public struct FineTuning {
   /// - Throws: `NumericsError` when the head's state is numerically unusable.
   public static func evaluate(
     _ head: any Head, on split: FeatureSplit
-  ) throws(NumericsError) -> Evaluation {
+  ) throws(NumericsError) -> SplitScores {
     try head.evaluation(features: split.features, labels: split.labels)
   }
 

@@ -45,8 +45,7 @@ enum FiniteScores {
   static func check(
     _ scores: SplitScores, _ head: any Head, on split: FeatureSplit, file: String?, key: String
   ) throws {
-    let values = [scores.acc, scores.nll, scores.ece, scores.brier]
-    guard !values.allSatisfy(\.isFinite) else { return }
+    guard !scores.values.values.allSatisfy(\.isFinite) else { return }
     guard let row = place(head, split) else {
       throw ScoresNotFinite(score: "nll", value: "\(scores.nll)")
     }
@@ -71,37 +70,18 @@ enum FiniteScores {
   ///
   /// The result is looked through as it is written, so that a score that is added tomorrow passes here too.
   static func firstNonFinite(in result: RunResult) -> (score: String, value: String)? {
-    guard case .object(let members)? = try? JSON.parse(RunOutput.json(result)) else {
-      return nil
-    }
     // Options are the user's, and the bounds of a certificate are no scores.
     let others: Set = ["arguments", "notes", "data", "versions", "certificate", "seconds"]
     // The scores of splits first: the others follow from them.
     let first = ["train", "test", "splits"]
-    let ordered = first.compactMap { name in members.first { $0.key == name } } + members
-    for member in ordered where !others.contains(member.key) {
-      if let found = firstNonFinite(in: member.value, member.key) { return found }
+    let faults = result.numbers.filter { !$0.value.isFinite && !others.contains($0.path[0]) }
+    let fault = faults.min {
+      (first.firstIndex(of: $0.path[0]) ?? first.count)
+        < (first.firstIndex(of: $1.path[0]) ?? first.count)
     }
-    return nil
-  }
-
-  private static func firstNonFinite(
-    in json: JSON, _ path: String
-  ) -> (score: String, value: String)? {
-    switch json {
-    case .string(let text):
-      return ["NaN", "Infinity", "-Infinity"].contains(text) ? (path, text) : nil
-    case .object(let members):
-      for member in members {
-        if let found = firstNonFinite(in: member.value, path + "." + member.key) { return found }
-      }
-      return nil
-    case .array(let elements):
-      for (index, value) in elements.enumerated() {
-        if let found = firstNonFinite(in: value, "\(path)[\(index)]") { return found }
-      }
-      return nil
-    default: return nil
+    return fault.map { path, value in
+      let text = value.isNaN ? "NaN" : value > 0 ? "Infinity" : "-Infinity"
+      return (path.joined(separator: "."), text)
     }
   }
 

@@ -43,7 +43,7 @@ public struct HeadEvaluation {
     }
     return try data.splitNames.map { name in
       let split = try data.split(name)
-      let scores = SplitScores(try FineTuning.evaluate(head, on: split))
+      let scores = try FineTuning.evaluate(head, on: split)
       try FiniteScores.check(
         scores, head, on: split, file: data.file, key: "\(name) split features")
       return (name, scores)

@@ -48,7 +48,7 @@ public struct HeadPrediction {
         advice: "leave the option out")
     }
     head.parallelism = threads.parallelism
-    let features = try ForeignRows.features(
+    let features = try OutOfDistributionRows.features(
       path: featuresPath, split: split, featureCount: head.featureCount)
     let uncertainty = try Uncertainty(head, features, splitsEntropy: splitsEntropy)
     try FiniteScores.check(
@@ -93,7 +93,7 @@ extension Uncertainty {
   /// The columns of a table of uncertainties, in a fixed order: `max_probability` as it is.
   var columns: [(name: String, values: [Double])] {
     var columns = [
-      (name: "max_probability", values: doubt.map { 1 - $0 }), (name: "entropy", values: entropy),
+      (name: "max_probability", values: confidence), (name: "entropy", values: entropy),
     ]
     for (name, values) in [
       ("mutual_information", mutualInformation), ("aleatoric", aleatoric), ("energy", energy),

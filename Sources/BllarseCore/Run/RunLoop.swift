@@ -15,8 +15,8 @@ struct RunLoop {
   var scores: SplitEvaluations?
   /// The rows to calibrate on, where that is asked for.
   let calibrationSplit: FeatureSplit?
-  /// Rows of another kind, for `--ood`; they are read before the fit.
-  private let foreignRows: FeatureMatrix?
+  /// For `--ood`; they are read before the fit.
+  private let outOfDistributionRows: FeatureMatrix?
   /// The further scores, as far as they were computed.
   private var metrics: RunMetrics?
   /// What `--calibration` did, once the last epoch is over.
@@ -42,7 +42,7 @@ struct RunLoop {
         isChosen: configuration.data.testSplit != nil && configuration.data.validationSplit != nil)
       : nil
     self.parallelism = parallelism
-    foreignRows = try ForeignRows.features(
+    outOfDistributionRows = try OutOfDistributionRows.features(
       of: configuration, featureCount: data.dataset.featureCount)
     trainer = try HeadRegistry.trainer(
       configuration,
@@ -218,10 +218,11 @@ struct RunLoop {
   ) throws(DataError) -> EpochRecord {
     var metrics = scores.metrics
     metrics["seen_examples"] = Double(seen)
-    let logged = scores.logged
+    metrics["loss"] = loss
+    metrics["elbo"] = bound
+    metrics.merge(scores.logged) { $1 }
     let record = EpochRecord(
-      epoch: progress.epoch, step: step, loss: loss, acc: logged.acc, nll: logged.nll,
-      ece: logged.ece, elbo: bound, metrics: metrics, seconds: secondsBefore + clock.elapsed)
+      epoch: progress.epoch, step: step, seconds: secondsBefore + clock.elapsed, metrics: metrics)
     try output?.append(record)
     progress.records.append(record)
     if let validation = scores.validation {
@@ -269,9 +270,9 @@ struct RunLoop {
       var further = try RunMetrics(
         head, on: data.dataset, roles, configuration, parallelism: parallelism)
       metrics = further
-      if let foreignRows {
+      if let outOfDistributionRows {
         let test = try data.dataset.split(roles.test)
-        try further.detect(foreignRows, head, among: test)
+        try further.detect(outOfDistributionRows, head, among: test)
         metrics = further
       }
     }

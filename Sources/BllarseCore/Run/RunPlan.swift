@@ -63,8 +63,8 @@ public struct RunPlan: Sendable, Equatable {
         backbone.classCount, classCount: data.header.classCount, of: backbone.path)
     }
     if let path = configuration.outOfDistributionPath {
-      try ForeignRows.require(
-        try files.foreignRows(path), featureCount: data.header.featureCount, of: path)
+      try OutOfDistributionRows.require(
+        try files.outOfDistributionRows(path), featureCount: data.header.featureCount, of: path)
     }
 
     rowCounts = data.header.splits.map { ($0.name, $0.rowCount) }

@@ -30,16 +30,15 @@ public struct BestEpoch: Sendable, Equatable, Codable {
     case seenExamples = "seen_examples"
   }
 
-  /// Whether this one is better: by accuracy, then by likelihood, then by calibration; the earlier of
-  /// equals stays.
+  /// Whether this one is better: by accuracy, then by likelihood, then by calibration, as metrics are
+  /// listed; the earlier of equals stays.
   func isBetter(than other: BestEpoch?) -> Bool {
     guard let other else { return true }
     let (a, b) = (validation, other.validation)
     // A head that diverged is never better than one that did not.
     if a.nll.isNaN || b.nll.isNaN { return b.nll.isNaN && !a.nll.isNaN }
-    if a.acc != b.acc { return a.acc > b.acc }
-    if a.nll != b.nll { return a.nll < b.nll }
-    return a.ece < b.ece
+    let decisive = Metric.ofSplits.first { a[$0.name] != b[$0.name] }
+    return decisive.map { $0.isBetter(a[$0.name], than: b[$0.name]) } ?? false
   }
 }
 

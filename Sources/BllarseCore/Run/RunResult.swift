@@ -1,90 +1,36 @@
 /// What one epoch of a run measured.
-public struct EpochRecord: Sendable, Equatable, Codable {
+public struct EpochRecord: Sendable, Equatable {
   /// The epoch, counted from 1.
   public var epoch: Int
   /// The step under which metrics are logged: the epoch.
   public var step: Int
-  /// The mean loss of the training rows, in nats.
-  public var loss: Double
-  /// The accuracy on the test split.
-  public var acc: Double
-  /// The mean negative log-likelihood on the test split, in nats.
-  public var nll: Double
-  /// The expected calibration error on the test split, 20 bins of equal width.
-  public var ece: Double
-  /// The evidence lower bound of the training rows, in nats, where the head has one.
-  public var elbo: Double?
-  /// Further numbers, by the name under which they are logged: `SPLIT_acc`, `SPLIT_nll`, `SPLIT_ece` and
-  /// `SPLIT_brier` of every split.
-  public var metrics: [String: Double]
   /// Seconds since the run began.
   public var seconds: Double
+  /// Everything else, by the name under which it is logged: `loss`, the mean of the training rows, and
+  /// `acc`, `nll` and `ece` of the test split; `elbo` where the head has one; `SPLIT_acc` and so on, the
+  /// metrics of every split; `seen_examples`.
+  public var metrics: [String: Double]
+
+  /// A number by its name; NaN where there is none.
+  public subscript(name: String) -> Double { metrics[name] ?? .nan }
 }
 
-extension EpochRecord {
-  /// A key of the JSON object, in which the further numbers stand beside the others.
-  private struct Key: CodingKey {
-    let stringValue: String
-    var intValue: Int? { nil }
-    init(stringValue: String) { self.stringValue = stringValue }
-    init?(intValue: Int) { nil }
-  }
-  private static let names: Set = [
-    "epoch", "step", "loss", "acc", "nll", "ece", "elbo", "seconds",
-  ]
+extension EpochRecord: Codable {
+  private enum CodingKeys: String, CodingKey { case epoch, step, seconds }
 
   /// Reads a line of `metrics.jsonl`.
   public init(from decoder: any Decoder) throws {
-    let container = try decoder.container(keyedBy: Key.self)
-    func number(_ name: String) throws -> Double {
-      try container.decode(Double.self, forKey: Key(stringValue: name))
-    }
-    epoch = try container.decode(Int.self, forKey: Key(stringValue: "epoch"))
-    step = try container.decode(Int.self, forKey: Key(stringValue: "step"))
-    (loss, acc) = (try number("loss"), try number("acc"))
-    (nll, ece) = (try number("nll"), try number("ece"))
-    elbo = try container.decodeIfPresent(Double.self, forKey: Key(stringValue: "elbo"))
-    seconds = try number("seconds")
-    metrics = [:]
-    for key in container.allKeys where !Self.names.contains(key.stringValue) {
-      metrics[key.stringValue] = try container.decode(Double.self, forKey: key)
-    }
+    let container = try decoder.container(keyedBy: CodingKeys.self)
+    epoch = try container.decode(Int.self, forKey: .epoch)
+    step = try container.decode(Int.self, forKey: .step)
+    seconds = try container.decode(Double.self, forKey: .seconds)
+    metrics = try [String: Double](from: decoder).filter { CodingKeys(stringValue: $0.key) == nil }
   }
 
   /// Writes one object, all numbers beside one another.
   public func encode(to encoder: any Encoder) throws {
-    var container = encoder.container(keyedBy: Key.self)
-    for (name, value) in metrics {
-      try container.encode(value, forKey: Key(stringValue: name))
-    }
-    try container.encode(epoch, forKey: Key(stringValue: "epoch"))
-    try container.encode(step, forKey: Key(stringValue: "step"))
-    for (name, value) in [
-      ("loss", loss), ("acc", acc), ("nll", nll), ("ece", ece), ("seconds", seconds),
-    ] {
-      try container.encode(value, forKey: Key(stringValue: name))
-    }
-    try container.encodeIfPresent(elbo, forKey: Key(stringValue: "elbo"))
-  }
-}
-
-/// The four figures of a split.
-public struct SplitScores: Sendable, Equatable, Codable {
-  /// Accuracy.
-  public var acc: Double
-  /// Mean negative log-likelihood, in nats.
-  public var nll: Double
-  /// Expected calibration error, 20 bins of equal width.
-  public var ece: Double
-  /// Brier score, the sum of squares over classes (0 to 2).
-  public var brier: Double
-
-  /// The scores of predicted log-probabilities (N x K) against labels.
-  init(_ evaluation: Evaluation) {
-    acc = evaluation.accuracy
-    nll = evaluation.nll
-    ece = evaluation.ece
-    brier = evaluation.brier
+    let own: [String: any Encodable] = ["epoch": epoch, "step": step, "seconds": seconds]
+    try JSONMembers(own.merging(metrics) { own, _ in own }).encode(to: encoder)
   }
 }
 
@@ -172,38 +118,112 @@ public struct RunResult: Sendable, Equatable, Encodable {
 }
 
 extension RunResult {
-  private enum CodingKeys: String, CodingKey {
-    case estimate, train, test, splits, roles, baseline, uncalibrated, calibration, seconds, threads
-    case elbo, iterations, certificate, best, recipe, chosen, metrics, arguments, notes, data
-    case versions, failure
-    case temperatureScaling = "temperature_scaling"
-  }
-
   /// Writes every key but `failure`, which only a failed run has; what a head does not have is `null`.
   public func encode(to encoder: any Encoder) throws {
-    var container = encoder.container(keyedBy: CodingKeys.self)
-    try container.encode(recipe?.estimate, forKey: .estimate)
-    try container.encode(train, forKey: .train)
-    try container.encode(test, forKey: .test)
-    try container.encode(splits.byName, forKey: .splits)
-    try container.encode(roles, forKey: .roles)
-    try container.encode(baseline?.byName, forKey: .baseline)
-    try container.encode(uncalibrated, forKey: .uncalibrated)
-    try container.encode(calibration, forKey: .calibration)
-    try container.encode(temperatureScaling, forKey: .temperatureScaling)
-    try container.encode(seconds, forKey: .seconds)
-    try container.encode(threads, forKey: .threads)
-    try container.encode(elbo, forKey: .elbo)
-    try container.encode(iterations, forKey: .iterations)
-    try container.encode(certificate, forKey: .certificate)
-    try container.encode(best, forKey: .best)
-    try container.encode(recipe, forKey: .recipe)
-    try container.encode(chosen, forKey: .chosen)
-    try container.encode(metrics, forKey: .metrics)
-    try container.encode(arguments, forKey: .arguments)
-    try container.encode(notes, forKey: .notes)
-    try container.encode(data, forKey: .data)
-    try container.encode(versions, forKey: .versions)
-    try container.encodeIfPresent(failure, forKey: .failure)
+    let names = Set(numbers.flatMap(\.path))
+    let metrics = Metric.all.filter { names.contains($0.name) }
+    let information = Dictionary(
+      uniqueKeysWithValues: metrics.map {
+        ($0.name, ["direction": $0.direction?.rawValue, "unit": $0.unit])
+      })
+    try JSONMembers(members.merging(["metrics_info": information]) { $1 }).encode(to: encoder)
+  }
+
+  /// What the file holds, by key, but for what is known of its metrics.
+  private var members: [String: any Encodable] {
+    var members: [String: any Encodable] = [
+      "estimate": recipe?.estimate, "train": train, "test": test, "splits": splits.byName,
+      "roles": roles, "baseline": baseline?.byName, "uncalibrated": uncalibrated,
+      "calibration": calibration, "temperature_scaling": temperatureScaling, "seconds": seconds,
+      "threads": threads, "elbo": elbo, "iterations": iterations, "certificate": certificate,
+      "best": best, "recipe": recipe, "chosen": chosen, "metrics": metrics,
+      "arguments": arguments, "notes": notes, "data": data, "versions": versions,
+    ]
+    if let failure { members["failure"] = failure }
+    return members
+  }
+
+  /// A number of the result, and where it stands.
+  typealias Number = (path: [String], value: Double)
+
+  /// Every number of the file, NaN and infinities among them, with its path; objects of a list are known
+  /// by method and level, or by their place.
+  var numbers: [Number] {
+    guard let json = try? JSONText(parsing: RunOutput.json(JSONMembers(members))) else { return [] }
+    var numbers: [Number] = []
+    func visit(_ json: JSONText, _ path: [String]) {
+      switch json {
+      case .integer(let value): numbers.append((path, Double(value)))
+      case .number(let value): numbers.append((path, value))
+      case .string("NaN"): numbers.append((path, .nan))
+      case .string("Infinity"): numbers.append((path, .infinity))
+      case .string("-Infinity"): numbers.append((path, -.infinity))
+      case .object(let members): for (name, value) in members { visit(value, path + [name]) }
+      case .array(let elements):
+        for (place, value) in elements.enumerated() {
+          if case .string(let method)? = value["method"], case .number(let level)? = value["level"]
+          {
+            visit(value, path + [method, "\(level)"])
+          } else {
+            visit(value, path + ["\(place)"])
+          }
+        }
+      default: break
+      }
+    }
+    visit(json, [])
+    return numbers
+  }
+
+  /// The bins of the reliability diagram, as JSON.
+  public var reliabilityText: String? {
+    metrics.map { RunOutput.json($0.reliability, pretty: true) + "\n" }
+  }
+
+  /// Everything that a tracker logs once, at the end: each metric of the test and the training rows, of
+  /// intervals, conformal sets, out-of-distribution rows, calibration and the estimate, and what the fit
+  /// chose and took.
+  ///
+  /// Names are those of `result.json` (`estimate.nll`, `conformal.lac.0.9.coverage`) without the `metrics.`
+  /// in front.
+  public var trackedMetrics: [String: Double] {
+    let parts: Set = [
+      "estimate", "train", "test", "uncalibrated", "calibration", "chosen", "seconds", "metrics",
+    ]
+    let known = Set(Metric.all.map(\.name))
+    var tracked: [String: Double] = [:]
+    for (path, value) in numbers
+    where parts.contains(path[0]) && path.contains(where: known.contains) {
+      tracked[path.drop { $0 == "metrics" }.joined(separator: ".")] = value
+    }
+    tracked["best_epoch"] = best.map { Double($0.epoch) }
+    tracked["calibration.range_low"] = calibration?.range.first
+    tracked["calibration.range_high"] = calibration?.range.last
+    for summary in TemperatureScalingSummary.summaries(temperatureScaling ?? []) {
+      let prefix = "temperature_scaling.\(summary.source).\(summary.testFraction)"
+      for spread in summary.spreads {
+        tracked["\(prefix).\(spread.name)"] = spread.mean
+        tracked["\(prefix).\(spread.name)_std"] = spread.deviation
+      }
+    }
+    return tracked
+  }
+}
+
+/// An object of a JSON text, its members in any order; what is `nil` is `null`.
+struct JSONMembers: Encodable {
+  private struct Name: CodingKey {
+    let stringValue: String
+    var intValue: Int? { nil }
+    init(stringValue: String) { self.stringValue = stringValue }
+    init?(intValue: Int) { nil }
+  }
+
+  private let members: [String: any Encodable]
+  init(_ members: [String: any Encodable]) { self.members = members }
+
+  func encode(to encoder: any Encoder) throws {
+    var container = encoder.container(keyedBy: Name.self)
+    for (name, value) in members { try container.encode(value, forKey: Name(stringValue: name)) }
   }
 }

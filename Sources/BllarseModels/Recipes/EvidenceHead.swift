@@ -191,6 +191,7 @@ extension EvidenceHead {
   ///
   /// - Parameter features: N x featureCount, finite.
   /// - Returns: N x K; the exponentials of a row sum to 1.
+  /// - Throws: `NumericsError.sizeMismatch` for rows of another width.
   /// - Complexity: N·D² (N·D²·K with one covariance a class) and 2·N·D·K.
   public func logProbabilities(
     _ features: FeatureMatrix

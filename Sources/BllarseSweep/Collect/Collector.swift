@@ -5,6 +5,8 @@ public struct Collector {
   struct Finished {
     let entry: ManifestEntry
     let result: RunResult
+
+    func number(_ metric: String) -> Double? { result.metrics[path: metric]?.doubleValue }
   }
 
   private let entries: [ManifestEntry]
@@ -78,9 +80,7 @@ public struct Collector {
     var runs = finished
     if let best {
       try check(best, among: metrics)
-      runs = sorted(runs, largest ?? Self.isBetterLarge(best)) {
-        $0.result.metrics[path: best]?.doubleValue
-      }
+      runs = sorted(runs, by: best, largest) { $0.number(best) }
     }
     if !isWide { metrics = Self.shown(metrics, best: best) }
     let columns = ["index"] + keys + metrics + ["run_seconds"]
@@ -100,27 +100,14 @@ public struct Collector {
     var metrics = chosen.isEmpty ? metricNames : chosen
     if let best, !metrics.contains(best) { metrics.insert(best, at: 0) }
     for metric in metrics { try check(metric, among: metricNames) }
-    var settings = self.settings
-    if let best {
-      settings = sorted(settings, largest ?? Self.isBetterLarge(best)) {
-        ReplicateStatistics(values($0, best))?.mean
-      }
-    }
     var columns = ["indices"] + keys + ["n"]
     for metric in metrics { columns += ["", ".sd", ".se", ".ci95"].map { metric + $0 } }
-    let rows = settings.map { runs -> [JSON] in
-      var row: [JSON] = [.string(Chunk.ranges(runs.map(\.entry.index).sorted()))]
-      row += keys.map { runs[0].entry[$0] ?? .null }
-      row.append(.int(runs.count))
-      for metric in metrics {
-        let statistics = ReplicateStatistics(values(runs, metric))
-        for number in [
-          statistics?.mean, statistics?.deviation, statistics?.standardError, statistics?.halfWidth,
-        ] {
-          row.append(number.map { .number($0) } ?? .null)
+    let rows = settings(best: best, largest).map { runs -> [JSON] in
+      setting(runs, keys) + [.int(runs.count)]
+        + metrics.flatMap { metric -> [JSON] in
+          let of = ReplicateStatistics(runs.compactMap { $0.number(metric) })
+          return [of?.mean, of?.deviation, of?.standardError, of?.halfWidth].map(Self.cell)
         }
-      }
-      return row
     }
     return ResultTable(columns: columns, rows: rows)
   }
@@ -165,59 +152,63 @@ public struct Collector {
   public func pairedTable(best: String, largest: Bool? = nil) throws -> ResultTable {
     try check(best, among: metricNames)
     let keys = varyingKeys.filter { !replicateKeys.contains($0) }
-    let settings = sorted(self.settings, largest ?? Self.isBetterLarge(best)) {
-      ReplicateStatistics(values($0, best))?.mean
-    }
+    let settings = settings(best: best, largest)
     let columns = ["indices"] + keys + ["pairs", "difference", "se", "ci95_low", "ci95_high"]
     guard let reference = settings.first else { return ResultTable(columns: columns, rows: []) }
     let base = byReplicate(reference, best)
     let rows = settings.dropFirst().map { runs -> [JSON] in
       let own = byReplicate(runs, best)
       let differences = own.compactMap { seed, value in base[seed].map { value - $0 } }
-      let statistics = ReplicateStatistics(differences)
-      var row: [JSON] = [.string(Chunk.ranges(runs.map(\.entry.index).sorted()))]
-      row += keys.map { runs[0].entry[$0] ?? .null }
-      row.append(.int(differences.count))
-      row.append(statistics.map { .number($0.mean) } ?? .null)
-      row.append(statistics?.standardError.map { .number($0) } ?? .null)
-      for sign in [-1.0, 1] {
-        row.append(
-          statistics?.halfWidth.map { .number((statistics?.mean ?? 0) + sign * $0) } ?? .null)
+      let of = ReplicateStatistics(differences)
+      let ends = [-1.0, 1].map { sign in
+        of.flatMap { of in of.halfWidth.map { of.mean + sign * $0 } }
       }
-      return row
+      return setting(runs, keys) + [.int(differences.count)]
+        + ([of?.mean, of?.standardError] + ends).map(Self.cell)
     }
     return ResultTable(columns: columns, rows: rows)
   }
 
   // MARK: - Parts
 
-  /// The finished runs of each setting, in order of the manifest.
-  private var settings: [[Finished]] {
+  /// The finished runs of each setting, the best first, or in order of the manifest.
+  private func settings(best: String?, _ largest: Bool?) -> [[Finished]] {
     var order: [String] = []
     var groups: [String: [Finished]] = [:]
     for run in finished {
       if groups[run.entry.groupHash] == nil { order.append(run.entry.groupHash) }
       groups[run.entry.groupHash, default: []].append(run)
     }
-    return order.compactMap { groups[$0] }
+    let settings = order.compactMap { groups[$0] }
+    guard let best else { return settings }
+    return sorted(settings, by: best, largest) { runs in
+      ReplicateStatistics(runs.compactMap { $0.number(best) })?.mean
+    }
   }
 
-  private func values(_ runs: [Finished], _ metric: String) -> [Double] {
-    runs.compactMap { $0.result.metrics[path: metric]?.doubleValue }
+  /// The cells that say which setting runs are of.
+  private func setting(_ runs: [Finished], _ keys: [String]) -> [JSON] {
+    [.string(Chunk.ranges(runs.map(\.entry.index).sorted()))]
+      + keys.map { runs[0].entry[$0] ?? .null }
   }
+
+  private static func cell(_ number: Double?) -> JSON { number.map { .number($0) } ?? .null }
 
   private func byReplicate(_ runs: [Finished], _ metric: String) -> [String: Double] {
     var result: [String: Double] = [:]
     for run in runs {
       let seed = replicateKeys.sorted().map { run.entry[$0]?.compact ?? "" }.joined(separator: ",")
-      result[seed] = run.result.metrics[path: metric]?.doubleValue
+      result[seed] = run.number(metric)
     }
     return result
   }
 
   /// Runs without the metric come last.
-  private func sorted<Row>(_ rows: [Row], _ largest: Bool, by value: (Row) -> Double?) -> [Row] {
-    rows.map { ($0, value($0)) }.enumerated().sorted { a, b in
+  private func sorted<Row>(
+    _ rows: [Row], by metric: String, _ largest: Bool?, _ value: (Row) -> Double?
+  ) -> [Row] {
+    let largest = largest ?? isHigherBetter(metric)
+    return rows.map { ($0, value($0)) }.enumerated().sorted { a, b in
       switch (a.element.1, b.element.1) {
       case (let x?, let y?) where x != y: largest ? x > y : x < y
       case (nil, .some): false
@@ -227,17 +218,16 @@ public struct Collector {
     }.map(\.element.0)
   }
 
-  /// Accuracies and evidence bounds are better large; losses, errors and seconds small.
-  static func isBetterLarge(_ metric: String) -> Bool {
-    var parts = metric.split(separator: ".")
-    // An interval's ends are as good as its value.
-    if parts.count > 1, let last = parts.last, ["lower", "upper", "value"].contains(last) {
-      parts.removeLast()
+  /// Whether the largest value of a metric is the best: as the results say, which know their metrics by the
+  /// last part of the name; of a program whose results say nothing, by the name.
+  func isHigherBetter(_ metric: String) -> Bool {
+    let holder = finished.first { $0.result.metrics[path: metric] != nil }
+    guard let known = holder?.result.metrics["metrics_info"] else {
+      return MainScores.isHigherBetter(metric)
     }
-    guard let name = parts.last?.split(separator: "/").last else { return false }
-    return ["acc", "accuracy", "elbo", "log_evidence", "auroc", "auprc", "f1"].contains {
-      name == $0 || name.hasSuffix("_\($0)")
-    }
+    let parts = metric.split(separator: ".").reversed()
+    let own = parts.lazy.compactMap { known[String($0)] }.first
+    return own?["direction"]?.stringValue == "higher"
   }
 
   private func check(_ metric: String, among names: [String]) throws {

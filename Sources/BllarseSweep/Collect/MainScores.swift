@@ -2,10 +2,27 @@
 enum MainScores {
   /// How many a table shows.
   static let count = 5
-  /// The order in which scores of one split are looked at.
-  private static let order = [
-    "acc", "accuracy", "f1", "nll", "loss", "ece", "brier", "auroc", "elbo", "log_evidence",
+  /// The scores that are known by name, in the order in which those of one split are looked at, and
+  /// whether large values are the better ones, where a result does not say.
+  private static let known: KeyValuePairs = [
+    "acc": true, "accuracy": true, "f1": true, "nll": false, "loss": false, "ece": false,
+    "brier": false, "auroc": true, "auprc": true, "elbo": true, "log_evidence": true,
   ]
+
+  /// The place among the known of the score that a name is, or ends in: `top_2_acc`.
+  private static func place(_ name: some StringProtocol) -> Int? {
+    known.firstIndex { name == $0.key || name.hasSuffix("_\($0.key)") }
+  }
+
+  /// Whether large values of a metric are better, by its name alone: accuracies and evidence are, losses,
+  /// errors and seconds are not.
+  static func isHigherBetter(_ metric: String) -> Bool {
+    var parts = metric.split(separator: ".")
+    // An interval's ends are as good as its value.
+    if parts.count > 1, ["lower", "upper", "value"].contains(parts.last) { parts.removeLast() }
+    let name = parts.last?.split(separator: "/").last
+    return name.flatMap(place).map { known[$0].value } ?? false
+  }
 
   /// The main scores among the numbers of results: those of the test split first, then those of the
   /// whole, of other splits and of the training rows; of a program that has fewer, the first numbers.
@@ -25,21 +42,38 @@ enum MainScores {
     return chosen
   }
 
-  /// Where each score is found and its short name, the most telling first.
+  /// Where each score is found and its short name, the most telling first: the split's rank before the
+  /// score's.
   static func scores(among names: [String]) -> [(path: String, name: String)] {
-    SweepSummary.splitScores(among: names).enumerated()
+    scoresInOrder(among: names).enumerated()
       .map { (score: $1, rank: rank($1.name), place: $0) }
       .sorted { ($0.rank, $0.place) < ($1.rank, $1.place) }
       .map(\.score)
   }
 
-  /// The split's rank before the score's.
+  /// The scores among the numbers of results: where each is found, and its name.
+  ///
+  /// A score stands at the top level (`elbo`, `val_acc`), or for a split (`test.nll`, also
+  /// `splits.val_m.nll`, which is called `val_m.nll`).
+  static func scoresInOrder(among names: [String]) -> [(path: String, name: String)] {
+    let all = Set(names)
+    return names.compactMap { path -> (path: String, name: String)? in
+      let name = path.hasPrefix("splits.") ? String(path.dropFirst(7)) : path
+      let parts = name.split(separator: ".")
+      guard parts.count <= 2, let last = parts.last, place(last) != nil,
+        // The splits that have always been there are there twice.
+        path == name || !all.contains(name),
+        !["baseline", "uncalibrated", "best", "chosen"].contains(parts[0]) || parts.count == 1
+      else { return nil }
+      return (path, name)
+    }
+  }
+
   private static func rank(_ name: String) -> Int {
-    let words = name.split(whereSeparator: { ".".contains($0) })
-    let last = words.last.map(String.init) ?? ""
-    let score = order.firstIndex { last == $0 || last.hasSuffix("_\($0)") } ?? order.count
+    let words = name.split(separator: ".")
+    guard let last = words.last, let score = place(last) else { return .max }
     var split = words.count > 1 ? String(words[0]) : ""
-    if split.isEmpty, score < order.count { split = String(last.dropLast(order[score].count + 1)) }
+    if split.isEmpty { split = String(last.dropLast(known[score].key.count + 1)) }
     let place =
       switch split {
       case "test": 0
@@ -47,7 +81,7 @@ enum MainScores {
       case "train": 3
       default: 2
       }
-    return place * (order.count + 1) + score
+    return place * known.count + score
   }
 
   /// A name in one spelling of several.

@@ -45,7 +45,8 @@ struct CalibrationChoiceTests {
   }
 
   private static func nll(_ map: HeldOutCalibration, _ rows: Rows) throws -> Double {
-    try Evaluation(logProbabilities: map.apply(to: rows.logs), labels: rows.labels).nll
+    SplitScores(try Predictions(logProbabilities: map.apply(to: rows.logs), labels: rows.labels))
+      .nll
   }
 
   private static func choice(

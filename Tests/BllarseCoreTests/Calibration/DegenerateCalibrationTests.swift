@@ -77,8 +77,8 @@ struct DegenerateCalibrationTests {
     let (logs, labels) = Self.validation(rows)
     let map = try HeldOutCalibration(method, logProbabilities: logs, labels: labels)
     let (test, truth) = Self.sample(2000, scale: 4, seed: 8)
-    let before = try Evaluation(logProbabilities: test, labels: truth)
-    let after = try Evaluation(logProbabilities: map.apply(to: test), labels: truth)
+    let before = SplitScores(try Predictions(logProbabilities: test, labels: truth))
+    let after = SplitScores(try Predictions(logProbabilities: map.apply(to: test), labels: truth))
     var bound = 1.25 * before.nll
     switch rows {
     case .oneWrong:
@@ -87,14 +87,14 @@ struct DegenerateCalibrationTests {
       // 8.3 nats gives a β of .128 and a likelihood of .77 nats, no more than .81 nats by this.)
       let gap = (logs.row(0).max() ?? 0) - logs[0, Int(labels[0])]
       let least = HeldOutCalibration.temperature(1 / (1 + gap)).apply(to: test)
-      bound = max(bound, try Evaluation(logProbabilities: least, labels: truth).nll)
+      bound = max(bound, SplitScores(try Predictions(logProbabilities: least, labels: truth)).nll)
     case .alike:
       // One row, right thirty times, counts as thirty in the one number that stands (1.280, β = 2.3).
       bound = 1.3 * before.nll
     default: break
     }
     #expect(after.nll < bound, "\(after.nll), before \(before.nll)")
-    #expect(after.accuracy > before.accuracy - 0.02)
+    #expect(after.acc > before.acc - 0.02)
     if [.oneRight, .oneWrong, .oneCertain, .alike].contains(rows) {
       #expect(map.kind == "temperature")
     }

@@ -205,18 +205,14 @@ struct FitErrorTests {
     let parallelism = Parallelism(threadCount: 1)
     let calls: [(String, (Matrix<Double>, [Int32]) throws(NumericsError) -> Void)] = [
       (
-        "summary",
+        "predictions",
         { (logs, y) throws(NumericsError) in
-          _ = try PredictionSummary(logProbabilities: logs, labels: y)
+          _ = try Predictions(logProbabilities: logs, labels: y)
         }
       ),
       (
-        "evaluation",
-        { (logs, y) throws(NumericsError) in _ = try Evaluation(probabilities: logs, labels: y) }
-      ),
-      (
-        "confusion",
-        { (logs, y) throws(NumericsError) in _ = try ConfusionMatrix(scores: logs, labels: y) }
+        "probabilities",
+        { (logs, y) throws(NumericsError) in _ = try Predictions(probabilities: logs, labels: y) }
       ),
       (
         "classwise",
@@ -269,7 +265,7 @@ struct FitErrorTests {
       }
       #expect(throws: NumericsError.self, "\(name)") { try call(logs, [0, 1]) }
     }
-    for (name, call) in calls.dropFirst(4) {
+    for (name, call) in calls.dropFirst(3) {
       let error = #expect(throws: NumericsError.self, "\(name)") { try call(broken, Self.labels) }
       #expect(error == .notFinite(row: 4, column: 1), "\(name)")
     }

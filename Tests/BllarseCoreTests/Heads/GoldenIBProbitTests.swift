@@ -109,8 +109,8 @@ struct GoldenIBProbitTests {
     #expect(nll.isClose(to: try expected("loss_type3_nll"), relative: 1e-8))
     var probabilities = Matrix<Double>(mixture.logits)
     probabilities.formLogSoftmaxRows()
-    let before = try Evaluation(logProbabilities: probabilities, labels: labels)
-    #expect(before.accuracy.isClose(to: try expected("loss_type3_acc"), relative: 1e-12))
+    let before = SplitScores(try Predictions(logProbabilities: probabilities, labels: labels))
+    #expect(before.acc.isClose(to: try expected("loss_type3_acc"), relative: 1e-12))
     #expect(before.ece.isClose(to: try expected("loss_type3_ece20"), relative: 1e-8))
 
     let beta = try head.calibrate(features: features, labels: labels)
@@ -121,7 +121,7 @@ struct GoldenIBProbitTests {
     var scaled = Matrix<Double>(calibrated.logits)
     scaled.scale(by: beta)
     scaled.formLogSoftmaxRows()
-    let after = try Evaluation(logProbabilities: scaled, labels: labels)
+    let after = SplitScores(try Predictions(logProbabilities: scaled, labels: labels))
     #expect(after.nll.isClose(to: try expected("calibrated_nll"), relative: 1e-8))
     #expect(after.ece.isClose(to: try expected("calibrated_ece20"), relative: 1e-8))
   }

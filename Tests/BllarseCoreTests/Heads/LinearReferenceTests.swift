@@ -103,14 +103,14 @@ struct LinearReferenceTests {
     let split = try FeatureSplit(features: FeatureMatrix(rows), labels: labels)
     for loss in ["CrossEntropy", "MSE"] {
       var configuration = RunConfiguration()
-      configuration.lossFunction = loss
-      configuration.optimizer = .newton
+      configuration.method.head = loss
+      configuration.method.wayName = "newton"
       var trainer = try HeadRegistry.trainer(
         configuration, data: TrainingData(split: split, classCount: 2),
         parallelism: parallelism)
       try trainer.runStep(0, epoch: 1, on: split)
       let scores = try trainer.head.evaluation(features: split.features, labels: labels)
-      #expect(scores.accuracy == 1)
+      #expect(scores.acc == 1)
     }
   }
 }

@@ -58,7 +58,7 @@ struct IntervalCoverageTests {
       }
     }
 
-    func sample(_ count: Int, seed: Int) throws -> PredictionSummary {
+    func sample(_ count: Int, seed: Int) throws -> Predictions {
       var generator = SplitMix64(seed: seed)
       var (elements, labels): ([Double], [Int32]) = ([], [])
       for _ in 0..<count {
@@ -66,7 +66,7 @@ struct IntervalCoverageTests {
         elements += [log(c), log(1 - c)]
         labels.append(Double.random(in: 0..<1, using: &generator) < accuracy(c) ? 0 : 1)
       }
-      return try PredictionSummary(
+      return try Predictions(
         logProbabilities: Matrix<Double>(rows: count, columns: 2, elements: elements),
         labels: labels)
     }

@@ -32,14 +32,16 @@ struct MetricsPropertyTests {
   func byHand() throws {
     // Confidences 0.5 (right), 0.75 (wrong), 1 (right).
     let p = Matrix<Double>(rows: 3, columns: 2, elements: [0.5, 0.5, 0.25, 0.75, 0, 1])
-    let summary = try PredictionSummary(probabilities: p, labels: [0, 0, 1])
-    #expect(summary.confidence == [0.5, 0.75, 1])
-    #expect(summary.isCorrect == [true, false, true])
-    #expect(summary.brier == [0.5, 1.125, 0])
-    #expect(summary.labelRank == [0, 1, 0])
+    let summary = try Predictions(probabilities: p, labels: [0, 0, 1])
+    #expect(summary.rows.map(\.confidence) == [0.5, 0.75, 1])
+    #expect(summary.rows.map(\.predicted) == [0, 1, 1])
+    #expect(summary.rows.map(\.isCorrect) == [true, false, true])
+    #expect(summary.rows.map(\.brier) == [0.5, 1.125, 0])
+    #expect(summary.rows.map(\.labelRank) == [0, 1, 0])
     // Two bins: 0.5 is on the edge and goes up, so all three are in the second.
     let error = Metrics.calibrationError(summary, binCount: 2)
-    #expect(error.bins[0].count == 0)
+    #expect(Metrics.reliability(summary, binCount: 2).map(\.count) == [0, 3])
+    #expect(Metrics.reliability(summary, binCount: 2)[0].accuracy == nil)
     #expect(error.expected.isClose(to: 2.25 / 3 - 2.0 / 3, relative: 1e-14))
     // One row in each bin: |1 - 0.5|, |0 - 0.75|, |1 - 1|.
     #expect(Metrics.calibrationError(summary, binCount: 4).expected == (0.5 + 0.75 - 1 + 1) / 3)
@@ -53,16 +55,17 @@ struct MetricsPropertyTests {
   @Test("log-probabilities keep tails that underflow as probabilities")
   func tails() throws {
     let logP = Matrix<Float>(rows: 1, columns: 3, elements: [0, -200, -300])
-    let evaluation = try Evaluation(logProbabilities: logP, labels: [1])
-    #expect(evaluation.nll == 200)
-    #expect(try PredictionSummary(logProbabilities: logP, labels: [1]).labelRank == [1])
-    #expect(try Evaluation(probabilities: logP.exponentials(), labels: [1]).nll == .infinity)
+    let logs = try Predictions(logProbabilities: logP, labels: [1])
+    #expect(SplitScores(logs).nll == 200)
+    #expect(logs.rows.map(\.labelRank) == [1])
+    let underflown = try Predictions(probabilities: logP.exponentials(), labels: [1])
+    #expect(SplitScores(underflown).nll == .infinity)
   }
 
   @Test("a NaN makes the scores NaN and nothing traps")
   func notANumber() throws {
     let p = Matrix<Double>(rows: 2, columns: 2, elements: [.nan, .nan, 0.25, 0.75])
-    let summary = try PredictionSummary(probabilities: p, labels: [0, 1])
+    let summary = try Predictions(probabilities: p, labels: [0, 1])
     #expect(Metrics.accuracy(summary) == 0.5)
     #expect(Metrics.negativeLogLikelihood(summary).isNaN)
     #expect(Metrics.calibrationError(summary).expected.isNaN)
@@ -75,11 +78,11 @@ struct MetricsPropertyTests {
 
   @Test("no rows give NaN")
   func empty() throws {
-    let summary = try PredictionSummary(
+    let summary = try Predictions(
       probabilities: Matrix<Float>(rows: 0, columns: 3, repeating: 0), labels: [])
-    let evaluation = Evaluation(summary)
-    #expect(evaluation.rowCount == 0)
-    #expect(evaluation.accuracy.isNaN && evaluation.nll.isNaN && evaluation.ece.isNaN)
+    let scores = SplitScores(summary)
+    #expect(summary.count == 0)
+    #expect(scores.acc.isNaN && scores.nll.isNaN && scores.ece.isNaN)
     #expect(Metrics.calibrationError(summary).maximum.isNaN)
     #expect(Metrics.kolmogorovSmirnovCalibrationError(summary).isNaN)
     #expect(Metrics.selectiveRisk(summary).areaUnderRiskCoverage.isNaN)
@@ -96,8 +99,8 @@ struct MetricsPropertyTests {
     logP.formLogSoftmaxRows()
     var generator = SplitMix64(seed: seed)
     let order = Array(0..<200).shuffled(using: &generator)
-    let first = try PredictionSummary(logProbabilities: logP, labels: labels)
-    let second = try PredictionSummary(
+    let first = try Predictions(logProbabilities: logP, labels: labels)
+    let second = try Predictions(
       logProbabilities: logP.gatheringRows(order), labels: order.map { labels[$0] })
     #expect(
       Metrics.equalMassCalibrationError(first).expected.isClose(
@@ -108,17 +111,17 @@ struct MetricsPropertyTests {
     #expect(
       Metrics.kolmogorovSmirnovCalibrationError(first).isClose(
         to: Metrics.kolmogorovSmirnovCalibrationError(second), relative: 1e-10))
-    #expect(Evaluation(first).nll.isClose(to: Evaluation(second).nll, relative: 1e-10))
+    #expect(SplitScores(first).nll.isClose(to: SplitScores(second).nll, relative: 1e-10))
   }
 
   @Test("thread counts change no bit")
   func threads() throws {
     let (logP, labels) = Self.predictions(10_000, 4, seed: 1)
-    let one = try PredictionSummary(
+    let one = try Predictions(
       logProbabilities: logP, labels: labels, parallelism: Parallelism(threadCount: 1))
-    let two = try PredictionSummary(
+    let two = try Predictions(
       logProbabilities: logP, labels: labels, parallelism: Parallelism(threadCount: 2))
-    #expect(one == two)
+    #expect(one.rows == two.rows)
     let intervals = [1, 2].map {
       Metrics.bootstrapIntervals(
         one, replicateCount: 20, parallelism: Parallelism(threadCount: $0))
@@ -129,11 +132,12 @@ struct MetricsPropertyTests {
   @Test("single precision agrees with double", arguments: 0..<5)
   func precision(seed: Int) throws {
     let (logP, labels) = Self.predictions(500, 6, seed: seed)
-    let double = try Evaluation(logProbabilities: logP, labels: labels)
-    let single = try Evaluation(logProbabilities: Matrix<Float>(logP), labels: labels)
+    let double = SplitScores(try Predictions(logProbabilities: logP, labels: labels))
+    let single = SplitScores(
+      try Predictions(logProbabilities: Matrix<Float>(logP), labels: labels))
     #expect(single.nll.isClose(to: double.nll, relative: 1e-6))
     #expect(single.brier.isClose(to: double.brier, relative: 1e-6))
-    #expect(single.accuracy == double.accuracy)
+    #expect(single.acc == double.acc)
   }
 
   @Test("views of wider matrices are read by their rows")
@@ -143,26 +147,26 @@ struct MetricsPropertyTests {
     wide.replaceBlock(row: 0, column: 2, with: logP)
     let view = wide.columns(2..<5)
     #expect(
-      try PredictionSummary(logProbabilities: view, labels: labels)
-        == PredictionSummary(logProbabilities: logP, labels: labels))
+      try Predictions(logProbabilities: view, labels: labels).rows
+        == Predictions(logProbabilities: logP, labels: labels).rows)
   }
 
   @Test("calibrated predictions have small calibration errors, sharpened ones large ones")
   func calibration() throws {
     let (logP, labels) = Self.predictions(20_000, 4, seed: 8)
-    let calibrated = try PredictionSummary(logProbabilities: logP, labels: labels)
+    let calibrated = try Predictions(logProbabilities: logP, labels: labels)
     var sharp = logP.map { 3 * $0 }
     sharp.formLogSoftmaxRows()
-    let overconfident = try PredictionSummary(logProbabilities: sharp, labels: labels)
+    let overconfident = try Predictions(logProbabilities: sharp, labels: labels)
     #expect(Metrics.calibrationError(calibrated).expected < 0.02)
     #expect(Metrics.calibrationError(overconfident).expected > 0.08)
     #expect(Metrics.kolmogorovSmirnovCalibrationError(calibrated) < 0.02)
     #expect(Metrics.kolmogorovSmirnovCalibrationError(overconfident) > 0.08)
     // The gap of the means is a lower bound of the bin-free error.
-    let evaluation = Evaluation(overconfident)
+    let confidence = Metrics.mean(overconfident.rows.map(\.confidence))
     #expect(
       Metrics.kolmogorovSmirnovCalibrationError(overconfident)
-        >= (evaluation.accuracy - evaluation.meanConfidence).magnitude - 1e-12)
+        >= (Metrics.accuracy(overconfident) - confidence).magnitude - 1e-12)
   }
 }
 
@@ -174,7 +178,7 @@ struct BootstrapTests {
     let p = Matrix<Double>(
       rows: 400, columns: 2, elements: (0..<400).flatMap { _ in [0.8, 0.2] })
     let labels = (0..<400).map { Int32($0 < 300 ? 0 : 1) }
-    let summary = try PredictionSummary(probabilities: p, labels: labels)
+    let summary = try Predictions(probabilities: p, labels: labels)
     let intervals = Metrics.bootstrapIntervals(summary, replicateCount: 4000, seed: 11)
     #expect(intervals.accuracy.value == 0.75)
     #expect(
@@ -189,7 +193,7 @@ struct BootstrapTests {
   @Test("a seed gives the same interval again, another seed another one")
   func seeds() throws {
     let (logP, labels) = MetricsPropertyTests.predictions(100, 3, seed: 4)
-    let summary = try PredictionSummary(logProbabilities: logP, labels: labels)
+    let summary = try Predictions(logProbabilities: logP, labels: labels)
     let first = Metrics.bootstrapIntervals(summary, replicateCount: 50, seed: 1)
     #expect(first == Metrics.bootstrapIntervals(summary, replicateCount: 50, seed: 1))
     #expect(first != Metrics.bootstrapIntervals(summary, replicateCount: 50, seed: 2))
@@ -273,7 +277,7 @@ struct ConformalTests {
   }
 }
 
-@Suite("Detection of foreign rows")
+@Suite("Detection of out-of-distribution rows")
 struct OutOfDistributionTests {
   @Test("perfect, useless and inverted scores")
   func extremes() {

@@ -59,7 +59,7 @@ public struct CalibratedHead: Head {
   /// The scores of the mapped predictions, as the head defines scores.
   public func evaluation(
     features: FeatureMatrix, labels: [Int32]
-  ) throws(NumericsError) -> Evaluation {
+  ) throws(NumericsError) -> SplitScores {
     try base.evaluation(features: features, labels: labels, calibration: calibration)
   }
 

@@ -82,12 +82,13 @@ public struct TemperatureScaling: Sendable, Equatable {
         var logs = logits.gatheringRows(scored)
         logs.scale(by: beta)
         logs.formLogSoftmaxRows()
-        let scores = try Evaluation(
-          logProbabilities: logs, labels: scored.map { labels[$0] }, parallelism: parallelism)
+        let scores = SplitScores(
+          try Predictions(
+            logProbabilities: logs, labels: scored.map { labels[$0] }, parallelism: parallelism))
         rows.append(
           Row(
             source: source, testFraction: fraction, repeatIndex: index, temperature: 1 / beta,
-            acc: scores.accuracy, ece: scores.ece, nll: scores.nll))
+            acc: scores.acc, ece: scores.ece, nll: scores.nll))
       }
     }
     return rows
@@ -184,6 +185,47 @@ public struct TemperatureScalingSummary: Sendable, Equatable {
         source: first.source, testFraction: first.testFraction,
         temperature: Spread(group.map(\.temperature)), acc: Spread(group.map(\.acc)),
         ece: Spread(group.map(\.ece)), nll: Spread(group.map(\.nll)))
+    }
+  }
+}
+
+/// The repeats of a fraction taken together.
+public struct TemperatureScalingSummary: Sendable, Equatable {
+  /// A mean and a standard deviation over the repeats.
+  public struct Spread: Sendable, Equatable {
+    /// What it is of: "temperature", or a metric.
+    public let name: String
+    /// The mean.
+    public let mean: Double
+    /// The standard deviation (that of the repeats, without correction).
+    public let deviation: Double
+
+    init(_ name: String, _ values: [Double]) {
+      let mean = Metrics.mean(values)
+      (self.name, self.mean) = (name, mean)
+      deviation = Metrics.mean(values.map { ($0 - mean) * ($0 - mean) }).squareRoot()
+    }
+  }
+
+  /// Whose predictions: "baseline" or "head".
+  public let source: String
+  /// The share of the test rows that temperatures were fitted to.
+  public let testFraction: Double
+  /// Of the temperature, and of `acc`, `nll` and `ece` of the other rows.
+  public let spreads: [Spread]
+
+  /// Takes the repeats of each source and fraction together, in their order.
+  public static func summaries(_ rows: [TemperatureScaling.Row]) -> [TemperatureScalingSummary] {
+    rows.filter { $0.repeatIndex == 0 }.map { first in
+      let group = rows.filter {
+        $0.source == first.source && $0.testFraction == first.testFraction
+      }
+      return TemperatureScalingSummary(
+        source: first.source, testFraction: first.testFraction,
+        spreads: [
+          Spread("temperature", group.map(\.temperature)), Spread("acc", group.map(\.acc)),
+          Spread("nll", group.map(\.nll)), Spread("ece", group.map(\.ece)),
+        ])
     }
   }
 }

@@ -36,16 +36,17 @@ public struct IBProbitReferenceHead: Head {
   /// A map takes both of them; an inverse temperature then multiplies their logits, as in the original.
   public func evaluation(
     features: FeatureMatrix, labels: [Int32], calibration: HeldOutCalibration
-  ) throws(NumericsError) -> Evaluation {
+  ) throws(NumericsError) -> SplitScores {
     let conditional = calibration.apply(
       to: try logProbabilities(features), parallelism: parallelism)
     let losses =
       calibration == .none
       ? try probit.lossesAndLogits(features: features, labels: labels, loss: .mixture).losses
       : try mixtureLosses(features, labels, calibration, conditional)
-    return try Evaluation(
-      logProbabilities: conditional, labels: labels, parallelism: parallelism
-    ).replacing(nll: losses.reduce(0, +) / Double(max(losses.count, 1)))
+    var scores = SplitScores(
+      try Predictions(logProbabilities: conditional, labels: labels, parallelism: parallelism))
+    scores["nll"] = losses.reduce(0, +) / Double(max(losses.count, 1))
+    return scores
   }
 
   /// `-log((CBM + CBC) / 2)` of mapped predictions.

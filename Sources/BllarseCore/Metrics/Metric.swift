@@ -1,0 +1,240 @@
+import Synchronization
+
+/// A number that runs report: its name, which values are better, its unit, what it means, and how it is
+/// computed.
+///
+/// ``all`` lists every one. Results, `metrics.jsonl`, trackers, tables and `collect` take names, order and
+/// directions from there, so a metric that is added to the list, or registered by a program that uses this
+/// library, is reported like the others:
+///
+///     try Metric.register(
+///       Metric(
+///         name: "worst_class_acc", direction: .higher, unit: "share",
+///         meaning: "the accuracy of the class that is predicted worst"
+///       ) { ConfusionMatrix($0).recall.filter { !$0.isNaN }.min() })
+public struct Metric: Sendable {
+  /// Which values are better.
+  public enum Direction: String, Sendable, Encodable {
+    /// Large ones.
+    case higher
+    /// Small ones.
+    case lower
+  }
+
+  /// What a metric is computed from.
+  enum Source: Sendable {
+    case split(@Sendable (Predictions) -> Double?)
+    case test(@Sendable (Predictions) -> Double?)
+    case sets(@Sendable (ConformalSets.Report) -> Double)
+    case detection(@Sendable (OutOfDistributionDetection) -> Double)
+    /// It is computed by what it tells of: a fit, a calibration, a run.
+    case fit
+  }
+
+  /// The last part of the name under which it is found: `acc` of `splits.test.acc` and of `test_acc`.
+  public let name: String
+  /// Which values are better; `nil` where neither large nor small ones are.
+  public let direction: Direction?
+  /// Its unit, in words.
+  public let unit: String
+  /// What it is, in a line.
+  public let meaning: String
+  let source: Source
+
+  /// Describes a metric of predictions.
+  ///
+  /// - Parameters:
+  ///   - name: letters, digits and `_`, as no other metric is called.
+  ///   - direction: which values are better; `nil` where neither large nor small ones are.
+  ///   - unit: the unit, in words.
+  ///   - meaning: what it is, in a line.
+  ///   - everySplit: whether it is computed after every epoch for every split, beside the accuracy;
+  ///     otherwise once, for the test split.
+  ///   - compute: its value, or `nil` where it has none. A run whose value is not finite fails.
+  public init(
+    name: String, direction: Direction?, unit: String, meaning: String, everySplit: Bool = false,
+    compute: @escaping @Sendable (Predictions) -> Double?
+  ) {
+    self.init(name, direction, unit, meaning, everySplit ? .split(compute) : .test(compute))
+  }
+
+  private init(
+    _ name: String, _ direction: Direction?, _ unit: String, _ meaning: String, _ source: Source
+  ) {
+    (self.name, self.direction, self.unit) = (name, direction, unit)
+    (self.meaning, self.source) = (meaning, source)
+  }
+
+  /// Whether one value is better than another.
+  func isBetter(_ value: Double, than other: Double) -> Bool {
+    direction == .higher ? value > other : direction == .lower && value < other
+  }
+}
+
+// MARK: - The list
+
+extension Metric {
+  private static let registered = Mutex<[Metric]>([])
+
+  /// Every metric: those of this library, then those that were registered.
+  public static var all: [Metric] { builtIn + registered.withLock { $0 } }
+
+  /// Those that are computed for every split, in the order of tables.
+  public static var ofSplits: [Metric] {
+    all.filter { if case .split = $0.source { true } else { false } }
+  }
+
+  /// Adds a metric to ``all``, before the runs that are to report it.
+  ///
+  /// - Throws: `DataError.Code.outOfRange` for a name that is taken, or that trackers do not take.
+  public static func register(_ metric: Metric) throws(DataError) {
+    let name = metric.name
+    let isPlain =
+      !name.isEmpty && name.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || $0 == "_") }
+    let isTaken = registered.withLock { list in
+      if !isPlain || (builtIn + list).contains(where: { $0.name == name }) { return true }
+      list.append(metric)
+      return false
+    }
+    guard isTaken else { return }
+    throw DataError(
+      .outOfRange, key: "the metric \(name.quoted())",
+      found: isPlain ? "there is one of this name" : "its name has other characters",
+      expected: "a new name of letters, digits and '_'")
+  }
+
+  /// The metrics of predictions by name.
+  static func values(of predictions: Predictions, everySplit: Bool) -> [String: Double] {
+    values { source in
+      switch source {
+      case .split(let compute) where everySplit: compute(predictions)
+      case .test(let compute) where !everySplit: compute(predictions)
+      default: nil
+      }
+    }
+  }
+
+  /// The metrics of conformal sets by name.
+  static func values(of report: ConformalSets.Report) -> [String: Double] {
+    values { if case .sets(let compute) = $0 { compute(report) } else { nil } }
+  }
+
+  /// The metrics of a detection by name.
+  static func values(of detection: OutOfDistributionDetection) -> [String: Double] {
+    values { if case .detection(let compute) = $0 { compute(detection) } else { nil } }
+  }
+
+  private static func values(_ compute: (Source) -> Double?) -> [String: Double] {
+    Dictionary(
+      uniqueKeysWithValues: all.compactMap { metric in
+        compute(metric.source).map { (metric.name, $0) }
+      })
+  }
+
+  private static let builtIn: [Metric] = {
+    var list = [
+      Metric(
+        "acc", .higher, "share", "rows whose most probable class is the label",
+        .split(Metrics.accuracy)),
+      Metric(
+        "nll", .lower, "nats", "mean negative log-likelihood of the labels",
+        .split(Metrics.negativeLogLikelihood)),
+      Metric(
+        "ece", .lower, "probability", "expected calibration error, 20 bins of equal width",
+        .split { Metrics.calibrationError($0).expected }),
+      Metric(
+        "brier", .lower, "squared probability", "Brier score: the sum over classes, 0 to 2",
+        .split(Metrics.brierScore)),
+      Metric(
+        "mean_confidence", nil, "probability", "mean of the highest probability of a row",
+        .test { Metrics.mean($0.rows.lazy.map { $0.confidence }) }),
+      Metric(
+        "balanced_acc", .higher, "share", "accuracy in which every class weighs the same",
+        .test { ConfusionMatrix($0).balancedAccuracy }),
+    ]
+    list += [2, 3, 5].map { k in
+      Metric(
+        "top_\(k)_acc", .higher, "share",
+        "rows whose label is among the \(k) most probable of more classes",
+        .test { k < $0.classCount ? Metrics.topKAccuracy($0, k: k) : nil })
+    }
+    for bins in [15, 20] {
+      list += [
+        Metric(
+          "ece_equal_width_\(bins)", .lower, "probability",
+          "expected calibration error, \(bins) bins of equal width",
+          .test { Metrics.calibrationError($0, binCount: bins).expected }),
+        Metric(
+          "mce_equal_width_\(bins)", .lower, "probability",
+          "largest calibration error of \(bins) bins of equal width",
+          .test { Metrics.calibrationError($0, binCount: bins).maximum }),
+        Metric(
+          "rmsce_equal_width_\(bins)", .lower, "probability",
+          "root of the mean squared calibration error of \(bins) bins of equal width",
+          .test { Metrics.calibrationError($0, binCount: bins).rootMeanSquare }),
+      ]
+    }
+    return list + [
+      Metric(
+        "ece_equal_mass_20", .lower, "probability",
+        "expected calibration error, 20 bins of equally many rows",
+        .test { Metrics.equalMassCalibrationError($0, binCount: 20).expected }),
+      Metric(
+        "ece_classwise_20", .lower, "probability",
+        "calibration error of each class's probability, 20 bins, the mean over classes",
+        .test { predictions in
+          // Labels were matched to their rows when the predictions were made.
+          try? Metrics.classwiseCalibrationError(
+            probabilities: predictions.probabilities, labels: predictions.rows.map(\.label)
+          ).expected
+        }),
+      Metric(
+        "ks_calibration_error", .lower, "probability",
+        "calibration error without bins (Kolmogorov-Smirnov)",
+        .test(Metrics.kolmogorovSmirnovCalibrationError)),
+      Metric(
+        "aurc", .lower, "share", "area under the risk-coverage curve",
+        .test { Metrics.selectiveRisk($0).areaUnderRiskCoverage }),
+      Metric(
+        "e_aurc", .lower, "share", "that area in excess of the best order of these predictions",
+        .test { Metrics.selectiveRisk($0).excess }),
+      Metric(
+        "coverage", nil, "share", "rows whose set holds the label; aims at its level",
+        .sets { $0.coverage }),
+      Metric(
+        "mean_size", .lower, "classes", "mean number of classes in a set", .sets { $0.meanSize }),
+      Metric("empty_share", .lower, "share", "rows whose set is empty", .sets { $0.emptyShare }),
+      Metric("threshold", nil, "probability", "largest score of a class in a set", .fit),
+      Metric(
+        "auroc", .higher, "share", "area under the receiver operating characteristic",
+        .detection { $0.auroc }),
+      Metric(
+        "fpr95", .lower, "share",
+        "in-distribution rows above the threshold that 95 % of the others reach",
+        .detection { $0.falsePositiveRateAt95 }),
+      Metric(
+        "aupr_out", .higher, "share", "average precision, out-of-distribution rows positive",
+        .detection { $0.auprOut }),
+      Metric(
+        "loss", .lower, "nats", "mean loss of the training rows, of what the fit minimises", .fit),
+      Metric(
+        "elbo", .higher, "nats", "evidence lower bound, or Laplace's log evidence, of all rows",
+        .fit),
+      Metric("log_evidence", .higher, "nats", "log evidence by Laplace's method", .fit),
+      Metric(
+        "certificate", .lower, "nats", "bounds on the distance to the bound's maximum", .fit),
+      Metric("gap_bound", .lower, "nats", "largest distance to the optimum", .fit),
+      Metric("iterations", .lower, "iterations", "iterations of the fit over all epochs", .fit),
+      Metric("nll_se", .lower, "nats", "standard error of the estimated NLL", .fit),
+      Metric(
+        "requested", .lower, "nats", "NLL of left-out rows under the calibration asked for", .fit),
+      Metric("difference_se", .lower, "nats", "standard error of its difference", .fit),
+      Metric("parameters", nil, "numbers", "how many numbers a calibration fitted", .fit),
+      Metric("prior_precision", nil, "1 / weight²", "prior precision of scaled features", .fit),
+      Metric("l2", nil, "nats / weight²", "L2 strength with the best evidence", .fit),
+      Metric("temperature", nil, "1", "temperature of the logits", .fit),
+      Metric("inverse_temperature", nil, "1", "factor of the logits", .fit),
+      Metric("seconds", .lower, "s", "time that a part of the run took", .fit),
+    ]
+  }()
+}
