@@ -149,19 +149,19 @@ extension RunResult {
   /// Every number of the file, NaN and infinities among them, with its path; objects of a list are known
   /// by method and level, or by their place.
   var numbers: [Number] {
-    guard let json = try? JSONText(parsing: RunOutput.json(JSONMembers(members))) else { return [] }
+    guard let json = try? JSON.parse(RunOutput.json(JSONMembers(members))) else { return [] }
     var numbers: [Number] = []
-    func visit(_ json: JSONText, _ path: [String]) {
+    func visit(_ json: JSON, _ path: [String]) {
       switch json {
-      case .integer(let value): numbers.append((path, Double(value)))
-      case .number(let value): numbers.append((path, value))
+      case .int(let value): numbers.append((path, Double(value)))
+      case .double(let value): numbers.append((path, value))
       case .string("NaN"): numbers.append((path, .nan))
       case .string("Infinity"): numbers.append((path, .infinity))
       case .string("-Infinity"): numbers.append((path, -.infinity))
-      case .object(let members): for (name, value) in members { visit(value, path + [name]) }
+      case .object(let members): for member in members { visit(member.value, path + [member.key]) }
       case .array(let elements):
         for (place, value) in elements.enumerated() {
-          if case .string(let method)? = value["method"], case .number(let level)? = value["level"]
+          if case .string(let method)? = value["method"], case .double(let level)? = value["level"]
           {
             visit(value, path + [method, "\(level)"])
           } else {
