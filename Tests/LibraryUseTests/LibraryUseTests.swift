@@ -42,6 +42,18 @@ struct LibraryUseTests {
     #expect(two.likelihood == .softmax)
   }
 
+  @Test("a program can look metrics up, and add one of a new name")
+  func metrics() throws {
+    let accuracy = try #require(Metric.all.first { $0.name == "acc" })
+    #expect(accuracy.direction == .higher && accuracy.unit == "share")
+    let own = Metric(
+      name: accuracy.name, direction: .lower, unit: "share", meaning: "rows of the rarest class"
+    ) { predictions in
+      ConfusionMatrix(predictions).counts.map { Double($0.reduce(0, +)) }.min()
+    }
+    #expect(throws: DataError.self) { try Metric.register(own) }
+  }
+
   @Test("what cannot be used is an error that names its place")
   func errors() {
     #expect(throws: DataError.self) {

@@ -81,13 +81,7 @@ public struct RunMetrics: Sendable, Equatable, Encodable {
       predictions.probabilities, split.labels, head, data, roles, configuration)
   }
 
-  /// Scores the detection of out-of-distribution rows.
-  ///
-  /// - Parameters:
-  ///   - rows: as many features each as the head has.
-  ///   - head: fitted.
-  ///   - test: the rows in distribution.
-  /// - Throws: `NumericsError` for an unusable head.
+  /// Scores the detection of out-of-distribution rows, as wide as the head, among test rows.
   mutating func detect(
     _ rows: FeatureMatrix, _ head: any Head, among test: FeatureSplit
   ) throws(NumericsError) {

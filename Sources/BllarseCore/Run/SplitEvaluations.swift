@@ -8,15 +8,7 @@ struct SplitEvaluations {
   /// What the Python original would log of a split, for the splits that it logs.
   private let original: [String: SplitScores]
 
-  /// Scores a head on all splits.
-  ///
-  /// - Parameters:
-  ///   - head: fitted.
-  ///   - data: the splits.
-  ///   - roles: which split is which.
-  ///   - configuration: of the run.
-  ///   - skipsTraining: whether to leave out the training rows, which may be many.
-  /// - Throws: `NumericsError` when the head's state is numerically unusable.
+  /// Scores a fitted head on all splits; the training rows, which may be many, can be left out.
   init(
     _ head: any Head, on data: FeatureDataset, _ roles: SplitRoles,
     _ configuration: RunConfiguration, skipsTraining: Bool = false
@@ -85,8 +77,8 @@ struct SplitEvaluations {
 extension RunConfiguration {
   /// What the Python original logs under `acc`, `nll` and `ece`.
   ///
-  /// A fit that is asked for in its words logs its quantities under its names; our own are logged as
-  /// `SPLIT_acc` and so on. They differ in
+  /// A fit that is asked for in its words (batches that are merged, or steps of an optimiser) logs its
+  /// quantities under its names; our own are logged as `SPLIT_acc` and so on. They differ in
   ///
   /// - `ece` of `IBProbit`: confidences are those of the binary conditionals alone (CBC), ours those of the
   ///   equal mixture with the binary marginals, from which its `nll` comes, too;
@@ -94,11 +86,7 @@ extension RunConfiguration {
   /// - `nll` of `MSE`: half the squared difference between outputs and one-hot labels, the mean over rows
   ///   and classes.
   ///
-  /// - Parameters:
-  ///   - head: fitted.
-  ///   - split: labelled rows.
-  ///   - own: our scores of the same rows.
-  /// - Throws: `NumericsError` when the head's state is numerically unusable.
+  /// What it does not log stays as in `own`, our scores of the same rows.
   fileprivate func originalScores(
     of head: any Head, on split: FeatureSplit, own: SplitScores
   ) throws(NumericsError) -> SplitScores {
@@ -111,7 +99,8 @@ extension RunConfiguration {
       let theirs = try IBProbitReferenceHead(probit).evaluation(
         features: split.features, labels: split.labels)
       for name in SplitEvaluations.loggedNames { scores[name] = theirs[name] }
-    case let linear as LinearHead<CrossEntropyLoss> where labelSmoothing > 0:
+    case let linear as LinearHead<CrossEntropyLoss>
+    where labelSmoothing > 0:
       scores["nll"] = try linear.smoothedLoss(split, smoothing: labelSmoothing)
     case let linear as LinearHead<SquaredErrorLoss>:
       scores["nll"] = try linear.halfSquaredError(split)

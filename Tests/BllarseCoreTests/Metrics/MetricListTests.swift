@@ -75,7 +75,7 @@ struct MetricListTests {
   }
 
   /// A run on features that are made up, with a validation split and out-of-distribution rows.
-  static func run(_ directory: TemporaryDirectory) throws -> (result: RunResult, json: JSONText) {
+  static func run(_ directory: TemporaryDirectory) throws -> (result: RunResult, json: JSON) {
     var configuration = RunConfiguration()
     configuration.data.featuresPath = directory.file("features.safetensors")
     configuration.outOfDistributionPath = directory.file("ood.safetensors")
@@ -100,7 +100,7 @@ struct MetricListTests {
     try other.write(to: directory.file("ood.safetensors"))
     let result = try FineTuning(configuration).run().result
     let text = try String(contentsOfFile: directory.file("out/result.json"), encoding: .utf8)
-    return (result, try JSONText(parsing: text))
+    return (result, try JSON.parse(text))
   }
 
   @Test("a result says of each metric that it holds which values are better, and its unit")
