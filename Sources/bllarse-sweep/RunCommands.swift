@@ -123,6 +123,7 @@ struct RunCommand: ParsableCommand {
     Terminal.note(sorted.summary)
     let (indices, report) = try checking.check(
       sorted.toRun, in: frozen.directory, program: pool.program)
+    let options = try frozen.directory.options(for: Executors.running, in: "run")
     if dryRun {
       var launcher = Launcher(frozen.directory, program: pool.program, python: choice)
       for index in indices {
@@ -133,7 +134,8 @@ struct RunCommand: ParsableCommand {
     }
     try frozen.write(report)
     try pool.run(
-      indices, orphans: sorted.orphans, in: frozen.directory, tracking: tracking, python: choice,
+      indices, orphans: sorted.orphans, in: frozen.directory, options, tracking: tracking,
+      python: choice,
       force: force, isStrict: strictness.strict)
     // What it leaves failed is no success, whenever it failed.
     if sorted.failed > 0 { throw ExitCode(SweepError.Code.failed.rawValue) }
@@ -145,35 +147,38 @@ struct PoolArguments: ParsableArguments {
   @Option(name: .shortAndLong, help: "Runs at a time (one on each processor).")
   var jobs: Int?
 
-  @Option(help: "How often a failed run is tried again.")
-  var retries = 0
+  @Option(help: "How often a failed run is tried again. (default: 0)")
+  var retries: Int?
 
-  @Option(help: "Seconds before the first retry; they double each time.")
-  var retryDelay = 1.0
+  @Option(help: "Seconds before the first retry; they double each time. (default: 1.0)")
+  var retryDelay: Double?
 
   @Option(help: ArgumentHelp("The program to run instead of the sweep's.", valueName: "path"))
   var program: String?
 
   func validate() throws {
     if let jobs, jobs < 1 { throw ValidationError("--jobs \(jobs): at least 1") }
-    if retries < 0 { throw ValidationError("--retries \(retries): not negative") }
-    guard (0...86_400).contains(retryDelay) else {
+    if let retries, retries < 0 { throw ValidationError("--retries \(retries): not negative") }
+    if let retryDelay, !(0...86_400).contains(retryDelay) {
       throw ValidationError("--retry-delay \(retryDelay): seconds from 0 to 86400")
     }
   }
 
+  /// Runs configurations to their end.
+  ///
+  /// - Parameter file: what the sweep's file asks for, before what the command line does.
   func run(
-    _ indices: [Int], orphans: [Int] = [], in directory: SweepDirectory,
+    _ indices: [Int], orphans: [Int] = [], in directory: SweepDirectory, _ file: SubmitOptions,
     tracking: TrackingArguments, python: PythonChoice, force: Bool = false,
     isStrict: Bool = false
   ) throws {
     guard !indices.isEmpty || !orphans.isEmpty else { return }
     // Before the tracker starts threads: they must not take the signals that the pool waits for.
     _ = Signals()
-    var options = LocalPool.Options()
-    options.jobs = jobs
-    options.retries = retries
-    options.retryDelaySeconds = retryDelay
+    var options = LocalExecutor.Options(file)
+    options.jobs = jobs ?? options.jobs
+    options.retries = retries ?? options.retries
+    options.retryDelaySeconds = retryDelay ?? options.retryDelaySeconds
     options.program = program
     options.python = python
     options.force = force
@@ -183,8 +188,8 @@ struct PoolArguments: ParsableArguments {
     if let parent { options.environment.merge(parent.environment) { $1 } }
     let count = indices.count + orphans.count
     let reporter = try ProgressReporter(
-      directory, count: count, jobs: LocalPool(directory, options: options).jobCount(for: count))
-    let summary = try LocalPool(directory, options: options, report: reporter.report)
+      directory, count: count, jobs: LocalExecutor(directory, options).jobCount(for: count))
+    let summary = try LocalExecutor(directory, options, report: reporter.report)
       .run(indices, orphans: orphans)
     Terminal.note(
       "\(summary.done.count) done, \(summary.failed.count) failed, \(summary.interrupted.count) interrupted, \(summary.skipped.count) skipped"

@@ -207,7 +207,8 @@ package struct AttemptClaim: Sendable, Equatable {
   /// The program's process, once it runs, or its keeper's.
   package var child: Int?
   package var childStartTime: Int?
-  package var slurm: SlurmTask?
+  /// The task of an executor that the attempt is.
+  package var task: TaskIdentity?
   /// The kept sources that run, for a Python module's own `run`.
   package var source: String?
   /// Whether the child is a ``Keeper``, and the program its child.
@@ -225,7 +226,8 @@ package struct AttemptClaim: Sendable, Equatable {
       "started_at": .string(Host.timestamp(started)),
       "output": .string(outputDirectory), "resumed": .bool(resumed),
       "child_pid": .optional(child), "child_start_ticks": .optional(childStartTime),
-      "slurm": slurm?.json ?? .null, "source": .optional(source), "keeper": .bool(hasKeeper),
+      // Files of all versions have the first executor's name here.
+      "slurm": task?.json ?? .null, "source": .optional(source), "keeper": .bool(hasKeeper),
       "needs_result": needsResult.map { .bool($0) } ?? .null,
       "program_change": .optional(programChange),
     ])
@@ -233,7 +235,7 @@ package struct AttemptClaim: Sendable, Equatable {
 
   init(
     host: String, process: Int, startTime: Int, started: Double, outputDirectory: String,
-    resumed: Bool, slurm: SlurmTask?
+    resumed: Bool, task: TaskIdentity? = nil
   ) {
     self.host = host
     self.process = process
@@ -241,7 +243,7 @@ package struct AttemptClaim: Sendable, Equatable {
     self.started = started
     self.outputDirectory = outputDirectory
     self.resumed = resumed
-    self.slurm = slurm
+    self.task = task
   }
 
   init?(_ json: JSON) {
@@ -251,7 +253,8 @@ package struct AttemptClaim: Sendable, Equatable {
     self.init(
       host: host, process: process, startTime: json["start_ticks"]?.intValue ?? 0,
       started: json["started"]?.doubleValue ?? 0, outputDirectory: output,
-      resumed: json["resumed"]?.boolValue ?? false, slurm: json["slurm"].flatMap { SlurmTask($0) })
+      resumed: json["resumed"]?.boolValue ?? false, task: json["slurm"].flatMap { TaskIdentity($0) }
+    )
     child = json["child_pid"]?.intValue
     childStartTime = json["child_start_ticks"]?.intValue
     processNamespace = json["pid_namespace"]?.stringValue

@@ -27,7 +27,9 @@ public struct SweepDirectory: Sendable {
   /// Whether the code of the module's `run` is another than the directory had before.
   public private(set) var runHasChanged = false
   /// Submit's defaults from the file.
-  package let slurm: [(key: String, value: JSON)]
+  package let slurm: [JSON.Member]
+  /// The executor that the file chooses.
+  package let executor: ExecutorChoice?
 
   /// Opens an existing directory.
   ///
@@ -53,7 +55,8 @@ public struct SweepDirectory: Sendable {
       program: program,
       replicateKeys: json["replicate_keys"]?.arrayValue?.map(\.plainText) ?? [],
       source: json["source"]?.stringValue ?? "", python: json["python"].flatMap { KeptPython($0) },
-      slurm: (json["slurm"]?.members ?? []).map { ($0.key, $0.value) })
+      slurm: json["slurm"]?.members ?? [],
+      executor: json["executor"].flatMap { ExecutorChoice($0) })
   }
 
   /// Freezes a file's configurations in a directory, which is made when it is missing and extended
@@ -94,7 +97,8 @@ public struct SweepDirectory: Sendable {
       var directory = SweepDirectory(
         path: path, manifest: try Manifest(directory: "\(path)/manifest"), name: file.name,
         program: file.program, replicateKeys: file.replicateKeys,
-        source: Files.absolute(file.path), python: python, slurm: file.slurm)
+        source: Files.absolute(file.path), python: python, slurm: file.slurm,
+        executor: file.executor)
       directory.runHasChanged = hasChanged
       let selected = try directory.manifest.append(
         expansion, program: file.program.command, inversions: inversions,
@@ -102,7 +106,7 @@ public struct SweepDirectory: Sendable {
       return (directory, selected, directory.manifest.count - before)
     }
     try Files.makeDirectory(path)
-    let description: JSON = .object([
+    var description: JSON = .object([
       "version": 1, "name": .string(file.name),
       "program": .object([
         "command": .array(file.program.command.map { .string($0) }),
@@ -112,10 +116,13 @@ public struct SweepDirectory: Sendable {
       ]),
       "replicate_keys": .array(file.replicateKeys.map { .string($0) }),
       "source": .string(Files.absolute(file.path)),
-      "slurm": .object(file.slurm.map { JSON.Member($0.key, $0.value) }),
+      "slurm": .object(file.slurm),
       "set": .object(file.overrides.map { JSON.Member($0.key, $0.value) }),
       "python": python?.json ?? .null,
     ])
+    if let executor = file.executor, case .object(let members) = description {
+      description = .object(members + [JSON.Member("executor", executor.json)])
+    }
     try Files.write(description.pretty + "\n", to: "\(path)/sweep.json")
     if python == nil { try keepSource(file, in: path) }
     var directory = try open(path)

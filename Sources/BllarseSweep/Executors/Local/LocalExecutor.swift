@@ -1,9 +1,13 @@
 /// Runs configurations on this machine, a bounded number at a time.
-public struct LocalPool {
+///
+/// Submitting an array runs it to its end; nothing waits anywhere.
+public struct LocalExecutor: Executor {
   /// How a pool works.
   public struct Options: Sendable {
-    /// How many run at once; nil for one on each `cpusPerRun` processors.
+    /// How many run at once; nil for as many as there are processors for.
     public var jobs: Int?
+    /// The processors of each, where `jobs` does not say how many there are.
+    public var cpus = 1
     /// How often a failed configuration is tried again.
     public var retries = 0
     /// The pause before the first retry; it doubles from one to the next.
@@ -26,6 +30,17 @@ public struct LocalPool {
 
     /// The defaults: as many runs as processors, no retries.
     public init() {}
+
+    /// What a file asks for.
+    public init(_ options: SubmitOptions) {
+      jobs = options["jobs"]?.intValue
+      cpus = options.resources.cpus ?? 1
+      retries = options["retries"]?.intValue ?? retries
+      retryDelaySeconds = options["retry_delay"]?.doubleValue ?? retryDelaySeconds
+      (program, isStrict, python) = (
+        options.program, options.isStrict, PythonChoice(venv: options.venv)
+      )
+    }
   }
 
   /// What happens, as it happens.
@@ -53,15 +68,16 @@ public struct LocalPool {
   }
 
   private let directory: SweepDirectory
-  private let options: Options
+  private var pool: Options
   private let report: (Event) -> Void
 
   /// Makes a pool.
   public init(
-    _ directory: SweepDirectory, options: Options, report: @escaping (Event) -> Void = { _ in }
+    _ directory: SweepDirectory, _ options: Options, report: @escaping (Event) -> Void = { _ in }
   ) {
     self.directory = directory
-    self.options = options
+    self.pool = options
+    self.options = SubmitOptions(executor: Self.name)
     self.report = report
   }
 
@@ -76,7 +92,7 @@ public struct LocalPool {
 
   /// How many of some configurations run at once.
   public func jobCount(for count: Int) -> Int {
-    max(1, min(options.jobs ?? Host.processors.count, count))
+    max(1, min(pool.jobs ?? Host.processors.count / pool.cpus, count))
   }
 
   /// Runs the configurations until all have ended, or until a signal asks to stop.
@@ -96,7 +112,7 @@ public struct LocalPool {
     let jobs = jobCount(for: indices.count + orphans.count)
     let shares = Self.shares(of: processors, jobs: jobs)
     var launcher = Launcher(
-      directory, program: options.program, python: options.python, isStrict: options.isStrict)
+      directory, program: pool.program, python: pool.python, isStrict: pool.isStrict)
     // A program that is missing is a fault of the command, not of its first configuration.
     if let first = indices.first {
       _ = try launcher.context(for: directory.manifest.entry(at: first))
@@ -128,6 +144,62 @@ public struct LocalPool {
     state.summary.interrupted += state.waiting.map(\.index)
     return state.summary
   }
+
+  // MARK: - As an executor
+
+  /// Its name.
+  public static let name = "local"
+  /// What `run` takes by flags of these names.
+  public static let keys = ["jobs", "retries", "retry_delay"]
+  /// Memory, time and GPUs are nobody's to grant here.
+  public static let resourceKeys = ["cpus"]
+  /// What was asked for.
+  public let options: SubmitOptions
+
+  /// Checks the value of one of its keys.
+  public static func validate(_ key: String, _ value: JSON) throws {
+    let number = value.doubleValue ?? -1
+    switch key {
+    case "jobs" where value.intValue == nil || number < 1:
+      throw SweepError(.data, "a positive number")
+    case "retries" where value.intValue == nil || number < 0:
+      throw SweepError(.data, "a whole number from 0")
+    case "retry_delay" where !(0...86_400).contains(number):
+      throw SweepError(.data, "a number of seconds from 0 to 86400")
+    default: break
+    }
+  }
+
+  /// Makes a pool that tells nobody what it does.
+  public init(_ directory: SweepDirectory, options: SubmitOptions, runner: any CommandRunner) {
+    self.directory = directory
+    self.options = options
+    self.report = { _ in }
+    pool = Options(options)
+  }
+
+  /// Takes any number of tasks.
+  public func limits() throws -> ExecutorLimits { ExecutorLimits() }
+
+  /// Runs the tasks to their end.
+  ///
+  /// - Throws: ``SweepError`` (75) when a signal stopped it.
+  public func submit(_ array: TaskArray) throws -> (job: String, command: [String]) {
+    var executor = self
+    executor.pool.environment.merge(array.environment) { $1 }
+    let summary = try executor.run(array.chunk.indices)
+    guard summary.interrupted.isEmpty else {
+      throw SweepError(.interrupted, "stopped; \(Chunk.ranges(summary.interrupted)) have not ended")
+    }
+    return ("\(Host.name)-\(Host.processID)-\(array.submission.number)", [])
+  }
+
+  /// Knows of no task: each has ended when ``submit(_:)`` returns.
+  public func states(of jobs: [String]) -> TaskStates { TaskStates() }
+  /// Has nothing to cancel.
+  public func cancel(_ tasks: [TaskReference], dryRun: Bool) throws -> [String] { [] }
+  /// A program that it starts is no task of its own.
+  public static func task(in environment: [String: String]) -> TaskIdentity? { nil }
 
   // MARK: - Steps
 
@@ -162,9 +234,9 @@ public struct LocalPool {
     let entry = try directory.manifest.entry(at: index)
     do {
       var context = try launcher.context(for: entry)
-      context.environment.merge(options.environment) { $1 }
-      context.force = options.force
-      context.keeper = options.keeper
+      context.environment.merge(pool.environment) { $1 }
+      context.force = pool.force
+      context.keeper = pool.keeper
       context.processors = processors
       context.threads = processors.count
       let attempt = try RunningAttempt(entry, in: directory, context: context)
@@ -204,7 +276,7 @@ public struct LocalPool {
     for run in state.running {
       run.attempt.forward(state.stopping ? Signals.kill : Signals.terminate)
     }
-    if !state.stopping { state.killTime = Host.monotonic + options.graceSeconds }
+    if !state.stopping { state.killTime = Host.monotonic + pool.graceSeconds }
     state.stopping = true
   }
 
@@ -220,15 +292,15 @@ public struct LocalPool {
         report(.interrupted(index: index))
       } else {
         // The program asked to be started again.
-        state.waiting.append((index, Host.monotonic + options.retryDelaySeconds, failures))
+        state.waiting.append((index, Host.monotonic + pool.retryDelaySeconds, failures))
         report(.interrupted(index: index))
       }
     case .failed where end.exitCode < 0 && !state.stopping && run.attempt is AdoptedAttempt:
       // Killed with whatever looked after it: that says nothing against the configuration.
       state.waiting.append((index, 0, failures))
     case .failed:
-      let again = failures < options.retries && !state.stopping
-      var pause = options.retryDelaySeconds
+      let again = failures < pool.retries && !state.stopping
+      var pause = pool.retryDelaySeconds
       for _ in 0..<failures { pause *= 2 }
       report(.failed(index: index, reason: end.reason, retryInSeconds: again ? pause : nil))
       if again {

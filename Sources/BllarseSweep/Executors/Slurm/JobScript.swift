@@ -1,33 +1,25 @@
 /// The text of a generated job script.
 struct JobScript {
-  let sweepName: String
-  let submission: Int
-  let chunk: Int
-  let offset: Int
-  let orderFile: String?
-  let sweepDirectory: String
-  let source: String
-  /// The path of bllarse-sweep, which must lie where the nodes see it.
-  let executable: String
+  let array: TaskArray
   let program: String?
   let maxRequeues: Int
 
   var text: String {
     """
     #!/usr/bin/env bash
-    # Written by bllarse-sweep: submission \(submission), chunk \(chunk) of sweep \(sweepName).
+    # Written by bllarse-sweep: submission \(array.submission.number), chunk \(array.position.index) of sweep \(array.sweep.name).
     set -uo pipefail
 
-    export BLLARSE_SWEEP_DIR=\(Shell.quote(sweepDirectory))
-    export BLLARSE_SWEEP_SOURCE=\(Shell.quote(source))
-    export INDEX_OFFSET=\(offset)
+    export BLLARSE_SWEEP_DIR=\(Shell.quote(array.sweep.path))
+    export BLLARSE_SWEEP_SOURCE=\(Shell.quote(array.sweep.source))
+    export INDEX_OFFSET=\(array.chunk.offset)
     export BLLARSE_MAX_REQUEUES=\(maxRequeues)
     node=${SLURMD_NODENAME:-$(hostname)}
 
     \(Self.body)
     index=$((SLURM_ARRAY_TASK_ID + INDEX_OFFSET))\(orderLine)
     activate_venv
-    run_task \(Shell.quote(executable)) run-config "$BLLARSE_SWEEP_DIR" "$index"\(programArgument)
+    run_task \(Shell.quote(array.executable)) run-config "$BLLARSE_SWEEP_DIR" "$index"\(programArgument)
 
     """
   }
@@ -84,29 +76,11 @@ struct JobScript {
     """#
 
   private var orderLine: String {
-    guard let orderFile else { return "" }
+    guard let orderFile = array.orderFile else { return "" }
     return "\nindex=$(sed -n \"$((index + 1))p\" \(Shell.quote(orderFile)))"
   }
 
   private var programArgument: String {
     program.map { " --program \(Shell.quote($0))" } ?? ""
-  }
-}
-
-/// Words as a shell reads them.
-package enum Shell {
-  package static func quote(_ word: String) -> String {
-    let safe = word.utf8.allSatisfy {
-      (48...57).contains($0) || (65...90).contains($0) || (97...122).contains($0)
-        || "%+,-./:=@_".utf8.contains($0)
-    }
-    if safe, !word.isEmpty { return word }
-    return "'"
-      + word.split(separator: "'", omittingEmptySubsequences: false)
-      .joined(separator: "'\\''") + "'"
-  }
-
-  package static func join(_ words: [String]) -> String {
-    words.map(quote).joined(separator: " ")
   }
 }
