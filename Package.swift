@@ -36,7 +36,12 @@ let package = Package(
     .target(
       name: "BllarseCore", dependencies: ["BllarseNumerics", "CZlib"],
       resources: [.copy("Resources/digits")]),
-    .target(name: "BllarseSweep", dependencies: [.product(name: "Yams", package: "Yams")]),
+    .target(
+      name: "BllarseSweep", dependencies: [.product(name: "Yams", package: "Yams")],
+      // What other interpreters read, compiled in.
+      resources: [
+        .embedInCode("Python/bllarse_python.py"), .embedInCode("Executors/Slurm/job.sh"),
+      ]),
     .target(
       name: "BllarseMLflow",
       dependencies: [

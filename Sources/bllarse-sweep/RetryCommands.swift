@@ -85,10 +85,7 @@ struct RetryCommand: ParsableCommand {
       let choice = sweep.pythonChoice(venv: slurm.venv)
       if dryRun {
         var launcher = Launcher(directory, program: slurm.program, python: choice)
-        for index in toRun {
-          print(Shell.join(try launcher.command(directory.manifest.entry(at: index))))
-        }
-        return
+        return Terminal.write(try launcher.lines(toRun))
       }
       var pool = try PoolArguments.parse([])
       pool.jobs = jobs

@@ -29,7 +29,7 @@ struct RunConfigCommand: ParsableCommand {
     let choice = sweep.pythonChoice(venv: python.venv)
     if dryRun {
       var launcher = Launcher(directory, program: program, python: choice)
-      return print(Shell.join(try launcher.command(entry)))
+      return Terminal.write(try launcher.lines([index]))
     }
     if ParentRuns.isTracked(entry), Host.variable("MLFLOW_PARENT_RUN_ID") == nil {
       Terminal.note(
@@ -126,11 +126,7 @@ struct RunCommand: ParsableCommand {
     let options = try frozen.directory.options(for: Executors.running, in: "run")
     if dryRun {
       var launcher = Launcher(frozen.directory, program: pool.program, python: choice)
-      for index in indices {
-        let entry = try frozen.directory.manifest.entry(at: index)
-        print(Shell.join(try launcher.command(entry)))
-      }
-      return
+      return Terminal.write(try launcher.lines(indices))
     }
     try frozen.write(report)
     try pool.run(
@@ -175,22 +171,23 @@ struct PoolArguments: ParsableArguments {
     guard !indices.isEmpty || !orphans.isEmpty else { return }
     // Before the tracker starts threads: they must not take the signals that the pool waits for.
     _ = Signals()
-    var options = LocalExecutor.Options(file)
-    options.jobs = jobs ?? options.jobs
-    options.retries = retries ?? options.retries
-    options.retryDelaySeconds = retryDelay ?? options.retryDelaySeconds
+    var options = file
+    if let jobs { options["jobs"] = .int(jobs) }
+    if let retries { options["retries"] = .int(retries) }
+    if let retryDelay { options["retry_delay"] = .number(retryDelay) }
     options.program = program
-    options.python = python
-    options.force = force
     options.isStrict = isStrict
-    options.keeper = Keeper.ownCommand
+    var executor = LocalExecutor(directory, options: options)
+    executor.python = python
+    executor.force = force
+    executor.keeper = Keeper.ownCommand
     let parent = try tracking.parent(of: indices + orphans, in: directory)
-    if let parent { options.environment.merge(parent.environment) { $1 } }
+    if let parent { executor.environment.merge(parent.environment) { $1 } }
     let count = indices.count + orphans.count
-    let reporter = try ProgressReporter(
-      directory, count: count, jobs: LocalExecutor(directory, options).jobCount(for: count))
-    let summary = try LocalExecutor(directory, options, report: reporter.report)
-      .run(indices, orphans: orphans)
+    executor.report = try ProgressReporter(
+      directory, count: count, jobs: executor.jobCount(for: count)
+    ).report
+    let summary = try executor.run(indices, orphans: orphans)
     Terminal.note(
       "\(summary.done.count) done, \(summary.failed.count) failed, \(summary.interrupted.count) interrupted, \(summary.skipped.count) skipped"
     )

@@ -113,11 +113,13 @@ extension SweepDirectory {
   func options(for type: any Executor.Type, in command: String) throws -> SubmitOptions {
     let (options, ignored) = try self.options(for: type)
     if let executor, executor.name != type.name || !ignored.isEmpty {
-      let verb = ignored.count == 1 ? "has" : "have"
       let effect =
-        ignored.isEmpty ? "" : ", where \(ignored.joined(separator: ", ")) \(verb) no effect"
+        "\(ignored.joined(separator: ", ")) \(ignored.count == 1 ? "has" : "have") no effect"
+      let place =
+        executor.name == type.name ? "" : "; '\(command)' uses \(type.name), whatever it says"
       Terminal.note(
-        "note: the file says 'executor: \(executor.name)'; '\(command)' uses \(type.name)\(effect)")
+        "note: the file says 'executor: \(executor.name)'\(place)\(ignored.isEmpty ? "" : ": \(effect)")"
+      )
     }
     return options
   }

@@ -110,7 +110,7 @@ struct ExecutorTests {
     try submitter.submit(try submitter.plan([0, 1]))
     let statuses = try StatusReader(scratch.directory).all()
     #expect(statuses.map(\.state) == [.done, .done])
-    #expect(LocalExecutor.Options(options).jobs == nil)
+    #expect(LocalExecutor(scratch.directory, options: options).jobCount(for: 1) == 1)
   }
 
   @Test("Executors: a name that cannot stand in a file is refused, an unknown one is answered")

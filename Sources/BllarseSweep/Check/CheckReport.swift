@@ -148,7 +148,7 @@ extension CheckReport {
       "refused": .array(
         refusals.map {
           .object([
-            "indices": .array($0.indices.sorted().map { .int($0) }), "status": .int($0.status),
+            "indices": .ints($0.indices.sorted()), "status": .int($0.status),
             "message": .string($0.message),
           ])
         }),

@@ -10,24 +10,6 @@ package struct Conclusion {
   /// Whether a program that ends well must have left `result.json` there.
   let needsResult: Bool
 
-  init(
-    run: RunDirectory, attempt: AttemptDirectory, hash: String, outputDirectory: String,
-    needsResult: Bool
-  ) {
-    self.run = run
-    self.attempt = attempt
-    self.hash = hash
-    self.outputDirectory = outputDirectory
-    self.needsResult = needsResult
-  }
-
-  init(_ run: RunDirectory, _ attempt: AttemptDirectory, _ claim: AttemptClaim, hash: String) {
-    self.init(
-      run: run, attempt: attempt, hash: hash,
-      outputDirectory: "\(run.path)/\(claim.outputDirectory)",
-      needsResult: claim.needsResult ?? true)
-  }
-
   /// An attempt's end, and the result if it has one.
   struct Outcome {
     var end: AttemptEnd
@@ -152,6 +134,15 @@ package struct Conclusion {
     let last = Files.lastLines(1, of: attempt.output).first
     if let last, let json = try? JSON.parse(last), json.members != nil { return .success(json) }
     return .success(.object([JSON.Member]()))
+  }
+}
+
+extension Conclusion {
+  init(_ run: RunDirectory, _ attempt: AttemptDirectory, _ claim: AttemptClaim, hash: String) {
+    self.init(
+      run: run, attempt: attempt, hash: hash,
+      outputDirectory: "\(run.path)/\(claim.outputDirectory)",
+      needsResult: claim.needsResult ?? true)
   }
 }
 

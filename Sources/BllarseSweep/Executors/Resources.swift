@@ -6,7 +6,7 @@ public struct Resources: Sendable, Equatable {
   public var memory: Memory?
   /// The time limit; 0 for none.
   public var time: Duration?
-  /// GPUs.
+  /// GPUs; 0 asks for none.
   public var gpus: Int?
 
   /// Leaves everything to the defaults.
@@ -29,7 +29,9 @@ public struct Resources: Sendable, Equatable {
       guard isText, let time = Duration(clock: text) else { return Duration.clockForm }
       self.time = time
     default:
-      guard let count = value.intValue, count > 0 else { return "a positive number" }
+      guard let count = value.intValue, count > 0 || (key == "gpus" && count == 0) else {
+        return "a positive number"
+      }
       if key == "cpus" { cpus = count } else { gpus = count }
     }
     return nil

@@ -76,15 +76,8 @@ public struct RetryRule: Sendable, Equatable, CustomStringConvertible {
 
 /// Groups failures by cause and applies the rules of the last submission.
 package enum Retry {
-  /// Configurations to submit together, and how.
-  package struct Group: Sendable {
-    /// The cause.
-    package let cause: FailureCause
-    /// The configurations, ascending.
-    package let indices: [Int]
-    /// The options, with the rule's change.
-    package let options: SubmitOptions
-  }
+  /// Configurations to submit together, ascending, their cause, and the options with the rule's change.
+  package typealias Group = (cause: FailureCause, indices: [Int], options: SubmitOptions)
 
   /// Applies retry rules to what has failed.
   ///
@@ -123,8 +116,7 @@ package enum Retry {
         var changed = first
         changed.retryRules = options.retryRules
         for _ in 0...tries { changed = changed.changed(by: rule, nodes: nodes) }
-        groups.append(
-          Group(cause: cause, indices: statuses.map(\.index).sorted(), options: changed))
+        groups.append((cause, statuses.map(\.index).sorted(), changed))
       }
     }
     return (groups, exhausted.sorted())

@@ -25,17 +25,13 @@ package struct SubmissionRecord: Sendable {
     }
     var options = SubmitOptions(executor: plan["executor"]?.stringValue ?? Executors.unnamed)
     try options.apply(plan["options"]?.members ?? [], file: "\(path)/plan.json")
-    let chunks = try Files.names(in: path).filter {
+    let chunks = Files.names(in: path).filter {
       $0.hasPrefix("chunk-") && $0.hasSuffix(".json")
     }.compactMap { name -> (job: String, chunk: Chunk)? in
-      guard let text = try Files.text(of: "\(path)/\(name)"), let json = try? JSON.parse(text),
-        let job = json["job"]?.stringValue, let offset = json["offset"]?.intValue,
-        let tasks = json["tasks"]?.arrayValue, let indices = json["indices"]?.arrayValue
+      guard let json = JSON(file: "\(path)/\(name)"), let job = json["job"]?.stringValue,
+        let offset = json["offset"]?.intValue, let tasks = json["tasks"], let all = json["indices"]
       else { return nil }
-      let chunk = Chunk(
-        offset: offset, tasks: tasks.compactMap(\.intValue), indices: indices.compactMap(\.intValue)
-      )
-      return (job, chunk)
+      return (job, Chunk(offset: offset, tasks: tasks.ints, indices: all.ints))
     }
     return SubmissionRecord(
       number: number, path: path, options: options, chunks: chunks,
@@ -135,8 +131,7 @@ public struct Canceller {
           .executor(directory, runner: runner).cancel(tasks, dryRun: dryRun) ?? []
       }
     for submission in submissions where followUps && !dryRun {
-      guard let text = try Files.text(of: "\(submission.path)/follow-up.json"),
-        let job = (try? JSON.parse(text))?["job"]?.stringValue
+      guard let job = JSON(file: "\(submission.path)/follow-up.json")?["job"]?.stringValue
       else { continue }
       try (submission.executor(directory, runner: runner) as? any FollowUpExecutor)?
         .cancelFollowUp(job)

@@ -100,10 +100,10 @@ public struct Submitter {
       jobs.append(job)
       let record: JSON = .object([
         "job": .string(job), "offset": .int(chunk.offset),
-        "tasks": .array(chunk.tasks.map { .int($0) }),
-        "indices": .array(chunk.indices.map { .int($0) }),
+        "tasks": .ints(chunk.tasks),
+        "indices": .ints(chunk.indices),
         "submitted": .string(Host.timestamp(Host.now)),
-        "command": .array(command.map { .string($0) }),
+        "command": .strings(command),
       ])
       try Files.write(
         record.compact + "\n",

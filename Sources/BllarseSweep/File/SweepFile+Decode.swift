@@ -91,10 +91,9 @@ extension SweepFile {
       !text.isEmpty, !text.hasPrefix("."), !text.hasPrefix("-"),
       text.allSatisfy({ Self.nameCharacters.contains($0) })
     else {
-      diagnostics.report(
+      return diagnostics.report(
         "'name' becomes a directory: letters, digits, '.', '_' and '-' are allowed; found \(entry.value.kind)",
         at: entry.value.position)
-      return
     }
     name = text
   }
@@ -107,9 +106,8 @@ extension SweepFile {
         if case .scalar(let word) = node.content, word != .null { word.plainText } else { nil }
       }
       guard words.count == nodes.count, !words.isEmpty else {
-        diagnostics.report(
+        return diagnostics.report(
           "a list under 'program' is the program and its arguments, all words", at: node.position)
-        return
       }
       program.command = words
     case .mapping(let entries):
@@ -125,9 +123,7 @@ extension SweepFile {
             "'options' says whether the program prints its options: true or false; found \(entry.value.kind)",
             at: entry.value.position)
         default:
-          diagnostics.report(
-            "unknown key '\(entry.key)' under 'program'\(hint(for: entry.key, among: Self.programKeys)) (keys: \(Self.programKeys.joined(separator: ", ")))",
-            at: entry.position)
+          diagnostics.unknown(entry, under: "program", known: Self.programKeys)
         }
       }
     default:
@@ -143,10 +139,9 @@ extension SweepFile {
         return style
       }
       let known = ListStyle.allCases.map(\.rawValue)
-      diagnostics.report(
+      return diagnostics.fault(
         "'lists' says how the program takes a list: \(known.joined(separator: ", ")), or {KEY: one of them}; found \(node.kind)\(hint(for: node.json.plainText, among: known))",
         at: node.position)
-      return nil
     }
     guard case .mapping(let entries) = node.content else {
       if let style = style(node) { program.lists.standard = style }
@@ -166,10 +161,9 @@ extension SweepFile {
 
   private mutating func decodeIdentity(_ node: SourceNode, _ diagnostics: Diagnostics) {
     guard case .mapping(let entries) = node.content else {
-      diagnostics.report(
+      return diagnostics.report(
         "'identity' is a mapping: {ignore: [keys that do not change the result]}",
         at: node.position)
-      return
     }
     for entry in entries {
       guard entry.key == "ignore", case .sequence(let nodes) = entry.value.content else {
@@ -200,10 +194,9 @@ extension SweepFile {
     guard
       case .scalar(.string(let name))? = entries.first(where: { $0.key == "name" })?.value.content
     else {
-      diagnostics.report(
+      return diagnostics.report(
         "'executor' is one of \(Executors.names.joined(separator: ", ")), or {name: one of them, cpus: N, memory: 4G, …}; found \(node.kind)",
         at: node.position)
-      return
     }
     do {
       let type = try Executors.type(named: name)
@@ -221,8 +214,7 @@ extension SweepFile {
 
   mutating func decodeSlurm(_ node: SourceNode, _ diagnostics: Diagnostics) {
     guard case .mapping(let entries) = node.content else {
-      diagnostics.report("'slurm' is a mapping of submit's options", at: node.position)
-      return
+      return diagnostics.report("'slurm' is a mapping of submit's options", at: node.position)
     }
     slurm += entries.compactMap {
       decode(
@@ -238,9 +230,7 @@ extension SweepFile {
   ) -> JSON.Member? {
     let key = BlockDecoder.normalized(entry.key)
     guard known.contains(key) else {
-      diagnostics.report(
-        "unknown key '\(entry.key)' under '\(section)'\(hint(for: key, among: known)) (keys: \(known.joined(separator: ", "))\(advice))",
-        at: entry.position)
+      diagnostics.unknown(entry, under: section, known: known, advice: advice)
       return nil
     }
     var options = SubmitOptions(executor: type.name)
@@ -254,15 +244,12 @@ extension SweepFile {
 
   private mutating func decodeResources(_ node: SourceNode, _ diagnostics: Diagnostics) {
     guard case .mapping(let entries) = node.content else {
-      diagnostics.report(
+      return diagnostics.report(
         "'resources' is a mapping (\(Resources.keys.joined(separator: ", ")))", at: node.position)
-      return
     }
     for entry in entries {
       guard Resources.keys.contains(entry.key) else {
-        diagnostics.report(
-          "unknown key '\(entry.key)' under 'resources'\(hint(for: entry.key, among: Resources.keys)) (keys: \(Resources.keys.joined(separator: ", ")))",
-          at: entry.position)
+        diagnostics.unknown(entry, under: "resources", known: Resources.keys)
         continue
       }
       var resources = Resources()

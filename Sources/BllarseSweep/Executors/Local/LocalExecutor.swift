@@ -2,46 +2,22 @@
 ///
 /// Submitting an array runs it to its end; nothing waits anywhere.
 public struct LocalExecutor: Executor {
-  /// How a pool works.
-  public struct Options: Sendable {
-    /// How many run at once; nil for as many as there are processors for.
-    public var jobs: Int?
-    /// The processors of each, where `jobs` does not say how many there are.
-    public var cpus = 1
-    /// How often a failed configuration is tried again.
-    public var retries = 0
-    /// The pause before the first retry; it doubles from one to the next.
-    public var retryDelaySeconds = 1.0
-    /// How long a stopped program may take to checkpoint before it is killed.
-    public var graceSeconds = 60.0
-    /// The program's path, instead of looking for the one that the sweep names.
-    public var program: String?
-    /// Runs configurations that have a result again; the new result replaces the old one.
-    public var force = false
-    /// The interpreter of a Python module's own `run`.
-    public var python = PythonChoice()
-    /// The words that start this program as a ``Keeper``, so that a program's end is known even when
-    /// the pool dies; nil when it cannot be one.
-    public var keeper: [String]?
-    /// Whether a program that has changed since the submission is not started.
-    public var isStrict = false
-    /// Variables for the programs.
-    public var environment: [String: String] = [:]
-
-    /// The defaults: as many runs as processors, no retries.
-    public init() {}
-
-    /// What a file asks for.
-    public init(_ options: SubmitOptions) {
-      jobs = options["jobs"]?.intValue
-      cpus = options.resources.cpus ?? 1
-      retries = options["retries"]?.intValue ?? retries
-      retryDelaySeconds = options["retry_delay"]?.doubleValue ?? retryDelaySeconds
-      (program, isStrict, python) = (
-        options.program, options.isStrict, PythonChoice(venv: options.venv)
-      )
-    }
-  }
+  /// What was asked for: `jobs` at once, or `cpus` for each; how often a failed configuration is tried
+  /// again, and the pause before that, which doubles from one to the next.
+  public let options: SubmitOptions
+  /// How long a stopped program may take to checkpoint before it is killed.
+  public var graceSeconds = 60.0
+  /// Runs configurations that have a result again; the new result replaces the old one.
+  public var force = false
+  /// The interpreter of a Python module's own `run`.
+  public var python: PythonChoice
+  /// The words that start this program as a ``Keeper``, so that a program's end is known even when
+  /// the pool dies; nil when it cannot be one.
+  public var keeper: [String]?
+  /// Variables for the programs.
+  public var environment: [String: String] = [:]
+  /// Called as things happen.
+  public var report: (Event) -> Void = { _ in }
 
   /// What happens, as it happens.
   public enum Event: Sendable {
@@ -68,18 +44,6 @@ public struct LocalExecutor: Executor {
   }
 
   private let directory: SweepDirectory
-  private var pool: Options
-  private let report: (Event) -> Void
-
-  /// Makes a pool.
-  public init(
-    _ directory: SweepDirectory, _ options: Options, report: @escaping (Event) -> Void = { _ in }
-  ) {
-    self.directory = directory
-    self.pool = options
-    self.options = SubmitOptions(executor: Self.name)
-    self.report = report
-  }
 
   /// The processors of each of `jobs` runs: equal shares, or one each when there are more runs.
   static func shares(of processors: [Int], jobs: Int) -> [[Int]] {
@@ -92,7 +56,8 @@ public struct LocalExecutor: Executor {
 
   /// How many of some configurations run at once.
   public func jobCount(for count: Int) -> Int {
-    max(1, min(pool.jobs ?? Host.processors.count / pool.cpus, count))
+    let places = Host.processors.count / (options.resources.cpus ?? 1)
+    return max(1, min(options["jobs"]?.intValue ?? places, count))
   }
 
   /// Runs the configurations until all have ended, or until a signal asks to stop.
@@ -112,7 +77,7 @@ public struct LocalExecutor: Executor {
     let jobs = jobCount(for: indices.count + orphans.count)
     let shares = Self.shares(of: processors, jobs: jobs)
     var launcher = Launcher(
-      directory, program: pool.program, python: pool.python, isStrict: pool.isStrict)
+      directory, program: options.program, python: python, isStrict: options.isStrict)
     // A program that is missing is a fault of the command, not of its first configuration.
     if let first = indices.first {
       _ = try launcher.context(for: directory.manifest.entry(at: first))
@@ -153,9 +118,6 @@ public struct LocalExecutor: Executor {
   public static let keys = ["jobs", "retries", "retry_delay"]
   /// Memory, time and GPUs are nobody's to grant here.
   public static let resourceKeys = ["cpus"]
-  /// What was asked for.
-  public let options: SubmitOptions
-
   /// Checks the value of one of its keys.
   public static func validate(_ key: String, _ value: JSON) throws {
     let number = value.doubleValue ?? -1
@@ -170,12 +132,13 @@ public struct LocalExecutor: Executor {
     }
   }
 
-  /// Makes a pool that tells nobody what it does.
-  public init(_ directory: SweepDirectory, options: SubmitOptions, runner: any CommandRunner) {
+  /// Makes an executor; it runs no commands but the programs.
+  public init(
+    _ directory: SweepDirectory, options: SubmitOptions, runner: any CommandRunner = ProcessRunner()
+  ) {
     self.directory = directory
     self.options = options
-    self.report = { _ in }
-    pool = Options(options)
+    python = PythonChoice(venv: options.venv)
   }
 
   /// Takes any number of tasks.
@@ -186,7 +149,7 @@ public struct LocalExecutor: Executor {
   /// - Throws: ``SweepError`` (75) when a signal stopped it.
   public func submit(_ array: TaskArray) throws -> (job: String, command: [String]) {
     var executor = self
-    executor.pool.environment.merge(array.environment) { $1 }
+    executor.environment.merge(array.environment) { $1 }
     let summary = try executor.run(array.chunk.indices)
     guard summary.interrupted.isEmpty else {
       throw SweepError(.interrupted, "stopped; \(Chunk.ranges(summary.interrupted)) have not ended")
@@ -202,6 +165,9 @@ public struct LocalExecutor: Executor {
   public static func task(in environment: [String: String]) -> TaskIdentity? { nil }
 
   // MARK: - Steps
+
+  private var retries: Int { options["retries"]?.intValue ?? 0 }
+  private var retryDelaySeconds: Double { options["retry_delay"]?.doubleValue ?? 1 }
 
   private struct Running {
     let attempt: any WatchedAttempt
@@ -234,9 +200,9 @@ public struct LocalExecutor: Executor {
     let entry = try directory.manifest.entry(at: index)
     do {
       var context = try launcher.context(for: entry)
-      context.environment.merge(pool.environment) { $1 }
-      context.force = pool.force
-      context.keeper = pool.keeper
+      context.environment.merge(environment) { $1 }
+      context.force = force
+      context.keeper = keeper
       context.processors = processors
       context.threads = processors.count
       let attempt = try RunningAttempt(entry, in: directory, context: context)
@@ -276,7 +242,7 @@ public struct LocalExecutor: Executor {
     for run in state.running {
       run.attempt.forward(state.stopping ? Signals.kill : Signals.terminate)
     }
-    if !state.stopping { state.killTime = Host.monotonic + pool.graceSeconds }
+    if !state.stopping { state.killTime = Host.monotonic + graceSeconds }
     state.stopping = true
   }
 
@@ -292,15 +258,15 @@ public struct LocalExecutor: Executor {
         report(.interrupted(index: index))
       } else {
         // The program asked to be started again.
-        state.waiting.append((index, Host.monotonic + pool.retryDelaySeconds, failures))
+        state.waiting.append((index, Host.monotonic + retryDelaySeconds, failures))
         report(.interrupted(index: index))
       }
     case .failed where end.exitCode < 0 && !state.stopping && run.attempt is AdoptedAttempt:
       // Killed with whatever looked after it: that says nothing against the configuration.
       state.waiting.append((index, 0, failures))
     case .failed:
-      let again = failures < pool.retries && !state.stopping
-      var pause = pool.retryDelaySeconds
+      let again = failures < retries && !state.stopping
+      var pause = retryDelaySeconds
       for _ in 0..<failures { pause *= 2 }
       report(.failed(index: index, reason: end.reason, retryInSeconds: again ? pause : nil))
       if again {

@@ -124,13 +124,8 @@ extension JobResources {
         throw SweepError(.failed, "\(error)")
       }
       guard result.status == 0 else { throw SweepError(.failed, result.firstError) }
-      let all = result.output.split(separator: "\n").map { line in
-        Partition(
-          fields: Dictionary(
-            line.split(separator: " ").compactMap { word -> (String, String)? in
-              guard let equals = word.firstIndex(of: "=") else { return nil }
-              return (String(word[..<equals]), String(word[equals...].dropFirst()))
-            }, uniquingKeysWith: { first, _ in first }))
+      let all = result.output.split(separator: "\n").map {
+        Partition(fields: SlurmUnits.fields($0))
       }
       guard let names else { return all.filter { $0.fields["Default"] == "YES" } }
       let wanted = names.split(separator: ",").map(String.init)

@@ -25,7 +25,8 @@ final class SlurmExecutor: FollowUpExecutor {
     options.jobScript = options.jobScript.map { Files.absolute($0) }
     options.venv = options.venv.map { Files.absolute($0) }
     // Versions that knew no `gpus` read the record too.
-    if let gpus = options.resources.gpus { options["gres"] = options["gres"] ?? Self.gres(gpus) }
+    let gres = Self.gres(options.resources.gpus)
+    if gres != .null, options["gres"] == nil { options["gres"] = gres }
     options.resources.gpus = nil
     self.options = options
   }
@@ -47,11 +48,13 @@ final class SlurmExecutor: FollowUpExecutor {
       JSON.Member("cpus_per_task", .optional(resources.cpus)),
       JSON.Member("mem", .optional(resources.memory?.description)),
       JSON.Member("time", .optional(resources.time.map(SlurmUnits.time))),
-      JSON.Member("gres", resources.gpus.map(gres) ?? .null),
+      JSON.Member("gres", gres(resources.gpus)),
     ].filter { $0.value != .null }
   }
 
-  private static func gres(_ gpus: Int) -> JSON { .string("gpu:\(gpus)") }
+  private static func gres(_ gpus: Int?) -> JSON {
+    gpus.map { $0 > 0 ? .string("gpu:\($0)") : .null } ?? .null
+  }
 
   // MARK: - Before anything is sent
 
@@ -270,8 +273,16 @@ extension SubmitOptions {
   }
 }
 
-/// Quantities as SLURM writes them.
+/// What SLURM writes, and reads.
 enum SlurmUnits {
+  /// The words `Name=value` of a line of `scontrol show --oneliner`; of several of one name the first.
+  static func fields(_ line: Substring) -> [String: String] {
+    let pairs = line.split(separator: " ").map { $0.split(separator: "=", maxSplits: 1) }
+    return Dictionary(
+      pairs.filter { $0.count == 2 }.map { (String($0[0]), String($0[1])) },
+      uniquingKeysWith: { first, _ in first })
+  }
+
   /// The seconds that `--signal` takes.
   static let signalSeconds = 1...65_535
 

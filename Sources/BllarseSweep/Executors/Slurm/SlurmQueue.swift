@@ -92,16 +92,12 @@ extension TaskStates {
     else { return }
     let wanted = Set(jobs)
     for line in result.output.split(separator: "\n") {
-      var fields: [Substring: Substring] = [:]
-      for word in line.split(separator: " ") {
-        let parts = word.split(separator: "=", maxSplits: 1)
-        if parts.count == 2, fields[parts[0]] == nil { fields[parts[0]] = parts[1] }
-      }
-      guard let job = fields["ArrayJobId"], wanted.contains(String(job)),
+      let fields = SlurmUnits.fields(line)
+      guard let job = fields["ArrayJobId"], wanted.contains(job),
         let number = fields["ArrayTaskId"].flatMap({ Int($0) }), let exit = fields["ExitCode"]
       else { continue }
       let code = exit.split(separator: ":").compactMap { Int($0) }
-      tasks[TaskReference(slurm: String(job), number)]?.exitCode = code.first
+      tasks[TaskReference(slurm: job, number)]?.exitCode = code.first
     }
   }
 }
