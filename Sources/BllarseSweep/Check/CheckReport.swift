@@ -166,7 +166,7 @@ extension CheckReport {
     ])
   }
 
-  /// Ascending indices in SLURM's notation, as far as a line goes.
+  /// Ascending indices as ranges, as far as a line goes.
   private static func short(_ indices: [Int]) -> String {
     let text = Chunk.ranges(indices)
     guard text.utf8.count > 120 else { return text }

@@ -154,7 +154,7 @@ extension RunDirectory {
   ///   - number: the last attempt.
   ///   - hash: the configuration's.
   ///   - now: seconds since 1970.
-  ///   - isOver: whether the attempt is known to be over: its SLURM task has ended.
+  ///   - isOver: whether the attempt is known to be over: its task has ended.
   /// - Returns: what the directory says; nil when there is nothing to record.
   func recover(
     _ number: Int, hash: String, at now: Double, isOver: Bool

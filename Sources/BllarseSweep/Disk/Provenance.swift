@@ -23,7 +23,7 @@ public enum Provenance {
     let version =
       program.options == nil ? nil : try? runner.run([program.command[0], "--version"])
     var environment: [JSON.Member] = []
-    for name in environmentNames {
+    for name in environmentNames + Executors.recordedVariables {
       if let value = Host.variable(name) { environment.append(JSON.Member(name, .string(value))) }
     }
     let record: JSON = .object([
@@ -58,7 +58,7 @@ public enum Provenance {
 
   static let environmentNames = [
     "PATH", "LD_LIBRARY_PATH", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENBLAS_CORETYPE",
-    "CUDA_VISIBLE_DEVICES", "SLURM_CLUSTER_NAME", "SLURM_CONF", "VIRTUAL_ENV", "CONDA_PREFIX",
+    "CUDA_VISIBLE_DEVICES", "VIRTUAL_ENV", "CONDA_PREFIX",
     "MLFLOW_EXPERIMENT_NAME", "BLLARSE_REPO_ROOT", "BLLARSE_DOCKER_IMAGE", "LANG", "TZ",
   ]
 }

@@ -9,6 +9,7 @@ import Synchronization
 ///     struct CloudExecutor: Executor {
 ///       static let name = "cloud"
 ///       static let keys = ["image"]                 // executor: {name: cloud, cpus: 2, image: …}
+///       let options: SubmitOptions                  // options.resources.cpus, options["image"]
 ///
 ///       init(_ directory: SweepDirectory, options: SubmitOptions, runner: any CommandRunner) { … }
 ///       func limits() throws -> ExecutorLimits { ExecutorLimits(maxArraySize: 100) }
@@ -33,6 +34,9 @@ public protocol Executor: SendableMetatype {
   ///
   /// - Throws: ``SweepError`` whose text is what was expected, such as `a positive number`.
   static func validate(_ key: String, _ value: JSON) throws
+
+  /// Variables whose values are recorded with a sweep's provenance; none is a secret.
+  static var recordedVariables: [String] { get }
 
   /// Makes an executor for a sweep, and asks nobody yet.
   ///
@@ -85,6 +89,8 @@ extension Executor {
   public static var keys: [String] { [] }
   /// All.
   public static var resourceKeys: [String] { Resources.keys }
+  /// None.
+  public static var recordedVariables: [String] { [] }
   /// Takes every value.
   public static func validate(_ key: String, _ value: JSON) throws {}
   /// Misses nothing.
@@ -308,6 +314,10 @@ public enum Executors {
       .usage,
       "unknown executor '\(name)'\(hint(for: name, among: names)) (known: \(names.joined(separator: ", ")))"
     )
+  }
+
+  static var recordedVariables: [String] {
+    table.withLock { $0.values.flatMap { $0.recordedVariables } }.sorted()
   }
 
   static func title(of name: String) -> String { (try? type(named: name))?.title ?? name }

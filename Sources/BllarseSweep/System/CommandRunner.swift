@@ -6,7 +6,7 @@
   import Darwin
 #endif
 
-/// Runs short commands and returns what they print: sbatch, squeue, git.
+/// Runs short commands and returns what they print: a cluster's own, git.
 public protocol CommandRunner {
   /// Runs a command to its end.
   ///

@@ -18,6 +18,16 @@ public struct LocalExecutor: Executor {
   public var environment: [String: String] = [:]
   /// Called as things happen.
   public var report: (Event) -> Void = { _ in }
+  private let directory: SweepDirectory
+
+  /// Makes an executor; it runs no commands but the programs.
+  public init(
+    _ directory: SweepDirectory, options: SubmitOptions, runner: any CommandRunner = ProcessRunner()
+  ) {
+    self.directory = directory
+    self.options = options
+    python = PythonChoice(venv: options.venv)
+  }
 
   /// What happens, as it happens.
   public enum Event: Sendable {
@@ -42,8 +52,6 @@ public struct LocalExecutor: Executor {
     /// Stopped, or not begun because of a stop.
     public var interrupted: [Int] = []
   }
-
-  private let directory: SweepDirectory
 
   /// The processors of each of `jobs` runs: equal shares, or one each when there are more runs.
   static func shares(of processors: [Int], jobs: Int) -> [[Int]] {
@@ -130,15 +138,6 @@ public struct LocalExecutor: Executor {
       throw SweepError(.data, "a number of seconds from 0 to 86400")
     default: break
     }
-  }
-
-  /// Makes an executor; it runs no commands but the programs.
-  public init(
-    _ directory: SweepDirectory, options: SubmitOptions, runner: any CommandRunner = ProcessRunner()
-  ) {
-    self.directory = directory
-    self.options = options
-    python = PythonChoice(venv: options.venv)
   }
 
   /// Takes any number of tasks.

@@ -11,6 +11,8 @@ final class SlurmExecutor: FollowUpExecutor {
     "max_requeues", "retry", "sbatch_args", "job_script", "venv", "log_dir", "strict",
   ]
 
+  static let recordedVariables = ["SLURM_CLUSTER_NAME", "SLURM_CONF"]
+
   let options: SubmitOptions
   private let directory: SweepDirectory
   private let runner: any CommandRunner
