@@ -88,7 +88,7 @@ struct SlurmPlanTests {
   }
 
   @Test("quantities are read as SLURM writes them")
-  func units() {
+  func units() throws {
     #expect(Memory("1536M") == Memory(kibibytes: 3 << 19) && Memory("500")?.kibibytes == 500 << 10)
     #expect(Memory("x") == nil)
     #expect(Duration(clock: "90") == .seconds(5400))
@@ -97,7 +97,13 @@ struct SlurmPlanTests {
     #expect(Duration(clock: "1-2:30") == .seconds(95400))
     #expect(Duration(clock: "1:x") == nil)
     #expect(Duration.seconds(95400).clock == "1-02:30:00")
-    #expect(SlurmUnits.time(.zero) == "UNLIMITED" && SlurmUnits.time(.seconds(60)) == "00:01:00")
+    #expect(Duration(clock: "UNLIMITED") == .zero)
+    // What is passed on is what was written, until it is multiplied.
+    var options = SubmitOptions()
+    for (key, text) in [("mem", "512"), ("time", "30")] { try options.set(key, to: .string(text)) }
+    #expect(options.requested(["time", "mem"]) == ["--time", "30", "--mem", "512"])
+    let more = try options.changed(by: RetryRule(parsing: "oom:1:mem*2"), nodes: [])
+    #expect(more.requested(["time", "mem"]) == ["--time", "30", "--mem", "1G"])
   }
 
   @Test(

@@ -165,7 +165,7 @@ extension SweepEndToEnd {
       )
       let dry = try tool.run("submit", "sweep.yaml", "--mem", "200M", "--dry-run")
       #expect(
-        dry.output.contains(" --time 01:00:00 --mem 200M --cpus-per-task 1 --output "),
+        dry.output.contains(" --time 1:00:00 --mem 200M --cpus-per-task 1 --output "),
         "\(dry.errors)")
       #expect(dry.output.contains(" --array 0-1%3 "))
       #expect(!dry.errors.contains("'executor"))

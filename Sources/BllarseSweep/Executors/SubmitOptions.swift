@@ -23,6 +23,8 @@ public struct SubmitOptions: Sendable, Equatable {
   /// Whether a task does not start a program that has changed since the submission.
   public var isStrict = false
   private var own: [String: JSON] = [:]
+  /// Memory and time as somebody wrote them.
+  private var written: [String: String] = [:]
 
   /// The defaults of an executor.
   public init(executor: String = Executors.submitting.name) { self.executor = executor }
@@ -79,6 +81,7 @@ public struct SubmitOptions: Sendable, Equatable {
     case "cpus", "memory", "time", "gpus", "cpus_per_task", "mem":
       let resource = ["cpus_per_task": "cpus", "mem": "memory"][key] ?? key
       if let expected = resources.set(resource, to: value) { throw fault(expected) }
+      written[resource] = text
     case "job_name": jobName = text
     case "exclude_nodes":
       excludedNodes = words().flatMap { $0.split(separator: ",").map(String.init) }
@@ -110,12 +113,26 @@ public struct SubmitOptions: Sendable, Equatable {
     }
   }
 
+  /// The memory in the words in which it was asked for, which an executor is told.
+  var memoryText: String? {
+    resources.memory.map { memory in
+      written["memory"].flatMap { Memory($0) == memory ? $0 : nil } ?? memory.description
+    }
+  }
+
+  /// The time limit in the words in which it was asked for.
+  var timeText: String? {
+    resources.time.map { time in
+      written["time"].flatMap { Duration(clock: $0) == time ? $0 : nil } ?? time.clock
+    }
+  }
+
   /// The options as a record keeps them; ``apply(_:file:)`` reads it.
   package var json: JSON {
     let nodes = excludedNodes.isEmpty ? nil : excludedNodes.joined(separator: ",")
     let common: KeyValuePairs<String, JSON> = [
       "job_name": .optional(jobName), "cpus_per_task": .optional(resources.cpus),
-      "mem": .optional(resources.memory?.description), "time": .optional(resources.time?.clock),
+      "mem": .optional(memoryText), "time": .optional(timeText),
       "gpus": .optional(resources.gpus), "exclude_nodes": .optional(nodes),
       "max_concurrent": maxConcurrent.map { .int($0) } ?? "none",
       "array_order": .string(arrayOrder.rawValue), "max_requeues": .int(maxRequeues),

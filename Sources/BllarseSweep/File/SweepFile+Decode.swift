@@ -258,7 +258,7 @@ extension SweepFile {
         diagnostics.report(
           "'\(entry.key)' is \(expected); found \(found)", at: entry.value.position)
       }
-      slurm += SlurmExecutor.section(resources)
+      slurm += SlurmExecutor.section(entry.key, entry.value.json).map { [$0] } ?? []
     }
   }
 }

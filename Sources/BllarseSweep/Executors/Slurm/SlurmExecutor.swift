@@ -44,14 +44,14 @@ final class SlurmExecutor: FollowUpExecutor {
     }
   }
 
-  /// Resources in the words of a file's `slurm` section.
-  static func section(_ resources: Resources) -> [JSON.Member] {
-    [
-      JSON.Member("cpus_per_task", .optional(resources.cpus)),
-      JSON.Member("mem", .optional(resources.memory?.description)),
-      JSON.Member("time", .optional(resources.time.map(SlurmUnits.time))),
-      JSON.Member("gres", gres(resources.gpus)),
-    ].filter { $0.value != .null }
+  /// A resource in the words of a file's `slurm` section; nil for none at all.
+  static func section(_ key: String, _ value: JSON) -> JSON.Member? {
+    switch key {
+    case "cpus": JSON.Member("cpus_per_task", value)
+    case "memory": JSON.Member("mem", value)
+    case "gpus": gres(value.intValue) == .null ? nil : JSON.Member("gres", gres(value.intValue))
+    default: JSON.Member(key, value)
+    }
   }
 
   private static func gres(_ gpus: Int?) -> JSON {
@@ -264,8 +264,8 @@ extension SubmitOptions {
     keys.flatMap { key -> [String] in
       let value =
         switch key {
-        case "time": resources.time.map(SlurmUnits.time)
-        case "mem": resources.memory?.description
+        case "time": timeText
+        case "mem": memoryText
         case "cpus-per-task": resources.cpus.map(String.init)
         case "exclude": excludedNodes.isEmpty ? nil : excludedNodes.joined(separator: ",")
         default: self[key]?.plainText
@@ -287,9 +287,6 @@ enum SlurmUnits {
 
   /// The seconds that `--signal` takes.
   static let signalSeconds = 1...65_535
-
-  /// A time limit.
-  static func time(_ limit: Duration) -> String { limit == .zero ? "UNLIMITED" : limit.clock }
 
   /// A time as `scontrol` shows it; nil for NONE and UNLIMITED.
   static func shownTime(_ text: String) -> Duration? {
