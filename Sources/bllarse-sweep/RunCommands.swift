@@ -160,9 +160,8 @@ struct PoolArguments: ParsableArguments {
     }
   }
 
-  /// Runs configurations to their end.
-  ///
-  /// - Parameter file: what the sweep's file asks for, before what the command line does.
+  /// Runs configurations to their end; `file` is what the sweep's file asks for, which the command line
+  /// overrides.
   func run(
     _ indices: [Int], orphans: [Int] = [], in directory: SweepDirectory, _ file: SubmitOptions,
     tracking: TrackingArguments, python: PythonChoice, force: Bool = false,

@@ -44,6 +44,7 @@ public protocol Executor: SendableMetatype {
   ///   - directory: the sweep.
   ///   - options: what was asked for, its own keys by their names.
   ///   - runner: runs commands.
+  /// - Throws: ``SweepError`` for options that it cannot use together.
   init(_ directory: SweepDirectory, options: SubmitOptions, runner: any CommandRunner) throws
   /// What was asked for as it is used and recorded: paths are absolute, say.
   var options: SubmitOptions { get }
@@ -132,8 +133,9 @@ public struct TaskArray: Sendable {
   public let position: (index: Int, count: Int)
   /// The numbers of the tasks and their configurations.
   public let chunk: Chunk
-  /// A file with a line for each configuration of the submission: the line `task + offset + 1` has the
-  /// index. Nil when the index is `task + offset` itself.
+  /// A file with the index of each configuration, a line each; nil when the index is `task + offset`.
+  ///
+  /// A task finds its own in line `task + offset + 1`.
   public let orderFile: String?
   /// The job of the array before this one.
   public let previousJob: String?
