@@ -44,7 +44,11 @@ let package = Package(
       resources: [.copy("Resources/digits")]),
     .target(
       name: "BllarseSweep",
-      dependencies: ["BllarseSupport", .product(name: "Yams", package: "Yams")]),
+      dependencies: ["BllarseSupport", .product(name: "Yams", package: "Yams")],
+      // What other interpreters read, compiled in.
+      resources: [
+        .embedInCode("Python/bllarse_python.py"), .embedInCode("Executors/Slurm/job.sh"),
+      ]),
     .target(
       name: "BllarseMLflow",
       dependencies: [

@@ -143,3 +143,11 @@ package enum Host {
 
   package static var isTerminal: Bool { isatty(1) == 1 }
 }
+
+extension StringProtocol {
+  var trimmed: String {
+    let start = drop { $0.isWhitespace }
+    guard let end = start.lastIndex(where: { !$0.isWhitespace }) else { return "" }
+    return String(start[...end])
+  }
+}

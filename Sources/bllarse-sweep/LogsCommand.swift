@@ -53,15 +53,11 @@ struct LogsCommand: ParsableCommand {
     }
   }
 
-  /// The files that SLURM wrote: all there is of a task that died before its run began.
+  /// The files that the executor wrote: all there is of a task that died before its run began.
   private func printJobLogs(_ directory: SweepDirectory) throws {
     let paths = try SubmissionRecord.all(in: directory).reversed().flatMap { submission in
-      submission.chunks.flatMap { chunk -> [String] in
-        guard let place = chunk.indices.firstIndex(of: index) else { return [] }
-        let name = submission.options.jobName ?? directory.name
-        let stem = "\(submission.logDirectory)/\(name).\(chunk.job)_\(chunk.tasks[place])"
-        return ["\(stem).out", "\(stem).err"]
-      }
+      let tasks = submission.tasks.filter { $0.index == index }
+      return try tasks.flatMap { try submission.executor(directory).logs(of: $0.task) }
     }.filter { Files.exists($0) }
     guard !paths.isEmpty else {
       throw SweepError(.usage, "configuration \(index) has no log: it has not been started")

@@ -14,12 +14,12 @@ final class ProgressReporter {
     progress = SweepProgress(total: count, jobs: jobs)
   }
 
-  func report(_ event: LocalPool.Event) {
+  func report(_ event: LocalExecutor.Event) {
     progress.record(event, at: Host.monotonic)
     Terminal.note(line(event))
   }
 
-  private func line(_ event: LocalPool.Event) -> String {
+  private func line(_ event: LocalExecutor.Event) -> String {
     switch event {
     case .started(let index, let attempt, let resumed):
       let again = (attempt > 1 ? ", attempt \(attempt)" : "") + (resumed ? ", resumed" : "")

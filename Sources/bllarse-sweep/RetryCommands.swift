@@ -45,7 +45,7 @@ struct RetryCommand: ParsableCommand {
 
   /// Refuses options of the place where nothing is run.
   private func checkPlace(isLocal: Bool) throws {
-    if isLocal, let name = slurm.givenForSlurm.first {
+    if isLocal, let name = slurm.givenElsewhere.first {
       throw SweepError(
         .usage, "\(name) has no effect: what is tried again runs on this machine, not on SLURM")
     }
@@ -61,14 +61,12 @@ struct RetryCommand: ParsableCommand {
     let directory = try keepingModule(of: sweep.existingDirectory())
     let statuses = try StatusReader(directory).all()
     let submissions = try SubmissionRecord.all(in: directory)
-    try checkPlace(isLocal: local || submissions.isEmpty && !byCause)
-    var base = SubmitOptions()
-    if let last = submissions.last {
-      base = last.options
-    } else {
-      try base.apply(directory.slurm, file: directory.source)
-    }
-    let options = try slurm.options(over: base)
+    let isLocal = local || submissions.isEmpty && !byCause
+    try checkPlace(isLocal: isLocal)
+    let last = isLocal ? nil : submissions.last?.options
+    let options = try slurm.options(
+      over: last
+        ?? directory.options(for: isLocal ? Executors.running : Executors.submitting, in: "retry"))
     if byCause {
       return try retryByCause(directory, statuses, submissions, options)
     }
@@ -83,20 +81,17 @@ struct RetryCommand: ParsableCommand {
     let toRun = wanted.filter { !busy.contains($0) && !done.contains($0) }
     Terminal.note("\(toRun.count) to run")
     guard !toRun.isEmpty else { return }
-    if local || submissions.isEmpty {
+    if isLocal {
       let choice = sweep.pythonChoice(venv: slurm.venv)
       if dryRun {
         var launcher = Launcher(directory, program: slurm.program, python: choice)
-        for index in toRun {
-          print(Shell.join(try launcher.command(directory.manifest.entry(at: index))))
-        }
-        return
+        return Terminal.write(try launcher.lines(toRun))
       }
       var pool = try PoolArguments.parse([])
       pool.jobs = jobs
       pool.program = slurm.program
       return try pool.run(
-        toRun, in: directory, tracking: tracking, python: choice,
+        toRun, in: directory, options, tracking: tracking, python: choice,
         isStrict: slurm.strictness.strict)
     }
     try Submission(
@@ -130,7 +125,7 @@ struct RetryCommand: ParsableCommand {
       Terminal.note("no rule or no budget left for \(Chunk.ranges(exhausted))")
     }
     for group in groups {
-      Terminal.note("\(group.cause?.rawValue ?? "failed"): \(Chunk.ranges(group.indices))")
+      Terminal.note("\(group.cause.rawValue): \(Chunk.ranges(group.indices))")
       try Submission(
         directory: directory, options: group.options, tracking: tracking, dryRun: dryRun,
         cause: group.cause, parent: submissions.last?.parentRun
@@ -160,7 +155,7 @@ struct CancelCommand: ParsableCommand {
     let canceller = Canceller(directory)
     let tasks = try canceller.tasks(indices)
     if dryRun {
-      for command in canceller.commands(tasks) { print(Shell.join(command)) }
+      for command in try canceller.cancel(tasks, followUps: false, dryRun: true) { print(command) }
     } else {
       try canceller.cancel(tasks, followUps: indices == nil)
       // What runs will end by itself; where nothing did, nobody else looks.

@@ -29,7 +29,7 @@ struct RunConfigCommand: ParsableCommand {
     let choice = sweep.pythonChoice(venv: python.venv)
     if dryRun {
       var launcher = Launcher(directory, program: program, python: choice)
-      return print(Shell.join(try launcher.command(entry)))
+      return Terminal.write(try launcher.lines([index]))
     }
     if ParentRuns.isTracked(entry), Host.variable("MLFLOW_PARENT_RUN_ID") == nil {
       Terminal.note(
@@ -123,17 +123,15 @@ struct RunCommand: ParsableCommand {
     Terminal.note(sorted.summary)
     let (indices, report) = try checking.check(
       sorted.toRun, in: frozen.directory, program: pool.program)
+    let options = try frozen.directory.options(for: Executors.running, in: "run")
     if dryRun {
       var launcher = Launcher(frozen.directory, program: pool.program, python: choice)
-      for index in indices {
-        let entry = try frozen.directory.manifest.entry(at: index)
-        print(Shell.join(try launcher.command(entry)))
-      }
-      return
+      return Terminal.write(try launcher.lines(indices))
     }
     try frozen.write(report)
     try pool.run(
-      indices, orphans: sorted.orphans, in: frozen.directory, tracking: tracking, python: choice,
+      indices, orphans: sorted.orphans, in: frozen.directory, options, tracking: tracking,
+      python: choice,
       force: force, isStrict: strictness.strict)
     // What it leaves failed is no success, whenever it failed.
     if sorted.failed > 0 { throw ExitCode(SweepError.Code.failed.rawValue) }
@@ -145,47 +143,50 @@ struct PoolArguments: ParsableArguments {
   @Option(name: .shortAndLong, help: "Runs at a time (one on each processor).")
   var jobs: Int?
 
-  @Option(help: "How often a failed run is tried again.")
-  var retries = 0
+  @Option(help: "How often a failed run is tried again. (default: 0)")
+  var retries: Int?
 
-  @Option(help: "Seconds before the first retry; they double each time.")
-  var retryDelay = 1.0
+  @Option(help: "Seconds before the first retry; they double each time. (default: 1.0)")
+  var retryDelay: Double?
 
   @Option(help: ArgumentHelp("The program to run instead of the sweep's.", valueName: "path"))
   var program: String?
 
   func validate() throws {
     if let jobs, jobs < 1 { throw ValidationError("--jobs \(jobs): at least 1") }
-    if retries < 0 { throw ValidationError("--retries \(retries): not negative") }
-    guard (0...86_400).contains(retryDelay) else {
+    if let retries, retries < 0 { throw ValidationError("--retries \(retries): not negative") }
+    if let retryDelay, !(0...86_400).contains(retryDelay) {
       throw ValidationError("--retry-delay \(retryDelay): seconds from 0 to 86400")
     }
   }
 
+  /// Runs configurations to their end; `file` is what the sweep's file asks for, which the command line
+  /// overrides.
   func run(
-    _ indices: [Int], orphans: [Int] = [], in directory: SweepDirectory,
+    _ indices: [Int], orphans: [Int] = [], in directory: SweepDirectory, _ file: SubmitOptions,
     tracking: TrackingArguments, python: PythonChoice, force: Bool = false,
     isStrict: Bool = false
   ) throws {
     guard !indices.isEmpty || !orphans.isEmpty else { return }
     // Before the tracker starts threads: they must not take the signals that the pool waits for.
     _ = Signals()
-    var options = LocalPool.Options()
-    options.jobs = jobs
-    options.retries = retries
-    options.retryDelaySeconds = retryDelay
+    var options = file
+    if let jobs { options["jobs"] = .int(jobs) }
+    if let retries { options["retries"] = .int(retries) }
+    if let retryDelay { options["retry_delay"] = .number(retryDelay) }
     options.program = program
-    options.python = python
-    options.force = force
     options.isStrict = isStrict
-    options.keeper = Keeper.ownCommand
+    var executor = LocalExecutor(directory, options: options)
+    executor.python = python
+    executor.force = force
+    executor.keeper = Keeper.ownCommand
     let parent = try tracking.parent(of: indices + orphans, in: directory)
-    if let parent { options.environment.merge(parent.environment) { $1 } }
+    if let parent { executor.environment.merge(parent.environment) { $1 } }
     let count = indices.count + orphans.count
-    let reporter = try ProgressReporter(
-      directory, count: count, jobs: LocalPool(directory, options: options).jobCount(for: count))
-    let summary = try LocalPool(directory, options: options, report: reporter.report)
-      .run(indices, orphans: orphans)
+    executor.report = try ProgressReporter(
+      directory, count: count, jobs: executor.jobCount(for: count)
+    ).report
+    let summary = try executor.run(indices, orphans: orphans)
     Terminal.note(
       "\(summary.done.count) done, \(summary.failed.count) failed, \(summary.interrupted.count) interrupted, \(summary.skipped.count) skipped"
     )

@@ -74,7 +74,7 @@ extension RunStatus {
   var row: [JSON] {
     [
       .int(index), .string(state.rawValue), .string(task ?? ""), .string(node),
-      .string(elapsedSeconds.map { SlurmUnits.clock($0) } ?? ""), .int(attempts),
+      .string(elapsedSeconds.map { Duration(wholeSeconds: $0).clock } ?? ""), .int(attempts),
       exitCode.map { .int($0) } ?? .null, .string(metricText), .string(String(reason.prefix(80))),
     ]
   }

@@ -73,46 +73,38 @@ struct SubmitArguments: ParsableArguments {
 
   @OptionGroup var strictness: StrictArguments
 
+  /// The options given that only an executor elsewhere heeds, by their keys.
+  private var given: [(key: String, value: JSON)] {
+    let limit = maxConcurrent.map { $0.value.map { JSON.int($0) } ?? "none" }
+    return [
+      ("job_name", .optional(jobName)), ("max_concurrent", limit ?? .null),
+      ("cpus_per_task", .optional(cpusPerTask)), ("exclude_nodes", .optional(excludeNodes)),
+      ("job_script", .optional(jobScript)), ("partition", .optional(partition)),
+      ("account", .optional(account)), ("time", .optional(time)), ("mem", .optional(mem)),
+      ("gres", .optional(gres)), ("qos", .optional(qos)), ("constraint", .optional(constraint)),
+      ("array_order", .optional(arrayOrder?.rawValue)),
+      ("signal_seconds", .optional(signalSeconds)), ("max_requeues", .optional(maxRequeues)),
+      ("retry", retry.isEmpty ? .null : .array(retry.map { .string($0) })),
+      ("sbatch_arg", sbatchArg.isEmpty ? .null : .array(sbatchArg.map { .string($0) })),
+      ("log_dir", .optional(logDir)),
+    ].filter { $0.value != .null }
+  }
+
   func options(over base: SubmitOptions) throws -> SubmitOptions {
     var options = base
-    options.jobName = jobName ?? options.jobName
-    if let maxConcurrent { options.maxConcurrent = maxConcurrent.value }
-    options.cpusPerTask = cpusPerTask ?? options.cpusPerTask
-    options.excludeNodes = excludeNodes ?? options.excludeNodes
-    options.jobScript = jobScript ?? options.jobScript
+    for (key, value) in given where key != "sbatch_arg" { try options.set(key, to: value) }
     options.venv = venv ?? options.venv
-    options.partition = partition ?? options.partition
-    options.account = account ?? options.account
-    options.time = time ?? options.time
-    options.mem = mem ?? options.mem
-    options.gres = gres ?? options.gres
-    options.qos = qos ?? options.qos
-    options.constraint = constraint ?? options.constraint
-    options.arrayOrder = arrayOrder ?? options.arrayOrder
-    options.signalSeconds = signalSeconds ?? options.signalSeconds
-    options.maxRequeues = maxRequeues ?? options.maxRequeues
-    options.logDirectory = logDir ?? options.logDirectory
     options.program = program.map { Host.find($0) ?? $0 } ?? options.program
-    if !retry.isEmpty { options.retryRules = try retry.map { try RetryRule(parsing: $0) } }
     options.isStrict = strictness.strict || options.isStrict
-    options.sbatchArguments += sbatchArg
+    if !sbatchArg.isEmpty {
+      let known = options["sbatch_args"].map { $0.arrayValue ?? [$0] } ?? []
+      options["sbatch_args"] = .array(known + sbatchArg.map { .string($0) })
+    }
     return options
   }
 
-  /// The options given that only SLURM heeds.
-  var givenForSlurm: [String] {
-    let given: [(String, Bool)] = [
-      ("--job-name", jobName != nil), ("--max-concurrent", maxConcurrent != nil),
-      ("--cpus-per-task", cpusPerTask != nil), ("--exclude-nodes", excludeNodes != nil),
-      ("--job-script", jobScript != nil), ("--partition", partition != nil),
-      ("--account", account != nil), ("--time", time != nil), ("--mem", mem != nil),
-      ("--gres", gres != nil), ("--qos", qos != nil), ("--constraint", constraint != nil),
-      ("--array-order", arrayOrder != nil), ("--signal-seconds", signalSeconds != nil),
-      ("--max-requeues", maxRequeues != nil), ("--retry", !retry.isEmpty),
-      ("--sbatch-arg", !sbatchArg.isEmpty), ("--log-dir", logDir != nil),
-    ]
-    return given.filter(\.1).map(\.0)
-  }
+  /// The options given that have no effect on this machine.
+  var givenElsewhere: [String] { given.map { Configuration.option(for: $0.key) } }
 
   func validate() throws {
     for (name, value) in [
@@ -120,16 +112,15 @@ struct SubmitArguments: ParsableArguments {
     ] {
       if let value, value < 1 { throw ValidationError("\(name) \(value): at least 1") }
     }
-    if let time, !SlurmUnits.isTime(time) {
-      throw ValidationError("--time is '\(time)'; expected \(SlurmUnits.timeForm)")
+    if let time, Duration(clock: time) == nil {
+      throw ValidationError("--time is '\(time)'; expected \(Duration.clockForm)")
     }
-    if let mem, !SlurmUnits.isMemory(mem) {
-      throw ValidationError("--mem is '\(mem)'; expected \(SlurmUnits.memoryForm)")
+    if let mem, Memory(mem) == nil {
+      throw ValidationError("--mem is '\(mem)'; expected \(Memory.form)")
     }
-    if let signalSeconds, !SlurmUnits.signalSeconds.contains(signalSeconds) {
+    if let signalSeconds, signalSeconds > 65_535 {
       throw ValidationError(
-        "--signal-seconds is \(signalSeconds); expected a number from 1 to \(SlurmUnits.signalSeconds.upperBound)"
-      )
+        "--signal-seconds is \(signalSeconds); expected a number from 1 to 65535")
     }
     for rule in retry {
       do {

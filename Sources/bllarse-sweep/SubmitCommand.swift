@@ -46,16 +46,16 @@ struct SubmitCommand: ParsableCommand {
     if !dryRun { try frozen.write(report) }
     guard !indices.isEmpty else { return }
     let directory = frozen.directory
-    var defaults = SubmitOptions()
-    try defaults.apply(directory.slurm, file: directory.source)
+    let options = try slurm.options(
+      over: directory.options(for: Executors.submitting, in: "submit"))
     try Submission(
-      directory: directory, options: try slurm.options(over: defaults), tracking: tracking,
-      dryRun: dryRun, memory: report?.largestMemory
+      directory: directory, options: options, tracking: tracking, dryRun: dryRun,
+      memory: report?.largestMemory
     ).submit(indices)
   }
 }
 
-/// One call of sbatch a chunk, with its parent run, told to the user.
+/// One submission with its parent run, told to the user.
 struct Submission {
   let directory: SweepDirectory
   let options: SubmitOptions
@@ -67,17 +67,13 @@ struct Submission {
   var parent: String?
 
   func submit(_ indices: [Int]) throws {
-    let submitter = Submitter(directory)
-    var plan = try submitter.plan(indices, options: options)
+    let submitter = try Submitter(directory, options: options)
+    var plan = try submitter.plan(indices, memory: memory)
     plan.cause = cause
     plan.notes.forEach { Terminal.note($0) }
-    if !plan.chunks.chunks.isEmpty {
-      Terminal.note(plan.resources.line)
-      if let warning = plan.resources.warning(for: memory) { Terminal.note("warning: \(warning)") }
-    }
     if dryRun {
       Terminal.write(try submitter.describe(plan))
-    } else if !plan.chunks.chunks.isEmpty {
+    } else if !plan.chunks.isEmpty {
       try submit(&plan, by: submitter)
     }
     if !plan.deferred.isEmpty {
@@ -89,14 +85,14 @@ struct Submission {
 
   /// Makes the parent run first, as tasks may start at once; what is refused does not stay under it.
   private func submit(_ plan: inout Submitter.Plan, by submitter: Submitter) throws {
-    let indices = plan.chunks.chunks.flatMap(\.indices).sorted()
+    let indices = plan.chunks.flatMap(\.indices).sorted()
     let parent = try tracking.parent(
       of: indices, deferred: plan.deferred, in: directory, submitted: parent)
     plan.parentRun = parent?.run
     plan.parentStore = parent?.store
     var accepted: Set<Int> = []
     do {
-      _ = try submitter.submit(plan) { chunk, job in
+      try submitter.submit(plan) { chunk, job in
         accepted.formUnion(chunk.indices)
         print("job \(job): configurations \(Chunk.ranges(chunk.indices.sorted()))")
       }
@@ -108,5 +104,23 @@ struct Submission {
       throw error
     }
     if let line = parent?.line { Terminal.note(line) }
+  }
+}
+
+extension SweepDirectory {
+  /// What the file asks of the executor that a subcommand uses, whichever it chooses; says what has no
+  /// effect there.
+  func options(for type: any Executor.Type, in command: String) throws -> SubmitOptions {
+    let (options, ignored) = try self.options(for: type)
+    if let executor, executor.name != type.name || !ignored.isEmpty {
+      let effect =
+        "\(ignored.joined(separator: ", ")) \(ignored.count == 1 ? "has" : "have") no effect"
+      let place =
+        executor.name == type.name ? "" : "; '\(command)' uses \(type.name), whatever it says"
+      Terminal.note(
+        "note: the file says 'executor: \(executor.name)'\(place)\(ignored.isEmpty ? "" : ": \(effect)")"
+      )
+    }
+    return options
   }
 }

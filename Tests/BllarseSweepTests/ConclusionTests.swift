@@ -14,13 +14,13 @@ struct ConclusionTests {
     var run: RunDirectory { scratch.directory.run(0) }
 
     init(
-      started: Double = Host.now - 10, slurm: SlurmTask? = nil,
+      started: Double = Host.now - 10, task: TaskIdentity? = nil,
       change: (inout AttemptClaim) -> Void = { _ in }
     ) throws {
       scratch = try Scratch("grid: {a: [1]}")
       var claim = AttemptClaim(
         host: Host.name, process: 1 << 30, startTime: .random(in: 1...1 << 40), started: started,
-        outputDirectory: "attempt-1/output", resumed: false, slurm: slurm)
+        outputDirectory: "attempt-1/output", resumed: false, task: task)
       claim.needsResult = true
       change(&claim)
       self.claim = claim
@@ -37,13 +37,12 @@ struct ConclusionTests {
     }
 
     func status(queue state: String? = nil) throws -> RunStatus {
-      var queue = QueueView()
+      var states = TaskStates()
       if let state {
-        queue.tasks[TaskReference(job: "9", task: 0)] = QueueView.Task(
-          state: state, reason: "", node: "n1", elapsed: "0:10")
+        states.tasks[TaskReference(slurm: "9", 0)] = TaskState(slurm: state, node: "n1")
       }
       let reader = StatusReader(
-        scratch.directory, submissions: [], queue: queue, now: Host.now)
+        scratch.directory, submissions: [], states: states)
       return reader.status(of: try scratch.directory.manifest.entry(at: 0))
     }
   }
@@ -95,9 +94,10 @@ struct ConclusionTests {
 
   @Test("a task that SLURM has ended is done when its result is whole, from wherever one looks")
   func slurm() throws {
-    let task = SlurmTask(job: "9", arrayJob: "9", arrayTask: 0, restarts: 0, node: "n1")
+    let task = TaskIdentity(
+      executor: "slurm", job: "9", arrayJob: "9", arrayTask: 0, restarts: 0, node: "n1")
     for state in ["COMPLETED", "FAILED", "CANCELLED", "NODE_FAIL", "TIMEOUT"] {
-      let attempt = try Attempt(slurm: task) { $0.host = "elsewhere" }
+      let attempt = try Attempt(task: task) { $0.host = "elsewhere" }
       #expect(try attempt.status(queue: "RUNNING").state == .running)
       #expect(
         try attempt.status(queue: state).state == (state == "CANCELLED" ? .cancelled : .failed))

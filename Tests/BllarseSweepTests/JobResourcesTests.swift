@@ -15,7 +15,7 @@ struct JobResourcesTests {
   static func resources(
     limits: ClusterLimits = ClusterLimits(), script: String? = nil,
     environment: [String: String] = [:], answer: CommandResult? = nil,
-    options given: [(key: String, value: JSON)] = []
+    options given: [JSON.Member] = []
   ) throws -> JobResources {
     var options = SubmitOptions()
     try options.apply(given, file: "s.yaml")
@@ -33,20 +33,21 @@ struct JobResourcesTests {
         == "each run gets 1 processor (SLURM's default), memory without a limit (partition cpu), 1-00:00:00 of time (MaxTime of partition cpu); at most 7 at once"
     )
     var limits = ClusterLimits()
-    limits.memoryPerProcessor = 400
+    limits.memoryPerProcessor = Memory("400M")
     #expect(
       try Self.resources(
-        limits: limits, options: [("cpus_per_task", 4), ("max_concurrent", "none")]
+        limits: limits,
+        options: [JSON.Member("cpus_per_task", 4), JSON.Member("max_concurrent", "none")]
       ).line
         == "each run gets 4 processors (as asked), 1.6G of memory (the cluster's DefMemPerCPU), 1-00:00:00 of time (MaxTime of partition cpu); any number at once"
     )
     #expect(
-      try Self.resources(limits: limits, options: [("partition", "node")]).line
+      try Self.resources(limits: limits, options: [JSON.Member("partition", "node")]).line
         == "each run gets 1 processor (SLURM's default), 2.9G of memory (DefMemPerNode of partition node), time without a limit (partition node); at most 7 at once"
     )
     // Whichever partition takes the job.
     #expect(
-      try Self.resources(limits: limits, options: [("partition", "node,small")]).line
+      try Self.resources(limits: limits, options: [JSON.Member("partition", "node,small")]).line
         == "each run gets 1 processor (SLURM's default), 200M of memory (DefMemPerCPU of partition small), 00:30:00 of time (DefaultTime of partition small); at most 7 at once"
     )
   }
@@ -73,8 +74,8 @@ struct JobResourcesTests {
     let asked = try Self.resources(
       script: script, environment: environment,
       options: [
-        ("mem", "2G"), ("time", "1-0"),
-        ("sbatch_args", .array(["-t", "5", "--mem-per-cpu=300", "-c2"])),
+        JSON.Member("mem", "2G"), JSON.Member("time", "1-0"),
+        JSON.Member("sbatch_args", .array(["-t", "5", "--mem-per-cpu=300", "-c2"])),
       ])
     #expect(
       asked.line
@@ -84,7 +85,7 @@ struct JobResourcesTests {
 
   @Test("too little memory for the largest run is told, with what to ask for")
   func warning() throws {
-    let resources = try Self.resources(options: [("partition", "small")])
+    let resources = try Self.resources(options: [JSON.Member("partition", "small")])
     func warning(_ megabytes: Int) -> String? {
       resources.warning(for: .init(index: 17, bytes: megabytes << 20))
     }
@@ -101,7 +102,8 @@ struct JobResourcesTests {
   func silence() throws {
     #expect(
       try Self.resources(
-        answer: CommandResult(status: 1, errors: "no controller\n"), options: [("mem", "1G")]
+        answer: CommandResult(status: 1, errors: "no controller\n"),
+        options: [JSON.Member("mem", "1G")]
       ).line
         == "each run gets 1 processor (SLURM's default), 1G of memory (as asked); at most 7 at once; the cluster's defaults are not known: no controller"
     )
@@ -111,9 +113,9 @@ struct JobResourcesTests {
   func concurrency() throws {
     func limit(_ value: JSON) throws -> Int? {
       var options = SubmitOptions()
-      try options.apply([("max_concurrent", value)], file: "s.yaml")
+      try options.apply([JSON.Member("max_concurrent", value)], file: "s.yaml")
       var again = SubmitOptions()
-      try again.apply((options.json.members ?? []).map { ($0.key, $0.value) }, file: "plan.json")
+      try again.apply(options.json.members ?? [], file: "plan.json")
       #expect(again == options)
       return options.maxConcurrent
     }
@@ -131,7 +133,7 @@ struct JobResourcesTests {
     var options = SubmitOptions()
     options.maxRequeues = 0
     var again = SubmitOptions()
-    try again.apply((options.json.members ?? []).map { ($0.key, $0.value) }, file: "plan.json")
+    try again.apply(options.json.members ?? [], file: "plan.json")
     #expect(again == options)
   }
 }

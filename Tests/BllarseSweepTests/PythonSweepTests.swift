@@ -122,7 +122,7 @@ struct PythonSweepTests {
       module("\(name) = dict(partition='cpu', retry=('oom:1:mem*2',), time=30)\nimport json"))
     var options = SubmitOptions()
     try options.apply(file.slurm, file: "sweep.py")
-    #expect(options.partition == "cpu" && options.time == "30")
+    #expect(options["partition"] == "cpu" && options.resources.time == .seconds(1800))
     #expect(options.retryRules == [try RetryRule(parsing: "oom:1:mem*2")])
   }
 

@@ -24,8 +24,7 @@ final class ScriptedRunner: CommandRunner {
 struct SlurmPlanTests {
   @Test("2,500 configurations become three arrays where the highest task number is 1000")
   func chunks() throws {
-    let plan = try ChunkPlan(
-      indices: Array(0..<2500), maxArraySize: 1001, allowsOrderFile: true)
+    let plan = try Chunk.plan(Array(0..<2500), maxArraySize: 1001, allowsOrderFile: true)
     #expect(plan.chunks.map(\.tasks.count) == [1001, 1001, 498])
     #expect(plan.chunks.map(\.offset) == [0, 1001, 2002])
     #expect(plan.chunks.allSatisfy { $0.tasks.first == 0 && $0.tasks.last! <= 1000 })
@@ -36,8 +35,8 @@ struct SlurmPlanTests {
   func cover(seed: Int) throws {
     var generator = SplitMix64(seed: seed)
     let indices = (0..<200).filter { _ in Bool.random(using: &generator) }
-    let plan = try ChunkPlan(
-      indices: indices, maxArraySize: Int.random(in: 1...50, using: &generator),
+    let plan = try Chunk.plan(
+      indices, maxArraySize: Int.random(in: 1...50, using: &generator),
       allowsOrderFile: Bool.random(using: &generator))
     let run = plan.chunks.flatMap { chunk in
       chunk.tasks.map { task in plan.order?[task + chunk.offset] ?? task + chunk.offset }
@@ -48,22 +47,21 @@ struct SlurmPlanTests {
 
   @Test("a script that only adds an offset gets task numbers that lead to the index")
   func windows() throws {
-    let plan = try ChunkPlan(
-      indices: [3, 5, 900, 1500], maxArraySize: 1001, allowsOrderFile: false)
+    let plan = try Chunk.plan([3, 5, 900, 1500], maxArraySize: 1001, allowsOrderFile: false)
     #expect(plan.chunks.map(\.offset) == [3, 1500])
-    #expect(plan.chunks[0].arraySpecification(limit: 7) == "0,2,897%7")
+    #expect(plan.chunks[0].tasks == [0, 2, 897])
     #expect(throws: SweepError.self) {
-      try ChunkPlan(indices: [2, 1, 0], maxArraySize: 10, allowsOrderFile: false)
+      try Chunk.plan([2, 1, 0], maxArraySize: 10, allowsOrderFile: false)
     }
   }
 
   @Test("orders are permutations, the shuffle the same everywhere")
   func orders() {
     let indices = Array(0..<8)
-    #expect(ChunkPlan.ordered(indices, .reverse) == [7, 6, 5, 4, 3, 2, 1, 0])
-    let shuffled = ChunkPlan.ordered(indices, .shuffle)
+    #expect(Chunk.ordered(indices, .reverse) == [7, 6, 5, 4, 3, 2, 1, 0])
+    let shuffled = Chunk.ordered(indices, .shuffle)
     #expect(shuffled.sorted() == indices && shuffled != indices)
-    #expect(shuffled == ChunkPlan.ordered(indices.reversed(), .shuffle))
+    #expect(shuffled == Chunk.ordered(indices.reversed(), .shuffle))
   }
 
   @Test("numbers are written as SLURM's ranges")
@@ -80,27 +78,38 @@ struct SlurmPlanTests {
       "squeue": CommandResult(status: 0, output: "1_0\n1_1\n1_2\n"),
       "sacctmgr": CommandResult(status: 0, output: "\n40\n"),
     ])
-    let limits = try ClusterLimits.ask(runner, partition: nil, qos: nil)
+    let limits = try ClusterLimits.ask(runner, qos: nil).tasks
     #expect(limits.maxArraySize == 501)
     #expect(limits.submitLimit == 37)
     #expect(limits.submitLimitName == "MaxSubmitJobs of the account")
     #expect(throws: SweepError(.failed, "SLURM does not answer: scontrol: not here")) {
-      try ClusterLimits.ask(ScriptedRunner([:]), partition: nil, qos: nil)
+      try ClusterLimits.ask(ScriptedRunner([:]), qos: nil)
     }
   }
 
   @Test("quantities are read as SLURM writes them")
-  func units() {
-    #expect(SlurmUnits.megabytes("1.5G") == 1536)
-    #expect(SlurmUnits.megabytes("500") == 500)
-    #expect(SlurmUnits.megabytes("x") == nil)
-    #expect(SlurmUnits.seconds("90") == 5400)
-    #expect(SlurmUnits.seconds("1:30") == 90)
-    #expect(SlurmUnits.seconds("2:00:00") == 7200)
-    #expect(SlurmUnits.seconds("1-2:30") == 95400)
-    #expect(SlurmUnits.seconds("1:x") == nil)
-    #expect(SlurmUnits.clock(95400) == "1-02:30:00")
+  func units() throws {
+    #expect(Memory("1536M") == Memory(kibibytes: 3 << 19) && Memory("500")?.kibibytes == 500 << 10)
+    #expect(Memory("x") == nil)
+    #expect(Duration(clock: "90") == .seconds(5400))
+    #expect(Duration(clock: "1:30") == .seconds(90))
+    #expect(Duration(clock: "2:00:00") == .seconds(7200))
+    #expect(Duration(clock: "1-2:30") == .seconds(95400))
+    #expect(Duration(clock: "1:x") == nil)
+    #expect(Duration.seconds(95400).clock == "1-02:30:00")
+    #expect(Duration(clock: "UNLIMITED") == .zero)
+    // What is passed on is what was written, until it is multiplied.
+    var options = SubmitOptions()
+    for (key, text) in [("mem", "512"), ("time", "30")] { try options.set(key, to: .string(text)) }
+    #expect(options.requested(["time", "mem"]) == ["--time", "30", "--mem", "512"])
+    let more = try options.changed(by: RetryRule(parsing: "oom:1:mem*2"), nodes: [])
+    #expect(more.requested(["time", "mem"]) == ["--time", "30", "--mem", "1G"])
   }
+
+  @Test(
+    "memory prints itself as it was read, in the largest unit of which it is a whole number",
+    arguments: ["4G", "400M", "1536M", "3T", "1K", "0"])
+  func memory(text: String) { #expect(Memory(text)?.description == text) }
 }
 
 @Suite("SLURM: retry rules")
@@ -129,20 +138,19 @@ struct RetryRuleTests {
   @Test("each try has more memory than the one before, up to the budget")
   func budget() throws {
     var options = SubmitOptions()
-    options.mem = "1G"
+    options.resources.memory = Memory("1G")
     options.retryRules = [try RetryRule(parsing: "oom:2:mem*1.5")]
     var status = RunStatus(index: 4, state: .failed)
     status.cause = .memory
     func submission(_ cause: FailureCause?) -> SubmissionRecord {
       SubmissionRecord(
         number: 1, path: "", options: options,
-        chunks: [.init(job: "1", offset: 0, tasks: [0], indices: [4])], parentRun: nil,
-        logDirectory: "", cause: cause)
+        chunks: [("1", Chunk(offset: 0, tasks: [0], indices: [4]))], parentRun: nil, cause: cause)
     }
     var history = [submission(nil)]
     for memory in ["1536M", "2304M"] {
       let (groups, exhausted) = Retry.byCause([status], submissions: history, options: options)
-      #expect(groups.map(\.options.mem) == [memory])
+      #expect(groups.map(\.options.resources.memory?.description) == [memory])
       #expect(groups.map(\.indices) == [[4]])
       #expect(exhausted.isEmpty)
       history.append(submission(.memory))
@@ -154,9 +162,9 @@ struct RetryRuleTests {
   @Test("a failed node is excluded from the next try")
   func node() throws {
     var options = SubmitOptions()
-    options.excludeNodes = "n1"
+    options.excludedNodes = ["n1"]
     let changed = options.changed(by: try RetryRule(parsing: "node:1"), nodes: ["n2", "n1"])
-    #expect(changed.excludeNodes == "n1,n2")
+    #expect(changed.excludedNodes == ["n1", "n2"])
   }
 }
 
@@ -169,18 +177,16 @@ struct StatusTests {
   ) throws -> RunStatus {
     let scratch = try Scratch("grid: {a: [1]}")
     try prepare(scratch)
-    var view = QueueView()
+    var view = TaskStates()
     view.problem = problem
     if let state {
-      view.tasks[TaskReference(job: "9", task: 0)] = QueueView.Task(
-        state: state, reason: reason, node: "n1", elapsed: "1:00", exitCode: 0)
+      view.tasks[TaskReference(slurm: "9", 0)] = TaskState(slurm: state, reason: reason, node: "n1")
     }
     let submission = SubmissionRecord(
       number: 1, path: "", options: SubmitOptions(),
-      chunks: [.init(job: "9", offset: 0, tasks: [0], indices: [0])], parentRun: nil,
-      logDirectory: "", cause: nil)
+      chunks: [("9", Chunk(offset: 0, tasks: [0], indices: [0]))], parentRun: nil, cause: nil)
     let reader = StatusReader(
-      scratch.directory, submissions: [submission], queue: view, now: Host.now)
+      scratch.directory, submissions: [submission], states: view, now: Host.now)
     return reader.status(of: try scratch.directory.manifest.entry(at: 0))
   }
 
@@ -191,7 +197,8 @@ struct StatusTests {
     let claim = AttemptClaim(
       host: "elsewhere", process: 1, startTime: 1, started: Host.now - 5,
       outputDirectory: "attempt-\(number)/output", resumed: false,
-      slurm: SlurmTask(job: "9", arrayJob: "9", arrayTask: 0, restarts: restarts, node: "n1"))
+      task: TaskIdentity(
+        executor: "slurm", job: "9", arrayJob: "9", arrayTask: 0, restarts: restarts, node: "n1"))
     let attempt = try #require(try run.claim(attempt: number, claim))
     if let end { try attempt.write(end) }
   }
@@ -280,7 +287,7 @@ struct StatusTests {
     let scratch = try Scratch("grid: {a: [1]}")
     try Self.attempt(scratch)
     let reader = StatusReader(
-      scratch.directory, submissions: [], queue: QueueView(), now: Host.now + 1000)
+      scratch.directory, submissions: [], now: Host.now + 1000)
     let old = reader.status(of: try scratch.directory.manifest.entry(at: 0))
     #expect(old.state == .failed && old.reason == "ended without a word")
   }
@@ -291,24 +298,24 @@ struct StatusTests {
       "squeue": CommandResult(
         status: 0,
         output:
-          "9|0|RUNNING|None|n1|0:05\n9|1|FAILED|NonZeroExitCode|n1|0:02\n8|0|RUNNING|None|n|1\n"),
+          "9|0|RUNNING|None|n1\n9|1|FAILED|NonZeroExitCode|n1\n8|0|RUNNING|None|n\n"),
       "sacct": CommandResult(status: 1, errors: "no accounting"),
       "scontrol": CommandResult(
         status: 0,
         output: "JobId=11 ArrayJobId=9 ArrayTaskId=1 JobName=x JobState=FAILED ExitCode=3:0\n"),
     ])
-    let view = QueueView.ask(runner, jobs: ["9"])
+    let view = TaskStates.askSlurm(runner, jobs: ["9"])
     #expect(view.tasks.count == 2)
-    #expect(view.tasks[TaskReference(job: "9", task: 1)]?.exitCode == 3)
-    #expect(view.tasks[TaskReference(job: "9", task: 0)]?.isActive == true)
+    #expect(view.tasks[TaskReference(slurm: "9", 1)]?.exitCode == 3)
+    #expect(view.tasks[TaskReference(slurm: "9", 0)]?.isActive == true)
     let withAccounting = ScriptedRunner([
       "squeue": CommandResult(status: 0, output: ""),
       "sacct": CommandResult(
         status: 0,
-        output: "9_4|CANCELLED by 0|0:15|n2|00:00:03\n9_5|OUT_OF_MEMORY|0:125|n2|00:01:00\n"),
+        output: "9_4|CANCELLED by 0|0:15|n2\n9_5|OUT_OF_MEMORY|0:125|n2\n"),
     ])
-    let accounted = QueueView.ask(withAccounting, jobs: ["9"])
-    #expect(accounted.tasks[TaskReference(job: "9", task: 4)]?.state == "CANCELLED")
-    #expect(accounted.tasks[TaskReference(job: "9", task: 5)]?.signal == 125)
+    let accounted = TaskStates.askSlurm(withAccounting, jobs: ["9"])
+    #expect(accounted.tasks[TaskReference(slurm: "9", 4)]?.phase == .cancelled)
+    #expect(accounted.tasks[TaskReference(slurm: "9", 5)]?.cause == .memory)
   }
 }

@@ -29,8 +29,7 @@ struct Scratch {
   }
 
   static let claim = AttemptClaim(
-    host: "h", process: 1, startTime: 1, started: 0, outputDirectory: "output", resumed: false,
-    slurm: nil)
+    host: "h", process: 1, startTime: 1, started: 0, outputDirectory: "output", resumed: false)
 
   func finish(_ index: Int, nll: Double, seconds: Double = 1) throws {
     let entry = try directory.manifest.entry(at: index)
@@ -102,7 +101,7 @@ struct StateTests {
   func container() throws {
     var claim = AttemptClaim(
       host: Host.name, process: 1, startTime: -1, started: 0, outputDirectory: "output",
-      resumed: false, slurm: nil)
+      resumed: false, task: nil)
     #expect(claim.isAlive == false)
     claim.processNamespace = Host.processNamespace
     #expect(claim.processNamespace?.hasPrefix("pid:[") == true)

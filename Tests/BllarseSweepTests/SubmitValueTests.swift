@@ -14,7 +14,7 @@ struct SubmitValueTests {
       ("1-2-3", false),
       ("999999999999999999-00:00", false), ("99999999999999999999", false), ("+3", false),
     ])
-  func time(text: String, isTime: Bool) { #expect(SlurmUnits.isTime(text) == isTime) }
+  func time(text: String, isTime: Bool) { #expect((Duration(clock: text) != nil) == isTime) }
 
   // SLURM reads whole numbers (str_to_mbytes in its proc_args.c).
   @Test(
@@ -23,15 +23,16 @@ struct SubmitValueTests {
       ("4G", true), ("512", true), ("1t", true), ("0", true), ("1.5G", false), ("-1G", false),
       ("4X", false), ("G", false), ("", false), ("inf", false), ("99999999999999999999T", false),
     ])
-  func memory(text: String, isMemory: Bool) { #expect(SlurmUnits.isMemory(text) == isMemory) }
+  func memory(text: String, isMemory: Bool) { #expect((Memory(text) != nil) == isMemory) }
 
   @Test("multiplied memory stays a number")
   func multiplied() throws {
     var options = SubmitOptions()
-    options.mem = "999999999999M"
+    options.resources.memory = Memory("999999999999M")
     let rule = try RetryRule(parsing: "oom:2:mem*100")
-    #expect(options.changed(by: rule, nodes: []).mem == "99999999999900M")
-    #expect(SlurmUnits.megabytes("1e300G") == nil && SlurmUnits.megabytes("nan") == nil)
+    let changed = options.changed(by: rule, nodes: []).resources.memory
+    #expect(changed?.description == "99999999999900M")
+    #expect(Memory("1e300G") == nil && Memory("nan") == nil)
   }
 
   @Test(

@@ -119,7 +119,7 @@ struct SweepFileTests {
     arguments: [
       (
         "gird: {a: [1]}",
-        "s.yaml:1:1: unknown section 'gird'; did you mean 'grid'? (sections: name, program, identity, slurm, resources, base, grid, zip, list, random, product, concat, seeds, when, exclude)"
+        "s.yaml:1:1: unknown section 'gird'; did you mean 'grid'? (sections: name, program, identity, executor, slurm, resources, base, grid, zip, list, random, product, concat, seeds, when, exclude)"
       ),
       (
         "grid:\n  lr: 3",
@@ -267,8 +267,12 @@ struct SchemaTests {
     let block = Set(SweepFile.blockSections)
     #expect(try keys() == block.union(SweepFile.topLevelSections))
     #expect(try keys("$defs", "block") == block)
-    #expect(try keys("properties", "slurm") == Set(SubmitOptions.fileKeys))
-    #expect(try keys("properties", "resources") == Set(SweepFile.resourceKeys))
+    #expect(try keys("properties", "slurm") == Set(SlurmExecutor.keys))
+    #expect(try keys("properties", "resources") == Set(Resources.keys))
+    let executor = try #require(schema["properties"]?["executor"]?["anyOf"]?.arrayValue?.last)
+    #expect(
+      Set(executor["properties"]?.members?.map(\.key) ?? [])
+        == Set(["name"] + Resources.keys + SlurmExecutor.keys + LocalExecutor.keys))
     let program = try #require(schema["properties"]?["program"]?["anyOf"]?.arrayValue?.last)
     #expect(
       Set(program["properties"]?.members?.map(\.key) ?? []) == Set(SweepFile.programKeys))

@@ -153,17 +153,19 @@ struct SweepInputTests {
     "quantities for SLURM that no cluster has are none, and no arithmetic is done with them",
     arguments: ["1e300G", "infT", "nan", "-5M", "99999999999999999999", "1e18"])
   func quantities(text: String) {
-    #expect(SlurmUnits.megabytes(text) == nil)
+    #expect(Memory(text) == nil)
     for time in ["999999999999999999", "999999999999999999-0", "1-999999999999999999", text] {
-      #expect(SlurmUnits.seconds(time) == nil)
+      #expect(Duration(clock: time) == nil)
     }
     var options = SubmitOptions()
-    (options.mem, options.time) = (text, text)
+    for key in ["mem", "time"] {
+      #expect(throws: SweepError.self) { try options.set(key, to: .string(text)) }
+    }
     for change in ["oom:1:mem*100", "timeout:1:time*100"] {
       let rule = try? RetryRule(parsing: change)
       #expect(rule.map { options.changed(by: $0, nodes: []) } == options)
     }
-    #expect(SlurmUnits.clock(1e300) == SlurmUnits.clock(1e15))
+    #expect(Duration(wholeSeconds: 1e300) == Duration(wholeSeconds: 1e15))
   }
 
   // MARK: - Whole numbers

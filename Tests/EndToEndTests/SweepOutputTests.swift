@@ -48,6 +48,33 @@ extension SweepEndToEnd {
       #expect(retry.status == 64 && retry.errors.contains("--mem has no effect"))
     }
 
+    @Test("run: the executor of the file has defaults for it; what means nothing here is noted")
+    func executor() throws {
+      let tool = try SweepTool()
+      try tool.write(
+        "here.yaml",
+        "seeds: 2\nbase: {code: 3}\nexecutor: {name: local, retries: 1, retry_delay: 0}")
+      let run = try tool.run("run", "here.yaml")
+      #expect(
+        run.status == 1 && run.errors.contains("again in 0 s") && !run.errors.contains("'executor"))
+      let once = try tool.run("run", "here.yaml", "--failed", "--retries", "0")
+      #expect(once.status == 1 && !once.errors.contains("again in"), "\(once.errors)")
+      try tool.write(
+        "there.yaml", "seeds: 2\nexecutor: {name: slurm, cpus: 1, memory: 1G, partition: dev}")
+      let other = try tool.run("run", "there.yaml")
+      #expect(other.status == 0)
+      #expect(
+        other.errors.contains(
+          "note: the file says 'executor: slurm'; 'run' uses local, whatever it says: memory, partition have no effect\n"
+        ), "\(other.errors)")
+      try tool.write("wrong.yaml", "seeds: 2\nexecutor: {name: local, job: 2}")
+      let wrong = try tool.run("run", "wrong.yaml")
+      #expect(wrong.status == 65)
+      #expect(
+        wrong.errors.contains(
+          "wrong.yaml:3:25: unknown key 'job' under 'executor'; did you mean 'jobs'?"))
+    }
+
     @Test(
       "an option that has no effect, or a value out of its range, is refused before anything runs",
       arguments: [

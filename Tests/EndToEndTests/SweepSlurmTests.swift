@@ -157,6 +157,29 @@ extension SweepEndToEnd {
         tool.text("sweeps/sweep/submissions/0001/plan.json").contains(#""max_concurrent": "none""#))
     }
 
+    @Test("submit: the executor of the file has defaults for it, which the command line overrides")
+    func executor() throws {
+      try tool.write(
+        "sweep.yaml",
+        "seeds: 2\nexecutor: {name: slurm, cpus: 1, memory: 300M, time: '1:00:00', max_concurrent: 3}"
+      )
+      let dry = try tool.run("submit", "sweep.yaml", "--mem", "200M", "--dry-run")
+      #expect(
+        dry.output.contains(" --time 1:00:00 --mem 200M --cpus-per-task 1 --output "),
+        "\(dry.errors)")
+      #expect(dry.output.contains(" --array 0-1%3 "))
+      #expect(!dry.errors.contains("'executor"))
+      #expect(try tool.run("submit", "sweep.yaml").status == 0)
+      #expect(try tool.settled().map(\.state) == ["done", "done"])
+      try tool.write("local.yaml", "seeds: 1\nexecutor: {name: local, jobs: 2, memory: 300M}")
+      let local = try tool.run("submit", "local.yaml", "--dry-run")
+      #expect(local.output.contains(" --mem 300M "))
+      #expect(
+        local.errors.contains(
+          "note: the file says 'executor: local'; 'submit' uses slurm, whatever it says: jobs has no effect\n"
+        ), "\(local.errors)")
+    }
+
     @Test("an offset and a number of jobs run exactly those; environment and processors arrive")
     func window() throws {
       try tool.write(

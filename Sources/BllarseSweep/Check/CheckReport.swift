@@ -148,7 +148,7 @@ extension CheckReport {
       "refused": .array(
         refusals.map {
           .object([
-            "indices": .array($0.indices.sorted().map { .int($0) }), "status": .int($0.status),
+            "indices": .ints($0.indices.sorted()), "status": .int($0.status),
             "message": .string($0.message),
           ])
         }),
@@ -166,7 +166,7 @@ extension CheckReport {
     ])
   }
 
-  /// Ascending indices in SLURM's notation, as far as a line goes.
+  /// Ascending indices as ranges, as far as a line goes.
   private static func short(_ indices: [Int]) -> String {
     let text = Chunk.ranges(indices)
     guard text.utf8.count > 120 else { return text }

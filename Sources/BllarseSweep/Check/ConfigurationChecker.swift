@@ -102,7 +102,7 @@ public struct ConfigurationChecker {
     var heard = 0
     let ending = try dialogue.run(silenceSeconds: silenceSeconds) {
       guard said < indices.count else { return nil }
-      let line = JSON.array(try words(indices[said]).map { .string($0) }).compact
+      let line = JSON.strings(try words(indices[said])).compact
       said += 1
       return Array(line.utf8)
     } answer: { bytes in

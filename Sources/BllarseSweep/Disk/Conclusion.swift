@@ -10,24 +10,6 @@ package struct Conclusion {
   /// Whether a program that ends well must have left `result.json` there.
   let needsResult: Bool
 
-  init(
-    run: RunDirectory, attempt: AttemptDirectory, hash: String, outputDirectory: String,
-    needsResult: Bool
-  ) {
-    self.run = run
-    self.attempt = attempt
-    self.hash = hash
-    self.outputDirectory = outputDirectory
-    self.needsResult = needsResult
-  }
-
-  init(_ run: RunDirectory, _ attempt: AttemptDirectory, _ claim: AttemptClaim, hash: String) {
-    self.init(
-      run: run, attempt: attempt, hash: hash,
-      outputDirectory: "\(run.path)/\(claim.outputDirectory)",
-      needsResult: claim.needsResult ?? true)
-  }
-
   /// An attempt's end, and the result if it has one.
   struct Outcome {
     var end: AttemptEnd
@@ -155,6 +137,15 @@ package struct Conclusion {
   }
 }
 
+extension Conclusion {
+  init(_ run: RunDirectory, _ attempt: AttemptDirectory, _ claim: AttemptClaim, hash: String) {
+    self.init(
+      run: run, attempt: attempt, hash: hash,
+      outputDirectory: "\(run.path)/\(claim.outputDirectory)",
+      needsResult: claim.needsResult ?? true)
+  }
+}
+
 extension RunDirectory {
   /// Records the end of the last attempt when it is over, its launcher has died, and its directory says
   /// how it ended.
@@ -163,7 +154,7 @@ extension RunDirectory {
   ///   - number: the last attempt.
   ///   - hash: the configuration's.
   ///   - now: seconds since 1970.
-  ///   - isOver: whether the attempt is known to be over: its SLURM task has ended.
+  ///   - isOver: whether the attempt is known to be over: its task has ended.
   /// - Returns: what the directory says; nil when there is nothing to record.
   func recover(
     _ number: Int, hash: String, at now: Double, isOver: Bool

@@ -10,13 +10,9 @@ public struct KeptPython: Sendable, Equatable {
   package let fingerprint: String
   /// The interpreter that was asked for when the sweep was made; nil for the environment's.
   package let interpreter: String?
+}
 
-  init(folder: String, fingerprint: String, interpreter: String?) {
-    self.folder = folder
-    self.fingerprint = fingerprint
-    self.interpreter = interpreter
-  }
-
+extension KeptPython {
   init?(_ json: JSON) {
     guard let folder = json["source"]?.stringValue else { return nil }
     self.init(
@@ -61,15 +57,11 @@ public struct KeptPython: Sendable, Equatable {
     {
       return kept(last)
     }
-    var number = names.count + 1
-    guard !dryRun else { return kept(SweepDirectory.fourDigits(number)) }
-    try Files.makeDirectory(sources)
-    while try !Files.claim(
-      "\(sources)/\(SweepDirectory.fourDigits(number))", containing: contents)
-    {
-      number += 1
-    }
-    return kept(SweepDirectory.fourDigits(number))
+    guard !dryRun else { return kept(SweepDirectory.fourDigits(names.count + 1)) }
+    return kept(
+      try SweepDirectory.number(in: sources, after: names.count) {
+        try Files.claim("\(sources)/\($0)", containing: contents)
+      })
   }
 }
 

@@ -16,8 +16,8 @@ public struct ManifestEntry: Sendable, Equatable {
   var json: JSON {
     .object([
       "index": .int(index), "hash": .string(hash), "group": .string(groupHash),
-      "program": .array(program.map { .string($0) }),
-      "arguments": .array(arguments.map { .string($0) }), "parameters": .object(parameters),
+      "program": .strings(program),
+      "arguments": .strings(arguments), "parameters": .object(parameters),
     ])
   }
 
@@ -101,7 +101,7 @@ public struct Manifest: Sendable {
     let lines = try Files.bytes(of: segment.path).split(separator: UInt8(ascii: "\n"))
     let offset = index - segment.start
     guard offset < lines.count else { throw damaged(segment.path, line: offset + 1) }
-    return try parse(Array(lines[offset]), path: segment.path, line: offset + 1, index: index)
+    return try parse(lines[offset], path: segment.path, offset, index: index)
   }
 
   /// All configurations in order.
@@ -111,20 +111,18 @@ public struct Manifest: Sendable {
     for segment in segments {
       let lines = try Files.bytes(of: segment.path).split(separator: UInt8(ascii: "\n"))
       for (offset, line) in lines.enumerated() {
-        result.append(
-          try parse(
-            Array(line), path: segment.path, line: offset + 1, index: segment.start + offset))
+        result.append(try parse(line, path: segment.path, offset, index: segment.start + offset))
       }
     }
     return result + unwritten
   }
 
   private func parse(
-    _ line: [UInt8], path: String, line number: Int, index: Int
+    _ line: ArraySlice<UInt8>, path: String, _ offset: Int, index: Int
   ) throws -> ManifestEntry {
-    guard let json = try? JSON.parse(bytes: line), let entry = ManifestEntry(json),
+    guard let json = try? JSON.parse(bytes: Array(line)), let entry = ManifestEntry(json),
       entry.index == index
-    else { throw damaged(path, line: number) }
+    else { throw damaged(path, line: offset + 1) }
     return entry
   }
 

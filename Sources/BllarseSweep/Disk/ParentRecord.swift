@@ -83,14 +83,10 @@ public struct ParentRecord: Sendable, Equatable {
       return
     }
     let folder = Self.folder(of: directory)
-    try Files.makeDirectory(folder)
-    var number = Files.names(in: folder).count + 1
-    while try !Files.create(
-      "\(folder)/\(SweepDirectory.fourDigits(number)).json", json.pretty + "\n")
-    {
-      number += 1
+    let number = try SweepDirectory.number(in: folder, after: Files.names(in: folder).count) {
+      try Files.create("\(folder)/\($0).json", json.pretty + "\n")
     }
-    path = "\(folder)/\(SweepDirectory.fourDigits(number)).json"
+    path = "\(folder)/\(number).json"
   }
 
   /// Takes back that configurations were started: they were refused.
@@ -142,12 +138,11 @@ public struct ParentRecord: Sendable, Equatable {
     guard let text = try Files.text(of: path), let json = try? JSON.parse(text),
       let run = json["run"]?.stringValue
     else { return nil }
-    func indices(_ key: String) -> [Int] { json[key]?.arrayValue?.compactMap(\.intValue) ?? [] }
     var record = ParentRecord(
       run: run, trackingURI: json["tracking_uri"]?.stringValue ?? "",
       experiment: json["experiment"]?.stringValue ?? "",
-      journal: json["journal"]?.stringValue ?? "", indices: indices("indices"),
-      deferred: indices("deferred"), isLeftOpen: json["left_open"]?.boolValue ?? false)
+      journal: json["journal"]?.stringValue ?? "", indices: json["indices"]?.ints ?? [],
+      deferred: json["deferred"]?.ints ?? [], isLeftOpen: json["left_open"]?.boolValue ?? false)
     record.outcome = json["outcome"]?.stringValue.flatMap(ParentOutcome.init(rawValue:))
     record.summary = json["summary"]?.stringValue ?? ""
     record.additions = json["additions"]?.intValue ?? 0
@@ -204,8 +199,8 @@ public struct ParentRecord: Sendable, Equatable {
     .object([
       "run": .string(run), "tracking_uri": .string(trackingURI),
       "experiment": .string(experiment), "journal": .string(journal),
-      "indices": .array(indices.map { .int($0) }),
-      "deferred": .array(deferred.map { .int($0) }), "left_open": .bool(isLeftOpen),
+      "indices": .ints(indices),
+      "deferred": .ints(deferred), "left_open": .bool(isLeftOpen),
       "outcome": .optional(outcome?.rawValue), "summary": .string(summary),
       "additions": .int(additions),
     ])

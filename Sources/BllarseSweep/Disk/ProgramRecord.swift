@@ -17,8 +17,7 @@ package struct ProgramRecord: Sendable, Equatable {
       files = ["\(own).json"]
     }
     for file in files {
-      guard let text = (try? Files.text(of: "\(folder)/\(file)")) ?? nil,
-        let program = (try? JSON.parse(text))?["program"],
+      guard let program = JSON(file: "\(folder)/\(file)")?["program"],
         let path = program["command"]?.arrayValue?.first?.stringValue, Files.name(of: path) == name,
         let sum = program["sha256"]?.stringValue
       else { continue }

@@ -8,7 +8,6 @@ public enum Provenance {
     overrides: [Override] = [], runner: any CommandRunner = ProcessRunner()
   ) throws {
     let folder = "\(directory.path)/provenance"
-    try Files.makeDirectory(folder)
     let repository = Files.parent(of: directory.source) ?? "."
     func git(_ arguments: String...) -> String? {
       guard let result = try? runner.run(["git", "-C", repository] + arguments),
@@ -24,13 +23,13 @@ public enum Provenance {
     let version =
       program.options == nil ? nil : try? runner.run([program.command[0], "--version"])
     var environment: [JSON.Member] = []
-    for name in environmentNames {
+    for name in environmentNames + Executors.recordedVariables {
       if let value = Host.variable(name) { environment.append(JSON.Member(name, .string(value))) }
     }
     let record: JSON = .object([
       "recorded": .string(Host.timestamp(Host.now)), "host": .string(Host.name),
       "user": .optional(Host.userName), "directory": .string(Files.currentDirectory),
-      "command": .array(arguments.map { .string($0) }),
+      "command": .strings(arguments),
       "git": .object([
         "commit": .optional(commit),
         "branch": .optional(git("rev-parse", "--abbrev-ref", "HEAD")?.trimmed),
@@ -38,7 +37,7 @@ public enum Provenance {
         "untracked": .array(untracked ?? []),
       ]),
       "program": .object([
-        "command": .array(program.command.map { .string($0) }),
+        "command": .strings(program.command),
         "sha256": .optional(program.checksum),
         "script_sha256": .optional(
           program.describer.dropFirst().first.flatMap { Program.checksum(of: $0) }),
@@ -50,20 +49,16 @@ public enum Provenance {
       "set": .object(overrides.map { JSON.Member($0.key, $0.value) }),
       "environment": .object(environment),
     ])
-    var number = Files.names(in: folder).count { $0.hasSuffix(".json") } + 1
-    while try !Files.create(
-      "\(folder)/\(SweepDirectory.fourDigits(number)).json", record.pretty + "\n")
-    {
-      number += 1
+    let last = Files.names(in: folder).count { $0.hasSuffix(".json") }
+    let number = try SweepDirectory.number(in: folder, after: last) {
+      try Files.create("\(folder)/\($0).json", record.pretty + "\n")
     }
-    if let diff, !diff.isEmpty {
-      try Files.write(diff, to: "\(folder)/\(SweepDirectory.fourDigits(number)).diff")
-    }
+    if let diff, !diff.isEmpty { try Files.write(diff, to: "\(folder)/\(number).diff") }
   }
 
   static let environmentNames = [
     "PATH", "LD_LIBRARY_PATH", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENBLAS_CORETYPE",
-    "CUDA_VISIBLE_DEVICES", "SLURM_CLUSTER_NAME", "SLURM_CONF", "VIRTUAL_ENV", "CONDA_PREFIX",
+    "CUDA_VISIBLE_DEVICES", "VIRTUAL_ENV", "CONDA_PREFIX",
     "MLFLOW_EXPERIMENT_NAME", "BLLARSE_REPO_ROOT", "BLLARSE_DOCKER_IMAGE", "LANG", "TZ",
   ]
 }

@@ -23,7 +23,7 @@ package enum RefusalRecord {
       "refused": .array(
         groups.map {
           .object([
-            "indices": .array($0.indices.map { .int($0) }), "message": .string($0.message),
+            "indices": .ints($0.indices), "message": .string($0.message),
           ])
         }),
     ])
@@ -41,7 +41,7 @@ package enum RefusalRecord {
     }
     var reasons: [Int: String] = [:]
     for group in groups {
-      for index in group["indices"]?.arrayValue?.compactMap(\.intValue) ?? [] {
+      for index in group["indices"]?.ints ?? [] {
         reasons[index] = group["message"]?.stringValue ?? ""
       }
     }

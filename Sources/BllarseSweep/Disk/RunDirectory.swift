@@ -16,10 +16,8 @@ package struct RunDirectory: Sendable {
 
   /// The result of the configuration, when it is valid: whole, and of this very content.
   package func result(hash: String) -> RunResult? {
-    guard let text = try? Files.text(of: "\(path)/result.json"), let json = try? JSON.parse(text),
-      json["hash"]?.stringValue == hash
-    else { return nil }
-    return RunResult(json)
+    JSON(file: "\(path)/result.json").flatMap { RunResult($0) }
+      .flatMap { $0.hash == hash ? $0 : nil }
   }
 
   package func write(_ result: RunResult) throws {
@@ -69,20 +67,9 @@ public struct RunResult: Sendable, Equatable {
       "finished_seconds": .number(finished), "host": .string(host), "metrics": metrics,
     ])
   }
+}
 
-  init(
-    index: Int, hash: String, attempt: Int, seconds: Double, finished: Double, host: String,
-    metrics: JSON
-  ) {
-    self.index = index
-    self.hash = hash
-    self.attempt = attempt
-    self.seconds = seconds
-    self.finished = finished
-    self.host = host
-    self.metrics = metrics
-  }
-
+extension RunResult {
   init?(_ json: JSON) {
     guard let index = json["index"]?.intValue, let hash = json["hash"]?.stringValue,
       let attempt = json["attempt"]?.intValue, let metrics = json["metrics"]
@@ -100,20 +87,17 @@ package struct AttemptDirectory: Sendable {
   package let path: String
   package let number: Int
 
-  package var claim: AttemptClaim? {
-    guard let text = try? Files.text(of: "\(path)/claim.json"), let json = try? JSON.parse(text)
-    else { return nil }
-    return AttemptClaim(json)
-  }
-
-  package var end: AttemptEnd? {
-    guard let text = try? Files.text(of: "\(path)/end.json"), let json = try? JSON.parse(text)
-    else { return nil }
-    return AttemptEnd(json)
-  }
+  package var claim: AttemptClaim? { JSON(file: "\(path)/claim.json").flatMap { AttemptClaim($0) } }
+  package var end: AttemptEnd? { JSON(file: "\(path)/end.json").flatMap { AttemptEnd($0) } }
+  /// What the keeper wrote of the program's end; nil while it runs, and where there was no keeper.
+  package var exit: ExitRecord? { JSON(file: "\(path)/exit.json").flatMap { ExitRecord($0) } }
 
   package func write(_ claim: AttemptClaim) throws {
     try Files.write(claim.json.pretty + "\n", to: "\(path)/claim.json")
+  }
+
+  package func write(_ record: ExitRecord) throws {
+    try Files.write(record.json.compact + "\n", to: "\(path)/exit.json")
   }
 
   /// Records the end, once: whoever comes second changes nothing.
@@ -207,7 +191,8 @@ package struct AttemptClaim: Sendable, Equatable {
   /// The program's process, once it runs, or its keeper's.
   package var child: Int?
   package var childStartTime: Int?
-  package var slurm: SlurmTask?
+  /// The task of an executor that the attempt is.
+  package var task: TaskIdentity?
   /// The kept sources that run, for a Python module's own `run`.
   package var source: String?
   /// Whether the child is a ``Keeper``, and the program its child.
@@ -225,25 +210,15 @@ package struct AttemptClaim: Sendable, Equatable {
       "started_at": .string(Host.timestamp(started)),
       "output": .string(outputDirectory), "resumed": .bool(resumed),
       "child_pid": .optional(child), "child_start_ticks": .optional(childStartTime),
-      "slurm": slurm?.json ?? .null, "source": .optional(source), "keeper": .bool(hasKeeper),
+      // Files of all versions have the first executor's name here.
+      "slurm": task?.json ?? .null, "source": .optional(source), "keeper": .bool(hasKeeper),
       "needs_result": needsResult.map { .bool($0) } ?? .null,
       "program_change": .optional(programChange),
     ])
   }
+}
 
-  init(
-    host: String, process: Int, startTime: Int, started: Double, outputDirectory: String,
-    resumed: Bool, slurm: SlurmTask?
-  ) {
-    self.host = host
-    self.process = process
-    self.startTime = startTime
-    self.started = started
-    self.outputDirectory = outputDirectory
-    self.resumed = resumed
-    self.slurm = slurm
-  }
-
+extension AttemptClaim {
   init?(_ json: JSON) {
     guard let host = json["host"]?.stringValue, let process = json["pid"]?.intValue,
       let output = json["output"]?.stringValue
@@ -251,7 +226,8 @@ package struct AttemptClaim: Sendable, Equatable {
     self.init(
       host: host, process: process, startTime: json["start_ticks"]?.intValue ?? 0,
       started: json["started"]?.doubleValue ?? 0, outputDirectory: output,
-      resumed: json["resumed"]?.boolValue ?? false, slurm: json["slurm"].flatMap { SlurmTask($0) })
+      resumed: json["resumed"]?.boolValue ?? false, task: json["slurm"].flatMap { TaskIdentity($0) }
+    )
     child = json["child_pid"]?.intValue
     childStartTime = json["child_start_ticks"]?.intValue
     processNamespace = json["pid_namespace"]?.stringValue
@@ -309,19 +285,9 @@ package struct AttemptEnd: Sendable, Equatable {
       "finished": .number(finished), "finished_at": .string(Host.timestamp(finished)),
     ])
   }
+}
 
-  package init(
-    outcome: Outcome, exitCode: Int, signal: String?, reason: String, seconds: Double,
-    finished: Double
-  ) {
-    self.outcome = outcome
-    self.exitCode = exitCode
-    self.signal = signal
-    self.reason = reason
-    self.seconds = seconds
-    self.finished = finished
-  }
-
+extension AttemptEnd {
   init?(_ json: JSON) {
     guard let outcome = json["outcome"]?.stringValue.flatMap(Outcome.init),
       let code = json["exit_code"]?.intValue
@@ -330,5 +296,39 @@ package struct AttemptEnd: Sendable, Equatable {
       outcome: outcome, exitCode: code, signal: json["signal"]?.stringValue,
       reason: json["reason"]?.stringValue ?? "", seconds: json["seconds"]?.doubleValue ?? 0,
       finished: json["finished"]?.doubleValue ?? 0)
+  }
+}
+
+/// How an attempt's program ended, as its keeper wrote it down: `exit.json` in the attempt's directory.
+///
+/// It is there whether or not the launcher has lived to see the end.
+package struct ExitRecord: Sendable, Equatable {
+  package var ending: Ending
+  package var seconds: Double
+  package var finished: Double
+}
+
+extension ExitRecord {
+  init?(_ json: JSON) {
+    if let number = json["signal"]?.intValue {
+      ending = .signal(Int32(clamping: number))
+    } else if let code = json["exit_code"]?.intValue {
+      ending = .exit(Int32(clamping: code))
+    } else {
+      return nil
+    }
+    seconds = json["seconds"]?.doubleValue ?? 0
+    finished = json["finished"]?.doubleValue ?? 0
+  }
+
+  var json: JSON {
+    let how: JSON.Member =
+      switch ending {
+      case .exit(let code): JSON.Member("exit_code", .int(Int(code)))
+      case .signal(let number): JSON.Member("signal", .int(Int(number)))
+      }
+    return .object([
+      how, JSON.Member("seconds", .number(seconds)), JSON.Member("finished", .number(finished)),
+    ])
   }
 }

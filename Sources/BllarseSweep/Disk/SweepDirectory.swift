@@ -27,7 +27,9 @@ public struct SweepDirectory: Sendable {
   /// Whether the code of the module's `run` is another than the directory had before.
   public private(set) var runHasChanged = false
   /// Submit's defaults from the file.
-  package let slurm: [(key: String, value: JSON)]
+  package let slurm: [JSON.Member]
+  /// The executor that the file chooses.
+  package let executor: ExecutorChoice?
 
   /// Opens an existing directory.
   ///
@@ -53,7 +55,8 @@ public struct SweepDirectory: Sendable {
       program: program,
       replicateKeys: json["replicate_keys"]?.arrayValue?.map(\.plainText) ?? [],
       source: json["source"]?.stringValue ?? "", python: json["python"].flatMap { KeptPython($0) },
-      slurm: (json["slurm"]?.members ?? []).map { ($0.key, $0.value) })
+      slurm: json["slurm"]?.members ?? [],
+      executor: json["executor"].flatMap { ExecutorChoice($0) })
   }
 
   /// Freezes a file's configurations in a directory, which is made when it is missing and extended
@@ -94,7 +97,8 @@ public struct SweepDirectory: Sendable {
       var directory = SweepDirectory(
         path: path, manifest: try Manifest(directory: "\(path)/manifest"), name: file.name,
         program: file.program, replicateKeys: file.replicateKeys,
-        source: Files.absolute(file.path), python: python, slurm: file.slurm)
+        source: Files.absolute(file.path), python: python, slurm: file.slurm,
+        executor: file.executor)
       directory.runHasChanged = hasChanged
       let selected = try directory.manifest.append(
         expansion, program: file.program.command, inversions: inversions,
@@ -102,20 +106,23 @@ public struct SweepDirectory: Sendable {
       return (directory, selected, directory.manifest.count - before)
     }
     try Files.makeDirectory(path)
-    let description: JSON = .object([
+    var description: JSON = .object([
       "version": 1, "name": .string(file.name),
       "program": .object([
-        "command": .array(file.program.command.map { .string($0) }),
+        "command": .strings(file.program.command),
         "output": .optional(file.program.outputOption),
         "resume": .optional(file.program.resumeOption),
         "options": .bool(file.program.describesItself),
       ]),
-      "replicate_keys": .array(file.replicateKeys.map { .string($0) }),
+      "replicate_keys": .strings(file.replicateKeys),
       "source": .string(Files.absolute(file.path)),
-      "slurm": .object(file.slurm.map { JSON.Member($0.key, $0.value) }),
+      "slurm": .object(file.slurm),
       "set": .object(file.overrides.map { JSON.Member($0.key, $0.value) }),
       "python": python?.json ?? .null,
     ])
+    if let executor = file.executor, case .object(let members) = description {
+      description = .object(members + [JSON.Member("executor", executor.json)])
+    }
     try Files.write(description.pretty + "\n", to: "\(path)/sweep.json")
     if python == nil { try keepSource(file, in: path) }
     var directory = try open(path)
@@ -143,18 +150,29 @@ public struct SweepDirectory: Sendable {
 
   private static func keepSource(_ file: SweepFile, in path: String) throws {
     let directory = "\(path)/sources"
-    try Files.makeDirectory(directory)
     let names = Files.names(in: directory)
     if let last = names.last, !Files.isDirectory("\(directory)/\(last)"),
       try Files.text(of: "\(directory)/\(last)") == file.sourceText
     {
       return
     }
-    var number = names.count + 1
     let suffix = file.path.hasSuffix(".json") ? "json" : "yaml"
-    while try !Files.create("\(directory)/\(Self.fourDigits(number)).\(suffix)", file.sourceText) {
-      number += 1
+    _ = try number(in: directory, after: names.count) {
+      try Files.create("\(directory)/\($0).\(suffix)", file.sourceText)
     }
+  }
+
+  /// The first number that is free in a directory, which is made where it is missing: of several
+  /// processes that create something by a number, each gets its own.
+  ///
+  /// - Returns: four digits.
+  static func number(
+    in directory: String, after last: Int, create: (String) throws -> Bool
+  ) throws -> String {
+    try Files.makeDirectory(directory)
+    var number = last + 1
+    while try !create(fourDigits(number)) { number += 1 }
+    return fourDigits(number)
   }
 
   package static func fourDigits(_ number: Int) -> String {
@@ -167,4 +185,19 @@ public struct SweepDirectory: Sendable {
   package func run(_ index: Int) -> RunDirectory {
     RunDirectory(path: "\(path)/runs/\(index / 1000)/\(index)", index: index)
   }
+}
+
+extension JSON {
+  /// The content of a file; nil where there is none, or what it holds is not JSON.
+  package init?(file path: String) {
+    guard let text = try? Files.text(of: path), let json = try? JSON.parse(text) else { return nil }
+    self = json
+  }
+
+  /// A list of texts.
+  static func strings(_ texts: some Sequence<String>) -> JSON { .array(texts.map { .string($0) }) }
+  /// A list of numbers.
+  static func ints(_ numbers: some Sequence<Int>) -> JSON { .array(numbers.map { .int($0) }) }
+  /// The whole numbers of a list.
+  var ints: [Int] { arrayValue?.compactMap(\.intValue) ?? [] }
 }

@@ -35,8 +35,7 @@ public enum SweepLocation {
   }
 
   private static func name(of directory: String) -> String? {
-    guard let text = (try? Files.text(of: "\(directory)/sweep.json")) ?? nil else { return nil }
-    return (try? JSON.parse(text))?["name"]?.stringValue
+    JSON(file: "\(directory)/sweep.json")?["name"]?.stringValue
   }
 
   /// The names of the sweeps below `root`, to suggest one.

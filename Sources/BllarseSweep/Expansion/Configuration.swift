@@ -79,7 +79,7 @@ public struct Configuration: Sendable, Equatable {
         && (countsEvery || !bookkeepingKeys.contains($0.key) && $0.value != .null)
     }
     let identity = JSON.object([
-      "program": .array(program.map { .string($0) }), "parameters": .object(kept),
+      "program": .strings(program), "parameters": .object(kept),
     ])
     return Digest.hex(identity.canonical)
   }

@@ -70,8 +70,8 @@ extension SweepDirectory {
   ///
   /// - Throws: ``SweepError`` (65) when the manifest is damaged.
   func varyingKeys() throws -> [String] {
-    if let text = try Files.text(of: varyingKeysPath), let json = try? JSON.parse(text),
-      json["count"]?.intValue == manifest.count, let keys = json["keys"]?.arrayValue
+    if let json = JSON(file: varyingKeysPath), json["count"]?.intValue == manifest.count,
+      let keys = json["keys"]?.arrayValue
     {
       return keys.map(\.plainText)
     }
@@ -82,7 +82,7 @@ extension SweepDirectory {
   func keepVaryingKeys() throws {
     let json: JSON = .object([
       "count": .int(manifest.count),
-      "keys": .array(try manifest.entries().varyingKeys.map { .string($0) }),
+      "keys": .strings(try manifest.entries().varyingKeys),
     ])
     try Files.write(json.compact + "\n", to: varyingKeysPath)
   }

@@ -20,15 +20,13 @@ extension BlockDecoder {
           }
         }
         guard let values else {
-          diagnostics.report("the axis '\(key)' has no 'values'", at: entry.value.position)
-          return nil
+          return diagnostics.fault("the axis '\(key)' has no 'values'", at: entry.value.position)
         }
         return gridAxis(key, values, condition: condition, at: entry.position)
       case .scalar:
-        diagnostics.report(
+        return diagnostics.fault(
           "the axis '\(key)' is a list of values; found \(entry.value.kind) (a single value belongs under 'base')",
           at: entry.value.position)
-        return nil
       }
     }
   }
@@ -64,10 +62,9 @@ extension BlockDecoder {
       // A value that is none has been reported, and leaves its axis shorter than it was written.
       if values.count == nodes.count { columns.append((key, values)) }
       if let first, nodes.count != first.count {
-        diagnostics.report(
+        return diagnostics.fault(
           "zipped axes have one length: '\(first.key)' has \(first.count) values, '\(key)' has \(nodes.count)",
-          at: entry.value.position)
-        return []
+          at: entry.value.position) ?? []
       }
       if first == nil { first = (key, nodes.count) }
     }
@@ -121,40 +118,35 @@ extension BlockDecoder {
             "key": "a word", "start": "a whole number", "count": "a positive number",
             "values": "a list of whole numbers",
           ]
-          diagnostics.report(
+          return diagnostics.fault(
             "'\(entry.key)' of 'seeds' is \(expected[entry.key] ?? ""); found \(entry.value.kind)",
-            at: entry.value.position)
-          return []
+            at: entry.value.position) ?? []
         default:
-          diagnostics.report(
+          return diagnostics.fault(
             "'seeds' is {count: N, start: FIRST, key: NAME} or {values: […], key: NAME}; found '\(entry.key)'\(hint(for: entry.key, among: ["count", "start", "key", "values"]))",
-            at: entry.position)
-          return []
+            at: entry.position) ?? []
         }
       }
       let given = Set(entries.map(\.key))
       if given.contains("values"), given.contains("count") || given.contains("start") {
-        diagnostics.report(
-          "'seeds' has 'values', or 'count' and 'start'; found both", at: node.position)
-        return []
+        return diagnostics.fault(
+          "'seeds' has 'values', or 'count' and 'start'; found both", at: node.position) ?? []
       }
       if isTooLong(count, at: node.position) { return [] }
       if !given.contains("values"), count > 0 {
         values = Self.range(from: start, count: count)
         if values == nil {
-          diagnostics.report(
+          return diagnostics.fault(
             "\(count) seeds from \(start.compact) on pass 2^64 - 1, the largest that counting reaches; list them under 'values'",
-            at: node.position)
-          return []
+            at: node.position) ?? []
         }
       }
     default: break
     }
     guard let values else {
-      diagnostics.report(
+      return diagnostics.fault(
         "'seeds' is a positive number, a list of whole numbers, or {count: N, start: FIRST}; found \(node.kind)",
-        at: node.position)
-      return []
+        at: node.position) ?? []
     }
     guard !values.isEmpty else { return [] }
     let declaredKey = declare(key, at: node.position)
@@ -171,9 +163,8 @@ extension BlockDecoder {
     var seen: Set<JSON> = []
     for node in nodes {
       guard case .scalar(let seed) = node.content, seed.isInteger, seen.insert(seed).inserted else {
-        diagnostics.report(
-          "seeds are whole numbers, each once; found \(node.kind)", at: node.position)
-        return []
+        return diagnostics.fault(
+          "seeds are whole numbers, each once; found \(node.kind)", at: node.position) ?? []
       }
       values.append(seed)
     }
@@ -217,10 +208,9 @@ extension BlockDecoder {
           "count": "a positive number", "seed": "a whole number from -2^63 to 2^64 - 1",
           "parameters": "a mapping of keys to distributions",
         ]
-        diagnostics.report(
+        return diagnostics.fault(
           "'\(entry.key)' is \(expected[entry.key] ?? ""); found \(entry.value.kind)",
-          at: entry.value.position)
-        return []
+          at: entry.value.position) ?? []
       default:
         diagnostics.report(
           "'random' is {count: N, seed: S, parameters: {KEY: {uniform: [LOW, HIGH]}}}; found '\(entry.key)'\(hint(for: entry.key, among: ["count", "seed", "parameters"]))",
@@ -228,10 +218,9 @@ extension BlockDecoder {
       }
     }
     guard let count, let seed else {
-      diagnostics.report(
+      return diagnostics.fault(
         "'random' needs '\(count == nil ? "count" : "seed")': with both, every machine draws the same values",
-        at: node.position)
-      return []
+        at: node.position) ?? []
     }
     if isTooLong(count, at: node.position) { return [] }
     let points = RandomPoints(
@@ -245,8 +234,7 @@ extension BlockDecoder {
   private func distribution(_ node: SourceNode, key: String) -> Distribution? {
     let names = ["choice", "uniform", "loguniform", "int", "normal"]
     func fault(_ message: String, _ position: Position) -> Distribution? {
-      diagnostics.report(message, at: position)
-      return nil
+      diagnostics.fault(message, at: position)
     }
     if case .sequence(let nodes) = node.content, !nodes.isEmpty { return choice(nodes, key: key) }
     guard case .mapping(let entries) = node.content, entries.count == 1, let entry = entries.first

@@ -9,10 +9,9 @@ extension BlockDecoder {
       guard let nodes = elements(node, of: section) else { return nil }
       return Condition(nodes.compactMap { conjunction($0, section: section) })
     case .scalar:
-      diagnostics.report(
+      return diagnostics.fault(
         "'\(section)' is a condition such as {optimizer: ivon} or a list of them; found \(node.kind)",
         at: node.position)
-      return nil
     }
   }
 
@@ -20,9 +19,8 @@ extension BlockDecoder {
     _ node: SourceNode, section: String
   ) -> [Condition.Requirement]? {
     guard case .mapping(let entries) = node.content, !entries.isEmpty else {
-      diagnostics.report(
+      return diagnostics.fault(
         "a condition is a mapping such as {optimizer: ivon}; found \(node.kind)", at: node.position)
-      return nil
     }
     var requirements: [Condition.Requirement] = []
     for entry in entries {
@@ -76,10 +74,9 @@ extension BlockDecoder {
   /// The fixed values that a condition compares with, at least one.
   private func elements(_ node: SourceNode, _ nodes: [SourceNode]) -> [JSON]? {
     guard !nodes.isEmpty else {
-      diagnostics.report(
+      return diagnostics.fault(
         "a condition compares with at least one value; found an empty list, which decides nothing",
         at: node.position)
-      return nil
     }
     let values = nodes.compactMap { fixed($0, "what a condition compares with") }
     return values.count == nodes.count ? values : nil

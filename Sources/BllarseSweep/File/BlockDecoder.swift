@@ -65,22 +65,19 @@ struct BlockDecoder {
   /// The elements of a list that must not be empty.
   func elements(_ node: SourceNode, of what: String) -> [SourceNode]? {
     guard case .sequence(let nodes) = node.content else {
-      diagnostics.report("'\(what)' is a list; found \(node.kind)", at: node.position)
-      return nil
+      return diagnostics.fault("'\(what)' is a list; found \(node.kind)", at: node.position)
     }
     guard !nodes.isEmpty else {
-      diagnostics.report(
+      return diagnostics.fault(
         "'\(what)' is an empty list, which would leave no configuration at all; remove it or fill it",
         at: node.position)
-      return nil
     }
     return nodes
   }
 
   func mapping(_ node: SourceNode, of what: String) -> [SourceNode.Entry]? {
     guard case .mapping(let entries) = node.content else {
-      diagnostics.report("'\(what)' is a mapping; found \(node.kind)", at: node.position)
-      return nil
+      return diagnostics.fault("'\(what)' is a mapping; found \(node.kind)", at: node.position)
     }
     return entries
   }
@@ -128,8 +125,7 @@ struct BlockDecoder {
     switch node.content {
     case .scalar(.string(let text)):
       guard let template = Template.parse(text) else {
-        diagnostics.report("the '${' in '\(text)' is not closed by '}'", at: node.position)
-        return nil
+        return diagnostics.fault("the '${' in '\(text)' is not closed by '}'", at: node.position)
       }
       if template.literal == nil {
         derived.append((key, node.position))
@@ -147,18 +143,16 @@ struct BlockDecoder {
     _ nodes: [SourceNode], key: String, at position: Position
   ) -> Template? {
     guard !nodes.isEmpty || listStyles[key] == .json else {
-      diagnostics.report(
+      return diagnostics.fault(
         "'\(key)' is an empty list, which gives the program nothing: leave the key out, or write null",
         at: position)
-      return nil
     }
     var elements: [Template] = []
     for node in nodes {
       guard case .scalar = node.content else {
-        diagnostics.report(
+        return diagnostics.fault(
           "a value of '\(key)' is a word, a number, true, false, null or a list of those; found \(node.kind) inside a list",
           at: node.position)
-        return nil
       }
       guard let element = template(node, key: key) else { return nil }
       elements.append(element)
@@ -174,10 +168,9 @@ struct BlockDecoder {
     switch node.content {
     case .scalar(.string(let text)):
       guard let value = Template.parse(text)?.literal else {
-        diagnostics.report(
+        return diagnostics.fault(
           "\(what) is fixed, and '\(text)' refers to another key; write '$${' for a '${' that is meant as it stands",
           at: node.position)
-        return nil
       }
       return value
     case .scalar(let value): return value
@@ -186,10 +179,9 @@ struct BlockDecoder {
       for node in nodes {
         guard case .scalar = node.content, let value = fixed(node, what) else {
           if case .scalar = node.content { return nil }
-          diagnostics.report(
+          return diagnostics.fault(
             "\(what) is a word, a number, true, false, null or a list of those; found \(node.kind) inside a list",
             at: node.position)
-          return nil
         }
         values.append(value)
       }
@@ -197,10 +189,9 @@ struct BlockDecoder {
     case .sequence, .mapping:
       let found: String =
         if case .sequence = node.content { "an empty list" } else { node.kind }
-      diagnostics.report(
+      return diagnostics.fault(
         "\(what) is a word, a number, true, false, null or a list of those; found \(found)",
         at: node.position)
-      return nil
     }
   }
 
@@ -221,17 +212,15 @@ struct BlockDecoder {
         }
       case ("default", _): otherwise = template(entry.value, key: key)
       default:
-        diagnostics.report(
+        return diagnostics.fault(
           "a mapping as the value of '\(key)' is a table {by: KEY, cases: {VALUE: …}, default: …}; found '\(entry.key)'\(hint(for: entry.key, among: ["by", "cases", "default"]))",
           at: entry.position)
-        return nil
       }
     }
     guard let by, !cases.isEmpty else {
-      diagnostics.report(
+      return diagnostics.fault(
         "the table of '\(key)' needs 'by' (a key) and 'cases' (a value for each of its values)",
         at: position)
-      return nil
     }
     derived.append((key, position))
     return .table(key: by, cases: cases, otherwise: otherwise)

@@ -18,8 +18,22 @@ final class Diagnostics {
       left += 1
       return
     }
-    let message = message()
-    faults.append((position, message))
+    faults.append((position, message()))
+  }
+
+  /// Keeps a fault, in whose place there is no value.
+  func fault<Value>(_ message: @autoclosure () -> String, at position: Position) -> Value? {
+    report(message(), at: position)
+    return nil
+  }
+
+  /// Reports a key that a section does not have.
+  func unknown(
+    _ entry: SourceNode.Entry, under section: String, known: [String], advice: String = ""
+  ) {
+    report(
+      "unknown key '\(entry.key)' under '\(section)'\(hint(for: BlockDecoder.normalized(entry.key), among: known)) (keys: \(known.joined(separator: ", "))\(advice))",
+      at: entry.position)
   }
 
   /// Throws one error that lists the faults in the file's order.

@@ -1,11 +1,12 @@
 extension SweepFile {
   /// The sections of a file, of which a nested block may have those of ``blockSections``.
-  package static let topLevelSections = ["name", "program", "identity", "slurm", "resources"]
+  package static let topLevelSections = [
+    "name", "program", "identity", "executor", "slurm", "resources",
+  ]
   package static let blockSections = [
     "base", "grid", "zip", "list", "random", "product", "concat", "seeds", "when", "exclude",
   ]
   package static let programKeys = ["run", "output", "resume", "options", "lists"]
-  package static let resourceKeys = ["cpus", "memory", "time", "gpus"]
 
   /// Decodes a sweep file.
   ///
@@ -48,6 +49,7 @@ extension SweepFile {
       switch entry.key {
       case "name": file.decodeName(entry, diagnostics)
       case "identity": file.decodeIdentity(entry.value, diagnostics)
+      case "executor": file.decodeExecutor(entry.value, diagnostics)
       case "slurm": file.decodeSlurm(entry.value, diagnostics)
       case "resources": file.decodeResources(entry.value, diagnostics)
       default: break
@@ -89,10 +91,9 @@ extension SweepFile {
       !text.isEmpty, !text.hasPrefix("."), !text.hasPrefix("-"),
       text.allSatisfy({ Self.nameCharacters.contains($0) })
     else {
-      diagnostics.report(
+      return diagnostics.report(
         "'name' becomes a directory: letters, digits, '.', '_' and '-' are allowed; found \(entry.value.kind)",
         at: entry.value.position)
-      return
     }
     name = text
   }
@@ -105,9 +106,8 @@ extension SweepFile {
         if case .scalar(let word) = node.content, word != .null { word.plainText } else { nil }
       }
       guard words.count == nodes.count, !words.isEmpty else {
-        diagnostics.report(
+        return diagnostics.report(
           "a list under 'program' is the program and its arguments, all words", at: node.position)
-        return
       }
       program.command = words
     case .mapping(let entries):
@@ -123,9 +123,7 @@ extension SweepFile {
             "'options' says whether the program prints its options: true or false; found \(entry.value.kind)",
             at: entry.value.position)
         default:
-          diagnostics.report(
-            "unknown key '\(entry.key)' under 'program'\(hint(for: entry.key, among: Self.programKeys)) (keys: \(Self.programKeys.joined(separator: ", ")))",
-            at: entry.position)
+          diagnostics.unknown(entry, under: "program", known: Self.programKeys)
         }
       }
     default:
@@ -141,10 +139,9 @@ extension SweepFile {
         return style
       }
       let known = ListStyle.allCases.map(\.rawValue)
-      diagnostics.report(
+      return diagnostics.fault(
         "'lists' says how the program takes a list: \(known.joined(separator: ", ")), or {KEY: one of them}; found \(node.kind)\(hint(for: node.json.plainText, among: known))",
         at: node.position)
-      return nil
     }
     guard case .mapping(let entries) = node.content else {
       if let style = style(node) { program.lists.standard = style }
@@ -164,10 +161,9 @@ extension SweepFile {
 
   private mutating func decodeIdentity(_ node: SourceNode, _ diagnostics: Diagnostics) {
     guard case .mapping(let entries) = node.content else {
-      diagnostics.report(
+      return diagnostics.report(
         "'identity' is a mapping: {ignore: [keys that do not change the result]}",
         at: node.position)
-      return
     }
     for entry in entries {
       guard entry.key == "ignore", case .sequence(let nodes) = entry.value.content else {
@@ -186,76 +182,83 @@ extension SweepFile {
     }
   }
 
-  mutating func decodeSlurm(_ node: SourceNode, _ diagnostics: Diagnostics) {
-    guard case .mapping(let entries) = node.content else {
-      diagnostics.report("'slurm' is a mapping of submit's options", at: node.position)
-      return
+  /// The name of an executor, or a mapping of its name and its options.
+  private mutating func decodeExecutor(_ node: SourceNode, _ diagnostics: Diagnostics) {
+    let entries: [SourceNode.Entry]
+    switch node.content {
+    case .scalar(.string):
+      entries = [SourceNode.Entry(key: "name", position: node.position, value: node)]
+    case .mapping(let pairs): entries = pairs
+    default: entries = []
     }
-    for entry in entries {
-      let key = BlockDecoder.normalized(entry.key)
-      guard SubmitOptions.fileKeys.contains(key) else {
-        diagnostics.report(
-          "unknown key '\(entry.key)' under 'slurm'\(hint(for: key, among: SubmitOptions.fileKeys)) (keys: \(SubmitOptions.fileKeys.joined(separator: ", ")); anything else goes under 'sbatch_args')",
-          at: entry.position)
-        continue
-      }
-      slurm.append((key, entry.value.json))
-      checkSlurm(key, entry.value, diagnostics)
+    guard
+      case .scalar(.string(let name))? = entries.first(where: { $0.key == "name" })?.value.content
+    else {
+      return diagnostics.report(
+        "'executor' is one of \(Executors.names.joined(separator: ", ")), or {name: one of them, cpus: N, memory: 4G, …}; found \(node.kind)",
+        at: node.position)
     }
-  }
-
-  /// Reports a value that `submit` would refuse, before anything runs.
-  private func checkSlurm(_ key: String, _ node: SourceNode, _ diagnostics: Diagnostics) {
-    var options = SubmitOptions()
     do {
-      try options.set(key, to: node.json)
-    } catch let error as SweepError {
-      diagnostics.report(error.description, at: node.position)
+      let type = try Executors.type(named: name)
+      let known = Resources.keys + type.keys.filter { !Resources.keys.contains($0) }
+      let options = entries.filter { $0.key != "name" }
+      executor = ExecutorChoice(
+        name: name,
+        options: options.compactMap {
+          decode($0, known, of: type, in: "executor", advice: "", diagnostics)
+        })
     } catch {
       diagnostics.report("\(error)", at: node.position)
     }
   }
 
+  mutating func decodeSlurm(_ node: SourceNode, _ diagnostics: Diagnostics) {
+    guard case .mapping(let entries) = node.content else {
+      return diagnostics.report("'slurm' is a mapping of submit's options", at: node.position)
+    }
+    slurm += entries.compactMap {
+      decode(
+        $0, SlurmExecutor.keys, of: SlurmExecutor.self, in: "slurm",
+        advice: "; anything else goes under 'sbatch_args'", diagnostics)
+    }
+  }
+
+  /// One option of an executor; reports an unknown key, and a value that would be refused later.
+  private func decode(
+    _ entry: SourceNode.Entry, _ known: [String], of type: any Executor.Type, in section: String,
+    advice: String, _ diagnostics: Diagnostics
+  ) -> JSON.Member? {
+    let key = BlockDecoder.normalized(entry.key)
+    guard known.contains(key) else {
+      diagnostics.unknown(entry, under: section, known: known, advice: advice)
+      return nil
+    }
+    var options = SubmitOptions(executor: type.name)
+    do {
+      try options.set(key, to: entry.value.json, section: section)
+    } catch {
+      diagnostics.report("\(error)", at: entry.value.position)
+    }
+    return JSON.Member(key, entry.value.json)
+  }
+
   private mutating func decodeResources(_ node: SourceNode, _ diagnostics: Diagnostics) {
     guard case .mapping(let entries) = node.content else {
-      diagnostics.report(
-        "'resources' is a mapping (\(Self.resourceKeys.joined(separator: ", ")))", at: node.position
-      )
-      return
+      return diagnostics.report(
+        "'resources' is a mapping (\(Resources.keys.joined(separator: ", ")))", at: node.position)
     }
     for entry in entries {
-      let value = entry.value.json
-      switch (entry.key, value) {
-      case ("cpus", .int(let count)) where count > 0: slurm.append(("cpus_per_task", value))
-      case ("gpus", .int(let count)) where count > 0:
-        slurm.append(("gres", .string("gpu:\(count)")))
-      case ("memory", .string), ("memory", .int):
-        slurm.append(("mem", value))
-        if !SlurmUnits.isMemory(value.plainText) {
-          diagnostics.report(
-            "'memory' is \(SlurmUnits.memoryForm); found '\(value.plainText)'",
-            at: entry.value.position)
-        }
-      case ("time", .string), ("time", .int):
-        slurm.append(("time", value))
-        if !SlurmUnits.isTime(value.plainText) {
-          diagnostics.report(
-            "'time' is \(SlurmUnits.timeForm); found '\(value.plainText)'",
-            at: entry.value.position)
-        }
-      case ("memory", _), ("time", _):
-        diagnostics.report(
-          "'\(entry.key)' is what SLURM reads, such as \(entry.key == "memory" ? "4G or 500M" : "30 (minutes) or 2-12:00:00"); found \(entry.value.kind)",
-          at: entry.value.position)
-      case ("cpus", _), ("gpus", _):
-        diagnostics.report(
-          "'\(entry.key)' is a positive number; found \(entry.value.kind)", at: entry.value.position
-        )
-      default:
-        diagnostics.report(
-          "unknown key '\(entry.key)' under 'resources'\(hint(for: entry.key, among: Self.resourceKeys)) (keys: \(Self.resourceKeys.joined(separator: ", ")))",
-          at: entry.position)
+      guard Resources.keys.contains(entry.key) else {
+        diagnostics.unknown(entry, under: "resources", known: Resources.keys)
+        continue
       }
+      var resources = Resources()
+      if let expected = resources.set(entry.key, to: entry.value.json) {
+        let found = entry.value.json.stringValue.map { "'\($0)'" } ?? entry.value.kind
+        diagnostics.report(
+          "'\(entry.key)' is \(expected); found \(found)", at: entry.value.position)
+      }
+      slurm += SlurmExecutor.section(entry.key, entry.value.json).map { [$0] } ?? []
     }
   }
 }

@@ -65,10 +65,9 @@ extension SweepFile {
     _ configurations: [JSON], lines: JSON, _ diagnostics: Diagnostics
   ) {
     guard !configurations.isEmpty else {
-      diagnostics.report(
+      return diagnostics.report(
         "create_configs() returned an empty list: there is no configuration to run",
         at: Position(line: 1, column: 1))
-      return
     }
     var faulty: Set<String> = []
     let rows = configurations.enumerated().map { index, configuration in

@@ -29,7 +29,7 @@ public struct PythonChoice: Sendable, Equatable {
   /// - Throws: ``SweepError`` (64) when it is not there.
   package func interpreter(recorded: String? = nil) throws -> String {
     if let chosen = try chosen { return chosen }
-    if Host.variable("SLURM_JOB_ID") != nil, let venv = Host.variable("VENV_NAME") {
+    if Executors.task(in: Host.environment) != nil, let venv = Host.variable("VENV_NAME") {
       return try Self.interpreter(of: venv, named: "VENV_NAME")
     }
     if let path = Host.variable("BLLARSE_PYTHON") {

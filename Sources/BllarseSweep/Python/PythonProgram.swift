@@ -13,6 +13,6 @@ enum PythonProgram {
   /// configuration is.
   static let words = ["python3", "run(config)"]
 
-  /// The whole program.
-  static let text = [values, standIns, module, reader, runner].joined(separator: "\n\n")
+  /// The whole program: the file beside this one, which is compiled in.
+  static let text = String(decoding: PackageResources.bllarse_python_py, as: UTF8.self)
 }

@@ -73,8 +73,10 @@ public struct SweepFile: Sendable {
   public var replicateKeys: [String]
   /// Keys that do not change what is computed, beside ``Configuration/bookkeepingKeys``.
   public var ignoredKeys: [String]
-  /// Defaults of `submit` and `run`: option names without dashes, and their values.
-  public var slurm: [(key: String, value: JSON)]
+  /// Defaults of `submit`: option names without dashes, and their values.
+  public var slurm: [JSON.Member]
+  /// The executor that it chooses, if it does.
+  public var executor: ExecutorChoice?
   /// The text as read, kept with the sweep.
   public var sourceText: String
   /// The file's path as given.

@@ -21,7 +21,7 @@ public struct RunStatus: Sendable, Equatable {
   public let index: Int
   /// The state.
   public var state: State
-  /// Why: SLURM's reason, the last error line.
+  /// Why: the executor's reason, the last error line.
   public var reason = ""
   /// Where it runs or ran.
   public var node = ""
@@ -31,7 +31,7 @@ public struct RunStatus: Sendable, Equatable {
   public var attempts = 0
   /// The exit code of the last attempt.
   public var exitCode: Int?
-  /// `4711_3`, when SLURM runs it.
+  /// `4711_3`, when it is a task of an executor.
   public var task: String?
   /// The newest line of its metrics.
   public var lastMetric: JSON?

@@ -1,54 +1,51 @@
-/// Tells where each configuration stands: from the runs' own files first, then from the queue, then
-/// from the accounting.
+/// Tells where each configuration stands: from the runs' own files first, then from what the executors
+/// say of their tasks.
 ///
-/// Works without the last two.
+/// Works without the latter.
 public struct StatusReader {
   private let directory: SweepDirectory
-  private let queue: QueueView
+  private let states: TaskStates
+  private let submissions: [SubmissionRecord]
   private let references: [Int: [TaskReference]]
-  private let logStems: [String: String]
   private let now: Double
   /// Why configurations were left out, when the program said that they cannot run.
   private let refusals: [Int: String]
 
-  /// Why the cluster's part is missing; nil when it answered or when there is none.
-  public var problem: String? { queue.problem }
+  /// Why an executor's part is missing; nil when it answered or when there is none.
+  public var problem: String? { states.problem }
 
-  /// Reads the submissions, and asks the queue when there are any.
+  /// Reads the submissions, and asks their executors when there are any.
   public init(_ directory: SweepDirectory, runner: any CommandRunner = ProcessRunner()) throws {
     let submissions = try SubmissionRecord.all(in: directory)
-    let jobs = submissions.flatMap { $0.chunks.map(\.job) }
     self.init(
-      directory, submissions: submissions, queue: QueueView.ask(runner, jobs: jobs), now: Host.now,
+      directory, submissions: submissions,
+      states: TaskStates.ask(submissions, of: directory, runner: runner),
       refusals: try RefusalRecord.read(directory))
   }
 
   init(
-    _ directory: SweepDirectory, submissions: [SubmissionRecord], queue: QueueView, now: Double,
-    refusals: [Int: String] = [:]
+    _ directory: SweepDirectory, submissions: [SubmissionRecord],
+    states: TaskStates = TaskStates(), now: Double = Host.now, refusals: [Int: String] = [:]
   ) {
     self.refusals = refusals
     self.directory = directory
-    self.queue = queue
+    self.states = states
     self.now = now
-    var references: [Int: [TaskReference]] = [:]
-    for chunk in submissions.flatMap(\.chunks) {
-      for (task, index) in zip(chunk.tasks, chunk.indices) {
-        references[index, default: []].append(TaskReference(job: chunk.job, task: task))
-      }
+    self.submissions = submissions
+    references = submissions.flatMap(\.tasks).reduce(into: [:]) {
+      $0[$1.index, default: []].append($1.task)
     }
-    self.references = references
-    logStems = Dictionary(
-      submissions.flatMap { submission in
-        let name = submission.options.jobName ?? directory.name
-        return submission.chunks.map { ($0.job, "\(submission.logDirectory)/\(name).\($0.job)_") }
-      }, uniquingKeysWith: { $1 })
+  }
+
+  /// Reads the runs' own files and asks nobody.
+  package static func fromFiles(_ directory: SweepDirectory) -> StatusReader {
+    StatusReader(directory, submissions: [])
   }
 
   /// The states of all configurations, in order.
   ///
-  /// - Parameter ended: configurations whose runs are known to be over, whatever the queue says of the
-  ///   scripts around them.
+  /// - Parameter ended: configurations whose runs are known to be over, whatever is said of the
+  ///   tasks around them.
   /// - Returns: the states.
   /// - Throws: ``SweepError`` when the manifest cannot be read.
   public func all(ended: Set<Int> = []) throws -> [RunStatus] {
@@ -68,9 +65,17 @@ public struct StatusReader {
     }
   }
 
-  package func tasks(of index: Int) -> [TaskReference] { references[index] ?? [] }
+  private func tasks(of index: Int) -> [TaskReference] { references[index] ?? [] }
 
-  package func queueTask(_ reference: TaskReference) -> QueueView.Task? { queue.tasks[reference] }
+  /// The tasks of a configuration that an executor still has.
+  func activeTasks(of index: Int) -> [TaskReference] {
+    tasks(of: index).filter { states.tasks[$0]?.isActive == true }
+  }
+
+  /// Whether an executor has a task for one of some configurations.
+  package func hasTask(for indices: some Sequence<Int>) -> Bool {
+    indices.contains { !activeTasks(of: $0).isEmpty }
+  }
 
   /// The state of one configuration.
   package func status(of entry: ManifestEntry, hasEnded: Bool = false) -> RunStatus {
@@ -80,11 +85,7 @@ public struct StatusReader {
     status.attempts = numbers.count
     let attempt = numbers.last.map { run.attempt($0) }
     let claim = attempt?.claim
-    let task = claim?.slurm.flatMap { slurm in
-      slurm.arrayJob.flatMap { job in
-        slurm.arrayTask.flatMap { queue.tasks[TaskReference(job: job, task: $0)] }
-      }
-    }
+    let task = claim?.task?.reference.flatMap { states.tasks[$0] }
     // A launcher that died says nothing of what its program has done since.
     let recovered = numbers.last.flatMap {
       run.recover($0, hash: entry.hash, at: now, isOver: task?.isActive == false)
@@ -105,14 +106,13 @@ public struct StatusReader {
     }
     let end = recovered?.end ?? attempt?.end
     if let claim {
-      status.node = claim.slurm?.node ?? claim.host
+      status.node = claim.task?.node ?? claim.host
       status.lastMetric = Self.lastMetric("\(run.path)/\(claim.outputDirectory)")
       status.elapsedSeconds = end?.seconds ?? max(0, now - claim.started)
-      status.task = claim.slurm?.name
+      status.task = claim.task?.name
     }
-    let tasks = references[entry.index] ?? []
-    if !hasEnded, let active = tasks.last(where: { queue.tasks[$0]?.isActive == true }),
-      let task = queue.tasks[active],
+    let tasks = tasks(of: entry.index)
+    if !hasEnded, let active = activeTasks(of: entry.index).last, let task = states.tasks[active],
       apply(active, task, claim: claim, end: end, to: &status)
     {
       return status
@@ -121,7 +121,7 @@ public struct StatusReader {
       applyQueueAlone(tasks.last, to: &status)
       return status
     }
-    if let last = tasks.last, claim?.slurm?.name != last.name, let task = queue.tasks[last],
+    if let last = tasks.last, claim?.task?.reference != last, let task = states.tasks[last],
       !task.isActive
     {
       // A later task than the one that made the last attempt has ended without beginning one.
@@ -129,8 +129,8 @@ public struct StatusReader {
       return status
     }
     if let end {
-      apply(end, task, to: &status)
-      if end.outcome == .failed, end.exitCode < 0, let claim, claim.slurm == nil {
+      apply(end, claim, task, to: &status)
+      if end.outcome == .failed, end.exitCode < 0, let claim, claim.task == nil {
         // Killed together with what started it: that says nothing against the configuration.
         status.state = .lost
         status.cause = nil
@@ -145,37 +145,39 @@ public struct StatusReader {
 
   // MARK: - Cases
 
-  /// A task that SLURM still has.
+  /// A task that its executor still has.
   ///
   /// False when its attempt is over and the job only cleans up.
   private func apply(
-    _ reference: TaskReference, _ task: QueueView.Task, claim: AttemptClaim?, end: AttemptEnd?,
+    _ reference: TaskReference, _ task: TaskState, claim: AttemptClaim?, end: AttemptEnd?,
     to status: inout RunStatus
   ) -> Bool {
     status.task = reference.name
-    if task.isPending {
+    if task.phase == .pending {
       status.state = .pending
       status.reason = end?.outcome == .interrupted ? "requeued (\(task.reason))" : task.reason
       if end == nil { status.elapsedSeconds = nil }
       return true
     }
     // An interrupted attempt's job completes before it waits again: that is no end.
-    if claim?.slurm?.name == reference.name, let end, end.outcome != .interrupted,
-      task.state == "COMPLETING"
+    if claim?.task?.reference == reference, let end, end.outcome != .interrupted,
+      task.phase == .completing
     {
       return false
     }
     status.state = .running
     status.node = task.node
-    status.reason = task.state == "RUNNING" ? "" : task.state
+    status.reason = task.isPlain ? "" : task.word
     return true
   }
 
   /// An attempt that wrote its end.
-  private func apply(_ end: AttemptEnd, _ task: QueueView.Task?, to status: inout RunStatus) {
+  private func apply(
+    _ end: AttemptEnd, _ claim: AttemptClaim?, _ task: TaskState?, to status: inout RunStatus
+  ) {
     status.exitCode = end.exitCode >= 0 ? end.exitCode : task?.exitCode
     status.reason = end.reason
-    let slurmState = task?.isActive == false ? task?.state ?? "" : ""
+    let ended = task.flatMap { $0.isActive ? nil : $0 }
     switch end.outcome {
     case .done:
       // result.json was there when the end was written; somebody has damaged it since.
@@ -183,42 +185,40 @@ public struct StatusReader {
       status.reason = "the result is missing or damaged"
       status.cause = .failed
     case .interrupted:
-      status.state = slurmState == "CANCELLED" ? .cancelled : .interrupted
-      if slurmState == "TIMEOUT" { status.cause = .time }
-      // A task that was to requeue itself would be in the queue.
-      status.isAbandoned = !tasks(of: status.index).isEmpty && queue.problem == nil
+      status.state = ended?.phase == .cancelled ? .cancelled : .interrupted
+      if ended?.cause == .time { status.cause = .time }
+      // A task that is to be started again would be known.
+      status.isAbandoned = !tasks(of: status.index).isEmpty && states.problem == nil
     case .failed:
-      // SLURM's own SIGTERM may reach the program before the one that is passed on to it.
+      // An executor's own SIGTERM may reach the program before the one that is passed on to it.
       let isEndedFromOutside = end.exitCode < 0 || end.signal == "SIGTERM"
-      let isCancelled = slurmState == "CANCELLED" || isCancelled(status)
+      let isCancelled = ended?.phase == .cancelled || isCancelled(status)
       status.state = isEndedFromOutside && isCancelled ? .cancelled : .failed
-      status.cause = Self.cause(slurmState) ?? .failed
-      if !["", "FAILED", "COMPLETED"].contains(slurmState) {
-        status.reason = "\(slurmState): \(end.reason)"
-      }
-      if end.signal == "SIGKILL" { applyJobLog(status.task, to: &status) }
+      status.cause = ended?.cause ?? .failed
+      if let ended, !ended.isPlain { status.reason = "\(ended.word): \(end.reason)" }
+      if end.signal == "SIGKILL" { applyLog(claim?.task?.reference, to: &status) }
     }
   }
 
   /// An attempt without an end: alive, or dead without a word.
   private func applySilence(
-    _ attempt: AttemptDirectory, _ claim: AttemptClaim?, _ task: QueueView.Task?,
+    _ attempt: AttemptDirectory, _ claim: AttemptClaim?, _ task: TaskState?,
     to status: inout RunStatus
   ) {
     if let task, !task.isActive {
-      status.state = task.state == "CANCELLED" ? .cancelled : .failed
+      status.state = task.phase == .cancelled ? .cancelled : .failed
       status.exitCode = task.exitCode
       status.node = task.node
-      status.reason = "\(task.state), and the run wrote no end"
-      status.cause = Self.cause(task.state) ?? .failed
-      applyJobLog(claim?.slurm?.name, to: &status)
+      status.reason = "\(task.word), and the run wrote no end"
+      status.cause = task.cause ?? .failed
+      applyLog(claim?.task?.reference, to: &status)
       return
     }
     if attempt.isAlive(claim, at: now) {
       status.state = .running
       status.isOrphan = claim?.isClaimantAlive == false
       if status.isOrphan { status.reason = "goes on, though what started it has ended" }
-    } else if let claim, claim.slurm == nil, claim.isClaimantAlive == false {
+    } else if let claim, claim.task == nil, claim.isClaimantAlive == false {
       status.state = .lost
       status.reason = "ended without a word, as did what started it"
     } else {
@@ -228,65 +228,87 @@ public struct StatusReader {
     }
   }
 
-  /// Whether `cancel` has asked SLURM to end the configuration's task.
+  /// Whether `cancel` has ended the configuration's task.
   private func isCancelled(_ status: RunStatus) -> Bool {
     let path = "\(directory.run(status.index).path)/cancelled"
     guard let task = status.task, let text = try? Files.text(of: path) else { return false }
     return text.trimmed == task
   }
 
-  /// A configuration of which only the queue can tell something.
+  /// A configuration of which only an executor can tell something.
   private func applyQueueAlone(_ reference: TaskReference?, to status: inout RunStatus) {
     guard let reference else { return }
     status.task = reference.name
-    guard let task = queue.tasks[reference] else {
+    guard let task = states.tasks[reference] else {
+      let executor = Executors.title(of: reference.executor)
       if isCancelled(status) {
         status.state = .cancelled
         return
       }
-      status.state = queue.problem == nil ? .lost : .pending
+      status.state = states.problem == nil ? .lost : .pending
       status.reason =
-        queue.problem == nil
-        ? "SLURM no longer knows \(reference.name), which left nothing" : "SLURM does not answer"
+        states.problem == nil
+        ? "\(executor) no longer knows \(reference.name), which left nothing"
+        : "\(executor) does not answer"
       return
     }
     status.node = task.node
     status.exitCode = task.exitCode
-    if task.state == "CANCELLED" {
-      status.state = .cancelled
-    } else {
-      status.state = .failed
-      status.reason = "\(task.state) before the run began; see the job's log"
-      status.cause = Self.cause(task.state) ?? .failed
-    }
+    status.state = task.phase == .cancelled ? .cancelled : .failed
+    guard status.state == .failed else { return }
+    status.reason = "\(task.word) before the run began; see the job's log"
+    status.cause = task.cause ?? .failed
   }
 
-  /// Clusters without cgroups call a job that was killed for its memory FAILED; only the last lines
-  /// of its log tell.
-  private func applyJobLog(_ task: String?, to status: inout RunStatus) {
-    let parts = task?.split(separator: "_").map(String.init) ?? []
-    guard parts.count == 2, let stem = logStems[parts[0]] else { return }
-    let signs = ["exceeded memory limit", "exceeded job memory limit", "oom-kill", "oom_kill"]
-    let lines = Files.lastLines(12, of: "\(stem)\(parts[1]).err")
-    if let line = lines.first(where: { line in signs.contains { line.lowercased().contains($0) } })
-    {
-      status.cause = .memory
-      status.reason = "out of memory: \(line)"
-    }
-  }
-
-  static func cause(_ slurmState: String) -> FailureCause? {
-    switch slurmState {
-    case "OUT_OF_MEMORY": .memory
-    case "TIMEOUT", "DEADLINE": .time
-    case "NODE_FAIL", "BOOT_FAIL", "PREEMPTED": .node
-    default: nil
-    }
+  /// What the log of a task that was killed says of that.
+  private func applyLog(_ task: TaskReference?, to status: inout RunStatus) {
+    guard let task,
+      let submission = submissions.first(where: { submission in
+        submission.tasks.contains { $0.task == task }
+      }), let found = try? submission.executor(directory).verdict(on: task)
+    else { return }
+    (status.cause, status.reason) = (found.cause, found.reason)
   }
 
   /// The last whole line of `metrics.jsonl`: one that is being written is not yet whole.
   static func lastMetric(_ outputDirectory: String) -> JSON? {
     Files.lastLines(2, of: "\(outputDirectory)/metrics.jsonl").reversed().lazy
       .compactMap { try? JSON.parse($0) }.first
+  }
+}
+
+// What the last task of a submission looks at, to know that it is the last.
+extension SweepDirectory {
+  /// Whether a run of the configuration shows signs of life.
+  package func isRunning(_ index: Int) -> Bool {
+    let run = run(index)
+    guard let attempt = run.attempts.last.map({ run.attempt($0) }), attempt.end == nil else {
+      return false
+    }
+    return attempt.isAlive(attempt.claim, at: Host.now)
+  }
+
+  /// Whether the configuration has a valid result.
+  package func hasResult(_ index: Int) throws -> Bool {
+    run(index).result(hash: try manifest.entry(at: index).hash) != nil
+  }
+
+  /// Whether the next attempt goes on with a tracked run, which stays nested where it is.
+  package func resumesTrackedRun(_ index: Int) -> Bool {
+    let run = run(index)
+    guard let last = run.attempts.last,
+      let output = RunningAttempt.resumable(run, before: last + 1)
+    else { return false }
+    return Files.exists("\(run.path)/\(output)/mlflow_run_id")
+  }
+
+  /// Whether the task that this process belongs to is going to be started again by its script, after its
+  /// program asked for that.
+  package func requeuesItself(_ index: Int) -> Bool {
+    guard let task = Executors.task(in: Host.environment),
+      let limit = Host.variable("BLLARSE_MAX_REQUEUES").flatMap({ Int($0) })
+    else { return false }
+    let cancelled = (try? Files.text(of: "\(run(index).path)/cancelled")) ?? nil
+    return task.restarts < limit && cancelled?.trimmed != task.name
   }
 }

@@ -77,7 +77,7 @@ struct LaplaceHeadTests {
       data.test + Self.normals(5, features.columnCount, seed: 99)
       + [[Double](repeating: 1e12, count: features.columnCount)]
     for rows in [features, Self.matrix(new)] {
-      let logs = head.logProbabilities(rows)
+      let logs = try head.logProbabilities(rows)
       #expect(logs.rowCount == rows.rowCount && logs.columnCount == data.classCount)
       for row in 0..<logs.rowCount {
         let p = logs.row(row).map { exp(Double($0)) }
@@ -100,7 +100,7 @@ struct LaplaceHeadTests {
     let labels = (0..<40).map { Int32($0 % 4 == 0 ? 0 : 1) }
     let head = try EvidenceHead(
       fitting: features, labels: labels, EvidenceConfiguration(classCount: 2))
-    let p = exp(Double(head.logProbabilities(features)[0, 0]))
+    let p = exp(Double(try head.logProbabilities(features)[0, 0]))
     #expect(abs(p - 0.25) < 0.03, "\(p)")
   }
 

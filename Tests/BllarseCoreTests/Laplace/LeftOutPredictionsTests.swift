@@ -31,7 +31,7 @@ struct LeftOutPredictionsTests {
     let leftOut = try #require(head.leftOut)
     #expect(leftOut.rows.sorted() == Array(0..<100))
     #expect(leftOut.labels == leftOut.rows.map { labels[$0] })
-    let own = Matrix<Double>(head.logProbabilities(all))
+    let own = Matrix<Double>(try head.logProbabilities(all))
 
     let division = RowFolds(all, seed: 137)
     let scaled = DesignMatrix<Double>(all, transform: head.transform, hasBias: false)
@@ -129,7 +129,7 @@ struct LeftOutPredictionsTests {
     let report = try #require(head.report)
     let estimate = try #require(report.estimate)
     #expect(estimate.rows == 200 && (estimate.nllError ?? .nan) > 0)
-    let logs = head.logProbabilities(FeatureMatrix(features.gatheringRows(test)))
+    let logs = try head.logProbabilities(FeatureMatrix(features.gatheringRows(test)))
     let losses = test.enumerated().map { -Double(logs[$0.offset, Int(labels[$0.element])]) }
     #expect(abs(Metrics.mean(losses) - estimate.nll) < 3.5 * (estimate.nllError ?? .nan))
     // Columns of one variance: no scaling is plainly better, and the best candidate of the first was taken.
@@ -157,7 +157,9 @@ struct LeftOutPredictionsTests {
     #expect(
       weighted.inverseTemperature.isClose(to: repeated.inverseTemperature, relative: 1e-3))
     let new = FeatureMatrix(features)
-    let (a, b) = (weighted.logProbabilities(new), repeated.logProbabilities(new))
+    let (a, b) = (
+      try weighted.logProbabilities(new), try repeated.logProbabilities(new)
+    )
     #expect(relativeDifference(a.elements.map(Double.init), b.elements.map(Double.init)) < 1e-3)
     let (one, other) = (
       try #require(weighted.report?.estimate), try #require(repeated.report?.estimate)
@@ -246,12 +248,13 @@ struct LeftOutPredictionsTests {
     var (fresh, _) = EvidenceFixture.sample(
       rows: 1000, columns: 4, classes: 2, strength: 0, seed: 100 + seed)
     for row in 0..<1000 { fresh[row, 0] += row % 2 == 0 ? 1 : -1 }
-    func loss(_ head: EvidenceHead) -> Double {
-      let logs = head.logProbabilities(FeatureMatrix(fresh))
+    func loss(_ head: EvidenceHead) throws -> Double {
+      let logs = try head.logProbabilities(FeatureMatrix(fresh))
       return (0..<1000).reduce(0) { $0 - Double(logs[$1, $1 % 2]) / 1000 }
     }
     // A share of 1/300 for the third class costs 1/300, and rows more or less the rest.
-    #expect(abs(loss(three) - loss(two)) < 0.02, "\(loss(three)), \(loss(two)) without it")
+    let losses = (try loss(three), try loss(two))
+    #expect(abs(losses.0 - losses.1) < 0.02, "\(losses.0), \(losses.1) without it")
     #expect(three.leftOut?.rows.count == 299 && three.report?.estimate?.rows == 299)
     #expect(three.leftOut?.rows.contains(7) == false)
     #expect(three.report?.reasons.contains { $0.hasPrefix("1 row ") } == true)

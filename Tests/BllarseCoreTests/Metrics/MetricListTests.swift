@@ -114,7 +114,7 @@ struct MetricListTests {
     #expect(json["metrics_info"]?["e_aurc"]?["direction"] == .string("lower"))
     #expect(json["metrics_info"]?["nll"]?["unit"] == .string("nats"))
     #expect(json["metrics_info"]?["coverage"]?["direction"] == .null)
-    let names = Set(known.map(\.name))
+    let names = Set(known.map(\.key))
     #expect(names.isSuperset(of: ["auroc", "balanced_acc", "seconds", "elbo", "nll_se"]))
     // Four classes have no fifth, and no calibration was asked for.
     #expect(names.isDisjoint(with: ["top_5_acc", "requested", "loss"]))
@@ -122,13 +122,13 @@ struct MetricListTests {
     // Nothing that was there is gone.
     guard case .object(let members) = json else { return }
     #expect(
-      Set(members.map(\.name)) == [
+      Set(members.map(\.key)) == [
         "arguments", "baseline", "best", "calibration", "certificate", "chosen", "data", "elbo",
         "estimate", "iterations", "metrics", "metrics_info", "notes", "recipe", "roles", "seconds",
         "splits", "temperature_scaling", "test", "threads", "train", "uncalibrated", "versions",
       ])
     #expect(
-      json["baseline"] == .null && json["metrics"]?["bootstrap"]?["replicates"] == .integer(1000))
+      json["baseline"] == .null && json["metrics"]?["bootstrap"]?["replicates"] == .int(1000))
   }
 
   @Test(

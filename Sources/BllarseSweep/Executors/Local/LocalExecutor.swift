@@ -1,31 +1,32 @@
 /// Runs configurations on this machine, a bounded number at a time.
-public struct LocalPool {
-  /// How a pool works.
-  public struct Options: Sendable {
-    /// How many run at once; nil for one on each `cpusPerRun` processors.
-    public var jobs: Int?
-    /// How often a failed configuration is tried again.
-    public var retries = 0
-    /// The pause before the first retry; it doubles from one to the next.
-    public var retryDelaySeconds = 1.0
-    /// How long a stopped program may take to checkpoint before it is killed.
-    public var graceSeconds = 60.0
-    /// The program's path, instead of looking for the one that the sweep names.
-    public var program: String?
-    /// Runs configurations that have a result again; the new result replaces the old one.
-    public var force = false
-    /// The interpreter of a Python module's own `run`.
-    public var python = PythonChoice()
-    /// The words that start this program as a ``Keeper``, so that a program's end is known even when
-    /// the pool dies; nil when it cannot be one.
-    public var keeper: [String]?
-    /// Whether a program that has changed since the submission is not started.
-    public var isStrict = false
-    /// Variables for the programs.
-    public var environment: [String: String] = [:]
+///
+/// Submitting an array runs it to its end; nothing waits anywhere.
+public struct LocalExecutor: Executor {
+  /// What was asked for: `jobs` at once, or `cpus` for each; how often a failed configuration is tried
+  /// again, and the pause before that, which doubles from one to the next.
+  public let options: SubmitOptions
+  /// How long a stopped program may take to checkpoint before it is killed.
+  public var graceSeconds = 60.0
+  /// Runs configurations that have a result again; the new result replaces the old one.
+  public var force = false
+  /// The interpreter of a Python module's own `run`.
+  public var python: PythonChoice
+  /// The words that start this program as a ``Keeper``, so that a program's end is known even when
+  /// the pool dies; nil when it cannot be one.
+  public var keeper: [String]?
+  /// Variables for the programs.
+  public var environment: [String: String] = [:]
+  /// Called as things happen.
+  public var report: (Event) -> Void = { _ in }
+  private let directory: SweepDirectory
 
-    /// The defaults: as many runs as processors, no retries.
-    public init() {}
+  /// Makes an executor; it runs no commands but the programs.
+  public init(
+    _ directory: SweepDirectory, options: SubmitOptions, runner: any CommandRunner = ProcessRunner()
+  ) {
+    self.directory = directory
+    self.options = options
+    python = PythonChoice(venv: options.venv)
   }
 
   /// What happens, as it happens.
@@ -52,19 +53,6 @@ public struct LocalPool {
     public var interrupted: [Int] = []
   }
 
-  private let directory: SweepDirectory
-  private let options: Options
-  private let report: (Event) -> Void
-
-  /// Makes a pool.
-  public init(
-    _ directory: SweepDirectory, options: Options, report: @escaping (Event) -> Void = { _ in }
-  ) {
-    self.directory = directory
-    self.options = options
-    self.report = report
-  }
-
   /// The processors of each of `jobs` runs: equal shares, or one each when there are more runs.
   static func shares(of processors: [Int], jobs: Int) -> [[Int]] {
     let each = max(1, processors.count / jobs)
@@ -76,7 +64,8 @@ public struct LocalPool {
 
   /// How many of some configurations run at once.
   public func jobCount(for count: Int) -> Int {
-    max(1, min(options.jobs ?? Host.processors.count, count))
+    let places = Host.processors.count / (options.resources.cpus ?? 1)
+    return max(1, min(options["jobs"]?.intValue ?? places, count))
   }
 
   /// Runs the configurations until all have ended, or until a signal asks to stop.
@@ -96,7 +85,7 @@ public struct LocalPool {
     let jobs = jobCount(for: indices.count + orphans.count)
     let shares = Self.shares(of: processors, jobs: jobs)
     var launcher = Launcher(
-      directory, program: options.program, python: options.python, isStrict: options.isStrict)
+      directory, program: options.program, python: python, isStrict: options.isStrict)
     // A program that is missing is a fault of the command, not of its first configuration.
     if let first = indices.first {
       _ = try launcher.context(for: directory.manifest.entry(at: first))
@@ -129,7 +118,55 @@ public struct LocalPool {
     return state.summary
   }
 
+  // MARK: - As an executor
+
+  /// Its name.
+  public static let name = "local"
+  /// What `run` takes by flags of these names.
+  public static let keys = ["jobs", "retries", "retry_delay"]
+  /// Memory, time and GPUs are nobody's to grant here.
+  public static let resourceKeys = ["cpus"]
+  /// Checks the value of one of its keys.
+  public static func validate(_ key: String, _ value: JSON) throws {
+    let number = value.doubleValue ?? -1
+    switch key {
+    case "jobs" where value.intValue == nil || number < 1:
+      throw SweepError(.data, "a positive number")
+    case "retries" where value.intValue == nil || number < 0:
+      throw SweepError(.data, "a whole number from 0")
+    case "retry_delay" where !(0...86_400).contains(number):
+      throw SweepError(.data, "a number of seconds from 0 to 86400")
+    default: break
+    }
+  }
+
+  /// Takes any number of tasks.
+  public func limits() throws -> ExecutorLimits { ExecutorLimits() }
+
+  /// Runs the tasks to their end.
+  ///
+  /// - Throws: ``SweepError`` (75) when a signal stopped it.
+  public func submit(_ array: TaskArray) throws -> (job: String, command: [String]) {
+    var executor = self
+    executor.environment.merge(array.environment) { $1 }
+    let summary = try executor.run(array.chunk.indices)
+    guard summary.interrupted.isEmpty else {
+      throw SweepError(.interrupted, "stopped; \(Chunk.ranges(summary.interrupted)) have not ended")
+    }
+    return ("\(Host.name)-\(Host.processID)-\(array.submission.number)", [])
+  }
+
+  /// Knows of no task: each has ended when ``submit(_:)`` returns.
+  public func states(of jobs: [String]) -> TaskStates { TaskStates() }
+  /// Has nothing to cancel.
+  public func cancel(_ tasks: [TaskReference], dryRun: Bool) throws -> [String] { [] }
+  /// A program that it starts is no task of its own.
+  public static func task(in environment: [String: String]) -> TaskIdentity? { nil }
+
   // MARK: - Steps
+
+  private var retries: Int { options["retries"]?.intValue ?? 0 }
+  private var retryDelaySeconds: Double { options["retry_delay"]?.doubleValue ?? 1 }
 
   private struct Running {
     let attempt: any WatchedAttempt
@@ -162,9 +199,9 @@ public struct LocalPool {
     let entry = try directory.manifest.entry(at: index)
     do {
       var context = try launcher.context(for: entry)
-      context.environment.merge(options.environment) { $1 }
-      context.force = options.force
-      context.keeper = options.keeper
+      context.environment.merge(environment) { $1 }
+      context.force = force
+      context.keeper = keeper
       context.processors = processors
       context.threads = processors.count
       let attempt = try RunningAttempt(entry, in: directory, context: context)
@@ -204,7 +241,7 @@ public struct LocalPool {
     for run in state.running {
       run.attempt.forward(state.stopping ? Signals.kill : Signals.terminate)
     }
-    if !state.stopping { state.killTime = Host.monotonic + options.graceSeconds }
+    if !state.stopping { state.killTime = Host.monotonic + graceSeconds }
     state.stopping = true
   }
 
@@ -220,15 +257,15 @@ public struct LocalPool {
         report(.interrupted(index: index))
       } else {
         // The program asked to be started again.
-        state.waiting.append((index, Host.monotonic + options.retryDelaySeconds, failures))
+        state.waiting.append((index, Host.monotonic + retryDelaySeconds, failures))
         report(.interrupted(index: index))
       }
     case .failed where end.exitCode < 0 && !state.stopping && run.attempt is AdoptedAttempt:
       // Killed with whatever looked after it: that says nothing against the configuration.
       state.waiting.append((index, 0, failures))
     case .failed:
-      let again = failures < options.retries && !state.stopping
-      var pause = options.retryDelaySeconds
+      let again = failures < retries && !state.stopping
+      var pause = retryDelaySeconds
       for _ in 0..<failures { pause *= 2 }
       report(.failed(index: index, reason: end.reason, retryInSeconds: again ? pause : nil))
       if again {

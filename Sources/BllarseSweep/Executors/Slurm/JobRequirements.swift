@@ -76,29 +76,33 @@ struct JobRequirements {
 
   private func checkImage(_ script: String) throws {
     guard environment["BLLARSE_IMAGE_CHECK"] != "node" else { return }
-    func image(_ name: String, default image: String) -> String {
-      environment[name].flatMap { $0.isEmpty ? nil : $0 } ?? image
-    }
-    let leave = "or leave it to the nodes with BLLARSE_IMAGE_CHECK=node"
+    let missing: String
+    let variable: String
     switch Self.engine(of: script) {
     case .docker:
-      let image = image("BLLARSE_DOCKER_IMAGE", default: "bllarse-dev")
+      variable = "BLLARSE_DOCKER_IMAGE"
+      let image = image(variable) ?? "bllarse-dev"
       // Without Docker here, or without its answer, the nodes must tell.
       guard let answer = try? runner.run(["docker", "image", "inspect", image]), answer.status != 0,
         answer.errors.lowercased().contains("no such")
       else { return }
-      throw SweepError(
-        .usage,
-        "the Docker image \(image) is not on this machine; build it ('docker build -t \(image) .' in bllarse's directory) on the nodes too, name another by BLLARSE_DOCKER_IMAGE, \(leave)"
-      )
+      missing =
+        "the Docker image \(image) is not on this machine; build it ('docker build -t \(image) .' in bllarse's directory) on the nodes too"
     case .apptainer:
-      let image = image("BLLARSE_APPTAINER_IMAGE", default: "bllarse.sif")
+      variable = "BLLARSE_APPTAINER_IMAGE"
+      let image = image(variable) ?? "bllarse.sif"
       guard !image.contains("://"), !Files.exists(image) else { return }
-      throw SweepError(
-        .usage,
-        "there is no Apptainer image \(Files.absolute(image)); build it ('apptainer build \(image) bllarse.def' in bllarse's directory), name another by BLLARSE_APPTAINER_IMAGE, \(leave)"
-      )
+      missing =
+        "there is no Apptainer image \(Files.absolute(image)); build it ('apptainer build \(image) bllarse.def' in bllarse's directory)"
     case nil: return
     }
+    throw SweepError(
+      .usage,
+      "\(missing), name another by \(variable), or leave it to the nodes with BLLARSE_IMAGE_CHECK=node"
+    )
+  }
+
+  private func image(_ variable: String) -> String? {
+    environment[variable].flatMap { $0.isEmpty ? nil : $0 }
   }
 }

@@ -29,10 +29,17 @@ public struct Launcher {
   /// The command of a configuration, without what each run is given besides.
   ///
   /// - Throws: ``SweepError`` (64) when there is no such program.
-  public mutating func command(_ entry: ManifestEntry) throws -> [String] {
+  mutating func command(_ entry: ManifestEntry) throws -> [String] {
     let context = try context(for: entry)
     let words = context.words ?? Array(entry.program.dropFirst()) + entry.arguments
     return [context.program ?? entry.program[0]] + words
+  }
+
+  /// The commands of some configurations as a shell reads them, a line each.
+  ///
+  /// - Throws: ``SweepError`` (64) when there is no such program.
+  public mutating func lines(_ indices: [Int]) throws -> String {
+    try indices.map { Shell.join(try command(directory.manifest.entry(at: $0))) + "\n" }.joined()
   }
 
   /// What starts a configuration.

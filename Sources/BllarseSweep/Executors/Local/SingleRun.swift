@@ -1,4 +1,4 @@
-/// Runs one configuration in the foreground, as a task of a job array or by hand.
+/// Runs one configuration in the foreground, as a task of an executor or by hand.
 public struct SingleRun {
   /// The program's path, instead of looking for the one that the sweep names.
   public var program: String?
@@ -10,6 +10,10 @@ public struct SingleRun {
   /// The interpreter of a Python module's own `run`.
   public var python = PythonChoice()
 
+  /// The task that it runs as; nil for what this process' environment says.
+  public var task: TaskIdentity?
+  /// Variables for the program.
+  public var environment: [String: String] = [:]
   /// Whether a program that has changed since the submission is not started.
   public var isStrict = false
   /// The words that start this program as a ``Keeper``; nil when it cannot be one.
@@ -22,18 +26,20 @@ public struct SingleRun {
   ///
   /// - Returns: the exit code: 0 also when there is a result already, 75 when the program asks to
   ///   be started again, 128 and the signal when one ended it.
+  @discardableResult
   public mutating func run(
-    _ index: Int, in directory: SweepDirectory, report: (String) -> Void
+    _ index: Int, in directory: SweepDirectory, report: (String) -> Void = { _ in }
   ) throws -> Int32 {
     let signals = Signals()
     let entry = try directory.manifest.entry(at: index)
     var launcher = Launcher(directory, program: program, python: python, isStrict: isStrict)
     var context = try launcher.context(for: entry)
+    context.environment.merge(environment) { $1 }
     context.forwardsOutput = true
     context.force = force
-    context.slurm = SlurmTask(environment: Host.environment)
-    // SLURM ends a task as a whole: there nothing outlives what started it.
-    context.keeper = context.slurm == nil ? keeper : nil
+    context.task = task ?? Executors.task(in: Host.environment)
+    // An executor ends a task as a whole: there nothing outlives what started it.
+    context.keeper = context.task == nil ? keeper : nil
     let attempt: RunningAttempt
     do {
       attempt = try RunningAttempt(entry, in: directory, context: context)

@@ -1,4 +1,4 @@
-/// One job array of a submission.
+/// One array of a submission.
 public struct Chunk: Sendable, Equatable {
   /// Added to the array's task number: INDEX_OFFSET.
   public let offset: Int
@@ -7,15 +7,7 @@ public struct Chunk: Sendable, Equatable {
   /// The configurations, one for each task.
   public let indices: [Int]
 
-  /// The array as sbatch takes it: `0-9,12,14-20%5`.
-  ///
-  /// - Parameter limit: how many run at once.
-  /// - Returns: the value of `--array`.
-  func arraySpecification(limit: Int?) -> String {
-    Self.ranges(tasks) + (limit.map { "%\($0)" } ?? "")
-  }
-
-  /// Ascending numbers in SLURM's notation.
+  /// Ascending numbers as ranges: `0-9,12`.
   package static func ranges(_ numbers: [Int]) -> String {
     var parts: [String] = []
     var start = 0
@@ -29,36 +21,32 @@ public struct Chunk: Sendable, Equatable {
   }
 }
 
-/// How the configurations of a submission are spread over job arrays.
-public struct ChunkPlan: Sendable, Equatable {
-  /// The arrays, in the order of submission.
-  public let chunks: [Chunk]
-  /// The configurations by position, when a task's number plus the offset is a position in this
-  /// list; nil when it is the index itself.
-  public let order: [Int]?
-
-  /// Plans the arrays.
+extension Chunk {
+  /// Spreads the configurations of a submission over arrays.
   ///
   /// - Parameters:
   ///   - indices: the configurations in the order in which they are to start.
   ///   - maxArraySize: one more than the highest task number; a larger submission is chunked.
-  ///   - allowsOrderFile: whether the job script looks positions up. Scripts that only add
-  ///     INDEX_OFFSET need task numbers that lead to the index itself.
+  ///   - allowsOrderFile: whether tasks look positions up. Scripts that only add INDEX_OFFSET need task
+  ///     numbers that lead to the index itself.
+  /// - Returns: the arrays, and the configurations by position when a task's number plus the offset is a
+  ///   position in that list; nil when it is the index itself.
   /// - Throws: ``SweepError`` (64) for an order that such a script cannot follow.
-  init(indices: [Int], maxArraySize: Int, allowsOrderFile: Bool) throws {
+  static func plan(
+    _ indices: [Int], maxArraySize: Int, allowsOrderFile: Bool
+  ) throws -> (chunks: [Chunk], order: [Int]?) {
     let isAscending = zip(indices, indices.dropFirst()).allSatisfy { $0 < $1 }
     let isContiguous =
       isAscending && indices.last.map { $0 - indices[0] + 1 == indices.count } ?? true
     if isContiguous || allowsOrderFile {
-      order = isContiguous ? nil : indices
       let first = isContiguous ? indices.first ?? 0 : 0
-      chunks = stride(from: 0, to: indices.count, by: maxArraySize).map { start in
+      let chunks = stride(from: 0, to: indices.count, by: maxArraySize).map { start in
         let count = min(maxArraySize, indices.count - start)
         return Chunk(
           offset: first + start, tasks: Array(0..<count),
           indices: Array(indices[start..<start + count]))
       }
-      return
+      return (chunks, isContiguous ? nil : indices)
     }
     guard isAscending else {
       throw SweepError(
@@ -66,7 +54,6 @@ public struct ChunkPlan: Sendable, Equatable {
         "--array-order needs a job script that reads BLLARSE_TASK_ORDER; this one only adds INDEX_OFFSET"
       )
     }
-    order = nil
     var chunks: [Chunk] = []
     var rest = indices[...]
     while let offset = rest.first {
@@ -75,7 +62,7 @@ public struct ChunkPlan: Sendable, Equatable {
         Chunk(offset: offset, tasks: window.map { $0 - offset }, indices: Array(window)))
       rest = rest.dropFirst(window.count)
     }
-    self.chunks = chunks
+    return (chunks, nil)
   }
 
   /// The configurations in the order in which they are to start.

@@ -1,4 +1,4 @@
-/// Why a task of a cluster did not finish.
+/// Why a task did not finish.
 public enum FailureCause: String, Sendable, CaseIterable {
   /// Killed for using more memory than it was given.
   case memory = "oom"
@@ -74,27 +74,51 @@ public struct RetryRule: Sendable, Equatable, CustomStringConvertible {
   }
 }
 
-extension SubmitOptions {
-  /// The options of a retry: what the rule changes, applied once.
+/// Groups failures by cause and applies the rules of the last submission.
+package enum Retry {
+  /// Configurations to submit together, ascending, their cause, and the options with the rule's change.
+  package typealias Group = (cause: FailureCause, indices: [Int], options: SubmitOptions)
+
+  /// Applies retry rules to what has failed.
   ///
-  /// - Returns: nil when there is nothing to multiply: no limit was asked for in the first place.
-  func changed(by rule: RetryRule, nodes: [String]) -> SubmitOptions {
-    var options = self
-    switch rule.change {
-    case .none: break
-    case .memory(let factor):
-      if let megabytes = mem.flatMap(SlurmUnits.megabytes) {
-        options.mem = "\(Int((megabytes * factor).rounded(.up)))M"
+  /// - Parameters:
+  ///   - statuses: of all configurations.
+  ///   - submissions: the history: what was tried for which cause.
+  ///   - options: those of the last submission.
+  /// - Returns: the groups to submit, and the configurations whose budget is used up.
+  package static func byCause(
+    _ statuses: [RunStatus], submissions: [SubmissionRecord], options: SubmitOptions
+  ) -> (groups: [Group], exhausted: [Int]) {
+    var groups: [Group] = []
+    var exhausted: [Int] = []
+    for cause in FailureCause.allCases {
+      let failed = statuses.filter { $0.state == .failed && ($0.cause ?? .failed) == cause }
+      guard !failed.isEmpty else { continue }
+      guard let rule = options.retryRules.first(where: { $0.cause == cause }) else {
+        exhausted += failed.map(\.index)
+        continue
       }
-    case .time(let factor):
-      if let seconds = time.flatMap(SlurmUnits.seconds) {
-        options.time = SlurmUnits.clock(Int((Double(seconds) * factor).rounded(.up)))
+      // Configurations that were tried equally often get the same change, once more than before.
+      var byTries: [Int: [RunStatus]] = [:]
+      for status in failed {
+        let tries = submissions.count { submission in
+          submission.cause == cause && submission.contains(status.index)
+        }
+        if tries < rule.budget {
+          byTries[tries, default: []].append(status)
+        } else {
+          exhausted.append(status.index)
+        }
       }
-    case .excludeNode:
-      let known = excludeNodes.map { $0.split(separator: ",").map(String.init) } ?? []
-      let all = known + nodes.filter { !known.contains($0) }
-      options.excludeNodes = all.isEmpty ? nil : all.joined(separator: ",")
+      let first = submissions.last { $0.cause == nil }?.options ?? options
+      for (tries, statuses) in byTries.sorted(by: { $0.key < $1.key }) {
+        let nodes = Set(statuses.map(\.node)).subtracting([""]).sorted()
+        var changed = first
+        changed.retryRules = options.retryRules
+        for _ in 0...tries { changed = changed.changed(by: rule, nodes: nodes) }
+        groups.append((cause, statuses.map(\.index).sorted(), changed))
+      }
     }
-    return options
+    return (groups, exhausted.sorted())
   }
 }

@@ -30,7 +30,7 @@ public struct SweepProgress: Sendable {
   /// - Parameters:
   ///   - event: what has happened.
   ///   - time: when, in seconds of a clock that never goes back.
-  public mutating func record(_ event: LocalPool.Event, at time: Double) {
+  public mutating func record(_ event: LocalExecutor.Event, at time: Double) {
     switch event {
     case .started(let index, _, _): started[index] = time
     case .finished(let index, _):

@@ -10,7 +10,7 @@ package struct LaunchContext {
   package var threads: Int?
   /// Copies the program's output to this process' own.
   package var forwardsOutput = false
-  package var slurm: SlurmTask?
+  package var task: TaskIdentity?
   /// Runs a configuration that has a result again; it is kept until there is another.
   package var force = false
   /// The words after the program, instead of the configuration's.
@@ -79,7 +79,7 @@ package final class RunningAttempt {
     var claim = AttemptClaim(
       host: Host.name, process: Host.processID,
       startTime: Host.startTime(of: Host.processID) ?? 0, started: started,
-      outputDirectory: output, resumed: resumed, slurm: context.slurm)
+      outputDirectory: output, resumed: resumed, task: context.task)
     claim.processNamespace = Host.processNamespace
     claim.source = context.source
     claim.hasKeeper = context.keeper != nil
@@ -128,12 +128,12 @@ package final class RunningAttempt {
   ) throws {
     if attempt.end != nil { return }
     let claim = attempt.claim
-    let task = context.slurm
-    // The same job started again: SLURM has ended what ran before.
-    let isRequeue =
-      task != nil && claim?.slurm?.job == task?.job
-      && (claim?.slurm?.restarts ?? 0) < (task?.restarts ?? 0)
-    if !isRequeue {
+    // The same job started again: its executor has ended what ran before.
+    let requeuing = context.task.flatMap { task in
+      claim?.task?.job == task.job && (claim?.task?.restarts ?? 0) < task.restarts
+        ? Executors.title(of: task.executor) : nil
+    }
+    if requeuing == nil {
       // A program whose start was its claimant's last deed has its own environment a moment later.
       if let claim, claim.child == nil, claim.isAlive == false { Host.sleep(seconds: 0.2) }
       if attempt.isAlive(claim, at: Host.now) {
@@ -143,7 +143,7 @@ package final class RunningAttempt {
     }
     let end = try attempt.settle(
       run, hash: entry.hash, claim: claim,
-      reason: isRequeue ? "stopped by SLURM and requeued" : "ended without a word")
+      reason: requeuing.map { "stopped by \($0) and requeued" } ?? "ended without a word")
     if end.outcome == .done, !context.force { throw StartRefusal.alreadyDone }
   }
 

@@ -1,0 +1,238 @@
+/// What each run gets of the cluster: what was asked for, else the cluster's defaults.
+struct JobResources {
+  /// A quantity and who says it; nil quantity for no limit.
+  struct Grant<Value> {
+    var value: Value?
+    var source: String
+  }
+
+  var processors = Grant<Int>(value: 1, source: "SLURM's default")
+  var memory = Grant<Memory>(value: nil, source: "")
+  var time = Grant<Duration>(value: nil, source: "")
+  /// How many run at once; nil for no limit.
+  var atOnce: Int?
+  /// Why the cluster's defaults are not known; nil when they are.
+  var problem: String?
+
+  /// One line for a person.
+  var line: String {
+    func part(_ amount: String?, _ name: String, _ source: String) -> [String] {
+      if let amount { return ["\(amount) of \(name) (\(source))"] }
+      return source.isEmpty ? [] : ["\(name) without a limit (\(source))"]
+    }
+    let count = processors.value ?? 1
+    let parts =
+      ["\(count) processor\(count == 1 ? "" : "s") (\(processors.source))"]
+      + part(memory.value?.rounded, "memory", memory.source)
+      + part(time.value?.clock, "time", time.source)
+    let limit = atOnce.map { "at most \($0) at once" } ?? "any number at once"
+    let unknown = problem.map { "; the cluster's defaults are not known: \($0)" } ?? ""
+    return "each run gets \(parts.joined(separator: ", ")); \(limit)\(unknown)"
+  }
+
+  /// What is wrong with the memory for the run that needs most; nil when it suffices or is not known.
+  ///
+  /// - Parameter estimate: of the run that needs most.
+  /// - Returns: a line that says what to ask for.
+  func warning(for estimate: CheckReport.MemoryEstimate?) -> String? {
+    guard let estimate, let granted = memory.value else { return nil }
+    let needed = Memory(bytes: estimate.bytes)
+    guard needed > granted else { return nil }
+    // A fifth more than the estimate, in whole hundreds of megabytes or whole gigabytes.
+    let ample = Double(estimate.bytes) / 1_048_576 * 1.2
+    let advice =
+      ample > 2000
+      ? "\(Int((ample / 1024).rounded(.up)))G" : "\(Int((ample / 100).rounded(.up)) * 100)M"
+    return
+      "configuration \(estimate.index) needs about \(needed.rounded) of memory, and a run gets \(granted.rounded) (\(memory.source)); give --mem \(advice)"
+  }
+}
+
+// MARK: - Asking
+
+extension JobResources {
+  /// Works out what runs get.
+  ///
+  /// - Parameters:
+  ///   - options: what is asked of SLURM.
+  ///   - limits: the cluster's own, with its default memory.
+  ///   - script: the text of the user's job script, whose `#SBATCH` lines count too.
+  ///   - environment: holds sbatch's own variables.
+  ///   - runner: asks the cluster.
+  /// - Returns: what could be found out.
+  static func ask(
+    _ options: SubmitOptions, limits: ClusterLimits, script: String?,
+    environment: [String: String] = Host.environment, runner: any CommandRunner
+  ) -> JobResources {
+    let request = SbatchRequest(
+      options.requested(["partition", "cpus-per-task", "mem", "time"]) + options.sbatchArguments,
+      script: script, environment: environment)
+    var resources = JobResources()
+    resources.atOnce = options.maxConcurrent
+    if let (text, source) = request[.processors], let count = Int(text) {
+      resources.processors = Grant(value: count, source: source)
+    }
+    let partitions: [Partition]
+    do {
+      partitions = try Partition.ask(runner, request[.partition]?.value)
+    } catch {
+      partitions = []
+      resources.problem = error.description
+    }
+    let processors = resources.processors.value ?? 1
+    // Of neither 0 means anything but no limit.
+    if let (text, source) = request[.memory] {
+      let memory = Memory(text).flatMap { $0.kibibytes == 0 ? nil : $0 }
+      resources.memory = Grant(value: memory, source: source)
+    } else if let (text, source) = request[.memoryPerProcessor] {
+      resources.memory = Grant(value: Memory(text).map { $0 * processors }, source: source)
+    } else {
+      // A job that several partitions may take must do with the least of them.
+      let grants = partitions.map { $0.memory(processors, limits) }
+      resources.memory = grants.min { Self.isLess($0.value, $1.value) } ?? resources.memory
+    }
+    if let (text, source) = request[.time] {
+      let time = Duration(clock: text).flatMap { $0 == .zero ? nil : $0 }
+      resources.time = Grant(value: time, source: source)
+    } else {
+      resources.time =
+        partitions.map(\.time).min { Self.isLess($0.value, $1.value) } ?? resources.time
+    }
+    return resources
+  }
+
+  /// No limit is more than any.
+  private static func isLess<Value: Comparable>(_ a: Value?, _ b: Value?) -> Bool {
+    guard let a else { return false }
+    return b.map { a < $0 } ?? true
+  }
+
+  /// A partition as `scontrol` shows it.
+  private struct Partition {
+    let fields: [String: String]
+    var name: String { fields["PartitionName"] ?? "" }
+
+    /// The partitions of a job: those named, else the cluster's default.
+    static func ask(
+      _ runner: any CommandRunner, _ names: String?
+    ) throws(SweepError) -> [Partition] {
+      let command = ["scontrol", "show", "partition", "--oneliner"]
+      let result: CommandResult
+      do {
+        result = try runner.run(command)
+      } catch {
+        throw SweepError(.failed, "\(error)")
+      }
+      guard result.status == 0 else { throw SweepError(.failed, result.firstError) }
+      let all = result.output.split(separator: "\n").map {
+        Partition(fields: SlurmUnits.fields($0))
+      }
+      guard let names else { return all.filter { $0.fields["Default"] == "YES" } }
+      let wanted = names.split(separator: ",").map(String.init)
+      return all.filter { wanted.contains($0.name) }
+    }
+
+    /// The memory that a job gets which asks for none.
+    ///
+    /// A partition shows UNLIMITED where it says nothing itself: then the cluster's default holds.
+    func memory(_ processors: Int, _ limits: ClusterLimits) -> Grant<Memory> {
+      let place = "partition \(name)"
+      func own(_ field: String) -> Memory? { fields[field].flatMap { Memory($0) } }
+      if let each = own("DefMemPerCPU") {
+        return Grant(value: each * processors, source: "DefMemPerCPU of \(place)")
+      }
+      if let node = own("DefMemPerNode") {
+        return Grant(value: node, source: "DefMemPerNode of \(place)")
+      }
+      if let each = limits.memoryPerProcessor {
+        return Grant(value: each * processors, source: "the cluster's DefMemPerCPU")
+      }
+      if let node = limits.memoryPerNode {
+        return Grant(value: node, source: "the cluster's DefMemPerNode")
+      }
+      return Grant(value: nil, source: place)
+    }
+
+    /// The time that a job gets which asks for none.
+    var time: Grant<Duration> {
+      for field in ["DefaultTime", "MaxTime"] {
+        if let time = fields[field].flatMap(SlurmUnits.shownTime) {
+          return Grant(value: time, source: "\(field) of partition \(name)")
+        }
+      }
+      return Grant(value: nil, source: "partition \(name)")
+    }
+  }
+}
+
+/// What a job asks for, from all places where sbatch reads it: the `#SBATCH` lines of a job script,
+/// then sbatch's variables, then the command line, the later before the earlier.
+struct SbatchRequest {
+  enum Quantity: Hashable {
+    case partition, processors, memory, memoryPerProcessor, time
+  }
+
+  private var values: [Quantity: (value: String, source: String)] = [:]
+
+  init(_ arguments: [String], script: String?, environment: [String: String]) {
+    read(Self.directives(script ?? ""), source: "#SBATCH of the job script")
+    for (variable, quantity) in Self.variables {
+      if let value = environment[variable], !value.isEmpty { set(quantity, value, variable) }
+    }
+    read(arguments, source: "as asked")
+  }
+
+  subscript(quantity: Quantity) -> (value: String, source: String)? { values[quantity] }
+
+  private static let variables: [(String, Quantity)] = [
+    ("SBATCH_PARTITION", .partition), ("SBATCH_MEM_PER_CPU", .memoryPerProcessor),
+    ("SBATCH_MEM_PER_NODE", .memory), ("SBATCH_TIMELIMIT", .time),
+  ]
+
+  private static let options: [String: Quantity] = [
+    "--partition": .partition, "-p": .partition, "--cpus-per-task": .processors,
+    "-c": .processors, "--mem": .memory, "--mem-per-cpu": .memoryPerProcessor, "--time": .time,
+    "-t": .time,
+  ]
+
+  private mutating func set(_ quantity: Quantity, _ value: String, _ source: String) {
+    values[quantity] = (value, source)
+    // The two ways to ask for memory exclude each other.
+    if quantity == .memory { values[.memoryPerProcessor] = nil }
+    if quantity == .memoryPerProcessor { values[.memory] = nil }
+  }
+
+  /// `--mem=1G`, `--mem 1G`, `-t 30`, `-t30`.
+  private mutating func read(_ words: [String], source: String) {
+    var place = 0
+    while place < words.count {
+      let word = words[place]
+      place += 1
+      if let quantity = Self.options[word] {
+        guard place < words.count else { return }
+        set(quantity, words[place], source)
+        place += 1
+      } else if let equals = word.firstIndex(of: "="),
+        let quantity = Self.options[String(word[..<equals])]
+      {
+        set(quantity, String(word[word.index(after: equals)...]), source)
+      } else if !word.hasPrefix("--"), let quantity = Self.options[String(word.prefix(2))] {
+        set(quantity, String(word.dropFirst(2)), source)
+      }
+    }
+  }
+
+  /// The words of a script's `#SBATCH` lines; sbatch reads them up to the first command.
+  private static func directives(_ script: String) -> [String] {
+    var words: [String] = []
+    for line in script.split(whereSeparator: \.isNewline) {
+      guard line.hasPrefix("#") else {
+        if line.trimmed.isEmpty { continue } else { break }
+      }
+      guard line.hasPrefix("#SBATCH") else { continue }
+      words += line.dropFirst(7).split(whereSeparator: \.isWhitespace).prefix { $0 != "#" }
+        .map { $0.filter { !"\"'".contains($0) } }
+    }
+    return words
+  }
+}

@@ -1,0 +1,295 @@
+/// Runs tasks as job arrays of a SLURM cluster.
+///
+/// Its own keys are the options of sbatch, which sees a resource as `--cpus-per-task`, `--mem`, `--time` or
+/// `--gres`.
+final class SlurmExecutor: FollowUpExecutor {
+  static let name = "slurm"
+  static let title = "SLURM"
+  static let keys = [
+    "job_name", "partition", "account", "qos", "constraint", "gres", "time", "mem",
+    "cpus_per_task", "exclude_nodes", "max_concurrent", "array_order", "signal_seconds",
+    "max_requeues", "retry", "sbatch_args", "job_script", "venv", "log_dir", "strict",
+  ]
+
+  static let recordedVariables = ["SLURM_CLUSTER_NAME", "SLURM_CONF"]
+
+  let options: SubmitOptions
+  private let directory: SweepDirectory
+  private let runner: any CommandRunner
+  /// What the cluster said of itself; nil before it was asked.
+  private var cluster: ClusterLimits?
+
+  init(_ directory: SweepDirectory, options: SubmitOptions, runner: any CommandRunner) {
+    self.directory = directory
+    self.runner = runner
+    var options = options
+    options.logDirectory = Files.absolute(options.logDirectory)
+    options.jobScript = options.jobScript.map { Files.absolute($0) }
+    options.venv = options.venv.map { Files.absolute($0) }
+    // Versions that knew no `gpus` read the record too.
+    let gres = Self.gres(options.resources.gpus)
+    if gres != .null, options["gres"] == nil { options["gres"] = gres }
+    options.resources.gpus = nil
+    self.options = options
+  }
+
+  static func validate(_ key: String, _ value: JSON) throws {
+    guard key == "signal_seconds" else { return }
+    guard let seconds = value.intValue, seconds > 0 else {
+      throw SweepError(.data, "a positive number")
+    }
+    guard SlurmUnits.signalSeconds.contains(seconds) else {
+      throw SweepError(
+        .data, "a number of seconds from 1 to \(SlurmUnits.signalSeconds.upperBound)")
+    }
+  }
+
+  /// A resource in the words of a file's `slurm` section; nil for none at all.
+  static func section(_ key: String, _ value: JSON) -> JSON.Member? {
+    switch key {
+    case "cpus": JSON.Member("cpus_per_task", value)
+    case "memory": JSON.Member("mem", value)
+    case "gpus": gres(value.intValue) == .null ? nil : JSON.Member("gres", gres(value.intValue))
+    default: JSON.Member(key, value)
+    }
+  }
+
+  private static func gres(_ gpus: Int?) -> JSON {
+    gpus.map { $0 > 0 ? .string("gpu:\($0)") : .null } ?? .null
+  }
+
+  // MARK: - Before anything is sent
+
+  func limits() throws -> ExecutorLimits {
+    let cluster = try ClusterLimits.ask(runner, qos: options["qos"]?.plainText)
+    self.cluster = cluster
+    var limits = cluster.tasks
+    if let path = options.jobScript {
+      guard let script = try Files.text(of: path) else {
+        throw SweepError(.usage, "there is no job script \(path)")
+      }
+      limits.readsOrder = script.contains("BLLARSE_TASK_ORDER")
+    }
+    return limits
+  }
+
+  func check(memory: CheckReport.MemoryEstimate?) throws -> [String] {
+    let requirements = JobRequirements(options: options, runner: runner)
+    let notes = try requirements.check()
+    _ = try requirements.sharedScript()
+    let resources = JobResources.ask(
+      options, limits: cluster ?? ClusterLimits(),
+      script: try options.jobScript.flatMap { try Files.text(of: $0) }, runner: runner)
+    return notes + [resources.line]
+      + (resources.warning(for: memory).map { ["warning: \($0)"] } ?? [])
+  }
+
+  // MARK: - Submitting
+
+  func describe(_ array: TaskArray) throws -> String {
+    var text = try environment(array).sorted { $0.key < $1.key }
+      .map { "\($0.key)=\(Shell.quote($0.value)) " }.joined()
+    text += Shell.join(command(array)) + "\n"
+    if options.jobScript == nil {
+      text += "# --- the script ---\n\(script(array).text)# --- end of the script ---\n"
+    }
+    return text
+  }
+
+  func submit(_ array: TaskArray) throws -> (job: String, command: [String]) {
+    // SLURM before 23.02 does not make the directory, and a job without one dies unheard.
+    try Files.makeDirectory(options.logDirectory)
+    if let shared = try sharedScript, let text = try Files.text(of: shared) {
+      // What was submitted is what runs, whatever becomes of the original.
+      try Files.write(text, to: "\(array.submission.path)/\(JobRequirements.sharedFile)")
+    }
+    if options.jobScript == nil {
+      try Files.write(script(array).text, to: scriptPath(array), executable: true)
+    }
+    let command = command(array)
+    let result = try runner.run(command, environment: environment(array))
+    guard result.status == 0,
+      let job = result.output.split(separator: "\n").last?.split(separator: ";").first
+    else {
+      throw SweepError(
+        .failed,
+        "sbatch refused chunk \(array.position.index) of \(array.position.count): \(result.firstError)"
+      )
+    }
+    return (String(job), command)
+  }
+
+  private var sharedScript: String? {
+    get throws { try JobRequirements(options: options, runner: runner).sharedScript() }
+  }
+
+  private func scriptPath(_ array: TaskArray) -> String {
+    let name = "chunk-\(SweepDirectory.fourDigits(array.position.index)).sh"
+    return options.jobScript ?? "\(array.submission.path)/\(name)"
+  }
+
+  private func script(_ array: TaskArray) -> JobScript {
+    JobScript(array: array, program: options.program, maxRequeues: options.maxRequeues)
+  }
+
+  private func environment(_ array: TaskArray) throws -> [String: String] {
+    var environment = array.environment
+    if try sharedScript != nil { environment["BLLARSE_SWEEP_SCRIPTS"] = array.submission.path }
+    return environment
+  }
+
+  /// The call of sbatch.
+  ///
+  /// Arrays under a limit wait for one another: `%` holds for one array only, and two side by side would
+  /// run twice as many tasks.
+  private func command(_ array: TaskArray) -> [String] {
+    let name = options.jobName ?? directory.name
+    var words = ["sbatch", "--parsable", "--export", "ALL", "--job-name", name]
+    words += options.requested(SubmitOptions.requestKeys)
+    words += [
+      "--output", "\(options.logDirectory)/%x.%A_%a.out",
+      "--error", "\(options.logDirectory)/%x.%A_%a.err",
+      "--open-mode", "append", "--requeue", "--signal", "B:USR1@\(options.signalSeconds)",
+    ]
+    words += options.sbatchArguments
+    let limit = options.maxConcurrent.map { "%\($0)" } ?? ""
+    words += ["--array", Chunk.ranges(array.chunk.tasks) + limit]
+    if options.maxConcurrent != nil, let job = array.previousJob {
+      words += ["--dependency", "afterany:\(job)"]
+    }
+    return words + [scriptPath(array)]
+  }
+
+  // MARK: - Retry rules
+
+  func submit(_ command: [String], with array: TaskArray, after jobs: [String]) throws -> String {
+    let script = "\(array.submission.path)/follow-up.sh"
+    try Files.write(
+      """
+      #!/usr/bin/env bash
+      # Written by bllarse-sweep: tries again what failed in submission \(array.submission.number), as its rules say.
+      exec \(Shell.join(command))
+
+      """, to: script, executable: true)
+    var words = [
+      "sbatch", "--parsable", "--export", "ALL", "--job-name", "\(directory.name)-retry",
+      "--time", "10", "--dependency", "afterany:\(jobs.joined(separator: ":"))",
+      "--output", "\(options.logDirectory)/%x.%j.out",
+    ]
+    words += options.requested(["partition", "account", "qos"])
+    let result = try runner.run(
+      words + [script],
+      environment: array.environment.filter {
+        ["MLFLOW_PARENT_RUN_ID", "BLLARSE_MLFLOW_STORE"].contains($0.key)
+      })
+    guard result.status == 0, let job = result.output.split(separator: "\n").last else {
+      throw SweepError(.failed, result.firstError)
+    }
+    return String(job)
+  }
+
+  func cancelFollowUp(_ job: String) throws {
+    // It may be over: then there is nothing to cancel.
+    _ = try runner.run(["scancel", "--quiet", job])
+  }
+
+  // MARK: - Tasks
+
+  func states(of jobs: [String]) -> TaskStates { TaskStates.askSlurm(runner, jobs: jobs) }
+
+  func cancel(_ tasks: [TaskReference], dryRun: Bool) throws -> [String] {
+    let byJob = Dictionary(grouping: tasks, by: \.job).sorted { $0.key < $1.key }
+    return try byJob.map { job, tasks in
+      let command = ["scancel", "\(job)_[\(Chunk.ranges(tasks.map(\.task).sorted()))]"]
+      let line = Shell.join(command)
+      if !dryRun {
+        let result = try runner.run(command)
+        guard result.status == 0 else {
+          throw SweepError(.failed, "\(line): \(result.firstError)")
+        }
+      }
+      return line
+    }
+  }
+
+  static func task(in environment: [String: String]) -> TaskIdentity? {
+    guard let job = environment["SLURM_JOB_ID"], !job.isEmpty else { return nil }
+    return TaskIdentity(
+      executor: name, job: job, arrayJob: environment["SLURM_ARRAY_JOB_ID"],
+      arrayTask: environment["SLURM_ARRAY_TASK_ID"].flatMap(Int.init),
+      restarts: environment["SLURM_RESTART_COUNT"].flatMap(Int.init) ?? 0,
+      node: environment["SLURMD_NODENAME"])
+  }
+
+  func logs(of task: TaskReference) -> [String] {
+    let stem = "\(options.logDirectory)/\(options.jobName ?? directory.name).\(task.name)"
+    return ["\(stem).out", "\(stem).err"]
+  }
+
+  /// Clusters without cgroups call a job that was killed for its memory FAILED; only the last lines
+  /// of its log tell.
+  func verdict(on task: TaskReference) -> (cause: FailureCause, reason: String)? {
+    let signs = ["exceeded memory limit", "exceeded job memory limit", "oom-kill", "oom_kill"]
+    let line = Files.lastLines(12, of: logs(of: task)[1])
+      .first { line in signs.contains { line.lowercased().contains($0) } }
+    return line.map { (.memory, "out of memory: \($0)") }
+  }
+}
+
+/// SLURM's own keys.
+extension SubmitOptions {
+  var jobScript: String? {
+    get { self["job_script"]?.plainText }
+    set { self["job_script"] = newValue.map { .string($0) } }
+  }
+  /// Where SLURM writes the tasks' output.
+  var logDirectory: String {
+    get { self["log_dir"]?.plainText ?? "slurm_logs" }
+    set { self["log_dir"] = .string(newValue) }
+  }
+  /// Seconds before the time limit at which a run is asked to checkpoint.
+  var signalSeconds: Int { self["signal_seconds"]?.intValue ?? 120 }
+  /// Further arguments of sbatch, as they are.
+  var sbatchArguments: [String] {
+    self["sbatch_args"].map { $0.arrayValue?.map(\.plainText) ?? [$0.plainText] } ?? []
+  }
+
+  /// What may be requested, in the order in which sbatch is told.
+  static let requestKeys = [
+    "partition", "account", "qos", "constraint", "gres", "time", "mem", "cpus-per-task", "exclude",
+  ]
+
+  /// The options of sbatch with their values, of those that have one.
+  func requested(_ keys: [String]) -> [String] {
+    keys.flatMap { key -> [String] in
+      let value =
+        switch key {
+        case "time": timeText
+        case "mem": memoryText
+        case "cpus-per-task": resources.cpus.map(String.init)
+        case "exclude": excludedNodes.isEmpty ? nil : excludedNodes.joined(separator: ",")
+        default: self[key]?.plainText
+        }
+      return value.map { ["--\(key)", $0] } ?? []
+    }
+  }
+}
+
+/// What SLURM writes, and reads.
+enum SlurmUnits {
+  /// The words `Name=value` of a line of `scontrol show --oneliner`; of several of one name the first.
+  static func fields(_ line: Substring) -> [String: String] {
+    let pairs = line.split(separator: " ").map { $0.split(separator: "=", maxSplits: 1) }
+    return Dictionary(
+      pairs.filter { $0.count == 2 }.map { (String($0[0]), String($0[1])) },
+      uniquingKeysWith: { first, _ in first })
+  }
+
+  /// The seconds that `--signal` takes.
+  static let signalSeconds = 1...65_535
+
+  /// A time as `scontrol` shows it; nil for NONE and UNLIMITED.
+  static func shownTime(_ text: String) -> Duration? {
+    text.contains(":") ? Duration(clock: text) : nil
+  }
+}

@@ -1,0 +1,141 @@
+/// A submission as it is kept on disk.
+package struct SubmissionRecord: Sendable {
+  package let number: Int
+  package let path: String
+  package let options: SubmitOptions
+  /// The arrays with their jobs' ids.
+  package let chunks: [(job: String, chunk: Chunk)]
+  package let parentRun: String?
+  /// The cause of the failures that it tries again; nil for a first submission or a retry by hand.
+  package let cause: FailureCause?
+
+  /// All submissions of a sweep, the oldest first.
+  package static func all(in directory: SweepDirectory) throws -> [SubmissionRecord] {
+    try Files.names(in: "\(directory.path)/submissions").compactMap { name in
+      guard let number = Int(name) else { return nil }
+      return try read("\(directory.path)/submissions/\(name)", number: number)
+    }
+  }
+
+  private static func read(_ path: String, number: Int) throws -> SubmissionRecord? {
+    // A submission without a plan was interrupted before its first job.
+    guard let text = try Files.text(of: "\(path)/plan.json") else { return nil }
+    guard let plan = try? JSON.parse(text) else {
+      throw SweepError(.data, "\(path)/plan.json: not JSON")
+    }
+    var options = SubmitOptions(executor: plan["executor"]?.stringValue ?? Executors.unnamed)
+    try options.apply(plan["options"]?.members ?? [], file: "\(path)/plan.json")
+    let chunks = Files.names(in: path).filter {
+      $0.hasPrefix("chunk-") && $0.hasSuffix(".json")
+    }.compactMap { name -> (job: String, chunk: Chunk)? in
+      guard let json = JSON(file: "\(path)/\(name)"), let job = json["job"]?.stringValue,
+        let offset = json["offset"]?.intValue, let tasks = json["tasks"], let all = json["indices"]
+      else { return nil }
+      return (job, Chunk(offset: offset, tasks: tasks.ints, indices: all.ints))
+    }
+    return SubmissionRecord(
+      number: number, path: path, options: options, chunks: chunks,
+      parentRun: plan["parent_run_id"]?.stringValue,
+      cause: plan["cause"]?.stringValue.flatMap(FailureCause.init))
+  }
+
+  /// Whether a configuration was part of it.
+  func contains(_ index: Int) -> Bool { chunks.contains { $0.chunk.indices.contains(index) } }
+
+  /// The tasks, each with its configuration.
+  package var tasks: [(index: Int, task: TaskReference)] {
+    chunks.flatMap { job, chunk in
+      zip(chunk.indices, chunk.tasks).map {
+        ($0, TaskReference(executor: options.executor, job: job, task: $1))
+      }
+    }
+  }
+
+  /// The executor that has it.
+  ///
+  /// - Throws: ``SweepError`` (64) when this program does not know it.
+  package func executor(
+    _ directory: SweepDirectory, runner: any CommandRunner = ProcessRunner()
+  ) throws -> any Executor {
+    try Executors.type(named: options.executor).init(directory, options: options, runner: runner)
+  }
+}
+
+extension TaskStates {
+  /// Asks the executors of some submissions.
+  static func ask(
+    _ submissions: [SubmissionRecord], of directory: SweepDirectory, runner: any CommandRunner
+  ) -> TaskStates {
+    var all = TaskStates()
+    for (_, group) in Dictionary(grouping: submissions, by: \.options.executor) {
+      let jobs = group.flatMap { $0.chunks.map(\.job) }
+      do {
+        guard !jobs.isEmpty else { continue }
+        let states = try group[0].executor(directory, runner: runner).states(of: jobs)
+        all.tasks.merge(states.tasks) { $1 }
+        all.problem = states.problem ?? all.problem
+      } catch {
+        all.problem = "\(error)"
+      }
+    }
+    return all
+  }
+}
+
+/// Cancels the tasks of a sweep that its executors still have.
+public struct Canceller {
+  private let directory: SweepDirectory
+  private let runner: any CommandRunner
+
+  /// Makes a canceller.
+  public init(_ directory: SweepDirectory, runner: any CommandRunner = ProcessRunner()) {
+    self.directory = directory
+    self.runner = runner
+  }
+
+  /// The tasks to cancel.
+  ///
+  /// - Parameter indices: the configurations; nil for all.
+  /// - Returns: each task with its configuration.
+  /// - Throws: ``SweepError`` (1) when an executor does not answer.
+  public func tasks(_ indices: [Int]? = nil) throws -> [(index: Int, task: TaskReference)] {
+    let reader = try StatusReader(directory, runner: runner)
+    if let problem = reader.problem { throw SweepError(.failed, problem) }
+    return (indices ?? Array(0..<directory.manifest.count)).flatMap { index in
+      reader.activeTasks(of: index).map { (index, $0) }
+    }
+  }
+
+  /// Cancels tasks.
+  ///
+  /// - Parameters:
+  ///   - tasks: the tasks, each with its configuration.
+  ///   - followUps: cancel the jobs too that would apply retry rules after them.
+  ///   - dryRun: do nothing.
+  /// - Returns: the commands for that, a line each.
+  /// - Throws: ``SweepError`` when an executor cannot.
+  @discardableResult
+  public func cancel(
+    _ tasks: [(index: Int, task: TaskReference)], followUps: Bool, dryRun: Bool = false
+  ) throws -> [String] {
+    for (index, task) in tasks where !dryRun {
+      // A task cancelled while it is pending leaves no other trace.
+      let run = directory.run(index)
+      try Files.makeDirectory(run.path)
+      try Files.write(task.name + "\n", to: "\(run.path)/cancelled")
+    }
+    let submissions = try SubmissionRecord.all(in: directory)
+    let commands = try Dictionary(grouping: tasks.map(\.task), by: \.executor)
+      .sorted { $0.key < $1.key }.flatMap { name, tasks in
+        try submissions.last { $0.options.executor == name }?
+          .executor(directory, runner: runner).cancel(tasks, dryRun: dryRun) ?? []
+      }
+    for submission in submissions where followUps && !dryRun {
+      guard let job = JSON(file: "\(submission.path)/follow-up.json")?["job"]?.stringValue
+      else { continue }
+      try (submission.executor(directory, runner: runner) as? any FollowUpExecutor)?
+        .cancelFollowUp(job)
+    }
+    return commands
+  }
+}

@@ -1,0 +1,209 @@
+/// What is asked of an executor; what is nil is left to its own default.
+public struct SubmitOptions: Sendable, Equatable {
+  /// The executor's name.
+  public let executor: String
+  /// What each run gets.
+  public var resources = Resources()
+  /// The jobs' name; nil for the sweep's.
+  public var jobName: String?
+  /// Machines not to use.
+  public var excludedNodes: [String] = []
+  /// How many tasks run at once, over all arrays together; nil for no limit.
+  public var maxConcurrent: Int? = 7
+  /// The order in which tasks start.
+  public var arrayOrder = ArrayOrder.index
+  /// How often a task is started again after a checkpoint.
+  public var maxRequeues = 10
+  /// What to do about failures, by their cause.
+  public var retryRules: [RetryRule] = []
+  /// A Python environment of the tasks.
+  public var venv: String?
+  /// The program's path, instead of looking for the one that the sweep names.
+  public var program: String?
+  /// Whether a task does not start a program that has changed since the submission.
+  public var isStrict = false
+  private var own: [String: JSON] = [:]
+  /// Memory and time as somebody wrote them.
+  private var written: [String: String] = [:]
+
+  /// The defaults of an executor.
+  public init(executor: String = Executors.submitting.name) { self.executor = executor }
+
+  /// The value of one of the executor's own keys.
+  public subscript(key: String) -> JSON? {
+    get { own[key] }
+    set { own[key] = newValue }
+  }
+
+  /// The order in which tasks start.
+  public enum ArrayOrder: String, Sendable, CaseIterable {
+    case index
+    case reverse
+    /// A fixed permutation: partial results are then an unbiased sample of the sweep.
+    case shuffle
+  }
+
+  /// Reads how many tasks run at once: a positive number, or `none` (or 0) for no limit.
+  ///
+  /// - Returns: the limit, itself nil for none; nil for what is neither.
+  package static func concurrency(_ text: String) -> Int?? {
+    if text == "none" || text == "0" { return .some(nil) }
+    guard let number = Int(text), number > 0 else { return nil }
+    return number
+  }
+
+  /// Takes the defaults that a sweep file states, or a record.
+  ///
+  /// - Throws: ``SweepError`` (65) that names the file and the key.
+  package mutating func apply(_ defaults: [JSON.Member], file: String) throws {
+    for member in defaults {
+      do {
+        try set(member.key, to: member.value)
+      } catch let error as SweepError {
+        throw SweepError(.data, "\(file): \(error.description)")
+      }
+    }
+  }
+
+  /// Takes one value; null changes nothing.
+  ///
+  /// - Throws: ``SweepError`` that names the key, what was found and what is expected.
+  package mutating func set(_ key: String, to value: JSON, section: String? = nil) throws {
+    let text = value.plainText
+    let name = "\(section ?? executor).\(key)"
+    func fault(_ expected: String) -> SweepError {
+      let found = expected.hasPrefix("a positive number") ? text : "'\(text)'"
+      return SweepError(.data, "\(name) is \(expected); found \(found)")
+    }
+    func words() -> [String] { value.arrayValue?.map(\.plainText) ?? [text] }
+    if value == .null { return }
+    switch key {
+    case "cpus", "memory", "time", "gpus", "cpus_per_task", "mem":
+      let resource = ["cpus_per_task": "cpus", "mem": "memory"][key] ?? key
+      if let expected = resources.set(resource, to: value) { throw fault(expected) }
+      written[resource] = text
+    case "job_name": jobName = text
+    case "exclude_nodes":
+      excludedNodes = words().flatMap { $0.split(separator: ",").map(String.init) }
+    case "max_concurrent":
+      guard let limit = Self.concurrency(text) else {
+        throw fault("a positive number, or none for no limit")
+      }
+      maxConcurrent = limit
+    case "array_order":
+      guard let order = ArrayOrder(rawValue: text) else { throw fault("index, reverse or shuffle") }
+      arrayOrder = order
+    case "max_requeues":
+      guard let number = value.intValue, number >= 0 else { throw fault("a positive number") }
+      maxRequeues = number
+    case "retry": retryRules = try words().map { try RetryRule(parsing: $0) }
+    case "venv": venv = text
+    case "program": program = text
+    case "strict":
+      guard let flag = value.boolValue else { throw fault("true or false") }
+      isStrict = flag
+    default:
+      do {
+        // A record may be of an executor that this program does not know.
+        try (try? Executors.type(named: executor))?.validate(key, value)
+      } catch let error as SweepError {
+        throw fault(error.description)
+      }
+      own[key] = value
+    }
+  }
+
+  /// The memory in the words in which it was asked for, which an executor is told.
+  var memoryText: String? {
+    resources.memory.map { memory in
+      written["memory"].flatMap { Memory($0) == memory ? $0 : nil } ?? memory.description
+    }
+  }
+
+  /// The time limit in the words in which it was asked for.
+  var timeText: String? {
+    resources.time.map { time in
+      written["time"].flatMap { Duration(clock: $0) == time ? $0 : nil } ?? time.clock
+    }
+  }
+
+  /// The options as a record keeps them; ``apply(_:file:)`` reads it.
+  package var json: JSON {
+    let nodes = excludedNodes.isEmpty ? nil : excludedNodes.joined(separator: ",")
+    let common: KeyValuePairs<String, JSON> = [
+      "job_name": .optional(jobName), "cpus_per_task": .optional(resources.cpus),
+      "mem": .optional(memoryText), "time": .optional(timeText),
+      "gpus": .optional(resources.gpus), "exclude_nodes": .optional(nodes),
+      "max_concurrent": maxConcurrent.map { .int($0) } ?? "none",
+      "array_order": .string(arrayOrder.rawValue), "max_requeues": .int(maxRequeues),
+      "retry": .array(retryRules.map { .string($0.description) }), "venv": .optional(venv),
+      "program": .optional(program), "strict": isStrict ? .bool(true) : .null,
+    ]
+    let members = common.map { JSON.Member($0.key, $0.value) }
+    return .object(
+      (members + own.sorted { $0.key < $1.key }.map { JSON.Member($0.key, $0.value) })
+        .filter { $0.value != .null })
+  }
+
+  /// The options of a retry: what the rule changes, applied once; a resource that was not asked for stays
+  /// the default.
+  func changed(by rule: RetryRule, nodes: [String]) -> SubmitOptions {
+    var options = self
+    switch rule.change {
+    case .none: break
+    case .memory(let factor):
+      options.resources.memory = resources.memory?.multiplied(by: factor)
+    case .time(let factor):
+      options.resources.time = resources.time.map {
+        .seconds(Int((Double($0.wholeSeconds) * factor).rounded(.up)))
+      }
+    case .excludeNode: options.excludedNodes += nodes.filter { !excludedNodes.contains($0) }
+    }
+    return options
+  }
+}
+
+/// The executor that a sweep file chooses by `executor:`, with the defaults for it.
+public struct ExecutorChoice: Sendable, Equatable {
+  /// The executor's name.
+  public let name: String
+  /// Its options by their keys, resources too.
+  public let options: [JSON.Member]
+
+  /// The options that an executor heeds, which may be another than the chosen one, and the keys of those
+  /// that have no effect there.
+  package func options(
+    for type: any Executor.Type
+  ) -> (heeded: [JSON.Member], ignored: [String]) {
+    let keys = type.resourceKeys + (type.name == name ? type.keys : [])
+    return (
+      options.filter { keys.contains($0.key) },
+      options.map(\.key).filter { !keys.contains($0) }
+    )
+  }
+
+  init(name: String, options: [JSON.Member]) { (self.name, self.options) = (name, options) }
+
+  init?(_ json: JSON) {
+    guard let name = json["name"]?.stringValue else { return nil }
+    self.init(name: name, options: (json.members ?? []).filter { $0.key != "name" })
+  }
+
+  var json: JSON { .object([JSON.Member("name", .string(name))] + options) }
+}
+
+extension SweepDirectory {
+  /// What the sweep's file asks of an executor, and the keys of `executor:` that have no effect there.
+  ///
+  /// - Throws: ``SweepError`` (65) that names the file and the key.
+  public func options(
+    for type: any Executor.Type
+  ) throws -> (options: SubmitOptions, ignored: [String]) {
+    var options = SubmitOptions(executor: type.name)
+    if type == Executors.submitting { try options.apply(slurm, file: source) }
+    guard let executor else { return (options, []) }
+    let (heeded, ignored) = executor.options(for: type)
+    try options.apply(heeded, file: source)
+    return (options, ignored)
+  }
+}

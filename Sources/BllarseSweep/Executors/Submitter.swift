@@ -1,0 +1,197 @@
+/// Submits configurations to an executor as arrays of tasks.
+public struct Submitter {
+  private let directory: SweepDirectory
+  private let executor: any Executor
+
+  /// Makes a submitter.
+  ///
+  /// - Throws: ``SweepError`` (64) when there is no such executor.
+  public init(
+    _ directory: SweepDirectory, options: SubmitOptions, runner: any CommandRunner = ProcessRunner()
+  ) throws {
+    self.directory = directory
+    executor = try Executors.type(named: options.executor)
+      .init(directory, options: options, runner: runner)
+  }
+
+  /// A submission worked out, and not yet made.
+  public struct Plan: Sendable {
+    /// The arrays, in the order of submission.
+    public let chunks: [Chunk]
+    /// The configurations by position, when a task's number plus the offset is a position in this
+    /// list; nil when it is the index itself.
+    public let order: [Int]?
+    /// Configurations that the executor's limit leaves for another time.
+    public let deferred: [Int]
+    /// The limit that did so.
+    public let limitName: String
+    /// What the user is to know: what each run gets, what only the nodes can tell, a line each.
+    public let notes: [String]
+    /// The MLflow run that the configurations' runs are nested in.
+    public var parentRun: String?
+    /// Where that run is tracked, without credentials.
+    public var parentStore: String?
+    /// The cause of the failures that the submission tries again.
+    public var cause: FailureCause?
+  }
+
+  /// Works a submission out.
+  ///
+  /// - Parameters:
+  ///   - indices: the configurations, ascending.
+  ///   - memory: the memory of the configuration that needs most, if that is known.
+  /// - Returns: the plan.
+  /// - Throws: ``SweepError`` when the executor does not answer, or tasks would miss something.
+  public func plan(_ indices: [Int], memory: CheckReport.MemoryEstimate? = nil) throws -> Plan {
+    let limits = try executor.limits()
+    let ordered = Chunk.ordered(indices, executor.options.arrayOrder)
+    let now = Array(ordered.prefix(limits.submitLimit ?? .max))
+    let (chunks, order) = try Chunk.plan(
+      now, maxArraySize: limits.maxArraySize, allowsOrderFile: limits.readsOrder)
+    return Plan(
+      chunks: chunks, order: order, deferred: Array(ordered.dropFirst(now.count)),
+      limitName: limits.submitLimitName,
+      notes: chunks.isEmpty ? [] : try executor.check(memory: memory))
+  }
+
+  /// What submitting a plan would do: the commands and scripts.
+  public func describe(_ plan: Plan) throws -> String {
+    let number = nextNumber
+    return try plan.chunks.indices.map { position in
+      let array = array(
+        plan, position, number: number,
+        after: position > 0 ? "JOB-OF-CHUNK-\(position - 1)" : nil)
+      return "# chunk \(position): configurations \(Chunk.ranges(array.chunk.indices.sorted()))\n"
+        + (try executor.describe(array))
+    }.joined()
+  }
+
+  /// Makes a submission: hands the executor one array after another, and records each job's id before the
+  /// next goes out.
+  ///
+  /// - Parameters:
+  ///   - plan: what to submit.
+  ///   - onChunk: called with a chunk and its job's id.
+  /// - Returns: the job ids.
+  /// - Throws: ``SweepError`` (1) with the executor's reason and the ids of the jobs that went out.
+  @discardableResult
+  public func submit(_ plan: Plan, onChunk: (Chunk, String) -> Void = { _, _ in }) throws
+    -> [String]
+  {
+    try Files.makeDirectory("\(directory.path)/submissions")
+    var number = nextNumber
+    while try !Files.claim(path(number)) { number += 1 }
+    if let order = plan.order {
+      try Files.write(order.map { "\($0)\n" }.joined(), to: orderFile(number))
+    }
+    try writePlan(plan, to: path(number))
+    var jobs: [String] = []
+    for (position, chunk) in plan.chunks.enumerated() {
+      let array = array(plan, position, number: number, after: jobs.last)
+      let (job, command): (String, [String])
+      do {
+        (job, command) = try executor.submit(array)
+      } catch let error as SweepError {
+        let before =
+          jobs.isEmpty
+          ? "nothing was submitted" : "submitted before it: jobs \(jobs.joined(separator: ", "))"
+        throw SweepError(error.code, "\(error.description) (\(before))")
+      }
+      jobs.append(job)
+      let record: JSON = .object([
+        "job": .string(job), "offset": .int(chunk.offset),
+        "tasks": .ints(chunk.tasks),
+        "indices": .ints(chunk.indices),
+        "submitted": .string(Host.timestamp(Host.now)),
+        "command": .strings(command),
+      ])
+      try Files.write(
+        record.compact + "\n",
+        to: "\(path(number))/chunk-\(SweepDirectory.fourDigits(position)).json")
+      onChunk(chunk, job)
+    }
+    if !executor.options.retryRules.isEmpty, !jobs.isEmpty {
+      try followUp(array(plan, jobs.count - 1, number: number, after: jobs.last), jobs)
+    }
+    return jobs
+  }
+
+  // MARK: - Parts
+
+  private var nextNumber: Int {
+    (Files.names(in: "\(directory.path)/submissions").compactMap { Int($0) }.max() ?? 0) + 1
+  }
+
+  private func path(_ number: Int) -> String {
+    "\(directory.path)/submissions/\(SweepDirectory.fourDigits(number))"
+  }
+
+  private func orderFile(_ number: Int) -> String { "\(path(number))/order" }
+
+  private func array(_ plan: Plan, _ position: Int, number: Int, after job: String?) -> TaskArray {
+    let chunk = plan.chunks[position]
+    let order = plan.order == nil ? nil : orderFile(number)
+    let executable = Host.executablePath ?? "bllarse-sweep"
+    var environment = [
+      "BLLARSE_SWEEP_SOURCE": directory.source, "BLLARSE_SWEEP_DIR": directory.path,
+      "INDEX_OFFSET": String(chunk.offset),
+      "BLLARSE_MAX_REQUEUES": String(executor.options.maxRequeues),
+      "BLLARSE_SWEEP_EXECUTABLE": executable,
+    ]
+    environment["VENV_NAME"] = executor.options.venv
+    environment[ProgramRecord.numberName] = ProgramRecord.lastNumber(in: directory)
+    environment["BLLARSE_STRICT"] = executor.options.isStrict ? "1" : nil
+    if let python = directory.python {
+      // A task runs what was submitted, by the interpreter that was asked for.
+      environment[SweepDirectory.versionName] = python.folder
+      if executor.options.venv == nil { environment["BLLARSE_PYTHON"] = python.interpreter }
+    }
+    environment["MLFLOW_PARENT_RUN_ID"] = plan.parentRun
+    environment["BLLARSE_MLFLOW_STORE"] = plan.parentStore
+    environment["BLLARSE_TASK_ORDER"] = order
+    return TaskArray(
+      sweep: directory, submission: (number, path(number)),
+      position: (position, plan.chunks.count), chunk: chunk, orderFile: order, previousJob: job,
+      environment: environment, executable: executable)
+  }
+
+  private func writePlan(_ plan: Plan, to path: String) throws {
+    let options = executor.options
+    let script = try options["job_script"]?.stringValue.flatMap { try Files.text(of: $0) }
+    try Files.write(
+      JSON.object([
+        "version": 1, "submitted": .string(Host.timestamp(Host.now)),
+        "user": .optional(Host.userName), "host": .string(Host.name),
+        "directory": .string(Files.currentDirectory), "executor": .string(options.executor),
+        "options": options.json, "log_dir": .optional(options["log_dir"]?.stringValue),
+        "parent_run_id": .optional(plan.parentRun), "cause": .optional(plan.cause?.rawValue),
+        "chunks": .int(plan.chunks.count),
+        "configurations": .int(plan.chunks.reduce(0) { $0 + $1.tasks.count }),
+        "job_script_sha256": .optional(script.map { SHA256.hex($0) }),
+      ]).pretty + "\n", to: "\(path)/plan.json")
+  }
+
+  /// A short job after the arrays that applies the retry rules: nothing has to stay running here.
+  private func followUp(_ array: TaskArray, _ jobs: [String]) throws {
+    let command = [array.executable, "retry", directory.path, "--by-cause"]
+    let byHand =
+      "call 'bllarse-sweep retry \(directory.path) --by-cause' after they ended"
+    func fault(_ reason: String) -> SweepError {
+      SweepError(
+        .failed,
+        "the jobs \(jobs.joined(separator: ", ")) are submitted, but not the one that applies the retry rules: \(reason); \(byHand)"
+      )
+    }
+    guard let executor = executor as? any FollowUpExecutor else {
+      throw fault("\(type(of: executor).title) starts nothing when jobs end")
+    }
+    do {
+      let job = try executor.submit(command, with: array, after: jobs)
+      try Files.write(
+        JSON.object(["job": .string(job)]).compact + "\n",
+        to: "\(array.submission.path)/follow-up.json")
+    } catch let error as SweepError {
+      throw fault(error.description)
+    }
+  }
+}
