@@ -32,6 +32,7 @@ extension FileSystem {
     ///   - path: the name under which it will appear; its directory must exist.
     ///   - executable: whether a new file may be run.
     ///   - durability: what is synced.
+    /// - Throws: the module's error, where the file cannot be made.
     package init(
       path: String, executable: Bool = false, durability: Durability = .whole
     ) throws(Failure) {
@@ -102,6 +103,7 @@ extension FileSystem {
     ///
     /// - Parameter isNew: whether a file that has the name stays as it is.
     /// - Returns: whether the file has the name; always, unless `isNew`.
+    /// - Throws: the module's error, for example on a full disk.
     @discardableResult
     package func commit(isNew: Bool = false) throws(Failure) -> Bool {
       precondition(descriptor >= 0, "\(path) is committed twice")

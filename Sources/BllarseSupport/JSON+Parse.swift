@@ -34,6 +34,8 @@ extension JSON {
   ///   - bytes: the text.
   ///   - isLenient: whether what servers answer is taken as far as it can be read: names may repeat,
   ///     strings are repaired, and a number that was written with a point stays a ``double(_:)``.
+  /// - Returns: the value.
+  /// - Throws: ``JSONSyntaxError`` with the place of the first fault.
   package static func parse(
     _ bytes: UnsafeRawBufferPointer, isLenient: Bool = false
   ) throws(JSONSyntaxError) -> JSON {

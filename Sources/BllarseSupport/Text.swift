@@ -73,6 +73,7 @@ package enum TextTable {
   /// - Parameters:
   ///   - rows: cells, as many in each row.
   ///   - firstNumber: the column from which on cells stand at the right.
+  /// - Returns: a line a row.
   package static func aligned(_ rows: [[String]], firstNumber: Int = .max) -> String {
     let rows = rows.map { $0.map(\.printable) }
     let widths = (rows.first ?? []).indices.map { column in

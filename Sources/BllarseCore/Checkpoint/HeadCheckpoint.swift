@@ -1,3 +1,5 @@
+import BllarseNumerics
+
 /// A fitted head in a safetensors file, with what made it.
 ///
 /// The format is version 1: the metadata entries `format` ("bllarse-head"), `format_version`, `head`
@@ -100,5 +102,16 @@ public struct HeadCheckpoint: Sendable {
         expected: "a JSON list of \(head.classCount) names")
     }
     classNames = parsed
+  }
+}
+
+extension Versions {
+  /// By name: the package, the linear algebra, the machine.
+  public static var current: [String: String] {
+    [
+      "bllarse": bllarse,
+      "blas": LinearAlgebraLibrary.description,
+      "checkpoint_format": String(HeadCheckpoint.formatVersion),
+    ]
   }
 }

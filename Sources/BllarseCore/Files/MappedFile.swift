@@ -80,6 +80,7 @@ extension JSON {
   /// - Parameters:
   ///   - path: a file that is one JSON text.
   ///   - advice: what to do about another one, an imperative.
+  /// - Throws: `DataError.Code.malformedFile`, `.missingFile` or `.unreadableFile`.
   init(file path: String, advice: String) throws(DataError) {
     let file = try MappedFile(path: path)
     do throws(JSONSyntaxError) {

@@ -1,10 +1,5 @@
 import BllarseNumerics
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
+import Foundation
 
 /// A tensor as a file stores it: bytes that something keeps alive, with their type and shape.
 ///

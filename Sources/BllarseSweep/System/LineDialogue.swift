@@ -1,10 +1,4 @@
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#else
-  import Darwin
-#endif
+import Foundation
 
 /// A conversation with a program that answers each line of its standard input with one of its
 /// standard output.
@@ -151,13 +145,7 @@ final class LineDialogue {
   /// False at the end.
   private static func read(_ descriptor: Int32, appendingTo bytes: inout [UInt8]) -> Bool {
     var buffer = [UInt8](repeating: 0, count: 1 << 16)
-    #if canImport(Glibc)
-      let count = Glibc.read(descriptor, &buffer, buffer.count)
-    #elseif canImport(Musl)
-      let count = Musl.read(descriptor, &buffer, buffer.count)
-    #else
-      let count = Darwin.read(descriptor, &buffer, buffer.count)
-    #endif
+    let count = Foundation.read(descriptor, &buffer, buffer.count)
     if count > 0 { bytes += buffer[..<count] }
     return count > 0 || (count < 0 && (errno == EINTR || errno == EAGAIN))
   }
@@ -176,11 +164,9 @@ final class LineDialogue {
     let count = bytes.withUnsafeBytes { write(descriptor, $0.baseAddress, $0.count) }
     if count >= 0 { return count }
     if errno == EINTR || errno == EAGAIN { return 0 }
-    #if !canImport(Darwin)
-      // The signal waits for this thread: taken here, it is gone before the mask is.
-      var none = timespec(tv_sec: 0, tv_nsec: 0)
-      sigtimedwait(&pipeSignal, nil, &none)
-    #endif
+    // The signal waits for this thread: taken here, it is gone before the mask is.
+    var none = timespec(tv_sec: 0, tv_nsec: 0)
+    sigtimedwait(&pipeSignal, nil, &none)
     return -1
   }
 }

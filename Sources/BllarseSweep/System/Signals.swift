@@ -1,10 +1,4 @@
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#else
-  import Darwin
-#endif
+import Foundation
 
 /// Signals taken in order by the one loop that waits for them, instead of handlers.
 package struct Signals {
@@ -34,15 +28,10 @@ package struct Signals {
   /// - Returns: its number; nil when a child ended or the time passed.
   package func wait(seconds: Double) -> Int32? {
     var set = set
-    #if canImport(Darwin)
-      Host.sleep(seconds: min(seconds, 0.05))
-      return nil
-    #else
-      let whole = seconds.rounded(.down)
-      var timeout = timespec(tv_sec: Int(whole), tv_nsec: Int((seconds - whole) * 1e9))
-      let signal = sigtimedwait(&set, nil, &timeout)
-      return signal > 0 && signal != SIGCHLD ? signal : nil
-    #endif
+    let whole = seconds.rounded(.down)
+    var timeout = timespec(tv_sec: Int(whole), tv_nsec: Int((seconds - whole) * 1e9))
+    let signal = sigtimedwait(&set, nil, &timeout)
+    return signal > 0 && signal != SIGCHLD ? signal : nil
   }
 
   package static func name(_ signal: Int32) -> String {

@@ -185,7 +185,8 @@ struct FaultTests {
     everything += log.lines.joined()
     for directory in RunDirectory.find(below: tracker.journalDirectory) {
       for name in try FileManager.default.contentsOfDirectory(atPath: directory.path) {
-        everything += String(decoding: (try? Files.bytes(of: directory.path + "/" + name)) ?? [], as: UTF8.self)
+        let bytes = (try? Files.bytes(of: directory.path + "/" + name)) ?? []
+        everything += String(decoding: bytes, as: UTF8.self)
       }
     }
     for value in try client.info(id).pairs("tags").values { everything += value }

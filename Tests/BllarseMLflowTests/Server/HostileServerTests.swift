@@ -167,7 +167,8 @@ struct HostileServerTests {
     var everything = outcomes.map(\.text).joined()
     for directory in RunDirectory.find(below: scratch.file("mlflow-journal")) {
       for name in try FileManager.default.contentsOfDirectory(atPath: directory.path) {
-        everything += String(decoding: (try? Files.bytes(of: directory.path + "/" + name)) ?? [], as: UTF8.self)
+        let bytes = (try? Files.bytes(of: directory.path + "/" + name)) ?? []
+        everything += String(decoding: bytes, as: UTF8.self)
       }
     }
     for form in try Self.forms(of: Self.password) {
