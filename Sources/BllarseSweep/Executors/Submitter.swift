@@ -167,7 +167,7 @@ public struct Submitter {
         "parent_run_id": .optional(plan.parentRun), "cause": .optional(plan.cause?.rawValue),
         "chunks": .int(plan.chunks.count),
         "configurations": .int(plan.chunks.reduce(0) { $0 + $1.tasks.count }),
-        "job_script_sha256": .optional(script.map { SHA256.hex($0) }),
+        "job_script_sha256": .optional(script.map { Digest.hex($0) }),
       ]).pretty + "\n", to: "\(path)/plan.json")
   }
 

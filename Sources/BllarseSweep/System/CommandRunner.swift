@@ -100,21 +100,3 @@ public struct ProcessRunner: CommandRunner {
     return (String(decoding: texts[0], as: UTF8.self), String(decoding: texts[1], as: UTF8.self))
   }
 }
-
-/// Words as a shell reads them.
-package enum Shell {
-  package static func quote(_ word: String) -> String {
-    let safe = word.utf8.allSatisfy {
-      (48...57).contains($0) || (65...90).contains($0) || (97...122).contains($0)
-        || "%+,-./:=@_".utf8.contains($0)
-    }
-    if safe, !word.isEmpty { return word }
-    return "'"
-      + word.split(separator: "'", omittingEmptySubsequences: false)
-      .joined(separator: "'\\''") + "'"
-  }
-
-  package static func join(_ words: [String]) -> String {
-    words.map(quote).joined(separator: " ")
-  }
-}
