@@ -60,6 +60,7 @@ extension IBProbitHead {
   /// - Returns: iterations, bound, certificate.
   /// - Throws: as above.
   @discardableResult
+  @specialized(where Scalar == Float)
   package mutating func fit(
     features: FeatureMatrix, labels: [Int32], tolerance: Double, iterationLimit: Int = 1000,
     isCertified: Bool = false, logitLimit: Int

@@ -43,6 +43,7 @@ extension IBProbitHead {
   /// - Returns: one loss a row, and the logits (not yet multiplied by the inverse temperature).
   /// - Throws: `NumericsError` for labels or rows of another width that cannot be, `notPositiveDefinite` if rounding
   ///   made the precision indefinite.
+  @specialized(where Scalar == Float)
   public func lossesAndLogits(
     features: FeatureMatrix, labels: [Int32], loss: ProbitLoss
   ) throws(NumericsError) -> LossesAndLogits {
@@ -78,6 +79,7 @@ extension IBProbitHead {
   /// - Returns: N x K; the exponentials of a row sum to 1.
   /// - Throws: `NumericsError.sizeMismatch` for rows of another width, `notPositiveDefinite` if rounding
   ///   made the precision indefinite.
+  @specialized(where Scalar == Float)
   public func logProbabilities(_ features: FeatureMatrix) throws(NumericsError) -> Matrix<Scalar> {
     let arguments = try arguments(features)
     let form = configuration.cdfForm

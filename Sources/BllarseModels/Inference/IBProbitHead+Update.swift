@@ -58,6 +58,7 @@ extension IBProbitHead {
   }
 
   /// Updates the posterior by a batch that was checked.
+  @specialized(where Scalar == Float)
   package mutating func update(
     checked features: FeatureMatrix, labels: [Int32], iterations: Int, forgettingRate: Double,
     start: Start, reportsBounds: Bool = false

@@ -59,6 +59,7 @@ package struct MergedEpoch<Scalar: BLASScalar>: Sendable {
   ///   - start: where the fit of a batch begins, by its position in the epoch.
   /// - Returns: the iterations of the batches of the step.
   /// - Throws: `NumericsError.notPositiveDefinite` if a NaN made a batch's precision indefinite.
+  @specialized(where Scalar == Float)
   package mutating func run(
     _ step: Int, _ head: inout IBProbitHead<Scalar>,
     start: @Sendable (_ batch: Int) -> IBProbitHead<Scalar>.Start
