@@ -145,7 +145,7 @@ package enum Host {
 }
 
 extension StringProtocol {
-  var trimmed: String {
+  package var trimmed: String {
     let start = drop { $0.isWhitespace }
     guard let end = start.lastIndex(where: { !$0.isWhitespace }) else { return "" }
     return String(start[...end])
