@@ -40,7 +40,8 @@ let package = Package(
       swiftSettings: [.strictMemorySafety()]),
     .target(name: "BllarseModels", dependencies: ["BllarseNumerics"]),
     .target(
-      name: "BllarseCore", dependencies: ["BllarseModels", "BllarseNumerics", "BllarseSupport", "CZlib"],
+      name: "BllarseCore",
+      dependencies: ["BllarseModels", "BllarseNumerics", "BllarseSupport", "CZlib"],
       resources: [.copy("Resources/digits")]),
     .target(
       name: "BllarseSweep",

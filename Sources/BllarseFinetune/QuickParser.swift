@@ -34,6 +34,7 @@ struct QuickParser {
   /// What a command line asks for.
   ///
   /// - Parameter words: in their present spelling.
+  /// - Returns: the options of a run, or another command.
   /// - Throws: what the parser throws.
   mutating func parse(_ words: [String]) throws -> Answer {
     var given = GivenOptions()
@@ -68,6 +69,7 @@ struct QuickParser {
   ///   - words: the line.
   ///   - part: the words of it that are the reason; when the parser refuses them alone, or takes them
   ///     for something else than a run, it is asked once for all lines that have them.
+  /// - Returns: what the parser makes of it.
   /// - Throws: what the parser throws.
   private mutating func slowly(_ words: [String], only part: [String]) throws -> Answer {
     if let answer = answers[part] { return .command(try answer.get()) }

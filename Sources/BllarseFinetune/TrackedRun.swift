@@ -35,7 +35,7 @@ struct TrackedRun {
         ).run()
         terminal.show(result, output: configuration.output.path)
         if showsBest, let best = result.best {
-          terminal.show(best, isWithinEpochs: configuration.evaluationInterval > 0)
+          terminal.show(best, isWithinEpochs: configuration.effectiveInterval > 0)
         }
         Interruption.enter(.delivery)
         tracker?.finish(result)

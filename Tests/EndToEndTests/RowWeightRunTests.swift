@@ -129,6 +129,6 @@ struct RowWeightRunTests {
     let images = try finetune.run(["--group", "family"])
     #expect(images.status == 64)
     let empty = try finetune.run(features + ["--group", ""])
-    #expect(empty.status == 64 && empty.errors.contains("--group is empty"), "\(empty.errors)")
+    #expect(empty.status == 64 && empty.errors.contains("--group is ''; expected the name of an array"), "\(empty.errors)")
   }
 }

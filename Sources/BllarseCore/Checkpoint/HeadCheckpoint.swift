@@ -86,8 +86,8 @@ public struct HeadCheckpoint: Sendable {
           ? "fit the head again: the default of before is no more" : "update bllarse to read it")
     }
     head = try kind.init(decoding: file)
-    if kind == EvidenceHead.self, HeldOutCalibration.isStored(in: file) {
-      // Evidence heads once held the map themselves.
+    if kind != CalibratedHead.self, HeldOutCalibration.isStored(in: file) {
+      // Heads of the default recipe once held the map themselves.
       let map = try HeldOutCalibration(decoding: file, classCount: head.classCount)
       if map != .none { head = CalibratedHead(head, map) }
     }

@@ -97,7 +97,8 @@ extension RunConfiguration {
     of name: String, _ labels: [Int32], _ roles: SplitRoles, file: String?
   ) throws(DataError) -> RowSubset? {
     guard name == SplitRoles.training else {
-      guard let limit = data.maxValidationSamples, roles.isValidation(name), limit < labels.count else {
+      guard let limit = data.maxValidationSamples, roles.isValidation(name), limit < labels.count
+      else {
         return nil
       }
       return RowSubset(first: limit, of: labels.count)

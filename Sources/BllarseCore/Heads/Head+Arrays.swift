@@ -20,24 +20,6 @@ extension Head {
   }
 }
 
-extension EvidenceHead {
-  /// Fits the default head, softmax regression, to rows of features.
-  ///
-  /// - Parameters:
-  ///   - rows: N rows of equally many finite numbers.
-  ///   - labels: a class, counted from 0, for each row.
-  ///   - classCount: K; one more than the largest label when `nil`.
-  /// - Throws: `DataError` that names row and column of what cannot be used, `NumericsError` when rounding
-  ///   makes a precision indefinite.
-  public init(fitting rows: [[Float]], labels: [Int], classCount: Int? = nil) throws {
-    let data = try FeatureDataset(rows: rows, labels: labels, classCount: classCount)
-    let split = try data.split("train")
-    try self.init(
-      fitting: split.features, labels: split.labels,
-      EvidenceConfiguration(classCount: data.classCount))
-  }
-}
-
 extension FeatureDataset {
   /// Checks training rows.
   ///

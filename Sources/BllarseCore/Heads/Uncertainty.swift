@@ -1,10 +1,5 @@
 public import BllarseNumerics
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
+import Glibc
 
 /// Predictions with the scores of their uncertainty, one number a row each.
 ///
@@ -37,7 +32,9 @@ public struct Uncertainty: Sendable {
   public let leverage: [Double]?
 
   /// Whether the predictions of a head can be split into mutual information and the rest.
-  public static func canSplit(_ head: any Head) -> Bool { head.uncalibrated is EvidenceHead }
+  public static func canSplit(_ head: any Head) -> Bool {
+    head.uncalibrated is any UncertaintySplittingHead
+  }
 
   /// Predicts rows.
   ///
@@ -50,10 +47,11 @@ public struct Uncertainty: Sendable {
   public init(
     _ head: any Head, _ features: FeatureMatrix, splitsEntropy: Bool = true
   ) throws(NumericsError) {
-    var parts: EvidenceHead.UncertaintyParts?
-    if let evidence = head.uncalibrated as? EvidenceHead {
+    var parts: UncertaintyParts?
+    if let splitting = head.uncalibrated as? any UncertaintySplittingHead {
       let map = (head as? CalibratedHead)?.calibration ?? .none
-      let predicted = evidence.uncertaintyParts(features, map: map, splitsEntropy: splitsEntropy)
+      let predicted = try splitting.uncertaintyParts(
+        features, map: map, splitsEntropy: splitsEntropy)
       logProbabilities = predicted.logProbabilities
       parts = predicted
     } else {

@@ -1,8 +1,4 @@
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
+import Glibc
 import BllarseNumerics
 
 /// Random changes of images that leave their class: a random resized crop and a horizontal flip.

@@ -132,12 +132,12 @@ extension FitOption {
   /// An option that is one of some words, or left to the data.
   public init<Word: RawRepresentable & CaseIterable & Sendable>(
     _ name: String, group: OptionInfo.Group, _ help: String, default words: String,
-    recordedDefault: String
+    recordedDefault: String? = nil
   ) where Word.RawValue == String, Value == Word? {
     self.init(
       info: OptionInfo(name, group: group, help, default: words), defaultValue: nil,
       parse: { Word(rawValue: $0).map { .some($0) } }, text: { $0?.rawValue },
-      record: { .text($0?.rawValue ?? recordedDefault) })
+      record: { ($0?.rawValue ?? recordedDefault).map(ArgumentValue.text) })
     info.expected = oneOf(Word.allCases.map(\.rawValue))
   }
 }

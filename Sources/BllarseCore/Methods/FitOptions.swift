@@ -54,6 +54,14 @@ public enum FitOptions {
     """
   ).with { ($0.needs, $0.expected) = (.featureFile, "the name of an array") }
 
+  /// Whether every class counts as much as any other, however many rows it has.
+  public static let classWeight = FitOption<ClassWeight?>(
+    "class-weight", group: .rows,
+    """
+    balanced: every class counts as much as any other, however many rows it has; predictions are for rows of \
+    which each class has its share.
+    """, default: "each row counts once, or as --sample-weight says")
+
   // MARK: Closed-form updates
 
   /// Whether IBProbit is fitted and scored as the Python original does.

@@ -66,9 +66,7 @@ public struct FittingWay: Sendable {
       name, options, .isOnePass,
       memory: { shape, _ in memory(Int(shape.rows), Int(shape.columns - 1), Int(shape.classes)) },
       trainer: { configuration, data, parallelism in
-        OnePassTrainer(configuration, data, parallelism) { (request) throws(NumericsError) in
-          (try fit(request), FitInfo())
-        }
+        OnePassTrainer(configuration, data, parallelism, fit: fit)
       })
   }
 

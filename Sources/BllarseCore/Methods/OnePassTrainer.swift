@@ -22,19 +22,38 @@ public struct FitRequest: Sendable {
   public let parallelism: Parallelism
 }
 
+/// How classes of different sizes count.
+public enum ClassWeight: String, Sendable, CaseIterable {
+  /// Every class as much as any other.
+  case balanced
+}
+
+extension FitRequest {
+  /// How often each row counts, with ``FitOptions/classWeight``; equally when `nil`.
+  ///
+  /// Balanced classes have equal sums of weights, and all rows together the sum that they had.
+  public var rowWeights: [Double]? {
+    guard method[FitOptions.classWeight] == .balanced else { return weights }
+    let own = weights ?? [Double](repeating: 1, count: labels.count)
+    var totals = [Double](repeating: 0, count: classCount)
+    for (label, weight) in zip(labels, own) { totals[Int(label)] += weight }
+    let share = totals.reduce(0, +) / Double(totals.count { $0 > 0 })
+    return zip(labels, own).map { label, weight in
+      weight > 0 ? weight * share / totals[Int(label)] : 0
+    }
+  }
+}
+
 /// What a fit says of itself.
-public struct FitInfo: Sendable {
+struct FitInfo: Sendable {
   /// Iterations over all rows.
-  public var iterations = 0
+  var iterations = 0
   /// The evidence, or a lower bound of it, in nats, where the head has one.
-  public var evidence: Double?
+  var evidence: Double?
   /// Bounds on the distance to the maximum, in nats.
   var certificate: GapCertificate?
   /// What was chosen and why.
   var report: EvidenceReport?
-
-  /// Nothing is said.
-  public init() {}
 }
 
 /// Fits a head to all rows in one call: everything happens in the first epoch.
@@ -42,7 +61,7 @@ struct OnePassTrainer: HeadTrainer {
   private let configuration: RunConfiguration
   private let data: TrainingData
   private let parallelism: Parallelism
-  private let fit: @Sendable (FitRequest) throws(NumericsError) -> (any Head, FitInfo)
+  private let fit: @Sendable (FitRequest) throws(NumericsError) -> any Head
   private var fitted: (any Head)?
   private var info = FitInfo()
 
@@ -57,7 +76,7 @@ struct OnePassTrainer: HeadTrainer {
 
   init(
     _ configuration: RunConfiguration, _ data: TrainingData, _ parallelism: Parallelism,
-    fit: @escaping @Sendable (FitRequest) throws(NumericsError) -> (any Head, FitInfo)
+    fit: @escaping @Sendable (FitRequest) throws(NumericsError) -> any Head
   ) {
     (self.configuration, self.data, self.parallelism) = (configuration, data, parallelism)
     self.fit = fit
@@ -71,9 +90,10 @@ struct OnePassTrainer: HeadTrainer {
       weights: split.weights, groups: split.groups, classCount: data.classCount,
       seed: configuration.seed, calibratesOnFolds: configuration.calibrationOrDefault != .none,
       parallelism: parallelism)
-    var (head, info) = try fit(request)
+    var head = try fit(request)
     head.parallelism = parallelism.cancelled(by: nil)
-    (fitted, self.info) = (head, info)
+    info = (head as? any ReportingHead)?.fitInfo ?? FitInfo()
+    fitted = head
   }
 
   func encode(into writer: inout SafetensorsWriter) {
@@ -89,7 +109,7 @@ struct OnePassTrainer: HeadTrainer {
   mutating func restore(from file: SafetensorsFile) throws(DataError) {
     guard file.metadata["feature_count"] != nil else { return }
     // Older runs had one kind of head that is fitted so.
-    let name = file.metadata["head_kind"] ?? EvidenceHead.kind
+    let name = file.metadata["head_kind"] ?? HeadMethod.softmax.kinds[0].kind
     guard let kind = HeadRegistry.kind(named: name) else {
       throw DataError(
         .malformedFile, file: file.path, key: "metadata head_kind",
@@ -98,17 +118,7 @@ struct OnePassTrainer: HeadTrainer {
     var head = try kind.init(decoding: file)
     head.parallelism = parallelism.cancelled(by: nil)
     (info.iterations, info.evidence) = try file.progress()
-    if let laplace = head as? EvidenceHead { info = FitInfo(laplace) }
+    if let reporting = head as? any ReportingHead { info = reporting.fitInfo }
     fitted = head
-  }
-}
-
-extension FitInfo {
-  /// What a Laplace head says of its fit.
-  init(_ head: EvidenceHead) {
-    report = head.report
-    iterations = head.report?.iterationCount ?? 0
-    evidence = head.report?.logEvidence
-    certificate = head.report.map { GapCertificate(lower: 0, upper: $0.gapBound) }
   }
 }

@@ -49,8 +49,6 @@ extension RunConfiguration {
     // 4. What would change nothing.
     let faults = idleOptions(given).faults
     guard faults.isEmpty else { throw OptionFault(faults.joined(separator: "; ")) }
-    // Where there are no batches it changes nothing, not even the step that scores are logged at.
-    if !takesBatches { evaluationInterval = 0 }
   }
 
   /// The rows, the output and the threads that are given, for features and a method that others choose.
@@ -281,7 +279,11 @@ extension HeadMethod {
 extension DataSource {
   /// Takes what makes a source together, and refuses what contradicts it.
   ///
-  /// - Parameter needsBackbone: whether images need one; scoring a stored head takes that head's.
+  /// - Parameters:
+  ///   - given: what was given.
+  ///   - defaults: for what was not.
+  ///   - needsBackbone: whether images need one; scoring a stored head takes that head's.
+  /// - Throws: ``OptionFault``.
   fileprivate mutating func take(
     _ given: GivenOptions, _ defaults: OptionDefaults, needsBackbone: Bool = true
   ) throws(OptionFault) {

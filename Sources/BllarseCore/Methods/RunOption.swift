@@ -297,7 +297,7 @@ public struct RunOption: Sendable {
         }
         .only(for: "--max-train-samples; all rows are taken") { $0.data.maxTrainSamples != nil },
       value(interval, \.evaluationInterval, "a number from 0 to \(countLimit)", natural)
-        .recorded { $0.evaluationInterval > 0 ? .integer($0.evaluationInterval) : nil }
+        .recorded { $0.effectiveInterval > 0 ? .integer($0.effectiveInterval) : nil }
         .only(for: "fits that go through the rows in batches") {
           $0.evaluationInterval == 0 || $0.takesBatches
         },

@@ -1,10 +1,5 @@
 public import BllarseNumerics
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
+import Glibc
 
 /// A score with an interval for it.
 public struct BootstrapInterval: Sendable, Equatable, Encodable {

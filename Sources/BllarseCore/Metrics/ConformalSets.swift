@@ -1,8 +1,4 @@
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
+import Glibc
 public import BllarseNumerics
 
 /// Sets of classes that hold the label with a chosen probability, whatever the model is worth.

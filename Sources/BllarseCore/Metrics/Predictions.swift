@@ -1,8 +1,4 @@
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
+import Glibc
 public import BllarseNumerics
 
 /// Predictions with their labels, and what scores need to know of each row.

@@ -1,8 +1,4 @@
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
+import Glibc
 
 /// How well confidence ranks right predictions before wrong ones.
 public struct SelectiveRisk: Sendable, Equatable {

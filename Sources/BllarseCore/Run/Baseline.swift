@@ -3,7 +3,7 @@ import BllarseNumerics
 /// The backbone's own classifier: what predicts before a head is fitted.
 struct Baseline {
   /// The classifier as a linear head over the backbone's features.
-  let head: LinearHead<CrossEntropyLoss>
+  let head: any LogitHead
 
   /// The classifier of a backbone; `nil` when there is none, or one of another number of classes.
   ///
@@ -12,12 +12,7 @@ struct Baseline {
   ///   - classCount: the classes of the data.
   ///   - parallelism: the threads to work with.
   init?(_ backbone: ResidualMLP, classCount: Int, parallelism: Parallelism) {
-    guard let weights = backbone.classifierWeights, weights.columnCount == classCount else {
-      return nil
-    }
-    var head = LinearHead<CrossEntropyLoss>(
-      featureCount: backbone.featureCount, classCount: classCount)
-    head.weights = weights
+    guard var head = backbone.classifier(classCount: classCount) else { return nil }
     head.parallelism = parallelism.cancelled(by: nil)
     self.head = head
   }

@@ -52,7 +52,7 @@ extension RunConfiguration {
   /// Whether the head is scored after a batch, which is counted from 1; the last of an epoch is scored
   /// with the epoch.
   func isScored(afterBatch batch: Int, of count: Int) -> Bool {
-    evaluationInterval > 0 && batch < count && batch % evaluationInterval == 0
+    effectiveInterval > 0 && batch < count && batch % effectiveInterval == 0
   }
 
   /// The training rows that all steps up to a batch of an epoch have seen.

@@ -27,32 +27,10 @@ struct LeftOutColumns {
   }
 }
 
-/// A head that can tell which columns it gives no weight.
-protocol ColumnSelectingHead {
-  /// The columns, from 0, ascending.
-  var leftOutColumns: [Int] { get }
-}
-
 extension FeatureTransform {
   /// The columns that are multiplied by 0.
   var leftOutColumns: [Int] {
     guard case .columns(let scale, _) = self else { return [] }
     return scale.indices.filter { scale[$0] == 0 }
-  }
-}
-
-extension PolyaGammaHead: ColumnSelectingHead {
-  var leftOutColumns: [Int] { configuration.transform.leftOutColumns }
-}
-
-extension EvidenceHead: ColumnSelectingHead {
-  var leftOutColumns: [Int] { transform.leftOutColumns }
-}
-
-extension LinearHead: ColumnSelectingHead {
-  /// An optimum has exact zeros for constant columns, and for no others.
-  var leftOutColumns: [Int] {
-    guard center != nil else { return [] }
-    return (0..<featureCount).filter { row in weights.row(row).allSatisfy { $0 == 0 } }
   }
 }

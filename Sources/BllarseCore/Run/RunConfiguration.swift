@@ -130,6 +130,10 @@ extension RunConfiguration {
   /// Whether an epoch goes through the rows in batches.
   public var takesBatches: Bool { method.takes(FitOptions.batchSize) }
 
+  /// Batches between evaluations, or 0 for none: where there are no batches the interval changes nothing, not
+  /// even the step that scores are logged at.
+  public var effectiveInterval: Int { takesBatches ? evaluationInterval : 0 }
+
   /// Whether the training images could be changed at random in every epoch: the data set allows it, and
   /// so does the method.
   public var mayAugment: Bool {

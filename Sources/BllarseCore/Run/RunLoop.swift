@@ -199,7 +199,7 @@ struct RunLoop {
     let seen = configuration.seenExamples(epoch: epoch, batch: nil, rowCount: train.rowCount)
     let record = try keep(
       scores, of: head, loss: trainer.batchLoss ?? scores.train.nll,
-      step: configuration.evaluationInterval > 0 ? seen : epoch, seen: seen,
+      step: configuration.effectiveInterval > 0 ? seen : epoch, seen: seen,
       bound: trainer.evidenceLowerBound)
     progress.epoch += 1
     progress.step = 0

@@ -108,7 +108,7 @@ public struct RunMetrics: Sendable, Equatable, Encodable {
       source = .validation
       let logs = try head.logProbabilities(validation.features)
       calibration = (logs.exponentials(), validation.labels)
-    } else if let left = (head.uncalibrated as? EvidenceHead)?.leftOut {
+    } else if let left = (head.uncalibrated as? any LeftOutPredictingHead)?.leftOut {
       source = .folds
       let map = (head as? CalibratedHead)?.calibration ?? .none
       calibration = (

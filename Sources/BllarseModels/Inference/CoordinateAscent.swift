@@ -1,10 +1,5 @@
 package import BllarseNumerics
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
+import Glibc
 
 /// The coordinate ascent of the probit head on one batch, under a prior `N(0, (priorPrecision·I)⁻¹)`.
 package struct CoordinateAscent<Scalar: BLASScalar> {

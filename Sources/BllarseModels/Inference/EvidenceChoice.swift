@@ -1,10 +1,5 @@
 import BllarseNumerics
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
+import Glibc
 
 /// The prior precisions with the best evidence, by Laplace's method with the Kronecker covariance: what
 /// `--prior evidence` and `evidence-per-class` take instead of left-out rows, and the L2 strength of `CrossEntropy`.

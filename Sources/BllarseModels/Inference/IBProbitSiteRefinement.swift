@@ -1,10 +1,5 @@
 public import BllarseNumerics
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
+import Glibc
 
 /// Epochs over batches whose fixed point is the optimum of all rows: the updates `sites`.
 ///

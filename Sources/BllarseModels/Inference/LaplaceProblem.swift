@@ -1,10 +1,5 @@
 import BllarseNumerics
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
+import Glibc
 
 /// One likelihood over rows under one scaling: its optimum under a prior, and the Gaussian around it.
 struct LaplaceProblem<Pass: LaplacePass>: Sendable {

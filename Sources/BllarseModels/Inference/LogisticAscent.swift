@@ -1,10 +1,5 @@
 package import BllarseNumerics
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
+import Glibc
 
 /// The coordinate ascent of one Bayesian logistic regression, by Polya-Gamma augmentation.
 ///

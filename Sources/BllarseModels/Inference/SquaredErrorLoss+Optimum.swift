@@ -1,10 +1,5 @@
 package import BllarseNumerics
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
+import Glibc
 
 extension SquaredErrorLoss: TrainableLoss {
   package static func batchLoss(smoothing: Double) -> LinearBatchPass<Float>.Loss {

@@ -1,10 +1,5 @@
 package import BllarseNumerics
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
+import Glibc
 
 /// Rows to calibrate on: the likelihood of their labels as a function of an inverse temperature β.
 package struct CalibrationRows: Sendable {

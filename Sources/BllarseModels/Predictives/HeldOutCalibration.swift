@@ -1,10 +1,5 @@
 public import BllarseNumerics
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
+import Glibc
 
 /// A map of predicted distributions that was fitted to held-out rows.
 ///

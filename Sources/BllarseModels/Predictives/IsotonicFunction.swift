@@ -1,10 +1,5 @@
 public import BllarseNumerics
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
+import Glibc
 
 /// A rising map of the log-odds of one class's probability, through the steps of an isotonic regression.
 ///

@@ -1,10 +1,5 @@
 import BllarseNumerics
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
+import Glibc
 
 /// Which likelihood a Laplace head has.
 public enum EvidenceLikelihood: String, Sendable, Equatable, CaseIterable, Codable {

@@ -1,10 +1,5 @@
 package import BllarseNumerics
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
+import Glibc
 
 /// The scores to expect on new rows, from training rows that were left out of the fit.
 public struct EstimatedScores: Sendable, Equatable, Codable {

@@ -1,22 +1,17 @@
 package import BllarseNumerics
+import Glibc
 
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
+/// What a posterior says about rows.
+package struct UncertaintyParts: Sendable {
+  /// As they are predicted, n x K.
+  package var logProbabilities: Matrix<Float>
+  /// Where the entropy was to be split.
+  package var mutualInformation: [Double]?
+  package var energy: [Double]
+  package var leverage: [Double]
+}
 
 extension EvidenceHead {
-  /// What the posterior says about rows.
-  package struct UncertaintyParts: Sendable {
-    /// As they are predicted, n x K.
-    package var logProbabilities: Matrix<Float>
-    /// Where the entropy was to be split.
-    package var mutualInformation: [Double]?
-    package var energy: [Double]
-    package var leverage: [Double]
-  }
-
   /// Draws of the logits for the softmax.
   private static var drawCount: Int { 64 }
   /// Numbers of draws that are held at once, for each thread: 16 MB.
@@ -35,9 +30,11 @@ extension EvidenceHead {
   ///   - map: a calibration on held-out rows that predictions go through.
   ///   - splitsEntropy: whether to compute mutual informations.
   /// - Returns: predictions, the same bits as `logProbabilities` gives, and scores.
+  /// - Throws: `NumericsError.sizeMismatch` for rows of another width.
   package func uncertaintyParts(
     _ features: FeatureMatrix, map: HeldOutCalibration, splitsEntropy: Bool
-  ) -> UncertaintyParts {
+  ) throws(NumericsError) -> UncertaintyParts {
+    try TrainingRows.checkFeatureCount(features, featureCount)
     let draws = splitsEntropy ? logitDraws() : nil
     let (rows, classes) = (features.rowCount, classCount)
     // A column each for the mutual information, the energy and the leverage.

@@ -1,10 +1,5 @@
 import BllarseNumerics
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
+import Glibc
 
 /// The choices of a fit by what predicts left-out rows best: the scaling of the features, the precision
 /// of the prior, and one temperature.

@@ -1,10 +1,5 @@
 import BllarseNumerics
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
+import Glibc
 
 /// One prior precision for each feature, shared by the classes: automatic relevance determination.
 ///

@@ -1,10 +1,5 @@
 public import BllarseNumerics
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
+import Glibc
 
 /// A first-order method, as pure functions: a step takes parameters, state and gradient, and returns
 /// what they become; nothing is kept anywhere else.

@@ -1,10 +1,5 @@
 import BllarseNumerics
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
+import Glibc
 
 /// The inverse of a curvature and a prior, as factors.
 ///

@@ -1,8 +1,4 @@
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
+import Glibc
 
 /// The factorisation `A = L·Lᵀ` of a symmetric positive definite matrix.
 ///

@@ -1,8 +1,4 @@
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
+import Glibc
 
 /// What memory belongs to that can be given back to the system, and comes back when it is touched: a mapped file.
 package protocol PagedMemory: AnyObject {

@@ -1,11 +1,6 @@
 import BllarseKernels
 import Synchronization
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
+import Glibc
 
 /// What happens when memory for a matrix cannot be had.
 ///

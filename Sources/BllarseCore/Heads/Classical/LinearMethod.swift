@@ -39,3 +39,14 @@ extension MemoryShape {
       + (isWide ? block + 4 * 8 * columns * classes : 0)
   }
 }
+
+extension ResidualMLP {
+  /// The classifier that the backbone was trained with, as a head over its features; `nil` when there is none,
+  /// or one of another number of classes.
+  func classifier(classCount: Int) -> (any LogitHead)? {
+    guard let classifierWeights, classifierWeights.columnCount == classCount else { return nil }
+    var head = LinearHead<CrossEntropyLoss>(featureCount: featureCount, classCount: classCount)
+    head.weights = classifierWeights
+    return head
+  }
+}

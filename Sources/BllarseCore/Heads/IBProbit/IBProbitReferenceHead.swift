@@ -104,3 +104,17 @@ struct ReferenceTrainer: HeadTrainer {
     try trainer.restore(from: file)
   }
 }
+
+extension IBProbitHead: OriginallyScoredHead where Scalar == Float {
+  /// Confidences of its `ece` are those of the binary conditionals alone (CBC), ours those of the equal mixture
+  /// with the binary marginals, from which its `nll` comes, too.
+  func originalScores(
+    _ split: FeatureSplit, own: SplitScores, _ method: Method
+  ) throws(NumericsError) -> SplitScores {
+    let theirs = try IBProbitReferenceHead(self).evaluation(
+      features: split.features, labels: split.labels)
+    var scores = own
+    for name in SplitEvaluations.loggedNames { scores[name] = theirs[name] }
+    return scores
+  }
+}

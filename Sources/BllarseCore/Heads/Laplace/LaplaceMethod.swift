@@ -17,13 +17,12 @@ extension FittingWay {
       name,
       also + [
         FitOptions.prior, FitOptions.posterior, FitOptions.scaling, FitOptions.sampleWeight,
-        FitOptions.group,
+        FitOptions.group, FitOptions.classWeight,
       ],
       [.isOnePass, .calibratesOnFolds], memory: { $0.recipe($1[FitOptions.posterior]) },
       trainer: { configuration, data, parallelism in
         OnePassTrainer(configuration, data, parallelism) { (request) throws(NumericsError) in
-          let head = try EvidenceHead(request, likelihood)
-          return (head, FitInfo(head))
+          try EvidenceHead(request, likelihood)
         }
       })
   }
@@ -44,7 +43,7 @@ extension EvidenceHead {
     evidence.calibratesOnLeftOut = request.calibratesOnFolds
     evidence.seed = request.seed
     try self.init(
-      fitting: request.features, labels: request.labels, weights: request.weights,
+      fitting: request.features, labels: request.labels, weights: request.rowWeights,
       groups: request.groups, evidence, parallelism: request.parallelism)
   }
 }
@@ -68,5 +67,19 @@ extension MemoryShape {
     let size = columns * classes
     let isFormed = classes > 2 && LikelihoodCurvature.isAffordable(Int(rows), Int(size), .some)
     return isFormed ? 3 * 8 * size * size : 0
+  }
+}
+
+// MARK: - What a run asks of it
+
+extension EvidenceHead: ColumnSelectingHead, LeftOutPredictingHead, ReportingHead,
+  UncertaintySplittingHead
+{
+  var leftOutColumns: [Int] { transform.leftOutColumns }
+
+  var fitInfo: FitInfo {
+    FitInfo(
+      iterations: report?.iterationCount ?? 0, evidence: report?.logEvidence,
+      certificate: report.map { GapCertificate(lower: 0, upper: $0.gapBound) }, report: report)
   }
 }

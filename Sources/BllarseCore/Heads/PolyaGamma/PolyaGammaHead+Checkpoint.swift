@@ -74,3 +74,7 @@ extension StickBreaking: ClassCoding {
       logits, .zeros(logits.rowCount, logits.columnCount))
   }
 }
+
+extension PolyaGammaHead: ColumnSelectingHead where Scalar == Float, Coding: ClassCoding {
+  var leftOutColumns: [Int] { configuration.transform.leftOutColumns }
+}
