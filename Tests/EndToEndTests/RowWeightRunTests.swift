@@ -129,6 +129,7 @@ struct RowWeightRunTests {
     let images = try finetune.run(["--group", "family"])
     #expect(images.status == 64)
     let empty = try finetune.run(features + ["--group", ""])
-    #expect(empty.status == 64 && empty.errors.contains("--group is ''; expected the name of an array"), "\(empty.errors)")
+    let message = "--group is ''; expected the name of an array"
+    #expect(empty.status == 64 && empty.errors.contains(message), "\(empty.errors)")
   }
 }

@@ -100,11 +100,12 @@ public struct HeadMethod: Sendable {
     (self.name, self.selector, self.ways, self.kinds) = (name, selector, ways, kinds)
   }
 
-  /// The way of a name; `nil` when there is none.
+  /// Finds a way by its name.
   ///
   /// - Parameters:
   ///   - name: the default when `nil`.
   ///   - isOn: whether a switch is on.
+  /// - Returns: the way whose switch is on, before the one of the same name without a switch.
   func way(_ name: String?, isOn: (String) -> Bool) -> FittingWay? {
     let candidates = ways.filter { way in
       (name == nil || way.name == name) && (way.requiredSwitch.map(isOn) ?? true)
