@@ -107,7 +107,11 @@ extension FitOption where Value == Int {
 extension FitOption where Value == Bool {
   /// A switch, off by default.
   ///
-  /// - Parameter isRecordedWhereOff: whether a result shows it when it is off.
+  /// - Parameters:
+  ///   - name: the long name, without dashes.
+  ///   - group: under which title the help lists it.
+  ///   - help: what it does.
+  ///   - isRecordedWhereOff: whether a result shows it when it is off.
   public init(
     _ name: String, group: OptionInfo.Group, _ help: String, isRecordedWhereOff: Bool = true
   ) {
