@@ -20,27 +20,24 @@ extension FineTuning {
   /// that the backbone was trained with, where it has one, and for the head.
   ///
   /// - Parameters:
-  ///   - data: the splits.
+  ///   - loaded: the rows, and the classifier.
   ///   - head: what was fitted, or `nil` when nothing was.
-  ///   - baseline: the backbone's own classifier.
-  ///   - parallelism: the threads to work with.
-  ///   - note: receives what the user should know.
   /// - Returns: a row for each of them, fraction and repeat; `nil` where the run was not asked.
   /// - Throws: `DataError` when predictions are not numbers.
   func temperatureScaling(
-    _ data: RunData, head: (any Head)?, baseline: Baseline?, parallelism: Parallelism,
-    note: (String) -> Void
+    _ loaded: LoadedRun, head: (any Head)?
   ) throws -> [TemperatureScaling.Row]? {
     guard let scaling = configuration.temperatureScaling else { return nil }
-    note(
+    let (data, notes) = (loaded.data, loaded.prepared.notes)
+    notes.keep(
       "--temperature-scaling fits temperatures to rows of the test split: its scores say what a "
         + "temperature could do, and are no test of a model that has it")
     let test = try data.dataset.split(data.roles.test)
     var sources: [(name: String, logits: Matrix<Float>)] = []
-    if let baseline {
+    if let baseline = loaded.classifier {
       sources.append(("baseline", try baseline.logits(test)))
     } else {
-      note(
+      notes.keep(
         "there is no pretrained classifier of these classes: temperatures are fitted for the head")
     }
     if let head { sources.append(("head", try head.logProbabilities(test.features))) }
@@ -55,7 +52,7 @@ extension FineTuning {
       }
       return try scaling.rows(
         source.name, logits: logits, labels: test.labels, seed: configuration.seed,
-        parallelism: parallelism)
+        parallelism: loaded.prepared.parallelism)
     }
   }
 }
