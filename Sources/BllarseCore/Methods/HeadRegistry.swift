@@ -74,7 +74,7 @@ public enum HeadRegistry {
       // Of two ways of one name, the one that takes it may need a switch, or that it is not there.
       for switched in method.ways where switched.requiredSwitch != nil {
         let other = method.ways.first { $0.name == switched.name && $0.requiredSwitch == nil }
-        guard let word = switched.requiredSwitch, method.selector?.name != name,
+        guard let word = switched.requiredSwitch, word != name, method.selector?.name != name,
           names.contains(switched.name), switched.takes(name) != other?.takes(name) ?? false
         else { continue }
         condition += switched.takes(name) ? " and --\(word)" : " without --\(word)"
