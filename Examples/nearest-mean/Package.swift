@@ -11,6 +11,7 @@ let package = Package(
       dependencies: [
         .product(name: "BllarseCore", package: "bllarse"),
         .product(name: "BllarseFinetune", package: "bllarse"),
+        .product(name: "BllarseNumerics", package: "bllarse"),
         .product(name: "BllarseTesting", package: "bllarse"),
       ])
   ],
