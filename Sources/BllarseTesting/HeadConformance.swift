@@ -29,19 +29,20 @@ public struct HeadConformance {
   private let method: HeadMethod
   private let options: [String: String]
   private let claims: (FittingWay) -> Claims
-  /// How much log-probabilities may differ where they should be the same.
-  private let tolerance: Float
+  /// How much probabilities may differ where they should be the same.
+  private let tolerance: Double
 
   /// Prepares the check of a head that is registered.
   ///
   /// - Parameters:
   ///   - method: the head.
   ///   - options: values of options by their long names, "prior": "1"; given to the ways that take them.
-  ///   - tolerance: how much log-probabilities may differ where rounding alone should tell them apart.
+  ///   - tolerance: how much probabilities may differ where rounding, and where an iteration ends, should alone tell them
+  ///     apart.
   ///   - claims: what a way claims; by default that neither order matters where one pass reaches the optimum,
   ///     and that weights are as good as repeats where it takes weights.
   public init(
-    _ method: HeadMethod, options: [String: String] = [:], tolerance: Float = 1e-3,
+    _ method: HeadMethod, options: [String: String] = [:], tolerance: Double = 1e-3,
     claims: @escaping (FittingWay) -> Claims = { way in
       var claims: Claims = way.traits.contains(.isOnePass) ? [.rowOrder, .classOrder] : []
       if way.takes("sample-weight") { claims.insert(.weights) }
@@ -99,14 +100,15 @@ public struct HeadConformance {
     // 3. What must not matter.
     func compare(_ other: Rows, _ claim: String, classes: [Int] = [0, 1, 2]) throws {
       let values = try fit(way, other, in: directory).logProbabilities(rows.test)
-      var difference: Float = 0
+      var difference = 0.0
       for row in 0..<values.rowCount {
         for k in 0..<Rows.classCount {
-          difference = max(difference, (values[row, classes[k]] - predicted[row, k]).magnitude)
+          difference = max(
+            difference, Self.difference(values[row, classes[k]], predicted[row, k]))
         }
       }
       if !(difference < tolerance) {
-        faults.append("\(claim) changes log-probabilities by \(difference)")
+        faults.append("\(claim) changes probabilities by \(difference)")
       }
     }
     let claimed = claims(way)
@@ -118,10 +120,10 @@ public struct HeadConformance {
       let weighted = try fit(way, rows.weighted, in: directory).logProbabilities(rows.test)
       let repeated = try fit(way, rows.repeated, in: directory).logProbabilities(rows.test)
       let difference =
-        zip(weighted.elements, repeated.elements).map { ($0 - $1).magnitude }.max() ?? 0
+        zip(weighted.elements, repeated.elements).map(Self.difference).max() ?? 0
       if !(difference < tolerance) {
         faults.append(
-          "weights of two and repeated rows differ by \(difference) in log-probabilities")
+          "weights of two and repeated rows differ by \(difference) in probabilities")
       }
     }
 
@@ -143,6 +145,11 @@ public struct HeadConformance {
       faults.append("a label that is no class is scored")
     }
     return faults
+  }
+
+  /// The difference of the probabilities whose logarithms are given.
+  private static func difference(_ first: Float, _ second: Float) -> Double {
+    (exp(Double(first)) - exp(Double(second))).magnitude
   }
 
   private func fit(

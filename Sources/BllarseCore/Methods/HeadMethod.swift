@@ -97,7 +97,12 @@ public struct HeadMethod: Sendable {
     _ name: String, selector: OptionInfo? = nil, ways: [FittingWay], kinds: [any Head.Type]
   ) {
     precondition(!ways.isEmpty, "the head \(name) cannot be fitted")
-    (self.name, self.selector, self.ways, self.kinds) = (name, selector, ways, kinds)
+    (self.name, self.ways, self.kinds) = (name, ways, kinds)
+    self.selector = selector.map { info in
+      var info = info
+      info.expected = oneOf(ways.map(\.name).unique)
+      return info
+    }
   }
 
   /// Finds a way by its name.

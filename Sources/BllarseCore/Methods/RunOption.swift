@@ -118,8 +118,8 @@ public struct RunOption: Sendable {
       "ood", group: .recipe,
       "Features of rows that belong to no class: how well uncertainty tells them apart.")
     return [
-      word(mode).recorded { _ in .text("last_layer") },
-      word(head).recorded { .text($0.method.head) },
+      word(mode, "last_layer").recorded { _ in .text("last_layer") },
+      word(head, oneOf(HeadRegistry.methodNames)).recorded { .text($0.method.head) },
       value(epochs, \.epochs, "a number from 0 to \(countLimit)", natural)
         .recorded { .integer($0.effectiveEpochs) }
         .only(for: "fits by steps or batches; a fit to the optimum is one pass") {

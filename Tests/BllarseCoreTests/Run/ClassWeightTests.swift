@@ -7,8 +7,12 @@ import Testing
 
 @Suite("--class-weight balanced")
 struct ClassWeightTests {
+  private let directory: TemporaryDirectory
+
+  init() throws { directory = try TemporaryDirectory() }
+
   /// 90 rows of three classes, 60, 20 and 10 of them, with weights of their own and balanced ones.
-  private func features(in directory: TemporaryDirectory) throws -> String {
+  private func features() throws -> String {
     var generator = SplitMix64(seed: 12)
     let labels = (0..<90).map { Int32($0 < 60 ? 0 : $0 < 80 ? 1 : 2) }
     let own = labels.indices.map { Double(1 + $0 % 2) }
@@ -26,7 +30,7 @@ struct ClassWeightTests {
           }))
       writer.add("y_" + name, labels)
     }
-    writer.add("once_train", labels.map { Float(30 / [60, 20, 10][Int($0)]) })
+    writer.add("once_train", labels.map { Float(30 / [60.0, 20, 10][Int($0)]) })
     writer.add("own_train", own.map { Float($0) })
     writer.add(
       "balanced_train",
@@ -51,7 +55,7 @@ struct ClassWeightTests {
 
   @Test("balanced classes are the fit whose rows weigh N / (K·N_k)")
   func equalsWeights() throws {
-    let path = try features(in: TemporaryDirectory())
+    let path = try features()
     let balanced = try weights(path, ["class-weight": "balanced"])
     let given = try weights(path, ["sample-weight": "once"])
     #expect(relativeDifference(balanced.map(Double.init), given.map(Double.init)) < 1e-5)
@@ -61,7 +65,7 @@ struct ClassWeightTests {
 
   @Test("rows with weights of their own are balanced by these")
   func multipliesWeights() throws {
-    let path = try features(in: TemporaryDirectory())
+    let path = try features()
     let balanced = try weights(path, ["class-weight": "balanced", "sample-weight": "own"])
     let given = try weights(path, ["sample-weight": "balanced"])
     #expect(relativeDifference(balanced.map(Double.init), given.map(Double.init)) < 1e-5)
