@@ -44,10 +44,9 @@ struct HeadCases {
     try writer.write(to: path)
 
     var configuration = RunConfiguration()
-    configuration.featuresPath = path
-    configuration.lossFunction = "CrossEntropy"
-    configuration.optimizer = .adamw
-    configuration.batchSize = batchSize
+    configuration.data.featuresPath = path
+    configuration.method = Method("CrossEntropy", "adamw")
+    configuration.method[FitOptions.batchSize] = batchSize
     configuration.threadCount = parallelism.threadCount
     configuration.epochs = 5
     var products: [Double] = []

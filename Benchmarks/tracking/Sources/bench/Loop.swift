@@ -16,9 +16,8 @@ extension Bench {
     run.waitForDelivery(upTo: .seconds(5))
 
     var configuration = RunConfiguration()
-    configuration.lossFunction = "CrossEntropy"
-    configuration.optimizer = .adam
-    configuration.batchSize = 64
+    configuration.method = Method("CrossEntropy", "adam")
+    configuration.method[FitOptions.batchSize] = 64
     configuration.epochs = 1_000_000
     configuration.threadCount = 1
     let windows = Windows(run: run, count: 27)
