@@ -132,7 +132,10 @@ extension RunConfiguration {
 
   /// Batches between evaluations, or 0 for none: where there are no batches the interval changes nothing, not
   /// even the step that scores are logged at.
-  public var effectiveInterval: Int { takesBatches ? evaluationInterval : 0 }
+  public var effectiveInterval: Int {
+    // Asked after every batch: what is quick comes first.
+    evaluationInterval > 0 && takesBatches ? evaluationInterval : 0
+  }
 
   /// Whether the training images could be changed at random in every epoch: the data set allows it, and
   /// so does the method.

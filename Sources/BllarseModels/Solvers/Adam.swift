@@ -37,12 +37,14 @@ public struct Adam<Scalar: BLASScalar>: Optimizer {
   }
 
   /// No gradients seen.
+  @specialized(where Scalar == Float)
   public func start(_ parameters: Matrix<Scalar>) -> State {
     let zeros = Matrix<Scalar>.zeros(parameters.rowCount, parameters.columnCount)
     return State(moments: [zeros, zeros])
   }
 
   /// Takes one step.
+  @specialized(where Scalar == Float)
   public func step(
     _ parameters: inout Matrix<Scalar>, _ state: inout State, gradient: Matrix<Scalar>,
     learningRate: Double

@@ -66,6 +66,7 @@ public struct IVON<Scalar: BLASScalar>: Optimizer {
   }
 
   /// No gradients seen: curvature h₀.
+  @specialized(where Scalar == Float)
   public func start(_ parameters: Matrix<Scalar>) -> State {
     let (rows, columns) = (parameters.rowCount, parameters.columnCount)
     return State(moments: [
@@ -80,6 +81,7 @@ public struct IVON<Scalar: BLASScalar>: Optimizer {
   ///   - state: of the posterior.
   ///   - generator: a stream of the sample's own.
   /// - Returns: e, of the parameters' shape.
+  @specialized(where Scalar == Float)
   public func deviation(_ state: State, using generator: inout Philox) -> Matrix<Scalar> {
     let curvature = state.moments[1]
     let (rows, columns) = (curvature.rowCount, curvature.columnCount)
@@ -91,6 +93,7 @@ public struct IVON<Scalar: BLASScalar>: Optimizer {
   }
 
   /// Takes one step with the gradient at the mean, whose samples' products are zero.
+  @specialized(where Scalar == Float)
   public func step(
     _ parameters: inout Matrix<Scalar>, _ state: inout State, gradient: Matrix<Scalar>,
     learningRate: Double
@@ -108,6 +111,7 @@ public struct IVON<Scalar: BLASScalar>: Optimizer {
   ///   - gradient: mean(g) over the samples.
   ///   - products: mean(e·g) over the samples.
   ///   - learningRate: of this step.
+  @specialized(where Scalar == Float)
   public func step(
     _ parameters: inout Matrix<Scalar>, _ state: inout State, gradient: Matrix<Scalar>,
     products: Matrix<Scalar>, learningRate: Double

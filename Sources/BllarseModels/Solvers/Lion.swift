@@ -31,11 +31,13 @@ public struct Lion<Scalar: BLASScalar>: Optimizer {
   }
 
   /// No gradients seen.
+  @specialized(where Scalar == Float)
   public func start(_ parameters: Matrix<Scalar>) -> State {
     State(moments: [.zeros(parameters.rowCount, parameters.columnCount)])
   }
 
   /// Takes one step.
+  @specialized(where Scalar == Float)
   public func step(
     _ parameters: inout Matrix<Scalar>, _ state: inout State, gradient: Matrix<Scalar>,
     learningRate: Double

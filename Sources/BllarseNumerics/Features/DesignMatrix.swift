@@ -129,6 +129,8 @@ public struct DesignMatrix<Scalar: BLASScalar>: Sendable {
   ///   - scratch: room for `range.count · paddedColumnCount` elements, aligned to 64 bytes.
   ///   - body: receives the address of the first row; rows are `paddedColumnCount` apart and padded
   ///     with zeros.
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
   package func withBlock(
     _ range: Range<Int>, scratch: UnsafeMutablePointer<Scalar>,
     _ body: (UnsafePointer<Scalar>) -> Void
@@ -147,6 +149,8 @@ public struct DesignMatrix<Scalar: BLASScalar>: Sendable {
   package var isResident: Bool { resident != nil }
 
   /// Writes the rows of a range, padding and all, `paddedColumnCount` apart.
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
   package func copyRows(_ range: Range<Int>, into target: UnsafeMutablePointer<Scalar>) {
     unsafe withBlock(range, scratch: target) { rows in
       if unsafe rows != UnsafePointer(target) {

@@ -136,20 +136,27 @@ extension BLASScalar {
   package static var kernels: Kernels<Self> { _read { yield _routines.kernels } }
 
   /// Copies rows, converting them to this type.
+  @specialized(where Self == Float)
+  @specialized(where Self == Double)
   static func convertRows(
     _ rows: Int, _ columns: Int, _ source: StoredRows, _ target: UnsafeMutablePointer<Self>,
     _ stride: Int
   ) {
-    for row in 0..<rows {
-      let target = unsafe target + row * stride
-      switch unsafe source {
-      case .half(let bits, let sourceStride):
-        let bits = unsafe bits + 2 * row * sourceStride
-        unsafe kernels.fromHalf(columns, bits.assumingMemoryBound(to: UInt16.self), target)
-      case .single(let values, let sourceStride):
-        unsafe kernels.fromSingle(columns, values + row * sourceStride, target)
-      case .double(let values, let sourceStride):
-        unsafe kernels.fromDouble(columns, values + row * sourceStride, target)
+    switch unsafe source {
+    case .half(let bits, let sourceStride):
+      let (convert, bits) = unsafe (kernels.fromHalf, bits.assumingMemoryBound(to: UInt16.self))
+      for row in 0..<rows {
+        unsafe convert(columns, bits + row * sourceStride, target + row * stride)
+      }
+    case .single(let values, let sourceStride):
+      let convert = unsafe kernels.fromSingle
+      for row in 0..<rows {
+        unsafe convert(columns, values + row * sourceStride, target + row * stride)
+      }
+    case .double(let values, let sourceStride):
+      let convert = unsafe kernels.fromDouble
+      for row in 0..<rows {
+        unsafe convert(columns, values + row * sourceStride, target + row * stride)
       }
     }
   }

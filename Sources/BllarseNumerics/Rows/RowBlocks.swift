@@ -133,6 +133,8 @@ package struct RowBlocks<Scalar: BLASScalar>: Sendable {
   ///   - hasProducts: whether XᵀR is wanted.
   ///   - body: receives a thread's share of the memory, at one block after another.
   /// - Returns: the sums.
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
   package func sums(
     count sumCount: Int, hasProducts: Bool = true, _ body: @Sendable (Block) -> Void
   ) -> Sums {
@@ -215,6 +217,8 @@ extension DesignMatrix {
   ///   - weights: columnCount x C; they are rounded to `Scalar`.
   ///   - parallelism: the threads to work with.
   /// - Returns: N x C.
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
   package func multiplied(
     by weights: Matrix<Double>, parallelism: Parallelism
   ) -> Matrix<Scalar> {
