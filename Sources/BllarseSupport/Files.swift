@@ -1,4 +1,4 @@
-package import Foundation
+import Foundation
 
 /// A failed call into the operating system.
 package struct SystemError: Error, Equatable, CustomStringConvertible {
