@@ -58,8 +58,8 @@ public enum FitOptions {
   public static let classWeight = FitOption<ClassWeight?>(
     "class-weight", group: .rows,
     """
-    balanced: every class counts as much as any other, however many rows it has; predictions are for rows of \
-    which each class has its share.
+    balanced: every class counts as much as any other, however many rows it has; predictions, and the scores to \
+    expect on new rows, are for rows that are as often of one class as of another.
     """, default: "each row counts once, or as --sample-weight says")
 
   // MARK: Closed-form updates

@@ -89,6 +89,19 @@ public enum HeadRegistry {
   }
 }
 
+extension OptionInfo {
+  /// What must be the case beside the method that takes it, in words.
+  var conditions: [String] {
+    (needs.contains(.severalEpochs) ? ["in several epochs"] : [])
+      + (needs.contains(.featureFile) ? ["on --features"] : [])
+  }
+
+  /// Whose the option of methods is, and when it has an effect.
+  var place: String {
+    ([HeadRegistry.owners(of: name)] + conditions).joined(separator: ", ")
+  }
+}
+
 extension [String] {
   /// Each text once, in the order of its first place.
   var unique: [String] { reduce(into: []) { if !$0.contains($1) { $0.append($1) } } }

@@ -47,15 +47,10 @@ package enum OptionTable {
 
   /// What an option is for; `nil` for one of every run.
   private static func use(of info: OptionInfo) -> String? {
-    var place = HeadRegistry.owners(of: info.name)
-    if place.isEmpty {
-      let option = RunOption.all.first { $0.info.name == info.name }
-      // What follows a semicolon says what happens elsewhere.
-      place = String((option?.place ?? "").prefix(while: { $0 != ";" }))
-    }
-    guard !place.isEmpty else { return nil }
-    if info.needs.contains(.severalEpochs) { place += ", in several epochs" }
-    if info.needs.contains(.featureFile) { place += ", on --features" }
-    return place
+    guard HeadRegistry.owners(of: info.name).isEmpty else { return info.place }
+    let option = RunOption.all.first { $0.info.name == info.name }
+    // What follows a semicolon says what happens elsewhere.
+    let place = String((option?.place ?? "").prefix(while: { $0 != ";" }))
+    return place.isEmpty ? nil : place
   }
 }

@@ -164,10 +164,10 @@ extension RunConfiguration {
       if info.name == "optimizer", given["optimizer"] == Method.cavi { continue }
       let taken = way?.options.first { $0.info.name == info.name }?.info
       guard taken.map({ !takesEffect($0) }) ?? true || effectiveEpochs == 0 else { continue }
-      var place = HeadRegistry.owners(of: info.name)
-      if info.needs.contains(.severalEpochs) { place += ", in several epochs" }
-      if info.needs.contains(.featureFile) { place += ", on --features" }
-      add(info, "it is for \(place)")
+      add(
+        info,
+        taken == nil
+          ? "it is for \(info.place)" : "it has an effect \(info.conditions.listed("and")) only")
     }
     return (notes, faults)
   }
