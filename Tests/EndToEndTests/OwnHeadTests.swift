@@ -36,6 +36,26 @@ extension SweepEndToEnd {
       #expect(unknown.status == 65 && unknown.errors.contains("'NearestMean'"), "\(unknown.errors)")
     }
 
+    @Test("an optimiser of one's own fits a head of the package, and goes on where it was stopped")
+    func ownOptimizer() throws {
+      let directory = try TemporaryDirectory()
+      let words = [
+        "--head", "CrossEntropy", "--optimizer", "sgd", "--momentum", "0.5", "--lr", "0.01",
+        "--epochs", "2",
+      ]
+      let fitted = try Self.program.run(words + ["--output", directory.file("out")])
+      #expect(fitted.status == 0, "\(fitted.errors)")
+      let result = try String(decoding: directory.read("out/result.json"), as: UTF8.self)
+      #expect(result.contains("\"momentum\" : 0.5"), "\(result)")
+      let checkpoint = try String(
+        decoding: directory.read("out/run.safetensors").prefix(4000), as: UTF8.self)
+      #expect(checkpoint.contains("optimizer.momentum"))
+      let refused = try Self.program.run(["--head", "CrossEntropy", "--momentum", "0.5"])
+      #expect(
+        refused.status == 64 && refused.errors.contains("CrossEntropy and MSE by --optimizer sgd"),
+        "\(refused.errors)")
+    }
+
     @Test("its option is refused as those of the package are")
     func refusals() throws {
       for (words, message) in [

@@ -62,7 +62,6 @@ struct Bench: ParsableCommand {
     report.describe(data)
     let (n, d, k) = (Double(data.rowCount), Double(data.columnCount + 1), Double(data.classCount))
     var head = data.head
-    head.parallelism = parallelism
     let gram = n * d * d
     let product = 4 * n * d * k
 
@@ -72,14 +71,18 @@ struct Bench: ParsableCommand {
       report.flops = gram + d * d * d / 3 + Double(iterations) * (product + 2 * d * d * k)
       try report.time(repeats) {
         head.reset()
-        try head.update(features: data.features, labels: data.labels, iterations: iterations)
+        try head.update(
+          features: data.features, labels: data.labels, iterations: iterations,
+          parallelism: parallelism)
       }
     case .pass:
       // Two lengths of the same run: what they share cancels.
       func seconds(_ count: Int) throws -> Double {
         try Clock.seconds {
           head.reset()
-          try head.update(features: data.features, labels: data.labels, iterations: count)
+          try head.update(
+            features: data.features, labels: data.labels, iterations: count,
+            parallelism: parallelism)
         }
       }
       _ = try seconds(2)
@@ -125,24 +128,25 @@ struct Bench: ParsableCommand {
         head.reset()
         try head.update(
           features: data.features, labels: data.labels, order: order, batchSize: batchSize,
-          iterations: iterations, forgettingRate: 1e-3)
+          iterations: iterations, forgettingRate: 1e-3, parallelism: parallelism)
         _ = try head.mean()
       }
     case .sites:
       report.iterations = iterations
       report.extra["batch_size"] = Double(batchSize)
-      var refinement = try IBProbitSiteRefinement(
-        head, features: data.features, labels: data.labels)
+      var refinement = try IBProbitSiteRefinement<Float>(
+        head.configuration, features: data.features, labels: data.labels, parallelism: parallelism)
       let order = Array(0..<data.rowCount)
       report.flops = 2 * n * d * d
       try report.time(repeats) {
         try refinement.runEpoch(order: order, batchSize: batchSize, iterations: iterations)
       }
     case .predict, .evaluate:
-      try head.fit(features: data.features, labels: data.labels, tolerance: 1e-3)
+      try head.fit(
+        features: data.features, labels: data.labels, tolerance: 1e-3, parallelism: parallelism)
       report.flops = 2 * n * d * k
       try report.time(repeats) {
-        let logProbabilities = try head.logProbabilities(data.features)
+        let logProbabilities = try head.logProbabilities(data.features, parallelism: parallelism)
         if self.case == .evaluate {
           _ = SplitScores(
             try Predictions(

@@ -57,7 +57,8 @@ struct BenchData {
 
   /// A head for these data, with the reference's design.
   var head: IBProbitHead<Float> {
-    IBProbitHead(.init(featureCount: columnCount, classCount: classCount))
+    IBProbitHead(
+      .init(featureCount: columnCount, classCount: classCount, transform: .standardLayerNorm))
   }
 }
 

@@ -16,11 +16,12 @@ struct HeadCases {
     // A Gram matrix, a factorisation and a triangular solve for each class and iteration.
     report.flops = Double(iterations) * k * (2 * n * d * d + d * d * d / 3)
     var head = IBPolyaGammaHead<Float>(
-      .init(featureCount: data.columnCount, classCount: data.classCount))
-    head.parallelism = parallelism
+      .init(featureCount: data.columnCount, classCount: data.classCount, transform: .identity))
     try report.time(repeats) {
       head.reset()
-      try head.update(features: data.features, labels: data.labels, iterations: iterations)
+      try head.update(
+        features: data.features, labels: data.labels, iterations: iterations,
+        parallelism: parallelism)
     }
   }
 

@@ -14,36 +14,31 @@ public protocol Head: Sendable {
   var featureCount: Int { get }
   /// The number of classes.
   var classCount: Int { get }
-  /// How threads are used.
-  var parallelism: Parallelism { get set }
 
   /// The logarithms of the predictive class probabilities.
   ///
-  /// - Parameter features: N x featureCount, finite.
+  /// - Parameters:
+  ///   - features: N x featureCount, finite.
+  ///   - parallelism: the threads to work with.
   /// - Returns: N x classCount; the exponentials of a row sum to 1.
   /// - Throws: `NumericsError` for rows of another width, and when the state of the head is numerically
   ///   unusable.
-  func logProbabilities(_ features: FeatureMatrix) throws(NumericsError) -> Matrix<Float>
+  func logProbabilities(
+    _ features: FeatureMatrix, parallelism: Parallelism
+  ) throws(NumericsError) -> Matrix<Float>
 
-  /// Scores the head on labelled rows.
-  ///
-  /// - Parameters:
-  ///   - features: N x featureCount, finite.
-  ///   - labels: a class in `0..<classCount` for each row.
-  /// - Returns: the scores.
-  /// - Throws: as ``logProbabilities(_:)``, and for labels that cannot be.
-  func evaluation(features: FeatureMatrix, labels: [Int32]) throws(NumericsError) -> SplitScores
-
-  /// Scores the head as ``evaluation(features:labels:)`` does, with its predictions mapped.
+  /// Scores the head on labelled rows, with its predictions mapped.
   ///
   /// - Parameters:
   ///   - features: N x featureCount, finite.
   ///   - labels: a class in `0..<classCount` for each row.
   ///   - calibration: the map.
+  ///   - parallelism: the threads to work with.
   /// - Returns: the scores.
-  /// - Throws: as ``logProbabilities(_:)``, and for labels that cannot be.
+  /// - Throws: as ``logProbabilities(_:parallelism:)``, and for labels that cannot be.
   func evaluation(
-    features: FeatureMatrix, labels: [Int32], calibration: HeldOutCalibration
+    features: FeatureMatrix, labels: [Int32], calibration: HeldOutCalibration,
+    parallelism: Parallelism
   ) throws(NumericsError) -> SplitScores
 
   /// Adds everything that prediction needs to a checkpoint: tensors, and metadata as strings.
@@ -57,18 +52,26 @@ public protocol Head: Sendable {
 }
 
 extension Head {
-  /// The scores of ``logProbabilities(_:)``.
-  public func evaluation(
-    features: FeatureMatrix, labels: [Int32]
-  ) throws(NumericsError) -> SplitScores {
-    try evaluation(features: features, labels: labels, calibration: .none)
+  /// The logarithms of the predictive class probabilities, computed on all threads that this process has.
+  public func logProbabilities(_ features: FeatureMatrix) throws(NumericsError) -> Matrix<Float> {
+    try logProbabilities(features, parallelism: .available)
   }
 
-  /// The scores of the mapped ``logProbabilities(_:)``.
+  /// Scores the head on labelled rows.
   public func evaluation(
-    features: FeatureMatrix, labels: [Int32], calibration: HeldOutCalibration
+    features: FeatureMatrix, labels: [Int32], parallelism: Parallelism = .available
   ) throws(NumericsError) -> SplitScores {
-    let logs = calibration.apply(to: try logProbabilities(features), parallelism: parallelism)
+    try evaluation(
+      features: features, labels: labels, calibration: .none, parallelism: parallelism)
+  }
+
+  /// The scores of the mapped ``logProbabilities(_:parallelism:)``.
+  public func evaluation(
+    features: FeatureMatrix, labels: [Int32], calibration: HeldOutCalibration,
+    parallelism: Parallelism
+  ) throws(NumericsError) -> SplitScores {
+    let logs = calibration.apply(
+      to: try logProbabilities(features, parallelism: parallelism), parallelism: parallelism)
     return SplitScores(
       try Predictions(logProbabilities: logs, labels: labels, parallelism: parallelism))
   }

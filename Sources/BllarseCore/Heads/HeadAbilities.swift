@@ -28,10 +28,12 @@ protocol UncertaintySplittingHead: Head {
   ///   - features: n x D, finite.
   ///   - map: the calibration.
   ///   - splitsEntropy: whether to split the entropy by draws, which takes up to ten times as long.
+  ///   - parallelism: the threads to work with.
   /// - Returns: n rows of predictions, and a number a row for each part.
   /// - Throws: `NumericsError.sizeMismatch` for rows of another width.
   func uncertaintyParts(
-    _ features: FeatureMatrix, map: HeldOutCalibration, splitsEntropy: Bool
+    _ features: FeatureMatrix, map: HeldOutCalibration, splitsEntropy: Bool,
+    parallelism: Parallelism
   ) throws(NumericsError) -> UncertaintyParts
 }
 
@@ -40,7 +42,9 @@ protocol LogitHead: Head {
   /// The logits of rows, n x K.
   ///
   /// - Throws: `NumericsError.sizeMismatch` for rows of another width.
-  func logits(_ features: FeatureMatrix) throws(NumericsError) -> Matrix<Float>
+  func logits(
+    _ features: FeatureMatrix, parallelism: Parallelism
+  ) throws(NumericsError) -> Matrix<Float>
 }
 
 /// A head that the Python original scores otherwise than we do, where it makes the same fit.
@@ -51,9 +55,10 @@ protocol OriginallyScoredHead: Head {
   ///   - split: labelled rows.
   ///   - own: our scores of them.
   ///   - method: how the head was fitted.
+  ///   - parallelism: the threads to work with.
   /// - Returns: the scores under our names.
   /// - Throws: `NumericsError` when the head's state is numerically unusable.
   func originalScores(
-    _ split: FeatureSplit, own: SplitScores, _ method: Method
+    _ split: FeatureSplit, own: SplitScores, _ method: Method, _ parallelism: Parallelism
   ) throws(NumericsError) -> SplitScores
 }

@@ -66,7 +66,10 @@ public struct FittingWay: Sendable {
       name, options, .isOnePass,
       memory: { shape, _ in memory(Int(shape.rows), Int(shape.columns - 1), Int(shape.classes)) },
       trainer: { configuration, data, parallelism in
-        OnePassTrainer(configuration, data, parallelism, fit: fit)
+        OnePassTrainer(configuration, data, parallelism) { request throws(NumericsError) in
+          let head = try fit(request)
+          return (head, (head as? any ReportingHead)?.fitInfo ?? FitInfo())
+        }
       })
   }
 

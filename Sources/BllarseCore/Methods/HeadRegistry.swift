@@ -3,17 +3,29 @@ import Synchronization
 
 /// The heads that there are: the built-in ones, and those that were registered from outside the package.
 public enum HeadRegistry {
-  private static let builtIn: [HeadMethod] = [
-    .softmax, .probit, .polyaGamma(OneAgainstRest.self), .polyaGamma(StickBreaking.self),
-    .linear(CrossEntropyLoss.self, [FitOptions.labelSmoothing]), .linear(SquaredErrorLoss.self),
-  ]
-  private static let registered = Mutex<[HeadMethod]>([])
+  private struct Contents {
+    var optimizers = OptimizerMethod.builtIn
+    var registered: [HeadMethod] = []
+    var methods: [HeadMethod] = []
+
+    init() { update() }
+
+    var builtIn: [HeadMethod] {
+      [
+        .softmax, .probit, .polyaGamma(OneAgainstRest.self), .polyaGamma(StickBreaking.self),
+        .linear(CrossEntropyLoss.self, [FitOptions.labelSmoothing], optimizers),
+        .linear(SquaredErrorLoss.self, [], optimizers),
+      ]
+    }
+    mutating func update() { methods = builtIn + registered }
+  }
+  private static let contents = Mutex(Contents())
 
   /// The name of the default.
   public static let softmax = HeadMethod.softmax.name
 
   /// All heads that can be fitted, the default first.
-  public static var methods: [HeadMethod] { builtIn + registered.withLock { $0 } }
+  public static var methods: [HeadMethod] { contents.withLock { $0.methods } }
 
   /// What `--head` accepts, the default first.
   public static var methodNames: [String] { methods.map(\.name) }
@@ -22,11 +34,28 @@ public enum HeadRegistry {
   ///
   /// - Parameter method: the head; one that is there under its name is replaced.
   public static func register(_ method: HeadMethod) {
+    contents.withLock { contents in
+      precondition(
+        !contents.builtIn.contains { $0.name == method.name },
+        "the head \(method.name) is built in")
+      contents.registered.removeAll { $0.name == method.name }
+      contents.registered.append(method)
+      contents.update()
+    }
+  }
+
+  /// Adds an optimiser to the classical heads, for the whole process; to be called before command lines
+  /// and files are read.
+  ///
+  /// - Parameter optimizer: what `--optimizer` accepts then; one that is there under its name is replaced.
+  public static func register(_ optimizer: OptimizerMethod) {
     precondition(
-      !builtIn.contains { $0.name == method.name }, "the head \(method.name) is built in")
-    registered.withLock { list in
-      list.removeAll { $0.name == method.name }
-      list.append(method)
+      optimizer.name != "newton" && !OptimizerMethod.builtIn.contains { $0.name == optimizer.name },
+      "the optimiser \(optimizer.name) is built in")
+    contents.withLock { contents in
+      contents.optimizers.removeAll { $0.name == optimizer.name }
+      contents.optimizers.append(optimizer)
+      contents.update()
     }
   }
 

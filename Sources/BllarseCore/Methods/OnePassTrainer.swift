@@ -52,8 +52,12 @@ struct FitInfo: Sendable {
   var evidence: Double?
   /// Bounds on the distance to the maximum, in nats.
   var certificate: GapCertificate?
-  /// What was chosen and why.
+  /// What was chosen and why, for heads that choose.
   var report: EvidenceReport?
+  /// The L2 strength, where it was chosen by the evidence.
+  var chosenPenalty: Double?
+  /// What the user should know about the fit, in one line.
+  var note: String?
 }
 
 /// Fits a head to all rows in one call: everything happens in the first epoch.
@@ -61,22 +65,18 @@ struct OnePassTrainer: HeadTrainer {
   private let configuration: RunConfiguration
   private let data: TrainingData
   private let parallelism: Parallelism
-  private let fit: @Sendable (FitRequest) throws(NumericsError) -> any Head
+  private let fit: @Sendable (FitRequest) throws(NumericsError) -> (any Head, FitInfo)
   private var fitted: (any Head)?
-  private var info = FitInfo()
+  private(set) var info = FitInfo()
 
   var head: any Head {
     guard let fitted else { preconditionFailure("the head was asked for before the first epoch") }
     return fitted
   }
-  var iterations: Int { info.iterations }
-  var evidenceLowerBound: Double? { info.evidence }
-  var certificate: GapCertificate? { info.certificate }
-  var report: EvidenceReport? { info.report }
 
   init(
     _ configuration: RunConfiguration, _ data: TrainingData, _ parallelism: Parallelism,
-    fit: @escaping @Sendable (FitRequest) throws(NumericsError) -> any Head
+    fit: @escaping @Sendable (FitRequest) throws(NumericsError) -> (any Head, FitInfo)
   ) {
     (self.configuration, self.data, self.parallelism) = (configuration, data, parallelism)
     self.fit = fit
@@ -90,15 +90,13 @@ struct OnePassTrainer: HeadTrainer {
       weights: split.weights, groups: split.groups, classCount: data.classCount,
       seed: configuration.seed, calibratesOnFolds: configuration.calibrationOrDefault != .none,
       parallelism: parallelism)
-    var head = try fit(request)
-    head.parallelism = parallelism.cancelled(by: nil)
-    info = (head as? any ReportingHead)?.fitInfo ?? FitInfo()
-    fitted = head
+    let (head, info) = try fit(request)
+    (fitted, self.info) = (head, info)
   }
 
   func encode(into writer: inout SafetensorsWriter) {
     // A run that was told to stop during its fit has nothing to store.
-    writer.encode(iterations: iterations, evidenceLowerBound)
+    writer.encode(iterations: info.iterations, info.evidence)
     guard let fitted else { return }
     writer.metadata["feature_count"] = String(fitted.featureCount)
     writer.metadata["class_count"] = String(fitted.classCount)
@@ -107,7 +105,15 @@ struct OnePassTrainer: HeadTrainer {
   }
 
   mutating func restore(from file: SafetensorsFile) throws(DataError) {
-    guard file.metadata["feature_count"] != nil else { return }
+    (info.iterations, info.evidence) = try file.progress()
+    guard file.metadata["feature_count"] != nil else {
+      guard info.iterations == 0 else {
+        throw DataError(
+          .malformedFile, file: file.path, found: "the state of a fit by an older version",
+          expected: "one of this version", advice: "remove the checkpoint and start the run again")
+      }
+      return
+    }
     // Older runs had one kind of head that is fitted so.
     let name = file.metadata["head_kind"] ?? HeadMethod.softmax.kinds[0].kind
     guard let kind = HeadRegistry.kind(named: name) else {
@@ -115,9 +121,7 @@ struct OnePassTrainer: HeadTrainer {
         .malformedFile, file: file.path, key: "metadata head_kind",
         found: "there is no head \(name.quoted())", expected: oneOf(HeadRegistry.names))
     }
-    var head = try kind.init(decoding: file)
-    head.parallelism = parallelism.cancelled(by: nil)
-    (info.iterations, info.evidence) = try file.progress()
+    let head = try kind.init(decoding: file)
     if let reporting = head as? any ReportingHead { info = reporting.fitInfo }
     fitted = head
   }

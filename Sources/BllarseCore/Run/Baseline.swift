@@ -4,6 +4,7 @@ import BllarseNumerics
 struct Baseline {
   /// The classifier as a linear head over the backbone's features.
   let head: any LogitHead
+  private let parallelism: Parallelism
 
   /// The classifier of a backbone; `nil` when there is none, or one of another number of classes.
   ///
@@ -12,16 +13,16 @@ struct Baseline {
   ///   - classCount: the classes of the data.
   ///   - parallelism: the threads to work with.
   init?(_ backbone: ResidualMLP, classCount: Int, parallelism: Parallelism) {
-    guard var head = backbone.classifier(classCount: classCount) else { return nil }
-    head.parallelism = parallelism.cancelled(by: nil)
+    guard let head = backbone.classifier(classCount: classCount) else { return nil }
     self.head = head
+    self.parallelism = parallelism.cancelled(by: nil)
   }
 
   /// The logits that the classifier gives to the rows of a split, rows x classes.
   ///
   /// - Throws: `NumericsError.sizeMismatch` for rows of another width.
   func logits(_ split: FeatureSplit) throws(NumericsError) -> Matrix<Float> {
-    try head.logits(split.features)
+    try head.logits(split.features, parallelism: parallelism)
   }
 }
 
@@ -78,11 +79,13 @@ extension FineTuning {
     let outside = try OutOfDistributionRows.features(
       of: configuration, featureCount: head.featureCount)
     let watch = Stopwatch()
-    let scores = try SplitEvaluations(head, on: data.dataset, data.roles, configuration)
+    let scores = try SplitEvaluations(
+      head, on: data.dataset, data.roles, configuration, parallelism: parallelism)
     var metrics = try RunMetrics(
       head, on: data.dataset, data.roles, configuration, parallelism: parallelism)
     if let outside {
-      try metrics.detect(outside, head, among: try data.dataset.split(data.roles.test))
+      try metrics.detect(
+        outside, head, among: try data.dataset.split(data.roles.test), parallelism: parallelism)
     }
     seconds.evaluate = watch.elapsed
     seconds.total = clock.elapsed

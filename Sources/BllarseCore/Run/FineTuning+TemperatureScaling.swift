@@ -40,7 +40,14 @@ extension FineTuning {
       notes.keep(
         "there is no pretrained classifier of these classes: temperatures are fitted for the head")
     }
-    if let head { sources.append(("head", try head.logProbabilities(test.features))) }
+    if let head {
+      sources.append(
+        (
+          "head",
+          try head.logProbabilities(
+            test.features, parallelism: loaded.prepared.parallelism)
+        ))
+    }
     return try sources.flatMap { source in
       let logits = HeldOutCalibration.arguments(source.logits)
       if let row = logits.firstNonFinite?.row {

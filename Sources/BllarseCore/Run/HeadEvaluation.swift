@@ -26,8 +26,7 @@ public struct HeadEvaluation {
     if let text = threads.note { note(text) }
     let parallelism = threads.parallelism
     let stored = try HeadCheckpoint(path: checkpoint)
-    var head = stored.head
-    head.parallelism = parallelism
+    let head = stored.head
     let loaded = try RunData(
       withBackbone(of: stored), classCount: head.classCount, fits: false,
       parallelism: parallelism)
@@ -43,7 +42,8 @@ public struct HeadEvaluation {
     }
     return try data.splitNames.map { name in
       let split = try data.split(name)
-      let scores = try FineTuning.evaluate(head, on: split)
+      let scores = try head.evaluation(
+        features: split.features, labels: split.labels, parallelism: parallelism)
       try FiniteScores.check(
         scores, head, on: split, file: data.file, key: "\(name) split features")
       return (name, scores)

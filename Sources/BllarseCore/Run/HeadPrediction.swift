@@ -39,7 +39,7 @@ public struct HeadPrediction {
     let threads = try ThreadReservation(threadCount)
     if let text = threads.note { note(text) }
     let stored = try HeadCheckpoint(path: checkpoint)
-    var head = stored.head
+    let head = stored.head
     guard !splitsEntropy || Uncertainty.canSplit(head) else {
       throw DataError(
         .wrongType, file: checkpoint, key: "head",
@@ -47,10 +47,10 @@ public struct HeadPrediction {
         expected: "a head of the default recipe for --mutual-information",
         advice: "leave the option out")
     }
-    head.parallelism = threads.parallelism
     let features = try OutOfDistributionRows.features(
       path: featuresPath, split: split, featureCount: head.featureCount)
-    let uncertainty = try Uncertainty(head, features, splitsEntropy: splitsEntropy)
+    let uncertainty = try Uncertainty(
+      head, features, splitsEntropy: splitsEntropy, parallelism: threads.parallelism)
     try FiniteScores.check(
       uncertainty, of: features, file: featuresPath,
       key: split.map { "\($0) split features" } ?? "features")

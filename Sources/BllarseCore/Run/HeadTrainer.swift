@@ -4,21 +4,8 @@ import BllarseNumerics
 protocol HeadTrainer {
   /// The head as it is now.
   var head: any Head { get }
-  /// The iterations so far, over all batches.
-  var iterations: Int { get }
-  /// The evidence lower bound of the training rows, where the head has one.
-  var evidenceLowerBound: Double? { get }
-  /// Bounds on its distance to the maximum, after a converged fit.
-  var certificate: GapCertificate? { get }
-
-  /// What was chosen and why, for heads that choose.
-  var report: EvidenceReport? { get }
-
-  /// The L2 strength, where it was chosen by the evidence.
-  var chosenPenalty: Double? { get }
-
-  /// What the user should know about the fit, in one line.
-  var note: String? { get }
+  /// What the fit says of itself so far.
+  var info: FitInfo { get }
 
   /// The number of steps in an epoch: 1, unless batches are steps of their own.
   func stepCount(rowCount: Int) -> Int
@@ -51,9 +38,6 @@ protocol HeadTrainer {
 }
 
 extension HeadTrainer {
-  var report: EvidenceReport? { nil }
-  var note: String? { nil }
-  var chosenPenalty: Double? { nil }
   var batchLoss: Double? { nil }
   func takeBatchReports() -> [BatchReport] { [] }
   func stepCount(rowCount: Int) -> Int { 1 }

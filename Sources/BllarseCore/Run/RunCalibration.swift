@@ -19,12 +19,13 @@ struct RunCalibration {
   ///   - split: the validation split.
   ///   - name: its name.
   ///   - uncalibrated: the scores of all splits without the map, by name.
+  ///   - parallelism: the threads to work with.
   /// - Throws: `DataError` when predictions are not numbers, `NumericsError` for an unusable head.
   init(
     _ head: any Head, _ method: HeldOutCalibration.Method, on split: FeatureSplit, name: String,
-    uncalibrated: [String: SplitScores]
+    uncalibrated: [String: SplitScores], parallelism: Parallelism
   ) throws {
-    let choice = try CalibrationChoice(method, for: head, on: split)
+    let choice = try CalibrationChoice(method, for: head, on: split, parallelism: parallelism)
     self.head = CalibratedHead(head, choice.calibration)
     self.uncalibrated = uncalibrated
     report = CalibrationReport(choice, split: name, rowCount: split.rowCount)
@@ -109,8 +110,8 @@ extension RunOutput {
     let path = path("best.safetensors")
     guard Files.exists(path) else { return }
     var best = try HeadCheckpoint(path: path)
-    best.head.parallelism = parallelism
-    best.head = try CalibratedHead(calibrating: best.head, on: split, method)
+    best.head = try CalibratedHead(
+      calibrating: best.head, on: split, method, parallelism: parallelism)
     try writeBest(best)
   }
 }

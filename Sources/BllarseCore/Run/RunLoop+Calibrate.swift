@@ -12,8 +12,9 @@ extension RunLoop {
     let before = if let scores { scores } else { try evaluate() }
     let watch = Stopwatch()
     let calibration = try RunCalibration(
-      trainer.head, method, on: split, name: name, uncalibrated: before.scores.byName)
-    try output?.calibrateBest(method, on: split, parallelism: trainer.head.parallelism)
+      trainer.head, method, on: split, name: name, uncalibrated: before.scores.byName,
+      parallelism: scoring)
+    try output?.calibrateBest(method, on: split, parallelism: scoring)
     self.calibration = calibration
     progress.seconds.fit += watch.elapsed
     if let text = calibration.note { note(text) }

@@ -23,6 +23,8 @@ struct RunLoop {
   var calibration: RunCalibration?
   private let arguments: String
   let parallelism: Parallelism
+  /// For scores, which are finished.
+  var scoring: Parallelism { parallelism.cancelled(by: nil) }
   private let backboneDigest: String
 
   init(
@@ -172,7 +174,8 @@ struct RunLoop {
   private mutating func finishBatch(_ report: BatchReport) throws -> EpochRecord {
     let watch = Stopwatch()
     let scores = try SplitEvaluations(
-      report.head, on: data.dataset, roles, configuration, skipsTraining: report.loss != nil)
+      report.head, on: data.dataset, roles, configuration, skipsTraining: report.loss != nil,
+      parallelism: scoring)
     progress.seconds.evaluate += watch.elapsed
     let seen = configuration.seenExamples(
       epoch: progress.epoch, batch: report.batch, rowCount: train.rowCount)
@@ -193,14 +196,15 @@ struct RunLoop {
     let epoch = progress.epoch
     let watch = Stopwatch()
     let head = trainer.head
-    let scores = try SplitEvaluations(head, on: data.dataset, roles, configuration)
+    let scores = try SplitEvaluations(
+      head, on: data.dataset, roles, configuration, parallelism: scoring)
     self.scores = scores
     progress.seconds.evaluate += watch.elapsed
     let seen = configuration.seenExamples(epoch: epoch, batch: nil, rowCount: train.rowCount)
     let record = try keep(
       scores, of: head, loss: trainer.batchLoss ?? scores.train.nll,
       step: configuration.effectiveInterval > 0 ? seen : epoch, seen: seen,
-      bound: trainer.evidenceLowerBound)
+      bound: trainer.info.evidence)
     progress.epoch += 1
     progress.step = 0
     let isLast = progress.epoch > configuration.effectiveEpochs
@@ -238,7 +242,8 @@ struct RunLoop {
   }
 
   mutating func evaluate() throws -> SplitEvaluations {
-    let result = try SplitEvaluations(head, on: data.dataset, roles, configuration)
+    let result = try SplitEvaluations(
+      head, on: data.dataset, roles, configuration, parallelism: scoring)
     scores = result
     return result
   }
@@ -272,7 +277,7 @@ struct RunLoop {
       metrics = further
       if let outOfDistributionRows {
         let test = try data.dataset.split(roles.test)
-        try further.detect(outOfDistributionRows, head, among: test)
+        try further.detect(outOfDistributionRows, head, among: test, parallelism: scoring)
         metrics = further
       }
     }
@@ -282,11 +287,11 @@ struct RunLoop {
       train: scores.train, test: scores.test, splits: scores.scores, roles: roles,
       uncalibrated: calibration?.uncalibrated, calibration: calibration?.report,
       seconds: progress.seconds, threads: parallelism.threadCount,
-      elbo: trainer.evidenceLowerBound, iterations: trainer.iterations,
-      certificate: trainer.certificate, best: progress.best,
-      recipe: trainer.report,
+      elbo: trainer.info.evidence, iterations: trainer.info.iterations,
+      certificate: trainer.info.certificate, best: progress.best,
+      recipe: trainer.info.report,
       chosen: ChosenSettings(
-        trainer.report, penalty: trainer.chosenPenalty, calibration: calibration?.report),
+        trainer.info.report, penalty: trainer.info.chosenPenalty, calibration: calibration?.report),
       metrics: metrics,
       arguments: Dictionary(
         uniqueKeysWithValues: configuration.arguments.map { ($0.name, $0.value) }),

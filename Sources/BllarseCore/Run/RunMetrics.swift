@@ -68,7 +68,8 @@ public struct RunMetrics: Sendable, Equatable, Encodable {
   ) throws {
     let split = try data.split(roles.test)
     let predictions = try Predictions(
-      logProbabilities: head.logProbabilities(split.features), labels: split.labels,
+      logProbabilities: head.logProbabilities(split.features, parallelism: parallelism),
+      labels: split.labels,
       parallelism: parallelism)
     test = Metric.values(of: predictions, everySplit: false)
     confusion = head.classCount <= 100 ? ConfusionMatrix(predictions).counts : nil
@@ -78,16 +79,16 @@ public struct RunMetrics: Sendable, Equatable, Encodable {
       replicateCount: min(1000, max(100, Self.bootstrapLimit / max(predictions.count, 1))),
       seed: configuration.seed, parallelism: parallelism)
     conformal = try Self.conformal(
-      predictions.probabilities, split.labels, head, data, roles, configuration)
+      predictions.probabilities, split.labels, head, data, roles, configuration, parallelism)
   }
 
   /// Scores the detection of out-of-distribution rows, as wide as the head, among test rows.
   mutating func detect(
-    _ rows: FeatureMatrix, _ head: any Head, among test: FeatureSplit
+    _ rows: FeatureMatrix, _ head: any Head, among test: FeatureSplit, parallelism: Parallelism
   ) throws(NumericsError) {
-    let inside = try Uncertainty(head, test.features).scores
+    let inside = try Uncertainty(head, test.features, parallelism: parallelism).scores
     var detections: [String: [String: Double]] = [:]
-    for (name, scores) in try Uncertainty(head, rows).scores {
+    for (name, scores) in try Uncertainty(head, rows, parallelism: parallelism).scores {
       guard let inside = inside[name] else { continue }
       detections[name] = Metric.values(
         of: Metrics.outOfDistributionDetection(inDistribution: inside, outOfDistribution: scores))
@@ -98,7 +99,7 @@ public struct RunMetrics: Sendable, Equatable, Encodable {
   /// Conformal sets of test rows, calibrated on rows that the head was not fitted to.
   private static func conformal(
     _ probabilities: Matrix<Float>, _ labels: [Int32], _ head: any Head, _ data: FeatureDataset,
-    _ roles: SplitRoles, _ configuration: RunConfiguration
+    _ roles: SplitRoles, _ configuration: RunConfiguration, _ parallelism: Parallelism
   ) throws -> [Conformal] {
     let source: ConformalSets.Source
     let calibration: (probabilities: Matrix<Float>, labels: [Int32])
@@ -106,7 +107,7 @@ public struct RunMetrics: Sendable, Equatable, Encodable {
       !configuration.calibrationOrDefault.needsValidation
     {
       source = .validation
-      let logs = try head.logProbabilities(validation.features)
+      let logs = try head.logProbabilities(validation.features, parallelism: parallelism)
       calibration = (logs.exponentials(), validation.labels)
     } else if let left = (head.uncalibrated as? any LeftOutPredictingHead)?.leftOut {
       source = .folds

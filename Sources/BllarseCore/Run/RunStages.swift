@@ -99,7 +99,10 @@ extension FineTuning {
     tell(data, loop.progress.seconds)
     data.roles.note.map(notes.keep)
     let baseline = try loaded.classifier.map { classifier in
-      try SplitEvaluations(classifier.head, on: data.dataset, data.roles, configuration).scores
+      try SplitEvaluations(
+        classifier.head, on: data.dataset, data.roles, configuration,
+        parallelism: prepared.parallelism
+      ).scores
     }
     tell(baseline, data.roles)
     if configuration.startsFromClassifier, let backbone = data.backbone {
@@ -113,7 +116,7 @@ extension FineTuning {
     }
     if configuration.output.resumes { try loop.resume(note: notes.tell) }
     try runEpochs(&loop, notes)
-    for text in [loop.trainer.note, LeftOutColumns(loop.trainer.head).note] {
+    for text in [loop.trainer.info.note, LeftOutColumns(loop.trainer.head).note] {
       text.map(notes.keep)
     }
     var fault: (any Error)?

@@ -11,7 +11,7 @@ struct SplitEvaluations {
   /// Scores a fitted head on all splits; the training rows, which may be many, can be left out.
   init(
     _ head: any Head, on data: FeatureDataset, _ roles: SplitRoles,
-    _ configuration: RunConfiguration, skipsTraining: Bool = false
+    _ configuration: RunConfiguration, skipsTraining: Bool = false, parallelism: Parallelism
   ) throws {
     self.roles = roles
     var scores: [NamedScores] = []
@@ -20,12 +20,13 @@ struct SplitEvaluations {
       .union(Self.originalNames.keys)
     for name in data.splitNames where !(skipsTraining && name == SplitRoles.training) {
       let split = try data.split(name)
-      let own = try FineTuning.evaluate(head, on: split)
+      let own = try head.evaluation(
+        features: split.features, labels: split.labels, parallelism: parallelism)
       scores.append(NamedScores(split: name, scores: own))
       guard logged.contains(name) else { continue }
       // A fit that the original makes, too, when it is asked in these words: batches that are merged, or steps.
       if configuration.method.has(.takesFreshRows), let head = head as? any OriginallyScoredHead {
-        original[name] = try head.originalScores(split, own: own, configuration.method)
+        original[name] = try head.originalScores(split, own: own, configuration.method, parallelism)
       } else {
         original[name] = own
       }

@@ -1,28 +1,11 @@
 package import BllarseNumerics
 import Glibc
 
-/// The coordinate ascent of the probit head on one batch, under a prior `N(0, (priorPrecision·I)⁻¹)`.
-package struct CoordinateAscent<Scalar: BLASScalar> {
+/// The coordinate ascent of the probit head on one batch, under a prior `N(0, Λ₀⁻¹)`, `Λ₀ = λI`.
+struct CoordinateAscent<Scalar: BLASScalar> {
   let pass: ProbitPass<Scalar>
-  let priorPrecision: Double
-  /// Of `P = Λ₀ + XᵀX`, D x D.
-  let cholesky: Cholesky<Double>
-
-  /// Factors the precision of the batch.
-  ///
-  /// - Parameters:
-  ///   - pass: the batch.
-  ///   - gram: XᵀX, D x D.
-  ///   - priorPrecision: of every weight.
-  /// - Throws: `NumericsError.notPositiveDefinite` if `P` is not positive definite.
-  init(pass: ProbitPass<Scalar>, gram: Matrix<Double>, priorPrecision: Double) throws(NumericsError)
-  {
-    self.pass = pass
-    self.priorPrecision = priorPrecision
-    var precision = gram
-    precision.addToDiagonal([Double](repeating: priorPrecision, count: gram.rowCount))
-    cholesky = try Cholesky(precision)
-  }
+  /// Of the batch alone.
+  let problem: ProbitProblemPrecision
 
   /// Takes a number of steps from a natural mean.
   ///
@@ -39,14 +22,14 @@ package struct CoordinateAscent<Scalar: BLASScalar> {
     var bounds: [Double] = []
     for _ in 0..<iterations {
       try pass.parallelism.checkCancellation()
-      let mean = cholesky.solve(natural, parallelism: pass.parallelism)  // (D, K)
+      let mean = problem.cholesky.solve(natural, parallelism: pass.parallelism)  // (D, K)
       let sums = pass.sums(at: mean, withLikelihoods: reportsBounds)
       if reportsBounds { bounds.append(bound(at: mean, sums)) }
-      natural.add(mean, times: -priorPrecision)
+      natural.add(mean, times: -problem.priorPrecision)
       natural.add(sums.products)
     }
     if reportsBounds {
-      let mean = cholesky.solve(natural)
+      let mean = problem.cholesky.solve(natural)
       bounds.append(bound(at: mean, pass.sums(at: mean)))
     }
     return (natural, bounds)
@@ -56,9 +39,38 @@ package struct CoordinateAscent<Scalar: BLASScalar> {
   ///
   ///     Σ log Φ(S·M) - ½ Σ_k mu_kᵀΛ₀mu_k - K/2 (log|Λ₀ + XᵀX| - log|Λ₀|)
   private func bound(at mean: Matrix<Double>, _ sums: LikelihoodSums) -> Double {
-    let logRatio =
-      cholesky.logDeterminant - Double(cholesky.size) * log(priorPrecision)
-    return sums.logLikelihoods.reduce(0, +) - 0.5 * priorPrecision * mean.squaredNorm
-      - 0.5 * Double(mean.columnCount) * logRatio
+    sums.logLikelihoods.reduce(0, +) - 0.5 * problem.priorPrecision * mean.squaredNorm
+      - problem.boundConstant(classCount: mean.columnCount)
+  }
+}
+
+/// `Λ₀ + XᵀX` of a design, factored.
+package struct ProbitProblemPrecision {
+  /// XᵀX.
+  let gram: Matrix<Double>
+  let precision: Matrix<Double>
+  let cholesky: Cholesky<Double>
+  /// λ.
+  let priorPrecision: Double
+  /// The diagonal of Λ₀.
+  var prior: [Double] { [Double](repeating: priorPrecision, count: precision.rowCount) }
+  /// log|Λ₀|.
+  let logOfPrior: Double
+
+  init<Scalar: BLASScalar>(
+    _ design: DesignMatrix<Scalar>, _ configuration: HeadShape, _ parallelism: Parallelism
+  ) throws(NumericsError) {
+    gram = design.gram(parallelism: parallelism)
+    var precision = gram
+    priorPrecision = configuration.priorPrecision
+    precision.addToDiagonal([Double](repeating: priorPrecision, count: precision.rowCount))
+    cholesky = try parallelism.withBLAS { () throws(NumericsError) in try Cholesky(precision) }
+    self.precision = precision
+    logOfPrior = Double(precision.rowCount) * log(priorPrecision)
+  }
+
+  /// What the evidence lower bound of some classes is less than their objective.
+  func boundConstant(classCount: Int) -> Double {
+    0.5 * Double(classCount) * (cholesky.logDeterminant - logOfPrior)
   }
 }

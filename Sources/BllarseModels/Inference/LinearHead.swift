@@ -56,8 +56,6 @@ public struct LinearHead<Loss: LinearLoss>: Sendable {
   }
   /// The point from which features are measured in predictions; `nil` for zero.
   public package(set) var center: Center?
-  /// How threads are used.
-  public var parallelism: Parallelism = .available
 
   /// Zero weights: every class equally probable.
   public init(featureCount: Int, classCount: Int) {
@@ -109,13 +107,17 @@ public struct LinearHead<Loss: LinearLoss>: Sendable {
   /// The logits of a set of rows, N x classCount.
   ///
   /// - Throws: `NumericsError.sizeMismatch` for rows of another width.
-  public func logits(_ features: FeatureMatrix) throws(NumericsError) -> Matrix<Float> {
+  public func logits(
+    _ features: FeatureMatrix, parallelism: Parallelism = .available
+  ) throws(NumericsError) -> Matrix<Float> {
     try design(features).multiplied(by: Matrix(designWeights), parallelism: parallelism)
   }
 
   /// The logarithms of the class probabilities.
-  public func logProbabilities(_ features: FeatureMatrix) throws(NumericsError) -> Matrix<Float> {
-    var logits = try logits(features)
+  public func logProbabilities(
+    _ features: FeatureMatrix, parallelism: Parallelism
+  ) throws(NumericsError) -> Matrix<Float> {
+    var logits = try logits(features, parallelism: parallelism)
     logits.formLogSoftmaxRows()
     return logits
   }

@@ -15,6 +15,7 @@ package struct MergedEpoch<Scalar: BLASScalar>: Sendable {
   let batchSize: Int
   let iterations: Int
   let forgettingRate: Double
+  let parallelism: Parallelism
   package let steps: Steps
 
   /// Σ of the weighted natural means of the batches so far, D x K; `nil` before the first.
@@ -30,9 +31,10 @@ package struct MergedEpoch<Scalar: BLASScalar>: Sendable {
   ///   - batchSize: rows of a batch, at least 1; the last may have fewer.
   ///   - iterations: how many steps the fit of a batch takes, at least 1.
   ///   - forgettingRate: in `0...1`, applied before each batch is merged.
+  ///   - parallelism: the threads to work with.
   package init(
     _ head: IBProbitHead<Scalar>, features: FeatureMatrix, labels: [Int32], order: [Int],
-    batchSize: Int, iterations: Int, forgettingRate: Double
+    batchSize: Int, iterations: Int, forgettingRate: Double, parallelism: Parallelism
   ) {
     self.features = features
     self.labels = labels
@@ -40,9 +42,10 @@ package struct MergedEpoch<Scalar: BLASScalar>: Sendable {
     self.batchSize = batchSize
     self.iterations = iterations
     self.forgettingRate = forgettingRate
+    self.parallelism = parallelism
     steps = Steps(
       head.configuration, rowCount: order.count, batchSize: batchSize, iterations: iterations,
-      threadCount: head.parallelism.threadCount)
+      threadCount: parallelism.threadCount)
   }
 
   /// Takes up what an epoch over the same rows had come to.
@@ -68,7 +71,8 @@ package struct MergedEpoch<Scalar: BLASScalar>: Sendable {
       let rows = rows(of: step)
       _ = try head.update(
         checked: features.gatheringRows(rows), labels: rows.map { labels[$0] },
-        iterations: iterations, forgettingRate: forgettingRate, start: start(step))
+        iterations: iterations, forgettingRate: forgettingRate, start: start(step),
+        parallelism: parallelism)
       return iterations
     }
     if step < steps.batchSteps {
@@ -103,7 +107,7 @@ package struct MergedEpoch<Scalar: BLASScalar>: Sendable {
     let pass = ProbitBatchPass(
       design: try head.design(features), labels: labels, classCount: head.configuration.classCount,
       priorPrecision: head.configuration.priorPrecision, iterations: iterations,
-      parallelism: head.parallelism)
+      parallelism: parallelism)
     let sum = try pass.naturalMeans(
       of: batches.map { ProbitBatchPass<Scalar>.Batch(rows: rows(of: $0), weight: weight(of: $0)) }
     ) { index in
@@ -123,7 +127,7 @@ package struct MergedEpoch<Scalar: BLASScalar>: Sendable {
       for row in rows(of: batch) { weights[row] = weight }
     }
     let part = try head.design(features.rows(range)).gram(
-      weights: Array(weights[range]), parallelism: head.parallelism)
+      weights: Array(weights[range]), parallelism: parallelism)
     if gram == nil { gram = part } else { gram?.add(part) }
   }
 }
@@ -147,7 +151,7 @@ extension MergedEpoch {
     private static var gramBudget: Int { 20_000_000_000 }
 
     package init(
-      _ configuration: IBProbitHead<Scalar>.Configuration, rowCount: Int, batchSize: Int,
+      _ configuration: HeadShape, rowCount: Int, batchSize: Int,
       iterations: Int, threadCount: Int
     ) {
       let (columns, classes) = (configuration.designColumnCount, configuration.classCount)
@@ -180,5 +184,105 @@ extension MergedEpoch {
       let first = min((step - batchSteps) * gramRowsOfStep, rowCount)
       return first..<(step == count - 1 ? rowCount : min(first + gramRowsOfStep, rowCount))
     }
+  }
+}
+
+/// The posterior of an epoch of merged batches after each of them.
+///
+/// Batches of fewer rows than the design has columns are fitted side by side, and merged all together at
+/// the end of the epoch. What the Python original reports of a batch, and what a score in the middle of an
+/// epoch needs, is the posterior in between: it is followed here, for the price of a factorisation a batch.
+/// The fit does not depend on it.
+package struct RunningMerge {
+  private let start: IBProbitHead<Float>
+  private let features: FeatureMatrix
+  private let labels: [Int32]
+  private let iterations: Int
+  private let forgettingRate: Double
+  private let parallelism: Parallelism
+
+  /// Λ after the batches so far, D x D, in the lower triangle.
+  private var precision: Matrix<Double>
+  /// η after the batches so far, D x K.
+  private var naturalMean: Matrix<Double>
+  /// Λ⁻¹η after the last batch.
+  private var mean: Matrix<Double>?
+
+  /// - Parameters:
+  ///   - head: at the start of the epoch.
+  ///   - features: N x featureCount, the rows of the epoch.
+  ///   - labels: a class in `0..<classCount` for each row.
+  ///   - iterations: how many steps the fit of a batch takes.
+  ///   - forgettingRate: in `0...1`, applied before each batch is merged.
+  ///   - parallelism: the threads to work with.
+  package init(
+    _ head: IBProbitHead<Float>, features: FeatureMatrix, labels: [Int32], iterations: Int,
+    forgettingRate: Double, parallelism: Parallelism
+  ) {
+    start = head
+    self.features = features
+    self.labels = labels
+    self.iterations = iterations
+    self.forgettingRate = forgettingRate
+    self.parallelism = parallelism
+    precision = head.posterior.precision
+    naturalMean = head.posterior.naturalMean
+  }
+
+  /// The posterior after the batches so far.
+  package var posterior: GaussianPosterior {
+    var full = precision
+    full.mirrorLowerTriangle()
+    return GaussianPosterior(precision: full, naturalMean: naturalMean)
+  }
+
+  /// The head after the batches so far.
+  package var head: IBProbitHead<Float> {
+    var head = start
+    head.posterior = posterior
+    head.solvedMean = mean
+    return head
+  }
+
+  /// Takes up a posterior that an epoch over the same rows had come to.
+  package mutating func restore(_ posterior: GaussianPosterior) {
+    (precision, naturalMean, mean) = (posterior.precision, posterior.naturalMean, nil)
+  }
+
+  /// Merges a batch.
+  ///
+  /// - Parameters:
+  ///   - rows: the rows of the batch.
+  ///   - begin: where its iterations start.
+  /// - Returns: the mean loss of its rows under the posterior that holds it.
+  /// - Throws: `NumericsError.notPositiveDefinite` if a NaN made a precision indefinite.
+  package mutating func merge(
+    _ rows: ArraySlice<Int>, start begin: IBProbitHead<Float>.Start
+  ) throws(NumericsError) -> Double {
+    let batch = (features: features.gatheringRows(rows), labels: rows.map { labels[$0] })
+    let design = try start.design(batch.features)
+    let eta = begin == .zero ? nil : start.naturalMean(of: begin)
+    let prior = start.configuration.priorPrecision
+    // 1. The batch alone.
+    let pass = ProbitBatchPass(
+      design: design, labels: batch.labels, classCount: start.configuration.classCount,
+      priorPrecision: prior, iterations: iterations, parallelism: parallelism)
+    let natural = try pass.naturalMeans(
+      of: [.init(rows: Array(0..<rows.count)[...], weight: 1)]
+    ) { _ in eta }
+    // 2. Λ ← Λ₀ + (1 - a)(Λ - Λ₀) + XᵀX,   η ← (1 - a)·η + η_batch.
+    let keep = 1 - forgettingRate
+    precision.addLowerGram(
+      of: Matrix<Double>(design.matrix(rows: 0..<rows.count)), keeping: keep)
+    precision.addToDiagonal(
+      [Double](repeating: forgettingRate * prior, count: precision.rowCount))
+    naturalMean.scale(by: keep)
+    naturalMean.add(natural)
+    // 3. Its loss.
+    let solved = try Cholesky(precision).solve(naturalMean)
+    mean = solved
+    var plugIn = start
+    plugIn.solvedMean = solved
+    return try plugIn.originalLoss(batch.features, batch.labels, parallelism)
   }
 }

@@ -1,4 +1,5 @@
 public import BllarseNumerics
+import Synchronization
 
 /// Independent binary logistic regressions, one class against the rest, with a Gaussian posterior each.
 public typealias IBPolyaGammaHead<Scalar: BLASScalar> = PolyaGammaHead<Scalar, OneAgainstRest>
@@ -21,52 +22,17 @@ public typealias MultinomialPolyaGammaHead<Scalar: BLASScalar> = PolyaGammaHead<
 ///   stream of updates of its stick-breaking head, which keeps the precision of earlier batches and
 ///   drops their mean; this one keeps both.
 public struct PolyaGammaHead<Scalar: BLASScalar, Coding: BinaryCoding>: Sendable {
-  /// What does not change while a head is fitted.
-  public struct Configuration: Sendable, Equatable {
-    /// The number of features of a row, without the bias.
-    public var featureCount: Int
-    /// The number of classes, K, at least 2.
-    public var classCount: Int
-    /// Whether the design ends with a column of ones.
-    public var usesBias: Bool
-    /// How features become rows of the design.
-    public var transform: FeatureTransform
-    /// The prior precision of every weight, `Λ₀ = priorPrecision · I`.
-    public var priorPrecision: Double
-
-    /// Describes a head; the defaults are the reference's.
-    public init(
-      featureCount: Int, classCount: Int, usesBias: Bool = true,
-      transform: FeatureTransform = .identity, priorPrecision: Double = 1
-    ) {
-      precondition(featureCount > 0, "a head over \(featureCount) features")
-      precondition(classCount >= 2, "a head with \(classCount) classes")
-      precondition(
-        priorPrecision > 0 && priorPrecision.isFinite, "a prior precision of \(priorPrecision)")
-      self.featureCount = featureCount
-      self.classCount = classCount
-      self.usesBias = usesBias
-      self.transform = transform
-      self.priorPrecision = priorPrecision
-    }
-
-    /// D, the number of columns of the design.
-    public var designColumnCount: Int { featureCount + (usesBias ? 1 : 0) }
-    /// C, the number of questions.
-    public var columnCount: Int { Coding.columnCount(classCount: classCount) }
-  }
-
   /// What does not change while the head is fitted.
-  public let configuration: Configuration
+  public let configuration: HeadShape
   /// The posterior precision of each question, C matrices of D x D.
   public package(set) var precisions: [Matrix<Double>]
   /// The posterior natural mean of each question, a column each, D x C.
   public package(set) var naturalMean: Matrix<Double>
-  /// How threads are used.
-  public var parallelism: Parallelism = .available
+  /// C, the number of questions.
+  public var columnCount: Int { naturalMean.columnCount }
 
   /// A head that has seen no data: its posterior is the prior.
-  public init(_ configuration: Configuration) {
+  public init(_ configuration: HeadShape) {
     self.configuration = configuration
     (precisions, naturalMean) = Self.prior(configuration)
   }
@@ -78,9 +44,10 @@ public struct PolyaGammaHead<Scalar: BLASScalar, Coding: BinaryCoding>: Sendable
   ///   - precisions: C matrices of D x D, positive definite.
   ///   - naturalMean: D x C.
   public init(
-    _ configuration: Configuration, precisions: [Matrix<Double>], naturalMean: Matrix<Double>
+    _ configuration: HeadShape, precisions: [Matrix<Double>], naturalMean: Matrix<Double>
   ) {
-    let (size, columns) = (configuration.designColumnCount, configuration.columnCount)
+    let size = configuration.designColumnCount
+    let columns = Coding.columnCount(classCount: configuration.classCount)
     precondition(
       precisions.count == columns && naturalMean.rowCount == size
         && naturalMean.columnCount == columns
@@ -98,34 +65,366 @@ public struct PolyaGammaHead<Scalar: BLASScalar, Coding: BinaryCoding>: Sendable
   /// The mean of the weights, D x C; the bias is the last row.
   ///
   /// - Throws: `NumericsError.notPositiveDefinite` if rounding made a precision indefinite.
-  public func mean() throws(NumericsError) -> Matrix<Double> {
-    var mean = naturalMean
-    for (column, precision) in precisions.enumerated() {
-      let solution = try parallelism.withBLAS { () throws(NumericsError) in
-        try Cholesky(precision).solve(naturalMean.column(column))
-      }
-      for (row, value) in solution.enumerated() { mean[row, column] = value }
+  public func mean(parallelism: Parallelism = .available) throws(NumericsError) -> Matrix<Double> {
+    try columns(rowCount: naturalMean.rowCount, parallelism) { cholesky, column in
+      cholesky.solve(naturalMean.column(column))
     }
-    return mean
   }
 
   /// The design matrix of features under this head's transform.
   ///
   /// - Throws: `NumericsError.sizeMismatch` when the features are not `featureCount` a row.
   public func design(_ features: FeatureMatrix) throws(NumericsError) -> DesignMatrix<Scalar> {
-    try TrainingRows.checkFeatureCount(features, configuration.featureCount)
-    return DesignMatrix(
-      features, transform: configuration.transform, hasBias: configuration.usesBias)
+    try configuration.design(features)
+  }
+
+  /// A matrix from what `body` makes of each question's factored precision.
+  private func columns(
+    rowCount: Int, _ parallelism: Parallelism,
+    _ body: (Cholesky<Double>, _ column: Int) -> [Double]
+  ) throws(NumericsError) -> Matrix<Double> {
+    var result = Matrix<Double>.zeros(rowCount, columnCount)
+    for (column, precision) in precisions.enumerated() {
+      let cholesky = try parallelism.withBLAS { () throws(NumericsError) in
+        try Cholesky(precision)
+      }
+      result.replaceBlock(
+        row: 0, column: column,
+        with: Matrix(rows: rowCount, columns: 1, elements: body(cholesky, column)))
+    }
+    return result
   }
 
   private static func prior(
-    _ configuration: Configuration
+    _ configuration: HeadShape
   ) -> (precisions: [Matrix<Double>], naturalMean: Matrix<Double>) {
-    let (size, columns) = (configuration.designColumnCount, configuration.columnCount)
+    let size = configuration.designColumnCount
+    let columns = Coding.columnCount(classCount: configuration.classCount)
     return (
       [Matrix<Double>](
         repeating: .diagonal(configuration.priorPrecision, size: size), count: columns),
       .zeros(size, columns)
     )
+  }
+}
+
+// MARK: - Fits and updates
+
+extension PolyaGammaHead {
+  /// What an update or a fit reports.
+  public struct UpdateInfo: Sendable, Equatable {
+    /// The most iterations that a question took.
+    public var iterations: Int
+    /// Whether the tolerance was reached; true for a fixed number of iterations.
+    public var converged: Bool
+    /// The evidence lower bound of the batch, all questions together, at the start of each iteration,
+    /// and after the last if asked for; it never falls, up to rounding.
+    public var evidenceLowerBounds: [Double]
+  }
+
+  /// Updates the posterior by a batch, with a fixed number of coordinate-ascent iterations.
+  ///
+  /// The prior of the batch is the running posterior, mean and precision, after forgetting:
+  /// `Λ ← (1 - a)·Λ + a·Λ₀`, `η ← (1 - a)·η`. The natural mean becomes `η + Xᵀκ`, so without forgetting
+  /// it does not depend on how rows are split into batches.
+  ///
+  /// - Parameters:
+  ///   - features: N x featureCount, finite.
+  ///   - labels: a class in `0..<classCount` for each row.
+  ///   - iterations: how many steps, at least 1.
+  ///   - forgettingRate: a, in `0...1`.
+  ///   - start: the mean of the weights from which the iterations start, D x C; the prior's by default.
+  ///   - reportsBounds: whether to evaluate the bound after the last iteration, for one more pass.
+  ///   - parallelism: the threads to work with, and what tells them to stop.
+  /// - Returns: iterations and bounds.
+  /// - Throws: `NumericsError` for rows or labels that cannot be, with the first of them;
+  ///   `notPositiveDefinite` if rounding made a precision indefinite. The head is unchanged then.
+  /// - Complexity: each iteration C·(2·N·D² + D³/3); memory C·D² for the posterior, D² and N a thread.
+  /// - Note: Same result as the Python original, given the same prior and start.
+  @discardableResult
+  public mutating func update(
+    features: FeatureMatrix, labels: [Int32], iterations: Int, forgettingRate: Double = 0,
+    start: Matrix<Double>? = nil, reportsBounds: Bool = false,
+    parallelism: Parallelism = .available
+  ) throws(NumericsError) -> UpdateInfo {
+    try configuration.check(features, labels, parallelism)
+    try NumericsError.requireUpdate(iterations: iterations, forgettingRate: forgettingRate)
+    if let start {
+      try TrainingRows.checkStart(
+        start, rowCount: naturalMean.rowCount, columnCount: naturalMean.columnCount)
+    }
+    return try update(
+      checked: features, labels: labels, iterations: iterations, forgettingRate: forgettingRate,
+      start: start, reportsBounds: reportsBounds, parallelism: parallelism)
+  }
+
+  /// Updates the posterior by a batch that was checked.
+  package mutating func update(
+    checked features: FeatureMatrix, labels: [Int32], iterations: Int, forgettingRate: Double = 0,
+    start: Matrix<Double>? = nil, reportsBounds: Bool = false,
+    parallelism: Parallelism = .available
+  ) throws(NumericsError) -> UpdateInfo {
+    try ascend(
+      features, labels, start: start, forgettingRate: forgettingRate,
+      .init(iterations: iterations, tolerance: nil, reportsLastBound: reportsBounds), parallelism)
+  }
+
+  /// Fits all rows at once, until the bound stops rising, and makes that the posterior.
+  ///
+  /// What the posterior held before is replaced.
+  ///
+  /// - Parameters:
+  ///   - features: N x featureCount, finite.
+  ///   - labels: a class in `0..<classCount` for each row.
+  ///   - tolerance: a question is done when two iterations in a row gain less than this fraction of its
+  ///     bound's magnitude.
+  ///   - iterationLimit: the fit ends after so many iterations, converged or not.
+  ///   - parallelism: the threads to work with, and what tells them to stop.
+  /// - Returns: iterations and bounds.
+  /// - Throws: `NumericsError` for rows or labels that cannot be, with the first of them, before anything
+  ///   changes; `notPositiveDefinite` if rounding made a precision indefinite.
+  @discardableResult
+  public mutating func fit(
+    features: FeatureMatrix, labels: [Int32], tolerance: Double = 1e-6, iterationLimit: Int = 500,
+    parallelism: Parallelism = .available
+  ) throws(NumericsError) -> UpdateInfo {
+    try configuration.check(features, labels, parallelism)
+    try NumericsError.require(tolerance > 0, "the tolerance", tolerance, "more than 0")
+    return try fit(
+      checked: features, labels: labels, tolerance: tolerance, iterationLimit: iterationLimit,
+      parallelism: parallelism)
+  }
+
+  /// Fits rows that were checked.
+  package mutating func fit(
+    checked features: FeatureMatrix, labels: [Int32], tolerance: Double, iterationLimit: Int = 500,
+    parallelism: Parallelism
+  ) throws(NumericsError) -> UpdateInfo {
+    reset()
+    return try ascend(
+      features, labels, start: nil, forgettingRate: 0,
+      .init(iterations: iterationLimit, tolerance: tolerance, reportsLastBound: true), parallelism)
+  }
+
+  private mutating func ascend(
+    _ features: FeatureMatrix, _ labels: [Int32], start: Matrix<Double>?, forgettingRate: Double,
+    _ limit: LogisticAscent<Scalar>.Limit, _ parallelism: Parallelism
+  ) throws(NumericsError) -> UpdateInfo {
+    let solutions = try solveColumns(
+      features, labels, start, forgettingRate, limit, parallelism)
+    for (column, solution) in solutions.enumerated() {
+      precisions[column] = solution.precision
+      for (row, value) in solution.naturalMean.enumerated() { naturalMean[row, column] = value }
+    }
+    let count = solutions.map(\.bounds.count).max() ?? 0
+    let bounds = (0..<count).map { step in
+      solutions.reduce(0) {
+        $0 + ($1.bounds.isEmpty ? 0 : $1.bounds[min(step, $1.bounds.count - 1)])
+      }
+    }
+    let iterations = solutions.map(\.iterations).max() ?? 0
+    return UpdateInfo(
+      iterations: iterations,
+      converged: limit.tolerance == nil || iterations < limit.iterations,
+      evidenceLowerBounds: bounds)
+  }
+
+  /// Solves the questions: several at a time on one thread each where there are enough of them, else one
+  /// after the other on all threads.
+  private func solveColumns(
+    _ features: FeatureMatrix, _ labels: [Int32], _ start: Matrix<Double>?,
+    _ forgettingRate: Double, _ limit: LogisticAscent<Scalar>.Limit, _ parallelism: Parallelism
+  ) throws(NumericsError) -> [LogisticAscent<Scalar>.Solution] {
+    typealias Outcome = Result<LogisticAscent<Scalar>.Solution, NumericsError>
+    var design = try design(features)
+    design.makeResident(limit: residentDesignLimit, parallelism: parallelism)
+    let whole = design
+    let columns = columnCount
+    let inParallel = columns >= parallelism.threadCount && parallelism.threadCount > 1
+    let inner = inParallel ? parallelism.with(threadCount: 1) : parallelism
+
+    @Sendable func solve(_ column: Int) -> Outcome {
+      Outcome { () throws(NumericsError) in
+        try problem(whole, labels, column, forgettingRate, inner)
+          .run(from: start?.column(column), limit)
+      }
+    }
+    let outcomes = Mutex([Outcome?](repeating: nil, count: columns))
+    if inParallel {
+      let workers = parallelism.threadCount
+      parallelism.run { worker in
+        for column in stride(from: worker, to: columns, by: workers) {
+          let outcome = solve(column)
+          outcomes.withLock { $0[column] = outcome }
+        }
+      }
+    } else {
+      parallelism.withBLAS {
+        for column in 0..<columns { outcomes.withLock { $0[column] = solve(column) } }
+      }
+    }
+    var solutions: [LogisticAscent<Scalar>.Solution] = []
+    for outcome in outcomes.withLock({ $0 }) {
+      if let outcome { solutions.append(try outcome.get()) }
+    }
+    return solutions
+  }
+
+  private func problem(
+    _ design: DesignMatrix<Scalar>, _ labels: [Int32], _ column: Int,
+    _ forgettingRate: Double, _ inner: Parallelism
+  ) throws(NumericsError) -> LogisticAscent<Scalar> {
+    var (design, labels) = (design, labels)
+    var counts = labels.map { Coding.asks(label: Int($0), column: column) ? 1.0 : 0.0 }
+    let rows = counts.indices.filter { counts[$0] > 0 }
+    // Rows that are not asked cost as much as others: leave them out where a copy is affordable.
+    if !rows.isEmpty, rows.count < counts.count, design.features.byteCount <= residentDesignLimit {
+      design = try self.design(design.features.gatheringRows(rows))
+      design.makeResident(limit: residentDesignLimit, parallelism: inner)
+      labels = rows.map { labels[$0] }
+      counts = [Double](repeating: 1, count: rows.count)
+    }
+    let responses = zip(labels, counts).map { (Int($0) == column ? 1 : 0) - 0.5 * $1 }
+    // Λ ← (1 - a)·Λ + a·Λ₀, η ← (1 - a)·η.
+    var precision = precisions[column]
+    if forgettingRate > 0 {
+      precision.scale(by: 1 - forgettingRate)
+      precision.addToDiagonal(
+        [Double](
+          repeating: forgettingRate * configuration.priorPrecision, count: precision.rowCount))
+    }
+    return LogisticAscent(
+      design: design, counts: counts, responses: responses, priorPrecision: precision,
+      priorNaturalMean: naturalMean.column(column).map { (1 - forgettingRate) * $0 },
+      parallelism: inner)
+  }
+}
+
+// MARK: - Predictions
+
+extension PolyaGammaHead {
+  /// The logits of the questions at the posterior mean, `f = X·m`.
+  ///
+  /// - Parameters:
+  ///   - features: N x featureCount, finite.
+  ///   - parallelism: the threads to work with.
+  /// - Returns: N x C.
+  /// - Throws: `NumericsError` for labels that cannot be or rows of another width, `notPositiveDefinite` if
+  ///   rounding made a precision indefinite.
+  public func logits(
+    _ features: FeatureMatrix, parallelism: Parallelism = .available
+  ) throws(NumericsError) -> Matrix<Double> {
+    let design = try design(features)
+    return try columns(rowCount: features.rowCount, parallelism) { cholesky, column in
+      design.multiplied(by: cholesky.solve(naturalMean.column(column)), parallelism: parallelism)
+    }
+  }
+
+  /// The variances of the logits, `v = xᵀP⁻¹x`.
+  ///
+  /// - Parameters:
+  ///   - features: N x featureCount, finite.
+  ///   - parallelism: the threads to work with.
+  /// - Returns: N x C.
+  /// - Throws: `NumericsError` for labels that cannot be or rows of another width, `notPositiveDefinite` if
+  ///   rounding made a precision indefinite.
+  public func logitVariances(
+    _ features: FeatureMatrix, parallelism: Parallelism = .available
+  ) throws(NumericsError) -> Matrix<Double> {
+    var design = try design(features)
+    design.makeResident(limit: residentDesignLimit, parallelism: parallelism)
+    return try columns(rowCount: features.rowCount, parallelism) { cholesky, _ in
+      design.quadraticForms(cholesky, parallelism: parallelism)
+    }
+  }
+
+  /// The logits `g = f / sqrt(1 + π·v/8)`, for which `σ(g)` is close to the mean of `σ` over the
+  /// posterior.
+  ///
+  /// - Note: Source: MacKay (1992), "The evidence framework applied to classification networks".
+  package func moderatedLogits(
+    _ features: FeatureMatrix, _ parallelism: Parallelism
+  ) throws(NumericsError) -> Matrix<Double> {
+    try logits(features, parallelism: parallelism).combined(
+      with: try logitVariances(features, parallelism: parallelism)
+    ) { f, v in f / (1 + 0.125 * Double.pi * v).squareRoot() }
+  }
+}
+
+extension PolyaGammaHead where Coding == OneAgainstRest {
+  /// Losses and logits of a set of rows, as the Python original computes them: those of the probit head
+  /// with the logistic function in place of the normal one.
+  ///
+  /// - Parameters:
+  ///   - features: N x featureCount, finite.
+  ///   - labels: a class in `0..<classCount` for each row.
+  ///   - loss: which of the four.
+  /// - Returns: one loss a row, in nats, and logits (N x K): `log σ(f)` for the marginals, else `f`.
+  /// - Throws: `NumericsError` for labels that cannot be or rows of another width, `notPositiveDefinite` if
+  ///   rounding made a precision indefinite.
+  public func lossesAndLogits(
+    features: FeatureMatrix, labels: [Int32], loss: BinaryLoss
+  ) throws(NumericsError) -> (losses: [Double], logits: Matrix<Double>) {
+    try TrainingRows.matchLabels(
+      labels, rowCount: features.rowCount, classCount: configuration.classCount)
+    let logits = try logits(features)
+    return BinaryMixture(logistic: logits).losses(loss, arguments: logits, labels: labels)
+  }
+}
+
+/// Which loss, and with it which logits, a stick-breaking head computes; numbered as in the Python
+/// original.
+public enum StickBreakingLoss: Int, Sendable, Equatable, CaseIterable {
+  /// The negative logarithm of the class's probability at the posterior mean.
+  case plugIn = 0
+  /// The negative of a lower bound on its posterior mean (that of Jaakkola and Jordan).
+  case expectedBound = 1
+}
+
+extension PolyaGammaHead where Coding == StickBreaking {
+  /// Losses and logits of a set of rows, as the Python original computes them.
+  ///
+  ///     logit_k = f_k - Σ_{j ≤ k} s_j  (k < K),   logit_K = -Σ_j s_j
+  ///
+  /// with `s = log(1 + e^f)` for the plug-in, and its upper bound `f/2 + c/2 + log(1 + e^-c)`,
+  /// `c = sqrt(f² + v)`, for the expectation.
+  ///
+  /// - Parameters:
+  ///   - features: N x featureCount, finite.
+  ///   - labels: a class in `0..<classCount` for each row.
+  ///   - loss: which of the two.
+  /// - Returns: one loss a row, in nats, and logits (N x K).
+  /// - Throws: `NumericsError` for labels that cannot be or rows of another width, `notPositiveDefinite` if
+  ///   rounding made a precision indefinite.
+  public func lossesAndLogits(
+    features: FeatureMatrix, labels: [Int32], loss: StickBreakingLoss
+  ) throws(NumericsError) -> (losses: [Double], logits: Matrix<Double>) {
+    try TrainingRows.matchLabels(
+      labels, rowCount: features.rowCount, classCount: configuration.classCount)
+    let means = try logits(features)
+    let variances =
+      loss == .plugIn
+      ? Matrix<Double>.zeros(means.rowCount, means.columnCount) : try logitVariances(features)
+    let logits = Self.stickLogits(means, variances)
+    return (labels.indices.map { -logits[$0, Int(labels[$0])] }, logits)
+  }
+
+  /// The logits of the classes from the questions' means and variances, N x C each.
+  package static func stickLogits(
+    _ means: Matrix<Double>, _ variances: Matrix<Double>
+  ) -> Matrix<Double> {
+    let columns = means.columnCount
+    var result = Matrix<Double>.zeros(means.rowCount, columns + 1)
+    for row in 0..<means.rowCount {
+      var rest = 0.0  // the logarithm of what is left of the stick
+      for column in 0..<columns {
+        let (f, v) = (means[row, column], variances[row, column])
+        let c = (f * f + v).squareRoot()
+        rest -= 0.5 * (f + c) + SpecialFunctions.softplus(-c)
+        result[row, column] = f + rest
+      }
+      result[row, columns] = rest
+    }
+    return result
   }
 }

@@ -160,3 +160,18 @@ extension NumericsError {
     guard condition else { throw .invalidParameter(name, value: value, expected: expected) }
   }
 }
+
+/// A design matrix of at most this many bytes is kept in memory during a fit.
+package let residentDesignLimit = 128 << 20
+
+/// `base` to a power that is not negative.
+package func power(_ base: Double, _ exponent: Int) -> Double {
+  var result = 1.0
+  var (square, rest) = (base, exponent)
+  while rest > 0 {
+    if rest & 1 == 1 { result *= square }
+    square *= square
+    rest >>= 1
+  }
+  return result
+}

@@ -29,10 +29,12 @@ extension EvidenceHead {
   ///   - features: n x D, finite.
   ///   - map: a calibration on held-out rows that predictions go through.
   ///   - splitsEntropy: whether to compute mutual informations.
+  ///   - parallelism: the threads to work with; they do not change the result.
   /// - Returns: predictions, the same bits as `logProbabilities` gives, and scores.
   /// - Throws: `NumericsError.sizeMismatch` for rows of another width.
   package func uncertaintyParts(
-    _ features: FeatureMatrix, map: HeldOutCalibration, splitsEntropy: Bool
+    _ features: FeatureMatrix, map: HeldOutCalibration, splitsEntropy: Bool,
+    parallelism: Parallelism
   ) throws(NumericsError) -> UncertaintyParts {
     try TrainingRows.checkFeatureCount(features, featureCount)
     let draws = splitsEntropy ? logitDraws() : nil
@@ -46,7 +48,7 @@ extension EvidenceHead {
       logs = Matrix<Float>(rows: rows, columns: classes) { target in
         guard let base = target.baseAddress else { return }
         let address = SharedAddress(base)
-        forEachBlock(features) { range, moments in
+        forEachBlock(features, parallelism) { range, moments in
           let own = Matrix<Float>(logProbabilities(moments))
           let block =
             map == .none

@@ -34,8 +34,6 @@ public struct EvidenceHead: Sendable {
   /// Predictions for training rows that were left out; `nil` after reading a checkpoint, and where no row could
   /// be left out.
   public package(set) var leftOut: LeftOutPredictions?
-  /// How threads are used.
-  public var parallelism: Parallelism = .available
 
   /// Puts a head together from what was fitted or stored.
   package init(
@@ -110,7 +108,6 @@ extension EvidenceHead {
       priorPrecision: problem.geometricMean(outcome.prior), inverseTemperature: beta,
       transform: outcome.scaled.transform, rotation: outcome.scaled.rotation,
       weights: solution.weights, covariance: covariance)
-    head.parallelism = parallelism
     head.report = EvidenceReport(
       configuration, outcome, solution, covariance,
       logEvidence: covariance.kronecker.map { problem.logEvidence(solution, $0) })
@@ -169,7 +166,8 @@ extension EvidenceHead {
 
   /// Calls `body` with blocks of rows and the moments there, on all threads.
   func forEachBlock(
-    _ features: FeatureMatrix, _ body: @Sendable (Range<Int>, LogitMoments) -> Void
+    _ features: FeatureMatrix, _ parallelism: Parallelism,
+    _ body: @Sendable (Range<Int>, LogitMoments) -> Void
   ) {
     let weights = Matrix<Float>(weights)
     parallelism.forEachBlock(of: features.rowCount, blockSize: predictionBlockSize) { _, range in
@@ -189,19 +187,21 @@ extension EvidenceHead {
   /// The logarithms of the predictive class probabilities: the logits' uncertainty integrated out, at the
   /// fitted temperature.
   ///
-  /// - Parameter features: N x featureCount, finite.
+  /// - Parameters:
+  ///   - features: N x featureCount, finite.
+  ///   - parallelism: the threads to work with; they do not change the result.
   /// - Returns: N x K; the exponentials of a row sum to 1.
   /// - Throws: `NumericsError.sizeMismatch` for rows of another width.
   /// - Complexity: N·D² (N·D²·K with one covariance a class) and 2·N·D·K.
   public func logProbabilities(
-    _ features: FeatureMatrix
+    _ features: FeatureMatrix, parallelism: Parallelism
   ) throws(NumericsError) -> Matrix<Float> {
     try TrainingRows.checkFeatureCount(features, featureCount)
     let classes = classCount
     return Matrix<Float>(rows: features.rowCount, columns: classes) { target in
       guard let base = target.baseAddress else { return }
       let address = SharedAddress(base)
-      forEachBlock(features) { range, moments in
+      forEachBlock(features, parallelism) { range, moments in
         let rounded = Matrix<Float>(logProbabilities(moments))
         rounded.withUnsafePointer { source, _ in
           (address.pointer + range.lowerBound * classes).update(

@@ -26,28 +26,18 @@ public struct Adam<Scalar: BLASScalar>: Optimizer {
     self.weightDecay = weightDecay
   }
 
-  /// Means of gradients and of squared gradients.
-  public struct State: OptimizerState {
-    /// Steps taken.
-    public var step = 0
-    /// m and v.
-    public var moments: [Matrix<Scalar>]
-    /// "first_moment", "second_moment".
-    public static var momentNames: [String] { ["first_moment", "second_moment"] }
-  }
-
-  /// No gradients seen.
+  /// Means of gradients and of squared gradients: none seen.
   @specialized(where Scalar == Float)
-  public func start(_ parameters: Matrix<Scalar>) -> State {
+  public func start(_ parameters: Matrix<Scalar>) -> OptimizerState<Scalar> {
     let zeros = Matrix<Scalar>.zeros(parameters.rowCount, parameters.columnCount)
-    return State(moments: [zeros, zeros])
+    return OptimizerState(["first_moment": zeros, "second_moment": zeros])
   }
 
   /// Takes one step.
   @specialized(where Scalar == Float)
   public func step(
-    _ parameters: inout Matrix<Scalar>, _ state: inout State, gradient: Matrix<Scalar>,
-    learningRate: Double
+    _ parameters: inout Matrix<Scalar>, _ state: inout OptimizerState<Scalar>,
+    learningRate: Double, gradient: (_ at: Matrix<Scalar>) -> Matrix<Scalar>
   ) {
     state.step += 1
     let (b1, b2) = (Scalar(beta1), Scalar(beta2))
@@ -56,11 +46,14 @@ public struct Adam<Scalar: BLASScalar>: Optimizer {
     let secondScale = Scalar(1 / (1 - power(beta2, state.step)))
     let (epsilon, decay) = (Scalar(epsilon), Scalar(weightDecay))
     let rate = Scalar(learningRate)
-    parameters.updateElements(&state.moments, gradient) { theta, m, v, g in
-      m = b1 * m + c1 * g
-      v = b2 * v + c2 * (g * g)
-      let direction = (m * firstScale) / ((v * secondScale).squareRoot() + epsilon)
-      theta -= rate * (direction + decay * theta)
+    parameters.updateElements(&state.moments, [gradient(parameters)]) { theta, moments, g, count in
+      let (m, v, g) = (moments[0], moments[1], g[0])
+      for i in 0..<count {
+        m[i] = b1 * m[i] + c1 * g[i]
+        v[i] = b2 * v[i] + c2 * (g[i] * g[i])
+        let direction = (m[i] * firstScale) / ((v[i] * secondScale).squareRoot() + epsilon)
+        theta[i] -= rate * (direction + decay * theta[i])
+      }
     }
   }
 }

@@ -27,6 +27,10 @@ public struct IVON<Scalar: BLASScalar>: Optimizer {
   public var clipRadius: Double
   /// Whether the learning rate is multiplied by `h₀ + λ`.
   public var rescalesLearningRate: Bool
+  /// Samples of the posterior in a step.
+  public var sampleCount: Int
+  /// The seed of the samples; step and sample name the stream.
+  public var seed: UInt64
 
   /// Describes the method; the defaults are the Python original's.
   ///
@@ -38,10 +42,12 @@ public struct IVON<Scalar: BLASScalar>: Optimizer {
   ///   - weightDecay: λ, not negative.
   ///   - clipRadius: ξ, positive.
   ///   - rescalesLearningRate: whether the learning rate is multiplied by `h₀ + λ`.
+  ///   - sampleCount: of the posterior in a step, at least 1.
+  ///   - seed: of the samples.
   public init(
     effectiveSampleSize: Double, initialCurvature: Double = 1, beta1: Double = 0.9,
     beta2: Double = 0.999, weightDecay: Double = 1e-6, clipRadius: Double = 1e3,
-    rescalesLearningRate: Bool = false
+    rescalesLearningRate: Bool = false, sampleCount: Int = 1, seed: UInt64 = 0
   ) {
     precondition(
       effectiveSampleSize > 0 && initialCurvature > 0,
@@ -53,25 +59,17 @@ public struct IVON<Scalar: BLASScalar>: Optimizer {
     self.weightDecay = weightDecay
     self.clipRadius = clipRadius
     self.rescalesLearningRate = rescalesLearningRate
+    self.sampleCount = sampleCount
+    self.seed = seed
   }
 
-  /// The mean of gradients, and the curvature.
-  public struct State: OptimizerState {
-    /// Steps taken.
-    public var step = 0
-    /// m and h.
-    public var moments: [Matrix<Scalar>]
-    /// "momentum", "curvature".
-    public static var momentNames: [String] { ["momentum", "curvature"] }
-  }
-
-  /// No gradients seen: curvature h₀.
+  /// The mean of gradients, none of them seen, and the curvature h₀.
   @specialized(where Scalar == Float)
-  public func start(_ parameters: Matrix<Scalar>) -> State {
+  public func start(_ parameters: Matrix<Scalar>) -> OptimizerState<Scalar> {
     let (rows, columns) = (parameters.rowCount, parameters.columnCount)
-    return State(moments: [
-      .zeros(rows, columns),
-      Matrix(rows: rows, columns: columns, repeating: Scalar(initialCurvature)),
+    return OptimizerState([
+      "momentum": .zeros(rows, columns),
+      "curvature": Matrix(rows: rows, columns: columns, repeating: Scalar(initialCurvature)),
     ])
   }
 
@@ -82,7 +80,9 @@ public struct IVON<Scalar: BLASScalar>: Optimizer {
   ///   - generator: a stream of the sample's own.
   /// - Returns: e, of the parameters' shape.
   @specialized(where Scalar == Float)
-  public func deviation(_ state: State, using generator: inout Philox) -> Matrix<Scalar> {
+  public func deviation(
+    _ state: OptimizerState<Scalar>, using generator: inout Philox
+  ) -> Matrix<Scalar> {
     let curvature = state.moments[1]
     let (rows, columns) = (curvature.rowCount, curvature.columnCount)
     let normals = Matrix<Scalar>(
@@ -92,18 +92,28 @@ public struct IVON<Scalar: BLASScalar>: Optimizer {
     return normals.combined(with: curvature) { z, h in z / (n * (h + decay)).squareRoot() }
   }
 
-  /// Takes one step with the gradient at the mean, whose samples' products are zero.
+  /// Takes one step, with gradients at samples of the posterior.
   @specialized(where Scalar == Float)
   public func step(
-    _ parameters: inout Matrix<Scalar>, _ state: inout State, gradient: Matrix<Scalar>,
-    learningRate: Double
+    _ parameters: inout Matrix<Scalar>, _ state: inout OptimizerState<Scalar>,
+    learningRate: Double, gradient: (_ at: Matrix<Scalar>) -> Matrix<Scalar>
   ) {
-    step(
-      &parameters, &state, gradient: gradient,
-      products: .zeros(gradient.rowCount, gradient.columnCount), learningRate: learningRate)
+    var mean = Matrix<Scalar>.zeros(parameters.rowCount, parameters.columnCount)
+    var products = mean
+    for sample in 0..<sampleCount {
+      var generator = Philox(
+        seed: seed, purpose: .sampling, index: UInt64(state.step) << 16 | UInt64(sample))
+      let deviation = deviation(state, using: &generator)
+      var point = parameters
+      point.add(deviation)
+      let value = gradient(point)
+      mean.add(value, times: 1 / Scalar(sampleCount))
+      products.add(deviation.combined(with: value) { $0 * $1 }, times: 1 / Scalar(sampleCount))
+    }
+    step(&parameters, &state, gradient: mean, products: products, learningRate: learningRate)
   }
 
-  /// Takes one step.
+  /// Takes one step with what samples gave.
   ///
   /// - Parameters:
   ///   - parameters: θ, D x K; they are changed.
@@ -113,8 +123,8 @@ public struct IVON<Scalar: BLASScalar>: Optimizer {
   ///   - learningRate: of this step.
   @specialized(where Scalar == Float)
   public func step(
-    _ parameters: inout Matrix<Scalar>, _ state: inout State, gradient: Matrix<Scalar>,
-    products: Matrix<Scalar>, learningRate: Double
+    _ parameters: inout Matrix<Scalar>, _ state: inout OptimizerState<Scalar>,
+    gradient: Matrix<Scalar>, products: Matrix<Scalar>, learningRate: Double
   ) {
     state.step += 1
     let (b1, b2) = (Scalar(beta1), Scalar(beta2))
@@ -125,16 +135,16 @@ public struct IVON<Scalar: BLASScalar>: Optimizer {
     let debias = Scalar(1 / (1 - power(beta1, state.step)))
     let scale = rescalesLearningRate ? initialCurvature + weightDecay : 1
     let rate = Scalar(learningRate * scale)
-    // The products ride along as a moment that is not kept.
-    var moments = state.moments + [products]
-    parameters.updateElements(&moments, gradient) { theta, m, h, product, g in
-      let estimate = n * (h + decay) * product
-      m = b1 * m + c1 * g
-      let change = h - estimate
-      h = b2 * h + c2 * estimate + 0.5 * c2 * c2 * change * change / (h + decay)
-      let direction = (m * debias + decay * theta) / (h + decay)
-      theta -= rate * min(max(direction, -radius), radius)
+    parameters.updateElements(&state.moments, [gradient, products]) { theta, moments, g, count in
+      let (m, h, products, g) = (moments[0], moments[1], g[1], g[0])
+      for i in 0..<count {
+        let estimate = n * (h[i] + decay) * products[i]
+        m[i] = b1 * m[i] + c1 * g[i]
+        let change = h[i] - estimate
+        h[i] = b2 * h[i] + c2 * estimate + 0.5 * c2 * c2 * change * change / (h[i] + decay)
+        let direction = (m[i] * debias + decay * theta[i]) / (h[i] + decay)
+        theta[i] -= rate * min(max(direction, -radius), radius)
+      }
     }
-    state.moments = Array(moments[..<2])
   }
 }

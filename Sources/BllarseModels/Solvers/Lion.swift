@@ -20,38 +20,30 @@ public struct Lion<Scalar: BLASScalar>: Optimizer {
     self.weightDecay = weightDecay
   }
 
-  /// The mean of gradients.
-  public struct State: OptimizerState {
-    /// Steps taken.
-    public var step = 0
-    /// m.
-    public var moments: [Matrix<Scalar>]
-    /// "momentum".
-    public static var momentNames: [String] { ["momentum"] }
-  }
-
-  /// No gradients seen.
+  /// The mean of gradients: none seen.
   @specialized(where Scalar == Float)
-  public func start(_ parameters: Matrix<Scalar>) -> State {
-    State(moments: [.zeros(parameters.rowCount, parameters.columnCount)])
+  public func start(_ parameters: Matrix<Scalar>) -> OptimizerState<Scalar> {
+    OptimizerState(["momentum": .zeros(parameters.rowCount, parameters.columnCount)])
   }
 
   /// Takes one step.
   @specialized(where Scalar == Float)
   public func step(
-    _ parameters: inout Matrix<Scalar>, _ state: inout State, gradient: Matrix<Scalar>,
-    learningRate: Double
+    _ parameters: inout Matrix<Scalar>, _ state: inout OptimizerState<Scalar>,
+    learningRate: Double, gradient: (_ at: Matrix<Scalar>) -> Matrix<Scalar>
   ) {
     state.step += 1
     let (b1, b2) = (Scalar(beta1), Scalar(beta2))
     let (c1, c2) = (Scalar(1 - beta1), Scalar(1 - beta2))
-    let decay = Scalar(weightDecay)
-    let rate = Scalar(learningRate)
-    parameters.updateElements(&state.moments, gradient) { theta, m, g in
-      let direction = b1 * m + c1 * g
-      let sign: Scalar = direction > 0 ? 1 : direction < 0 ? -1 : 0
-      m = b2 * m + c2 * g
-      theta -= rate * (sign + decay * theta)
+    let (decay, rate) = (Scalar(weightDecay), Scalar(learningRate))
+    parameters.updateElements(&state.moments, [gradient(parameters)]) { theta, moments, g, count in
+      let (m, g) = (moments[0], g[0])
+      for i in 0..<count {
+        let direction = b1 * m[i] + c1 * g[i]
+        let sign: Scalar = direction > 0 ? 1 : direction < 0 ? -1 : 0
+        m[i] = b2 * m[i] + c2 * g[i]
+        theta[i] -= rate * (sign + decay * theta[i])
+      }
     }
   }
 }

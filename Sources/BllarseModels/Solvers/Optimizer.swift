@@ -1,42 +1,77 @@
 public import BllarseNumerics
 import Glibc
 
-/// A first-order method, as pure functions: a step takes parameters, state and gradient, and returns
-/// what they become; nothing is kept anywhere else.
+/// A first-order method, as pure functions: a step takes parameters and state, and returns what they
+/// become; nothing is kept anywhere else.
 ///
 /// The learning rate comes with each step, so that a schedule is the caller's.
-public protocol Optimizer: Sendable {
-  /// What is carried from step to step.
-  associatedtype State: OptimizerState
+public protocol Optimizer<Scalar>: Sendable {
+  /// The precision of the parameters.
+  associatedtype Scalar: BLASScalar
 
   /// The state before the first step.
   ///
   /// - Parameter parameters: D x K.
   /// - Returns: a state with no steps taken.
-  func start(_ parameters: Matrix<State.Scalar>) -> State
+  func start(_ parameters: Matrix<Scalar>) -> OptimizerState<Scalar>
 
   /// Takes one step.
   ///
   /// - Parameters:
   ///   - parameters: θ, D x K; they are changed.
   ///   - state: from ``start(_:)`` or the step before.
-  ///   - gradient: of the loss, D x K.
   ///   - learningRate: of this step.
+  ///   - gradient: of the loss at given parameters, D x K.
   func step(
-    _ parameters: inout Matrix<State.Scalar>, _ state: inout State,
-    gradient: Matrix<State.Scalar>, learningRate: Double)
+    _ parameters: inout Matrix<Scalar>, _ state: inout OptimizerState<Scalar>,
+    learningRate: Double, gradient: (_ at: Matrix<Scalar>) -> Matrix<Scalar>)
 }
 
-/// The state of an optimiser: a step count, and matrices of the parameters' shape.
-public protocol OptimizerState: Sendable, Equatable {
-  /// The precision of the parameters.
-  associatedtype Scalar: BLASScalar
+/// What an optimiser carries from step to step: a count, and matrices of the parameters' shape.
+public struct OptimizerState<Scalar: BLASScalar>: Sendable, Equatable {
   /// Steps taken.
-  var step: Int { get set }
-  /// The moments under the names that checkpoints give them.
-  static var momentNames: [String] { get }
-  /// The moments, in the order of their names.
-  var moments: [Matrix<Scalar>] { get set }
+  public var step = 0
+  /// The names that checkpoints give the moments.
+  public let names: [String]
+  /// The moments, in the order of their names, D x K each.
+  public var moments: [Matrix<Scalar>]
+
+  /// No steps taken.
+  public init(_ moments: KeyValuePairs<String, Matrix<Scalar>>) {
+    names = moments.map(\.key)
+    self.moments = moments.map(\.value)
+  }
+}
+
+/// An optimiser whose decoupled weight decay leaves the last row of the parameters, the biases, alone.
+///
+/// What `θ - η(d + λθ)` takes off them comes back, `+ ηλθ`.
+public struct DecaySparingBiases<Base: Optimizer>: Optimizer where Base.Scalar == Float {
+  private let base: Base
+  private let weightDecay: Double
+
+  /// Wraps an optimiser that decays by λ.
+  public init(_ base: Base, weightDecay: Double) {
+    (self.base, self.weightDecay) = (base, weightDecay)
+  }
+
+  /// As the optimiser itself starts.
+  public func start(_ parameters: Matrix<Float>) -> OptimizerState<Float> {
+    base.start(parameters)
+  }
+
+  /// Takes one step.
+  public func step(
+    _ parameters: inout Matrix<Float>, _ state: inout OptimizerState<Float>,
+    learningRate: Double, gradient: (_ at: Matrix<Float>) -> Matrix<Float>
+  ) {
+    let last = parameters.rowCount - 1
+    let biases = parameters.row(last)
+    base.step(&parameters, &state, learningRate: learningRate, gradient: gradient)
+    for (column, bias) in biases.enumerated() {
+      parameters[last, column] += Float(learningRate * weightDecay) * bias
+    }
+  }
 }
 
 /// A learning rate for each step, counted from 0.

@@ -14,11 +14,13 @@ struct FitErrorTests {
     case oneVsRest, oneVsRestUpdate, stickBreaking, stickBreakingUpdate
 
     func run(_ features: FeatureMatrix, _ labels: [Int32]) throws(NumericsError) {
-      var probit = IBProbitHead<Float>(.init(featureCount: 4, classCount: 3))
+      var probit = IBProbitHead<Float>(
+        .init(featureCount: 4, classCount: 3, transform: .standardLayerNorm))
       switch self {
       case .probit: try probit.fit(features: features, labels: labels)
       case .probitDouble:
-        var head = IBProbitHead<Double>(.init(featureCount: 4, classCount: 3))
+        var head = IBProbitHead<Double>(
+          .init(featureCount: 4, classCount: 3, transform: .standardLayerNorm))
         try head.fit(features: features, labels: labels)
       case .probitUpdate: try probit.update(features: features, labels: labels, iterations: 2)
       case .probitEpoch:
@@ -26,17 +28,20 @@ struct FitErrorTests {
           features: features, labels: labels, order: Array(0..<features.rowCount), batchSize: 2,
           iterations: 2)
       case .probitSites:
-        _ = try IBProbitSiteRefinement(probit, features: features, labels: labels)
+        _ = try IBProbitSiteRefinement<Float>(
+          probit.configuration, features: features, labels: labels)
       case .probitCalibrate: try probit.calibrate(features: features, labels: labels)
       case .oneVsRest, .oneVsRestUpdate:
-        var head = IBPolyaGammaHead<Float>(.init(featureCount: 4, classCount: 3))
+        var head = IBPolyaGammaHead<Float>(
+          .init(featureCount: 4, classCount: 3, transform: .identity))
         if self == .oneVsRest {
           try head.fit(features: features, labels: labels)
         } else {
           try head.update(features: features, labels: labels, iterations: 2)
         }
       case .stickBreaking, .stickBreakingUpdate:
-        var head = MultinomialPolyaGammaHead<Float>(.init(featureCount: 4, classCount: 3))
+        var head = MultinomialPolyaGammaHead<Float>(
+          .init(featureCount: 4, classCount: 3, transform: .identity))
         if self == .stickBreaking {
           try head.fit(features: features, labels: labels)
         } else {
@@ -108,7 +113,7 @@ struct FitErrorTests {
 
   @Test("a head that refused rows is as it was, and goes on")
   func unchanged() throws {
-    var head = IBPolyaGammaHead<Float>(.init(featureCount: 4, classCount: 3))
+    var head = IBPolyaGammaHead<Float>(.init(featureCount: 4, classCount: 3, transform: .identity))
     let features = FeatureMatrix(Self.rows(12))
     try head.fit(features: features, labels: Self.labels)
     let before = try head.logProbabilities(features)
@@ -129,7 +134,8 @@ struct FitErrorTests {
   @Test("orders of rows, batch sizes, iterations, tolerances and starts that cannot be")
   func parameters() throws {
     let features = FeatureMatrix(Self.rows(12))
-    var head = IBProbitHead<Float>(.init(featureCount: 4, classCount: 3))
+    var head = IBProbitHead<Float>(
+      .init(featureCount: 4, classCount: 3, transform: .standardLayerNorm))
     for order in [[0, 12], [-1], [3, 3], []] {
       #expect(throws: NumericsError.self, "\(order)") {
         try head.update(
@@ -164,11 +170,12 @@ struct FitErrorTests {
   func predictions() throws {
     let narrow = FeatureMatrix(Self.rows(12, width: 3))
     let features = FeatureMatrix(Self.rows(12))
-    let probit = IBProbitHead<Float>(.init(featureCount: 4, classCount: 3))
+    let probit = IBProbitHead<Float>(
+      .init(featureCount: 4, classCount: 3, transform: .standardLayerNorm))
     let heads: [any Head] = [
       probit, IBProbitReferenceHead(probit),
-      IBPolyaGammaHead<Float>(.init(featureCount: 4, classCount: 3)),
-      MultinomialPolyaGammaHead<Float>(.init(featureCount: 4, classCount: 3)),
+      IBPolyaGammaHead<Float>(.init(featureCount: 4, classCount: 3, transform: .identity)),
+      MultinomialPolyaGammaHead<Float>(.init(featureCount: 4, classCount: 3, transform: .identity)),
       LinearHead<CrossEntropyLoss>(featureCount: 4, classCount: 3),
       CalibratedHead(LinearHead<SquaredErrorLoss>(featureCount: 4, classCount: 3), .temperature(2)),
     ]
@@ -183,12 +190,13 @@ struct FitErrorTests {
       }
     }
     let wrong = [Int32](repeating: 3, count: 12)
-    for loss in ProbitLoss.allCases {
+    for loss in BinaryLoss.allCases {
       #expect(throws: NumericsError.self) {
         try probit.lossesAndLogits(features: features, labels: wrong, loss: loss)
       }
     }
-    let sticks = MultinomialPolyaGammaHead<Float>(.init(featureCount: 4, classCount: 3))
+    let sticks = MultinomialPolyaGammaHead<Float>(
+      .init(featureCount: 4, classCount: 3, transform: .identity))
     #expect(throws: NumericsError.self) {
       try sticks.lossesAndLogits(features: features, labels: wrong, loss: .plugIn)
     }

@@ -61,8 +61,8 @@ struct GoldenIBProbitTests {
       .init(
         featureCount: features.columnCount,
         classCount: try file.number("num_classes", Int.init),
-        usesBias: try file.metadata("use_bias") == "True",
-        cdfForm: try file.metadata("use_approx_cdf") == "True" ? .approximate : .exact))
+        usesBias: try file.metadata("use_bias") == "True", transform: .standardLayerNorm),
+      cdfForm: try file.metadata("use_approx_cdf") == "True" ? .approximate : .exact)
     let iterations = try file.number("num_iters", Int.init)
     let forgetting = try file.number("alpha", Double.init)
 
@@ -85,7 +85,7 @@ struct GoldenIBProbitTests {
 
     let testFeatures = try file.features("test_features")
     let testLabels = try file.labels("test_labels")
-    for loss in ProbitLoss.allCases {
+    for loss in BinaryLoss.allCases {
       let result = try head.lossesAndLogits(
         features: testFeatures, labels: testLabels, loss: loss)
       let losses = try file.array("loss_type\(loss.rawValue).loss", as: Double.self)

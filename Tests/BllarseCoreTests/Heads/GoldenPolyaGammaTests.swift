@@ -29,7 +29,7 @@ struct GoldenPolyaGammaTests {
     let file = try Golden.open(name)
     // The start is the running posterior: it is the prior of the update, too.
     let head = try updated(file, OneAgainstRest.self, Scalar.self, startIsPrior: true)
-    for loss in ProbitLoss.allCases {
+    for loss in BinaryLoss.allCases {
       let (losses, logits) = try head.lossesAndLogits(
         features: file.features("test_features"), labels: file.labels("test_labels"), loss: loss)
       try compare(file, "loss_type\(loss.rawValue)", losses, logits, Scalar.self)
@@ -67,7 +67,7 @@ struct GoldenPolyaGammaTests {
       .init(
         featureCount: features.columnCount,
         classCount: try #require(Int(file.metadata("num_classes"))),
-        usesBias: try file.metadata("use_bias") == "True"),
+        usesBias: try file.metadata("use_bias") == "True", transform: .identity),
       precisions: precisions, naturalMean: natural)
     try head.update(
       features: features, labels: try file.labels("labels"),

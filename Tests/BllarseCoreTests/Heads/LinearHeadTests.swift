@@ -108,12 +108,12 @@ struct LinearHeadTests {
     for k in 0..<4 { #expect(mean[6, k].isClose(to: without[6, k], relative: 1e-9)) }
   }
 
-  private func configuration(_ optimizer: OptimizerName) -> RunConfiguration {
+  private func configuration(_ optimizer: String) -> RunConfiguration {
     var configuration = RunConfiguration()
-    configuration.method.wayName = optimizer.rawValue
+    configuration.method.wayName = optimizer
     configuration.epochs = 60
     configuration.method[FitOptions.batchSize] = 16
-    configuration.method[FitOptions.learningRate] = optimizer == .lion ? 3e-3 : 3e-2
+    configuration.method[FitOptions.learningRate] = optimizer == "lion" ? 3e-3 : 3e-2
     configuration.method[FitOptions.ivonPeakRate] = 0.2
     configuration.method[FitOptions.weightDecay] = 0
     return configuration
@@ -124,9 +124,8 @@ struct LinearHeadTests {
   ) throws -> LinearHead<Loss> {
     let split = try FeatureSplit(
       features: FeatureMatrix(Self.problem.features), labels: Self.problem.labels)
-    let optimizer = try #require(OptimizerName(rawValue: configuration.method.wayName ?? "newton"))
-    var trainer = LinearTrainer<Loss>(
-      optimizer, configuration, data: TrainingData(split: split, classCount: 4),
+    var trainer = try HeadRegistry.trainer(
+      configuration, data: TrainingData(split: split, classCount: 4),
       parallelism: Parallelism(threadCount: 1))
     for epoch in 1...configuration.effectiveEpochs {
       for step in 0..<trainer.stepCount(rowCount: 150) {
@@ -138,10 +137,10 @@ struct LinearHeadTests {
 
   @Test(
     "every optimiser comes close to the optimum that newton finds",
-    arguments: [OptimizerName.adam, .adamw, .lion, .ivon])
-  func optimisersApproachOptimum(optimizer: OptimizerName) throws {
+    arguments: ["adam", "adamw", "lion", "ivon"])
+  func optimisersApproachOptimum(optimizer: String) throws {
     let rows = Array(0..<150)[...]
-    var newton = configuration(.newton)
+    var newton = configuration("newton")
     newton.method.head = "CrossEntropy"
     newton.method[FitOptions.penalty] = 1e-3
     let optimum = try fit(CrossEntropyLoss.self, newton)
@@ -157,7 +156,7 @@ struct LinearHeadTests {
 
   @Test("ridge regression by newton has no gradient left")
   func ridge() throws {
-    var configuration = configuration(.newton)
+    var configuration = configuration("newton")
     configuration.method.head = "MSE"
     configuration.method[FitOptions.penalty] = 2
     let head = try fit(SquaredErrorLoss.self, configuration)
@@ -174,7 +173,7 @@ struct LinearHeadTests {
   @Test("softmax regression by newton has no gradient left, with smoothed labels, too")
   func softmax() throws {
     for smoothing in [0, 0.1] {
-      var configuration = configuration(.newton)
+      var configuration = configuration("newton")
       configuration.method.head = "CrossEntropy"
       configuration.method[FitOptions.penalty] = 0.5
       configuration.method[FitOptions.labelSmoothing] = smoothing
@@ -191,12 +190,12 @@ struct LinearHeadTests {
 
   @Test("the evidence prefers a strong penalty for noise and a weak one for signal")
   func evidence() throws {
-    var configuration = configuration(.newton)
+    var configuration = configuration("newton")
     configuration.method.head = "CrossEntropy"
     func norm(_ labels: [Int32]) throws -> Double {
       let split = try FeatureSplit(features: FeatureMatrix(Self.problem.features), labels: labels)
-      var trainer = LinearTrainer<CrossEntropyLoss>(
-        .newton, configuration, data: TrainingData(split: split, classCount: 4),
+      var trainer = try HeadRegistry.trainer(
+        configuration, data: TrainingData(split: split, classCount: 4),
         parallelism: Parallelism(threadCount: 1))
       try trainer.runStep(0, epoch: 1, on: split)
       return try #require(trainer.head as? LinearHead<CrossEntropyLoss>).weights.rows(0..<6)

@@ -11,7 +11,7 @@ struct PolyaGammaHeadTests {
     PolyaGammaHead(
       .init(
         featureCount: problem.features.columnCount, classCount: problem.classCount,
-        priorPrecision: prior))
+        transform: .identity, priorPrecision: prior))
   }
 
   private func checkMonotone<Coding: BinaryCoding>(
@@ -53,7 +53,7 @@ struct PolyaGammaHeadTests {
     let x = [0.7, -1.2, 2.0, 0.3, -0.4]
     let labels: [Int32] = [0, 1, 0, 1, 1]
     var head = IBPolyaGammaHead<Double>(
-      .init(featureCount: 1, classCount: 2, usesBias: false, priorPrecision: 1))
+      .init(featureCount: 1, classCount: 2, usesBias: false, transform: .identity))
     let bound = try head.fit(
       features: FeatureMatrix(Matrix<Double>(rows: 5, columns: 1, elements: x)), labels: labels,
       tolerance: 1e-13
@@ -163,9 +163,9 @@ struct PolyaGammaHeadTests {
     let problem = ProbitProblem.random("", rows: 700, columns: 20, classes: 5, seed: 25)
     func fit(_ threads: Int) throws -> [Double] {
       var head: IBPolyaGammaHead<Float> = head(problem)
-      head.parallelism = Parallelism(threadCount: threads)
       try head.update(
-        features: FeatureMatrix(problem.features), labels: problem.labels, iterations: 8)
+        features: FeatureMatrix(problem.features), labels: problem.labels, iterations: 8,
+        parallelism: Parallelism(threadCount: threads))
       return try head.mean().elements
     }
     let two = try fit(2)

@@ -268,13 +268,14 @@ struct ProbitSolverTests {
   func sites(problem: ProbitProblem) throws {
     let head = head(problem, prior: 1, of: Double.self)
     let features = FeatureMatrix(problem.features)
-    var refinement = try IBProbitSiteRefinement(head, features: features, labels: problem.labels)
+    var refinement = try IBProbitSiteRefinement<Double>(
+      head.configuration, features: features, labels: problem.labels)
     var bound = -Double.infinity
     var generator = Philox(seed: 5, purpose: .permutation)
     let order = generator.permutation(count: problem.labels.count)
     for _ in 0..<30 {
       try refinement.runEpoch(order: order, batchSize: 16, iterations: 3)
-      let next = refinement.evidenceLowerBound
+      let next = refinement.evidenceLowerBound()
       #expect(next >= bound - 1e-9 * abs(next))
       bound = next
     }
@@ -348,9 +349,9 @@ struct ProbitSolverTests {
     let problem = ProbitProblem.random("threads", rows: 3000, columns: 20, classes: 5, seed: 11)
     func fit(_ threads: Int) throws -> [Double] {
       var head = head(problem, prior: 1, of: Float.self)
-      head.parallelism = Parallelism(threadCount: threads)
       try head.fit(
-        features: FeatureMatrix(problem.features), labels: problem.labels, tolerance: 1e-9)
+        features: FeatureMatrix(problem.features), labels: problem.labels, tolerance: 1e-9,
+        parallelism: Parallelism(threadCount: threads))
       return try head.mean().elements
     }
     let one = try fit(1)

@@ -260,7 +260,7 @@ struct ShiftAndScaleTests {
         configuration, data: TrainingData(split: split, classCount: 2),
         parallelism: Parallelism(threadCount: 1))
       try trainer.runStep(0, epoch: 1, on: split)
-      let note = try #require(trainer.note)
+      let note = try #require(trainer.info.note)
       #expect(note.contains("the strongest of those that are searched"), "\(note)")
     }
   }
@@ -277,7 +277,7 @@ struct ShiftAndScaleTests {
       return try HeadRegistry.trainer(
         configuration, data: TrainingData(split: split, classCount: 3),
         parallelism: Parallelism(threadCount: 1)
-      ).note
+      ).info.note
     }
     #expect(try note(nil) == nil)
     #expect(try note(.mean1000)?.contains("times their spread from zero") == true)

@@ -165,7 +165,8 @@ struct BatchScoreTests {
     let (train, test) = (try data.split("train"), try data.split("val_m"))
 
     // Batch after batch, each merged and scored before the next.
-    var head = IBProbitHead<Float>(.init(featureCount: 6, classCount: 3))
+    var head = IBProbitHead<Float>(
+      .init(featureCount: 6, classCount: 3, transform: .standardLayerNorm))
     var expected: [(step: Int, loss: Double, evaluation: SplitScores)] = []
     for epoch in 1...2 {
       let order = configuration.rowOrder(epoch: epoch, rowCount: 90)

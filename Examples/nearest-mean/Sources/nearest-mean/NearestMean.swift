@@ -13,7 +13,6 @@ struct NearestMeanHead: Head {
   /// One row a class, classCount x featureCount.
   let means: Matrix<Float>
   let sharpness: Double
-  var parallelism = Parallelism.available
   var featureCount: Int { means.columnCount }
   var classCount: Int { means.rowCount }
 
@@ -33,7 +32,9 @@ struct NearestMeanHead: Head {
     sharpness = request.method[Self.sharpness]
   }
 
-  func logProbabilities(_ features: FeatureMatrix) throws(NumericsError) -> Matrix<Float> {
+  func logProbabilities(
+    _ features: FeatureMatrix, parallelism: Parallelism
+  ) throws(NumericsError) -> Matrix<Float> {
     guard features.columnCount == featureCount else {
       throw .sizeMismatch(
         of: "features a row", found: features.columnCount, expected: featureCount,

@@ -33,34 +33,38 @@ public struct CalibratedHead: Head {
   ///   - head: fitted.
   ///   - split: at least one row that the head was not fitted to.
   ///   - method: the kind of map.
+  ///   - parallelism: the threads to work with.
   /// - Throws: `NumericsError` for rows or labels that cannot be and when the head's state is unusable,
   ///   `DataError.Code.notFinite` when its predictions are not numbers.
   public init(
-    calibrating head: any Head, on split: FeatureSplit, _ method: HeldOutCalibration.Method
+    calibrating head: any Head, on split: FeatureSplit, _ method: HeldOutCalibration.Method,
+    parallelism: Parallelism = .available
   ) throws {
-    self.init(head, try CalibrationChoice(method, for: head, on: split).calibration)
+    let choice = try CalibrationChoice(method, for: head, on: split, parallelism: parallelism)
+    self.init(head, choice.calibration)
   }
 
   /// The number of features of a row.
   public var featureCount: Int { base.featureCount }
   /// The number of classes.
   public var classCount: Int { base.classCount }
-  /// How threads are used.
-  public var parallelism: Parallelism {
-    get { base.parallelism }
-    set { base.parallelism = newValue }
-  }
 
   /// The head's log-probabilities, mapped.
-  public func logProbabilities(_ features: FeatureMatrix) throws(NumericsError) -> Matrix<Float> {
-    calibration.apply(to: try base.logProbabilities(features), parallelism: parallelism)
+  public func logProbabilities(
+    _ features: FeatureMatrix, parallelism: Parallelism
+  ) throws(NumericsError) -> Matrix<Float> {
+    calibration.apply(
+      to: try base.logProbabilities(features, parallelism: parallelism), parallelism: parallelism)
   }
 
-  /// The scores of the mapped predictions, as the head defines scores.
+  /// The scores of the mapped predictions, as the head defines scores; a map that is given replaces its own.
   public func evaluation(
-    features: FeatureMatrix, labels: [Int32]
+    features: FeatureMatrix, labels: [Int32], calibration: HeldOutCalibration,
+    parallelism: Parallelism
   ) throws(NumericsError) -> SplitScores {
-    try base.evaluation(features: features, labels: labels, calibration: calibration)
+    try base.evaluation(
+      features: features, labels: labels,
+      calibration: calibration == .none ? self.calibration : calibration, parallelism: parallelism)
   }
 
   /// Adds the head, its kind as `calibrated_head`, and the map.
@@ -124,15 +128,18 @@ extension CalibrationChoice {
   ///   - requested: the kind of map.
   ///   - head: fitted.
   ///   - split: at least one row that the head was not fitted to.
-  /// - Throws: as ``CalibratedHead/init(calibrating:on:_:)``.
+  ///   - parallelism: the threads to work with.
+  /// - Throws: as ``CalibratedHead/init(calibrating:on:_:parallelism:)``.
   public init(
-    _ requested: HeldOutCalibration.Method, for head: any Head, on split: FeatureSplit
+    _ requested: HeldOutCalibration.Method, for head: any Head, on split: FeatureSplit,
+    parallelism: Parallelism = .available
   ) throws {
     let head = head.uncalibrated
     try TrainingRows.checkLabels(
       split.labels, rowCount: split.features.rowCount, classCount: head.classCount,
       rows: "rows to calibrate on")
-    let logs = HeldOutCalibration.arguments(try head.logProbabilities(split.features))
+    let logs = HeldOutCalibration.arguments(
+      try head.logProbabilities(split.features, parallelism: parallelism))
     if let row = logs.firstNonFinite?.row {
       throw DataError(
         .notFinite, key: "predictions", row: row,
@@ -143,6 +150,6 @@ extension CalibrationChoice {
     try self.init(
       requested, logProbabilities: logs, labels: split.labels,
       groups: EqualRows.merge(split.groups, with: EqualRows.firsts(split.features)),
-      parallelism: head.parallelism)
+      parallelism: parallelism)
   }
 }

@@ -43,14 +43,14 @@ extension LinearHead: OriginallyScoredHead {
   /// The NLL is the loss that was minimised: of CrossEntropy against smoothed labels, of MSE half the squared
   /// difference between outputs and one-hot labels, the mean over rows and classes.
   func originalScores(
-    _ split: FeatureSplit, own: SplitScores, _ method: Method
+    _ split: FeatureSplit, own: SplitScores, _ method: Method, _ parallelism: Parallelism
   ) throws(NumericsError) -> SplitScores {
     var scores = own
     let smoothing = method[FitOptions.labelSmoothing]
     if Loss.self == SquaredErrorLoss.self {
-      scores["nll"] = try halfSquaredError(split)
+      scores["nll"] = try halfSquaredError(split, parallelism)
     } else if smoothing > 0 {
-      scores["nll"] = try smoothedLoss(split, smoothing: smoothing)
+      scores["nll"] = try smoothedLoss(split, smoothing: smoothing, parallelism)
     }
     return scores
   }
@@ -59,9 +59,9 @@ extension LinearHead: OriginallyScoredHead {
 extension LinearHead {
   /// The mean cross-entropy against labels of which a share is spread over all classes, in nats.
   func smoothedLoss(
-    _ split: FeatureSplit, smoothing: Double
+    _ split: FeatureSplit, smoothing: Double, _ parallelism: Parallelism
   ) throws(NumericsError) -> Double {
-    var logs = try logits(split.features)
+    var logs = try logits(split.features, parallelism: parallelism)
     logs.formLogSoftmaxRows()
     let spread = smoothing / Double(classCount)
     var sum = 0.0
@@ -76,8 +76,10 @@ extension LinearHead {
   }
 
   /// Half the squared difference between logits and one-hot labels, the mean over rows and classes.
-  func halfSquaredError(_ split: FeatureSplit) throws(NumericsError) -> Double {
-    let logits = try logits(split.features)
+  func halfSquaredError(
+    _ split: FeatureSplit, _ parallelism: Parallelism
+  ) throws(NumericsError) -> Double {
+    let logits = try logits(split.features, parallelism: parallelism)
     var sum = 0.0
     for (row, label) in split.labels.enumerated() {
       logits.withRow(row) { values in

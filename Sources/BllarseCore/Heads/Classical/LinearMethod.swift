@@ -1,34 +1,55 @@
 import BllarseNumerics
 
 extension HeadMethod {
-  /// A linear head with a loss.
+  /// A linear head with a loss, fitted to the optimum or by steps of optimisers.
   static func linear<Loss: TrainableLoss>(
-    _ loss: Loss.Type, _ lossOptions: [any AnyFitOption] = []
+    _ loss: Loss.Type, _ lossOptions: [any AnyFitOption] = [], _ optimizers: [OptimizerMethod]
   ) -> HeadMethod {
-    let steps: [any AnyFitOption] = [FitOptions.batchSize, FitOptions.dropout]
-    let rate: [any AnyFitOption] = steps + [FitOptions.learningRate]
-    func way(_ optimizer: OptimizerName, _ options: [any AnyFitOption]) -> FittingWay {
+    let newton = FittingWay(
+      "newton", lossOptions + [FitOptions.penalty], .isOnePass,
+      memory: { shape, _ in shape.linear(isNewton: true) },
+      trainer: { configuration, data, parallelism in
+        OnePassTrainer(configuration, data, parallelism) { request throws(NumericsError) in
+          try LinearHead<Loss>.optimum(request)
+        }
+      })
+    let steps = optimizers.map { optimizer in
       FittingWay(
-        optimizer.rawValue, lossOptions + options,
-        optimizer == .newton ? .isOnePass : [.takesFreshRows, .dependsOnStart],
-        memory: { shape, _ in shape.linear(isNewton: optimizer == .newton) },
+        optimizer.name,
+        lossOptions + [FitOptions.batchSize, FitOptions.dropout] + optimizer.options,
+        [.takesFreshRows, .dependsOnStart],
+        memory: { shape, _ in shape.linear(isNewton: false) },
         trainer: { configuration, data, parallelism in
           LinearTrainer<Loss>(optimizer, configuration, data: data, parallelism: parallelism)
         })
     }
     return HeadMethod(
-      Loss.kind, selector: .optimizer,
-      ways: [
-        way(.newton, [FitOptions.penalty]),
-        way(.adamw, rate + [FitOptions.weightDecay]),
-        way(.adam, rate), way(.lion, rate + [FitOptions.weightDecay]),
-        way(
-          .ivon,
-          steps + [
-            FitOptions.sampleCount, FitOptions.ivonPeakRate, FitOptions.ivonWeightDecay,
-            FitOptions.ivonHessInit, FitOptions.ivonBeta2,
-          ]),
-      ], kinds: [LinearHead<Loss>.self])
+      Loss.kind, selector: .optimizer, ways: [newton] + steps, kinds: [LinearHead<Loss>.self])
+  }
+}
+
+extension LinearHead where Loss: TrainableLoss {
+  /// The optimum of the penalised loss of all rows.
+  fileprivate static func optimum(
+    _ request: FitRequest
+  ) throws(NumericsError) -> (any Head, FitInfo) {
+    var head = LinearHead(
+      featureCount: request.features.columnCount, classCount: request.classCount)
+    let rows = try CentredDesign(request.features, parallelism: request.parallelism)
+    let given = request.method[FitOptions.penalty]
+    let optimum = try Loss.optimum(
+      rows, labels: request.labels, classCount: request.classCount,
+      smoothing: request.method[FitOptions.labelSmoothing], penalty: given,
+      parallelism: request.parallelism)
+    head.take(rows.featureWeights(optimum.weights), at: rows.means)
+    let penalty = given ?? rows.featurePenalty(optimum.penalty)
+    var info = FitInfo(iterations: optimum.iterations)
+    info.chosenPenalty = given == nil ? penalty : nil
+    info.note =
+      "L2 strength \(penalty)"
+      + (optimum.logEvidence.map { " with the best evidence, \($0) nats" } ?? "")
+      + (optimum.end.map { ", \($0.explanation)" } ?? "")
+    return (head, info)
   }
 }
 

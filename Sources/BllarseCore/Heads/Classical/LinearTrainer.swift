@@ -1,34 +1,15 @@
 import BllarseNumerics
 
-/// How a classical head is fitted.
-enum OptimizerName: String, Sendable {
-  /// All rows at once, to the optimum of the penalised loss.
-  case newton
-  /// Adam with decoupled weight decay.
-  case adamw
-  /// Adam.
-  case adam
-  /// Lion.
-  case lion
-  /// IVON, on a warm-up cosine schedule.
-  case ivon
-}
-
-/// Fits a classical head: by steps of an optimiser on batches, or to the optimum of all rows.
+/// Fits a classical head by steps of an optimiser on batches.
 struct LinearTrainer<Loss: TrainableLoss>: HeadTrainer {
   private var linear: LinearHead<Loss>
-  private var minimiser: Minimiser
-  private(set) var iterations = 0
-  let evidenceLowerBound: Double? = nil
-  private(set) var note: String?
-  private(set) var chosenPenalty: Double?
-  let certificate: GapCertificate? = nil
-  private let optimizer: OptimizerName
+  private let optimizer: any Optimizer<Float>
+  private let schedule: LearningRateSchedule
+  private var state: OptimizerState<Float>
+  private(set) var info = FitInfo()
   private let batchSize: Int
   private let dropoutRate: Double
   private let configuration: RunConfiguration
-  /// For fits to all rows, which may be told to stop; a batch is finished.
-  private let cancellation: Cancellation?
   /// The order of the rows in an epoch, kept for its steps.
   private var order: (epoch: Int, rows: [Int])?
   /// Gradients over the rows of the epoch; its memory holds nothing from step to step.
@@ -41,37 +22,30 @@ struct LinearTrainer<Loss: TrainableLoss>: HeadTrainer {
   var head: any Head { linear }
 
   init(
-    _ optimizer: OptimizerName, _ configuration: RunConfiguration, data: TrainingData,
+    _ optimizer: OptimizerMethod, _ configuration: RunConfiguration, data: TrainingData,
     parallelism: Parallelism
   ) {
-    (self.optimizer, self.configuration) = (optimizer, configuration)
+    self.configuration = configuration
+    self.parallelism = parallelism.cancelled(by: nil)
     batchSize = configuration.method[FitOptions.batchSize]
     dropoutRate = configuration.method[FitOptions.dropout]
     linear = LinearHead(featureCount: data.featureCount, classCount: data.classCount)
     if let weights = data.initialWeights { linear.weights = weights }
-    cancellation = parallelism.cancellation
-    linear.parallelism = parallelism.cancelled(by: nil)
-    let steps = configuration.batchCount(data.split.rowCount) * configuration.epochs
-    minimiser = Minimiser(
-      optimizer, configuration, weights: linear.weights, rowCount: data.split.rowCount,
-      totalSteps: steps)
-    self.parallelism = parallelism
-    if optimizer != .newton {
-      note = StepConditions.note(data.split.features, parallelism: parallelism)
-    }
+    let rowCount = data.split.rowCount
+    (self.optimizer, schedule) = optimizer.make(
+      OptimizerMethod.Request(
+        method: configuration.method, rowCount: rowCount,
+        totalSteps: configuration.batchCount(rowCount) * configuration.epochs,
+        seed: configuration.seed))
+    state = self.optimizer.start(linear.weights)
+    info.note = StepConditions.note(data.split.features, parallelism: parallelism)
   }
 
-  func stepCount(rowCount: Int) -> Int {
-    optimizer == .newton ? 1 : configuration.batchCount(rowCount)
-  }
+  func stepCount(rowCount: Int) -> Int { configuration.batchCount(rowCount) }
 
   mutating func runStep(
     _ step: Int, epoch: Int, on split: FeatureSplit
   ) throws(NumericsError) {
-    guard optimizer != .newton else {
-      try fitOptimum(split)
-      return
-    }
     if order?.epoch != epoch {
       order = (epoch, configuration.rowOrder(epoch: epoch, rowCount: split.rowCount))
       pass = LinearBatchPass(
@@ -86,16 +60,18 @@ struct LinearTrainer<Loss: TrainableLoss>: HeadTrainer {
     let dropout =
       dropoutRate > 0
       ? LinearBatchPass<Float>.Dropout(
-        rate: dropoutRate, seed: configuration.seed, step: minimiser.stepCount) : nil
+        rate: dropoutRate, seed: configuration.seed, step: state.step) : nil
     // Samples of the weights, if there are any, count equally.
     var (total, count) = (0.0, 0.0)
-    minimiser.step(&linear.weights) { weights in
+    optimizer.step(
+      &linear.weights, &state, learningRate: schedule.rate(step: state.step)
+    ) { weights in
       let (gradient, loss) = pass.gradientAndLoss(rows: batch, weights: weights, dropout: dropout)
       (total, count) = (total + loss, count + 1)
       return gradient
     }
     losses.add(total / count, epoch: epoch)
-    iterations += 1
+    info.iterations += 1
     if configuration.isScored(afterBatch: step + 1, of: stepCount(rowCount: rows.count)) {
       reports.append(BatchReport(batch: step + 1, loss: losses.mean, head: linear))
     }
@@ -106,36 +82,24 @@ struct LinearTrainer<Loss: TrainableLoss>: HeadTrainer {
     return reports
   }
 
-  private mutating func fitOptimum(_ split: FeatureSplit) throws(NumericsError) {
-    let parallelism = linear.parallelism.cancelled(by: cancellation)
-    let rows = try CentredDesign(split.features, parallelism: parallelism)
-    let optimum = try Loss.optimum(
-      rows, labels: split.labels, classCount: linear.classCount,
-      smoothing: configuration.method[FitOptions.labelSmoothing],
-      penalty: configuration.method[FitOptions.penalty],
-      parallelism: parallelism)
-    linear.take(rows.featureWeights(optimum.weights), at: rows.means)
-    let penalty = configuration.method[FitOptions.penalty] ?? rows.featurePenalty(optimum.penalty)
-    chosenPenalty = configuration.method[FitOptions.penalty] == nil ? penalty : nil
-    note =
-      "L2 strength \(penalty)"
-      + (optimum.logEvidence.map { " with the best evidence, \($0) nats" } ?? "")
-      + (optimum.end.map { ", \($0.explanation)" } ?? "")
-    iterations += optimum.iterations
-  }
-
   func encode(into writer: inout SafetensorsWriter) {
     linear.encode(into: &writer)
-    minimiser.encode(into: &writer)
+    writer.metadata["optimizer_step"] = String(state.step)
+    for (name, moment) in zip(state.names, state.moments) {
+      writer.add("optimizer." + name, moment)
+    }
     losses.encode(into: &writer)
-    writer.encode(iterations: iterations, nil)
+    writer.encode(iterations: info.iterations, nil)
   }
 
   mutating func restore(from file: SafetensorsFile) throws(DataError) {
-    let (rows, columns) = (linear.weights.rowCount, linear.weights.columnCount)
     try linear.decode(from: file)
-    try minimiser.restore(from: file, rows: rows, columns: columns)
+    state.step = try file.integer("optimizer_step", atLeast: 0)
+    for (index, name) in state.names.enumerated() {
+      state.moments[index] = try file.matrix(
+        "optimizer." + name, rows: linear.weights.rowCount, columns: linear.classCount)
+    }
     losses = try BatchLosses(decoding: file)
-    iterations = try file.progress().iterations
+    info.iterations = try file.progress().iterations
   }
 }

@@ -21,9 +21,9 @@ extension IBProbitHead where Scalar == Float {
     let data = try FeatureDataset(rows: rows, labels: labels, classCount: classCount)
     let split = try data.split("train")
     self.init(
-      Configuration(
+      HeadShape(
         featureCount: data.featureCount, classCount: data.classCount,
-        priorPrecision: priorPrecision))
+        transform: .standardLayerNorm, priorPrecision: priorPrecision))
     try fit(features: split.features, labels: split.labels)
   }
 }

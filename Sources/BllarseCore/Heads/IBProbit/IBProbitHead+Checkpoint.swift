@@ -17,7 +17,7 @@ extension IBProbitHead: Head where Scalar == Float {
     configuration.transform.encode(into: &writer)
     writer.metadata["bias"] = String(configuration.usesBias)
     writer.metadata["prior_precision"] = String(configuration.priorPrecision)
-    writer.metadata["cdf"] = configuration.cdfForm.rawValue
+    writer.metadata["cdf"] = cdfForm.rawValue
     writer.metadata["inverse_temperature"] = String(inverseTemperature)
   }
 
@@ -32,12 +32,12 @@ extension IBProbitHead: Head where Scalar == Float {
         .wrongType, file: file.path, key: "cdf", found: "'\(cdf)'",
         expected: NormalCDFForm.allCases.map(\.rawValue).joined(separator: " or "))
     }
-    let configuration = Configuration(
+    let configuration = HeadShape(
       featureCount: try file.integer("feature_count", atLeast: 1),
       classCount: try file.integer("class_count", atLeast: 2),
       usesBias: try file.metadata("bias") == "true",
       transform: try FeatureTransform(decoding: file),
-      priorPrecision: try file.number("prior_precision", above: 0), cdfForm: cdfForm)
+      priorPrecision: try file.number("prior_precision", above: 0))
     let (size, classes) = (configuration.designColumnCount, configuration.classCount)
     for (name, matrix, columns) in [
       ("precision", precision, size), ("natural_mean", naturalMean, classes),
@@ -50,7 +50,8 @@ extension IBProbitHead: Head where Scalar == Float {
       )
     }
     self.init(
-      configuration, posterior: GaussianPosterior(precision: precision, naturalMean: naturalMean))
+      configuration, posterior: GaussianPosterior(precision: precision, naturalMean: naturalMean),
+      cdfForm: cdfForm)
     solvedMean = mean
     inverseTemperature = try file.number("inverse_temperature", above: 0)
   }
@@ -101,12 +102,13 @@ extension FeatureTransform {
     }
   }
 }
+
 extension IBProbitSiteRefinement where Scalar == Float {
   /// Adds what every row contributes to a checkpoint.
   func encode(into writer: inout SafetensorsWriter) {
-    writer.add("sites.latent_means", sites.latentMeans)
-    writer.add("sites.reference_logits", sites.referenceLogits)
-    writer.add("sites.natural_mean", sites.naturalMean)
+    writer.add("sites.latent_means", latentMeans)
+    writer.add("sites.reference_logits", referenceLogits)
+    writer.add("sites.natural_mean", naturalMean)
   }
 
   /// Whether a checkpoint holds a refinement.
@@ -114,13 +116,12 @@ extension IBProbitSiteRefinement where Scalar == Float {
 
   /// Takes up a refinement of the same rows.
   ///
-  /// - Throws: `DataError` for tensors that are not of these rows; what the initialiser throws.
+  /// - Throws: `DataError` for tensors that are not of these rows.
   mutating func restore(from file: SafetensorsFile) throws(DataError) {
-    let (rows, classes) = (sites.latentMeans.rowCount, sites.latentMeans.columnCount)
-    sites.restore(
-      naturalMean: try file.matrix(
-        "sites.natural_mean", rows: sites.naturalMean.rowCount, columns: classes),
-      latentMeans: try file.matrix("sites.latent_means", rows: rows, columns: classes),
-      referenceLogits: try file.matrix("sites.reference_logits", rows: rows, columns: classes))
+    let (rows, classes) = (latentMeans.rowCount, latentMeans.columnCount)
+    naturalMean = try file.matrix(
+      "sites.natural_mean", rows: naturalMean.rowCount, columns: classes)
+    latentMeans = try file.matrix("sites.latent_means", rows: rows, columns: classes)
+    referenceLogits = try file.matrix("sites.reference_logits", rows: rows, columns: classes)
   }
 }

@@ -16,52 +16,32 @@ public struct IBProbitReferenceHead: Head {
   public var featureCount: Int { probit.featureCount }
   /// The number of classes.
   public var classCount: Int { probit.classCount }
-  /// How threads are used.
-  public var parallelism: Parallelism {
-    get { probit.parallelism }
-    set { probit.parallelism = newValue }
-  }
 
   /// The log-probabilities of CBC, from which the original takes classes and confidences.
-  public func logProbabilities(_ features: FeatureMatrix) throws(NumericsError) -> Matrix<Float> {
-    let form = probit.configuration.cdfForm
-    var logits = form.logOdds(try probit.arguments(features))
-    logits.scale(by: Float(probit.inverseTemperature))
-    logits.formLogSoftmaxRows()
-    return logits
+  public func logProbabilities(
+    _ features: FeatureMatrix, parallelism: Parallelism
+  ) throws(NumericsError) -> Matrix<Float> {
+    try probit.mixture(features, parallelism).logProbabilities(probit.inverseTemperature)
+      .conditional
   }
 
   /// Scores: the likelihood is that of the mixture, the rest belongs to CBC.
   ///
   /// A map takes both of them; an inverse temperature then multiplies their logits, as in the original.
   public func evaluation(
-    features: FeatureMatrix, labels: [Int32], calibration: HeldOutCalibration
+    features: FeatureMatrix, labels: [Int32], calibration: HeldOutCalibration,
+    parallelism: Parallelism
   ) throws(NumericsError) -> SplitScores {
-    let conditional = calibration.apply(
-      to: try logProbabilities(features), parallelism: parallelism)
-    let losses =
-      calibration == .none
-      ? try probit.lossesAndLogits(features: features, labels: labels, loss: .mixture).losses
-      : try mixtureLosses(features, labels, calibration, conditional)
+    try TrainingRows.matchLabels(labels, rowCount: features.rowCount, classCount: classCount)
+    let answers = try probit.mixture(features, parallelism)
+    var (marginal, conditional) = answers.logProbabilities(probit.inverseTemperature)
+    marginal = calibration.apply(to: marginal, parallelism: parallelism)
+    conditional = calibration.apply(to: conditional, parallelism: parallelism)
+    let losses = BinaryMixture.mixtureLosses(marginal, conditional, labels)
     var scores = SplitScores(
       try Predictions(logProbabilities: conditional, labels: labels, parallelism: parallelism))
     scores["nll"] = losses.reduce(0, +) / Double(max(losses.count, 1))
     return scores
-  }
-
-  /// `-log((CBM + CBC) / 2)` of mapped predictions.
-  private func mixtureLosses(
-    _ features: FeatureMatrix, _ labels: [Int32], _ calibration: HeldOutCalibration,
-    _ conditional: Matrix<Float>
-  ) throws(NumericsError) -> [Double] {
-    var marginal = probit.configuration.cdfForm.logMarginals(try probit.arguments(features))
-    marginal.scale(by: Float(probit.inverseTemperature))
-    marginal.formLogSoftmaxRows()
-    marginal = calibration.apply(to: marginal, parallelism: parallelism)
-    return labels.enumerated().map { row, label in
-      let (m, c) = (-Double(marginal[row, Int(label)]), -Double(conditional[row, Int(label)]))
-      return m - SpecialFunctions.softplus(m - c) + SpecialFunctions.softplus(0)
-    }
   }
 
   /// Adds what the head itself stores.
@@ -73,46 +53,14 @@ public struct IBProbitReferenceHead: Head {
   }
 }
 
-/// The probit head's updates, scored as the Python original does.
-struct ReferenceTrainer: HeadTrainer {
-  private var trainer: IBProbitTrainer
-
-  init(_ trainer: IBProbitTrainer) { self.trainer = trainer }
-
-  var head: any Head { IBProbitReferenceHead(trainer.probit) }
-  var iterations: Int { trainer.iterations }
-  var evidenceLowerBound: Double? { trainer.evidenceLowerBound }
-  var certificate: GapCertificate? { trainer.certificate }
-
-  mutating func runStep(
-    _ step: Int, epoch: Int, on split: FeatureSplit
-  ) throws(NumericsError) {
-    try trainer.runStep(step, epoch: epoch, on: split)
-  }
-
-  var batchLoss: Double? { trainer.batchLoss }
-  mutating func takeBatchReports() -> [BatchReport] {
-    trainer.takeBatchReports().map { report in
-      let head = (report.head as? IBProbitHead<Float>).map(IBProbitReferenceHead.init)
-      return BatchReport(batch: report.batch, loss: report.loss, head: head ?? report.head)
-    }
-  }
-
-  func stepCount(rowCount: Int) -> Int { trainer.stepCount(rowCount: rowCount) }
-  func encode(into writer: inout SafetensorsWriter) { trainer.encode(into: &writer) }
-  mutating func restore(from file: SafetensorsFile) throws(DataError) {
-    try trainer.restore(from: file)
-  }
-}
-
 extension IBProbitHead: OriginallyScoredHead where Scalar == Float {
   /// Confidences of its `ece` are those of the binary conditionals alone (CBC), ours those of the equal mixture
   /// with the binary marginals, from which its `nll` comes, too.
   func originalScores(
-    _ split: FeatureSplit, own: SplitScores, _ method: Method
+    _ split: FeatureSplit, own: SplitScores, _ method: Method, _ parallelism: Parallelism
   ) throws(NumericsError) -> SplitScores {
     let theirs = try IBProbitReferenceHead(self).evaluation(
-      features: split.features, labels: split.labels)
+      features: split.features, labels: split.labels, parallelism: parallelism)
     var scores = own
     for name in SplitEvaluations.loggedNames { scores[name] = theirs[name] }
     return scores

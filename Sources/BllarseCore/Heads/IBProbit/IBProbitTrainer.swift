@@ -4,8 +4,6 @@ import BllarseNumerics
 struct IBProbitTrainer: HeadTrainer {
   /// How the head goes through the data.
   enum Update: String, Sendable {
-    /// The full batch, to the optimum.
-    case converged
     /// A fixed number of coordinate-ascent iterations on the full batch.
     case cavi
     /// Each batch alone by a fixed number of iterations, then merged with forgetting.
@@ -14,10 +12,8 @@ struct IBProbitTrainer: HeadTrainer {
     case sites
   }
 
-  private(set) var probit: IBProbitHead<Float>
-  private(set) var iterations = 0
-  private(set) var evidenceLowerBound: Double?
-  private(set) var certificate: GapCertificate?
+  private var probit: IBProbitHead<Float>
+  private(set) var info = FitInfo()
   private var sites: IBProbitSiteRefinement<Float>?
   /// The epoch of `merge` that is being run, and its number.
   private var merging: (number: Int, epoch: MergedEpoch<Float>)?
@@ -32,12 +28,15 @@ struct IBProbitTrainer: HeadTrainer {
   private var order: (epoch: Int, rows: [Int])?
   private let update: Update
   private let batchSize: Int
+  private let updateIterations: Int
   private let configuration: RunConfiguration
   private let data: TrainingData
-  /// For fits to all rows, which may be told to stop; a batch is finished.
-  private let cancellation: Cancellation?
+  /// For batches, which are finished.
+  private let parallelism: Parallelism
+  /// For fits to all rows, which may be told to stop.
+  private let cancellable: Parallelism
 
-  var head: any Head { probit }
+  var head: any Head { scored(probit) }
   var batchLoss: Double? { losses.mean }
 
   mutating func takeBatchReports() -> [BatchReport] {
@@ -51,24 +50,30 @@ struct IBProbitTrainer: HeadTrainer {
   ) {
     (self.update, self.configuration) = (update, configuration)
     batchSize = configuration.method[FitOptions.batchSize]
+    updateIterations = configuration.method[FitOptions.updateIterations]
     self.data = data
-    cancellation = parallelism.cancellation
+    cancellable = parallelism
+    self.parallelism = parallelism.cancelled(by: nil)
     probit = IBProbitHead(
-      .init(
+      HeadShape(
         featureCount: data.featureCount, classCount: data.classCount,
+        transform: .standardLayerNorm,
         priorPrecision: configuration.method[FitOptions.priorPrecision]))
-    probit.parallelism = parallelism.cancelled(by: nil)
+  }
+
+  /// A head with the scores that were asked for.
+  private func scored(_ probit: IBProbitHead<Float>) -> any Head {
+    configuration.method[FitOptions.parity] ? IBProbitReferenceHead(probit) : probit
   }
 
   func stepCount(rowCount: Int) -> Int {
     switch update {
-    case .converged, .cavi: 1
+    case .cavi: 1
     case .sites: configuration.batchCount(rowCount)
     case .merge:
       MergedEpoch<Float>.Steps(
         probit.configuration, rowCount: rowCount, batchSize: batchSize,
-        iterations: configuration.method[FitOptions.updateIterations],
-        threadCount: probit.parallelism.threadCount
+        iterations: updateIterations, threadCount: parallelism.threadCount
       ).count
     }
   }
@@ -77,7 +82,7 @@ struct IBProbitTrainer: HeadTrainer {
     _ step: Int, epoch: Int, on split: FeatureSplit
   ) throws(NumericsError) {
     switch update {
-    case .converged, .cavi: try fitAllRows(epoch: epoch, split)
+    case .cavi: try fitAllRows(epoch: epoch, split)
     case .sites: try refine(step, epoch: epoch, split)
     case .merge: try merge(step, epoch: epoch, split)
     }
@@ -93,30 +98,15 @@ struct IBProbitTrainer: HeadTrainer {
     epoch: Int, _ split: FeatureSplit
   ) throws(NumericsError) {
     var head = probit
-    head.parallelism = head.parallelism.cancelled(by: cancellation)
     if resets(step: 0, epoch: epoch) { head.reset() }
-    if update == .converged {
-      let info = try head.fit(
-        features: split.features, labels: split.labels,
-        tolerance: configuration.method[FitOptions.tolerance],
-        isCertified: configuration.method[FitOptions.certify],
-        logitLimit: IBProbitHead<Float>.logitLimit)
-      iterations += info.iterations
-      evidenceLowerBound = info.evidenceLowerBounds.last
-      certificate = info.certificate
-    } else {
-      let info = try head.update(
-        checked: split.features, labels: split.labels,
-        iterations: configuration.method[FitOptions.updateIterations],
-        forgettingRate: configuration.method[FitOptions.forgettingRate],
-        start: .seeded(configuration.seed, index: UInt64(epoch)), reportsBounds: true)
-      iterations += info.iterations
-      evidenceLowerBound = info.evidenceLowerBounds.last
-    }
-    head.parallelism = probit.parallelism
-    if update == .cavi {
-      losses.add(try head.originalLoss(split.features, split.labels), epoch: epoch)
-    }
+    let fit = try head.update(
+      checked: split.features, labels: split.labels, iterations: updateIterations,
+      forgettingRate: configuration.method[FitOptions.forgettingRate],
+      start: .seeded(configuration.seed, index: UInt64(epoch)), reportsBounds: true,
+      parallelism: cancellable)
+    info.iterations += fit.iterations
+    info.evidence = fit.evidenceLowerBounds.last
+    losses.add(try head.originalLoss(split.features, split.labels, parallelism), epoch: epoch)
     probit = head
   }
 
@@ -125,7 +115,9 @@ struct IBProbitTrainer: HeadTrainer {
   ) throws(NumericsError) {
     if resets(step: step, epoch: epoch) { sites = nil }
     if sites == nil {
-      sites = try IBProbitSiteRefinement(probit, checked: split.features, labels: split.labels)
+      sites = try IBProbitSiteRefinement(
+        probit.configuration, checked: split.features, labels: split.labels,
+        parallelism: parallelism)
     }
     if order?.epoch != epoch {
       order = (epoch, configuration.rowOrder(epoch: epoch, rowCount: split.rowCount))
@@ -133,18 +125,17 @@ struct IBProbitTrainer: HeadTrainer {
     guard let rows = order?.rows else { return }
     let first = step * batchSize
     let end = min(first + batchSize, rows.count)
-    sites?.runBatch(
-      rows[first..<end], iterations: configuration.method[FitOptions.updateIterations])
-    iterations += configuration.method[FitOptions.updateIterations]
+    sites?.refresh(rows[first..<end], iterations: updateIterations)
+    info.iterations += updateIterations
     if end == rows.count, let sites {
       probit.posterior = sites.posterior
-      evidenceLowerBound = sites.evidenceLowerBound
+      info.evidence = sites.evidenceLowerBound()
     }
     if let sites, configuration.isScored(afterBatch: step + 1, of: stepCount(rowCount: rows.count))
     {
       var head = probit
       head.posterior = sites.posterior
-      reports.append(BatchReport(batch: step + 1, loss: nil, head: head))
+      reports.append(BatchReport(batch: step + 1, loss: nil, head: scored(head)))
     }
   }
 
@@ -162,15 +153,15 @@ struct IBProbitTrainer: HeadTrainer {
       .seeded(seed, index: UInt64(epoch) << 20 | UInt64(batch))
     }
     try follow(step, epoch: epoch, split, start: start)
-    iterations += try merging?.epoch.run(step, &probit, start: start) ?? 0
+    info.iterations += try merging?.epoch.run(step, &probit, start: start) ?? 0
     guard let merged = merging?.epoch else { return }
     if merged.steps.isSequential {
       let rows = merged.rows(of: step)
       let loss = try probit.originalLoss(
-        split.features.gatheringRows(rows), rows.map { split.labels[$0] })
+        split.features.gatheringRows(rows), rows.map { split.labels[$0] }, parallelism)
       losses.add(loss, epoch: epoch)
       if configuration.isScored(afterBatch: step + 1, of: merged.steps.batchCount) {
-        reports.append(BatchReport(batch: step + 1, loss: losses.mean, head: probit))
+        reports.append(BatchReport(batch: step + 1, loss: losses.mean, head: scored(probit)))
       }
     }
     if step == merged.steps.count - 1 {
@@ -188,8 +179,9 @@ struct IBProbitTrainer: HeadTrainer {
     if running?.number != epoch {
       let merge = RunningMerge(
         probit, features: split.features, labels: split.labels,
-        iterations: configuration.method[FitOptions.updateIterations],
-        forgettingRate: configuration.method[FitOptions.forgettingRate])
+        iterations: updateIterations,
+        forgettingRate: configuration.method[FitOptions.forgettingRate],
+        parallelism: parallelism)
       running = (epoch, merge)
       if let storedPosterior { running?.merge.restore(storedPosterior) }
       storedPosterior = nil
@@ -202,7 +194,7 @@ struct IBProbitTrainer: HeadTrainer {
       if configuration.isScored(afterBatch: batch + 1, of: merged.steps.batchCount),
         let head = running?.merge.head
       {
-        reports.append(BatchReport(batch: batch + 1, loss: losses.mean, head: head))
+        reports.append(BatchReport(batch: batch + 1, loss: losses.mean, head: scored(head)))
       }
     }
     // The steps that follow add up all rows; a checkpoint between them holds no batch's posterior.
@@ -213,8 +205,8 @@ struct IBProbitTrainer: HeadTrainer {
     MergedEpoch(
       probit, features: split.features, labels: split.labels,
       order: configuration.rowOrder(epoch: epoch, rowCount: split.rowCount),
-      batchSize: batchSize, iterations: configuration.method[FitOptions.updateIterations],
-      forgettingRate: configuration.method[FitOptions.forgettingRate])
+      batchSize: batchSize, iterations: updateIterations,
+      forgettingRate: configuration.method[FitOptions.forgettingRate], parallelism: parallelism)
   }
 
   func encode(into writer: inout SafetensorsWriter) {
@@ -230,7 +222,7 @@ struct IBProbitTrainer: HeadTrainer {
       writer.add("epoch.running_natural_mean", posterior.naturalMean)
     }
     losses.encode(into: &writer)
-    writer.encode(iterations: iterations, evidenceLowerBound)
+    writer.encode(iterations: info.iterations, info.evidence)
   }
 
   mutating func restore(from file: SafetensorsFile) throws(DataError) {
@@ -255,12 +247,13 @@ struct IBProbitTrainer: HeadTrainer {
     if IBProbitSiteRefinement<Float>.isStored(in: file) {
       do {
         sites = try IBProbitSiteRefinement(
-          probit, checked: data.split.features, labels: data.split.labels)
+          probit.configuration, checked: data.split.features, labels: data.split.labels,
+          parallelism: parallelism)
       } catch {
         throw DataError(.malformedFile, file: file.path, found: "\(error)")
       }
       try sites?.restore(from: file)
     }
-    (iterations, evidenceLowerBound) = try file.progress()
+    (info.iterations, info.evidence) = try file.progress()
   }
 }

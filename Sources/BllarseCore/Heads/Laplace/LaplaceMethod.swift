@@ -21,8 +21,9 @@ extension FittingWay {
       ],
       [.isOnePass, .calibratesOnFolds], memory: { $0.recipe($1[FitOptions.posterior]) },
       trainer: { configuration, data, parallelism in
-        OnePassTrainer(configuration, data, parallelism) { (request) throws(NumericsError) in
-          try EvidenceHead(request, likelihood)
+        OnePassTrainer(configuration, data, parallelism) { request throws(NumericsError) in
+          let head = try EvidenceHead(request, likelihood)
+          return (head, head.fitInfo)
         }
       })
   }

@@ -19,7 +19,7 @@ extension PolyaGammaHead where Scalar == Float {
   /// Reads a head from a checkpoint.
   public init(decoding file: SafetensorsFile) throws(DataError) {
     self.init(
-      Configuration(
+      HeadShape(
         featureCount: try file.integer("feature_count", atLeast: 1),
         classCount: try file.integer("class_count", atLeast: 2),
         usesBias: try file.metadata("bias") == "true",
@@ -36,7 +36,7 @@ extension PolyaGammaHead where Scalar == Float {
   }
 
   mutating func decodePosterior(from file: SafetensorsFile) throws(DataError) {
-    let (size, columns) = (configuration.designColumnCount, configuration.columnCount)
+    let (size, columns) = (configuration.designColumnCount, columnCount)
     naturalMean = try file.matrix("natural_mean", rows: size, columns: columns)
     for column in 0..<columns {
       precisions[column] = try file.matrix("precision.\(column)", rows: size, columns: size)
@@ -46,8 +46,10 @@ extension PolyaGammaHead where Scalar == Float {
 
 extension PolyaGammaHead: Head where Scalar == Float, Coding: ClassCoding {
   /// The logarithms of the predictive probabilities, with the posterior's uncertainty.
-  public func logProbabilities(_ features: FeatureMatrix) throws(NumericsError) -> Matrix<Float> {
-    Matrix<Float>(Coding.logProbabilities(try moderatedLogits(features)))
+  public func logProbabilities(
+    _ features: FeatureMatrix, parallelism: Parallelism
+  ) throws(NumericsError) -> Matrix<Float> {
+    Matrix<Float>(Coding.logProbabilities(try moderatedLogits(features, parallelism)))
   }
 }
 
@@ -63,7 +65,7 @@ public protocol ClassCoding: BinaryCoding {
 extension OneAgainstRest: ClassCoding {
   /// The equal mixture of `σ(g_k)` normalised over the classes and softmax(g).
   public static func logProbabilities(_ logits: Matrix<Double>) -> Matrix<Double> {
-    PolyaGammaHead<Float, OneAgainstRest>.mixture(logits)
+    BinaryMixture(logistic: logits).mixture()
   }
 }
 
