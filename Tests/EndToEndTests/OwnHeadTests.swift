@@ -40,7 +40,7 @@ extension SweepEndToEnd {
     func ownOptimizer() throws {
       let directory = try TemporaryDirectory()
       let words = [
-        "--head", "CrossEntropy", "--optimizer", "sgd", "--momentum", "0.5", "--lr", "0.01",
+        "--head", "CrossEntropy", "--optimizer", "sgd", "--momentum", "0.5", "--learning-rate", "0.01",
         "--epochs", "2",
       ]
       let fitted = try Self.program.run(words + ["--output", directory.file("out")])
@@ -48,7 +48,7 @@ extension SweepEndToEnd {
       let result = try String(decoding: directory.read("out/result.json"), as: UTF8.self)
       #expect(result.contains("\"momentum\" : 0.5"), "\(result)")
       let checkpoint = try String(
-        decoding: directory.read("out/run.safetensors").prefix(4000), as: UTF8.self)
+        decoding: directory.read("out/checkpoint.safetensors").prefix(4000), as: UTF8.self)
       #expect(checkpoint.contains("optimizer.momentum"))
       let refused = try Self.program.run(["--head", "CrossEntropy", "--momentum", "0.5"])
       #expect(

@@ -1,6 +1,7 @@
-// The statistics are part of this module for those who import it.
 @_exported public import BllarseModels
 public import BllarseNumerics
+
+// The statistics are part of this module for those who import it.
 
 /// A last layer that has been fitted: it turns features into class probabilities and can be stored.
 ///
@@ -74,5 +75,125 @@ extension Head {
       to: try logProbabilities(features, parallelism: parallelism), parallelism: parallelism)
     return SplitScores(
       try Predictions(logProbabilities: logs, labels: labels, parallelism: parallelism))
+  }
+}
+
+// What some heads can do beside predicting: a run asks a head for it, and knows no kind of head by name.
+
+/// A head that can tell which columns of the features it gives no weight.
+protocol ColumnSelectingHead: Head {
+  /// The columns, from 0, ascending.
+  var leftOutColumns: [Int] { get }
+}
+
+/// A head whose fit predicted training rows by fits that left them out.
+protocol LeftOutPredictingHead: Head {
+  /// These predictions, where there are any.
+  var leftOut: LeftOutPredictions? { get }
+}
+
+/// A head that says more of its fit than a trainer counts.
+protocol ReportingHead: Head {
+  /// What it says.
+  var fitInfo: FitInfo { get }
+}
+
+/// A head with a posterior over its weights, by which uncertainty is split.
+protocol UncertaintySplittingHead: Head {
+  /// Predictions with their uncertainty in parts.
+  ///
+  /// - Parameters:
+  ///   - features: n x D, finite.
+  ///   - map: the calibration.
+  ///   - splitsEntropy: whether to split the entropy by draws, which takes up to ten times as long.
+  ///   - parallelism: the threads to work with.
+  /// - Returns: n rows of predictions, and a number a row for each part.
+  /// - Throws: `NumericsError.sizeMismatch` for rows of another width.
+  func uncertaintyParts(
+    _ features: FeatureMatrix, map: HeldOutCalibration, splitsEntropy: Bool,
+    parallelism: Parallelism
+  ) throws(NumericsError) -> UncertaintyParts
+}
+
+/// A head with logits.
+protocol LogitHead: Head {
+  /// The logits of rows, n x K.
+  ///
+  /// - Throws: `NumericsError.sizeMismatch` for rows of another width.
+  func logits(
+    _ features: FeatureMatrix, parallelism: Parallelism
+  ) throws(NumericsError) -> Matrix<Float>
+}
+
+/// A head that the Python original scores otherwise than we do, where it makes the same fit.
+protocol OriginallyScoredHead: Head {
+  /// What the original logs under `acc`, `nll` and `ece`; what it does not log stays.
+  ///
+  /// - Parameters:
+  ///   - split: labelled rows.
+  ///   - own: our scores of them.
+  ///   - method: how the head was fitted.
+  ///   - parallelism: the threads to work with.
+  /// - Returns: the scores under our names.
+  /// - Throws: `NumericsError` when the head's state is numerically unusable.
+  func originalScores(
+    _ split: FeatureSplit, own: SplitScores, _ method: Method, _ parallelism: Parallelism
+  ) throws(NumericsError) -> SplitScores
+}
+
+/// For callers who have plain arrays.
+extension Head {
+  /// The class probabilities of rows.
+  ///
+  /// - Parameter rows: rows of as many finite numbers as the head was fitted to.
+  /// - Returns: K probabilities a row.
+  /// - Throws: `DataError` that names row and column of what cannot be used.
+  public func probabilities(_ rows: [[Float]]) throws -> [[Float]] {
+    guard !rows.isEmpty else { return [] }
+    let features = try FeatureMatrix(rows: rows)
+    guard features.columnCount == featureCount else {
+      throw DataError(
+        .wrongShape, found: "a row has \(features.columnCount) features",
+        expected: "\(featureCount), as the head was fitted to")
+    }
+    let probabilities = try logProbabilities(features).exponentials()
+    return (0..<rows.count).map { probabilities.row($0) }
+  }
+}
+
+extension FeatureDataset {
+  /// Checks training rows.
+  ///
+  /// - Throws: `DataError` that names row and column of what cannot be used.
+  init(rows: [[Float]], labels: [Int], classCount: Int?) throws(DataError) {
+    if let row = labels.firstIndex(where: { Int32(exactly: $0) == nil }) {
+      throw DataError(
+        .invalidLabel, key: "labels", row: row, found: "the label is \(labels[row])",
+        expected: "a class index, from 0 on", advice: "number the classes from 0 without gaps")
+    }
+    let split = try FeatureSplit(
+      features: try FeatureMatrix(rows: rows), labels: labels.map(Int32.init(clamping:)))
+    try self.init(name: "rows", splits: [(name: "train", split: split)], classCount: classCount)
+  }
+}
+
+extension FeatureMatrix {
+  /// Copies rows of equally many finite numbers.
+  init(rows: [[Float]]) throws(DataError) {
+    let width = rows.first?.count ?? 0
+    let range = FeatureRange(predicting: width)
+    for (index, row) in rows.enumerated() {
+      guard row.count == width else {
+        throw DataError(
+          .wrongShape, key: "features", row: index, found: "the row has \(row.count) values",
+          expected: "\(width), as row 0 has")
+      }
+      if let column = row.firstIndex(where: { !(Double($0).magnitude <= range.bound) }) {
+        throw range.fault(
+          Double(row[column]), file: nil, key: "features", row: index, column: column)
+      }
+    }
+    self.init(
+      Matrix<Float>(rows: rows.count, columns: width, elements: rows.flatMap { $0 }))
   }
 }

@@ -8,20 +8,7 @@ package struct ProbitPass<Scalar: BLASScalar>: LikelihoodPass {
   package var rows: LabelledRows<Scalar>
   package static var isSeparable: Bool { true }
 
-  /// Describes the likelihood.
-  ///
-  /// - Parameters:
-  ///   - design: X, N x D.
-  ///   - labels: N class indices, or -1.
-  ///   - classCount: K.
-  ///   - weights: w, N numbers that are not negative; `nil` for 1.
-  ///   - parallelism: the threads to work with.
-  package init(
-    design: DesignMatrix<Scalar>, labels: [Int32], classCount: Int, weights: [Double]? = nil,
-    parallelism: Parallelism
-  ) {
-    rows = LabelledRows(design, labels, classCount, weights, parallelism)
-  }
+  package init(rows: LabelledRows<Scalar>) { self.rows = rows }
 
   package static func formResiduals(_ run: RowRun<Scalar>, withLikelihoods: Bool) {
     _ = unsafe Scalar.kernels.probitResidual(

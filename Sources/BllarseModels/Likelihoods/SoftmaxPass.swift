@@ -5,23 +5,7 @@ package struct SoftmaxPass<Scalar: BLASScalar>: LikelihoodPass {
   package var rows: LabelledRows<Scalar>
   package static var isSeparable: Bool { false }
 
-  /// Describes the likelihood.
-  ///
-  /// - Parameters:
-  ///   - design: X, N x D.
-  ///   - labels: N class indices.
-  ///   - classCount: K.
-  ///   - weights: w, N numbers that are not negative; `nil` for 1.
-  ///   - parallelism: the threads to work with.
-  package init(
-    design: DesignMatrix<Scalar>, labels: [Int32], classCount: Int, weights: [Double]? = nil,
-    parallelism: Parallelism
-  ) {
-    if let row = labels.firstIndex(where: { $0 < 0 || Int($0) >= classCount }) {
-      preconditionFailure("the label of row \(row) is \(labels[row]) of \(classCount) classes")
-    }
-    rows = LabelledRows(design, labels, classCount, weights, parallelism)
-  }
+  package init(rows: LabelledRows<Scalar>) { self.rows = rows }
 
   package static func formResiduals(_ run: RowRun<Scalar>, withLikelihoods: Bool) {
     unsafe run.sums[0] += unsafe Scalar.kernels.softmaxResidual(

@@ -1,4 +1,5 @@
 import BllarseNumerics
+import Glibc
 
 /// Finds the maximum of a penalised concave log-likelihood over weights.
 ///
@@ -275,5 +276,181 @@ extension Matrix<Double> {
     Matrix(
       rows: column.count, columns: count,
       elements: column.flatMap { [Double](repeating: $0, count: count) })
+  }
+}
+
+/// Newton's method for the zero of a falling derivative, kept inside a bracket: the exact step along a
+/// direction on a strictly concave objective.
+struct LineSearch {
+  /// More evaluations than a concave objective needs; the bracket halves in the worst case.
+  static let evaluationLimit = 40
+
+  /// Where the objective is to be evaluated next.
+  private(set) var step: Double
+  /// Whether `acceptedStep` is the maximum, to the accuracy wanted.
+  private(set) var isDone: Bool
+  /// A step at which the objective is not below its value at 0.
+  private(set) var acceptedStep = 0.0
+
+  private let slopeAtZero: Double
+  private let slopeFraction: Double
+  private var low = (step: 0.0, slope: 0.0)  // the slope here is not negative
+  private var high = Double.infinity  // the slope here is negative
+
+  /// Begins a search along a direction in which the objective rises at first.
+  ///
+  /// - Parameters:
+  ///   - slopeAtZero: the derivative at step 0; a search that is not positive there is over at once.
+  ///   - firstStep: where to look first, positive.
+  ///   - slopeFraction: what part of the slope at 0 counts as none.
+  init(slopeAtZero: Double, firstStep: Double, slopeFraction: Double) {
+    self.slopeFraction = slopeFraction
+    self.slopeAtZero = slopeAtZero
+    step = firstStep > 0 && firstStep.isFinite ? firstStep : 1
+    isDone = !(slopeAtZero > 0)
+    low.slope = slopeAtZero
+    if isDone { step = 0 }
+  }
+
+  /// Takes the derivatives at `step` and moves on.
+  mutating func observe(slope: Double, curvature: Double) {
+    guard !isDone else { return }
+    guard slope.isFinite, curvature.isFinite else {
+      // Too far out to be represented: come back.
+      high = step
+      step = 0.5 * (low.step + high)
+      return
+    }
+    // By concavity the objective rose by at least low.step·low.slope up to `low`, and fell since by at
+    // most (step - low.step)·|slope|.
+    let neverFell = slope >= 0 || low.step * low.slope + (step - low.step) * slope >= 0
+    if abs(slope) <= slopeFraction * slopeAtZero && neverFell {
+      acceptedStep = step
+      isDone = true
+      return
+    }
+    if slope >= 0 {
+      low = (step, slope)
+      acceptedStep = step
+    } else {
+      high = step
+    }
+    var next = curvature < 0 ? step - slope / curvature : 2 * step
+    if !(next > low.step && next < high) {
+      next = high.isFinite ? 0.5 * (low.step + high) : 2 * step
+    }
+    if curvature < 0 && slope < 0 && abs(slope) <= slopeFraction * slopeAtZero {
+      // Just beyond the maximum, and Newton's steps may come down to it from this side for ever: go
+      // back a little further, to where the objective is known to have risen.
+      let back = step - max(2 * slope / curvature, 1e-5 * step)
+      if back > low.step { next = back }
+    }
+    // A bracket as narrow as rounding ends the search at its safe end.
+    if next == step || (high.isFinite && high - low.step <= 1e-12 * high) {
+      isDone = true
+      step = acceptedStep
+      return
+    }
+    step = next
+  }
+}
+
+/// The inverse of a curvature and a prior, as factors.
+///
+/// Columns of the weights share a factor where their priors are the same and their curvatures within a factor of two.
+/// Where a factorisation is dear, columns with priors of their own share one with the geometric means of the priors:
+/// some more iterations cost less than a factorisation for each column.
+struct Preconditioner: Sendable {
+  private enum Form {
+    /// Factors, and the columns of each.
+    case common([(factor: Cholesky<Double>, columns: [Int])])
+    case whole(Cholesky<Double>)
+  }
+  private let form: Form
+  /// The order from which on columns with different priors share a factor.
+  private static let sharedOrder = 512
+
+  /// Factors a curvature.
+  ///
+  /// - Parameters:
+  ///   - curvature: of the log-likelihood.
+  ///   - prior: Λ₀ as a matrix of diagonals, D x C, positive.
+  /// - Throws: `NumericsError.notPositiveDefinite` if rounding or a NaN made the sum indefinite.
+  init(_ curvature: LikelihoodCurvature, prior: Matrix<Double>) throws(NumericsError) {
+    let priors = (0..<prior.columnCount).map { prior.column($0) }
+    switch curvature {
+    case .whole(let hessian):
+      form = .whole(try Self.factor(hessian, priors.flatMap { $0 }))
+    case .common(let matrix, let scales):
+      let isShared = priors.allSatisfy { $0 == priors[0] }
+      let mean = priors[0].indices.map { j in
+        exp(priors.reduce(0) { $0 + log($1[j]) } / Double(priors.count))
+      }
+      let ownPriors = !isShared && matrix.rowCount < Self.sharedOrder
+      var groups: [(prior: [Double], columns: [Int])] = []
+      var known: [Int: Int] = [:]
+      for k in priors.indices {
+        let octave = scales[k] > 0 ? Int(log2(scales[k]).rounded()) : Int.min
+        if !ownPriors, let group = known[octave] {
+          groups[group].columns.append(k)
+        } else {
+          known[octave] = groups.count
+          groups.append((isShared || ownPriors ? priors[k] : mean, [k]))
+        }
+      }
+      var factors: [(Cholesky<Double>, [Int])] = []
+      for (prior, columns) in groups {
+        var precision = matrix
+        precision.scale(by: columns.reduce(0) { $0 + scales[$1] } / Double(columns.count))
+        factors.append((try Self.factor(precision, prior), columns))
+      }
+      form = .common(factors)
+    }
+  }
+
+  /// Factors a precision, if need be with more on its diagonal.
+  ///
+  /// A Gram matrix of rows in single precision has rounding errors of some 1e-7 of its largest element:
+  /// where columns repeat one another and the prior is weaker than that, it need not be positive definite.
+  private static func factor(
+    _ curvature: Matrix<Double>, _ prior: [Double]
+  ) throws(NumericsError) -> Cholesky<Double> {
+    var precision = curvature
+    precision.addToDiagonal(prior)
+    let largest = precision.diagonal.reduce(0) { max($0, $1) }
+    for addition in [0, 1e-7, 1e-6, 1e-5] {
+      var precision = precision
+      if addition > 0 {
+        precision.addToDiagonal(
+          [Double](repeating: addition * largest, count: precision.rowCount))
+      }
+      do throws(NumericsError) {
+        return try Cholesky(precision)
+      } catch {
+        guard largest.isFinite, addition < 1e-5 else { throw error }
+      }
+    }
+    return try Cholesky(precision)
+  }
+
+  /// V·G for a gradient G, D x C.
+  func solve(_ right: Matrix<Double>) -> Matrix<Double> {
+    switch form {
+    case .common(let factors):
+      if factors.count == 1 { return factors[0].factor.solve(right) }
+      var result = Matrix<Double>.zeros(right.rowCount, right.columnCount)
+      let rows = right.transposed()
+      for (factor, columns) in factors {
+        let solution = factor.solve(rows.gatheringRows(columns).transposed())
+        for (place, k) in columns.enumerated() {
+          result.replaceBlock(row: 0, column: k, with: solution.columns(place..<place + 1))
+        }
+      }
+      return result
+    case .whole(let factor):
+      let solution = factor.solve((0..<right.columnCount).flatMap { right.column($0) })
+      return Matrix(rows: right.columnCount, columns: right.rowCount, elements: solution)
+        .transposed()
+    }
   }
 }

@@ -44,12 +44,14 @@ package struct Kernels<Scalar>: Sendable {
   package let softmaxLine:
     @Sendable (Int, Int, Input, Int, Input, Int, Scalar, Labels, Sums, Sums) -> Void
 
+  /// The elementwise functions, in the order of ``ElementwiseFunction``; the target may be the source.
+  let maps: [@Sendable (Int, Input, Output) -> Void]
+  /// log Σ exp of rows.
+  let logSumExpRows: @Sendable (Int, Int, Input, Int, Output) -> Void
   /// Softmax of rows; the target may be the source.
   let softmaxRows: @Sendable (Int, Int, Input, Int, Output, Int) -> Void
   /// Rows less the logarithm of the sum of their exponentials; the target may be the source.
   let logSoftmaxRows: @Sendable (Int, Int, Input, Int, Output, Int) -> Void
-  /// The exponentials of an array; the target may be the source.
-  let exp: @Sendable (Int, Input, Output) -> Void
   /// log Φ(x) and log Φ(-x) of an array.
   let logNormalCDFs: @Sendable (Int, Input, Output, Output) -> Void
   /// The same of the approximation of Φ.
@@ -85,9 +87,15 @@ extension Kernels<Float> {
     softmaxResidual: bllarse_softmax_residual_f32,
     softmaxAdvance: bllarse_softmax_advance_f32,
     softmaxLine: bllarse_softmax_line_f32,
+    maps: [
+      bllarse_normal_cdf_f32, bllarse_log_normal_cdf_f32, bllarse_inverse_mills_ratio_f32,
+      bllarse_probit_curvature_f32, bllarse_gelu_f32, bllarse_approximate_normal_cdf_f32,
+      bllarse_softplus_f32, bllarse_sigmoid_f32, bllarse_exp_f32, bllarse_log_f32,
+      bllarse_log1p_f32,
+    ],
+    logSumExpRows: bllarse_log_sum_exp_rows_f32,
     softmaxRows: bllarse_softmax_rows_f32,
     logSoftmaxRows: bllarse_log_softmax_rows_f32,
-    exp: bllarse_exp_f32,
     logNormalCDFs: bllarse_log_normal_cdf_both_f32,
     logApproximateNormalCDFs: bllarse_log_approximate_normal_cdf_both_f32,
     accumulate: bllarse_accumulate_f32,
@@ -119,9 +127,15 @@ extension Kernels<Double> {
     softmaxResidual: bllarse_softmax_residual_f64,
     softmaxAdvance: bllarse_softmax_advance_f64,
     softmaxLine: bllarse_softmax_line_f64,
+    maps: [
+      bllarse_normal_cdf_f64, bllarse_log_normal_cdf_f64, bllarse_inverse_mills_ratio_f64,
+      bllarse_probit_curvature_f64, bllarse_gelu_f64, bllarse_approximate_normal_cdf_f64,
+      bllarse_softplus_f64, bllarse_sigmoid_f64, bllarse_exp_f64, bllarse_log_f64,
+      bllarse_log1p_f64,
+    ],
+    logSumExpRows: bllarse_log_sum_exp_rows_f64,
     softmaxRows: bllarse_softmax_rows_f64,
     logSoftmaxRows: bllarse_log_softmax_rows_f64,
-    exp: bllarse_exp_f64,
     logNormalCDFs: bllarse_log_normal_cdf_both_f64,
     logApproximateNormalCDFs: bllarse_log_approximate_normal_cdf_both_f64,
     accumulate: bllarse_accumulate_f64,

@@ -118,12 +118,16 @@ public struct Cholesky<Scalar: BLASScalar>: Sendable {
   ///   - transposed: whether the factor enters as its transpose.
   public func solveTriangular(inPlace right: inout Matrix<Scalar>, transposed: Bool = false) {
     precondition(right.rowCount == size, "\(right) has not the \(size) rows of the factor")
-    let (rows, columns) = (right.rowCount, right.columnCount)
+    solveTriangular(&right, fromRight: false, transposed: transposed)
+  }
+
+  private func solveTriangular(_ other: inout Matrix<Scalar>, fromRight: Bool, transposed: Bool) {
+    let (rows, columns) = (other.rowCount, other.columnCount)
     guard rows > 0, columns > 0 else { return }
-    unsafe right.withUnsafeMutablePointer { pb, ldb in
+    unsafe other.withUnsafeMutablePointer { pb, ldb in
       unsafe factor.withUnsafePointer { pl, ldl in
-        BLASThreads.shared.call(operations: Double(rows) * Double(rows) * Double(columns)) {
-          unsafe Scalar.trsm(false, transposed, rows, columns, pl, ldl, pb, ldb)
+        BLASThreads.shared.call(operations: Double(rows) * Double(columns) * Double(size)) {
+          unsafe Scalar.trsm(fromRight, transposed, rows, columns, pl, ldl, pb, ldb)
         }
       }
     }
@@ -136,15 +140,7 @@ public struct Cholesky<Scalar: BLASScalar>: Sendable {
   /// - Parameter rows: `B`, any x size.
   public func whiten(rows: inout Matrix<Scalar>) {
     precondition(rows.columnCount == size, "\(rows) has not the \(size) columns of the factor")
-    let (m, n) = (rows.rowCount, rows.columnCount)
-    guard m > 0, n > 0 else { return }
-    unsafe rows.withUnsafeMutablePointer { pb, ldb in
-      unsafe factor.withUnsafePointer { pl, ldl in
-        BLASThreads.shared.call(operations: Double(m) * Double(n) * Double(n)) {
-          unsafe Scalar.trsm(true, true, m, n, pl, ldl, pb, ldb)
-        }
-      }
-    }
+    solveTriangular(&rows, fromRight: true, transposed: true)
   }
 
   /// The inverse `A⁻¹`, both triangles filled (potri).
@@ -209,3 +205,56 @@ public struct Cholesky<Scalar: BLASScalar>: Sendable {
 
 /// The third power of the order of a matrix, in which its factorisations are counted.
 func cube(_ size: Int) -> Double { Double(size) * Double(size) * Double(size) }
+
+/// The eigendecomposition `A = Uᵀ·diag(values)·U` of a symmetric matrix, with eigenvectors as rows.
+public struct SymmetricEigen<Scalar: BLASScalar>: Sendable {
+  /// The eigenvalues in ascending order.
+  public let values: [Scalar]
+  /// The eigenvectors, size x size: row `i` belongs to `values[i]` and has norm 1.
+  public let rowVectors: Matrix<Scalar>
+
+  /// Decomposes a symmetric matrix, of which only the lower triangle is read (syevd).
+  ///
+  /// - Parameter matrix: size x size, symmetric, finite.
+  /// - Throws: `NumericsError.notFinite` for a NaN or an infinity, `NumericsError.notConverged` if the
+  ///   iteration fails.
+  /// - Complexity: about 9·size³ floating-point operations.
+  public init(_ matrix: Matrix<Scalar>) throws(NumericsError) {
+    var vectors = matrix
+    values = try Self.decompose(&vectors, withVectors: true)
+    rowVectors = vectors
+  }
+
+  /// The eigenvalues of a symmetric matrix alone, in ascending order.
+  ///
+  /// - Parameter matrix: size x size, symmetric, finite; only the lower triangle is read.
+  /// - Returns: size eigenvalues.
+  /// - Throws: as ``init(_:)``.
+  /// - Complexity: about 4/3·size³ floating-point operations.
+  public static func values(of matrix: Matrix<Scalar>) throws(NumericsError) -> [Scalar] {
+    var scratch = matrix
+    return try decompose(&scratch, withVectors: false)
+  }
+
+  private static func decompose(
+    _ matrix: inout Matrix<Scalar>, withVectors: Bool
+  ) throws(NumericsError) -> [Scalar] {
+    precondition(matrix.rowCount == matrix.columnCount, "\(matrix) is not square")
+    let size = matrix.rowCount
+    if let place = matrix.firstNonFinite {
+      throw .notFinite(row: place.row, column: place.column)
+    }
+    guard size > 0 else { return [] }
+    var values = [Scalar](repeating: 0, count: size)
+    let failed = unsafe values.withUnsafeMutableBufferPointer { buffer in
+      unsafe matrix.withUnsafeMutablePointer { pointer, stride in
+        guard let target = buffer.baseAddress else { return 0 }
+        return BLASThreads.shared.call(operations: 4 * cube(size) / 3) {
+          unsafe Scalar.syevd(size, pointer, stride, target, withVectors: withVectors)
+        }
+      }
+    }
+    if failed > 0 { throw .notConverged(routine: "the eigendecomposition", dimension: size) }
+    return values
+  }
+}

@@ -1,3 +1,5 @@
+import BllarseKernels
+
 extension Matrix where Element: BLASScalar {
   /// A matrix of zeros.
   public static func zeros(_ rows: Int, _ columns: Int) -> Matrix {
@@ -242,5 +244,253 @@ extension Matrix where Element: BLASScalar {
       }
     }
     return result
+  }
+}
+
+extension Matrix where Element: BLASScalar {
+  /// The sum of squares of every row, in double precision.
+  @specialized(where Element == Float)
+  @specialized(where Element == Double)
+  package func rowSquaredNorms() -> [Double] {
+    unsafe withUnsafePointer { base, stride in
+      (0..<rowCount).map { row in
+        let values = unsafe base + row * stride
+        // Four sums, as one addition would wait for the one before.
+        var sums = (0.0, 0.0, 0.0, 0.0)
+        var column = 0
+        while column + 4 <= columnCount {
+          let (a, b) = unsafe (Double(values[column]), Double(values[column + 1]))
+          let (c, d) = unsafe (Double(values[column + 2]), Double(values[column + 3]))
+          sums.0 += a * a
+          sums.1 += b * b
+          sums.2 += c * c
+          sums.3 += d * d
+          column += 4
+        }
+        while column < columnCount {
+          let a = unsafe Double(values[column])
+          sums.0 += a * a
+          column += 1
+        }
+        return (sums.0 + sums.1) + (sums.2 + sums.3)
+      }
+    }
+  }
+
+  /// The sum of every row, in double precision.
+  @specialized(where Element == Float)
+  @specialized(where Element == Double)
+  package func rowSums() -> [Double] {
+    unsafe withUnsafePointer { base, stride in
+      (0..<rowCount).map { row in
+        var sum = 0.0
+        for column in 0..<columnCount { sum += unsafe Double(base[row * stride + column]) }
+        return sum
+      }
+    }
+  }
+
+  /// The sum of every column, in double precision.
+  @specialized(where Element == Float)
+  @specialized(where Element == Double)
+  package func columnSums() -> [Double] {
+    var sums = [Double](repeating: 0, count: columnCount)
+    unsafe withUnsafePointer { base, stride in
+      unsafe sums.withUnsafeMutableBufferPointer { sums in
+        for row in 0..<rowCount {
+          for column in 0..<columnCount {
+            unsafe sums[column] += unsafe Double(base[row * stride + column])
+          }
+        }
+      }
+    }
+    return sums
+  }
+
+  /// Replaces every probability p by p(1 - p).
+  @specialized(where Element == Float)
+  @specialized(where Element == Double)
+  package mutating func formVariances() { replaceEach { $0 * (1 - $0) } }
+
+  /// Replaces every element by its square.
+  @specialized(where Element == Float)
+  @specialized(where Element == Double)
+  package mutating func formSquares() { replaceEach { $0 * $0 } }
+
+  @inline(__always)
+  private mutating func replaceEach(_ body: (Element) -> Element) {
+    let (rows, columns) = (rowCount, columnCount)
+    unsafe withUnsafeMutablePointer { base, stride in
+      for row in 0..<rows {
+        let values = unsafe base + row * stride
+        for column in 0..<columns { unsafe values[column] = body(values[column]) }
+      }
+    }
+  }
+
+  /// Adds one row to all, times a factor.
+  @specialized(where Element == Float)
+  @specialized(where Element == Double)
+  package mutating func addToRows(_ addition: [Element], times factor: Element = 1) {
+    precondition(addition.count == columnCount, "\(addition.count) numbers for rows of \(self)")
+    let (rows, columns) = (rowCount, columnCount)
+    unsafe withUnsafeMutablePointer { base, stride in
+      unsafe addition.withUnsafeBufferPointer { addition in
+        for row in 0..<rows {
+          let values = unsafe base + row * stride
+          for column in 0..<columns { unsafe values[column] += factor * addition[column] }
+        }
+      }
+    }
+  }
+}
+
+extension Matrix where Element: BLASScalar {
+  /// Changes corresponding elements of this matrix and of moments, with inputs at hand.
+  ///
+  /// - Parameters:
+  ///   - moments: matrices of this shape; they are changed.
+  ///   - inputs: matrices of this shape.
+  ///   - body: receives the elements of this matrix, of each moment and of each input, without gaps, and
+  ///     their number.
+  @specialized(where Element == Float)
+  @specialized(where Element == Double)
+  package mutating func updateElements(
+    _ moments: inout [Matrix], _ inputs: [Matrix],
+    _ body: (
+      UnsafeMutablePointer<Element>, [UnsafeMutablePointer<Element>], [UnsafePointer<Element>], Int
+    ) -> Void
+  ) {
+    let (rows, columns) = (rowCount, columnCount)
+    func check(_ other: Matrix) {
+      precondition(
+        other.rowCount == rows && other.columnCount == columns, "\(self) and \(other) differ")
+    }
+    if !isContiguous { self = compact() }
+    // Unique after this, and alive as long as `moments`.
+    let changed = moments.indices.map { index in
+      check(moments[index])
+      if !moments[index].isContiguous { moments[index] = moments[index].compact() }
+      return unsafe moments[index].withUnsafeMutablePointer { pointer, _ in unsafe pointer }
+    }
+    let read = inputs.map { $0.isContiguous ? $0 : $0.compact() }
+    let pointers = read.map { input in
+      check(input)
+      return unsafe input.withUnsafePointer { pointer, _ in unsafe pointer }
+    }
+    unsafe withUnsafeMutablePointer { theta, _ in
+      unsafe body(theta, changed, pointers, rows * columns)
+    }
+    withExtendedLifetime((moments, read)) {}
+  }
+}
+
+extension Matrix where Element: BLASScalar {
+  /// The logarithms of `Φ` at every element and at its negative, from tail to tail.
+  ///
+  /// - Parameter approximate: takes `sigmoid(2·sqrt(2/π)·(x + 0.044715·x³))` for `Φ`.
+  /// - Returns: `log Φ(x)` and `log Φ(-x)`, each of this shape.
+  @specialized(where Element == Float)
+  @specialized(where Element == Double)
+  package func logNormalCDFs(approximate: Bool) -> (lower: Matrix, upper: Matrix) {
+    let count = rowCount * columnCount
+    var lower = compact()
+    let upper = unsafe Matrix(rows: rowCount, columns: columnCount) { upper in
+      unsafe lower.withUnsafeMutablePointer { values, _ in
+        guard let target = upper.baseAddress, count > 0 else { return }
+        if approximate {
+          unsafe Element.kernels.logApproximateNormalCDFs(count, values, values, target)
+        } else {
+          unsafe Element.kernels.logNormalCDFs(count, values, values, target)
+        }
+      }
+    }
+    return (lower, upper)
+  }
+
+  /// Subtracts from every row the logarithm of the sum of its exponentials.
+  @specialized(where Element == Float)
+  @specialized(where Element == Double)
+  public mutating func formLogSoftmaxRows() {
+    let (rows, columns) = (rowCount, columnCount)
+    guard rows > 0, columns > 0 else { return }
+    unsafe withUnsafeMutablePointer { values, stride in
+      unsafe Element.kernels.logSoftmaxRows(rows, columns, values, stride, values, stride)
+    }
+  }
+
+  /// The exponential of every element.
+  @specialized(where Element == Float)
+  @specialized(where Element == Double)
+  package func exponentials() -> Matrix {
+    var result = compact()
+    let count = rowCount * columnCount
+    unsafe result.withUnsafeMutablePointer { values, _ in
+      unsafe Element.kernels.maps[ElementwiseFunction.exp.rawValue](count, values, values)
+    }
+    return result
+  }
+
+  /// Softmax of every row.
+  package func softmaxRows() -> Matrix {
+    var result = compact()
+    let (rows, columns) = (rowCount, columnCount)
+    guard rows > 0, columns > 0 else { return result }
+    unsafe result.withUnsafeMutablePointer { values, stride in
+      unsafe Element.kernels.softmaxRows(rows, columns, values, stride, values, stride)
+    }
+    return result
+  }
+}
+
+// What a network's forward pass needs besides products.
+extension Matrix<Float> {
+  /// Applies the exact GELU, `x · Φ(x)`, to every element in place.
+  package mutating func formGELU() {
+    let (rows, columns) = (rowCount, columnCount)
+    unsafe withUnsafeMutablePointer { values, stride in
+      for row in 0..<rows {
+        unsafe bllarse_gelu_f32(columns, values + row * stride, values + row * stride)
+      }
+    }
+  }
+
+  /// Writes the layer normalisation of every row, `(x - mean) / sqrt(variance + ε) · gain + shift`,
+  /// with the row's population variance.
+  ///
+  /// - Parameters:
+  ///   - target: a matrix of the same shape.
+  ///   - epsilon: ε.
+  ///   - gain: one factor a column.
+  ///   - shift: one summand a column.
+  package func layerNormalize(
+    into target: inout Matrix<Float>, epsilon: Double, gain: [Float], shift: [Float]
+  ) {
+    precondition(
+      target.rowCount == rowCount && target.columnCount == columnCount
+        && gain.count == columnCount && shift.count == columnCount,
+      "\(self) into \(target) with \(gain.count) gains and \(shift.count) shifts")
+    let (rows, columns) = (rowCount, columnCount)
+    unsafe target.withUnsafeMutablePointer { output, outputStride in
+      unsafe withUnsafePointer { input, inputStride in
+        unsafe gain.withUnsafeBufferPointer { gain in
+          unsafe shift.withUnsafeBufferPointer { shift in
+            unsafe bllarse_layer_norm_rows_f32(
+              rows, columns, input, inputStride, epsilon, gain.baseAddress, shift.baseAddress,
+              output, outputStride, 0)
+          }
+        }
+      }
+    }
+  }
+
+  /// Copies a row over every row.
+  package mutating func fillRows(with row: [Float]) {
+    precondition(row.count == columnCount, "\(row.count) values for the rows of \(self)")
+    for index in 0..<rowCount {
+      withMutableRow(index) { values in
+        for column in values.indices { values[column] = row[column] }
+      }
+    }
   }
 }

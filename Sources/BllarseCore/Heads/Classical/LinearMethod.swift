@@ -1,3 +1,4 @@
+public import BllarseModels
 import BllarseNumerics
 
 extension HeadMethod {
@@ -69,5 +70,190 @@ extension ResidualMLP {
     var head = LinearHead<CrossEntropyLoss>(featureCount: featureCount, classCount: classCount)
     head.weights = classifierWeights
     return head
+  }
+}
+
+/// A method of steps on batches by which classical heads can be fitted: what `--optimizer` names.
+///
+/// ```swift
+/// HeadRegistry.register(OptimizerMethod("sgd", options: [FitOptions.learningRate]) { request in
+///   (GradientDescent(), .constant(request.method[FitOptions.learningRate]))
+/// })
+/// ```
+public struct OptimizerMethod: Sendable {
+  /// What a method is set up for.
+  public struct Request: Sendable {
+    /// The values of its options.
+    public let method: Method
+    /// Training rows.
+    public let rowCount: Int
+    /// The steps of all epochs.
+    public let totalSteps: Int
+    /// The seed of everything random.
+    public let seed: UInt64
+  }
+
+  /// The name: "adamw".
+  public let name: String
+  /// The options that it takes, beside those of all steps on batches.
+  public let options: [any AnyFitOption]
+  let make: @Sendable (Request) -> (any Optimizer<Float>, LearningRateSchedule)
+
+  /// Describes a method.
+  ///
+  /// - Parameters:
+  ///   - name: what `--optimizer` accepts.
+  ///   - options: those that ``Request/method`` is asked for.
+  ///   - make: the optimiser and the learning rate of each of its steps.
+  public init(
+    _ name: String, options: [any AnyFitOption],
+    make: @escaping @Sendable (Request) -> (any Optimizer<Float>, LearningRateSchedule)
+  ) {
+    (self.name, self.options, self.make) = (name, options, make)
+  }
+
+  /// Those of the package.
+  static let builtIn = [
+    OptimizerMethod("adamw", options: [FitOptions.learningRate, FitOptions.weightDecay]) {
+      decaying(Adam(weightDecay: $0.method[FitOptions.weightDecay]), $0)
+    },
+    OptimizerMethod("adam", options: [FitOptions.learningRate]) {
+      (Adam(), .constant($0.method[FitOptions.learningRate]))
+    },
+    OptimizerMethod("lion", options: [FitOptions.learningRate, FitOptions.weightDecay]) {
+      decaying(Lion(weightDecay: $0.method[FitOptions.weightDecay]), $0)
+    },
+    OptimizerMethod(
+      "ivon",
+      options: [
+        FitOptions.sampleCount, FitOptions.ivonPeakRate, FitOptions.ivonWeightDecay,
+        FitOptions.ivonHessInit, FitOptions.ivonBeta2,
+      ]
+    ) { request in
+      let options = request.method
+      return (
+        IVON(
+          effectiveSampleSize: Double(request.rowCount),
+          initialCurvature: options[FitOptions.ivonHessInit], beta2: options[FitOptions.ivonBeta2],
+          weightDecay: options[FitOptions.ivonWeightDecay],
+          sampleCount: options[FitOptions.sampleCount], seed: request.seed),
+        .ivon(peak: options[FitOptions.ivonPeakRate], totalSteps: request.totalSteps)
+      )
+    },
+  ]
+
+  private static func decaying(
+    _ base: some Optimizer<Float>, _ request: Request
+  ) -> (any Optimizer<Float>, LearningRateSchedule) {
+    let decay = request.method[FitOptions.weightDecay]
+    let sparesBiases = decay > 0 && !request.method[FitOptions.decaysBiases]
+    return (
+      sparesBiases ? DecaySparingBiases(base, weightDecay: decay) : base,
+      .constant(request.method[FitOptions.learningRate])
+    )
+  }
+}
+
+/// Fits a classical head by steps of an optimiser on batches.
+struct LinearTrainer<Loss: TrainableLoss>: HeadTrainer {
+  private var linear: LinearHead<Loss>
+  private let optimizer: any Optimizer<Float>
+  private let schedule: LearningRateSchedule
+  private var state: OptimizerState<Float>
+  private(set) var info = FitInfo()
+  private let batchSize: Int
+  private let dropoutRate: Double
+  private let configuration: RunConfiguration
+  /// The order of the rows in an epoch, kept for its steps.
+  private var order: (epoch: Int, rows: [Int])?
+  /// Gradients over the rows of the epoch; its memory holds nothing from step to step.
+  private var pass: LinearBatchPass<Float>?
+  private let parallelism: Parallelism
+  private var losses = BatchLosses()
+  private var reports: [BatchReport] = []
+
+  var batchLoss: Double? { losses.mean }
+  var head: any Head { linear }
+
+  init(
+    _ optimizer: OptimizerMethod, _ configuration: RunConfiguration, data: TrainingData,
+    parallelism: Parallelism
+  ) {
+    self.configuration = configuration
+    self.parallelism = parallelism.cancelled(by: nil)
+    batchSize = configuration.method[FitOptions.batchSize]
+    dropoutRate = configuration.method[FitOptions.dropout]
+    linear = LinearHead(featureCount: data.featureCount, classCount: data.classCount)
+    if let weights = data.initialWeights { linear.weights = weights }
+    let rowCount = data.split.rowCount
+    (self.optimizer, schedule) = optimizer.make(
+      OptimizerMethod.Request(
+        method: configuration.method, rowCount: rowCount,
+        totalSteps: configuration.batchCount(rowCount) * configuration.epochs,
+        seed: configuration.seed))
+    state = self.optimizer.start(linear.weights)
+    info.note = StepConditions.note(data.split.features, parallelism: parallelism)
+  }
+
+  func stepCount(rowCount: Int) -> Int { configuration.batchCount(rowCount) }
+
+  mutating func runStep(
+    _ step: Int, epoch: Int, on split: FeatureSplit
+  ) throws(NumericsError) {
+    if order?.epoch != epoch {
+      order = (epoch, configuration.rowOrder(epoch: epoch, rowCount: split.rowCount))
+      pass = LinearBatchPass(
+        design: try linear.design(split.features), labels: split.labels,
+        classCount: linear.classCount,
+        loss: Loss.batchLoss(smoothing: configuration.method[FitOptions.labelSmoothing]),
+        parallelism: parallelism)
+    }
+    guard let rows = order?.rows, let pass else { return }
+    let first = step * batchSize
+    let batch = rows[first..<min(first + batchSize, rows.count)]
+    let dropout =
+      dropoutRate > 0
+      ? LinearBatchPass<Float>.Dropout(
+        rate: dropoutRate, seed: configuration.seed, step: state.step) : nil
+    // Samples of the weights, if there are any, count equally.
+    var (total, count) = (0.0, 0.0)
+    optimizer.step(
+      &linear.weights, &state, learningRate: schedule.rate(step: state.step)
+    ) { weights in
+      let (gradient, loss) = pass.gradientAndLoss(rows: batch, weights: weights, dropout: dropout)
+      (total, count) = (total + loss, count + 1)
+      return gradient
+    }
+    losses.add(total / count, epoch: epoch)
+    info.iterations += 1
+    if configuration.isScored(afterBatch: step + 1, of: stepCount(rowCount: rows.count)) {
+      reports.append(BatchReport(batch: step + 1, loss: losses.mean, head: linear))
+    }
+  }
+
+  mutating func takeBatchReports() -> [BatchReport] {
+    defer { reports = [] }
+    return reports
+  }
+
+  func encode(into writer: inout SafetensorsWriter) {
+    linear.encode(into: &writer)
+    writer.metadata["optimizer_step"] = String(state.step)
+    for (name, moment) in zip(state.names, state.moments) {
+      writer.add("optimizer." + name, moment)
+    }
+    losses.encode(into: &writer)
+    writer.encode(iterations: info.iterations, nil)
+  }
+
+  mutating func restore(from file: SafetensorsFile) throws(DataError) {
+    try linear.decode(from: file)
+    state.step = try file.integer("optimizer_step", atLeast: 0)
+    for (index, name) in state.names.enumerated() {
+      state.moments[index] = try file.matrix(
+        "optimizer." + name, rows: linear.weights.rowCount, columns: linear.classCount)
+    }
+    losses = try BatchLosses(decoding: file)
+    info.iterations = try file.progress().iterations
   }
 }

@@ -70,3 +70,261 @@ extension IBProbitReferenceHead {
     )
   }
 }
+
+/// The closed-form updates of the probit head.
+struct IBProbitTrainer: HeadTrainer {
+  /// How the head goes through the data.
+  enum Update: String, Sendable {
+    /// A fixed number of coordinate-ascent iterations on the full batch.
+    case cavi
+    /// Each batch alone by a fixed number of iterations, then merged with forgetting.
+    case merge
+    /// Batches, several epochs, towards the optimum of the full batch.
+    case sites
+  }
+
+  private var probit: IBProbitHead<Float>
+  private(set) var info = FitInfo()
+  private var sites: IBProbitSiteRefinement<Float>?
+  /// The epoch of `merge` that is being run, and its number.
+  private var merging: (number: Int, epoch: MergedEpoch<Float>)?
+  /// What a checkpoint holds of an epoch of `merge`, until the epoch goes on.
+  private var stored: (naturalMean: Matrix<Double>, gram: Matrix<Double>?)?
+  /// The posterior after each of the small batches of the epoch, which are merged at its end only.
+  private var running: (number: Int, merge: RunningMerge)?
+  private var storedPosterior: GaussianPosterior?
+  private var losses = BatchLosses()
+  private var reports: [BatchReport] = []
+  /// The order of the rows in an epoch of `sites`, kept for its steps.
+  private var order: (epoch: Int, rows: [Int])?
+  private let update: Update
+  private let batchSize: Int
+  private let updateIterations: Int
+  private let configuration: RunConfiguration
+  private let data: TrainingData
+  /// For batches, which are finished.
+  private let parallelism: Parallelism
+  /// For fits to all rows, which may be told to stop.
+  private let cancellable: Parallelism
+
+  var head: any Head { scored(probit) }
+  var batchLoss: Double? { losses.mean }
+
+  mutating func takeBatchReports() -> [BatchReport] {
+    defer { reports = [] }
+    return reports
+  }
+
+  init(
+    _ update: Update, _ configuration: RunConfiguration, data: TrainingData,
+    parallelism: Parallelism
+  ) {
+    (self.update, self.configuration) = (update, configuration)
+    batchSize = configuration.method[FitOptions.batchSize]
+    updateIterations = configuration.method[FitOptions.updateIterations]
+    self.data = data
+    cancellable = parallelism
+    self.parallelism = parallelism.cancelled(by: nil)
+    probit = IBProbitHead(
+      HeadShape(
+        featureCount: data.featureCount, classCount: data.classCount,
+        transform: .standardLayerNorm,
+        priorPrecision: configuration.method[FitOptions.priorPrecision]))
+  }
+
+  /// A head with the scores that were asked for.
+  private func scored(_ probit: IBProbitHead<Float>) -> any Head {
+    configuration.method[FitOptions.parity] ? IBProbitReferenceHead(probit) : probit
+  }
+
+  func stepCount(rowCount: Int) -> Int {
+    switch update {
+    case .cavi: 1
+    case .sites: configuration.batchCount(rowCount)
+    case .merge:
+      MergedEpoch<Float>.Steps(
+        probit.configuration, rowCount: rowCount, batchSize: batchSize,
+        iterations: updateIterations, threadCount: parallelism.threadCount
+      ).count
+    }
+  }
+
+  mutating func runStep(
+    _ step: Int, epoch: Int, on split: FeatureSplit
+  ) throws(NumericsError) {
+    switch update {
+    case .cavi: try fitAllRows(epoch: epoch, split)
+    case .sites: try refine(step, epoch: epoch, split)
+    case .merge: try merge(step, epoch: epoch, split)
+    }
+  }
+
+  /// Whether a step begins an epoch with the prior.
+  private func resets(step: Int, epoch: Int) -> Bool {
+    configuration.method[FitOptions.resetLossPerEpoch] && epoch > 1 && step == 0
+  }
+
+  /// On a copy of the head, so that a fit that is told to stop leaves nothing.
+  private mutating func fitAllRows(
+    epoch: Int, _ split: FeatureSplit
+  ) throws(NumericsError) {
+    var head = probit
+    if resets(step: 0, epoch: epoch) { head.reset() }
+    let fit = try head.update(
+      checked: split.features, labels: split.labels, iterations: updateIterations,
+      forgettingRate: configuration.method[FitOptions.forgettingRate],
+      start: .seeded(configuration.seed, index: UInt64(epoch)), reportsBounds: true,
+      parallelism: cancellable)
+    info.iterations += fit.iterations
+    info.evidence = fit.evidenceLowerBounds.last
+    losses.add(try head.originalLoss(split.features, split.labels, parallelism), epoch: epoch)
+    probit = head
+  }
+
+  private mutating func refine(
+    _ step: Int, epoch: Int, _ split: FeatureSplit
+  ) throws(NumericsError) {
+    if resets(step: step, epoch: epoch) { sites = nil }
+    if sites == nil {
+      sites = try IBProbitSiteRefinement(
+        probit.configuration, checked: split.features, labels: split.labels,
+        parallelism: parallelism)
+    }
+    if order?.epoch != epoch {
+      order = (epoch, configuration.rowOrder(epoch: epoch, rowCount: split.rowCount))
+    }
+    guard let rows = order?.rows else { return }
+    let first = step * batchSize
+    let end = min(first + batchSize, rows.count)
+    sites?.refresh(rows[first..<end], iterations: updateIterations)
+    info.iterations += updateIterations
+    if end == rows.count, let sites {
+      probit.posterior = sites.posterior
+      info.evidence = sites.evidenceLowerBound()
+    }
+    if let sites, configuration.isScored(afterBatch: step + 1, of: stepCount(rowCount: rows.count))
+    {
+      var head = probit
+      head.posterior = sites.posterior
+      reports.append(BatchReport(batch: step + 1, loss: nil, head: scored(head)))
+    }
+  }
+
+  private mutating func merge(
+    _ step: Int, epoch: Int, _ split: FeatureSplit
+  ) throws(NumericsError) {
+    if resets(step: step, epoch: epoch) { probit.reset() }
+    if merging?.number != epoch { merging = (epoch, mergedEpoch(epoch, split)) }
+    if let stored {
+      merging?.epoch.restore(naturalMean: stored.naturalMean, gram: stored.gram)
+      self.stored = nil
+    }
+    let seed = configuration.seed
+    let start: @Sendable (Int) -> IBProbitHead<Float>.Start = { batch in
+      .seeded(seed, index: UInt64(epoch) << 20 | UInt64(batch))
+    }
+    try follow(step, epoch: epoch, split, start: start)
+    info.iterations += try merging?.epoch.run(step, &probit, start: start) ?? 0
+    guard let merged = merging?.epoch else { return }
+    if merged.steps.isSequential {
+      let rows = merged.rows(of: step)
+      let loss = try probit.originalLoss(
+        split.features.gatheringRows(rows), rows.map { split.labels[$0] }, parallelism)
+      losses.add(loss, epoch: epoch)
+      if configuration.isScored(afterBatch: step + 1, of: merged.steps.batchCount) {
+        reports.append(BatchReport(batch: step + 1, loss: losses.mean, head: scored(probit)))
+      }
+    }
+    if step == merged.steps.count - 1 {
+      probit.solvedMean = try probit.mean()
+    }
+  }
+
+  /// Follows the posterior through the small batches of a step.
+  private mutating func follow(
+    _ step: Int, epoch: Int, _ split: FeatureSplit,
+    start: (Int) -> IBProbitHead<Float>.Start
+  ) throws(NumericsError) {
+    guard let merged = merging?.epoch, !merged.steps.isSequential, step < merged.steps.batchSteps
+    else { return }
+    if running?.number != epoch {
+      let merge = RunningMerge(
+        probit, features: split.features, labels: split.labels,
+        iterations: updateIterations,
+        forgettingRate: configuration.method[FitOptions.forgettingRate],
+        parallelism: parallelism)
+      running = (epoch, merge)
+      if let storedPosterior { running?.merge.restore(storedPosterior) }
+      storedPosterior = nil
+    }
+    for batch in merged.steps.batches(step) {
+      guard let loss = try running?.merge.merge(merged.rows(of: batch), start: start(batch)) else {
+        return
+      }
+      losses.add(loss, epoch: epoch)
+      if configuration.isScored(afterBatch: batch + 1, of: merged.steps.batchCount),
+        let head = running?.merge.head
+      {
+        reports.append(BatchReport(batch: batch + 1, loss: losses.mean, head: scored(head)))
+      }
+    }
+    // The steps that follow add up all rows; a checkpoint between them holds no batch's posterior.
+    if step == merged.steps.batchSteps - 1 { running = nil }
+  }
+
+  private func mergedEpoch(_ epoch: Int, _ split: FeatureSplit) -> MergedEpoch<Float> {
+    MergedEpoch(
+      probit, features: split.features, labels: split.labels,
+      order: configuration.rowOrder(epoch: epoch, rowCount: split.rowCount),
+      batchSize: batchSize, iterations: updateIterations,
+      forgettingRate: configuration.method[FitOptions.forgettingRate], parallelism: parallelism)
+  }
+
+  func encode(into writer: inout SafetensorsWriter) {
+    writer.add("precision", probit.posterior.precision)
+    writer.add("natural_mean", probit.posterior.naturalMean)
+    sites?.encode(into: &writer)
+    if let naturalMean = merging?.epoch.naturalMean {
+      writer.add("epoch.natural_mean", naturalMean)
+      if let gram = merging?.epoch.gram { writer.add("epoch.gram", gram) }
+    }
+    if let posterior = running?.merge.posterior {
+      writer.add("epoch.running_precision", posterior.precision)
+      writer.add("epoch.running_natural_mean", posterior.naturalMean)
+    }
+    losses.encode(into: &writer)
+    writer.encode(iterations: info.iterations, info.evidence)
+  }
+
+  mutating func restore(from file: SafetensorsFile) throws(DataError) {
+    let (size, classes) = (probit.posterior.size, probit.posterior.classCount)
+    probit.posterior = GaussianPosterior(
+      precision: try file.matrix("precision", rows: size, columns: size),
+      naturalMean: try file.matrix("natural_mean", rows: size, columns: classes))
+    if file.contains("epoch.natural_mean") {
+      stored = (
+        try file.matrix("epoch.natural_mean", rows: size, columns: classes),
+        file.contains("epoch.gram")
+          ? try file.matrix("epoch.gram", rows: size, columns: size) : nil
+      )
+    }
+    if file.contains("epoch.running_precision") {
+      storedPosterior = GaussianPosterior(
+        precision: try file.matrix("epoch.running_precision", rows: size, columns: size),
+        naturalMean: try file.matrix(
+          "epoch.running_natural_mean", rows: size, columns: classes))
+    }
+    losses = try BatchLosses(decoding: file)
+    if IBProbitSiteRefinement<Float>.isStored(in: file) {
+      do {
+        sites = try IBProbitSiteRefinement(
+          probit.configuration, checked: data.split.features, labels: data.split.labels,
+          parallelism: parallelism)
+      } catch {
+        throw DataError(.malformedFile, file: file.path, found: "\(error)")
+      }
+      try sites?.restore(from: file)
+    }
+    (info.iterations, info.evidence) = try file.progress()
+  }
+}

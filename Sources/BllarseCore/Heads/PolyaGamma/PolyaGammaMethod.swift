@@ -71,3 +71,86 @@ extension PolyaGammaHead where Scalar == Float, Coding: ClassCoding {
     return (head, info)
   }
 }
+
+/// The closed-form updates of a Polya-Gamma head by a fixed number of iterations: `cavi` on all rows, `merge`
+/// batch after batch, each with the posterior so far as its prior.
+struct PolyaGammaTrainer<Coding: ClassCoding>: HeadTrainer {
+  private var polyaGamma: PolyaGammaHead<Float, Coding>
+  private(set) var info = FitInfo()
+  private let mergesBatches: Bool
+  private let batchSize: Int
+  private let configuration: RunConfiguration
+  private let parallelism: Parallelism
+  /// The order of the rows in an epoch, kept for its steps.
+  private var order: (epoch: Int, rows: [Int])?
+  private var reports: [BatchReport] = []
+
+  var head: any Head { polyaGamma }
+
+  init(
+    mergesBatches: Bool, _ configuration: RunConfiguration, data: TrainingData,
+    parallelism: Parallelism
+  ) {
+    (self.mergesBatches, self.configuration) = (mergesBatches, configuration)
+    batchSize = configuration.method[FitOptions.batchSize]
+    polyaGamma = PolyaGammaHead(
+      HeadShape(
+        featuresOf: data.split.features, classCount: data.classCount, configuration.method,
+        parallelism))
+    self.parallelism = parallelism
+  }
+
+  func stepCount(rowCount: Int) -> Int {
+    mergesBatches ? configuration.batchCount(rowCount) : 1
+  }
+
+  mutating func runStep(
+    _ step: Int, epoch: Int, on split: FeatureSplit
+  ) throws(NumericsError) {
+    var rows = split.features
+    var labels = split.labels
+    if mergesBatches {
+      if order?.epoch != epoch {
+        order = (epoch, configuration.rowOrder(epoch: epoch, rowCount: split.rowCount))
+      }
+      guard let order = order?.rows else { return }
+      let first = step * batchSize
+      let batch = order[first..<min(first + batchSize, order.count)]
+      (rows, labels) = (rows.gatheringRows(batch), batch.map { labels[$0] })
+    }
+    if configuration.method[FitOptions.resetLossPerEpoch] && step == 0 { polyaGamma.reset() }
+    // A batch is finished; a fit to all rows may be told to stop.
+    let update = try polyaGamma.update(
+      checked: rows, labels: labels, iterations: configuration.method[FitOptions.updateIterations],
+      forgettingRate: configuration.method[FitOptions.forgettingRate],
+      reportsBounds: !mergesBatches,
+      parallelism: mergesBatches ? parallelism.cancelled(by: nil) : parallelism)
+    info.iterations += update.iterations
+    if !mergesBatches { info.evidence = update.evidenceLowerBounds.last }
+    if configuration.isScored(afterBatch: step + 1, of: stepCount(rowCount: split.rowCount)) {
+      reports.append(BatchReport(batch: step + 1, loss: nil, head: polyaGamma))
+    }
+  }
+
+  mutating func takeBatchReports() -> [BatchReport] {
+    defer { reports = [] }
+    return reports
+  }
+
+  func encode(into writer: inout SafetensorsWriter) {
+    polyaGamma.encodePosterior(into: &writer)
+    writer.metadata["feature_count"] = String(polyaGamma.configuration.featureCount)
+    polyaGamma.configuration.transform.encode(into: &writer)
+    writer.encode(iterations: info.iterations, info.evidence)
+  }
+
+  mutating func restore(from file: SafetensorsFile) throws(DataError) {
+    // Another number of threads could round the means otherwise; older runs took features as they are.
+    var configuration = polyaGamma.configuration
+    configuration.transform =
+      file.metadata["transform"] == nil ? .identity : try FeatureTransform(decoding: file)
+    polyaGamma = PolyaGammaHead(configuration)
+    try polyaGamma.decodePosterior(from: file)
+    (info.iterations, info.evidence) = try file.progress()
+  }
+}

@@ -1,4 +1,5 @@
-import BllarseNumerics
+package import BllarseNumerics
+import Glibc
 
 /// What a fit chose, and what it based the choice on.
 public struct EvidenceReport: Sendable, Equatable, Codable {
@@ -133,5 +134,128 @@ extension EvidenceReport {
         "\(lone) \(lone == 1 ? "row" : "rows") cannot be predicted when left out: there are no others of "
           + "the class")
     }
+  }
+}
+
+/// The scores to expect on new rows, from training rows that were left out of the fit.
+public struct EstimatedScores: Sendable, Equatable, Codable {
+  /// The number of left-out rows.
+  public var rows: Int
+  /// The mean negative log-likelihood, in nats.
+  public var nll: Double
+  /// The standard error of ``nll``: rows of one group count as one observation; `nil` for one alone.
+  public var nllError: Double?
+  /// The accuracy.
+  public var acc: Double
+  /// The expected calibration error, 20 bins of equal width.
+  public var ece: Double
+  /// The Brier score, in 0...2.
+  public var brier: Double
+
+  package init(
+    rows: Int, nll: Double, nllError: Double?, acc: Double, ece: Double, brier: Double
+  ) {
+    self.rows = rows
+    self.nll = nll
+    self.nllError = nllError
+    self.acc = acc
+    self.ece = ece
+    self.brier = brier
+  }
+
+  enum CodingKeys: String, CodingKey {
+    case rows, nll, acc, ece, brier
+    case nllError = "nll_se"
+  }
+}
+
+/// Predictions of left-out rows that no fit, choice or temperature has seen.
+package struct LeftOutEstimate: Sendable {
+  /// N x K.
+  package let logProbabilities: Matrix<Double>
+  package let labels: [Int32]
+  /// How often each row counts; `nil` for once.
+  package let weights: [Double]?
+  /// The weighted mean of the negative log-likelihoods, in nats.
+  package let nll: Double
+  /// Its standard error.
+  package let nllError: Double?
+}
+
+extension LaplaceRecipe.Outcome {
+  /// The scores to expect, with the choices made anew without the rows that are scored.
+  ///
+  /// The left-out rows are divided into ten parts, groups as a whole. For each part the candidate with the least
+  /// loss on the other parts is taken, with the temperature that suits these, and scored on the part. So
+  /// neither a fit, nor a choice, nor a temperature has seen a row that it is scored on. Two things are not
+  /// counted: where the scaling was chosen on a part of the rows, that choice; and where the logits of all candidates
+  /// take too much memory, the choice of the precision.
+  ///
+  /// - Parameters:
+  ///   - calibrates: whether a temperature is fitted.
+  ///   - parallelism: the threads to work with.
+  /// - Returns: `nil` where no row can be left out.
+  func estimate(calibrates: Bool, parallelism: Parallelism) -> LeftOutEstimate? {
+    guard let best, !leftOut.isEmpty else { return nil }
+    let labels = leftOut.labels
+    let weights = leftOut.weights
+    func weight(_ row: Int) -> Double { weights?[row] ?? 1 }
+    let parts = RowFolds(groups: leftOut.groups, seed: 1, count: RecipeConstants.foldCount)
+    var logs = Matrix<Double>.zeros(labels.count, logits.columnCount)
+    for part in 0..<parts.count {
+      let inside = labels.indices.filter { parts.folds[$0] == part }
+      let outside = labels.indices.filter { parts.folds[$0] != part }
+      let chosen = parts.count == 1 ? best : choice(by: outside, otherwise: best)
+      let source =
+        chosen == best ? logits : candidates[chosen].logits.map { Matrix<Double>($0) } ?? logits
+      var beta = candidates[chosen].inverseTemperature
+      if calibrates, parts.count > 1 {
+        beta =
+          CalibrationRows(
+            logits: source.gatheringRows(outside), labels: outside.map { labels[$0] },
+            weights: weights.map { weights in outside.map { weights[$0] } },
+            parallelism: parallelism
+          ).optimum(from: beta, tolerance: 1e-4).inverseTemperature
+      }
+      let predicted = TemperedLogits(source.gatheringRows(inside), beta).logProbabilities
+      for (place, row) in inside.enumerated() {
+        logs.replaceBlock(row: row, column: 0, with: predicted.rows(place..<place + 1))
+      }
+    }
+    let losses = labels.indices.map { -logs[$0, Int(labels[$0])] }
+    let total = labels.indices.reduce(0) { $0 + weight($1) }
+    let nll = labels.indices.reduce(0) { $0 + weight($1) * losses[$1] } / total
+    // Copies of a row are no observations of their own.
+    let error = leftOut.groupedStandardError(Array(labels.indices)) { losses[$0] - nll }
+    return LeftOutEstimate(
+      logProbabilities: logs, labels: labels, weights: weights, nll: nll,
+      nllError: error.isFinite ? error / total : nil)
+  }
+
+  /// The candidate that some of the left-out rows would have chosen.
+  private func choice(by places: [Int], otherwise best: Int) -> Int {
+    func loss(_ index: Int) -> Double {
+      places.reduce(0) { $0 + (leftOut.weights?[$1] ?? 1) * candidates[index].losses[$1] }
+    }
+    let eligible = candidates.indices.filter { candidates[$0].logits != nil || $0 == best }
+    var leaders: [(index: Int, loss: Double)] = []  // of each scaling
+    for index in eligible {
+      let own = loss(index)
+      if let place = leaders.firstIndex(where: {
+        candidates[$0.index].scaling == candidates[index].scaling
+      }) {
+        if own < leaders[place].loss { leaders[place] = (index, own) }
+      } else {
+        leaders.append((index, own))
+      }
+    }
+    guard var chosen = leaders.first else { return best }
+    let reference = candidates[chosen.index].losses
+    for leader in leaders.dropFirst() where leader.loss < chosen.loss {
+      let gain = leftOut.gain(
+        of: candidates[leader.index].losses, over: reference, places: places)
+      if gain.isPlain { chosen = leader }
+    }
+    return chosen.index
   }
 }

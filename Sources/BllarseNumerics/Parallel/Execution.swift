@@ -1,6 +1,7 @@
 import BllarseKernels
 import CBLAS
 import Dispatch
+import Glibc
 import Synchronization
 
 /// How many threads a computation may use, and the loops that use them.
@@ -220,4 +221,69 @@ final class BLASThreads: Sendable {
 public enum BLASThreadCount {
   /// Lets products of large matrices use as many threads as `parallelism` allows.
   public static func set(_ parallelism: Parallelism) { parallelism.withBLAS {} }
+}
+
+/// Tells long computations that nobody waits for their result any more.
+///
+/// A fit to all rows asks between its iterations, and throws `NumericsError.cancelled`; what it had
+/// computed is lost, what it was given is unchanged.
+public final class Cancellation: Sendable {
+  private let request: @Sendable () -> Bool
+
+  /// Asks `isRequested`, from any thread and often: it should cost no more than reading a flag.
+  public init(_ isRequested: @escaping @Sendable () -> Bool) { request = isRequested }
+
+  /// Whether computations should stop.
+  public var isRequested: Bool { request() }
+}
+
+extension Cancellation: Equatable {
+  /// Whether both are the same object.
+  public static func == (a: Cancellation, b: Cancellation) -> Bool { a === b }
+}
+
+extension Parallelism {
+  /// The same, for computations that may be cancelled; or, with `nil`, that may not.
+  public func cancelled(by cancellation: Cancellation?) -> Parallelism {
+    var copy = self
+    copy.cancellation = cancellation
+    return copy
+  }
+
+  /// The same with another number of threads.
+  package func with(threadCount: Int) -> Parallelism {
+    Parallelism(threadCount: threadCount).cancelled(by: cancellation)
+  }
+
+  /// Whether computations should stop.
+  package var isCancelled: Bool { cancellation?.isRequested ?? false }
+
+  /// Stops here if computations should.
+  ///
+  /// - Throws: `NumericsError.cancelled`.
+  package func checkCancellation() throws(NumericsError) {
+    if isCancelled { throw .cancelled }
+  }
+}
+
+/// Aligned working memory, allocated once for a loop over blocks.
+///
+/// Sendability is unchecked: memory that is written belongs to one thread, and memory that several
+/// threads read is not written meanwhile.
+@safe
+package final class Scratch<Element: BitwiseCopyable>: @unchecked Sendable {
+  package let pointer: UnsafeMutablePointer<Element>
+  package let count: Int
+
+  /// Allocates `count` elements, all zero, aligned to 64 bytes.
+  package init(count: Int) where Element: AdditiveArithmetic {
+    let bytes = max(count, 1) * MemoryLayout<Element>.stride
+    let raw = unsafe AllocationFailure.allocate(
+      bytes: bytes, alignment: 64, for: "the working memory of a loop over rows")
+    unsafe pointer = raw.bindMemory(to: Element.self, capacity: max(count, 1))
+    unsafe pointer.initialize(repeating: .zero, count: max(count, 1))
+    self.count = count
+  }
+
+  deinit { unsafe free(pointer) }
 }
