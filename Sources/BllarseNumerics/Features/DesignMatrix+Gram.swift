@@ -33,9 +33,8 @@ extension DesignMatrix {
     if parallelism.threadCount * bytes <= Self.ownGramLimit {
       return gramByRows(weights: weights, parallelism: parallelism)
     }
-    guard let weights else { return plainGram(parallelism: parallelism) }
     var total = Matrix<Double>.zeros(columnCount, columnCount)
-    let workspace = GramWorkspace(self)
+    let workspace = GramWorkspace(self, isWeighted: weights != nil)
     addLowerGram(weights: weights, to: &total, workspace, parallelism: parallelism)
     total.mirrorLowerTriangle()
     return total
@@ -49,9 +48,11 @@ extension DesignMatrix {
     fileprivate let block: Scratch<Scalar>
     fileprivate let product: Scratch<Scalar>
 
-    package init(_ design: DesignMatrix) {
-      block = Scratch(
-        count: Swift.min(DesignMatrix.gramBlockSize, design.rowCount) * design.paddedColumnCount)
+    package init(_ design: DesignMatrix, isWeighted: Bool = true) {
+      let rows = Swift.min(DesignMatrix.gramBlockSize, design.rowCount)
+      // Resident rows are multiplied where they are, if they have no weights.
+      let isNeeded = isWeighted || !design.isResident
+      block = Scratch(count: isNeeded ? rows * design.paddedColumnCount : 0)
       product = Scratch(count: design.columnCount * design.paddedColumnCount)
     }
   }
@@ -62,39 +63,42 @@ extension DesignMatrix {
   /// Adds the lower triangle of `Xᵀ·diag(w)·X`; what is above the diagonal stays.
   ///
   /// - Parameters:
-  ///   - weights: N numbers that are not negative.
+  ///   - weights: N numbers that are not negative, or `nil` for ones.
   ///   - total: columnCount x columnCount.
   ///   - workspace: made for this design.
   ///   - parallelism: the threads to work with.
   @specialized(where Scalar == Float)
   @specialized(where Scalar == Double)
   package func addLowerGram(
-    weights: [Double], to total: inout Matrix<Double>, _ workspace: GramWorkspace,
+    weights: [Double]?, to total: inout Matrix<Double>, _ workspace: GramWorkspace,
     parallelism: Parallelism
   ) {
     let size = columnCount
     let stride = paddedColumnCount
     precondition(
-      weights.count == rowCount && total.rowCount == size && total.columnCount == size,
-      "\(weights.count) weights and \(total) for \(rowCount) rows of \(size)")
+      weights?.count ?? rowCount == rowCount && total.rowCount == size && total.columnCount == size,
+      "\(weights?.count ?? 0) weights and \(total) for \(rowCount) rows of \(size)")
     let address = unsafe SharedAddress(workspace.block.pointer)
     for start in Swift.stride(from: 0, to: rowCount, by: Self.gramBlockSize) {
-      let count = Swift.min(Self.gramBlockSize, rowCount - start)
-      parallelism.forEachBlock(of: count, blockSize: 128) { _, part in
-        let target = unsafe address.pointer + part.lowerBound * stride
-        unsafe withBlock(
-          start + part.lowerBound..<start + part.upperBound, scratch: target
-        ) { rows in
-          for row in 0..<part.count {
-            let factor = Scalar(weights[start + part.lowerBound + row].squareRoot())
-            let (values, source) = unsafe (target + row * stride, rows + row * stride)
-            for column in 0..<size { unsafe values[column] = factor * source[column] }
-          }
+      let range = start..<Swift.min(start + Self.gramBlockSize, rowCount)
+      if weights != nil || !isResident {
+        parallelism.forEachBlock(of: range.count, blockSize: 128) { _, part in
+          let target = unsafe address.pointer + part.lowerBound * stride
+          let rows = start + part.lowerBound..<start + part.upperBound
+          unsafe copyRows(rows, into: target)
+          if let weights { unsafe scaleRows(rows, of: target, byRootsOf: weights) }
         }
       }
-      parallelism.withBLAS {
-        unsafe Scalar.syrk(
-          true, size, count, 1, address.pointer, stride, 0, workspace.product.pointer, stride)
+      let multiply = { (rows: UnsafePointer<Scalar>) in
+        parallelism.withBLAS {
+          unsafe Scalar.syrk(
+            true, size, range.count, 1, rows, stride, 0, workspace.product.pointer, stride)
+        }
+      }
+      if weights != nil || !isResident {
+        unsafe multiply(workspace.block.pointer)
+      } else {
+        unsafe withBlock(range, scratch: workspace.block.pointer, multiply)
       }
       unsafe total.withUnsafeMutablePointer { target, targetStride in
         for row in 0..<size {
@@ -105,61 +109,14 @@ extension DesignMatrix {
     }
   }
 
-  private func plainGram(parallelism: Parallelism) -> Matrix<Double> {
-    let size = columnCount
-    let stride = paddedColumnCount
-    var total = Matrix<Double>.zeros(size, size)
-    guard rowCount > 0 else { return total }
-    var product = Matrix<Scalar>.zeros(size, size)
-    let blockSize = Self.gramBlockSize
-    let block = Scratch<Scalar>(count: isResident ? 0 : Swift.min(blockSize, rowCount) * stride)
-    for start in Swift.stride(from: 0, to: rowCount, by: blockSize) {
-      let range = start..<Swift.min(start + blockSize, rowCount)
-      let address = unsafe SharedAddress(block.pointer)
-      if !isResident {
-        parallelism.forEachBlock(of: range.count, blockSize: 128) { _, part in
-          unsafe copyRows(
-            start + part.lowerBound..<start + part.upperBound,
-            into: address.pointer + part.lowerBound * stride)
-        }
-        parallelism.withBLAS {
-          unsafe product.formSyrk(address.pointer, rows: range.count, stride: stride)
-        }
-      } else {
-        unsafe withBlock(range, scratch: unsafe address.pointer) { rows in
-          parallelism.withBLAS {
-            unsafe product.formSyrk(rows, rows: range.count, stride: stride)
-          }
-        }
-      }
-      total.addLowerTriangle(product)
-    }
-    total.mirrorLowerTriangle()
-    return total
-  }
-}
-
-extension Matrix where Element: BLASScalar {
-  /// Overwrites the lower triangle with `AᵀA` for rows in raw memory.
-  fileprivate mutating func formSyrk(_ rows: UnsafePointer<Element>, rows count: Int, stride: Int) {
-    let size = rowCount
-    unsafe withUnsafeMutablePointer { target, ldc in
-      unsafe Element.syrk(true, size, count, 1, rows, stride, 0, target, ldc)
-    }
-  }
-}
-
-extension Matrix<Double> {
-  /// Adds the lower triangle of a matrix of another precision.
-  fileprivate mutating func addLowerTriangle<Scalar: BLASScalar>(_ other: Matrix<Scalar>) {
-    let size = rowCount
-    unsafe withUnsafeMutablePointer { target, targetStride in
-      unsafe other.withUnsafePointer { source, sourceStride in
-        for row in 0..<size {
-          unsafe Scalar.kernels.accumulate(
-            row + 1, 1, source + row * sourceStride, target + row * targetStride)
-        }
-      }
+  /// Multiplies rows in memory, `paddedColumnCount` apart, by the roots of their weights.
+  private func scaleRows(
+    _ rows: Range<Int>, of values: UnsafeMutablePointer<Scalar>, byRootsOf weights: [Double]
+  ) {
+    for row in 0..<rows.count {
+      let factor = Scalar(weights[rows.lowerBound + row].squareRoot())
+      let values = unsafe values + row * paddedColumnCount
+      for column in 0..<columnCount { unsafe values[column] *= factor }
     }
   }
 }
@@ -186,13 +143,7 @@ extension DesignMatrix {
     } _: { worker, range in
       let (block, product, sum) = worker
       if ownsRows { unsafe copyRows(range, into: block.pointer) }
-      if let weights {
-        for row in 0..<range.count {
-          let factor = Scalar(weights[range.lowerBound + row].squareRoot())
-          let values = unsafe block.pointer + row * stride
-          for column in 0..<size { unsafe values[column] *= factor }
-        }
-      }
+      if let weights { unsafe scaleRows(range, of: block.pointer, byRootsOf: weights) }
       let multiply = { (rows: UnsafePointer<Scalar>) in
         unsafe Scalar.syrk(true, size, range.count, 1, rows, stride, 0, product.pointer, stride)
       }

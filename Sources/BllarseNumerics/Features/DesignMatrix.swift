@@ -176,22 +176,20 @@ public struct DesignMatrix<Scalar: BLASScalar>: Sendable {
   private func transformRows(
     _ range: Range<Int>, into target: UnsafeMutablePointer<Scalar>, stride: Int
   ) {
+    let (first, count) = (range.lowerBound, range.count)
     switch features.storage {
     case .float16(let matrix):
-      unsafe matrix.withUnsafePointer { source, sourceStride in
+      unsafe matrix.withUnsafePointer { source, step in
         unsafe apply(
-          .half(UnsafeRawPointer(source + range.lowerBound * sourceStride), sourceStride),
-          rowCount: range.count, target, stride)
+          .half(UnsafeRawPointer(source + first * step), step), rowCount: count, target, stride)
       }
     case .float32(let matrix):
-      unsafe matrix.withUnsafePointer { source, sourceStride in
-        unsafe apply(
-          .single(source + range.lowerBound * sourceStride, sourceStride),
-          rowCount: range.count, target, stride)
+      unsafe matrix.withUnsafePointer { source, step in
+        unsafe apply(.single(source + first * step, step), rowCount: count, target, stride)
       }
     case .float64(let matrix):
       unsafe matrix.withUnsafePointer { source, sourceStride in
-        let first = unsafe source + range.lowerBound * sourceStride
+        let first = unsafe source + first * sourceStride
         if Scalar.self == Double.self || transform == .identity {
           unsafe apply(.double(first, sourceStride), rowCount: range.count, target, stride)
         } else {
