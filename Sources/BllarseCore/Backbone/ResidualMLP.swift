@@ -145,3 +145,331 @@ extension ResidualMLP.Linear {
 private struct SharedOutput: @unchecked Sendable {
   let base: UnsafeMutablePointer<Float>
 }
+
+// MARK: - Reading
+
+extension ResidualMLP {
+  /// How a file names the tensors.
+  struct Names: Sendable {
+    let embedding, classifier: String
+    let norm, linear1, linear2: @Sendable (Int) -> String
+
+    static let own = Names(
+      embedding: "linear_embed", classifier: "fc", norm: { "layers.\($0).norm" },
+      linear1: { "layers.\($0).linear1" }, linear2: { "layers.\($0).linear2" })
+    /// The published PyTorch checkpoints.
+    static let published = Names(
+      embedding: "linear_in", classifier: "linear_out", norm: { "layernorms.\($0)" },
+      linear1: { "blocks.\($0).block.0" }, linear2: { "blocks.\($0).block.2" })
+  }
+
+  /// Reads a backbone.
+  ///
+  /// Weights are (out, in). The metadata `num_blocks`, `embed_dim`, `in_chans`, `img_size`,
+  /// `hidden_dim_ratio`, `layer_norm_eps`, `mean` and `std` (one number, or one for each channel
+  /// separated by commas) are checked against the tensors, and inferred from them where missing.
+  ///
+  /// - Parameter path: a safetensors file with the tensors' names of this package or of the published
+  ///   PyTorch checkpoints.
+  /// - Throws: `DataError`, naming the tensor: one is missing, or its shape contradicts the metadata or
+  ///   the other tensors.
+  public init(path: String) throws(DataError) {
+    let header = try BackboneHeader(path: path)
+    let (file, names, sizes) = (header.file, header.names, header.configuration)
+    configuration = sizes
+    self.path = path
+    embedding = try file.linear(names.embedding)
+    var blocks: [Block] = []
+    for index in 0..<sizes.blockCount {
+      blocks.append(
+        Block(
+          gain: try file.vector(names.norm(index) + ".weight"),
+          shift: try file.vector(names.norm(index) + ".bias"),
+          linear1: try file.linear(names.linear1(index)),
+          linear2: try file.linear(names.linear2(index))))
+    }
+    self.blocks = blocks
+    classifier = header.classCount == nil ? nil : try file.linear(names.classifier)
+  }
+}
+
+/// What the header of a backbone's file says.
+///
+/// Every tensor has the sizes that it must have. Weights are not read.
+struct BackboneHeader: Sendable {
+  let file: SafetensorsFile
+  let names: ResidualMLP.Names
+  let configuration: ResidualMLP.Configuration
+  /// The classes of its own classifier, where it has one.
+  let classCount: Int?
+
+  /// Reads and checks a header.
+  ///
+  /// - Throws: `DataError`, as ``ResidualMLP/init(path:)``.
+  init(path: String) throws(DataError) {
+    file = try SafetensorsFile(path: path)
+    let metadata = BackboneMetadata(file: file)
+    try metadata.require("activation", "gelu")
+    try metadata.require("mlp_type", "bottleneck")
+    try metadata.require("layout", "c h w")
+
+    names = file.contains("linear_in.weight") ? .published : .own
+    let embedShape = try file.tensor(names.embedding + ".weight").shape
+    guard embedShape.count == 2 else {
+      throw file.unexpectedShape(names.embedding + ".weight", "a matrix (embed_dim, pixels)")
+    }
+    let embeddingSize = try metadata.integer("embed_dim") ?? embedShape[0]
+    let (channels, imageSize) = try metadata.imageShape(
+      pixels: embedShape[1], tensor: names.embedding + ".weight")
+    let (file, names) = (file, names)
+    let blockCount =
+      try metadata.integer("num_blocks")
+      ?? (0...).first { !file.contains(names.linear1($0) + ".weight") } ?? 0
+    if file.contains(names.linear1(blockCount) + ".weight") {
+      throw DataError(
+        .wrongShape, file: path, key: names.linear1(blockCount) + ".weight",
+        found: "there is a block \(blockCount)", expected: "\(blockCount) blocks (num_blocks)",
+        advice: "correct the metadata")
+    }
+    var hiddenSize = 4 * embeddingSize
+    if let ratio = try metadata.integer("hidden_dim_ratio") {
+      hiddenSize = ratio * embeddingSize
+    } else if blockCount > 0 {
+      hiddenSize = try file.tensor(names.linear1(0) + ".weight").shape.first ?? hiddenSize
+    }
+    configuration = ResidualMLP.Configuration(
+      channels: channels, imageSize: imageSize, embeddingSize: embeddingSize,
+      blockCount: blockCount, hiddenSize: hiddenSize,
+      layerNormEpsilon: try metadata.number("layer_norm_eps") ?? 1e-5,
+      normalization: try metadata.normalization(channels: channels))
+
+    try file.requireLinear(
+      names.embedding, from: channels * imageSize * imageSize, to: embeddingSize)
+    for index in 0..<blockCount {
+      try file.requireVector(names.norm(index) + ".weight", count: embeddingSize)
+      try file.requireVector(names.norm(index) + ".bias", count: embeddingSize)
+      try file.requireLinear(names.linear1(index), from: embeddingSize, to: hiddenSize)
+      try file.requireLinear(names.linear2(index), from: hiddenSize, to: embeddingSize)
+    }
+    guard file.contains(names.classifier + ".weight") else {
+      classCount = nil
+      return
+    }
+    let shape = try file.tensor(names.classifier + ".weight").shape
+    let classes = try metadata.integer("num_classes") ?? shape.first ?? 0
+    try file.requireLinear(names.classifier, from: embeddingSize, to: classes)
+    classCount = classes
+  }
+}
+
+extension SafetensorsFile {
+  fileprivate func requireLinear(
+    _ name: String, from inputs: Int, to outputs: Int
+  ) throws(DataError) {
+    guard try tensor(name + ".weight").shape == [outputs, inputs] else {
+      throw unexpectedShape(name + ".weight", "(\(outputs), \(inputs))")
+    }
+    try requireVector(name + ".bias", count: outputs)
+  }
+
+  fileprivate func requireVector(_ name: String, count: Int) throws(DataError) {
+    guard try tensor(name).shape == [count] else { throw unexpectedShape(name, "(\(count))") }
+  }
+
+  fileprivate func linear(_ name: String) throws(DataError) -> ResidualMLP.Linear {
+    let weight = try matrix(name + ".weight", as: Float.self)
+    if let (row, column) = weight.firstNonFinite {
+      throw DataError(
+        .notFinite, file: path, key: name + ".weight", row: row, column: column,
+        found: "the weight is \(weight[row, column])", expected: "a finite number",
+        advice: "export the backbone again")
+    }
+    return ResidualMLP.Linear(weight: weight, bias: try vector(name + ".bias"))
+  }
+
+  fileprivate func vector(_ name: String) throws(DataError) -> [Float] {
+    let values: [Float] = try array(name)
+    if let row = values.firstIndex(where: { !$0.isFinite }) {
+      throw DataError(
+        .notFinite, file: path, key: name, row: row, found: "the weight is \(values[row])",
+        expected: "a finite number", advice: "export the backbone again")
+    }
+    return values
+  }
+
+  fileprivate func unexpectedShape(_ name: String, _ expected: String) -> DataError {
+    let shape = tensors.first { $0.name == name }?.shape ?? []
+    return DataError(
+      .wrongShape, file: path, key: name,
+      found: "the shape is (\(shape.map(String.init).joined(separator: ", ")))",
+      expected: expected + " by the metadata and the other tensors",
+      advice: "correct the metadata or export the backbone again")
+  }
+}
+
+/// The text metadata of a backbone file, as numbers.
+struct BackboneMetadata {
+  let file: SafetensorsFile
+
+  /// Refuses a file that announces something else than this package computes.
+  func require(_ key: String, _ value: String) throws(DataError) {
+    guard let found = file.metadata[key], found != value else { return }
+    throw DataError(
+      .wrongType, file: file.path, key: "metadata \(key)", found: "the value is \(found.quoted())",
+      expected: value.quoted(), advice: "only this kind of backbone is supported")
+  }
+
+  /// A positive integer.
+  func integer(_ key: String) throws(DataError) -> Int? {
+    guard let text = file.metadata[key] else { return nil }
+    guard let value = Int(text), (1...1_000_000).contains(value) else {
+      throw wrong(key, text, "a positive integer")
+    }
+    return value
+  }
+
+  /// A non-negative number.
+  func number(_ key: String) throws(DataError) -> Double? {
+    guard let text = file.metadata[key] else { return nil }
+    guard let value = Double(text), value.isFinite, value >= 0 else {
+      throw wrong(key, text, "a number from 0 on")
+    }
+    return value
+  }
+
+  /// Channels and size of the images, which make up the width of the embedding.
+  func imageShape(
+    pixels: Int, tensor: String
+  ) throws(DataError) -> (channels: Int, size: Int) {
+    let size = try integer("img_size")
+    let candidates = try integer("in_chans").map { [$0] } ?? [3, 1]
+    for channels in candidates {
+      let side = size ?? Int(Double(pixels / channels).squareRoot())
+      if channels * side * side == pixels { return (channels, side) }
+    }
+    let shape = size.map { "\(candidates[0]) x \($0) x \($0)" } ?? "square images"
+    throw DataError(
+      .wrongShape, file: file.path, key: tensor, found: "the input has \(pixels) pixels",
+      expected: "the pixels of \(shape) (in_chans, img_size)",
+      advice: "correct the metadata or export the backbone again")
+  }
+
+  /// Mean and standard deviation of each channel.
+  func normalization(channels: Int) throws(DataError) -> ChannelNormalization? {
+    guard let mean = try numbers("mean", channels), let deviation = try numbers("std", channels)
+    else {
+      return nil
+    }
+    guard mean.count == deviation.count else {
+      throw wrong("std", file.metadata["std"] ?? "", "as many numbers as mean has")
+    }
+    guard deviation.allSatisfy({ $0 > 0 }) else {
+      throw wrong("std", file.metadata["std"] ?? "", "positive numbers")
+    }
+    return ChannelNormalization(mean: mean, standardDeviation: deviation)
+  }
+
+  private func numbers(_ key: String, _ channels: Int) throws(DataError) -> [Float]? {
+    guard let text = file.metadata[key] else { return nil }
+    let separators: Set<Character> = [",", " ", "[", "]", "(", ")"]
+    var values: [Float] = []
+    for part in text.split(whereSeparator: { separators.contains($0) }) {
+      guard let value = Float(part), value.isFinite else {
+        throw wrong(key, text, "numbers separated by commas")
+      }
+      values.append(value)
+    }
+    guard values.count == 1 || values.count == channels else {
+      throw wrong(key, text, "one number, or one for each of \(channels) channels")
+    }
+    return values
+  }
+
+  private func wrong(_ key: String, _ text: String, _ expected: String) -> DataError {
+    DataError(
+      .wrongType, file: file.path, key: "metadata \(key)", found: "the value is \(text.quoted())",
+      expected: expected, advice: "correct the metadata")
+  }
+}
+
+extension ResidualMLP {
+  /// A backbone that nothing was taught: weights and biases uniform within ±1/√inputs, as PyTorch and
+  /// equinox start theirs, normalisations that change nothing.
+  ///
+  /// - Parameters:
+  ///   - configuration: the sizes.
+  ///   - seed: the same seed gives the same weights, on every machine.
+  ///   - name: what stands for the file in messages and checkpoints.
+  public init(random configuration: Configuration, seed: UInt64, name: String) {
+    var layers: UInt64 = 0
+    func linear(from inputs: Int, to outputs: Int) -> Linear {
+      layers += 1
+      var generator = Philox(seed: seed, purpose: .weights, index: layers)
+      let bound = 1 / Double(inputs).squareRoot()
+      func values(_ count: Int) -> [Float] {
+        (0..<count).map { _ in Float((2 * generator.uniform() - 1) * bound) }
+      }
+      return Linear(
+        weight: Matrix(rows: outputs, columns: inputs, elements: values(outputs * inputs)),
+        bias: values(outputs))
+    }
+    self.configuration = configuration
+    path = name
+    let (width, hidden) = (configuration.embeddingSize, configuration.hiddenSize)
+    let side = configuration.imageSize
+    embedding = linear(from: configuration.channels * side * side, to: width)
+    blocks = (0..<configuration.blockCount).map { _ in
+      Block(
+        gain: [Float](repeating: 1, count: width), shift: [Float](repeating: 0, count: width),
+        linear1: linear(from: width, to: hidden), linear2: linear(from: hidden, to: width))
+    }
+    classifier = nil
+  }
+
+  /// Eight hexadecimal digits that tell backbones apart: a CRC-32 of the sizes and all weights but the
+  /// classifier's.
+  public var digest: String {
+    var sum = CRC32()
+    func add(_ bytes: UnsafeRawBufferPointer) { sum.update(bytes) }
+    func add(_ vector: [Float]) { vector.withUnsafeBytes { add($0) } }
+    func add(_ linear: Linear) {
+      for row in 0..<linear.weight.rowCount {
+        linear.weight.withUnsafePointer { pointer, stride in
+          add(
+            UnsafeRawBufferPointer(
+              UnsafeBufferPointer(start: pointer + row * stride, count: linear.weight.columnCount)))
+        }
+      }
+      add(linear.bias)
+    }
+    let sizes = configuration
+    add([
+      Float(sizes.channels), Float(sizes.imageSize), Float(sizes.layerNormEpsilon),
+    ])
+    if let statistics = sizes.normalization {
+      add(statistics.mean)
+      add(statistics.standardDeviation)
+    }
+    add(embedding)
+    for block in blocks {
+      add(block.gain)
+      add(block.shift)
+      add(block.linear1)
+      add(block.linear2)
+    }
+    return sum.text
+  }
+
+  /// The weights of the backbone's own classifier as a linear head has them: (embed + 1) x classes, the
+  /// biases in the last row; `nil` when there is none.
+  var classifierWeights: Matrix<Float>? {
+    guard let classifier else { return nil }
+    let (classes, width) = (classifier.weight.rowCount, classifier.weight.columnCount)
+    var weights = Matrix<Float>(rows: width + 1, columns: classes, repeating: 0)
+    for k in 0..<classes {
+      for d in 0..<width { weights[d, k] = classifier.weight[k, d] }
+      weights[width, k] = classifier.bias[k]
+    }
+    return weights
+  }
+}

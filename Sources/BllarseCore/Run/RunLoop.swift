@@ -293,3 +293,242 @@ struct RunLoop {
       data: output == nil ? nil : train.fingerprint, versions: Versions.current)
   }
 }
+
+extension RunLoop {
+  /// Fits the map that `--calibration` asks for to the validation split, for the last head and the best.
+  ///
+  /// - Parameter note: receives what the user should know.
+  /// - Throws: `DataError` when predictions are not numbers, or a file cannot be written.
+  mutating func calibrate(note: (String) -> Void) throws {
+    guard let method = configuration.calibrationOrDefault.method, let split = calibrationSplit,
+      let name = roles.validation
+    else { return }
+    let before = if let scores { scores } else { try evaluate() }
+    let watch = Stopwatch()
+    let calibration = try RunCalibration(
+      trainer.head, method, on: split, name: name, uncalibrated: before.scores.byName)
+    try output?.calibrateBest(method, on: split, parallelism: trainer.head.parallelism)
+    self.calibration = calibration
+    progress.seconds.fit += watch.elapsed
+    if let text = calibration.note { note(text) }
+    if roles.isShared {
+      note("predictions are calibrated on the rows that are reported as test, whose scores flatter")
+    }
+    _ = try evaluate()
+  }
+}
+
+/// How far a run has come: everything about it but the trainer's state.
+struct RunProgress: Sendable, Equatable, Codable {
+  /// The epoch that is being run, counted from 1; one more than the last when the run is over.
+  var epoch = 1
+  /// The steps of that epoch that have been taken.
+  var step = 0
+  /// What the epochs so far measured.
+  var records: [EpochRecord] = []
+  /// The best of them, where there is a validation split.
+  var best: BestEpoch?
+  /// Where the time went so far.
+  var seconds = RunSeconds()
+}
+
+/// The epoch whose head predicts the validation split best.
+public struct BestEpoch: Sendable, Equatable, Codable {
+  /// The epoch, counted from 1.
+  public var epoch: Int
+  /// Its scores on the validation split.
+  public var validation: SplitScores
+  /// Its scores on every split.
+  public var splits: [String: SplitScores]? = nil
+  /// The training rows that its steps had seen: fewer than the epoch's when it was scored within it.
+  public var seenExamples: Int? = nil
+
+  private enum CodingKeys: String, CodingKey {
+    case epoch, validation, splits
+    case seenExamples = "seen_examples"
+  }
+
+  /// Whether this one is better: by accuracy, then by likelihood, then by calibration, as metrics are
+  /// listed; the earlier of equals stays.
+  func isBetter(than other: BestEpoch?) -> Bool {
+    guard let other else { return true }
+    let (a, b) = (validation, other.validation)
+    // A head that diverged is never better than one that did not.
+    if a.nll.isNaN || b.nll.isNaN { return b.nll.isNaN && !a.nll.isNaN }
+    let decisive = Metric.ofSplits.first { a[$0.name] != b[$0.name] }
+    return decisive.map { $0.isBetter(a[$0.name], than: b[$0.name]) } ?? false
+  }
+}
+
+/// A run that was asked to stop, and did so between two steps, or in a step that begins anew.
+public struct RunInterrupted: Error, Equatable, CustomStringConvertible {
+  /// The directory from which it can go on, or `nil` when it keeps nothing.
+  public let directory: String?
+  /// The epoch that it was in.
+  public let epoch: Int
+  /// Where it was in that epoch.
+  public let place: Place
+
+  /// Describes an interruption.
+  public init(directory: String?, epoch: Int, place: Place) {
+    self.directory = directory
+    self.epoch = epoch
+    self.place = place
+  }
+
+  /// A place in an epoch.
+  public enum Place: Sendable, Equatable {
+    /// Between two steps.
+    case steps(taken: Int, of: Int)
+    /// In a fit to all rows, which begins anew when the run goes on, and ends with the same bits.
+    case fit
+    /// Before the first step, while data were read or turned into features.
+    case data
+  }
+
+  /// Where it stopped.
+  public var description: String {
+    switch place {
+    case .steps(let taken, let count):
+      "interrupted in epoch \(epoch) after step \(taken) of \(count)"
+    case .fit:
+      "interrupted in epoch \(epoch) during its fit to all rows, which will start anew"
+    case .data: "interrupted before the first step"
+    }
+  }
+}
+
+extension FeatureSplit {
+  /// A short text that tells data apart: the shape, and a hash (FNV-1a, 64 bits) of all labels, weights and
+  /// groups and of the features of up to 1024 rows, evenly spread.
+  var fingerprint: String {
+    var hash: UInt64 = 0xCBF2_9CE4_8422_2325
+    func add(_ bits: UInt64) { hash = (hash ^ bits) &* 0x100_0000_01B3 }
+    for label in labels { add(UInt64(bitPattern: Int64(label))) }
+    for weight in weights ?? [] { add(weight.bitPattern) }
+    for group in groups ?? [] { add(UInt64(bitPattern: Int64(group))) }
+    let count = min(rowCount, 1024)
+    for place in 0..<count {
+      let row = place * rowCount / count
+      for value in features.rows(row..<row + 1).converted(to: Double.self).elements {
+        add(value.bitPattern)
+      }
+    }
+    return "\(rowCount) x \(featureCount), \(String(hash, radix: 16))"
+  }
+}
+
+/// The map that a run fits to its validation split after its last epoch.
+struct RunCalibration {
+  /// The head with the map.
+  let head: CalibratedHead
+  /// What was fitted.
+  let report: CalibrationReport
+  /// The scores of the splits without the map, by name.
+  let uncalibrated: [String: SplitScores]
+  /// What the user should know, in one line.
+  let note: String?
+
+  /// Fits the map.
+  ///
+  /// - Parameters:
+  ///   - head: as the last epoch left it.
+  ///   - method: the kind of map.
+  ///   - split: the validation split.
+  ///   - name: its name.
+  ///   - uncalibrated: the scores of all splits without the map, by name.
+  /// - Throws: `DataError` when predictions are not numbers, `NumericsError` for an unusable head.
+  init(
+    _ head: any Head, _ method: HeldOutCalibration.Method, on split: FeatureSplit, name: String,
+    uncalibrated: [String: SplitScores]
+  ) throws {
+    let choice = try CalibrationChoice(method, for: head, on: split)
+    self.head = CalibratedHead(head, choice.calibration)
+    self.uncalibrated = uncalibrated
+    report = CalibrationReport(choice, split: name, rowCount: split.rowCount)
+    note =
+      uncalibrated[name]?.acc != 1
+      ? nil
+      : "all \(split.rowCount) rows of the \(name) split are predicted right: they cannot say how "
+        + "certain predictions may be, and --calibration keeps close to what the head says"
+  }
+}
+
+/// What a run's calibration is, for its result.
+public struct CalibrationReport: Sendable, Equatable, Encodable {
+  /// What stands: "temperature", "vector" or "isotonic".
+  public var method: String
+  /// What was asked for, by the same names.
+  public var requested: String
+  /// Why ``method`` stands, in a clause; `nil` where a temperature was asked for.
+  public var reason: String?
+  /// How left-out rows were predicted by what was asked for and by temperatures; `nil` where a temperature
+  /// was asked for, and where no row could be left out.
+  public var leftOut: CalibrationChoice.LeftOutLosses?
+  /// The split whose rows it was fitted to.
+  public var split: String
+  /// The number of those rows.
+  public var rows: Int
+  /// The factor of the log-probabilities, of a temperature.
+  public var inverseTemperature: Double?
+  /// Each class's factor of its log-probability, of a vector.
+  public var scales: [Double]?
+  /// Each class's shift, of a vector.
+  public var shifts: [Double]?
+  /// The log-odds at which each class's map is given, of isotonic regressions.
+  public var knots: [[Double]]?
+  /// The log-odds there after the map, of isotonic regressions.
+  public var values: [[Double]]?
+  /// How many numbers were fitted.
+  public var parameters: Int
+  /// The smallest and the largest of what the predictions were changed by: factors of log-probabilities of a
+  /// temperature or a vector, differences of log-odds of isotonic regressions.
+  public var range: [Double]
+
+  enum CodingKeys: String, CodingKey {
+    case method, requested, reason, split, rows, scales, shifts, knots, values, parameters, range
+    case leftOut = "left_out"
+    case inverseTemperature = "inverse_temperature"
+  }
+
+  init(_ choice: CalibrationChoice, split: String, rowCount: Int) {
+    let calibration = choice.calibration
+    method = calibration.kind
+    requested = choice.requested.rawValue
+    (reason, leftOut) = (choice.reason, choice.leftOut)
+    self.split = split
+    rows = rowCount
+    switch calibration {
+    case .none: (parameters, range) = (0, [])
+    case .temperature(let beta):
+      inverseTemperature = beta
+      (parameters, range) = (1, [beta, beta])
+    case .vector(let scales, let shifts):
+      (self.scales, self.shifts) = (scales, shifts)
+      parameters = scales.count + shifts.count
+      range = [scales.min() ?? 1, scales.max() ?? 1]
+    case .isotonic(let functions):
+      knots = functions.map(\.knots)
+      values = functions.map(\.values)
+      parameters = functions.reduce(0) { $0 + $1.values.count }
+      let changes = functions.flatMap { zip($0.values, $0.knots).map { $0 - $1 } }
+      range = [changes.min() ?? 0, changes.max() ?? 0]
+    }
+  }
+}
+
+extension RunOutput {
+  /// Gives the head of the best epoch a map of its own.
+  ///
+  /// - Throws: `DataError` when its predictions are not numbers, or the file cannot be read or written.
+  func calibrateBest(
+    _ method: HeldOutCalibration.Method, on split: FeatureSplit, parallelism: Parallelism
+  ) throws {
+    let path = path("best.safetensors")
+    guard Files.exists(path) else { return }
+    var best = try HeadCheckpoint(path: path)
+    best.head.parallelism = parallelism
+    best.head = try CalibratedHead(calibrating: best.head, on: split, method)
+    try writeBest(best)
+  }
+}

@@ -1,4 +1,5 @@
 import BllarseNumerics
+import Synchronization
 
 /// What a run will work on, as far as options and the headers of its files tell: everything that can be
 /// known to be wrong before anything is fitted.
@@ -108,4 +109,188 @@ extension RunPlan: CustomStringConvertible {
     return "\(rows) rows, \(featureCount) features, \(classCount) classes, about "
       + "\((memoryBytes + 1_048_575) / 1_048_576) MiB of memory"
   }
+}
+
+/// The headers of the files that runs work on, each read once: many runs are checked against few files.
+public final class FileHeaders: Sendable {
+  /// What is known of a run's data.
+  struct Data: Sendable {
+    let header: FeatureHeader
+    /// The backbone that makes the features, where there is one.
+    let backbone: Backbone?
+    /// The bytes of the images, where there are some.
+    let imageBytes: Int
+  }
+
+  /// A backbone's sizes.
+  struct Backbone: Sendable {
+    let path: String
+    let configuration: ResidualMLP.Configuration
+    /// The classes of its own classifier.
+    let classCount: Int?
+  }
+
+  private struct Content {
+    var data: [String: Result<Data, DataError>] = [:]
+    var outOfDistributionRows: [String: Result<[Int], DataError>] = [:]
+    var textCaches: [String: Result<TextCache.Content, DataError>] = [:]
+  }
+  private let content = Mutex(Content())
+
+  /// Nothing is read yet.
+  public init() {}
+
+  /// The data of a run, whatever splits there are.
+  ///
+  /// - Throws: `DataError`, the same whenever it is asked for.
+  func data(of configuration: RunConfiguration) throws(DataError) -> Data {
+    let key = Self.key(configuration)
+    if let known = content.withLock({ $0.data[key] }) { return try known.get() }
+    let result = Result<Data, DataError> { () throws(DataError) in try Self.read(configuration) }
+    content.withLock { $0.data[key] = result }
+    return try result.get()
+  }
+
+  /// The number of features of a file of rows that belong to no class.
+  ///
+  /// - Throws: `DataError`: it is missing or damaged.
+  func outOfDistributionRows(_ path: String) throws(DataError) -> [Int] {
+    if let known = content.withLock({ $0.outOfDistributionRows[path] }) { return try known.get() }
+    let result = Result<[Int], DataError> { () throws(DataError) in
+      let file = try FeatureFile(path: path)
+      return try file.header(of: OutOfDistributionRows.split(of: file)).shape
+    }
+    content.withLock { $0.outOfDistributionRows[path] = result }
+    return try result.get()
+  }
+
+  /// The content of a text cache.
+  ///
+  /// - Throws: `DataError`: it is not there, not whole, or another.
+  package func content(of cache: TextCache) throws(DataError) -> TextCache.Content {
+    let path = cache.path
+    if let known = content.withLock({ $0.textCaches[path] }) { return try known.get() }
+    let result = Result<TextCache.Content, DataError> { () throws(DataError) in
+      try cache.content()
+    }
+    content.withLock { $0.textCaches[path] = result }
+    return try result.get()
+  }
+
+  private static func key(_ configuration: RunConfiguration) -> String {
+    if let path = configuration.data.featuresPath {
+      let arrays = configuration.rowArrays
+      return [path, arrays.weights ?? "", arrays.groups ?? ""].joined(separator: "\0")
+    }
+    let named = configuration.data.namedBackbone
+    let parts: [String?] = [
+      configuration.data.dataset, configuration.data.directory, configuration.data.backbonePath,
+      named?.name, named?.directory, configuration.data.embeddingSize.map(String.init),
+      configuration.data.blockCount.map(String.init), configuration.data.resourcesPath,
+    ]
+    return parts.map { $0 ?? "" }.joined(separator: "\0")
+  }
+
+  private static func read(_ configuration: RunConfiguration) throws(DataError) -> Data {
+    if let path = configuration.data.featuresPath {
+      return Data(
+        header: try FeatureFile(path: path).header(with: configuration.rowArrays),
+        backbone: nil,
+        imageBytes: 0)
+    }
+    let images = try ImageDatasets.header(configuration.data.dataset, configuration)
+    let backbone = try ImageDatasets.backboneHeader(
+      of: configuration.data.dataset, images, configuration)
+    try backbone.configuration.requireChannels(images.channels, of: backbone.path)
+    let width = backbone.configuration.embeddingSize
+    return Data(
+      header: FeatureHeader(
+        file: nil, names: images.splits.map(\.name),
+        splits: images.splits.map {
+          FeatureHeader.Split(
+            name: $0.name, rowCount: $0.rowCount, featureCount: width,
+            byteCount: $0.rowCount * width * MemoryLayout<Float>.size, isCopied: true)
+        }, classCount: images.classCount),
+      backbone: backbone, imageBytes: images.byteCount)
+  }
+}
+
+/// The sizes of a data set of images.
+struct ImageHeader: Sendable {
+  let splits: [(name: String, rowCount: Int)]
+  let channels: Int
+  let classCount: Int
+  /// The bytes of all images.
+  let byteCount: Int
+}
+
+/// An estimate of the memory that a run needs at its peak: what is mapped and what is allocated.
+///
+/// Most of it is the features and at most two copies of them in single precision; for wide rows it is
+/// matrices of D x D. The factors are what runs of 40 to 100,000 rows, 5 to 1,024 features and 3 to 50
+/// classes took at their peaks (release build, resident size).
+struct MemoryEstimate {
+  /// Bytes.
+  let bytes: Int
+
+  init(_ configuration: RunConfiguration, _ data: FileHeaders.Data) {
+    let header = data.header
+    let shape = MemoryShape(header, threads: ThreadReservation.usable(configuration.threadCount))
+    let rows = shape.rows
+    let fit = configuration.method.knownWay?.memory(shape, configuration.method) ?? 0
+    // Weights, and groups while they are numbered.
+    let values =
+      (configuration.rowArrays.weights == nil ? 0 : 16 * rows)
+      + (configuration.rowArrays.groups == nil ? 0 : 64 * rows)
+    let features = header.splits.reduce(0) { $0 + Double($1.byteCount) }
+    // The first is the program, its libraries, and what every small run takes.
+    bytes = Int(
+      MemoryShape.megabytes(36) + features + values + fit
+        + Self.images(data, threads: shape.threads, isAugmented: configuration.mayAugment))
+  }
+
+  /// Images, the backbone's weights, a block of images a thread, and the features of augmented images.
+  private static func images(
+    _ data: FileHeaders.Data, threads: Double, isAugmented: Bool
+  ) -> Double {
+    guard let sizes = data.backbone?.configuration else { return 0 }
+    let pixels = Double(sizes.channels * sizes.imageSize * sizes.imageSize)
+    let width = Double(sizes.embeddingSize)
+    let hidden = Double(sizes.hiddenSize)
+    let weights = pixels * width + 2 * Double(sizes.blockCount) * width * hidden
+    let block = 128 * (2 * pixels + 2 * hidden + 3 * width)
+    let augmented =
+      isAugmented ? Double(data.header[SplitRoles.training]?.byteCount ?? 0) : 0
+    return Double(data.imageBytes) + 4 * weights + 4 * block * threads + augmented
+  }
+}
+
+/// The sizes that the memory of a fit depends on; those of matrices in bytes.
+struct MemoryShape: Sendable {
+  let rows, classes, threads: Double
+  /// D, bias included.
+  let columns: Double
+
+  init(_ header: FeatureHeader, threads: Int) {
+    rows = Double(header[SplitRoles.training]?.rowCount ?? 0)
+    (columns, classes) = (Double(header.featureCount + 1), Double(header.classCount))
+    self.threads = Double(threads)
+  }
+
+  /// (N, D), single precision.
+  var design: Double { 4 * rows * columns }
+  /// (D, D).
+  var square: Double { 8 * columns * columns }
+  /// Whether fits go over to the space of the rows, as features outnumber them.
+  var isWide: Bool { columns - 1 > rows }
+  /// The order of the matrices of a fit that does.
+  var order: Double { isWide ? rows + 1 : columns }
+  /// Such a matrix.
+  var small: Double { 8 * order * order }
+  /// Rows in double precision.
+  var block: Double { min(2 * 8 * rows * columns, Self.megabytes(64)) }
+  /// (N, K), single precision.
+  var logits: Double { 4 * rows * classes }
+
+  static func megabytes(_ count: Double) -> Double { count * 1_048_576 }
 }
