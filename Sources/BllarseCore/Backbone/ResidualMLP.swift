@@ -79,10 +79,10 @@ extension ResidualMLP {
     let width = featureCount
     return Matrix(rows: images.count, columns: width) { target in
       guard let base = target.baseAddress else { return }
-      let output = SharedOutput(base: base)
+      let output = SharedAddress(base)
       parallelism.forEachBlock(of: images.count, blockSize: Self.blockSize) { _, range in
         guard !parallelism.isCancelled else {
-          (output.base + range.lowerBound * width).initialize(
+          (output.pointer + range.lowerBound * width).initialize(
             repeating: 0, count: range.count * width)
           return
         }
@@ -93,7 +93,8 @@ extension ResidualMLP {
           batch.normalize(normalization)
         }
         forward(batch.pixels).withUnsafePointer { source, _ in
-          (output.base + range.lowerBound * width).update(from: source, count: range.count * width)
+          (output.pointer + range.lowerBound * width).update(
+            from: source, count: range.count * width)
         }
       }
     }
@@ -141,28 +142,28 @@ extension ResidualMLP.Linear {
   }
 }
 
-/// Memory that threads fill, each a range of its own, which is why sharing it is safe.
-private struct SharedOutput: @unchecked Sendable {
-  let base: UnsafeMutablePointer<Float>
-}
-
 // MARK: - Reading
 
-extension ResidualMLP {
-  /// How a file names the tensors.
-  struct Names: Sendable {
-    let embedding, classifier: String
-    let norm, linear1, linear2: @Sendable (Int) -> String
+/// How a file names the tensors: as this package does, or as the published PyTorch checkpoints.
+private struct TensorNames {
+  let isPublished: Bool
 
-    static let own = Names(
-      embedding: "linear_embed", classifier: "fc", norm: { "layers.\($0).norm" },
-      linear1: { "layers.\($0).linear1" }, linear2: { "layers.\($0).linear2" })
-    /// The published PyTorch checkpoints.
-    static let published = Names(
-      embedding: "linear_in", classifier: "linear_out", norm: { "layernorms.\($0)" },
-      linear1: { "blocks.\($0).block.0" }, linear2: { "blocks.\($0).block.2" })
+  init(of file: SafetensorsFile) { isPublished = file.contains("linear_in.weight") }
+
+  var embedding: String { isPublished ? "linear_in" : "linear_embed" }
+  var classifier: String { isPublished ? "linear_out" : "fc" }
+  func norm(_ block: Int) -> String {
+    isPublished ? "layernorms.\(block)" : "layers.\(block).norm"
   }
+  func linear1(_ block: Int) -> String {
+    isPublished ? "blocks.\(block).block.0" : "layers.\(block).linear1"
+  }
+  func linear2(_ block: Int) -> String {
+    isPublished ? "blocks.\(block).block.2" : "layers.\(block).linear2"
+  }
+}
 
+extension ResidualMLP {
   /// Reads a backbone.
   ///
   /// Weights are (out, in). The metadata `num_blocks`, `embed_dim`, `in_chans`, `img_size`,
@@ -173,57 +174,55 @@ extension ResidualMLP {
   ///   PyTorch checkpoints.
   /// - Throws: `DataError`, naming the tensor: one is missing, or its shape contradicts the metadata or
   ///   the other tensors.
-  public init(path: String) throws(DataError) {
-    let header = try BackboneHeader(path: path)
-    let (file, names, sizes) = (header.file, header.names, header.configuration)
-    configuration = sizes
-    self.path = path
+  public init(path: String) throws(DataError) { try self.init(BackboneHeader(path: path)) }
+
+  /// Reads the weights of a backbone.
+  init(_ header: BackboneHeader) throws(DataError) {
+    guard let file = header.file else { preconditionFailure("\(header.path) is no file") }
+    let names = TensorNames(of: file)
+    (configuration, path) = (header.configuration, header.path)
     embedding = try file.linear(names.embedding)
-    var blocks: [Block] = []
-    for index in 0..<sizes.blockCount {
-      blocks.append(
-        Block(
-          gain: try file.vector(names.norm(index) + ".weight"),
-          shift: try file.vector(names.norm(index) + ".bias"),
-          linear1: try file.linear(names.linear1(index)),
-          linear2: try file.linear(names.linear2(index))))
+    blocks = try (0..<configuration.blockCount).map { (index) throws(DataError) in
+      Block(
+        gain: try file.finiteVector(names.norm(index) + ".weight"),
+        shift: try file.finiteVector(names.norm(index) + ".bias"),
+        linear1: try file.linear(names.linear1(index)),
+        linear2: try file.linear(names.linear2(index)))
     }
-    self.blocks = blocks
     classifier = header.classCount == nil ? nil : try file.linear(names.classifier)
   }
 }
 
-/// What the header of a backbone's file says.
-///
-/// Every tensor has the sizes that it must have. Weights are not read.
+/// The sizes of a backbone, as the header of its file says: weights are not read.
 struct BackboneHeader: Sendable {
-  let file: SafetensorsFile
-  let names: ResidualMLP.Names
+  /// The file, or what stands for it in messages.
+  let path: String
+  /// `nil` for random weights.
+  let file: SafetensorsFile?
   let configuration: ResidualMLP.Configuration
   /// The classes of its own classifier, where it has one.
   let classCount: Int?
 
-  /// Reads and checks a header.
+  /// Reads and checks a header: every tensor has the sizes that it must have.
   ///
   /// - Throws: `DataError`, as ``ResidualMLP/init(path:)``.
   init(path: String) throws(DataError) {
-    file = try SafetensorsFile(path: path)
-    let metadata = BackboneMetadata(file: file)
-    try metadata.require("activation", "gelu")
-    try metadata.require("mlp_type", "bottleneck")
-    try metadata.require("layout", "c h w")
+    let file = try SafetensorsFile(path: path)
+    let names = TensorNames(of: file)
+    (self.path, self.file) = (path, file)
+    try file.require("activation", "gelu")
+    try file.require("mlp_type", "bottleneck")
+    try file.require("layout", "c h w")
 
-    names = file.contains("linear_in.weight") ? .published : .own
     let embedShape = try file.tensor(names.embedding + ".weight").shape
     guard embedShape.count == 2 else {
       throw file.unexpectedShape(names.embedding + ".weight", "a matrix (embed_dim, pixels)")
     }
-    let embeddingSize = try metadata.integer("embed_dim") ?? embedShape[0]
-    let (channels, imageSize) = try metadata.imageShape(
+    let embeddingSize = try file.size("embed_dim") ?? embedShape[0]
+    let (channels, imageSize) = try file.imageShape(
       pixels: embedShape[1], tensor: names.embedding + ".weight")
-    let (file, names) = (file, names)
     let blockCount =
-      try metadata.integer("num_blocks")
+      try file.size("num_blocks")
       ?? (0...).first { !file.contains(names.linear1($0) + ".weight") } ?? 0
     if file.contains(names.linear1(blockCount) + ".weight") {
       throw DataError(
@@ -232,7 +231,7 @@ struct BackboneHeader: Sendable {
         advice: "correct the metadata")
     }
     var hiddenSize = 4 * embeddingSize
-    if let ratio = try metadata.integer("hidden_dim_ratio") {
+    if let ratio = try file.size("hidden_dim_ratio") {
       hiddenSize = ratio * embeddingSize
     } else if blockCount > 0 {
       hiddenSize = try file.tensor(names.linear1(0) + ".weight").shape.first ?? hiddenSize
@@ -240,8 +239,10 @@ struct BackboneHeader: Sendable {
     configuration = ResidualMLP.Configuration(
       channels: channels, imageSize: imageSize, embeddingSize: embeddingSize,
       blockCount: blockCount, hiddenSize: hiddenSize,
-      layerNormEpsilon: try metadata.number("layer_norm_eps") ?? 1e-5,
-      normalization: try metadata.normalization(channels: channels))
+      layerNormEpsilon: try file.parsed("layer_norm_eps", "a number from 0 on") {
+        Double($0).flatMap { $0.isFinite && $0 >= 0 ? $0 : nil }
+      } ?? 1e-5,
+      normalization: try file.normalization(channels: channels))
 
     try file.requireLinear(
       names.embedding, from: channels * imageSize * imageSize, to: embeddingSize)
@@ -256,13 +257,79 @@ struct BackboneHeader: Sendable {
       return
     }
     let shape = try file.tensor(names.classifier + ".weight").shape
-    let classes = try metadata.integer("num_classes") ?? shape.first ?? 0
+    let classes = try file.size("num_classes") ?? shape.first ?? 0
     try file.requireLinear(names.classifier, from: embeddingSize, to: classes)
     classCount = classes
   }
 }
 
+/// The metadata and the tensors of a backbone.
 extension SafetensorsFile {
+  /// Refuses a file that announces something else than this package computes.
+  fileprivate func require(_ key: String, _ value: String) throws(DataError) {
+    guard let found = metadata[key], found != value else { return }
+    throw DataError(
+      .wrongType, file: path, key: "metadata \(key)", found: "the value is \(found.quoted())",
+      expected: value.quoted(), advice: "only this kind of backbone is supported")
+  }
+
+  /// A metadata entry, if there is one.
+  fileprivate func parsed<Value>(
+    _ key: String, _ expected: String, _ parse: (String) -> Value?
+  ) throws(DataError) -> Value? {
+    guard let text = metadata[key] else { return nil }
+    if let value = parse(text) { return value }
+    throw DataError(
+      .wrongType, file: path, key: "metadata \(key)", found: "the value is \(text.quoted())",
+      expected: expected, advice: "correct the metadata")
+  }
+
+  fileprivate func size(_ key: String) throws(DataError) -> Int? {
+    try parsed(key, "a positive integer") {
+      Int($0).flatMap { (1...1_000_000).contains($0) ? $0 : nil }
+    }
+  }
+
+  /// Channels and size of the images, which make up the width of the embedding.
+  fileprivate func imageShape(
+    pixels: Int, tensor: String
+  ) throws(DataError) -> (channels: Int, size: Int) {
+    let size = try size("img_size")
+    let candidates = try self.size("in_chans").map { [$0] } ?? [3, 1]
+    for channels in candidates {
+      let side = size ?? Int(Double(pixels / channels).squareRoot())
+      if channels * side * side == pixels { return (channels, side) }
+    }
+    let shape = size.map { "\(candidates[0]) x \($0) x \($0)" } ?? "square images"
+    throw DataError(
+      .wrongShape, file: path, key: tensor, found: "the input has \(pixels) pixels",
+      expected: "the pixels of \(shape) (in_chans, img_size)",
+      advice: "correct the metadata or export the backbone again")
+  }
+
+  /// Mean and standard deviation of each channel.
+  fileprivate func normalization(channels: Int) throws(DataError) -> ChannelNormalization? {
+    func numbers(_ key: String) throws(DataError) -> [Float]? {
+      let separators: Set<Character> = [",", " ", "[", "]", "(", ")"]
+      let values = try parsed(key, "numbers separated by commas") { text -> [Float]? in
+        let parts = text.split(whereSeparator: separators.contains)
+        let values = parts.compactMap { Float($0) }.filter(\.isFinite)
+        return values.count == parts.count ? values : nil
+      }
+      return try parsed(key, "one number, or one for each of \(channels) channels") { _ in
+        values.flatMap { [1, channels].contains($0.count) ? $0 : nil }
+      }
+    }
+    guard let mean = try numbers("mean"), let deviation = try numbers("std") else { return nil }
+    _ = try parsed("std", "as many numbers as mean has") { _ in
+      mean.count == deviation.count ? true : nil
+    }
+    _ = try parsed("std", "positive numbers") { _ in
+      deviation.allSatisfy { $0 > 0 } ? true : nil
+    }
+    return ChannelNormalization(mean: mean, standardDeviation: deviation)
+  }
+
   fileprivate func requireLinear(
     _ name: String, from inputs: Int, to outputs: Int
   ) throws(DataError) {
@@ -279,118 +346,35 @@ extension SafetensorsFile {
   fileprivate func linear(_ name: String) throws(DataError) -> ResidualMLP.Linear {
     let weight = try matrix(name + ".weight", as: Float.self)
     if let (row, column) = weight.firstNonFinite {
-      throw DataError(
-        .notFinite, file: path, key: name + ".weight", row: row, column: column,
-        found: "the weight is \(weight[row, column])", expected: "a finite number",
-        advice: "export the backbone again")
+      throw notFinite(name + ".weight", weight[row, column], row, column)
     }
-    return ResidualMLP.Linear(weight: weight, bias: try vector(name + ".bias"))
+    return ResidualMLP.Linear(weight: weight, bias: try finiteVector(name + ".bias"))
   }
 
-  fileprivate func vector(_ name: String) throws(DataError) -> [Float] {
+  fileprivate func finiteVector(_ name: String) throws(DataError) -> [Float] {
     let values: [Float] = try array(name)
     if let row = values.firstIndex(where: { !$0.isFinite }) {
-      throw DataError(
-        .notFinite, file: path, key: name, row: row, found: "the weight is \(values[row])",
-        expected: "a finite number", advice: "export the backbone again")
+      throw notFinite(name, values[row], row, nil)
     }
     return values
+  }
+
+  private func notFinite(_ name: String, _ value: Float, _ row: Int, _ column: Int?) -> DataError {
+    DataError(
+      .notFinite, file: path, key: name, row: row, column: column,
+      found: "the weight is \(value)", expected: "a finite number",
+      advice: "export the backbone again")
   }
 
   fileprivate func unexpectedShape(_ name: String, _ expected: String) -> DataError {
     let shape = tensors.first { $0.name == name }?.shape ?? []
-    return DataError(
-      .wrongShape, file: path, key: name,
-      found: "the shape is (\(shape.map(String.init).joined(separator: ", ")))",
-      expected: expected + " by the metadata and the other tensors",
+    return StoredTensor.wrongShape(
+      shape, path: path, name: name, expected: expected + " by the metadata and the other tensors",
       advice: "correct the metadata or export the backbone again")
   }
 }
 
-/// The text metadata of a backbone file, as numbers.
-struct BackboneMetadata {
-  let file: SafetensorsFile
-
-  /// Refuses a file that announces something else than this package computes.
-  func require(_ key: String, _ value: String) throws(DataError) {
-    guard let found = file.metadata[key], found != value else { return }
-    throw DataError(
-      .wrongType, file: file.path, key: "metadata \(key)", found: "the value is \(found.quoted())",
-      expected: value.quoted(), advice: "only this kind of backbone is supported")
-  }
-
-  /// A positive integer.
-  func integer(_ key: String) throws(DataError) -> Int? {
-    guard let text = file.metadata[key] else { return nil }
-    guard let value = Int(text), (1...1_000_000).contains(value) else {
-      throw wrong(key, text, "a positive integer")
-    }
-    return value
-  }
-
-  /// A non-negative number.
-  func number(_ key: String) throws(DataError) -> Double? {
-    guard let text = file.metadata[key] else { return nil }
-    guard let value = Double(text), value.isFinite, value >= 0 else {
-      throw wrong(key, text, "a number from 0 on")
-    }
-    return value
-  }
-
-  /// Channels and size of the images, which make up the width of the embedding.
-  func imageShape(
-    pixels: Int, tensor: String
-  ) throws(DataError) -> (channels: Int, size: Int) {
-    let size = try integer("img_size")
-    let candidates = try integer("in_chans").map { [$0] } ?? [3, 1]
-    for channels in candidates {
-      let side = size ?? Int(Double(pixels / channels).squareRoot())
-      if channels * side * side == pixels { return (channels, side) }
-    }
-    let shape = size.map { "\(candidates[0]) x \($0) x \($0)" } ?? "square images"
-    throw DataError(
-      .wrongShape, file: file.path, key: tensor, found: "the input has \(pixels) pixels",
-      expected: "the pixels of \(shape) (in_chans, img_size)",
-      advice: "correct the metadata or export the backbone again")
-  }
-
-  /// Mean and standard deviation of each channel.
-  func normalization(channels: Int) throws(DataError) -> ChannelNormalization? {
-    guard let mean = try numbers("mean", channels), let deviation = try numbers("std", channels)
-    else {
-      return nil
-    }
-    guard mean.count == deviation.count else {
-      throw wrong("std", file.metadata["std"] ?? "", "as many numbers as mean has")
-    }
-    guard deviation.allSatisfy({ $0 > 0 }) else {
-      throw wrong("std", file.metadata["std"] ?? "", "positive numbers")
-    }
-    return ChannelNormalization(mean: mean, standardDeviation: deviation)
-  }
-
-  private func numbers(_ key: String, _ channels: Int) throws(DataError) -> [Float]? {
-    guard let text = file.metadata[key] else { return nil }
-    let separators: Set<Character> = [",", " ", "[", "]", "(", ")"]
-    var values: [Float] = []
-    for part in text.split(whereSeparator: { separators.contains($0) }) {
-      guard let value = Float(part), value.isFinite else {
-        throw wrong(key, text, "numbers separated by commas")
-      }
-      values.append(value)
-    }
-    guard values.count == 1 || values.count == channels else {
-      throw wrong(key, text, "one number, or one for each of \(channels) channels")
-    }
-    return values
-  }
-
-  private func wrong(_ key: String, _ text: String, _ expected: String) -> DataError {
-    DataError(
-      .wrongType, file: file.path, key: "metadata \(key)", found: "the value is \(text.quoted())",
-      expected: expected, advice: "correct the metadata")
-  }
-}
+// MARK: - Random weights
 
 extension ResidualMLP {
   /// A backbone that nothing was taught: weights and biases uniform within ±1/√inputs, as PyTorch and

@@ -1,5 +1,4 @@
 public import BllarseNumerics
-import Synchronization
 
 /// Checked features and labels in named splits: what a head is fitted and evaluated on.
 ///
@@ -40,7 +39,7 @@ public struct FeatureDataset: Sendable {
     name: String, file: String? = nil, splits: [(name: String, split: FeatureSplit)],
     classCount: Int? = nil, classNames: [String]? = nil, parallelism: Parallelism = .available
   ) throws(DataError) {
-    let validation = DatasetValidation(file: file, parallelism: parallelism)
+    let validation = DatasetValidation(file: file)
     let classCount = try validation.check(
       splits.map {
         DatasetValidation.Outline(
@@ -48,7 +47,14 @@ public struct FeatureDataset: Sendable {
           labels: $0.split.labels,
           values: RowValues(weights: $0.split.weights, groups: $0.split.groups))
       }, announced: classCount, names: classNames)
-    try validation.checkRange(splits)
+    for (name, split) in splits {
+      let range =
+        name == SplitRoles.training
+        ? FeatureRange(fitting: split.rowCount, columnCount: split.featureCount)
+        : FeatureRange(predicting: split.featureCount)
+      try range.check(
+        split.features, file: file, key: "\(name) split features", parallelism: parallelism)
+    }
     self.name = name
     self.file = file
     self.splitNames = splits.map(\.name)
@@ -87,9 +93,7 @@ public struct FeatureDataset: Sendable {
   /// - Throws: `DataError.Code.insufficientData`.
   func checkRowsThatCount() throws(DataError) {
     guard let train = splits[SplitRoles.training], train.weights != nil || train.groups != nil
-    else {
-      return
-    }
+    else { return }
     try RowValues(weights: train.weights, groups: train.groups).check(
       labels: train.labels, file: file, key: SplitRoles.training)
   }
@@ -137,8 +141,6 @@ public struct FeatureDataset: Sendable {
 
 /// The checks behind ``FeatureDataset``.
 struct DatasetValidation {
-  typealias Splits = [(name: String, split: FeatureSplit)]
-
   /// What is checked of a split without its features.
   struct Outline {
     let name: String
@@ -149,146 +151,105 @@ struct DatasetValidation {
   }
 
   let file: String?
-  let parallelism: Parallelism
 
-  /// Rows, columns and names.
-  func checkShapes(_ splits: [Outline]) throws(DataError) {
-    guard let first = splits.first else {
-      throw DataError(.missingKey, file: file, found: "there is no split", expected: "train")
-    }
-    var names: Set<String> = []
-    for split in splits {
-      let name = split.name
-      guard names.insert(name).inserted else {
-        throw DataError(
-          .malformedFile, file: file, key: "\(name) split", found: "the split occurs twice")
-      }
-      guard split.rowCount > 0 else {
-        throw DataError(
-          .insufficientData, file: file, key: "\(name) split", found: "there are no rows",
-          expected: "at least one row", advice: "add rows or leave the split out")
-      }
-      guard split.featureCount > 0 else {
-        throw DataError(
-          .wrongShape, file: file, key: "\(name) split", found: "the rows have no features",
-          expected: "at least one column")
-      }
-      guard split.featureCount == first.featureCount else {
-        throw DataError(
-          .wrongShape, file: file, key: "\(name) split",
-          found: "the rows have \(split.featureCount) features",
-          expected: "\(first.featureCount) as in \(first.name)",
-          advice: "make all splits with the same backbone")
-      }
-    }
+  private func fault(
+    _ code: DataError.Code, _ key: String?, row: Int? = nil, _ found: String, _ expected: String?,
+    _ advice: String? = nil
+  ) -> DataError {
+    DataError(
+      code, file: file, key: key, row: row, found: found, expected: expected, advice: advice)
   }
 
-  /// The number of classes, as announced or as the labels show.
-  func classCount(
-    _ splits: [Outline], announced: Int?, names: [String]?
-  ) throws(DataError) -> Int {
-    if let announced, let names, announced != names.count {
-      throw DataError(
-        .wrongShape, file: file, key: "class_names", found: "there are \(names.count) names",
-        expected: "\(announced), one for each class")
-    }
-    if let announced = announced ?? names?.count {
-      guard announced >= 2 else {
-        throw DataError(
-          .insufficientData, file: file, found: "\(announced) classes were announced",
-          expected: "at least two classes")
-      }
-      return announced
-    }
-    // A class that the training rows do not show cannot be learnt: their labels count the classes.
-    let counted = splits.filter { $0.name == "train" }
-    let sources = counted.isEmpty ? splits : counted
-    var largest: Int32 = 0
-    for split in sources { largest = max(largest, split.labels.max() ?? 0) }
-    let rows = sources.reduce(0) { $0 + $1.rowCount }
-    if Int(largest) >= max(rows, 2) {
-      for split in sources {
-        guard let row = split.labels.firstIndex(of: largest) else { continue }
-        throw DataError(
-          .invalidLabel, file: file, key: "\(split.name) split labels", row: row,
-          found: "the label is \(largest), which makes more classes than there are rows",
-          expected: "class indices from 0 on",
-          advice: "number the classes from 0 without gaps")
-      }
-    }
-    return max(Int(largest) + 1, 2)
-  }
-
-  /// Every label is a class, and the training rows show two classes or more.
+  /// Checks all but the features.
   ///
   /// - Parameters:
   ///   - splits: all of them.
-  ///   - classCount: the number of classes.
-  ///   - isAnnounced: whether that was given; otherwise the training rows told it.
+  ///   - announced: the number of classes, where it is known otherwise.
+  ///   - names: the names of the classes, where there are some.
+  /// - Returns: the number of classes, as announced or as the labels show.
   /// - Throws: `DataError` that names split and row.
-  func checkLabels(
-    _ splits: [Outline], classCount: Int, isAnnounced: Bool
-  ) throws(DataError) {
-    for split in splits {
-      let name = split.name
-      if let row = split.labels.firstIndex(where: { $0 < 0 || Int($0) >= classCount }) {
-        // A class of which there is no training row.
-        let isUnseen = !isAnnounced && name != "train" && split.labels[row] >= 0
-        throw DataError(
-          .invalidLabel, file: file, key: "\(name) split labels", row: row,
-          found: "the label is \(split.labels[row])",
-          expected: "a class index in 0..<\(classCount)"
-            + (isUnseen ? ", as the training rows show" : ""),
-          advice: "correct or remove the row"
-            + (isUnseen ? ", or list all classes in the metadata class_names" : ""))
-      }
-      if name == "train" {
-        try split.values.check(labels: split.labels, file: file, key: name)
-      }
-    }
-  }
-
-  /// All of these.
-  ///
-  /// - Returns: the number of classes.
   func check(
     _ splits: [Outline], announced: Int?, names: [String]?
   ) throws(DataError) -> Int {
     try checkShapes(splits)
     let classCount = try classCount(splits, announced: announced, names: names)
-    try checkLabels(
-      splits, classCount: classCount, isAnnounced: announced != nil || names != nil)
+    let isAnnounced = announced != nil || names != nil
+    for split in splits {
+      if let row = split.labels.firstIndex(where: { $0 < 0 || Int($0) >= classCount }) {
+        // A class of which there is no training row.
+        let isUnseen =
+          !isAnnounced && split.name != SplitRoles.training && split.labels[row] >= 0
+        throw fault(
+          .invalidLabel, "\(split.name) split labels", row: row,
+          "the label is \(split.labels[row])",
+          "a class index in 0..<\(classCount)" + (isUnseen ? ", as the training rows show" : ""),
+          "correct or remove the row"
+            + (isUnseen ? ", or list all classes in the metadata class_names" : ""))
+      }
+      guard split.name == SplitRoles.training else { continue }
+      try split.values.check(labels: split.labels, file: file, key: split.name)
+    }
     return classCount
   }
 
-  /// No feature is NaN, infinite, or so large that what is computed from it would be.
-  func checkRange(_ splits: Splits) throws(DataError) {
-    for (name, split) in splits {
-      let range =
-        name == SplitRoles.training
-        ? FeatureRange(fitting: split.rowCount, columnCount: split.featureCount)
-        : FeatureRange(predicting: split.featureCount)
-      guard
-        let (row, column) = split.features.firstValue(
-          beyond: range.bound, parallelism: parallelism)
-      else {
-        continue
-      }
-      throw range.fault(
-        split.features.value(row, column), file: file, key: "\(name) split features", row: row,
-        column: column)
+  private func checkShapes(_ splits: [Outline]) throws(DataError) {
+    guard let first = splits.first else {
+      throw fault(.missingKey, nil, "there is no split", "train")
     }
+    var names: Set<String> = []
+    for split in splits {
+      let (key, width) = ("\(split.name) split", split.featureCount)
+      if !names.insert(split.name).inserted {
+        throw fault(.malformedFile, key, "the split occurs twice", nil)
+      }
+      if split.rowCount == 0 {
+        throw fault(
+          .insufficientData, key, "there are no rows", "at least one row",
+          "add rows or leave the split out")
+      }
+      if width == 0 {
+        throw fault(.wrongShape, key, "the rows have no features", "at least one column")
+      }
+      if width != first.featureCount {
+        throw fault(
+          .wrongShape, key, "the rows have \(width) features",
+          "\(first.featureCount) as in \(first.name)",
+          "make all splits with the same backbone")
+      }
+    }
+  }
+
+  private func classCount(
+    _ splits: [Outline], announced: Int?, names: [String]?
+  ) throws(DataError) -> Int {
+    if let announced, let names, announced != names.count {
+      throw fault(
+        .wrongShape, "class_names", "there are \(names.count) names",
+        "\(announced), one for each class")
+    }
+    if let announced = announced ?? names?.count {
+      guard announced < 2 else { return announced }
+      throw fault(
+        .insufficientData, nil, "\(announced) classes were announced", "at least two classes")
+    }
+    // A class that the training rows do not show cannot be learnt: their labels count the classes.
+    let counted = splits.filter { $0.name == SplitRoles.training }
+    let sources = counted.isEmpty ? splits : counted
+    let largest = max(0, sources.compactMap { $0.labels.max() }.max() ?? 0)
+    let rows = sources.reduce(0) { $0 + $1.rowCount }
+    for split in sources where Int(largest) >= max(rows, 2) {
+      guard let row = split.labels.firstIndex(of: largest) else { continue }
+      throw fault(
+        .invalidLabel, "\(split.name) split labels", row: row,
+        "the label is \(largest), which makes more classes than there are rows",
+        "class indices from 0 on", "number the classes from 0 without gaps")
+    }
+    return max(Int(largest) + 1, 2)
   }
 }
 
 extension RowValues {
-  /// Rows that count show two classes or more, and two groups.
-  ///
-  /// - Parameters:
-  ///   - labels: of all rows.
-  ///   - file: the file, for messages.
-  ///   - key: the split.
-  /// - Throws: `DataError.Code.insufficientData`.
+  /// Refuses rows that do not show two classes or more, and two groups, among those that count.
   func check(labels: [Int32], file: String?, key: String) throws(DataError) {
     if let weights {
       try RowWeights.requirePositive(weights, file: file, key: "\(key) split weights")
@@ -341,15 +302,17 @@ struct FeatureRange: Sendable, Equatable {
     self.sum = sum
   }
 
-  /// What is wrong with a value that is not in the range.
-  ///
-  /// - Parameters:
-  ///   - value: NaN, infinite, or beyond the bound.
-  ///   - file: the file, if there is one.
-  ///   - key: the array or split.
-  ///   - row: from 0.
-  ///   - column: from 0.
-  /// - Returns: the error.
+  /// Refuses features with a value that is not in the range.
+  func check(
+    _ features: FeatureMatrix, file: String?, key: String, parallelism: Parallelism = .available
+  ) throws(DataError) {
+    guard let (row, column) = features.firstValue(beyond: bound, parallelism: parallelism) else {
+      return
+    }
+    throw fault(features.value(row, column), file: file, key: key, row: row, column: column)
+  }
+
+  /// What is wrong with a value that is NaN, infinite, or beyond the bound.
   func fault(
     _ value: Double, file: String?, key: String, row: Int, column: Int
   ) -> DataError {

@@ -12,7 +12,7 @@ public import BllarseNumerics
 /// compressed; labels are N integers of any type. The metadata may hold `class_names` (a JSON list of
 /// texts) and `num_classes`. `val` is the split "validation"; every other split keeps its name.
 public struct FeatureFile: Sendable {
-  let source: FeatureSource
+  let source: FeatureArrays
   /// The splits that have features, and the arrays' suffixes.
   private let suffixes: [(split: String, suffix: String)]
 
@@ -23,7 +23,7 @@ public struct FeatureFile: Sendable {
   ///
   /// - Throws: `DataError` when it is missing or its format is damaged.
   public init(path: String) throws(DataError) {
-    source = try FeatureSource(path: path)
+    source = try FeatureFormat.open(path)
     let suffixes = source.names.filter { $0.hasPrefix("X_") }.map { String($0.dropFirst(2)) }
     let order = ["train", "validation", "test"]
     func rank(_ name: String) -> Int { order.firstIndex(of: name) ?? order.count }
@@ -41,11 +41,8 @@ public struct FeatureFile: Sendable {
   public func features(_ split: String) throws(DataError) -> FeatureMatrix {
     let tensor = try source.tensor("X_" + suffix(split))
     let features = try tensor.features()
-    let range = FeatureRange(predicting: features.columnCount)
-    if let (row, column) = features.firstValue(beyond: range.bound) {
-      throw range.fault(
-        features.value(row, column), file: tensor.path, key: tensor.name, row: row, column: column)
-    }
+    try FeatureRange(predicting: features.columnCount).check(
+      features, file: tensor.path, key: tensor.name)
     return features
   }
 
@@ -65,57 +62,59 @@ public struct FeatureFile: Sendable {
   ) throws(DataError) -> FeatureDataset {
     let required =
       required ?? [SplitRoles.training, SplitRoles.defaultTest(of: splitNames) ?? "test"]
-    var splits: [(name: String, split: FeatureSplit)] = []
-    for name in readableSplits(requiring: required) {
+    let read = try readSplits(requiring: required, with: arrays) { (name) throws(DataError) in
       let features = try source.tensor("X_" + suffix(name)).features()
-      let labels = try labels(name)
-      let values =
-        name == SplitRoles.training
-        ? try values(of: arrays, rowCount: features.rowCount) : RowValues()
-      do throws(DataError) {
-        splits.append(
-          (
-            name,
-            try FeatureSplit(
-              features: features, labels: labels, weights: values.weights, groups: values.groups,
-              name: name)
-          ))
-      } catch { throw error.inFile(path) }
+      return (features.rowCount, features)
     }
-    try requireSplits(required)
     let (announced, classNames) = try announcedClasses()
     return try FeatureDataset(
-      name: FeatureFile.stem(path), file: path, splits: splits,
+      name: FeatureFile.stem(path), file: path,
+      splits: read.map { (name, features, labels, values) throws(DataError) in
+        let split = try FeatureSplit(
+          features: features, labels: labels, weights: values.weights, groups: values.groups,
+          name: name)
+        return (name, split)
+      },
       classCount: classNames == nil ? classCount ?? announced : announced, classNames: classNames,
       parallelism: parallelism)
   }
 
-  /// Makes sure that splits are there; asked after the others are read, whose faults come first.
+  /// Reads the splits that have labels, and those that must be there.
   ///
-  /// - Throws: `DataError.Code.missingKey` or `.missingFile`, with the names that are there.
-  func requireSplits(_ required: [String]) throws(DataError) {
+  /// - Parameters:
+  ///   - required: splits that must be there, with labels.
+  ///   - arrays: the names of weights and groups of the training rows.
+  ///   - features: gives the number of rows of a split, and what is wanted of its features.
+  /// - Throws: `DataError`; that a split is missing comes after the faults of the others.
+  private func readSplits<Features>(
+    requiring required: [String], with arrays: RowArrays,
+    _ features: (_ name: String) throws(DataError) -> (rowCount: Int, features: Features)
+  ) throws(DataError) -> [(
+    name: String, features: Features, labels: [Int32], values: RowValues
+  )] {
+    let names = Set(source.names)
+    var splits: [(name: String, features: Features, labels: [Int32], values: RowValues)] = []
+    for (name, suffix) in suffixes where names.contains("y_" + suffix) || required.contains(name) {
+      let (rowCount, features) = try features(name)
+      let labels = try source.tensor("y_" + suffix).labels()
+      do throws(DataError) {
+        try FeatureSplit.require(labels.count, rowCount: rowCount, name: name)
+      } catch { throw error.inFile(path) }
+      let values =
+        name == SplitRoles.training ? try values(of: arrays, rowCount: rowCount) : RowValues()
+      splits.append((name, features, labels, values))
+    }
     for name in required where !suffixes.contains(where: { $0.split == name }) {
       _ = try source.header("X_" + suffix(name))  // says what there is
     }
+    return splits
   }
 
-  /// The splits that have features and labels, or features and are required to have labels.
-  func readableSplits(requiring required: [String]) -> [String] {
-    let names = Set(source.names)
-    return suffixes.filter { names.contains("y_" + $0.suffix) || required.contains($0.split) }
-      .map(\.split)
-  }
-
-  /// The labels of a split.
-  func labels(_ split: String) throws(DataError) -> [Int32] {
-    try source.tensor("y_" + suffix(split)).labels()
-  }
-
-  func suffix(_ split: String) -> String {
+  private func suffix(_ split: String) -> String {
     suffixes.first { $0.split == split }?.suffix ?? (split == "validation" ? "val" : split)
   }
 
-  func announcedClasses() throws(DataError) -> (count: Int?, names: [String]?) {
+  private func announcedClasses() throws(DataError) -> (count: Int?, names: [String]?) {
     var (count, names): (Int?, [String]?) = (nil, nil)
     if let text = source.metadata["class_names"] {
       names = ClassNames.parse(text)
@@ -147,15 +146,20 @@ public struct FeatureFile: Sendable {
 /// Class names as the metadata of a file hold them: a JSON list of texts.
 package enum ClassNames {
   /// The names in a JSON list of texts, or `nil` when it is none.
-  package static func parse(_ text: String) -> [String]? {
-    guard let elements = try? JSON.parse(text).arrayValue else { return nil }
-    let names = elements.compactMap(\.stringValue)
-    return names.count == elements.count ? names : nil
-  }
+  package static func parse(_ text: String) -> [String]? { (try? JSON.parse(text))?.texts }
 
   /// The JSON list of names.
   package static func format(_ names: [String], separator: String = ",") -> String {
     "[" + names.map { JSON.string($0).compact }.joined(separator: separator) + "]"
+  }
+}
+
+extension JSON {
+  /// The texts of a list of them.
+  var texts: [String]? {
+    guard let elements = arrayValue else { return nil }
+    let texts = elements.compactMap(\.stringValue)
+    return texts.count == elements.count ? texts : nil
   }
 }
 
@@ -196,29 +200,22 @@ extension FeatureFile {
   func header(
     requiring required: [String] = [], with arrays: RowArrays = RowArrays()
   ) throws(DataError) -> FeatureHeader {
-    var splits: [FeatureHeader.Split] = []
-    var outlines: [DatasetValidation.Outline] = []
-    for name in readableSplits(requiring: required) {
+    let read = try readSplits(requiring: required, with: arrays) { (name) throws(DataError) in
       let features = try header(of: name)
-      let labels = try labels(name)
-      let (rows, columns) = (features.shape[0], features.shape[1])
-      do throws(DataError) {
-        try FeatureSplit.require(labels.count, rowCount: rows, name: name)
-      } catch { throw error.inFile(path) }
-      let values =
-        name == SplitRoles.training ? try values(of: arrays, rowCount: rows) : RowValues()
-      outlines.append(
-        .init(
-          name: name, rowCount: rows, featureCount: columns, labels: labels, values: values))
-      splits.append(
-        .init(
-          name: name, rowCount: rows, featureCount: columns,
-          byteCount: rows * columns * features.type.size, isCopied: features.isCopied))
+      return (features.shape[0], features)
     }
-    try requireSplits(required)
     let (announced, names) = try announcedClasses()
-    let classCount = try DatasetValidation(file: path, parallelism: .available)
-      .check(outlines, announced: announced, names: names)
+    let classCount = try DatasetValidation(file: path).check(
+      read.map {
+        .init(
+          name: $0.name, rowCount: $0.features.shape[0], featureCount: $0.features.shape[1],
+          labels: $0.labels, values: $0.values)
+      }, announced: announced, names: names)
+    let splits = read.map { name, features, _, _ in
+      FeatureHeader.Split(
+        name: name, rowCount: features.shape[0], featureCount: features.shape[1],
+        byteCount: features.shape.reduce(features.type.size, *), isCopied: features.isCopied)
+    }
     return FeatureHeader(file: path, names: splitNames, splits: splits, classCount: classCount)
   }
 
@@ -312,45 +309,5 @@ extension FeatureFile {
         expected: "one \(noun) for each of the \(rowCount) training rows")
     }
     return found
-  }
-}
-
-extension StoredTensor {
-  /// Groups, one for each entry of the first dimension, numbered from 0 in the order of their first rows.
-  ///
-  /// Integers of any type, floating-point numbers without a fraction, or rows of integers (texts as bytes)
-  /// that are the same in every place.
-  fileprivate func groups() throws(DataError) -> [Int] {
-    switch type {
-    case .float8e4m3, .float8e5m2, .float16, .bfloat16, .float32, .float64:
-      guard shape.count == 1 || shape[1] == 1 else {
-        throw wrongShape(expected: "one group a row (rows)")
-      }
-      let values: [Double] = try array()
-      var groups: [Int] = []
-      groups.reserveCapacity(values.count)
-      for (row, value) in values.enumerated() {
-        guard let group = Int(exactly: value) else {
-          throw DataError(
-            .wrongType, file: path, key: name, row: row, found: "the group is \(value)",
-            expected: "integers")
-        }
-        groups.append(group)
-      }
-      return RowGroups.dense(groups)
-    case .bool, .uint8, .int8, .int16, .uint16, .int32, .uint32, .int64, .uint64:
-      defer { withExtendedLifetime(owner) {} }
-      let rows = shape[0]
-      let size = rows == 0 ? 0 : bytes.count / rows
-      func entry(_ row: Int) -> UnsafeRawBufferPointer {
-        UnsafeRawBufferPointer(rebasing: bytes[row * size..<(row + 1) * size])
-      }
-      // Numbers are told apart by their bits, which takes less memory than lists.
-      guard size > 8 else {
-        return RowGroups.dense(
-          (0..<rows).map { row in entry(row).reduce(0 as UInt64) { $0 << 8 | UInt64($1) } })
-      }
-      return RowGroups.dense((0..<rows).map { [UInt8](entry($0)) })
-    }
   }
 }

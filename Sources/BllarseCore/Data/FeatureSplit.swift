@@ -36,11 +36,13 @@ public struct FeatureSplit: Sendable {
     if let weights {
       try RowWeights.check(weights, rowCount: labels.count, file: nil, key: "\(name) split weights")
     }
-    if let groups {
-      try RowGroups.requireCount(
-        groups.count, rowCount: labels.count, file: nil, key: "\(name) split groups")
+    if let groups, groups.count != labels.count {
+      throw DataError(
+        .wrongShape, key: "\(name) split groups",
+        found: "there are \(labels.count) rows of features and \(groups.count) groups",
+        expected: "one group a row")
     }
-    self.init(features, labels, weights, groups.map(RowGroups.dense))
+    self.init(features, labels, weights, groups?.dense)
   }
 
   /// Refuses another number of labels than rows.
@@ -57,7 +59,7 @@ public struct FeatureSplit: Sendable {
   public func rows(_ range: Range<Int>) -> FeatureSplit {
     FeatureSplit(
       features.rows(range), Array(labels[range]), weights.map { Array($0[range]) },
-      groups.map { RowGroups.dense(Array($0[range])) })
+      groups.map { Array($0[range]).dense })
   }
 
   /// A copy of some rows, in the given order.
@@ -65,7 +67,7 @@ public struct FeatureSplit: Sendable {
     FeatureSplit(
       features.gatheringRows(rows), rows.map { labels[$0] },
       weights.map { weights in rows.map { weights[$0] } },
-      groups.map { groups in RowGroups.dense(rows.map { groups[$0] }) })
+      groups.map { groups in rows.map { groups[$0] }.dense })
   }
 
   private init(
@@ -99,15 +101,8 @@ enum RowWeights {
   /// at 3e38.
   static let limit = 1e12
 
-  /// Refuses weights that are none.
-  ///
-  /// - Parameters:
-  ///   - weights: one a row.
-  ///   - rowCount: the number of rows.
-  ///   - file: the file, if there is one.
-  ///   - key: the array.
-  /// - Throws: `DataError`: another number of weights than rows, a weight that is not finite, negative or
-  ///   above ``limit``, or none that is positive.
+  /// Refuses another number of weights than rows, a weight that is not finite, negative or above
+  /// ``limit``, and weights of which none is positive.
   static func check(
     _ weights: [Double], rowCount: Int, file: String?, key: String
   ) throws(DataError) {
@@ -142,26 +137,13 @@ enum RowWeights {
   }
 }
 
-/// Groups of rows.
-enum RowGroups {
-  /// Refuses another number of groups than rows.
-  static func requireCount(
-    _ count: Int, rowCount: Int, file: String?, key: String
-  ) throws(DataError) {
-    guard count == rowCount else {
-      throw DataError(
-        .wrongShape, file: file, key: key,
-        found: "there are \(rowCount) rows of features and \(count) groups",
-        expected: "one group a row")
-    }
-  }
-
-  /// Numbers groups from 0 without gaps, in the order in which they first occur.
-  static func dense<Group: Hashable>(_ groups: [Group]) -> [Int] {
-    var numbers: [Group: Int] = [:]
-    return groups.map { group in
-      let number = numbers[group] ?? numbers.count
-      numbers[group] = number
+extension Array where Element: Hashable {
+  /// The elements numbered from 0 without gaps, in the order in which they first occur.
+  var dense: [Int] {
+    var numbers: [Element: Int] = [:]
+    return map { element in
+      let number = numbers[element] ?? numbers.count
+      numbers[element] = number
       return number
     }
   }
@@ -265,9 +247,7 @@ extension RunConfiguration {
   ) throws(DataError) -> RowSubset? {
     guard name == SplitRoles.training else {
       guard let limit = data.maxValidationSamples, roles.isValidation(name), limit < labels.count
-      else {
-        return nil
-      }
+      else { return nil }
       return RowSubset(first: limit, of: labels.count)
     }
     guard let limit = data.maxTrainSamples, limit < labels.count else { return nil }
@@ -287,22 +267,20 @@ extension RunConfiguration {
   }
 
   /// What the user should know about limits that are above what there is.
-  func limitNotes(rowCounts: [String: Int], _ roles: SplitRoles) -> [String] {
+  func limitNotes(_ splits: [(name: String, rowCount: Int)], _ roles: SplitRoles) -> [String] {
     var notes: [String] = []
-    if let limit = data.maxTrainSamples, let count = rowCounts[SplitRoles.training], limit > count {
-      notes.append("--max-train-samples \(limit): there are \(count) rows, all are taken")
+    if let limit = data.maxTrainSamples {
+      for (name, count) in splits where name == SplitRoles.training && limit > count {
+        notes.append("--max-train-samples \(limit): there are \(count) rows, all are taken")
+      }
     }
-    if let limit = data.maxValidationSamples {
-      let names = rowCounts.keys.filter(roles.isValidation).sorted()
-      if names.isEmpty {
-        notes.append("--max-val-samples has no effect here: there is no validation split")
-      }
-      for name in names {
-        if let count = rowCounts[name], limit > count {
-          notes.append(
-            "--max-val-samples \(limit): there are \(count) rows of \(name), all are taken")
-        }
-      }
+    guard let limit = data.maxValidationSamples else { return notes }
+    let validation = splits.filter { roles.isValidation($0.name) }.sorted { $0.name < $1.name }
+    if validation.isEmpty {
+      notes.append("--max-val-samples has no effect here: there is no validation split")
+    }
+    for (name, count) in validation where limit > count {
+      notes.append("--max-val-samples \(limit): there are \(count) rows of \(name), all are taken")
     }
     return notes
   }

@@ -45,14 +45,7 @@ public struct TextCache: Sendable, Equatable {
     var payload =
       "v2|\(encoder)|\(maxLength)|\(elementType.rawValue)"
       + "|train|validation_matched|validation_mismatched"
-    var name = ""
-    for character in encoder {
-      switch character {
-      case "/": name += "__"
-      case "-": name += "_"
-      default: name.append(character)
-      }
-    }
+    var name = encoder.map { $0 == "/" ? "__" : $0 == "-" ? "_" : String($0) }.joined()
     name += "_len\(maxLength)_\(elementType.rawValue)"
     if trainLimit != nil || validationLimit != nil {
       let train = trainLimit.map(String.init) ?? "all"
@@ -137,29 +130,26 @@ extension TextCache {
     try metadata.require("cache_dtype", elementType.rawValue)
 
     // 3. The arrays.
-    let source = try FeatureSource(path: path)
-    var counts: [Int] = []
-    var columns: [Int] = []
+    let source = try FeatureFormat.open(path)
+    var sizes: [(rows: Int, features: Int)] = []
     for (name, suffix) in Self.splits {
-      let (rows, features) = try Self.size(suffix, source)
-      try metadata.requireRows(name, rows, file: "X_\(suffix)")
-      counts.append(rows)
-      columns.append(features)
-      guard features == columns[0] else {
-        throw DataError(
-          .wrongShape, file: path, key: "X_\(suffix)",
-          found: "the rows have \(features) features",
-          expected: "\(columns[0]) as in X_train",
-          advice: "make all splits with the same encoder")
-      }
+      let size = try Self.size(suffix, source)
+      try metadata.requireRows(name, size.rows, file: "X_\(suffix)")
+      sizes.append(size)
+      if size.features == sizes[0].features { continue }
+      throw DataError(
+        .wrongShape, file: path, key: "X_\(suffix)",
+        found: "the rows have \(size.features) features",
+        expected: "\(sizes[0].features) as in X_train",
+        advice: "make all splits with the same encoder")
     }
     return Content(
-      trainCount: counts[0], matchedCount: counts[1], mismatchedCount: counts[2],
-      featureCount: columns[0])
+      trainCount: sizes[0].rows, matchedCount: sizes[1].rows, mismatchedCount: sizes[2].rows,
+      featureCount: sizes[0].features)
   }
 
   private static func size(
-    _ suffix: String, _ source: FeatureSource
+    _ suffix: String, _ source: FeatureArrays
   ) throws(DataError) -> (rows: Int, features: Int) {
     let shape = try source.header("X_" + suffix).shape
     guard shape.count == 2 else {
@@ -199,26 +189,24 @@ private struct TextCacheMetadata {
   let path: String
   let json: JSON
 
+  private static let advice = "pull or extract the cache again"
+
   init(path: String) throws(DataError) {
     self.path = path
-    json = try JSON(file: path, advice: "pull or extract the cache again")
+    json = try JSON(file: path, advice: Self.advice)
     guard case .object = json else {
       throw DataError(
         .malformedFile, file: path, found: "the value is no object", expected: "a JSON object",
-        advice: "pull or extract the cache again")
+        advice: Self.advice)
     }
   }
 
   /// Refuses a cache that is of something else than its folder's name says.
   func require(_ key: String, _ expected: String) throws(DataError) {
-    let found: String? =
-      switch json[key] {
-      case .string(let text)?: text
-      case .int(let number)?: "\(number)"
-      case nil, .null?: nil
-      default: "no text"
-      }
-    guard let found, found != expected else { return }
+    let value = json[key]
+    if value == nil || value == .null { return }
+    let found = value?.stringValue ?? value?.intValue.map(String.init) ?? "no text"
+    guard found != expected else { return }
     throw DataError(
       .wrongType, file: path, key: key, found: "the value is \(found.quoted(limit: 120))",
       expected: "\(expected.quoted(limit: 120)), as the folder's name says",
@@ -226,15 +214,12 @@ private struct TextCacheMetadata {
   }
 
   func requireRows(_ split: String, _ count: Int, file: String) throws(DataError) {
-    guard case .int(let announced)? = json["rows"]?[split] else {
-      throw DataError(
-        .missingKey, file: path, key: "rows, \(split)", found: "there is no number of rows",
-        expected: "\(count), the rows of \(file)", advice: "pull or extract the cache again")
-    }
+    let announced = json["rows"]?[split]?.intValue
     guard announced != count else { return }
     throw DataError(
-      .wrongShape, file: path, key: "rows, \(split)", found: "the value is \(announced)",
+      announced == nil ? .missingKey : .wrongShape, file: path, key: "rows, \(split)",
+      found: announced.map { "the value is \($0)" } ?? "there is no number of rows",
       expected: "\(count), the rows of \(file)",
-      advice: "the cache is not whole: pull or extract it again")
+      advice: announced == nil ? Self.advice : "the cache is not whole: pull or extract it again")
   }
 }

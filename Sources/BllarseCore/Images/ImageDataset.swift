@@ -226,3 +226,113 @@ public enum CIFARDataset: String, Sendable, CaseIterable {
       labels: splits.flatMap(\.labels))
   }
 }
+
+/// The sizes of a data set of images.
+struct ImageHeader: Sendable {
+  let splits: [(name: String, rowCount: Int)]
+  let channels: Int
+  let classCount: Int
+  /// The bytes of all images.
+  let byteCount: Int
+}
+
+/// The image data sets that have names.
+public enum ImageDatasets {
+  /// Their names.
+  public static let names = ["digits"] + CIFARDataset.allCases.map(\.rawValue)
+
+  /// Whether the files of a data set, and its backbone, ship with the package.
+  public static func isBuiltIn(_ name: String) -> Bool { name == "digits" }
+
+  /// What may happen to a training image: crops and mirror images for photographs, nothing for digits,
+  /// which fill their frames and have no mirror image.
+  public static func augmentation(of name: String) -> Augmentation? {
+    CIFARDataset(rawValue: name) == nil ? nil : .naturalImages
+  }
+
+  static func load(
+    _ name: String, _ configuration: RunConfiguration
+  ) throws(DataError) -> ImageDataset {
+    if name == "digits" {
+      return try DigitsDataset.images(resources: configuration.data.resourcesPath)
+    }
+    let (dataset, directory) = try files(of: name, configuration)
+    return try dataset.load(from: directory)
+  }
+
+  /// The sizes of a data set.
+  ///
+  /// - Throws: `DataError`: its files are missing or damaged.
+  static func header(
+    _ name: String, _ configuration: RunConfiguration
+  ) throws(DataError) -> ImageHeader {
+    if name == "digits" {
+      let images = try DigitsDataset.images(resources: configuration.data.resourcesPath)
+      let splits = images.splits.map { (name: $0.name, rowCount: $0.split.labels.count) }
+      return ImageHeader(
+        splits: splits, channels: 1, classCount: images.classNames.count,
+        byteCount: splits.reduce(0) { $0 + $1.rowCount } * 64)
+    }
+    let (dataset, directory) = try files(of: name, configuration)
+    return try dataset.header(in: directory)
+  }
+
+  private static func files(
+    of name: String, _ configuration: RunConfiguration
+  ) throws(DataError) -> (dataset: CIFARDataset, directory: String) {
+    guard let dataset = CIFARDataset(rawValue: name) else { throw unknown(name) }
+    guard let directory = configuration.data.directory else {
+      throw DataError(
+        .missingFile, found: "the data set \(name) does not ship with the package",
+        advice: "name the directory of its files with --data-dir DIR")
+    }
+    return (dataset, directory)
+  }
+
+  /// The backbone that a configuration asks for, of the size that it asks for.
+  static func backbone(
+    of name: String, _ images: ImageDataset, _ configuration: RunConfiguration
+  ) throws(DataError) -> ResidualMLP {
+    let channels = images.splits.first?.split.images.channels ?? 3
+    let header = try backboneHeader(of: name, channels: channels, configuration)
+    guard header.file == nil else { return try ResidualMLP(header) }
+    return ResidualMLP(
+      random: header.configuration, seed: configuration.seed,
+      name: "\(header.path), seed \(configuration.seed)")
+  }
+
+  /// The sizes of the backbone that a configuration asks for.
+  ///
+  /// - Throws: `DataError`: its file is missing, damaged, or of another size.
+  static func backboneHeader(
+    of name: String, channels: Int, _ configuration: RunConfiguration
+  ) throws(DataError) -> BackboneHeader {
+    if let named = configuration.data.namedBackbone {
+      return named.pretraining == .random
+        ? BackboneHeader(random: named, channels: channels) : try named.header()
+    }
+    let header = try BackboneHeader(path: try backbonePath(of: name, configuration))
+    try header.require(
+      embeddingSize: configuration.data.embeddingSize, blockCount: configuration.data.blockCount)
+    return header
+  }
+
+  /// The file of the backbone that a configuration names, or of the data set's own.
+  private static func backbonePath(
+    of name: String, _ configuration: RunConfiguration
+  ) throws(DataError) -> String {
+    if let path = configuration.data.backbonePath { return path }
+    if name == "digits" {
+      return try DigitsDataset.backbonePath(resources: configuration.data.resourcesPath)
+    }
+    throw DataError(
+      .missingFile, found: "the data set \(name) has no backbone of its own",
+      advice: "give one with --backbone FILE, or --pretrained and --model-dir DIR")
+  }
+
+  private static func unknown(_ name: String) -> DataError {
+    DataError(
+      .missingKey, found: "there is no data set '\(name)'",
+      expected: names.joined(separator: ", "), advice: "or give features with --features FILE")
+  }
+}

@@ -10,17 +10,11 @@ public struct FineTuning {
   public let shouldStop: @Sendable () -> Bool
 
   /// Prepares a run.
-  ///
-  /// - Parameters:
-  ///   - configuration: what to do.
-  ///   - observers: who wants to know.
-  ///   - shouldStop: asked after every step whether to stop there.
   public init(
     _ configuration: RunConfiguration, observers: [any RunObserver] = [],
     shouldStop: @escaping @Sendable () -> Bool = { false }
   ) {
-    self.configuration = configuration
-    self.observers = observers
+    (self.configuration, self.observers) = (configuration, observers)
     self.shouldStop = shouldStop
   }
 
@@ -32,21 +26,10 @@ public struct FineTuning {
   ///   ``ScoresNotFinite`` (or `DataError`, where one row did it) for scores that are not numbers, after
   ///   head and result were written.
   public func run() throws -> (result: RunResult, head: any Head) {
-    let prepared = try prepare()
-    let loaded = try load(prepared)
-    let scored =
+    let loaded = try load(try prepare())
+    return try publish(
       configuration.effectiveEpochs > 0
-      ? try score(try fit(loaded)) : try scoreClassifier(loaded)
-    return try publish(scored)
-  }
-
-  /// Scores a head on a split.
-  ///
-  /// - Throws: `NumericsError` when the head's state is numerically unusable.
-  public static func evaluate(
-    _ head: any Head, on split: FeatureSplit
-  ) throws(NumericsError) -> SplitScores {
-    try head.evaluation(features: split.features, labels: split.labels)
+        ? try score(try fit(loaded)) : try scoreClassifier(loaded))
   }
 }
 
@@ -96,6 +79,8 @@ extension RunObserver {
   public func runDidNote(_ message: String) {}
 }
 
+// MARK: - What one stage hands to the next
+
 /// What is said of a run: to whoever wants to know, and some of it in its result.
 final class RunNotes {
   private let observers: [any RunObserver]
@@ -124,8 +109,9 @@ struct PreparedRun {
 struct LoadedRun {
   let prepared: PreparedRun
   let data: RunData
-  /// The classifier that the backbone was trained with, where it has one of these classes.
-  let classifier: Baseline?
+  /// What predicts before a head is fitted: the classifier that the backbone was trained with, where it
+  /// has one of these classes.
+  let classifier: (any LogitHead)?
 }
 
 /// A run with its head, which is stored where there is an output directory.
@@ -143,6 +129,16 @@ struct ScoredRun {
   let loaded: LoadedRun
   let result: RunResult
   let head: any Head
+}
+
+/// Seconds since it was made.
+struct Stopwatch {
+  private let start = ContinuousClock.now
+
+  var elapsed: Double {
+    let (seconds, attoseconds) = (ContinuousClock.now - start).components
+    return Double(seconds) + Double(attoseconds) * 1e-18
+  }
 }
 
 // MARK: - The stages
@@ -177,9 +173,9 @@ extension FineTuning {
     }
     for text in data.notes { prepared.notes.keep(text) }
     try checkTemperatureScaling(data)
-    return LoadedRun(
-      prepared: prepared, data: data,
-      classifier: data.baseline(parallelism: prepared.parallelism))
+    var classifier = data.backbone?.classifier(classCount: data.dataset.classCount)
+    classifier?.parallelism = prepared.parallelism.cancelled(by: nil)
+    return LoadedRun(prepared: prepared, data: data, classifier: classifier)
   }
 
   /// Fits the head, epoch by epoch, calibrates it, and stores it: no fault in its calibration or its scores
@@ -192,10 +188,10 @@ extension FineTuning {
     var loop = try RunLoop(
       configuration, data: data, parallelism: prepared.parallelism, output: prepared.output,
       clock: prepared.clock)
-    tell(data, loop.progress.seconds)
+    tell(data)
     data.roles.note.map(notes.keep)
     let baseline = try loaded.classifier.map { classifier in
-      try SplitEvaluations(classifier.head, on: data.dataset, data.roles, configuration).scores
+      try SplitEvaluations(classifier, on: data.dataset, data.roles, configuration).scores
     }
     tell(baseline, data.roles)
     if configuration.startsFromClassifier, let backbone = data.backbone {
@@ -209,7 +205,7 @@ extension FineTuning {
     }
     if configuration.output.resumes { try loop.resume(note: notes.tell) }
     try runEpochs(&loop, notes)
-    for text in [loop.trainer.note, LeftOutColumns(loop.trainer.head).note] {
+    for text in [loop.trainer.note, leftOutColumnsNote(loop.trainer.head)] {
       text.map(notes.keep)
     }
     var fault: (any Error)?
@@ -238,6 +234,19 @@ extension FineTuning {
         )
       }
     }
+  }
+
+  /// What the user should know of columns to which a head gives no weight, because they do not vary over
+  /// its training rows by the precision that they were stored in.
+  private func leftOutColumnsNote(_ head: any Head) -> String? {
+    let columns = (head.uncalibrated as? any ColumnSelectingHead)?.leftOutColumns ?? []
+    guard !columns.isEmpty else { return nil }
+    let list =
+      columns.prefix(8).map(String.init).joined(separator: ", ") + (columns.count > 8 ? ", …" : "")
+    return "\(columns.count) of \(head.featureCount) columns "
+      + (columns.count == 1
+        ? "does not vary over the training rows and is left out: \(list) (from 0)"
+        : "do not vary over the training rows and are left out: \(list) (from 0)")
   }
 
   /// Scores the head.
@@ -269,9 +278,24 @@ extension FineTuning {
   /// - Throws: `DataError` when there is none.
   func scoreClassifier(_ loaded: LoadedRun) throws -> ScoredRun {
     let (prepared, data) = (loaded.prepared, loaded.data)
-    tell(data, RunSeconds(load: data.loadSeconds, features: data.featureSeconds))
-    var (result, head) = try scoreBaseline(
-      data, parallelism: prepared.parallelism, clock: prepared.clock)
+    tell(data)
+    guard let head = loaded.classifier else {
+      throw RunData.missingClassifier(
+        of: data.backbone?.path ?? data.dataset.file,
+        data.backbone?.classifierWeights?.columnCount, isBackbone: data.backbone != nil,
+        classCount: data.dataset.classCount)
+    }
+    let outside = try OutOfDistributionRows.features(
+      of: configuration, featureCount: head.featureCount)
+    let watch = Stopwatch()
+    let scores = try SplitEvaluations(head, on: data.dataset, data.roles, configuration)
+    var metrics = try RunMetrics(
+      head, on: data.dataset, data.roles, configuration, parallelism: prepared.parallelism)
+    try metrics.detect(outside, head, among: try data.dataset.split(data.roles.test))
+    var result = RunResult(
+      scores, configuration, seconds: data.seconds, threads: prepared.parallelism.threadCount)
+    (result.baseline, result.hasHead, result.metrics) = (scores.scores, false, metrics)
+    (result.seconds.evaluate, result.seconds.total) = (watch.elapsed, prepared.clock.elapsed)
     result.temperatureScaling = try temperatureScaling(loaded, head: nil)
     prepared.notes.keep(
       "--epochs 0: no head is fitted, the scores are those of the pretrained classifier")
@@ -293,18 +317,14 @@ extension FineTuning {
     } catch {
       (fault, result.failure) = (error, "\(error)")
     }
-    if result.hasHead {
-      try prepared.output?.write(result)
-    } else {
-      try prepared.output?.writeWithoutHead(result)
-    }
+    try prepared.output?.write(result)
     if let fault { throw fault }
     return (result, scored.head)
   }
 
-  private func tell(_ data: RunData, _ seconds: RunSeconds) {
+  private func tell(_ data: RunData) {
     for observer in observers {
-      observer.runDidLoad(data.dataset, seconds: seconds)
+      observer.runDidLoad(data.dataset, seconds: data.seconds)
       observer.runDidAssign(data.roles)
       if let backbone = data.backbone { observer.runDidUse(backbone) }
     }
@@ -314,14 +334,30 @@ extension FineTuning {
     guard let baseline, let test = baseline.first(where: { $0.split == roles.test }) else { return }
     for observer in observers { observer.runDidScoreBaseline(test.scores) }
   }
+
+  /// Scores a head on a split.
+  ///
+  /// - Throws: `NumericsError` when the head's state is numerically unusable.
+  public static func evaluate(
+    _ head: any Head, on split: FeatureSplit
+  ) throws(NumericsError) -> SplitScores {
+    try head.evaluation(features: split.features, labels: split.labels)
+  }
 }
+
+extension FeatureTransform {
+  /// The columns that are multiplied by 0.
+  var leftOutColumns: [Int] {
+    guard case .columns(let scale, _) = self else { return [] }
+    return scale.indices.filter { scale[$0] == 0 }
+  }
+}
+
+// MARK: - Temperature scaling
 
 extension FineTuning {
   /// Refuses a share of the test rows that leaves none to fit a temperature to, or none to score it on.
-  ///
-  /// - Parameter data: the splits.
-  /// - Throws: `DataError.Code.wrongShape`.
-  func checkTemperatureScaling(_ data: RunData) throws(DataError) {
+  private func checkTemperatureScaling(_ data: RunData) throws(DataError) {
     let count = try data.dataset.split(data.roles.test).rowCount
     guard let fraction = configuration.temperatureScaling?.firstUnusable(of: count) else { return }
     throw DataError(
@@ -335,12 +371,9 @@ extension FineTuning {
   /// Temperatures fitted to parts of the test split, where the run was asked for them: for the classifier
   /// that the backbone was trained with, where it has one, and for the head.
   ///
-  /// - Parameters:
-  ///   - loaded: the rows, and the classifier.
-  ///   - head: what was fitted, or `nil` when nothing was.
   /// - Returns: a row for each of them, fraction and repeat; `nil` where the run was not asked.
   /// - Throws: `DataError` when predictions are not numbers.
-  func temperatureScaling(
+  private func temperatureScaling(
     _ loaded: LoadedRun, head: (any Head)?
   ) throws -> [TemperatureScaling.Row]? {
     guard let scaling = configuration.temperatureScaling else { return nil }
@@ -350,8 +383,8 @@ extension FineTuning {
         + "temperature could do, and are no test of a model that has it")
     let test = try data.dataset.split(data.roles.test)
     var sources: [(name: String, logits: Matrix<Float>)] = []
-    if let baseline = loaded.classifier {
-      sources.append(("baseline", try baseline.logits(test)))
+    if let classifier = loaded.classifier {
+      sources.append(("baseline", try classifier.logits(test.features)))
     } else {
       notes.keep(
         "there is no pretrained classifier of these classes: temperatures are fitted for the head")
@@ -359,71 +392,16 @@ extension FineTuning {
     if let head { sources.append(("head", try head.logProbabilities(test.features))) }
     return try sources.flatMap { source in
       let logits = HeldOutCalibration.arguments(source.logits)
-      if let row = logits.firstNonFinite?.row {
-        throw DataError(
-          .notFinite, key: "predictions of the \(source.name)", row: row,
-          found: "the logits of a row of the \(data.roles.test) split are not numbers",
-          expected: "finite predictions for --temperature-scaling",
-          advice: "lower the learning rate, or leave --temperature-scaling out")
+      guard let row = logits.firstNonFinite?.row else {
+        return try scaling.rows(
+          source.name, logits: logits, labels: test.labels, seed: configuration.seed,
+          parallelism: loaded.prepared.parallelism)
       }
-      return try scaling.rows(
-        source.name, logits: logits, labels: test.labels, seed: configuration.seed,
-        parallelism: loaded.prepared.parallelism)
+      throw DataError(
+        .notFinite, key: "predictions of the \(source.name)", row: row,
+        found: "the logits of a row of the \(data.roles.test) split are not numbers",
+        expected: "finite predictions for --temperature-scaling",
+        advice: "lower the learning rate, or leave --temperature-scaling out")
     }
-  }
-}
-
-/// The columns of the features that a head gives no weight, because they do not vary over its training rows.
-///
-/// A column is constant by the precision that it was stored in: see `ColumnStatistics`.
-struct LeftOutColumns {
-  /// The columns, from 0, ascending.
-  let columns: [Int]
-  /// The number of features.
-  let featureCount: Int
-
-  /// Asks a fitted head.
-  init(_ head: any Head) {
-    featureCount = head.featureCount
-    columns = (head.uncalibrated as? any ColumnSelectingHead)?.leftOutColumns ?? []
-  }
-
-  /// What the user should know, in one line; `nil` when all columns are used.
-  var note: String? {
-    guard !columns.isEmpty else { return nil }
-    let list =
-      columns.prefix(8).map(String.init).joined(separator: ", ") + (columns.count > 8 ? ", …" : "")
-    return columns.count == 1
-      ? "1 of \(featureCount) columns does not vary over the training rows and is left out: \(list) (from 0)"
-      : "\(columns.count) of \(featureCount) columns do not vary over the training rows and are left out: "
-        + "\(list) (from 0)"
-  }
-}
-
-extension FeatureTransform {
-  /// The columns that are multiplied by 0.
-  var leftOutColumns: [Int] {
-    guard case .columns(let scale, _) = self else { return [] }
-    return scale.indices.filter { scale[$0] == 0 }
-  }
-}
-
-/// Seconds since it was made.
-struct Stopwatch {
-  private let start = ContinuousClock.now
-
-  var elapsed: Double { Self.seconds(ContinuousClock.now - start) }
-
-  /// The seconds that `body` takes.
-  static func measure<Failure: Error>(_ body: () throws(Failure) -> Void) throws(Failure) -> Double
-  {
-    let watch = Stopwatch()
-    try body()
-    return watch.elapsed
-  }
-
-  private static func seconds(_ duration: Duration) -> Double {
-    let (seconds, attoseconds) = duration.components
-    return Double(seconds) + Double(attoseconds) * 1e-18
   }
 }

@@ -36,6 +36,9 @@ public struct DataSource: Sendable, Equatable {
 
   /// The digits that ship with the package.
   public init() {}
+
+  /// Whether the user named the splits that are reported and calibrate.
+  var choosesSplits: Bool { testSplit != nil && validationSplit != nil }
 }
 
 /// Where the results of a run go.
@@ -194,6 +197,10 @@ extension RunConfiguration {
     return RunOption.all.compactMap { option in
       option.recorded(self).map { (option.info.recordedName, $0) }
     } + methodArguments
+  }
+
+  var argumentsByName: [String: ArgumentValue] {
+    Dictionary(uniqueKeysWithValues: arguments.map { ($0.name, $0.value) })
   }
 
   private var methodArguments: [(name: String, value: ArgumentValue)] {

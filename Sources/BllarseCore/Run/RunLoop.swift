@@ -12,15 +12,16 @@ struct RunLoop {
   private var secondsBefore = 0.0
   private let train: FeatureSplit
   let roles: SplitRoles
-  var scores: SplitEvaluations?
+  private var scores: SplitEvaluations?
   /// The rows to calibrate on, where that is asked for.
-  let calibrationSplit: FeatureSplit?
+  private let calibrationSplit: FeatureSplit?
   /// For `--ood`; they are read before the fit.
   private let outOfDistributionRows: FeatureMatrix?
   /// The further scores, as far as they were computed.
   private var metrics: RunMetrics?
-  /// What `--calibration` did, once the last epoch is over.
-  var calibration: RunCalibration?
+  /// What `--calibration` did, once the last epoch is over, and the scores of the splits without it.
+  private var calibration:
+    (head: CalibratedHead, report: CalibrationReport, uncalibrated: [String: SplitScores])?
   private let arguments: String
   let parallelism: Parallelism
   private let backboneDigest: String
@@ -37,10 +38,10 @@ struct RunLoop {
     roles = data.roles
     calibrationSplit =
       configuration.calibrationOrDefault.needsValidation
-      ? try roles.calibrationSplit(
-        of: data.dataset,
-        isChosen: configuration.data.testSplit != nil && configuration.data.validationSplit != nil)
-      : nil
+      ? try data.dataset.split(
+        roles.calibrationSplit(
+          among: data.dataset.splitNames, of: data.dataset.file,
+          isChosen: configuration.data.choosesSplits)) : nil
     self.parallelism = parallelism
     outOfDistributionRows = try OutOfDistributionRows.features(
       of: configuration, featureCount: data.dataset.featureCount)
@@ -52,10 +53,8 @@ struct RunLoop {
       parallelism: parallelism)
     // Only files that are written need it.
     backboneDigest = output == nil ? "" : data.backbone?.digest ?? ""
-    progress.seconds.load = data.loadSeconds
-    progress.seconds.features = data.featureSeconds
-    arguments = RunOutput.json(
-      Dictionary(uniqueKeysWithValues: configuration.arguments.map { ($0.name, $0.value) }))
+    progress.seconds = data.seconds
+    arguments = RunOutput.json(configuration.argumentsByName)
     if let output, !configuration.output.resumes, !configuration.output.overwrites {
       try OutputOwner(of: output.directory)?.check(data: train.fingerprint)
     }
@@ -86,11 +85,10 @@ struct RunLoop {
         expected: "a place in this run", advice: "remove the checkpoint and start the run again")
     }
     try trainer.restore(from: file)
-    let load = (progress.seconds.load, progress.seconds.features)
     progress = stored.progress
     secondsBefore = progress.seconds.total
-    progress.seconds.load += load.0
-    progress.seconds.features += load.1
+    progress.seconds.load += data.seconds.load
+    progress.seconds.features += data.seconds.features
     try output.resume(progress.records)
     note(
       progress.epoch > configuration.effectiveEpochs
@@ -192,13 +190,11 @@ struct RunLoop {
   ) throws -> EpochRecord {
     let epoch = progress.epoch
     let watch = Stopwatch()
-    let head = trainer.head
-    let scores = try SplitEvaluations(head, on: data.dataset, roles, configuration)
-    self.scores = scores
+    let scores = try evaluate()
     progress.seconds.evaluate += watch.elapsed
     let seen = configuration.seenExamples(epoch: epoch, batch: nil, rowCount: train.rowCount)
     let record = try keep(
-      scores, of: head, loss: trainer.batchLoss ?? scores.train.nll,
+      scores, of: trainer.head, loss: trainer.batchLoss ?? scores.train.nll,
       step: configuration.effectiveInterval > 0 ? seen : epoch, seen: seen,
       bound: trainer.evidenceLowerBound)
     progress.epoch += 1
@@ -237,7 +233,7 @@ struct RunLoop {
     return record
   }
 
-  mutating func evaluate() throws -> SplitEvaluations {
+  private mutating func evaluate() throws -> SplitEvaluations {
     let result = try SplitEvaluations(head, on: data.dataset, roles, configuration)
     scores = result
     return result
@@ -264,33 +260,27 @@ struct RunLoop {
   /// - Returns: what `result.json` holds.
   /// - Throws: `NumericsError` for an unusable head.
   mutating func result(computesMetrics: Bool = true) throws -> RunResult {
-    let scores = if let scores { scores } else { try evaluate() }
+    let scores = try scores ?? evaluate()
     let watch = Stopwatch()
     if computesMetrics {
       var further = try RunMetrics(
         head, on: data.dataset, roles, configuration, parallelism: parallelism)
       metrics = further
-      if let outOfDistributionRows {
-        let test = try data.dataset.split(roles.test)
-        try further.detect(outOfDistributionRows, head, among: test)
-        metrics = further
-      }
+      try further.detect(outOfDistributionRows, head, among: try data.dataset.split(roles.test))
+      metrics = further
     }
     progress.seconds.evaluate += watch.elapsed
     progress.seconds.total = secondsBefore + clock.elapsed
-    return RunResult(
-      train: scores.train, test: scores.test, splits: scores.scores, roles: roles,
-      uncalibrated: calibration?.uncalibrated, calibration: calibration?.report,
-      seconds: progress.seconds, threads: parallelism.threadCount,
-      elbo: trainer.evidenceLowerBound, iterations: trainer.iterations,
-      certificate: trainer.certificate, best: progress.best,
-      recipe: trainer.report,
-      chosen: ChosenSettings(
-        trainer.report, penalty: trainer.chosenPenalty, calibration: calibration?.report),
-      metrics: metrics,
-      arguments: Dictionary(
-        uniqueKeysWithValues: configuration.arguments.map { ($0.name, $0.value) }),
-      data: output == nil ? nil : train.fingerprint, versions: Versions.current)
+    var result = RunResult(
+      scores, configuration, seconds: progress.seconds, threads: parallelism.threadCount)
+    (result.uncalibrated, result.calibration) = (calibration?.uncalibrated, calibration?.report)
+    (result.elbo, result.certificate) = (trainer.evidenceLowerBound, trainer.certificate)
+    (result.iterations, result.recipe) = (trainer.iterations, trainer.report)
+    (result.best, result.metrics) = (progress.best, metrics)
+    result.chosen = ChosenSettings(
+      trainer.report, penalty: trainer.chosenPenalty, calibration: calibration?.report)
+    result.data = output == nil ? nil : train.fingerprint
+    return result
   }
 }
 
@@ -298,19 +288,26 @@ extension RunLoop {
   /// Fits the map that `--calibration` asks for to the validation split, for the last head and the best.
   ///
   /// - Parameter note: receives what the user should know.
-  /// - Throws: `DataError` when predictions are not numbers, or a file cannot be written.
+  /// - Throws: `DataError` when predictions are not numbers, or a file cannot be written; `NumericsError`
+  ///   for an unusable head.
   mutating func calibrate(note: (String) -> Void) throws {
     guard let method = configuration.calibrationOrDefault.method, let split = calibrationSplit,
       let name = roles.validation
     else { return }
-    let before = if let scores { scores } else { try evaluate() }
+    let before = try scores ?? evaluate()
     let watch = Stopwatch()
-    let calibration = try RunCalibration(
-      trainer.head, method, on: split, name: name, uncalibrated: before.scores.byName)
+    let choice = try CalibrationChoice(method, for: trainer.head, on: split)
     try output?.calibrateBest(method, on: split, parallelism: trainer.head.parallelism)
-    self.calibration = calibration
+    calibration = (
+      CalibratedHead(trainer.head, choice.calibration),
+      CalibrationReport(choice, split: name, rowCount: split.rowCount), before.scores.byName
+    )
     progress.seconds.fit += watch.elapsed
-    if let text = calibration.note { note(text) }
+    if before[name].acc == 1 {
+      note(
+        "all \(split.rowCount) rows of the \(name) split are predicted right: they cannot say how "
+          + "certain predictions may be, and --calibration keeps close to what the head says")
+    }
     if roles.isShared {
       note("predictions are calibrated on the rows that are reported as test, whose scores flatter")
     }
@@ -415,120 +412,5 @@ extension FeatureSplit {
       }
     }
     return "\(rowCount) x \(featureCount), \(String(hash, radix: 16))"
-  }
-}
-
-/// The map that a run fits to its validation split after its last epoch.
-struct RunCalibration {
-  /// The head with the map.
-  let head: CalibratedHead
-  /// What was fitted.
-  let report: CalibrationReport
-  /// The scores of the splits without the map, by name.
-  let uncalibrated: [String: SplitScores]
-  /// What the user should know, in one line.
-  let note: String?
-
-  /// Fits the map.
-  ///
-  /// - Parameters:
-  ///   - head: as the last epoch left it.
-  ///   - method: the kind of map.
-  ///   - split: the validation split.
-  ///   - name: its name.
-  ///   - uncalibrated: the scores of all splits without the map, by name.
-  /// - Throws: `DataError` when predictions are not numbers, `NumericsError` for an unusable head.
-  init(
-    _ head: any Head, _ method: HeldOutCalibration.Method, on split: FeatureSplit, name: String,
-    uncalibrated: [String: SplitScores]
-  ) throws {
-    let choice = try CalibrationChoice(method, for: head, on: split)
-    self.head = CalibratedHead(head, choice.calibration)
-    self.uncalibrated = uncalibrated
-    report = CalibrationReport(choice, split: name, rowCount: split.rowCount)
-    note =
-      uncalibrated[name]?.acc != 1
-      ? nil
-      : "all \(split.rowCount) rows of the \(name) split are predicted right: they cannot say how "
-        + "certain predictions may be, and --calibration keeps close to what the head says"
-  }
-}
-
-/// What a run's calibration is, for its result.
-public struct CalibrationReport: Sendable, Equatable, Encodable {
-  /// What stands: "temperature", "vector" or "isotonic".
-  public var method: String
-  /// What was asked for, by the same names.
-  public var requested: String
-  /// Why ``method`` stands, in a clause; `nil` where a temperature was asked for.
-  public var reason: String?
-  /// How left-out rows were predicted by what was asked for and by temperatures; `nil` where a temperature
-  /// was asked for, and where no row could be left out.
-  public var leftOut: CalibrationChoice.LeftOutLosses?
-  /// The split whose rows it was fitted to.
-  public var split: String
-  /// The number of those rows.
-  public var rows: Int
-  /// The factor of the log-probabilities, of a temperature.
-  public var inverseTemperature: Double?
-  /// Each class's factor of its log-probability, of a vector.
-  public var scales: [Double]?
-  /// Each class's shift, of a vector.
-  public var shifts: [Double]?
-  /// The log-odds at which each class's map is given, of isotonic regressions.
-  public var knots: [[Double]]?
-  /// The log-odds there after the map, of isotonic regressions.
-  public var values: [[Double]]?
-  /// How many numbers were fitted.
-  public var parameters: Int
-  /// The smallest and the largest of what the predictions were changed by: factors of log-probabilities of a
-  /// temperature or a vector, differences of log-odds of isotonic regressions.
-  public var range: [Double]
-
-  enum CodingKeys: String, CodingKey {
-    case method, requested, reason, split, rows, scales, shifts, knots, values, parameters, range
-    case leftOut = "left_out"
-    case inverseTemperature = "inverse_temperature"
-  }
-
-  init(_ choice: CalibrationChoice, split: String, rowCount: Int) {
-    let calibration = choice.calibration
-    method = calibration.kind
-    requested = choice.requested.rawValue
-    (reason, leftOut) = (choice.reason, choice.leftOut)
-    self.split = split
-    rows = rowCount
-    switch calibration {
-    case .none: (parameters, range) = (0, [])
-    case .temperature(let beta):
-      inverseTemperature = beta
-      (parameters, range) = (1, [beta, beta])
-    case .vector(let scales, let shifts):
-      (self.scales, self.shifts) = (scales, shifts)
-      parameters = scales.count + shifts.count
-      range = [scales.min() ?? 1, scales.max() ?? 1]
-    case .isotonic(let functions):
-      knots = functions.map(\.knots)
-      values = functions.map(\.values)
-      parameters = functions.reduce(0) { $0 + $1.values.count }
-      let changes = functions.flatMap { zip($0.values, $0.knots).map { $0 - $1 } }
-      range = [changes.min() ?? 0, changes.max() ?? 0]
-    }
-  }
-}
-
-extension RunOutput {
-  /// Gives the head of the best epoch a map of its own.
-  ///
-  /// - Throws: `DataError` when its predictions are not numbers, or the file cannot be read or written.
-  func calibrateBest(
-    _ method: HeldOutCalibration.Method, on split: FeatureSplit, parallelism: Parallelism
-  ) throws {
-    let path = path("best.safetensors")
-    guard Files.exists(path) else { return }
-    var best = try HeadCheckpoint(path: path)
-    best.head.parallelism = parallelism
-    best.head = try CalibratedHead(calibrating: best.head, on: split, method)
-    try writeBest(best)
   }
 }

@@ -81,10 +81,11 @@ public struct RunMetrics: Sendable, Equatable, Encodable {
       predictions.probabilities, split.labels, head, data, roles, configuration)
   }
 
-  /// Scores the detection of out-of-distribution rows, as wide as the head, among test rows.
+  /// Scores the detection of out-of-distribution rows, if there are some, as wide as the head, among test rows.
   mutating func detect(
-    _ rows: FeatureMatrix, _ head: any Head, among test: FeatureSplit
+    _ rows: FeatureMatrix?, _ head: any Head, among test: FeatureSplit
   ) throws(NumericsError) {
+    guard let rows else { return }
     let inside = try Uncertainty(head, test.features).scores
     var detections: [String: [String: Double]] = [:]
     for (name, scores) in try Uncertainty(head, rows).scores {

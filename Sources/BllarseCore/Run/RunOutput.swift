@@ -1,3 +1,4 @@
+import BllarseNumerics
 import Foundation
 
 /// The output directory of a run: `metrics.jsonl`, `head.safetensors`, `best.safetensors`, `result.json`
@@ -60,6 +61,20 @@ package final class RunOutput {
     try checkpoint.write(to: path("best.safetensors"))
   }
 
+  /// Gives the head of the best epoch a map of its own.
+  ///
+  /// - Throws: `DataError` when its predictions are not numbers, or the file cannot be read or written.
+  func calibrateBest(
+    _ method: HeldOutCalibration.Method, on split: FeatureSplit, parallelism: Parallelism
+  ) throws {
+    let path = path("best.safetensors")
+    guard Files.exists(path) else { return }
+    var best = try HeadCheckpoint(path: path)
+    best.head.parallelism = parallelism
+    best.head = try CalibratedHead(calibrating: best.head, on: split, method)
+    try writeBest(best)
+  }
+
   /// Takes up the run that is there, with the lines of the epochs before.
   func resume(_ records: [EpochRecord]) throws(DataError) {
     isOwn = true
@@ -77,14 +92,9 @@ package final class RunOutput {
 
   func write(_ result: RunResult) throws(DataError) {
     begin()
+    // A head that an earlier run left is not that of a run which fitted none.
+    if !result.hasHead { try? FileManager.default.removeItem(atPath: path("head.safetensors")) }
     try write(Self.json(result, pretty: true) + "\n", to: "result.json")
-  }
-
-  /// The result of a run that fitted no head: one that an earlier run left is not its own.
-  func writeWithoutHead(_ result: RunResult) throws(DataError) {
-    begin()
-    try? FileManager.default.removeItem(atPath: path("head.safetensors"))
-    try write(result)
   }
 
   func write(_ text: String, to name: String) throws(DataError) {
@@ -163,8 +173,7 @@ struct OutputOwner {
       !configuration.output.resumes || !Files.exists(directory + "/" + RunCheckpoint.fileName)
     else { return }
     // In the same form: a number without a fraction is an integer in JSON.
-    let text = RunOutput.json(
-      Dictionary(uniqueKeysWithValues: configuration.arguments.map { ($0.name, $0.value) }))
+    let text = RunOutput.json(configuration.argumentsByName)
     let given = RunOutput.decode([String: ArgumentValue].self, from: text) ?? [:]
     guard let stored = owner.arguments else {
       throw owner.refusal("the file is not a run's of bllarse, or damaged")

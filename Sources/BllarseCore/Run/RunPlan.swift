@@ -6,7 +6,7 @@ import Synchronization
 ///
 /// A run makes its plan first, so that a check and a run find the same faults in the same words. Files
 /// are opened, their sizes and labels are read; features and weights are not.
-public struct RunPlan: Sendable, Equatable {
+public struct RunPlan: Sendable {
   /// The rows of each split, in the data set's order.
   public let rowCounts: [(split: String, rows: Int)]
   /// The number of features.
@@ -43,19 +43,19 @@ public struct RunPlan: Sendable, Equatable {
     if let text = configuration.data.text { _ = try files.content(of: text.cache) }
     let data = try files.data(of: configuration)
     let roles = try SplitRoles(of: data.header.names, configuration, file: data.header.file)
-    let required = [SplitRoles.training, roles.test] + (roles.validation.map { [$0] } ?? [])
-    if let path = configuration.data.featuresPath, !required.allSatisfy({ data.header[$0] != nil })
+    if let path = configuration.data.featuresPath,
+      !roles.required.allSatisfy({ data.header[$0] != nil })
     {
-      _ = try FeatureFile(path: path).header(requiring: required)  // says what is missing
+      _ = try FeatureFile(path: path).header(requiring: roles.required)  // says what is missing
     }
     if configuration.calibrationOrDefault.needsValidation {
       _ = try roles.calibrationSplit(
         among: data.header.names, of: data.header.file,
-        isChosen: configuration.data.testSplit != nil && configuration.data.validationSplit != nil)
+        isChosen: configuration.data.choosesSplits)
     }
     let classes = data.backbone?.classCount
     if configuration.effectiveEpochs == 0, classes != data.header.classCount {
-      throw RunData.missingBaseline(
+      throw RunData.missingClassifier(
         of: data.backbone?.path ?? data.header.file, classes, isBackbone: data.backbone != nil,
         classCount: data.header.classCount)
     }
@@ -71,13 +71,7 @@ public struct RunPlan: Sendable, Equatable {
     rowCounts = data.header.splits.map { ($0.name, $0.rowCount) }
     featureCount = data.header.featureCount
     classCount = data.header.classCount
-    memoryBytes = MemoryEstimate(configuration, data).bytes
-  }
-
-  /// Compares all figures.
-  public static func == (a: RunPlan, b: RunPlan) -> Bool {
-    a.rowCounts.elementsEqual(b.rowCounts, by: ==) && a.featureCount == b.featureCount
-      && a.classCount == b.classCount && a.memoryBytes == b.memoryBytes
+    memoryBytes = Self.memory(configuration, data)
   }
 }
 
@@ -117,25 +111,15 @@ public final class FileHeaders: Sendable {
   struct Data: Sendable {
     let header: FeatureHeader
     /// The backbone that makes the features, where there is one.
-    let backbone: Backbone?
+    var backbone: BackboneHeader?
     /// The bytes of the images, where there are some.
-    let imageBytes: Int
+    var imageBytes = 0
   }
 
-  /// A backbone's sizes.
-  struct Backbone: Sendable {
-    let path: String
-    let configuration: ResidualMLP.Configuration
-    /// The classes of its own classifier.
-    let classCount: Int?
-  }
-
-  private struct Content {
-    var data: [String: Result<Data, DataError>] = [:]
-    var outOfDistributionRows: [String: Result<[Int], DataError>] = [:]
-    var textCaches: [String: Result<TextCache.Content, DataError>] = [:]
-  }
-  private let content = Mutex(Content())
+  private typealias Known<Value> = [String: Result<Value, DataError>]
+  private let data = Mutex(Known<Data>())
+  private let shapes = Mutex(Known<[Int]>())
+  private let textCaches = Mutex(Known<TextCache.Content>())
 
   /// Nothing is read yet.
   public init() {}
@@ -144,63 +128,59 @@ public final class FileHeaders: Sendable {
   ///
   /// - Throws: `DataError`, the same whenever it is asked for.
   func data(of configuration: RunConfiguration) throws(DataError) -> Data {
-    let key = Self.key(configuration)
-    if let known = content.withLock({ $0.data[key] }) { return try known.get() }
-    let result = Result<Data, DataError> { () throws(DataError) in try Self.read(configuration) }
-    content.withLock { $0.data[key] = result }
-    return try result.get()
+    try Self.known(data, Self.key(configuration)) { () throws(DataError) in
+      try Self.read(configuration)
+    }
   }
 
-  /// The number of features of a file of rows that belong to no class.
+  /// The shape of a file of rows that belong to no class.
   ///
   /// - Throws: `DataError`: it is missing or damaged.
   func outOfDistributionRows(_ path: String) throws(DataError) -> [Int] {
-    if let known = content.withLock({ $0.outOfDistributionRows[path] }) { return try known.get() }
-    let result = Result<[Int], DataError> { () throws(DataError) in
+    try Self.known(shapes, path) { () throws(DataError) in
       let file = try FeatureFile(path: path)
       return try file.header(of: OutOfDistributionRows.split(of: file)).shape
     }
-    content.withLock { $0.outOfDistributionRows[path] = result }
-    return try result.get()
   }
 
   /// The content of a text cache.
   ///
   /// - Throws: `DataError`: it is not there, not whole, or another.
   package func content(of cache: TextCache) throws(DataError) -> TextCache.Content {
-    let path = cache.path
-    if let known = content.withLock({ $0.textCaches[path] }) { return try known.get() }
-    let result = Result<TextCache.Content, DataError> { () throws(DataError) in
-      try cache.content()
-    }
-    content.withLock { $0.textCaches[path] = result }
+    try Self.known(textCaches, cache.path) { () throws(DataError) in try cache.content() }
+  }
+
+  private static func known<Value: Sendable>(
+    _ list: borrowing Mutex<Known<Value>>, _ key: String, _ read: () throws(DataError) -> Value
+  ) throws(DataError) -> Value {
+    if let known = list.withLock({ $0[key] }) { return try known.get() }
+    let result = Result<Value, DataError>(catching: read)
+    list.withLock { $0[key] = result }
     return try result.get()
   }
 
   private static func key(_ configuration: RunConfiguration) -> String {
-    if let path = configuration.data.featuresPath {
-      let arrays = configuration.rowArrays
-      return [path, arrays.weights ?? "", arrays.groups ?? ""].joined(separator: "\0")
-    }
-    let named = configuration.data.namedBackbone
-    let parts: [String?] = [
-      configuration.data.dataset, configuration.data.directory, configuration.data.backbonePath,
-      named?.name, named?.directory, configuration.data.embeddingSize.map(String.init),
-      configuration.data.blockCount.map(String.init), configuration.data.resourcesPath,
-    ]
+    let data = configuration.data
+    let parts: [String?] =
+      if let path = data.featuresPath {
+        [path, configuration.rowArrays.weights, configuration.rowArrays.groups]
+      } else {
+        [
+          data.dataset, data.directory, data.backbonePath, data.namedBackbone?.name,
+          data.namedBackbone?.directory, data.embeddingSize.map(String.init),
+          data.blockCount.map(String.init), data.resourcesPath,
+        ]
+      }
     return parts.map { $0 ?? "" }.joined(separator: "\0")
   }
 
   private static func read(_ configuration: RunConfiguration) throws(DataError) -> Data {
     if let path = configuration.data.featuresPath {
-      return Data(
-        header: try FeatureFile(path: path).header(with: configuration.rowArrays),
-        backbone: nil,
-        imageBytes: 0)
+      return Data(header: try FeatureFile(path: path).header(with: configuration.rowArrays))
     }
     let images = try ImageDatasets.header(configuration.data.dataset, configuration)
     let backbone = try ImageDatasets.backboneHeader(
-      of: configuration.data.dataset, images, configuration)
+      of: configuration.data.dataset, channels: images.channels, configuration)
     try backbone.configuration.requireChannels(images.channels, of: backbone.path)
     let width = backbone.configuration.embeddingSize
     return Data(
@@ -215,38 +195,27 @@ public final class FileHeaders: Sendable {
   }
 }
 
-/// The sizes of a data set of images.
-struct ImageHeader: Sendable {
-  let splits: [(name: String, rowCount: Int)]
-  let channels: Int
-  let classCount: Int
-  /// The bytes of all images.
-  let byteCount: Int
-}
+// MARK: - Memory
 
-/// An estimate of the memory that a run needs at its peak: what is mapped and what is allocated.
-///
-/// Most of it is the features and at most two copies of them in single precision; for wide rows it is
-/// matrices of D x D. The factors are what runs of 40 to 100,000 rows, 5 to 1,024 features and 3 to 50
-/// classes took at their peaks (release build, resident size).
-struct MemoryEstimate {
-  /// Bytes.
-  let bytes: Int
-
-  init(_ configuration: RunConfiguration, _ data: FileHeaders.Data) {
-    let header = data.header
-    let shape = MemoryShape(header, threads: ThreadReservation.usable(configuration.threadCount))
-    let rows = shape.rows
+extension RunPlan {
+  /// An estimate of the memory that a run needs at its peak, in bytes: what is mapped and what is allocated.
+  ///
+  /// Most of it is the features and at most two copies of them in single precision; for wide rows it is
+  /// matrices of D x D. The factors are what runs of 40 to 100,000 rows, 5 to 1,024 features and 3 to 50
+  /// classes took at their peaks (release build, resident size).
+  private static func memory(_ configuration: RunConfiguration, _ data: FileHeaders.Data) -> Int {
+    let shape = MemoryShape(
+      data.header, threads: ThreadReservation.usable(configuration.threadCount))
     let fit = configuration.method.knownWay?.memory(shape, configuration.method) ?? 0
     // Weights, and groups while they are numbered.
     let values =
-      (configuration.rowArrays.weights == nil ? 0 : 16 * rows)
-      + (configuration.rowArrays.groups == nil ? 0 : 64 * rows)
-    let features = header.splits.reduce(0) { $0 + Double($1.byteCount) }
+      (configuration.rowArrays.weights == nil ? 0 : 16 * shape.rows)
+      + (configuration.rowArrays.groups == nil ? 0 : 64 * shape.rows)
+    let features = data.header.splits.reduce(0) { $0 + Double($1.byteCount) }
     // The first is the program, its libraries, and what every small run takes.
-    bytes = Int(
+    return Int(
       MemoryShape.megabytes(36) + features + values + fit
-        + Self.images(data, threads: shape.threads, isAugmented: configuration.mayAugment))
+        + images(data, threads: shape.threads, isAugmented: configuration.mayAugment))
   }
 
   /// Images, the backbone's weights, a block of images a thread, and the features of augmented images.
