@@ -35,11 +35,8 @@ public struct NamedBackbone: Sendable, Equatable {
     pretraining: Pretraining = .in21kCIFAR, embeddingSize: Int = 512, blockCount: Int = 6,
     dataset: String, directory: String = NamedBackbone.defaultDirectory
   ) {
-    self.pretraining = pretraining
-    self.embeddingSize = embeddingSize
-    self.blockCount = blockCount
-    self.dataset = dataset
-    self.directory = directory
+    (self.pretraining, self.embeddingSize) = (pretraining, embeddingSize)
+    (self.blockCount, self.dataset, self.directory) = (blockCount, dataset, directory)
   }
 
   /// The name, "B_6-Wi_512_res_64_in21k_cifar10".
@@ -85,7 +82,7 @@ extension NamedBackbone {
   /// - Throws: `DataError`: there is no such file, it is damaged, or what it holds is of another size
   ///   than its name says.
   public func load() throws(DataError) -> ResidualMLP {
-    try ResidualMLP(path: header().file.path)
+    try ResidualMLP(header())
   }
 
   /// Finds the file, and reads its header.
@@ -94,17 +91,9 @@ extension NamedBackbone {
   func header() throws(DataError) -> BackboneHeader {
     guard let path = candidates.first(where: Files.exists) else { throw missing() }
     let header = try BackboneHeader(path: path)
-    try header.configuration.require(
-      embeddingSize: embeddingSize, blockCount: blockCount, imageSize: Self.imageSize, of: path)
+    try header.require(
+      embeddingSize: embeddingSize, blockCount: blockCount, imageSize: Self.imageSize)
     return header
-  }
-
-  /// The sizes of a backbone with random weights for images of some channels.
-  func randomConfiguration(channels: Int) -> ResidualMLP.Configuration {
-    ResidualMLP.Configuration(
-      channels: channels, imageSize: Self.imageSize, embeddingSize: embeddingSize,
-      blockCount: blockCount, hiddenSize: 4 * embeddingSize, layerNormEpsilon: 1e-5,
-      normalization: nil)
   }
 
   private func missing() -> DataError {
@@ -119,7 +108,6 @@ extension NamedBackbone {
       } else {
         "name the directory with --model-dir, or the file itself with --backbone FILE"
       }
-    let names = publishedName.map { name + ".safetensors or " + $0 + ".safetensors" }
     let found =
       if !Files.exists(directory) {
         "there is no such directory"
@@ -131,23 +119,36 @@ extension NamedBackbone {
       }
     return DataError(
       .missingFile, file: directory, found: found,
-      expected: names ?? name + ".safetensors", advice: advice)
+      expected: [name, publishedName].compactMap { $0.map { $0 + ".safetensors" } }
+        .joined(separator: " or "), advice: advice)
   }
 }
 
-extension ResidualMLP {
-  /// Refuses a backbone of another size.
+extension BackboneHeader {
+  /// The sizes of a backbone with random weights for images of some channels.
+  init(random named: NamedBackbone, channels: Int) {
+    (path, file, classCount) = (named.name, nil, nil)
+    configuration = ResidualMLP.Configuration(
+      channels: channels, imageSize: NamedBackbone.imageSize, embeddingSize: named.embeddingSize,
+      blockCount: named.blockCount, hiddenSize: 4 * named.embeddingSize, layerNormEpsilon: 1e-5,
+      normalization: nil)
+  }
+
+  /// Refuses a backbone of other sizes than those that are given.
   ///
-  /// - Parameters:
-  ///   - embeddingSize: the number of features that it must have, or `nil` for any.
-  ///   - blockCount: the number of blocks, or `nil` for any.
-  ///   - imageSize: the rows and columns of its images, or `nil` for any.
   /// - Throws: `DataError.Code.wrongShape`, which names the file and all that differs.
-  public func require(
-    embeddingSize: Int?, blockCount: Int?, imageSize: Int? = nil
-  ) throws(DataError) {
-    try configuration.require(
-      embeddingSize: embeddingSize, blockCount: blockCount, imageSize: imageSize, of: path)
+  func require(embeddingSize: Int?, blockCount: Int?, imageSize: Int? = nil) throws(DataError) {
+    let sizes = [
+      ("embed_dim", configuration.embeddingSize, embeddingSize),
+      ("num_blocks", configuration.blockCount, blockCount),
+      ("img_size", configuration.imageSize, imageSize),
+    ].filter { $0.2 != nil && $0.2 != $0.1 }
+    guard !sizes.isEmpty else { return }
+    throw DataError(
+      .wrongShape, file: path,
+      found: "the backbone has " + sizes.map { "\($0.0) \($0.1)" }.joined(separator: ", "),
+      expected: sizes.map { "\($0.0) \($0.2 ?? 0)" }.joined(separator: ", "),
+      advice: "rename the file after what it holds, or ask for that")
   }
 }
 
@@ -160,21 +161,5 @@ extension ResidualMLP.Configuration {
         expected: "\(channels), which the backbone was made for",
         advice: "choose another backbone")
     }
-  }
-
-  /// Refuses other sizes, naming the file that has them.
-  func require(
-    embeddingSize: Int?, blockCount: Int?, imageSize: Int?, of path: String
-  ) throws(DataError) {
-    let sizes = [
-      ("embed_dim", self.embeddingSize, embeddingSize),
-      ("num_blocks", self.blockCount, blockCount), ("img_size", self.imageSize, imageSize),
-    ].filter { $0.2 != nil && $0.2 != $0.1 }
-    guard !sizes.isEmpty else { return }
-    throw DataError(
-      .wrongShape, file: path,
-      found: "the backbone has " + sizes.map { "\($0.0) \($0.1)" }.joined(separator: ", "),
-      expected: sizes.map { "\($0.0) \($0.2 ?? 0)" }.joined(separator: ", "),
-      advice: "rename the file after what it holds, or ask for that")
   }
 }

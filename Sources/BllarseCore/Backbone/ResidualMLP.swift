@@ -79,10 +79,10 @@ extension ResidualMLP {
     let width = featureCount
     return Matrix(rows: images.count, columns: width) { target in
       guard let base = target.baseAddress else { return }
-      let output = SharedOutput(base: base)
+      let output = SharedAddress(base)
       parallelism.forEachBlock(of: images.count, blockSize: Self.blockSize) { _, range in
         guard !parallelism.isCancelled else {
-          (output.base + range.lowerBound * width).initialize(
+          (output.pointer + range.lowerBound * width).initialize(
             repeating: 0, count: range.count * width)
           return
         }
@@ -93,7 +93,8 @@ extension ResidualMLP {
           batch.normalize(normalization)
         }
         forward(batch.pixels).withUnsafePointer { source, _ in
-          (output.base + range.lowerBound * width).update(from: source, count: range.count * width)
+          (output.pointer + range.lowerBound * width).update(
+            from: source, count: range.count * width)
         }
       }
     }
@@ -141,7 +142,318 @@ extension ResidualMLP.Linear {
   }
 }
 
-/// Memory that threads fill, each a range of its own, which is why sharing it is safe.
-private struct SharedOutput: @unchecked Sendable {
-  let base: UnsafeMutablePointer<Float>
+// MARK: - Reading
+
+/// How a file names the tensors: as this package does, or as the published PyTorch checkpoints.
+private struct TensorNames {
+  let isPublished: Bool
+
+  init(of file: SafetensorsFile) { isPublished = file.contains("linear_in.weight") }
+
+  var embedding: String { isPublished ? "linear_in" : "linear_embed" }
+  var classifier: String { isPublished ? "linear_out" : "fc" }
+  func norm(_ block: Int) -> String {
+    isPublished ? "layernorms.\(block)" : "layers.\(block).norm"
+  }
+  func linear1(_ block: Int) -> String {
+    isPublished ? "blocks.\(block).block.0" : "layers.\(block).linear1"
+  }
+  func linear2(_ block: Int) -> String {
+    isPublished ? "blocks.\(block).block.2" : "layers.\(block).linear2"
+  }
+}
+
+extension ResidualMLP {
+  /// Reads a backbone.
+  ///
+  /// Weights are (out, in). The metadata `num_blocks`, `embed_dim`, `in_chans`, `img_size`,
+  /// `hidden_dim_ratio`, `layer_norm_eps`, `mean` and `std` (one number, or one for each channel
+  /// separated by commas) are checked against the tensors, and inferred from them where missing.
+  ///
+  /// - Parameter path: a safetensors file with the tensors' names of this package or of the published
+  ///   PyTorch checkpoints.
+  /// - Throws: `DataError`, naming the tensor: one is missing, or its shape contradicts the metadata or
+  ///   the other tensors.
+  public init(path: String) throws(DataError) { try self.init(BackboneHeader(path: path)) }
+
+  /// Reads the weights of a backbone.
+  init(_ header: BackboneHeader) throws(DataError) {
+    guard let file = header.file else { preconditionFailure("\(header.path) is no file") }
+    let names = TensorNames(of: file)
+    (configuration, path) = (header.configuration, header.path)
+    embedding = try file.linear(names.embedding)
+    blocks = try (0..<configuration.blockCount).map { (index) throws(DataError) in
+      Block(
+        gain: try file.finiteVector(names.norm(index) + ".weight"),
+        shift: try file.finiteVector(names.norm(index) + ".bias"),
+        linear1: try file.linear(names.linear1(index)),
+        linear2: try file.linear(names.linear2(index)))
+    }
+    classifier = header.classCount == nil ? nil : try file.linear(names.classifier)
+  }
+}
+
+/// The sizes of a backbone, as the header of its file says: weights are not read.
+struct BackboneHeader: Sendable {
+  /// The file, or what stands for it in messages.
+  let path: String
+  /// `nil` for random weights.
+  let file: SafetensorsFile?
+  let configuration: ResidualMLP.Configuration
+  /// The classes of its own classifier, where it has one.
+  let classCount: Int?
+
+  /// Reads and checks a header: every tensor has the sizes that it must have.
+  ///
+  /// - Throws: `DataError`, as ``ResidualMLP/init(path:)``.
+  init(path: String) throws(DataError) {
+    let file = try SafetensorsFile(path: path)
+    let names = TensorNames(of: file)
+    (self.path, self.file) = (path, file)
+    try file.require("activation", "gelu")
+    try file.require("mlp_type", "bottleneck")
+    try file.require("layout", "c h w")
+
+    let embedShape = try file.tensor(names.embedding + ".weight").shape
+    guard embedShape.count == 2 else {
+      throw file.unexpectedShape(names.embedding + ".weight", "a matrix (embed_dim, pixels)")
+    }
+    let embeddingSize = try file.size("embed_dim") ?? embedShape[0]
+    let (channels, imageSize) = try file.imageShape(
+      pixels: embedShape[1], tensor: names.embedding + ".weight")
+    let blockCount =
+      try file.size("num_blocks")
+      ?? (0...).first { !file.contains(names.linear1($0) + ".weight") } ?? 0
+    if file.contains(names.linear1(blockCount) + ".weight") {
+      throw DataError(
+        .wrongShape, file: path, key: names.linear1(blockCount) + ".weight",
+        found: "there is a block \(blockCount)", expected: "\(blockCount) blocks (num_blocks)",
+        advice: "correct the metadata")
+    }
+    var hiddenSize = 4 * embeddingSize
+    if let ratio = try file.size("hidden_dim_ratio") {
+      hiddenSize = ratio * embeddingSize
+    } else if blockCount > 0 {
+      hiddenSize = try file.tensor(names.linear1(0) + ".weight").shape.first ?? hiddenSize
+    }
+    configuration = ResidualMLP.Configuration(
+      channels: channels, imageSize: imageSize, embeddingSize: embeddingSize,
+      blockCount: blockCount, hiddenSize: hiddenSize,
+      layerNormEpsilon: try file.parsed("layer_norm_eps", "a number from 0 on") {
+        Double($0).flatMap { $0.isFinite && $0 >= 0 ? $0 : nil }
+      } ?? 1e-5,
+      normalization: try file.normalization(channels: channels))
+
+    try file.requireLinear(
+      names.embedding, from: channels * imageSize * imageSize, to: embeddingSize)
+    for index in 0..<blockCount {
+      try file.requireVector(names.norm(index) + ".weight", count: embeddingSize)
+      try file.requireVector(names.norm(index) + ".bias", count: embeddingSize)
+      try file.requireLinear(names.linear1(index), from: embeddingSize, to: hiddenSize)
+      try file.requireLinear(names.linear2(index), from: hiddenSize, to: embeddingSize)
+    }
+    guard file.contains(names.classifier + ".weight") else {
+      classCount = nil
+      return
+    }
+    let shape = try file.tensor(names.classifier + ".weight").shape
+    let classes = try file.size("num_classes") ?? shape.first ?? 0
+    try file.requireLinear(names.classifier, from: embeddingSize, to: classes)
+    classCount = classes
+  }
+}
+
+/// The metadata and the tensors of a backbone.
+extension SafetensorsFile {
+  /// Refuses a file that announces something else than this package computes.
+  fileprivate func require(_ key: String, _ value: String) throws(DataError) {
+    guard let found = metadata[key], found != value else { return }
+    throw DataError(
+      .wrongType, file: path, key: "metadata \(key)", found: "the value is \(found.quoted())",
+      expected: value.quoted(), advice: "only this kind of backbone is supported")
+  }
+
+  /// A metadata entry, if there is one.
+  fileprivate func parsed<Value>(
+    _ key: String, _ expected: String, _ parse: (String) -> Value?
+  ) throws(DataError) -> Value? {
+    guard let text = metadata[key] else { return nil }
+    if let value = parse(text) { return value }
+    throw DataError(
+      .wrongType, file: path, key: "metadata \(key)", found: "the value is \(text.quoted())",
+      expected: expected, advice: "correct the metadata")
+  }
+
+  fileprivate func size(_ key: String) throws(DataError) -> Int? {
+    try parsed(key, "a positive integer") {
+      Int($0).flatMap { (1...1_000_000).contains($0) ? $0 : nil }
+    }
+  }
+
+  /// Channels and size of the images, which make up the width of the embedding.
+  fileprivate func imageShape(
+    pixels: Int, tensor: String
+  ) throws(DataError) -> (channels: Int, size: Int) {
+    let size = try size("img_size")
+    let candidates = try self.size("in_chans").map { [$0] } ?? [3, 1]
+    for channels in candidates {
+      let side = size ?? Int(Double(pixels / channels).squareRoot())
+      if channels * side * side == pixels { return (channels, side) }
+    }
+    let shape = size.map { "\(candidates[0]) x \($0) x \($0)" } ?? "square images"
+    throw DataError(
+      .wrongShape, file: path, key: tensor, found: "the input has \(pixels) pixels",
+      expected: "the pixels of \(shape) (in_chans, img_size)",
+      advice: "correct the metadata or export the backbone again")
+  }
+
+  /// Mean and standard deviation of each channel.
+  fileprivate func normalization(channels: Int) throws(DataError) -> ChannelNormalization? {
+    func numbers(_ key: String) throws(DataError) -> [Float]? {
+      let separators: Set<Character> = [",", " ", "[", "]", "(", ")"]
+      let values = try parsed(key, "numbers separated by commas") { text -> [Float]? in
+        let parts = text.split(whereSeparator: separators.contains)
+        let values = parts.compactMap { Float($0) }.filter(\.isFinite)
+        return values.count == parts.count ? values : nil
+      }
+      return try parsed(key, "one number, or one for each of \(channels) channels") { _ in
+        values.flatMap { [1, channels].contains($0.count) ? $0 : nil }
+      }
+    }
+    guard let mean = try numbers("mean"), let deviation = try numbers("std") else { return nil }
+    _ = try parsed("std", "as many numbers as mean has") { _ in
+      mean.count == deviation.count ? true : nil
+    }
+    _ = try parsed("std", "positive numbers") { _ in
+      deviation.allSatisfy { $0 > 0 } ? true : nil
+    }
+    return ChannelNormalization(mean: mean, standardDeviation: deviation)
+  }
+
+  fileprivate func requireLinear(
+    _ name: String, from inputs: Int, to outputs: Int
+  ) throws(DataError) {
+    guard try tensor(name + ".weight").shape == [outputs, inputs] else {
+      throw unexpectedShape(name + ".weight", "(\(outputs), \(inputs))")
+    }
+    try requireVector(name + ".bias", count: outputs)
+  }
+
+  fileprivate func requireVector(_ name: String, count: Int) throws(DataError) {
+    guard try tensor(name).shape == [count] else { throw unexpectedShape(name, "(\(count))") }
+  }
+
+  fileprivate func linear(_ name: String) throws(DataError) -> ResidualMLP.Linear {
+    let weight = try matrix(name + ".weight", as: Float.self)
+    if let (row, column) = weight.firstNonFinite {
+      throw notFinite(name + ".weight", weight[row, column], row, column)
+    }
+    return ResidualMLP.Linear(weight: weight, bias: try finiteVector(name + ".bias"))
+  }
+
+  fileprivate func finiteVector(_ name: String) throws(DataError) -> [Float] {
+    let values: [Float] = try array(name)
+    if let row = values.firstIndex(where: { !$0.isFinite }) {
+      throw notFinite(name, values[row], row, nil)
+    }
+    return values
+  }
+
+  private func notFinite(_ name: String, _ value: Float, _ row: Int, _ column: Int?) -> DataError {
+    DataError(
+      .notFinite, file: path, key: name, row: row, column: column,
+      found: "the weight is \(value)", expected: "a finite number",
+      advice: "export the backbone again")
+  }
+
+  fileprivate func unexpectedShape(_ name: String, _ expected: String) -> DataError {
+    let shape = tensors.first { $0.name == name }?.shape ?? []
+    return StoredTensor.wrongShape(
+      shape, path: path, name: name, expected: expected + " by the metadata and the other tensors",
+      advice: "correct the metadata or export the backbone again")
+  }
+}
+
+// MARK: - Random weights
+
+extension ResidualMLP {
+  /// A backbone that nothing was taught: weights and biases uniform within ±1/√inputs, as PyTorch and
+  /// equinox start theirs, normalisations that change nothing.
+  ///
+  /// - Parameters:
+  ///   - configuration: the sizes.
+  ///   - seed: the same seed gives the same weights, on every machine.
+  ///   - name: what stands for the file in messages and checkpoints.
+  public init(random configuration: Configuration, seed: UInt64, name: String) {
+    var layers: UInt64 = 0
+    func linear(from inputs: Int, to outputs: Int) -> Linear {
+      layers += 1
+      var generator = Philox(seed: seed, purpose: .weights, index: layers)
+      let bound = 1 / Double(inputs).squareRoot()
+      func values(_ count: Int) -> [Float] {
+        (0..<count).map { _ in Float((2 * generator.uniform() - 1) * bound) }
+      }
+      return Linear(
+        weight: Matrix(rows: outputs, columns: inputs, elements: values(outputs * inputs)),
+        bias: values(outputs))
+    }
+    self.configuration = configuration
+    path = name
+    let (width, hidden) = (configuration.embeddingSize, configuration.hiddenSize)
+    let side = configuration.imageSize
+    embedding = linear(from: configuration.channels * side * side, to: width)
+    blocks = (0..<configuration.blockCount).map { _ in
+      Block(
+        gain: [Float](repeating: 1, count: width), shift: [Float](repeating: 0, count: width),
+        linear1: linear(from: width, to: hidden), linear2: linear(from: hidden, to: width))
+    }
+    classifier = nil
+  }
+
+  /// Eight hexadecimal digits that tell backbones apart: a CRC-32 of the sizes and all weights but the
+  /// classifier's.
+  public var digest: String {
+    var sum = CRC32()
+    func add(_ bytes: UnsafeRawBufferPointer) { sum.update(bytes) }
+    func add(_ vector: [Float]) { vector.withUnsafeBytes { add($0) } }
+    func add(_ linear: Linear) {
+      for row in 0..<linear.weight.rowCount {
+        linear.weight.withUnsafePointer { pointer, stride in
+          add(
+            UnsafeRawBufferPointer(
+              UnsafeBufferPointer(start: pointer + row * stride, count: linear.weight.columnCount)))
+        }
+      }
+      add(linear.bias)
+    }
+    let sizes = configuration
+    add([
+      Float(sizes.channels), Float(sizes.imageSize), Float(sizes.layerNormEpsilon),
+    ])
+    if let statistics = sizes.normalization {
+      add(statistics.mean)
+      add(statistics.standardDeviation)
+    }
+    add(embedding)
+    for block in blocks {
+      add(block.gain)
+      add(block.shift)
+      add(block.linear1)
+      add(block.linear2)
+    }
+    return sum.text
+  }
+
+  /// The weights of the backbone's own classifier as a linear head has them: (embed + 1) x classes, the
+  /// biases in the last row; `nil` when there is none.
+  var classifierWeights: Matrix<Float>? {
+    guard let classifier else { return nil }
+    let (classes, width) = (classifier.weight.rowCount, classifier.weight.columnCount)
+    var weights = Matrix<Float>(rows: width + 1, columns: classes, repeating: 0)
+    for k in 0..<classes {
+      for d in 0..<width { weights[d, k] = classifier.weight[k, d] }
+      weights[width, k] = classifier.bias[k]
+    }
+    return weights
+  }
 }

@@ -39,7 +39,7 @@ public struct FeatureDataset: Sendable {
     name: String, file: String? = nil, splits: [(name: String, split: FeatureSplit)],
     classCount: Int? = nil, classNames: [String]? = nil, parallelism: Parallelism = .available
   ) throws(DataError) {
-    let validation = DatasetValidation(file: file, parallelism: parallelism)
+    let validation = DatasetValidation(file: file)
     let classCount = try validation.check(
       splits.map {
         DatasetValidation.Outline(
@@ -47,7 +47,14 @@ public struct FeatureDataset: Sendable {
           labels: $0.split.labels,
           values: RowValues(weights: $0.split.weights, groups: $0.split.groups))
       }, announced: classCount, names: classNames)
-    try validation.checkRange(splits)
+    for (name, split) in splits {
+      let range =
+        name == SplitRoles.training
+        ? FeatureRange(fitting: split.rowCount, columnCount: split.featureCount)
+        : FeatureRange(predicting: split.featureCount)
+      try range.check(
+        split.features, file: file, key: "\(name) split features", parallelism: parallelism)
+    }
     self.name = name
     self.file = file
     self.splitNames = splits.map(\.name)
@@ -86,9 +93,7 @@ public struct FeatureDataset: Sendable {
   /// - Throws: `DataError.Code.insufficientData`.
   func checkRowsThatCount() throws(DataError) {
     guard let train = splits[SplitRoles.training], train.weights != nil || train.groups != nil
-    else {
-      return
-    }
+    else { return }
     try RowValues(weights: train.weights, groups: train.groups).check(
       labels: train.labels, file: file, key: SplitRoles.training)
   }
@@ -131,5 +136,197 @@ public struct FeatureDataset: Sendable {
     DataError(
       .missingKey, file: file, key: "\(name) split",
       found: DataError.absence("split", among: names))
+  }
+}
+
+/// The checks behind ``FeatureDataset``.
+struct DatasetValidation {
+  /// What is checked of a split without its features.
+  struct Outline {
+    let name: String
+    let rowCount: Int
+    let featureCount: Int
+    let labels: [Int32]
+    var values = RowValues()
+  }
+
+  let file: String?
+
+  private func fault(
+    _ code: DataError.Code, _ key: String?, row: Int? = nil, _ found: String, _ expected: String?,
+    _ advice: String? = nil
+  ) -> DataError {
+    DataError(
+      code, file: file, key: key, row: row, found: found, expected: expected, advice: advice)
+  }
+
+  /// Checks all but the features.
+  ///
+  /// - Parameters:
+  ///   - splits: all of them.
+  ///   - announced: the number of classes, where it is known otherwise.
+  ///   - names: the names of the classes, where there are some.
+  /// - Returns: the number of classes, as announced or as the labels show.
+  /// - Throws: `DataError` that names split and row.
+  func check(
+    _ splits: [Outline], announced: Int?, names: [String]?
+  ) throws(DataError) -> Int {
+    try checkShapes(splits)
+    let classCount = try classCount(splits, announced: announced, names: names)
+    let isAnnounced = announced != nil || names != nil
+    for split in splits {
+      if let row = split.labels.firstIndex(where: { $0 < 0 || Int($0) >= classCount }) {
+        // A class of which there is no training row.
+        let isUnseen =
+          !isAnnounced && split.name != SplitRoles.training && split.labels[row] >= 0
+        throw fault(
+          .invalidLabel, "\(split.name) split labels", row: row,
+          "the label is \(split.labels[row])",
+          "a class index in 0..<\(classCount)" + (isUnseen ? ", as the training rows show" : ""),
+          "correct or remove the row"
+            + (isUnseen ? ", or list all classes in the metadata class_names" : ""))
+      }
+      guard split.name == SplitRoles.training else { continue }
+      try split.values.check(labels: split.labels, file: file, key: split.name)
+    }
+    return classCount
+  }
+
+  private func checkShapes(_ splits: [Outline]) throws(DataError) {
+    guard let first = splits.first else {
+      throw fault(.missingKey, nil, "there is no split", "train")
+    }
+    var names: Set<String> = []
+    for split in splits {
+      let (key, width) = ("\(split.name) split", split.featureCount)
+      if !names.insert(split.name).inserted {
+        throw fault(.malformedFile, key, "the split occurs twice", nil)
+      }
+      if split.rowCount == 0 {
+        throw fault(
+          .insufficientData, key, "there are no rows", "at least one row",
+          "add rows or leave the split out")
+      }
+      if width == 0 {
+        throw fault(.wrongShape, key, "the rows have no features", "at least one column")
+      }
+      if width != first.featureCount {
+        throw fault(
+          .wrongShape, key, "the rows have \(width) features",
+          "\(first.featureCount) as in \(first.name)",
+          "make all splits with the same backbone")
+      }
+    }
+  }
+
+  private func classCount(
+    _ splits: [Outline], announced: Int?, names: [String]?
+  ) throws(DataError) -> Int {
+    if let announced, let names, announced != names.count {
+      throw fault(
+        .wrongShape, "class_names", "there are \(names.count) names",
+        "\(announced), one for each class")
+    }
+    if let announced = announced ?? names?.count {
+      guard announced < 2 else { return announced }
+      throw fault(
+        .insufficientData, nil, "\(announced) classes were announced", "at least two classes")
+    }
+    // A class that the training rows do not show cannot be learnt: their labels count the classes.
+    let counted = splits.filter { $0.name == SplitRoles.training }
+    let sources = counted.isEmpty ? splits : counted
+    let largest = max(0, sources.compactMap { $0.labels.max() }.max() ?? 0)
+    let rows = sources.reduce(0) { $0 + $1.rowCount }
+    for split in sources where Int(largest) >= max(rows, 2) {
+      guard let row = split.labels.firstIndex(of: largest) else { continue }
+      throw fault(
+        .invalidLabel, "\(split.name) split labels", row: row,
+        "the label is \(largest), which makes more classes than there are rows",
+        "class indices from 0 on", "number the classes from 0 without gaps")
+    }
+    return max(Int(largest) + 1, 2)
+  }
+}
+
+extension RowValues {
+  /// Refuses rows that do not show two classes or more, and two groups, among those that count.
+  func check(labels: [Int32], file: String?, key: String) throws(DataError) {
+    if let weights {
+      try RowWeights.requirePositive(weights, file: file, key: "\(key) split weights")
+    }
+    let first = weights.flatMap { $0.firstIndex { $0 > 0 } } ?? 0
+    guard first < labels.count else { return }
+    func differs(_ isOther: (Int) -> Bool) -> Bool {
+      labels.indices.contains { (weights?[$0] ?? 1) > 0 && isOther($0) }
+    }
+    let rows = weights == nil ? "\(labels.count) rows" : "rows of positive weight"
+    guard differs({ labels[$0] != labels[first] }) else {
+      throw DataError(
+        .insufficientData, file: file, key: "\(key) split labels",
+        found: "all \(rows) have the label \(labels[first])",
+        expected: "at least two classes", advice: "add rows of another class")
+    }
+    guard let groups, !differs({ groups[$0] != groups[first] }) else { return }
+    throw DataError(
+      .insufficientData, file: file, key: "\(key) split groups",
+      found: "all \(rows) are of one group", expected: "at least two groups",
+      advice: "leave the groups out, or take rows of more of them")
+  }
+}
+
+/// How large features may be: their squares, and the sums of these, must stay finite in single precision.
+///
+///     fitted rows   |x| ≤ sqrt(M / (N·D))     the Gram matrix of all rows
+///     other rows    |x| ≤ sqrt(M / D)         the squared norm of one row
+///
+/// with M the largest number of single precision, 3.4e38, and the bound rounded down to a power of ten. The
+/// range of a row that is only predicted does not depend on the rows beside it.
+struct FeatureRange: Sendable, Equatable {
+  /// The largest magnitude.
+  let bound: Double
+  /// What stays finite, for messages.
+  private let sum: String
+
+  /// The range of rows that a head is fitted to.
+  init(fitting rowCount: Int, columnCount: Int) {
+    self.init(termCount: Double(rowCount) * Double(columnCount), sum: "of squares over all rows")
+  }
+
+  /// The range of rows that are predicted.
+  init(predicting columnCount: Int) {
+    self.init(termCount: Double(columnCount), sum: "of a row's squares")
+  }
+
+  private init(termCount: Double, sum: String) {
+    bound = FeatureMatrix.largestValue(termCount: termCount)
+    self.sum = sum
+  }
+
+  /// Refuses features with a value that is not in the range.
+  func check(
+    _ features: FeatureMatrix, file: String?, key: String, parallelism: Parallelism = .available
+  ) throws(DataError) {
+    guard let (row, column) = features.firstValue(beyond: bound, parallelism: parallelism) else {
+      return
+    }
+    throw fault(features.value(row, column), file: file, key: key, row: row, column: column)
+  }
+
+  /// What is wrong with a value that is NaN, infinite, or beyond the bound.
+  func fault(
+    _ value: Double, file: String?, key: String, row: Int, column: Int
+  ) -> DataError {
+    guard value.isFinite else {
+      return DataError(
+        .notFinite, file: file, key: key, row: row, column: column,
+        found: "the value is \(value)", expected: "a finite number",
+        advice: "remove the row or replace the value")
+    }
+    return DataError(
+      .outOfRange, file: file, key: key, row: row, column: column,
+      // In the digits of the precision that it has.
+      found: "the value is " + (Double(Float(value)) == value ? "\(Float(value))" : "\(value)"),
+      expected: "at most \(bound) in magnitude, so that sums \(sum) stay finite",
+      advice: "remove the row, or divide the column by its scale in every split")
   }
 }

@@ -12,7 +12,7 @@ public import BllarseNumerics
 /// compressed; labels are N integers of any type. The metadata may hold `class_names` (a JSON list of
 /// texts) and `num_classes`. `val` is the split "validation"; every other split keeps its name.
 public struct FeatureFile: Sendable {
-  let source: FeatureSource
+  let source: FeatureArrays
   /// The splits that have features, and the arrays' suffixes.
   private let suffixes: [(split: String, suffix: String)]
 
@@ -23,7 +23,7 @@ public struct FeatureFile: Sendable {
   ///
   /// - Throws: `DataError` when it is missing or its format is damaged.
   public init(path: String) throws(DataError) {
-    source = try FeatureSource(path: path)
+    source = try FeatureFormat.open(path)
     let suffixes = source.names.filter { $0.hasPrefix("X_") }.map { String($0.dropFirst(2)) }
     let order = ["train", "validation", "test"]
     func rank(_ name: String) -> Int { order.firstIndex(of: name) ?? order.count }
@@ -41,11 +41,8 @@ public struct FeatureFile: Sendable {
   public func features(_ split: String) throws(DataError) -> FeatureMatrix {
     let tensor = try source.tensor("X_" + suffix(split))
     let features = try tensor.features()
-    let range = FeatureRange(predicting: features.columnCount)
-    if let (row, column) = features.firstValue(beyond: range.bound) {
-      throw range.fault(
-        features.value(row, column), file: tensor.path, key: tensor.name, row: row, column: column)
-    }
+    try FeatureRange(predicting: features.columnCount).check(
+      features, file: tensor.path, key: tensor.name)
     return features
   }
 
@@ -65,57 +62,59 @@ public struct FeatureFile: Sendable {
   ) throws(DataError) -> FeatureDataset {
     let required =
       required ?? [SplitRoles.training, SplitRoles.defaultTest(of: splitNames) ?? "test"]
-    var splits: [(name: String, split: FeatureSplit)] = []
-    for name in readableSplits(requiring: required) {
+    let read = try readSplits(requiring: required, with: arrays) { (name) throws(DataError) in
       let features = try source.tensor("X_" + suffix(name)).features()
-      let labels = try labels(name)
-      let values =
-        name == SplitRoles.training
-        ? try values(of: arrays, rowCount: features.rowCount) : RowValues()
-      do throws(DataError) {
-        splits.append(
-          (
-            name,
-            try FeatureSplit(
-              features: features, labels: labels, weights: values.weights, groups: values.groups,
-              name: name)
-          ))
-      } catch { throw error.inFile(path) }
+      return (features.rowCount, features)
     }
-    try requireSplits(required)
     let (announced, classNames) = try announcedClasses()
     return try FeatureDataset(
-      name: FeatureFile.stem(path), file: path, splits: splits,
+      name: FeatureFile.stem(path), file: path,
+      splits: read.map { (name, features, labels, values) throws(DataError) in
+        let split = try FeatureSplit(
+          features: features, labels: labels, weights: values.weights, groups: values.groups,
+          name: name)
+        return (name, split)
+      },
       classCount: classNames == nil ? classCount ?? announced : announced, classNames: classNames,
       parallelism: parallelism)
   }
 
-  /// Makes sure that splits are there; asked after the others are read, whose faults come first.
+  /// Reads the splits that have labels, and those that must be there.
   ///
-  /// - Throws: `DataError.Code.missingKey` or `.missingFile`, with the names that are there.
-  func requireSplits(_ required: [String]) throws(DataError) {
+  /// - Parameters:
+  ///   - required: splits that must be there, with labels.
+  ///   - arrays: the names of weights and groups of the training rows.
+  ///   - features: gives the number of rows of a split, and what is wanted of its features.
+  /// - Throws: `DataError`; that a split is missing comes after the faults of the others.
+  private func readSplits<Features>(
+    requiring required: [String], with arrays: RowArrays,
+    _ features: (_ name: String) throws(DataError) -> (rowCount: Int, features: Features)
+  ) throws(DataError) -> [(
+    name: String, features: Features, labels: [Int32], values: RowValues
+  )] {
+    let names = Set(source.names)
+    var splits: [(name: String, features: Features, labels: [Int32], values: RowValues)] = []
+    for (name, suffix) in suffixes where names.contains("y_" + suffix) || required.contains(name) {
+      let (rowCount, features) = try features(name)
+      let labels = try source.tensor("y_" + suffix).labels()
+      do throws(DataError) {
+        try FeatureSplit.require(labels.count, rowCount: rowCount, name: name)
+      } catch { throw error.inFile(path) }
+      let values =
+        name == SplitRoles.training ? try values(of: arrays, rowCount: rowCount) : RowValues()
+      splits.append((name, features, labels, values))
+    }
     for name in required where !suffixes.contains(where: { $0.split == name }) {
       _ = try source.header("X_" + suffix(name))  // says what there is
     }
+    return splits
   }
 
-  /// The splits that have features and labels, or features and are required to have labels.
-  func readableSplits(requiring required: [String]) -> [String] {
-    let names = Set(source.names)
-    return suffixes.filter { names.contains("y_" + $0.suffix) || required.contains($0.split) }
-      .map(\.split)
-  }
-
-  /// The labels of a split.
-  func labels(_ split: String) throws(DataError) -> [Int32] {
-    try source.tensor("y_" + suffix(split)).labels()
-  }
-
-  func suffix(_ split: String) -> String {
+  private func suffix(_ split: String) -> String {
     suffixes.first { $0.split == split }?.suffix ?? (split == "validation" ? "val" : split)
   }
 
-  func announcedClasses() throws(DataError) -> (count: Int?, names: [String]?) {
+  private func announcedClasses() throws(DataError) -> (count: Int?, names: [String]?) {
     var (count, names): (Int?, [String]?) = (nil, nil)
     if let text = source.metadata["class_names"] {
       names = ClassNames.parse(text)
@@ -147,14 +146,168 @@ public struct FeatureFile: Sendable {
 /// Class names as the metadata of a file hold them: a JSON list of texts.
 package enum ClassNames {
   /// The names in a JSON list of texts, or `nil` when it is none.
-  package static func parse(_ text: String) -> [String]? {
-    guard let elements = try? JSON.parse(text).arrayValue else { return nil }
-    let names = elements.compactMap(\.stringValue)
-    return names.count == elements.count ? names : nil
-  }
+  package static func parse(_ text: String) -> [String]? { (try? JSON.parse(text))?.texts }
 
   /// The JSON list of names.
   package static func format(_ names: [String], separator: String = ",") -> String {
     "[" + names.map { JSON.string($0).compact }.joined(separator: separator) + "]"
+  }
+}
+
+extension JSON {
+  /// The texts of a list of them.
+  var texts: [String]? {
+    guard let elements = arrayValue else { return nil }
+    let texts = elements.compactMap(\.stringValue)
+    return texts.count == elements.count ? texts : nil
+  }
+}
+
+/// What is known of stored features before they are read: sizes and labels.
+struct FeatureHeader: Sendable {
+  /// The sizes of one split.
+  struct Split: Sendable, Equatable {
+    let name: String
+    let rowCount: Int
+    let featureCount: Int
+    /// The bytes of its features.
+    let byteCount: Int
+    /// Whether they take memory of the process's own, not the mapped file's.
+    let isCopied: Bool
+  }
+
+  /// The file, unless the features are yet to be made.
+  let file: String?
+  /// All splits with features.
+  let names: [String]
+  /// The splits with features and labels.
+  let splits: [Split]
+  let classCount: Int
+
+  var featureCount: Int { splits.first?.featureCount ?? 0 }
+  subscript(name: String) -> Split? { splits.first { $0.name == name } }
+}
+
+extension FeatureFile {
+  /// Reads sizes and labels and checks them, as ``dataset(requiring:classCount:parallelism:)`` does before
+  /// it looks at the features.
+  ///
+  /// - Parameters:
+  ///   - required: splits that must be there, with labels.
+  ///   - arrays: the names of weights and groups of the training rows.
+  /// - Returns: the sizes and the number of classes.
+  /// - Throws: `DataError`, naming tensor and row.
+  func header(
+    requiring required: [String] = [], with arrays: RowArrays = RowArrays()
+  ) throws(DataError) -> FeatureHeader {
+    let read = try readSplits(requiring: required, with: arrays) { (name) throws(DataError) in
+      let features = try header(of: name)
+      return (features.shape[0], features)
+    }
+    let (announced, names) = try announcedClasses()
+    let classCount = try DatasetValidation(file: path).check(
+      read.map {
+        .init(
+          name: $0.name, rowCount: $0.features.shape[0], featureCount: $0.features.shape[1],
+          labels: $0.labels, values: $0.values)
+      }, announced: announced, names: names)
+    let splits = read.map { name, features, _, _ in
+      FeatureHeader.Split(
+        name: name, rowCount: features.shape[0], featureCount: features.shape[1],
+        byteCount: features.shape.reduce(features.type.size, *), isCopied: features.isCopied)
+    }
+    return FeatureHeader(file: path, names: splitNames, splits: splits, classCount: classCount)
+  }
+
+  /// The sizes of the features of a split, with or without labels.
+  ///
+  /// - Throws: `DataError`: there are none, or they are no matrix.
+  func header(of split: String) throws(DataError) -> ArrayHeader {
+    let header = try source.header("X_" + suffix(split))
+    guard header.shape.count == 2 else {
+      throw StoredTensor.wrongShape(
+        header.shape, path: header.path, name: header.name, expected: "a matrix (rows, features)")
+    }
+    return header
+  }
+}
+
+/// The names of arrays that say more of the training rows than their classes.
+///
+/// An array NAME is stored as `NAME_train`, or as `NAME` with as many rows as the training split. There is
+/// nothing to be said of the rows of other splits: every scored row counts once.
+public struct RowArrays: Sendable, Hashable {
+  /// How often each row counts in the fit: numbers that are not negative.
+  public var weights: String?
+  /// Which rows belong together, and are left out together: integers, or rows of bytes.
+  public var groups: String?
+
+  /// Names arrays.
+  public init(weights: String? = nil, groups: String? = nil) {
+    self.weights = weights
+    self.groups = groups
+  }
+}
+
+/// What such arrays hold.
+struct RowValues: Sendable, Equatable {
+  var weights: [Double]?
+  var groups: [Int]?
+}
+
+extension FeatureFile {
+  /// Reads and checks the arrays of the training rows.
+  ///
+  /// - Parameters:
+  ///   - arrays: their names.
+  ///   - rowCount: the number of training rows.
+  /// - Returns: what was named.
+  /// - Throws: `DataError` that names array and row: there is no such array, it has another number of rows,
+  ///   or a value is no weight or no group.
+  func values(of arrays: RowArrays, rowCount: Int) throws(DataError) -> RowValues {
+    var values = RowValues()
+    if let name = arrays.weights {
+      let tensor = try source.tensor(try trainingArray(name, "weight", rowCount: rowCount))
+      let weights: [Double] = try tensor.array()
+      try RowWeights.check(weights, rowCount: rowCount, file: tensor.path, key: tensor.name)
+      values.weights = weights
+    }
+    if let name = arrays.groups {
+      do throws(DataError) {
+        let tensor = try source.tensor(try trainingArray(name, "group", rowCount: rowCount))
+        values.groups = try tensor.groups()
+      } catch {
+        guard error.code == .wrongType else { throw error }
+        // Names, as NumPy stores them, are no numbers.
+        var fault = error
+        fault.expected = "integers"
+        fault.advice = "number the groups, with numpy.unique(groups, return_inverse=True)[1]"
+        throw fault
+      }
+    }
+    return values
+  }
+
+  /// The array that holds one entry a training row under a name.
+  private func trainingArray(
+    _ name: String, _ noun: String, rowCount: Int
+  ) throws(DataError) -> String {
+    let names = source.names
+    let candidates = [name + "_" + SplitRoles.training, name]
+    guard let found = candidates.first(where: names.contains) else {
+      throw DataError(
+        .missingKey, file: path, key: candidates[0],
+        found: DataError.absence("array", among: names),
+        expected: "one \(noun) a training row, in \(candidates[0]) or \(name)")
+    }
+    let header = try source.header(found)
+    let isList = header.shape.count == 1 || header.shape.count == 2 && header.shape[1] == 1
+    guard header.shape.first == rowCount, isList || noun == "group" && header.shape.count == 2
+    else {
+      throw StoredTensor.wrongShape(
+        header.shape, path: header.path, name: header.name,
+        expected: "one \(noun) for each of the \(rowCount) training rows")
+    }
+    return found
   }
 }

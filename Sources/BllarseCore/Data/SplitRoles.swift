@@ -85,7 +85,7 @@ public struct SplitRoles: Sendable, Equatable {
   }
 }
 
-extension SplitRoles {
+extension SplitRoles: CustomStringConvertible {
   /// What a run says about its splits, in one line.
   public var description: String {
     guard let validation else { return "test split: \(test); no validation split" }
@@ -102,18 +102,9 @@ extension SplitRoles {
       + "--test-split or --validation-split names another split"
   }
 
-  /// The split whose rows calibrate predictions.
+  /// The name of the split whose rows calibrate predictions.
   ///
   /// - Throws: `DataError` when there is none, or it is the test split and nobody said so.
-  func calibrationSplit(
-    of data: FeatureDataset, isChosen: Bool
-  ) throws(DataError) -> FeatureSplit {
-    try data.split(calibrationSplit(among: data.splitNames, of: data.file, isChosen: isChosen))
-  }
-
-  /// The name of that split.
-  ///
-  /// - Throws: as ``calibrationSplit(of:isChosen:)``.
   func calibrationSplit(
     among names: [String], of file: String?, isChosen: Bool
   ) throws(DataError) -> String {
@@ -133,8 +124,6 @@ extension SplitRoles {
     return validation
   }
 }
-
-extension SplitRoles: CustomStringConvertible {}
 
 extension SplitRoles: Encodable {
   private enum CodingKeys: String, CodingKey { case train, test, validation }

@@ -1,3 +1,5 @@
+public import BllarseNumerics
+
 /// A safetensors file, mapped into memory: named tensors and text metadata.
 ///
 /// Opening reads and checks the header only. ``matrix(_:as:)`` and ``features(_:)`` give views of the
@@ -17,23 +19,16 @@ public struct SafetensorsFile: Sendable {
     public let shape: [Int]
     /// Where its bytes are in the file.
     public let byteRange: Range<Int>
-
-    /// The number of elements.
-    public var count: Int { byteRange.count / type.size }
-    /// The number format and the shape, "F32 (1797, 128)".
-    public var description: String {
-      "\(type.rawValue) (\(shape.map(String.init).joined(separator: ", ")))"
-    }
   }
 
   /// The file, as the caller named it.
   public var path: String { file.path }
   /// The text metadata.
-  public let metadata: [String: String]
+  public private(set) var metadata: [String: String] = [:]
   /// The tensors in the order of their bytes.
-  public let tensors: [Tensor]
+  public private(set) var tensors: [Tensor] = []
 
-  let file: MappedFile
+  private let file: MappedFile
   private let index: [String: Int]
 
   /// Opens a file and checks its header.
@@ -43,12 +38,96 @@ public struct SafetensorsFile: Sendable {
   ///   truncated header, a header that is not JSON or names a tensor twice, a shape that contradicts
   ///   the number of bytes, bytes outside the file, shared by two tensors or belonging to none.
   public init(path: String) throws(DataError) {
-    let file = try MappedFile(path: path)
-    let header = try SafetensorsHeader(reading: file)
-    self.file = file
-    metadata = header.metadata
-    tensors = header.tensors
+    file = try MappedFile(path: path)
+    let bytes = file.bytes
+    func malformed(
+      _ key: String? = nil, _ found: String, _ expected: String? = nil, _ advice: String? = nil
+    ) -> DataError {
+      DataError(
+        .malformedFile, file: path, key: key, found: found, expected: expected,
+        advice: advice ?? FileSignature.advice(bytes, wanted: "safetensors"))
+    }
+    // 1. The length of the header.
+    guard bytes.count >= 8 else {
+      throw malformed(
+        "header", "the file ends after \(bytes.count) bytes", "a safetensors file (8 bytes or more)"
+      )
+    }
+    let announced = UInt64(littleEndian: bytes.loadUnaligned(as: UInt64.self))
+    // The reference implementation refuses longer headers, too.
+    let limit = 100_000_000
+    guard announced <= UInt64(limit) else {
+      throw malformed(
+        "header", "the length of the header is given as \(announced) bytes", "at most \(limit)")
+    }
+    let dataStart = 8 + Int(announced)
+    guard dataStart <= bytes.count else {
+      throw malformed(
+        "header",
+        "the header should be \(announced) bytes long but the file ends after \(bytes.count - 8)")
+    }
+    // 2. Its JSON text.
+    let json: JSON
+    do throws(JSONSyntaxError) {
+      json = try JSON.parse(UnsafeRawBufferPointer(rebasing: bytes[8..<dataStart]))
+    } catch {
+      throw malformed("header", "byte \(error.offset): \(error.problem)", "JSON")
+    }
+    guard case .object(let members) = json else {
+      throw malformed("header", "the header is not a JSON object", "names and tensors")
+    }
+    // 3. Its entries.
+    for member in members {
+      if member.key == "__metadata__" {
+        metadata = try Self.metadata(member.value, in: path)
+      } else {
+        tensors.append(
+          try Tensor(member, dataStart: dataStart, size: bytes.count, in: path))
+      }
+    }
+    // 4. The bytes: every one belongs to exactly one tensor.
+    tensors.sort {
+      ($0.byteRange.lowerBound, $0.byteRange.upperBound)
+        < ($1.byteRange.lowerBound, $1.byteRange.upperBound)
+    }
+    var (end, previous) = (dataStart, "the header")
+    for tensor in tensors {
+      let start = tensor.byteRange.lowerBound
+      guard start == end else {
+        throw malformed(
+          tensor.name,
+          start < end
+            ? "its bytes overlap those of \(previous)"
+            : "\(start - end) bytes before it belong to no tensor")
+      }
+      (end, previous) = (tensor.byteRange.upperBound, tensor.name)
+    }
+    guard end == bytes.count else {
+      throw malformed(
+        nil, "\(bytes.count - end) bytes after the last tensor belong to no tensor", nil,
+        "write the file again")
+    }
     index = Dictionary(uniqueKeysWithValues: zip(tensors.map(\.name), tensors.indices))
+  }
+
+  private static func metadata(
+    _ value: JSON, in path: String
+  ) throws(DataError) -> [String: String] {
+    func malformed(_ found: String) -> DataError {
+      DataError(
+        .malformedFile, file: path, key: "__metadata__", found: found, expected: "names and texts")
+    }
+    guard case .object(let members) = value else {
+      throw malformed("the metadata are not an object")
+    }
+    var metadata: [String: String] = [:]
+    for member in members {
+      guard let text = member.value.stringValue else {
+        throw malformed("the entry \(member.key.quoted()) is not a text")
+      }
+      metadata[member.key] = text
+    }
+    return metadata
   }
 
   /// Whether there is a tensor of this name.
@@ -76,5 +155,173 @@ public struct SafetensorsFile: Sendable {
         found: DataError.absence("entry", among: metadata.keys.sorted()))
     }
     return value
+  }
+
+  /// A tensor with its bytes.
+  func stored(_ name: String) throws(DataError) -> StoredTensor {
+    let tensor = try tensor(name)
+    return StoredTensor(
+      path: path, name: name, type: tensor.type, shape: tensor.shape,
+      bytes: UnsafeRawBufferPointer(rebasing: file.bytes[tensor.byteRange]), owner: file)
+  }
+}
+
+extension SafetensorsFile.Tensor {
+  /// Reads and checks an entry of the header.
+  fileprivate init(
+    _ member: JSON.Member, dataStart: Int, size: Int, in path: String
+  ) throws(DataError) {
+    let (name, value) = (member.key, member.value)
+    func malformed(_ found: String, _ expected: String?, _ advice: String? = nil) -> DataError {
+      DataError(
+        .malformedFile, file: path, key: name, found: found, expected: expected, advice: advice)
+    }
+    func sizes(_ value: JSON?) -> [Int]? {
+      guard let elements = value?.arrayValue else { return nil }
+      let integers = elements.compactMap(\.intValue).filter { $0 >= 0 }
+      return integers.count == elements.count ? integers : nil
+    }
+    guard case .string(let typeName)? = value["dtype"] else {
+      throw malformed("the header's entry has no dtype", "dtype, shape and data_offsets")
+    }
+    guard let type = SafetensorsType(name: typeName) else {
+      throw malformed(
+        "the dtype \(typeName.quoted()) is unknown",
+        "one of " + SafetensorsType.allCases.map(\.name).joined(separator: ", "))
+    }
+    guard let shape = sizes(value["shape"]) else {
+      throw malformed("the shape is not a list of sizes", "integers from 0 on")
+    }
+    guard let offsets = sizes(value["data_offsets"]), offsets.count == 2, offsets[0] <= offsets[1]
+    else {
+      throw malformed("the data_offsets are not a range", "two integers from 0 on, in order")
+    }
+    guard let byteCount = type.byteCount(of: shape) else {
+      throw malformed("the shape \(shape) is larger than any file", "a shape that fits the bytes")
+    }
+    guard byteCount == offsets[1] - offsets[0] else {
+      throw malformed(
+        "\(typeName) of shape \(shape) needs \(byteCount) bytes but the offsets span "
+          + "\(offsets[1] - offsets[0])", "a shape that fits the bytes")
+    }
+    guard offsets[1] <= size - dataStart else {
+      throw malformed(
+        "its bytes end \(offsets[1]) bytes after the header but the file ends after "
+          + "\(size - dataStart)", nil, "the file was cut short: copy or write it again")
+    }
+    (self.name, self.type, self.shape) = (name, type, shape)
+    byteRange = dataStart + offsets[0]..<dataStart + offsets[1]
+  }
+}
+
+// MARK: - Reading tensors
+
+extension SafetensorsFile {
+  /// A tensor of two dimensions as a matrix; one of one dimension is a column.
+  ///
+  /// - Parameters:
+  ///   - name: the tensor.
+  ///   - type: `Float16`, `Float` or `Double`; `Float16` is given only for tensors stored as such.
+  /// - Returns: a view of the mapped file when the tensor is stored as `Element` and aligned for it;
+  ///   otherwise a copy.
+  /// - Throws: `DataError`: no such tensor, more than two dimensions, a type that cannot be converted.
+  public func matrix<Element: SafetensorsFloat>(
+    _ name: String, as type: Element.Type = Element.self
+  ) throws(DataError) -> Matrix<Element> { try stored(name).matrix() }
+
+  /// A tensor of three dimensions as a list of matrices that share memory, as ``matrix(_:as:)``.
+  public func matrices<Element: SafetensorsFloat>(
+    _ name: String, as type: Element.Type = Element.self
+  ) throws(DataError) -> [Matrix<Element>] { try stored(name).matrices() }
+
+  /// A tensor of two dimensions in the precision in which it is stored; brain floats and small integers
+  /// become single precision.
+  ///
+  /// - Throws: `DataError`: no such tensor, not two dimensions, a type that is no number's.
+  public func features(_ name: String) throws(DataError) -> FeatureMatrix {
+    try stored(name).features()
+  }
+
+  /// All elements of a tensor of any shape, in row-major order, as ``matrix(_:as:)``.
+  public func array<Element: SafetensorsFloat>(
+    _ name: String, as type: Element.Type = Element.self
+  ) throws(DataError) -> [Element] { try stored(name).array() }
+
+  /// Class labels, (rows) or (rows, 1): integers, whatever type they are stored as.
+  ///
+  /// - Throws: `DataError`: no such tensor, another shape, or a value that is no 32-bit integer (its row
+  ///   is named).
+  public func labels(_ name: String) throws(DataError) -> [Int32] { try stored(name).labels() }
+}
+
+// MARK: - What checkpoints hold, checked
+
+extension SafetensorsFile {
+  /// A metadata entry that is an integer.
+  func integer(_ name: String, atLeast minimum: Int) throws(DataError) -> Int {
+    try entry(name, "an integer, at least \(minimum)") {
+      Int($0).flatMap { $0 >= minimum ? $0 : nil }
+    }
+  }
+
+  /// A metadata entry that is a finite number.
+  func number(_ name: String, above bound: Double) throws(DataError) -> Double {
+    try entry(name, "a number above \(bound)") {
+      Double($0).flatMap { $0 > bound && $0.isFinite ? $0 : nil }
+    }
+  }
+
+  private func entry<Value>(
+    _ name: String, _ expected: String, _ parse: (String) -> Value?
+  ) throws(DataError) -> Value {
+    let text = try metadata(name)
+    if let value = parse(text) { return value }
+    throw DataError(
+      .wrongType, file: path, key: "metadata \(name)", found: "the entry is '\(text)'",
+      expected: expected)
+  }
+
+  /// A tensor of one dimension with a known number of elements.
+  func vector(_ name: String, count: Int) throws(DataError) -> [Double] {
+    let values = try array(name, as: Double.self)
+    guard values.count == count else {
+      throw DataError(
+        .wrongShape, file: path, key: name, found: "\(values.count) elements",
+        expected: "\(count), as the metadata say")
+    }
+    return values
+  }
+
+  /// A tensor of two dimensions of a known shape.
+  func matrix<Element: SafetensorsFloat>(
+    _ name: String, rows: Int, columns: Int
+  ) throws(DataError) -> Matrix<Element> {
+    let matrix = try matrix(name, as: Element.self)
+    guard matrix.rowCount == rows, matrix.columnCount == columns else {
+      throw DataError(
+        .wrongShape, file: path, key: name,
+        found: "the shape is (\(matrix.rowCount), \(matrix.columnCount))",
+        expected: "(\(rows), \(columns)), as the metadata say",
+        advice: "write the checkpoint again")
+    }
+    return matrix
+  }
+
+  /// Refuses a file with a NaN or an infinity in any tensor: a head of a fit that diverged, or a damaged
+  /// file.
+  ///
+  /// - Throws: `DataError.Code.notFinite` that names tensor, row and column.
+  func requireFinite() throws(DataError) {
+    for tensor in tensors where [.float16, .float32, .float64].contains(tensor.type) {
+      let stored = try stored(tensor.name)
+      let isList = tensor.shape.count < 2
+      let width = isList ? 1 : max(tensor.shape[tensor.shape.count - 1], 1)
+      let values: Matrix<Double> = try stored.matrix(rows: stored.count / width, columns: width)
+      guard let (row, column) = values.firstNonFinite else { continue }
+      throw DataError(
+        .notFinite, file: path, key: tensor.name, row: row, column: isList ? nil : column,
+        found: "the value is \(values[row, column])", expected: "a finite number",
+        advice: "fit the head again: its fit diverged, or the file was damaged")
+    }
   }
 }

@@ -29,9 +29,7 @@ public struct SafetensorsWriter: Sendable {
   /// Starts with no tensors.
   ///
   /// - Parameter metadata: the text metadata.
-  public init(metadata: [String: String] = [:]) {
-    self.metadata = metadata
-  }
+  public init(metadata: [String: String] = [:]) { self.metadata = metadata }
 
   /// Adds a matrix.
   ///
@@ -41,19 +39,15 @@ public struct SafetensorsWriter: Sendable {
   public mutating func add<Element: SafetensorsElement>(_ name: String, _ matrix: Matrix<Element>) {
     append(name, Element.safetensorsType, [matrix.rowCount, matrix.columnCount]) {
       (sink) throws(DataError) in
-      if matrix.isContiguous {
-        try matrix.withUnsafePointer { (pointer, _) throws(DataError) in
+      // Rows that follow one another without gaps are one piece.
+      let (pieces, count) =
+        matrix.isContiguous
+        ? (1, matrix.rowCount * matrix.columnCount) : (matrix.rowCount, matrix.columnCount)
+      try matrix.withUnsafePointer { (pointer, stride) throws(DataError) in
+        for piece in 0..<pieces {
           try sink(
             UnsafeRawBufferPointer(
-              UnsafeBufferPointer(start: pointer, count: matrix.rowCount * matrix.columnCount)))
-        }
-      } else {
-        for row in 0..<matrix.rowCount {
-          try matrix.withUnsafePointer { (pointer, stride) throws(DataError) in
-            try sink(
-              UnsafeRawBufferPointer(
-                UnsafeBufferPointer(start: pointer + row * stride, count: matrix.columnCount)))
-          }
+              UnsafeBufferPointer(start: pointer + piece * stride, count: count)))
         }
       }
     }
@@ -138,7 +132,7 @@ extension SafetensorsWriter {
     var offset = 0
     for entry in entries {
       let value: JSON = .object([
-        "dtype": .string(entry.type.rawValue), "shape": .array(entry.shape.map { .int($0) }),
+        "dtype": .string(entry.type.name), "shape": .array(entry.shape.map { .int($0) }),
         "data_offsets": .array([.int(offset), .int(offset + entry.byteCount)]),
       ])
       members.append(JSON.Member(entry.name, value))

@@ -1,11 +1,95 @@
 import BllarseNumerics
 import Foundation
 
+/// The number format of a tensor.
+public enum SafetensorsType: Sendable, CaseIterable {
+  case bool, uint8, int8, float8e5m2, float8e4m3, int16, uint16, float16, bfloat16
+  case int32, uint32, float32, int64, uint64, float64
+
+  /// The name in safetensors files, the size in bytes, the name in npy files, and the Swift type.
+  private var traits: (name: String, size: Int, npy: String?, element: Any.Type?) {
+    switch self {
+    case .bool: ("BOOL", 1, "b1", Bool.self)
+    case .uint8: ("U8", 1, "u1", UInt8.self)
+    case .int8: ("I8", 1, "i1", Int8.self)
+    case .float8e5m2: ("F8_E5M2", 1, nil, nil)
+    case .float8e4m3: ("F8_E4M3", 1, nil, nil)
+    case .int16: ("I16", 2, "i2", Int16.self)
+    case .uint16: ("U16", 2, "u2", UInt16.self)
+    case .float16: ("F16", 2, "f2", Float16.self)
+    case .bfloat16: ("BF16", 2, nil, nil)
+    case .int32: ("I32", 4, "i4", Int32.self)
+    case .uint32: ("U32", 4, "u4", UInt32.self)
+    case .float32: ("F32", 4, "f4", Float.self)
+    case .int64: ("I64", 8, "i8", Int64.self)
+    case .uint64: ("U64", 8, "u8", UInt64.self)
+    case .float64: ("F64", 8, "f8", Double.self)
+    }
+  }
+
+  /// The name in a safetensors file.
+  public var name: String { traits.name }
+  /// The size of an element in bytes, which is also its alignment.
+  public var size: Int { traits.size }
+  var isInteger: Bool { traits.element is any FixedWidthInteger.Type || self == .bool }
+
+  /// The bytes of a tensor; `nil` for more than there can be.
+  func byteCount(of shape: [Int]) -> Int? {
+    var count = size
+    for extent in shape {
+      let (product, overflow) = count.multipliedReportingOverflow(by: extent)
+      if overflow { return nil }
+      count = product
+    }
+    return count
+  }
+
+  /// The type of a name in safetensors files.
+  init?(name: String) { self.init { $0.name == name } }
+  /// The type of a name in npy files, without its byte order.
+  init?(npy: String) { self.init { $0.npy == npy } }
+  fileprivate init?(_ element: Any.Type) { self.init { $0.element == element } }
+
+  private init?(
+    where isIt: (_ traits: (name: String, size: Int, npy: String?, element: Any.Type?)) -> Bool
+  ) {
+    guard let found = Self.allCases.first(where: { isIt($0.traits) }) else { return nil }
+    self = found
+  }
+}
+
+/// A Swift number type that a safetensors file stores as it is.
+///
+/// The protocol is closed: it is there for the conformances below.
+public protocol SafetensorsElement: BitwiseCopyable, Sendable {}
+
+extension SafetensorsElement {
+  /// The number format in the file.
+  public static var safetensorsType: SafetensorsType {
+    guard let type = SafetensorsType(self) else { preconditionFailure("\(self) is not stored") }
+    return type
+  }
+}
+
+/// A floating-point type that tensors are read as: `Float16`, `Float` or `Double`.
+public protocol SafetensorsFloat: SafetensorsElement, BinaryFloatingPoint {}
+
+extension Float16: SafetensorsFloat {}
+extension Float: SafetensorsFloat {}
+extension Double: SafetensorsFloat {}
+extension UInt8: SafetensorsElement {}
+extension Int8: SafetensorsElement {}
+extension Int32: SafetensorsElement {}
+extension UInt32: SafetensorsElement {}
+extension Int64: SafetensorsElement {}
+extension UInt64: SafetensorsElement {}
+extension Bool: SafetensorsElement {}
+
 /// A tensor as a file stores it: bytes that something keeps alive, with their type and shape.
 ///
 /// Every file format gives its tensors as this; reading them as matrices, lists and labels is here.
 /// Unchecked sendability is safe because the bytes are never written.
-struct StoredTensor: @unchecked Sendable {
+public struct StoredTensor: @unchecked Sendable {
   /// The file, as the caller named it.
   let path: String
   /// What messages call the tensor.
@@ -31,6 +115,35 @@ struct StoredTensor: @unchecked Sendable {
       .wrongShape, file: path, key: name,
       found: "the shape is (\(shape.map(String.init).joined(separator: ", ")))",
       expected: expected, advice: advice)
+  }
+
+  func wrongType(expected: String, advice: String? = nil) -> DataError {
+    DataError(
+      .wrongType, file: path, key: name, found: "the tensor is stored as \(type.name)",
+      expected: expected, advice: advice)
+  }
+}
+
+extension StoredTensor {
+  /// Takes an array that was read.
+  ///
+  /// - Parameters:
+  ///   - path: the file, for messages.
+  ///   - name: what messages call the array.
+  ///   - elements: all elements in row-major order.
+  ///   - shape: the sizes, outermost first; their product is the number of elements.
+  public init<Element: SafetensorsElement>(
+    path: String, name: String, elements: [Element], shape: [Int]
+  ) {
+    precondition(
+      shape.reduce(1, *) == elements.count,
+      "\(elements.count) elements do not fill the shape \(shape)")
+    let copy = ByteStorage(
+      count: elements.count * MemoryLayout<Element>.stride, for: "an array of \(path)")
+    elements.withUnsafeBytes { copy.bytes.copyMemory(from: $0) }
+    self.init(
+      path: path, name: name, type: Element.safetensorsType, shape: shape,
+      bytes: UnsafeRawBufferPointer(copy.bytes), owner: copy)
   }
 }
 
@@ -71,8 +184,7 @@ extension StoredTensor {
   func pixels() throws(DataError) -> Matrix<UInt8> {
     guard type == .uint8, let rows = shape.first else {
       throw DataError(
-        .wrongType, file: path, key: name,
-        found: "the tensor is \(type.rawValue) of shape \(shape)",
+        .wrongType, file: path, key: name, found: "the tensor is \(type.name) of shape \(shape)",
         expected: "U8 images")
     }
     return Matrix(
@@ -80,7 +192,8 @@ extension StoredTensor {
       readOnly: bytes.bindMemory(to: UInt8.self), owner: owner)
   }
 
-  private func matrix<Element: SafetensorsFloat>(
+  /// All elements, in row-major order: a view where type and alignment allow.
+  func matrix<Element: SafetensorsFloat>(
     rows: Int, columns: Int
   ) throws(DataError) -> Matrix<Element> {
     if type == Element.safetensorsType, let base = bytes.baseAddress,
@@ -93,69 +206,7 @@ extension StoredTensor {
       try fill(target)
     }
   }
-}
 
-// MARK: - Lists
-
-extension StoredTensor {
-  /// All elements in row-major order.
-  func array<Element: SafetensorsFloat>() throws(DataError) -> [Element] {
-    let matrix: Matrix<Element> = try matrix(rows: 1, columns: count)
-    return matrix.elements
-  }
-
-  /// Class labels; see ``SafetensorsFile/labels(_:)``.
-  func labels() throws(DataError) -> [Int32] {
-    guard shape.count == 1 || (shape.count == 2 && shape[1] == 1) else {
-      throw wrongShape(
-        expected: "one label a row (rows)", advice: "store class indices, not one-hot rows")
-    }
-    switch type {
-    case .bool, .uint8: return try integers(UInt8.self)
-    case .int8: return try integers(Int8.self)
-    case .int16: return try integers(Int16.self)
-    case .uint16: return try integers(UInt16.self)
-    case .int32: return try integers(Int32.self)
-    case .uint32: return try integers(UInt32.self)
-    case .int64: return try integers(Int64.self)
-    case .uint64: return try integers(UInt64.self)
-    default:
-      let values: [Double] = try array()
-      var labels: [Int32] = []
-      labels.reserveCapacity(values.count)
-      for (row, value) in values.enumerated() {
-        guard let label = Int32(exactly: value) else { throw notALabel(row, "\(value)") }
-        labels.append(label)
-      }
-      return labels
-    }
-  }
-
-  private func integers<Stored: FixedWidthInteger & BitwiseCopyable>(
-    _: Stored.Type
-  ) throws(DataError) -> [Int32] {
-    var labels: [Int32] = []
-    labels.reserveCapacity(count)
-    defer { withExtendedLifetime(owner) {} }
-    for row in 0..<count {
-      let value = bytes.loadUnaligned(
-        fromByteOffset: row * MemoryLayout<Stored>.size, as: Stored.self)
-      guard let label = Int32(exactly: value) else { throw notALabel(row, "\(value)") }
-      labels.append(label)
-    }
-    return labels
-  }
-
-  private func notALabel(_ row: Int, _ value: String) -> DataError {
-    DataError(
-      .invalidLabel, file: path, key: name, row: row, found: "the label is \(value)",
-      expected: "a class index, an integer from 0 on", advice: "correct or remove the row")
-  }
-}
-
-// MARK: - Conversion
-
-extension StoredTensor {
   /// Converts all elements.
   private func fill<Element: SafetensorsFloat>(
     _ target: UnsafeMutableBufferPointer<Element>
@@ -165,11 +216,7 @@ extension StoredTensor {
       UnsafeMutableRawBufferPointer(target).copyMemory(from: bytes)
       return
     }
-    guard Element.self != Float16.self else {
-      throw DataError(
-        .wrongType, file: path, key: name, found: "the tensor is stored as \(type.rawValue)",
-        expected: "F16")
-    }
+    guard Element.self != Float16.self else { throw wrongType(expected: "F16") }
     func convert<Stored: BitwiseCopyable>(_: Stored.Type, _ body: (Stored) -> Element) {
       for position in target.indices {
         let stored = bytes.loadUnaligned(
@@ -192,10 +239,63 @@ extension StoredTensor {
     case .float32: convert(Float.self) { Element($0) }
     case .float64: convert(Double.self) { Element($0) }
     case .float8e4m3, .float8e5m2:
-      throw DataError(
-        .wrongType, file: path, key: name, found: "the tensor is stored as \(type.rawValue)",
-        expected: "F16, F32 or F64", advice: "convert it before it is saved")
+      throw wrongType(expected: "F16, F32 or F64", advice: "convert it before it is saved")
     }
+  }
+}
+
+// MARK: - Lists
+
+extension StoredTensor {
+  /// All elements in row-major order.
+  func array<Element: SafetensorsFloat>() throws(DataError) -> [Element] {
+    try (matrix(rows: 1, columns: count) as Matrix<Element>).elements
+  }
+
+  /// Class labels; see ``SafetensorsFile/labels(_:)``.
+  func labels() throws(DataError) -> [Int32] {
+    guard shape.count == 1 || (shape.count == 2 && shape[1] == 1) else {
+      throw wrongShape(
+        expected: "one label a row (rows)", advice: "store class indices, not one-hot rows")
+    }
+    // What is rounded to double precision is far from a label.
+    let values: [Double] = try array()
+    return try values.enumerated().map { (row, value) throws(DataError) in
+      if let label = Int32(exactly: value) { return label }
+      let integer = type.isInteger ? Int(exactly: value) : nil
+      throw DataError(
+        .invalidLabel, file: path, key: name, row: row,
+        found: "the label is \(integer.map(String.init) ?? "\(value)")",
+        expected: "a class index, an integer from 0 on", advice: "correct or remove the row")
+    }
+  }
+
+  /// Groups, one for each entry of the first dimension, numbered from 0 in the order of their first rows.
+  ///
+  /// Integers of any type, floating-point numbers without a fraction, or rows of integers (texts as bytes)
+  /// that are the same in every place.
+  func groups() throws(DataError) -> [Int] {
+    guard type.isInteger else {
+      guard shape.count == 1 || shape[1] == 1 else {
+        throw wrongShape(expected: "one group a row (rows)")
+      }
+      let values: [Double] = try array()
+      return try values.enumerated().map { (row, value) throws(DataError) in
+        if let group = Int(exactly: value) { return group }
+        throw DataError(
+          .wrongType, file: path, key: name, row: row, found: "the group is \(value)",
+          expected: "integers")
+      }.dense
+    }
+    defer { withExtendedLifetime(owner) {} }
+    let rows = shape[0]
+    let size = rows == 0 ? 0 : bytes.count / rows
+    func entry(_ row: Int) -> Slice<UnsafeRawBufferPointer> { bytes[row * size..<(row + 1) * size] }
+    // Numbers are told apart by their bits, which takes less memory than lists.
+    guard size > 8 else {
+      return (0..<rows).map { row in entry(row).reduce(0 as UInt64) { $0 << 8 | UInt64($1) } }.dense
+    }
+    return (0..<rows).map { [UInt8](entry($0)) }.dense
   }
 }
 

@@ -36,6 +36,9 @@ public struct DataSource: Sendable, Equatable {
 
   /// The digits that ship with the package.
   public init() {}
+
+  /// Whether the user named the splits that are reported and calibrate.
+  var choosesSplits: Bool { testSplit != nil && validationSplit != nil }
 }
 
 /// Where the results of a run go.
@@ -196,6 +199,10 @@ extension RunConfiguration {
     } + methodArguments
   }
 
+  var argumentsByName: [String: ArgumentValue] {
+    Dictionary(uniqueKeysWithValues: arguments.map { ($0.name, $0.value) })
+  }
+
   private var methodArguments: [(name: String, value: ArgumentValue)] {
     guard effectiveEpochs > 0, let way = method.knownWay else { return [] }
     var list: [(name: String, value: ArgumentValue)] = []
@@ -204,5 +211,131 @@ extension RunConfiguration {
       + way.options.filter { takesEffect($0.info) }.compactMap { option in
         method.recorded(option).map { (option.info.recordedName, $0) }
       }
+  }
+}
+
+/// A run on a feature cache of the Python original's text script.
+public struct TextTask: Sendable, Equatable {
+  /// How a head is fitted, by the script's names.
+  public enum Optimizer: String, Sendable, CaseIterable {
+    /// The probit head in closed form, batch by batch.
+    case cavi
+    /// Softmax regression by steps of Adam.
+    case adam
+    /// Softmax regression by steps of AdamW.
+    case adamw
+    /// Softmax regression by steps of Lion.
+    case lion
+  }
+
+  /// The stage that was asked for, "train_eval" or "all".
+  public var stage: String
+  /// The cache.
+  public var cache: TextCache
+  /// How the head is fitted.
+  public var optimizer: Optimizer
+
+  /// Describes a run.
+  public init(stage: String, cache: TextCache, optimizer: Optimizer) {
+    self.stage = stage
+    self.cache = cache
+    self.optimizer = optimizer
+  }
+}
+
+extension RunConfiguration {
+  /// The options that took effect under the names of the text script.
+  func arguments(of text: TextTask) -> [(name: String, value: ArgumentValue)] {
+    var list: [(String, ArgumentValue)] = [
+      ("stage", .text(text.stage)), ("backbone", .text(text.cache.encoder)),
+      ("max_length", .integer(text.cache.maxLength)),
+      ("cache_dtype", .text(text.cache.elementType.rawValue)),
+      ("cache_dir", .text(text.cache.path)), ("cache_key", .text(text.cache.key)),
+      ("hf_subdir_prefix", .text(text.cache.prefix)),
+      ("optimizer", .text(text.optimizer.rawValue)), ("epochs", .integer(epochs)),
+      ("train_batch_size", .integer(method[FitOptions.batchSize])), ("seed", ArgumentValue(seed)),
+    ]
+    switch text.optimizer {
+    case .cavi:
+      list += [
+        ("num_update_iters", .integer(method[FitOptions.updateIterations])),
+        ("ibprobit_alpha", .number(method[FitOptions.forgettingRate])),
+        ("reset_loss_per_epoch", .flag(method[FitOptions.resetLossPerEpoch])),
+      ]
+    case .adam, .adamw, .lion:
+      list.append(("learning_rate", .number(method[FitOptions.learningRate])))
+      if text.optimizer != .adam {
+        list.append(("weight_decay", .number(method[FitOptions.weightDecay])))
+      }
+      list.append(("dropout_rate", .number(method[FitOptions.dropout])))
+    }
+    return list
+      + RunOption.splits.compactMap { option in
+        option.recorded(self).map { (option.info.recordedName, $0) }
+      }
+  }
+}
+
+/// A value of an option, as result files and trackers show it.
+public enum ArgumentValue: Sendable, Equatable {
+  /// A text.
+  case text(String)
+  /// An integer.
+  case integer(Int)
+  /// An integer beyond those: a seed takes all 64 bits.
+  case unsigned(UInt64)
+  /// A number.
+  case number(Double)
+  /// A switch.
+  case flag(Bool)
+
+  /// A seed, or another integer from 0 on, exactly.
+  public init(_ value: UInt64) {
+    self = Int(exactly: value).map(ArgumentValue.integer) ?? .unsigned(value)
+  }
+}
+
+extension ArgumentValue: CustomStringConvertible {
+  /// The value as text; switches as "True" and "False", as the Python original logs them.
+  public var description: String {
+    switch self {
+    case .text(let value): value
+    case .integer(let value): String(value)
+    case .unsigned(let value): String(value)
+    case .number(let value): String(value)
+    case .flag(let value): value ? "True" : "False"
+    }
+  }
+}
+
+extension ArgumentValue: Decodable {
+  /// Reads a bare value.
+  public init(from decoder: any Decoder) throws {
+    let container = try decoder.singleValueContainer()
+    if let value = try? container.decode(Bool.self) {
+      self = .flag(value)
+    } else if let value = try? container.decode(Int.self) {
+      self = .integer(value)
+    } else if let value = try? container.decode(UInt64.self) {
+      self = .unsigned(value)
+    } else if let value = try? container.decode(Double.self) {
+      self = .number(value)
+    } else {
+      self = .text(try container.decode(String.self))
+    }
+  }
+}
+
+extension ArgumentValue: Encodable {
+  /// Writes the bare value.
+  public func encode(to encoder: any Encoder) throws {
+    var container = encoder.singleValueContainer()
+    switch self {
+    case .text(let value): try container.encode(value)
+    case .integer(let value): try container.encode(value)
+    case .unsigned(let value): try container.encode(value)
+    case .number(let value): try container.encode(value)
+    case .flag(let value): try container.encode(value)
+    }
   }
 }

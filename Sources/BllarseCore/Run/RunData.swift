@@ -6,13 +6,13 @@ struct RunData {
   /// Which of its splits is which.
   let roles: SplitRoles
   /// The backbone; `nil` when the data are features.
-  let backbone: ResidualMLP?
-  let loadSeconds: Double
-  let featureSeconds: Double
+  private(set) var backbone: ResidualMLP?
+  /// What loading took, and the backbone.
+  private(set) var seconds = RunSeconds()
   /// What the user should know about the rows that are taken.
   let notes: [String]
   /// Training rows that are new in every epoch, where images are augmented.
-  let augmentedTraining: AugmentedTraining?
+  private(set) var augmentedTraining: AugmentedTraining?
 
   /// Loads what a configuration names.
   ///
@@ -28,61 +28,50 @@ struct RunData {
     parallelism: Parallelism
   ) throws(DataError) {
     let watch = Stopwatch()
+    let limitNotes: [String]
     if let path = configuration.data.featuresPath {
       // Which splits there must be is known before anything large is read.
       let file = try FeatureFile(path: path)
-      let required: [String]
-      if fits {
-        roles = try SplitRoles(of: file.splitNames, configuration, file: path)
-        required = [SplitRoles.training, roles.test] + (roles.validation.map { [$0] } ?? [])
-      } else {
-        roles = SplitRoles(scoring: file.splitNames)
-        required = []
-      }
+      let roles =
+        fits
+        ? try SplitRoles(of: file.splitNames, configuration, file: path)
+        : SplitRoles(scoring: file.splitNames)
       let whole = try file.dataset(
-        requiring: required, classCount: classCount,
+        requiring: fits ? roles.required : [], classCount: classCount,
         with: fits ? configuration.rowArrays : RowArrays(), parallelism: parallelism)
-      let limitNotes = configuration.limitNotes(
-        rowCounts: Dictionary(
-          uniqueKeysWithValues: whole.splitNames.map { ($0, whole[$0]?.rowCount ?? 0) }), roles)
-      let roles = roles
+      limitNotes = configuration.limitNotes(
+        whole.splitNames.map { ($0, whole[$0]?.rowCount ?? 0) }, roles)
       dataset = try whole.limited { (name, split) throws(DataError) in
         try configuration.subset(of: name, split.labels, roles, file: path)
       }
       try dataset.checkRowsThatCount()
-      notes =
-        limitNotes + (dataset[SplitRoles.training]?.weightNotes ?? [])
-        + (fits ? dataset.unseenClassNote.map { [$0] } ?? [] : [])
-      backbone = nil
-      augmentedTraining = nil
-      loadSeconds = watch.elapsed
-      featureSeconds = 0
-      return
-    }
-    let whole = try ImageDatasets.load(configuration.data.dataset, configuration)
-    roles = try SplitRoles(of: whole.splits.map(\.name), configuration)
-    let limitNotes = configuration.limitNotes(
-      rowCounts: Dictionary(
-        uniqueKeysWithValues: whole.splits.map { ($0.name, $0.split.labels.count) }), roles)
-    let images = try whole.limited(to: configuration, roles)
-    let backbone = try ImageDatasets.backbone(of: configuration.data.dataset, images, configuration)
-    loadSeconds = watch.elapsed
-    let featureWatch = Stopwatch()
-    dataset = try images.features(through: backbone, parallelism: parallelism)
-    notes = limitNotes + (fits ? dataset.unseenClassNote.map { [$0] } ?? [] : [])
-    augmentedTraining =
+      self.roles = roles
+      seconds.load = watch.elapsed
+    } else {
+      let whole = try ImageDatasets.load(configuration.data.dataset, configuration)
+      roles = try SplitRoles(of: whole.splits.map(\.name), configuration)
+      limitNotes = configuration.limitNotes(
+        whole.splits.map { ($0.name, $0.split.labels.count) }, roles)
+      let images = try whole.limited(to: configuration, roles)
+      let backbone = try ImageDatasets.backbone(
+        of: configuration.data.dataset, images, configuration)
+      seconds.load = watch.elapsed
+      let featureWatch = Stopwatch()
+      dataset = try images.features(through: backbone, parallelism: parallelism)
       if let augmentation = ImageDatasets.augmentation(of: configuration.data.dataset),
         configuration.data.augments, configuration.method.has(.takesFreshRows),
         let train = images["train"]
       {
-        AugmentedTraining(
+        augmentedTraining = AugmentedTraining(
           images: train, normalization: images.normalization, backbone: backbone,
           augmentation: augmentation, seed: configuration.seed, parallelism: parallelism)
-      } else {
-        nil
       }
-    self.backbone = backbone
-    featureSeconds = featureWatch.elapsed
+      self.backbone = backbone
+      seconds.features = featureWatch.elapsed
+    }
+    notes =
+      limitNotes + (dataset[SplitRoles.training]?.weightNotes ?? [])
+      + (fits ? dataset.unseenClassNote.map { [$0] } ?? [] : [])
   }
 }
 
@@ -97,6 +86,9 @@ extension SplitRoles {
       of: names, test: configuration.data.testSplit, validation: configuration.data.validationSplit,
       file: file)
   }
+
+  /// The splits that a fit cannot do without.
+  var required: [String] { [Self.training, test] + (validation.map { [$0] } ?? []) }
 }
 
 extension RunData {
@@ -124,6 +116,28 @@ extension RunData {
         advice: "give --reinitialize, for a head that starts from zero")
     }
   }
+
+  /// There is nothing to score without a head.
+  ///
+  /// - Parameters:
+  ///   - path: the backbone, or the stored features.
+  ///   - found: the classes of the backbone's classifier, where it has one.
+  ///   - isBackbone: whether there is a backbone at all.
+  ///   - classCount: the classes of the data.
+  static func missingClassifier(
+    of path: String?, _ found: Int?, isBackbone: Bool, classCount: Int
+  ) -> DataError {
+    DataError(
+      .wrongShape, file: path, key: isBackbone ? "fc" : nil,
+      found: "--epochs 0 scores the pretrained classifier, and "
+        + (found.map { "it has \($0) classes" }
+          ?? (isBackbone ? "the backbone has none" : "stored features have none")),
+      expected: isBackbone
+        ? "a classifier of \(classCount) classes" : "images and a backbone with a classifier",
+      advice: isBackbone
+        ? "give --epochs 1 or more, or a backbone that was trained on these classes"
+        : "give --epochs 1 or more")
+  }
 }
 
 /// Training images that are changed at random in every epoch, and the backbone that sees them.
@@ -145,120 +159,5 @@ struct AugmentedTraining {
       parallelism: parallelism)
     return try FeatureSplit(
       features: FeatureMatrix(features), labels: images.labels, name: "train")
-  }
-}
-
-/// The image data sets that have names.
-public enum ImageDatasets {
-  /// Their names.
-  public static let names = ["digits"] + CIFARDataset.allCases.map(\.rawValue)
-
-  /// Whether the files of a data set, and its backbone, ship with the package.
-  public static func isBuiltIn(_ name: String) -> Bool { name == "digits" }
-
-  /// What may happen to a training image: crops and mirror images for photographs, nothing for digits,
-  /// which fill their frames and have no mirror image.
-  public static func augmentation(of name: String) -> Augmentation? {
-    CIFARDataset(rawValue: name) == nil ? nil : .naturalImages
-  }
-
-  static func load(
-    _ name: String, _ configuration: RunConfiguration
-  ) throws(DataError) -> ImageDataset {
-    if name == "digits" {
-      return try DigitsDataset.images(resources: configuration.data.resourcesPath)
-    }
-    let (dataset, directory) = try files(of: name, configuration)
-    return try dataset.load(from: directory)
-  }
-
-  /// The sizes of a data set.
-  ///
-  /// - Throws: `DataError`: its files are missing or damaged.
-  static func header(
-    _ name: String, _ configuration: RunConfiguration
-  ) throws(DataError) -> ImageHeader {
-    if name == "digits" {
-      let images = try DigitsDataset.images(resources: configuration.data.resourcesPath)
-      let splits = images.splits.map { (name: $0.name, rowCount: $0.split.labels.count) }
-      return ImageHeader(
-        splits: splits, channels: 1, classCount: images.classNames.count,
-        byteCount: splits.reduce(0) { $0 + $1.rowCount } * 64)
-    }
-    let (dataset, directory) = try files(of: name, configuration)
-    return try dataset.header(in: directory)
-  }
-
-  private static func files(
-    of name: String, _ configuration: RunConfiguration
-  ) throws(DataError) -> (dataset: CIFARDataset, directory: String) {
-    guard let dataset = CIFARDataset(rawValue: name) else { throw unknown(name) }
-    guard let directory = configuration.data.directory else {
-      throw DataError(
-        .missingFile, found: "the data set \(name) does not ship with the package",
-        advice: "name the directory of its files with --data-dir DIR")
-    }
-    return (dataset, directory)
-  }
-
-  /// The backbone that a configuration asks for, of the size that it asks for.
-  static func backbone(
-    of name: String, _ images: ImageDataset, _ configuration: RunConfiguration
-  ) throws(DataError) -> ResidualMLP {
-    if let named = configuration.data.namedBackbone {
-      guard named.pretraining == .random else { return try named.load() }
-      return ResidualMLP(
-        random: named.randomConfiguration(
-          channels: images.splits.first?.split.images.channels ?? 3),
-        seed: configuration.seed, name: "\(named.name), seed \(configuration.seed)")
-    }
-    let backbone = try ResidualMLP(path: try backbonePath(of: name, configuration))
-    try backbone.require(
-      embeddingSize: configuration.data.embeddingSize, blockCount: configuration.data.blockCount)
-    return backbone
-  }
-
-  /// The sizes of the backbone that a configuration asks for.
-  ///
-  /// - Throws: `DataError`: its file is missing, damaged, or of another size.
-  static func backboneHeader(
-    of name: String, _ images: ImageHeader, _ configuration: RunConfiguration
-  ) throws(DataError) -> FileHeaders.Backbone {
-    if let named = configuration.data.namedBackbone {
-      guard named.pretraining != .random else {
-        return FileHeaders.Backbone(
-          path: named.name, configuration: named.randomConfiguration(channels: images.channels),
-          classCount: nil)
-      }
-      let header = try named.header()
-      return FileHeaders.Backbone(
-        path: header.file.path, configuration: header.configuration, classCount: header.classCount)
-    }
-    let path = try backbonePath(of: name, configuration)
-    let header = try BackboneHeader(path: path)
-    try header.configuration.require(
-      embeddingSize: configuration.data.embeddingSize, blockCount: configuration.data.blockCount,
-      imageSize: nil, of: path)
-    return FileHeaders.Backbone(
-      path: path, configuration: header.configuration, classCount: header.classCount)
-  }
-
-  /// The file of the backbone that a configuration names, or of the data set's own.
-  private static func backbonePath(
-    of name: String, _ configuration: RunConfiguration
-  ) throws(DataError) -> String {
-    if let path = configuration.data.backbonePath { return path }
-    if name == "digits" {
-      return try DigitsDataset.backbonePath(resources: configuration.data.resourcesPath)
-    }
-    throw DataError(
-      .missingFile, found: "the data set \(name) has no backbone of its own",
-      advice: "give one with --backbone FILE, or --pretrained and --model-dir DIR")
-  }
-
-  private static func unknown(_ name: String) -> DataError {
-    DataError(
-      .missingKey, found: "there is no data set '\(name)'",
-      expected: names.joined(separator: ", "), advice: "or give features with --features FILE")
   }
 }

@@ -12,19 +12,20 @@ struct RunLoop {
   private var secondsBefore = 0.0
   private let train: FeatureSplit
   let roles: SplitRoles
-  var scores: SplitEvaluations?
+  private var scores: SplitEvaluations?
   /// The rows to calibrate on, where that is asked for.
-  let calibrationSplit: FeatureSplit?
+  private let calibrationSplit: FeatureSplit?
   /// For `--ood`; they are read before the fit.
   private let outOfDistributionRows: FeatureMatrix?
   /// The further scores, as far as they were computed.
   private var metrics: RunMetrics?
-  /// What `--calibration` did, once the last epoch is over.
-  var calibration: RunCalibration?
+  /// What `--calibration` did, once the last epoch is over, and the scores of the splits without it.
+  private var calibration:
+    (head: CalibratedHead, report: CalibrationReport, uncalibrated: [String: SplitScores])?
   private let arguments: String
   let parallelism: Parallelism
-  /// For scores, which are finished.
-  var scoring: Parallelism { parallelism.cancelled(by: nil) }
+  /// For what is finished, whoever wants to stop.
+  private var scoring: Parallelism { parallelism.cancelled(by: nil) }
   private let backboneDigest: String
 
   init(
@@ -39,10 +40,10 @@ struct RunLoop {
     roles = data.roles
     calibrationSplit =
       configuration.calibrationOrDefault.needsValidation
-      ? try roles.calibrationSplit(
-        of: data.dataset,
-        isChosen: configuration.data.testSplit != nil && configuration.data.validationSplit != nil)
-      : nil
+      ? try data.dataset.split(
+        roles.calibrationSplit(
+          among: data.dataset.splitNames, of: data.dataset.file,
+          isChosen: configuration.data.choosesSplits)) : nil
     self.parallelism = parallelism
     outOfDistributionRows = try OutOfDistributionRows.features(
       of: configuration, featureCount: data.dataset.featureCount)
@@ -54,10 +55,8 @@ struct RunLoop {
       parallelism: parallelism)
     // Only files that are written need it.
     backboneDigest = output == nil ? "" : data.backbone?.digest ?? ""
-    progress.seconds.load = data.loadSeconds
-    progress.seconds.features = data.featureSeconds
-    arguments = RunOutput.json(
-      Dictionary(uniqueKeysWithValues: configuration.arguments.map { ($0.name, $0.value) }))
+    progress.seconds = data.seconds
+    arguments = RunOutput.json(configuration.argumentsByName)
     if let output, !configuration.output.resumes, !configuration.output.overwrites {
       try OutputOwner(of: output.directory)?.check(data: train.fingerprint)
     }
@@ -88,11 +87,10 @@ struct RunLoop {
         expected: "a place in this run", advice: "remove the checkpoint and start the run again")
     }
     try trainer.restore(from: file)
-    let load = (progress.seconds.load, progress.seconds.features)
     progress = stored.progress
     secondsBefore = progress.seconds.total
-    progress.seconds.load += load.0
-    progress.seconds.features += load.1
+    progress.seconds.load += data.seconds.load
+    progress.seconds.features += data.seconds.features
     try output.resume(progress.records)
     note(
       progress.epoch > configuration.effectiveEpochs
@@ -175,7 +173,7 @@ struct RunLoop {
     let watch = Stopwatch()
     let scores = try SplitEvaluations(
       report.head, on: data.dataset, roles, configuration, skipsTraining: report.loss != nil,
-      parallelism: scoring)
+      parallelism: parallelism)
     progress.seconds.evaluate += watch.elapsed
     let seen = configuration.seenExamples(
       epoch: progress.epoch, batch: report.batch, rowCount: train.rowCount)
@@ -195,14 +193,11 @@ struct RunLoop {
   ) throws -> EpochRecord {
     let epoch = progress.epoch
     let watch = Stopwatch()
-    let head = trainer.head
-    let scores = try SplitEvaluations(
-      head, on: data.dataset, roles, configuration, parallelism: scoring)
-    self.scores = scores
+    let scores = try evaluate()
     progress.seconds.evaluate += watch.elapsed
     let seen = configuration.seenExamples(epoch: epoch, batch: nil, rowCount: train.rowCount)
     let record = try keep(
-      scores, of: head, loss: trainer.batchLoss ?? scores.train.nll,
+      scores, of: trainer.head, loss: trainer.batchLoss ?? scores.train.nll,
       step: configuration.effectiveInterval > 0 ? seen : epoch, seen: seen,
       bound: trainer.info.evidence)
     progress.epoch += 1
@@ -241,9 +236,9 @@ struct RunLoop {
     return record
   }
 
-  mutating func evaluate() throws -> SplitEvaluations {
+  private mutating func evaluate() throws -> SplitEvaluations {
     let result = try SplitEvaluations(
-      head, on: data.dataset, roles, configuration, parallelism: scoring)
+      head, on: data.dataset, roles, configuration, parallelism: parallelism)
     scores = result
     return result
   }
@@ -269,32 +264,159 @@ struct RunLoop {
   /// - Returns: what `result.json` holds.
   /// - Throws: `NumericsError` for an unusable head.
   mutating func result(computesMetrics: Bool = true) throws -> RunResult {
-    let scores = if let scores { scores } else { try evaluate() }
+    let scores = try scores ?? evaluate()
     let watch = Stopwatch()
     if computesMetrics {
       var further = try RunMetrics(
         head, on: data.dataset, roles, configuration, parallelism: parallelism)
       metrics = further
-      if let outOfDistributionRows {
-        let test = try data.dataset.split(roles.test)
-        try further.detect(outOfDistributionRows, head, among: test, parallelism: scoring)
-        metrics = further
-      }
+      try further.detect(
+        outOfDistributionRows, head, among: try data.dataset.split(roles.test),
+        parallelism: parallelism)
+      metrics = further
     }
     progress.seconds.evaluate += watch.elapsed
     progress.seconds.total = secondsBefore + clock.elapsed
-    return RunResult(
-      train: scores.train, test: scores.test, splits: scores.scores, roles: roles,
-      uncalibrated: calibration?.uncalibrated, calibration: calibration?.report,
-      seconds: progress.seconds, threads: parallelism.threadCount,
-      elbo: trainer.info.evidence, iterations: trainer.info.iterations,
-      certificate: trainer.info.certificate, best: progress.best,
-      recipe: trainer.info.report,
-      chosen: ChosenSettings(
-        trainer.info.report, penalty: trainer.info.chosenPenalty, calibration: calibration?.report),
-      metrics: metrics,
-      arguments: Dictionary(
-        uniqueKeysWithValues: configuration.arguments.map { ($0.name, $0.value) }),
-      data: output == nil ? nil : train.fingerprint, versions: Versions.current)
+    var result = RunResult(
+      scores, configuration, seconds: progress.seconds, threads: parallelism.threadCount)
+    (result.uncalibrated, result.calibration) = (calibration?.uncalibrated, calibration?.report)
+    (result.elbo, result.certificate) = (trainer.info.evidence, trainer.info.certificate)
+    (result.iterations, result.recipe) = (trainer.info.iterations, trainer.info.report)
+    (result.best, result.metrics) = (progress.best, metrics)
+    result.chosen = ChosenSettings(
+      trainer.info.report, penalty: trainer.info.chosenPenalty, calibration: calibration?.report)
+    result.data = output == nil ? nil : train.fingerprint
+    return result
+  }
+}
+
+extension RunLoop {
+  /// Fits the map that `--calibration` asks for to the validation split, for the last head and the best.
+  ///
+  /// - Parameter note: receives what the user should know.
+  /// - Throws: `DataError` when predictions are not numbers, or a file cannot be written; `NumericsError`
+  ///   for an unusable head.
+  mutating func calibrate(note: (String) -> Void) throws {
+    guard let method = configuration.calibrationOrDefault.method, let split = calibrationSplit,
+      let name = roles.validation
+    else { return }
+    let before = try scores ?? evaluate()
+    let watch = Stopwatch()
+    let choice = try CalibrationChoice(method, for: trainer.head, on: split, parallelism: scoring)
+    try output?.calibrateBest(method, on: split, parallelism: scoring)
+    calibration = (
+      CalibratedHead(trainer.head, choice.calibration),
+      CalibrationReport(choice, split: name, rowCount: split.rowCount), before.scores.byName
+    )
+    progress.seconds.fit += watch.elapsed
+    if before[name].acc == 1 {
+      note(
+        "all \(split.rowCount) rows of the \(name) split are predicted right: they cannot say how "
+          + "certain predictions may be, and --calibration keeps close to what the head says")
+    }
+    if roles.isShared {
+      note("predictions are calibrated on the rows that are reported as test, whose scores flatter")
+    }
+    _ = try evaluate()
+  }
+}
+
+/// How far a run has come: everything about it but the trainer's state.
+struct RunProgress: Sendable, Equatable, Codable {
+  /// The epoch that is being run, counted from 1; one more than the last when the run is over.
+  var epoch = 1
+  /// The steps of that epoch that have been taken.
+  var step = 0
+  /// What the epochs so far measured.
+  var records: [EpochRecord] = []
+  /// The best of them, where there is a validation split.
+  var best: BestEpoch?
+  /// Where the time went so far.
+  var seconds = RunSeconds()
+}
+
+/// The epoch whose head predicts the validation split best.
+public struct BestEpoch: Sendable, Equatable, Codable {
+  /// The epoch, counted from 1.
+  public var epoch: Int
+  /// Its scores on the validation split.
+  public var validation: SplitScores
+  /// Its scores on every split.
+  public var splits: [String: SplitScores]? = nil
+  /// The training rows that its steps had seen: fewer than the epoch's when it was scored within it.
+  public var seenExamples: Int? = nil
+
+  private enum CodingKeys: String, CodingKey {
+    case epoch, validation, splits
+    case seenExamples = "seen_examples"
+  }
+
+  /// Whether this one is better: by accuracy, then by likelihood, then by calibration, as metrics are
+  /// listed; the earlier of equals stays.
+  func isBetter(than other: BestEpoch?) -> Bool {
+    guard let other else { return true }
+    let (a, b) = (validation, other.validation)
+    // A head that diverged is never better than one that did not.
+    if a.nll.isNaN || b.nll.isNaN { return b.nll.isNaN && !a.nll.isNaN }
+    let decisive = Metric.ofSplits.first { a[$0.name] != b[$0.name] }
+    return decisive.map { $0.isBetter(a[$0.name], than: b[$0.name]) } ?? false
+  }
+}
+
+/// A run that was asked to stop, and did so between two steps, or in a step that begins anew.
+public struct RunInterrupted: Error, Equatable, CustomStringConvertible {
+  /// The directory from which it can go on, or `nil` when it keeps nothing.
+  public let directory: String?
+  /// The epoch that it was in.
+  public let epoch: Int
+  /// Where it was in that epoch.
+  public let place: Place
+
+  /// Describes an interruption.
+  public init(directory: String?, epoch: Int, place: Place) {
+    self.directory = directory
+    self.epoch = epoch
+    self.place = place
+  }
+
+  /// A place in an epoch.
+  public enum Place: Sendable, Equatable {
+    /// Between two steps.
+    case steps(taken: Int, of: Int)
+    /// In a fit to all rows, which begins anew when the run goes on, and ends with the same bits.
+    case fit
+    /// Before the first step, while data were read or turned into features.
+    case data
+  }
+
+  /// Where it stopped.
+  public var description: String {
+    switch place {
+    case .steps(let taken, let count):
+      "interrupted in epoch \(epoch) after step \(taken) of \(count)"
+    case .fit:
+      "interrupted in epoch \(epoch) during its fit to all rows, which will start anew"
+    case .data: "interrupted before the first step"
+    }
+  }
+}
+
+extension FeatureSplit {
+  /// A short text that tells data apart: the shape, and a hash (FNV-1a, 64 bits) of all labels, weights and
+  /// groups and of the features of up to 1024 rows, evenly spread.
+  var fingerprint: String {
+    var hash: UInt64 = 0xCBF2_9CE4_8422_2325
+    func add(_ bits: UInt64) { hash = (hash ^ bits) &* 0x100_0000_01B3 }
+    for label in labels { add(UInt64(bitPattern: Int64(label))) }
+    for weight in weights ?? [] { add(weight.bitPattern) }
+    for group in groups ?? [] { add(UInt64(bitPattern: Int64(group))) }
+    let count = min(rowCount, 1024)
+    for place in 0..<count {
+      let row = place * rowCount / count
+      for value in features.rows(row..<row + 1).converted(to: Double.self).elements {
+        add(value.bitPattern)
+      }
+    }
+    return "\(rowCount) x \(featureCount), \(String(hash, radix: 16))"
   }
 }

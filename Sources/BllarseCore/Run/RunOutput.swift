@@ -1,3 +1,4 @@
+import BllarseNumerics
 import Foundation
 
 /// The output directory of a run: `metrics.jsonl`, `head.safetensors`, `best.safetensors`, `result.json`
@@ -60,6 +61,20 @@ package final class RunOutput {
     try checkpoint.write(to: path("best.safetensors"))
   }
 
+  /// Gives the head of the best epoch a map of its own.
+  ///
+  /// - Throws: `DataError` when its predictions are not numbers, or the file cannot be read or written.
+  func calibrateBest(
+    _ method: HeldOutCalibration.Method, on split: FeatureSplit, parallelism: Parallelism
+  ) throws {
+    let path = path("best.safetensors")
+    guard Files.exists(path) else { return }
+    var best = try HeadCheckpoint(path: path)
+    best.head = try CalibratedHead(
+      calibrating: best.head, on: split, method, parallelism: parallelism)
+    try writeBest(best)
+  }
+
   /// Takes up the run that is there, with the lines of the epochs before.
   func resume(_ records: [EpochRecord]) throws(DataError) {
     isOwn = true
@@ -77,14 +92,9 @@ package final class RunOutput {
 
   func write(_ result: RunResult) throws(DataError) {
     begin()
+    // A head that an earlier run left is not that of a run which fitted none.
+    if !result.hasHead { try? FileManager.default.removeItem(atPath: path("head.safetensors")) }
     try write(Self.json(result, pretty: true) + "\n", to: "result.json")
-  }
-
-  /// The result of a run that fitted no head: one that an earlier run left is not its own.
-  func writeWithoutHead(_ result: RunResult) throws(DataError) {
-    begin()
-    try? FileManager.default.removeItem(atPath: path("head.safetensors"))
-    try write(result)
   }
 
   func write(_ text: String, to name: String) throws(DataError) {
@@ -108,5 +118,91 @@ package final class RunOutput {
     decoder.nonConformingFloatDecodingStrategy = .convertFromString(
       positiveInfinity: "Infinity", negativeInfinity: "-Infinity", nan: "NaN")
     return try? decoder.decode(type, from: Data(text.utf8))
+  }
+}
+
+/// The run whose files an output directory holds already.
+///
+/// A directory belongs to one run: the files of two, mixed, are of none. Who an earlier one was stands in
+/// its `result.json`, its checkpoint or its head, whichever it came to.
+struct OutputOwner {
+  /// The file that tells.
+  let file: String
+  /// The options that the run was started with; `nil` where the file does not tell.
+  let arguments: [String: ArgumentValue]?
+  /// The fingerprint of its training rows, where it is known.
+  let data: String?
+
+  private struct StoredResult: Decodable {
+    let arguments: [String: ArgumentValue]
+    let data: String?
+  }
+
+  /// Finds the run; `nil` for a directory that is not there, or holds none.
+  init?(of directory: String) {
+    let result = directory + "/result.json"
+    if Files.exists(result) {
+      file = result
+      let text = (try? MappedFile(path: result))?.withBytes { String(decoding: $0, as: UTF8.self) }
+      let stored = text.flatMap { RunOutput.decode(StoredResult.self, from: $0) }
+      (arguments, data) = (stored?.arguments, stored?.data)
+      return
+    }
+    for name in [RunCheckpoint.fileName, "head.safetensors"] {
+      let path = directory + "/" + name
+      guard Files.exists(path) else { continue }
+      file = path
+      let metadata = (try? SafetensorsFile(path: path))?.metadata
+      arguments = metadata?["arguments"].flatMap {
+        RunOutput.decode([String: ArgumentValue].self, from: $0)
+      }
+      data = metadata?["data"]
+      return
+    }
+    return nil
+  }
+
+  /// Refuses a directory that holds another run, unless it is to be replaced.
+  ///
+  /// A run that goes on is compared with its checkpoint, which says more.
+  ///
+  /// - Throws: `DataError` that names the first option that differs.
+  static func check(_ configuration: RunConfiguration) throws(DataError) {
+    guard let directory = configuration.output.path, !configuration.output.overwrites,
+      let owner = OutputOwner(of: directory),
+      !configuration.output.resumes || !Files.exists(directory + "/" + RunCheckpoint.fileName)
+    else { return }
+    // In the same form: a number without a fraction is an integer in JSON.
+    let text = RunOutput.json(configuration.argumentsByName)
+    let given = RunOutput.decode([String: ArgumentValue].self, from: text) ?? [:]
+    guard let stored = owner.arguments else {
+      throw owner.refusal("the file is not a run's of bllarse, or damaged")
+    }
+    guard stored != given else { return }
+    // What tells runs apart comes before what follows from it.
+    let names =
+      ["features", "dataset", "loss_fn", "update", "optimizer", "seed"]
+      + Set(stored.keys).union(given.keys).sorted()
+    let name = names.first { stored[$0] != given[$0] } ?? "arguments"
+    func value(_ arguments: [String: ArgumentValue]) -> String {
+      arguments[name].map { "\(name) = \($0)" } ?? "no \(name)"
+    }
+    throw owner.refusal(
+      "the directory holds a run of something else, with \(value(stored)); this one has \(value(given))"
+    )
+  }
+
+  /// Refuses a directory that holds a run with the same options on other rows.
+  func check(data fingerprint: String) throws(DataError) {
+    guard let data, data != fingerprint else { return }
+    throw refusal(
+      "the directory holds a run on other training rows (\(data)); this one has \(fingerprint)")
+  }
+
+  private func refusal(_ found: String) -> DataError {
+    DataError(
+      .unwritableFile, file: file, found: found,
+      expected: "an empty directory, or the same run",
+      advice: "name another --output, or replace what is there with --overwrite")
   }
 }

@@ -1,11 +1,12 @@
 import BllarseNumerics
+import Synchronization
 
 /// What a run will work on, as far as options and the headers of its files tell: everything that can be
 /// known to be wrong before anything is fitted.
 ///
 /// A run makes its plan first, so that a check and a run find the same faults in the same words. Files
 /// are opened, their sizes and labels are read; features and weights are not.
-public struct RunPlan: Sendable, Equatable {
+public struct RunPlan: Sendable {
   /// The rows of each split, in the data set's order.
   public let rowCounts: [(split: String, rows: Int)]
   /// The number of features.
@@ -42,19 +43,19 @@ public struct RunPlan: Sendable, Equatable {
     if let text = configuration.data.text { _ = try files.content(of: text.cache) }
     let data = try files.data(of: configuration)
     let roles = try SplitRoles(of: data.header.names, configuration, file: data.header.file)
-    let required = [SplitRoles.training, roles.test] + (roles.validation.map { [$0] } ?? [])
-    if let path = configuration.data.featuresPath, !required.allSatisfy({ data.header[$0] != nil })
+    if let path = configuration.data.featuresPath,
+      !roles.required.allSatisfy({ data.header[$0] != nil })
     {
-      _ = try FeatureFile(path: path).header(requiring: required)  // says what is missing
+      _ = try FeatureFile(path: path).header(requiring: roles.required)  // says what is missing
     }
     if configuration.calibrationOrDefault.needsValidation {
       _ = try roles.calibrationSplit(
         among: data.header.names, of: data.header.file,
-        isChosen: configuration.data.testSplit != nil && configuration.data.validationSplit != nil)
+        isChosen: configuration.data.choosesSplits)
     }
     let classes = data.backbone?.classCount
     if configuration.effectiveEpochs == 0, classes != data.header.classCount {
-      throw RunData.missingBaseline(
+      throw RunData.missingClassifier(
         of: data.backbone?.path ?? data.header.file, classes, isBackbone: data.backbone != nil,
         classCount: data.header.classCount)
     }
@@ -70,13 +71,7 @@ public struct RunPlan: Sendable, Equatable {
     rowCounts = data.header.splits.map { ($0.name, $0.rowCount) }
     featureCount = data.header.featureCount
     classCount = data.header.classCount
-    memoryBytes = MemoryEstimate(configuration, data).bytes
-  }
-
-  /// Compares all figures.
-  public static func == (a: RunPlan, b: RunPlan) -> Bool {
-    a.rowCounts.elementsEqual(b.rowCounts, by: ==) && a.featureCount == b.featureCount
-      && a.classCount == b.classCount && a.memoryBytes == b.memoryBytes
+    memoryBytes = Self.memory(configuration, data)
   }
 }
 
@@ -108,4 +103,163 @@ extension RunPlan: CustomStringConvertible {
     return "\(rows) rows, \(featureCount) features, \(classCount) classes, about "
       + "\((memoryBytes + 1_048_575) / 1_048_576) MiB of memory"
   }
+}
+
+/// The headers of the files that runs work on, each read once: many runs are checked against few files.
+public final class FileHeaders: Sendable {
+  /// What is known of a run's data.
+  struct Data: Sendable {
+    let header: FeatureHeader
+    /// The backbone that makes the features, where there is one.
+    var backbone: BackboneHeader?
+    /// The bytes of the images, where there are some.
+    var imageBytes = 0
+  }
+
+  private typealias Known<Value> = [String: Result<Value, DataError>]
+  private let data = Mutex(Known<Data>())
+  private let shapes = Mutex(Known<[Int]>())
+  private let textCaches = Mutex(Known<TextCache.Content>())
+
+  /// Nothing is read yet.
+  public init() {}
+
+  /// The data of a run, whatever splits there are.
+  ///
+  /// - Throws: `DataError`, the same whenever it is asked for.
+  func data(of configuration: RunConfiguration) throws(DataError) -> Data {
+    try Self.known(data, Self.key(configuration)) { () throws(DataError) in
+      try Self.read(configuration)
+    }
+  }
+
+  /// The shape of a file of rows that belong to no class.
+  ///
+  /// - Throws: `DataError`: it is missing or damaged.
+  func outOfDistributionRows(_ path: String) throws(DataError) -> [Int] {
+    try Self.known(shapes, path) { () throws(DataError) in
+      let file = try FeatureFile(path: path)
+      return try file.header(of: OutOfDistributionRows.split(of: file)).shape
+    }
+  }
+
+  /// The content of a text cache.
+  ///
+  /// - Throws: `DataError`: it is not there, not whole, or another.
+  package func content(of cache: TextCache) throws(DataError) -> TextCache.Content {
+    try Self.known(textCaches, cache.path) { () throws(DataError) in try cache.content() }
+  }
+
+  private static func known<Value: Sendable>(
+    _ list: borrowing Mutex<Known<Value>>, _ key: String, _ read: () throws(DataError) -> Value
+  ) throws(DataError) -> Value {
+    if let known = list.withLock({ $0[key] }) { return try known.get() }
+    let result = Result<Value, DataError>(catching: read)
+    list.withLock { $0[key] = result }
+    return try result.get()
+  }
+
+  private static func key(_ configuration: RunConfiguration) -> String {
+    let data = configuration.data
+    let parts: [String?] =
+      if let path = data.featuresPath {
+        [path, configuration.rowArrays.weights, configuration.rowArrays.groups]
+      } else {
+        [
+          data.dataset, data.directory, data.backbonePath, data.namedBackbone?.name,
+          data.namedBackbone?.directory, data.embeddingSize.map(String.init),
+          data.blockCount.map(String.init), data.resourcesPath,
+        ]
+      }
+    return parts.map { $0 ?? "" }.joined(separator: "\0")
+  }
+
+  private static func read(_ configuration: RunConfiguration) throws(DataError) -> Data {
+    if let path = configuration.data.featuresPath {
+      return Data(header: try FeatureFile(path: path).header(with: configuration.rowArrays))
+    }
+    let images = try ImageDatasets.header(configuration.data.dataset, configuration)
+    let backbone = try ImageDatasets.backboneHeader(
+      of: configuration.data.dataset, channels: images.channels, configuration)
+    try backbone.configuration.requireChannels(images.channels, of: backbone.path)
+    let width = backbone.configuration.embeddingSize
+    return Data(
+      header: FeatureHeader(
+        file: nil, names: images.splits.map(\.name),
+        splits: images.splits.map {
+          FeatureHeader.Split(
+            name: $0.name, rowCount: $0.rowCount, featureCount: width,
+            byteCount: $0.rowCount * width * MemoryLayout<Float>.size, isCopied: true)
+        }, classCount: images.classCount),
+      backbone: backbone, imageBytes: images.byteCount)
+  }
+}
+
+// MARK: - Memory
+
+extension RunPlan {
+  /// An estimate of the memory that a run needs at its peak, in bytes: what is mapped and what is allocated.
+  ///
+  /// Most of it is the features and at most two copies of them in single precision; for wide rows it is
+  /// matrices of D x D. The factors are what runs of 40 to 100,000 rows, 5 to 1,024 features and 3 to 50
+  /// classes took at their peaks (release build, resident size).
+  private static func memory(_ configuration: RunConfiguration, _ data: FileHeaders.Data) -> Int {
+    let shape = MemoryShape(
+      data.header, threads: ThreadReservation.usable(configuration.threadCount))
+    let fit = configuration.method.knownWay?.memory(shape, configuration.method) ?? 0
+    // Weights, and groups while they are numbered.
+    let values =
+      (configuration.rowArrays.weights == nil ? 0 : 16 * shape.rows)
+      + (configuration.rowArrays.groups == nil ? 0 : 64 * shape.rows)
+    let features = data.header.splits.reduce(0) { $0 + Double($1.byteCount) }
+    // The first is the program, its libraries, and what every small run takes.
+    return Int(
+      MemoryShape.megabytes(36) + features + values + fit
+        + images(data, threads: shape.threads, isAugmented: configuration.mayAugment))
+  }
+
+  /// Images, the backbone's weights, a block of images a thread, and the features of augmented images.
+  private static func images(
+    _ data: FileHeaders.Data, threads: Double, isAugmented: Bool
+  ) -> Double {
+    guard let sizes = data.backbone?.configuration else { return 0 }
+    let pixels = Double(sizes.channels * sizes.imageSize * sizes.imageSize)
+    let width = Double(sizes.embeddingSize)
+    let hidden = Double(sizes.hiddenSize)
+    let weights = pixels * width + 2 * Double(sizes.blockCount) * width * hidden
+    let block = 128 * (2 * pixels + 2 * hidden + 3 * width)
+    let augmented =
+      isAugmented ? Double(data.header[SplitRoles.training]?.byteCount ?? 0) : 0
+    return Double(data.imageBytes) + 4 * weights + 4 * block * threads + augmented
+  }
+}
+
+/// The sizes that the memory of a fit depends on; those of matrices in bytes.
+struct MemoryShape: Sendable {
+  let rows, classes, threads: Double
+  /// D, bias included.
+  let columns: Double
+
+  init(_ header: FeatureHeader, threads: Int) {
+    rows = Double(header[SplitRoles.training]?.rowCount ?? 0)
+    (columns, classes) = (Double(header.featureCount + 1), Double(header.classCount))
+    self.threads = Double(threads)
+  }
+
+  /// (N, D), single precision.
+  var design: Double { 4 * rows * columns }
+  /// (D, D).
+  var square: Double { 8 * columns * columns }
+  /// Whether fits go over to the space of the rows, as features outnumber them.
+  var isWide: Bool { columns - 1 > rows }
+  /// The order of the matrices of a fit that does.
+  var order: Double { isWide ? rows + 1 : columns }
+  /// Such a matrix.
+  var small: Double { 8 * order * order }
+  /// Rows in double precision.
+  var block: Double { min(2 * 8 * rows * columns, Self.megabytes(64)) }
+  /// (N, K), single precision.
+  var logits: Double { 4 * rows * classes }
+
+  static func megabytes(_ count: Double) -> Double { count * 1_048_576 }
 }

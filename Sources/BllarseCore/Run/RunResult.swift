@@ -96,7 +96,7 @@ public struct RunResult: Sendable, Equatable, Encodable {
   /// prior comes from the evidence, Laplace's approximation to the logarithm of the evidence itself.
   public var elbo: Double?
   /// The iterations of the fit, over all batches and epochs.
-  public var iterations: Int
+  public var iterations = 0
   /// Bounds on the distance of the bound to its maximum, in nats, after a converged fit.
   public var certificate: GapCertificate?
   /// The best epoch on the validation split, where there is one.
@@ -108,13 +108,22 @@ public struct RunResult: Sendable, Equatable, Encodable {
   /// More scores, calibration and uncertainty.
   public var metrics: RunMetrics?
   /// The options of the run.
-  public var arguments: [String: ArgumentValue]
+  public let arguments: [String: ArgumentValue]
   /// What the user was told of the data and of the fit, a line each.
   public var notes: [String] = []
   /// A short text that tells the training rows from others, for a run with an output directory.
   public var data: String?
   /// The versions of what took part.
-  public var versions: [String: String]
+  public let versions = Versions.current
+
+  /// The figures of all splits, and nothing else yet.
+  init(
+    _ scores: SplitEvaluations, _ configuration: RunConfiguration, seconds: RunSeconds, threads: Int
+  ) {
+    (train, test, splits, roles) = (scores.train, scores.test, scores.scores, scores.roles)
+    arguments = configuration.argumentsByName
+    (self.seconds, self.threads) = (seconds, threads)
+  }
 }
 
 extension RunResult {
@@ -225,5 +234,111 @@ struct JSONMembers: Encodable {
   func encode(to encoder: any Encoder) throws {
     var container = encoder.container(keyedBy: Name.self)
     for (name, value) in members { try container.encode(value, forKey: Name(stringValue: name)) }
+  }
+}
+
+/// What a fit chose where the options left something to the data.
+public struct ChosenSettings: Sendable, Equatable {
+  /// Numbers by name: `prior_precision`, `l2`, `temperature`.
+  public private(set) var numbers: [String: Double] = [:]
+  /// Words by name: `scaling`, `likelihood`, `posterior`, `calibration`.
+  public private(set) var words: [String: String] = [:]
+
+  /// Gathers it; nothing where nothing was chosen.
+  ///
+  /// - Parameters:
+  ///   - report: of a head that chooses.
+  ///   - penalty: the L2 strength with the best evidence, where that was looked for.
+  ///   - calibration: what was fitted to the validation split.
+  init?(_ report: EvidenceReport?, penalty: Double?, calibration: CalibrationReport?) {
+    if let report {
+      words["posterior"] = report.posterior.rawValue
+      words["scaling"] = report.scaling.rawValue
+      words["likelihood"] = report.likelihood.rawValue
+      numbers["prior_precision"] = report.priorPrecision
+      numbers["temperature"] = 1 / report.inverseTemperature
+    }
+    numbers["l2"] = penalty
+    if let calibration {
+      words["calibration"] = calibration.method
+      // A head that has a temperature of its own keeps it, and this one comes after it.
+      if numbers["temperature"] == nil, let beta = calibration.inverseTemperature {
+        numbers["temperature"] = 1 / beta
+      }
+    }
+    numbers = numbers.filter(\.value.isFinite)
+    if numbers.isEmpty && words.isEmpty { return nil }
+  }
+}
+
+extension ChosenSettings: Encodable {
+  /// One object, all by their names.
+  public func encode(to encoder: any Encoder) throws {
+    let values = numbers.mapValues(ArgumentValue.number)
+      .merging(words.mapValues(ArgumentValue.text)) { number, _ in number }
+    try values.encode(to: encoder)
+  }
+}
+
+/// What a run's calibration is, for its result.
+public struct CalibrationReport: Sendable, Equatable, Encodable {
+  /// What stands: "temperature", "vector" or "isotonic".
+  public var method: String
+  /// What was asked for, by the same names.
+  public var requested: String
+  /// Why ``method`` stands, in a clause; `nil` where a temperature was asked for.
+  public var reason: String?
+  /// How left-out rows were predicted by what was asked for and by temperatures; `nil` where a temperature
+  /// was asked for, and where no row could be left out.
+  public var leftOut: CalibrationChoice.LeftOutLosses?
+  /// The split whose rows it was fitted to.
+  public var split: String
+  /// The number of those rows.
+  public var rows: Int
+  /// The factor of the log-probabilities, of a temperature.
+  public var inverseTemperature: Double?
+  /// Each class's factor of its log-probability, of a vector.
+  public var scales: [Double]?
+  /// Each class's shift, of a vector.
+  public var shifts: [Double]?
+  /// The log-odds at which each class's map is given, of isotonic regressions.
+  public var knots: [[Double]]?
+  /// The log-odds there after the map, of isotonic regressions.
+  public var values: [[Double]]?
+  /// How many numbers were fitted.
+  public var parameters: Int
+  /// The smallest and the largest of what the predictions were changed by: factors of log-probabilities of a
+  /// temperature or a vector, differences of log-odds of isotonic regressions.
+  public var range: [Double]
+
+  enum CodingKeys: String, CodingKey {
+    case method, requested, reason, split, rows, scales, shifts, knots, values, parameters, range
+    case leftOut = "left_out"
+    case inverseTemperature = "inverse_temperature"
+  }
+
+  init(_ choice: CalibrationChoice, split: String, rowCount: Int) {
+    let calibration = choice.calibration
+    method = calibration.kind
+    requested = choice.requested.rawValue
+    (reason, leftOut) = (choice.reason, choice.leftOut)
+    self.split = split
+    rows = rowCount
+    switch calibration {
+    case .none: (parameters, range) = (0, [])
+    case .temperature(let beta):
+      inverseTemperature = beta
+      (parameters, range) = (1, [beta, beta])
+    case .vector(let scales, let shifts):
+      (self.scales, self.shifts) = (scales, shifts)
+      parameters = scales.count + shifts.count
+      range = [scales.min() ?? 1, scales.max() ?? 1]
+    case .isotonic(let functions):
+      knots = functions.map(\.knots)
+      values = functions.map(\.values)
+      parameters = functions.reduce(0) { $0 + $1.values.count }
+      let changes = functions.flatMap { zip($0.values, $0.knots).map { $0 - $1 } }
+      range = [changes.min() ?? 0, changes.max() ?? 0]
+    }
   }
 }

@@ -77,12 +77,13 @@ struct SplitRolesTests {
       name: "cache", file: "cache", splits: ["train", "val_m"].map { ($0, rows) })
     let shared = try SplitRoles(of: data.splitNames)
     #expect(throws: DataError.self) {
-      try shared.calibrationSplit(of: data, isChosen: false)
+      try shared.calibrationSplit(among: data.splitNames, of: data.file, isChosen: false)
     }
-    #expect(try shared.calibrationSplit(of: data, isChosen: true).rowCount == 2)
+    #expect(
+      try shared.calibrationSplit(among: data.splitNames, of: data.file, isChosen: true) == "val_m")
     let none = try SplitRoles(of: ["train", "test"])
     #expect {
-      try none.calibrationSplit(of: data, isChosen: false)
+      try none.calibrationSplit(among: data.splitNames, of: data.file, isChosen: false)
     } throws: { error in
       "\(error)"
         == "cache: validation split: there is no such split, expected rows to calibrate on, "

@@ -1,5 +1,151 @@
 import CZlib
 
+/// The header of an array in NumPy's npy format: a magic number, a Python dictionary, then the elements.
+///
+///     {'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }
+///
+/// - Note: Source: numpy.lib.format, versions 1.0 to 3.0.
+struct NpyHeader: Equatable {
+  let type: SafetensorsType
+  let isFortranOrder: Bool
+  let shape: [Int]
+  /// Where the elements begin.
+  let start: Int
+
+  /// Reads and checks the header of an array.
+  ///
+  /// - Parameters:
+  ///   - bytes: the beginning of the array, with the whole header.
+  ///   - count: the number of bytes of the whole array.
+  ///   - path: the file, for messages.
+  ///   - name: what messages call the array.
+  /// - Throws: `DataError`: not npy, cut short, or of a type that holds no numbers.
+  init(
+    of bytes: UnsafeRawBufferPointer, count: Int, path: String, name: String
+  ) throws(DataError) {
+    func malformed(_ found: String, _ expected: String? = nil) -> DataError {
+      DataError(
+        .malformedFile, file: path, key: name, found: found, expected: expected,
+        advice: FileSignature.advice(bytes, wanted: "npy"))
+    }
+    guard bytes.count >= 10, bytes.starts(with: [0x93] + Array("NUMPY".utf8)) else {
+      throw malformed("the array does not start with the magic number of npy", "an npy array")
+    }
+    let (lengthSize, start) = bytes[6] == 1 ? (2, 10) : (4, 12)
+    guard (1...3).contains(bytes[6]), bytes.count >= start else {
+      throw malformed("the version of the format is \(bytes[6]).\(bytes[7])", "1.0 to 3.0")
+    }
+    var length = 0
+    for index in 0..<lengthSize { length |= Int(bytes[8 + index]) << (8 * index) }
+    guard length <= bytes.count - start else {
+      throw malformed(
+        "the header should be \(length) bytes long but the array ends after "
+          + "\(bytes.count - start)")
+    }
+    let text = String(decoding: bytes[start..<start + length], as: UTF8.self)
+    guard let (description, isFortranOrder, shape) = Self.parse(text) else {
+      throw malformed(
+        "the header is \(text.printable.quoted())", "descr, fortran_order and shape")
+    }
+    guard let type = Self.type(description) else {
+      throw DataError(
+        .wrongType, file: path, key: name, found: "the type is \(description.quoted())",
+        expected: "little-endian numbers (f2, f4, f8, i1 to i8, u1 to u8, b1)",
+        advice: "convert the array with astype before it is saved")
+    }
+    guard let size = type.byteCount(of: shape) else {
+      throw malformed("the shape \(shape) is larger than any file")
+    }
+    guard count - start - length == size else {
+      throw malformed(
+        "the shape \(shape) needs \(size) bytes but there are \(count - start - length)")
+    }
+    (self.type, self.isFortranOrder, self.shape) = (type, isFortranOrder, shape)
+    self.start = start + length
+  }
+
+  /// The three values of the dictionary, each after its quoted name; nothing else is read.
+  static func parse(
+    _ text: String
+  ) -> (description: String, isFortranOrder: Bool, shape: [Int])? {
+    func value(_ name: String) -> Substring? {
+      for quote in ["'", "\""] {
+        guard let found = text.firstRange(of: "\(quote)\(name)\(quote)") else { continue }
+        let rest = text[found.upperBound...].drop { $0 == " " }
+        guard rest.first == ":" else { continue }
+        return rest.dropFirst().drop { $0 == " " }
+      }
+      return nil
+    }
+    guard let order = value("fortran_order"), order.hasPrefix("True") || order.hasPrefix("False"),
+      let shape = value("shape"), shape.first == "(", let end = shape.firstIndex(of: ")"),
+      let description = value("descr")
+    else { return nil }
+    var sizes: [Int] = []
+    for part in shape[..<end].dropFirst().split(separator: ",") {
+      let digits = part.filter { $0 != " " && $0 != "L" }  // Python 2 wrote 3L
+      if digits.isEmpty { continue }
+      guard let size = Int(digits), size >= 0 else { return nil }
+      sizes.append(size)
+    }
+    let text =
+      if let quote = description.first, quote == "'" || quote == "\"" {
+        description.dropFirst().prefix { $0 != quote }
+      } else {
+        description.prefix { $0 != "]" }  // fields: refused later
+      }
+    return (String(text), order.hasPrefix("True"), sizes)
+  }
+
+  /// The type of the elements; `nil` when they are no little-endian numbers.
+  static func type(_ description: String) -> SafetensorsType? {
+    guard let order = description.first,
+      let type = SafetensorsType(npy: String(description.dropFirst())),
+      order == "<" || order == "=" || (order == "|" && type.size == 1)
+    else { return nil }
+    return type
+  }
+}
+
+extension StoredTensor {
+  /// Reads an npy array from bytes that `owner` keeps alive.
+  ///
+  /// - Throws: `DataError`, as ``NpyHeader``.
+  init(
+    npy bytes: UnsafeRawBufferPointer, path: String, name: String, owner: AnyObject
+  ) throws(DataError) {
+    let header = try NpyHeader(of: bytes, count: bytes.count, path: path, name: name)
+    var (elements, owner) = (UnsafeRawBufferPointer(rebasing: bytes[header.start...]), owner)
+    if header.isFortranOrder && header.shape.count > 1 {
+      let copy = ByteStorage(count: elements.count, for: "an array of \(path)")
+      Self.copyRowMajor(elements, header.shape, header.type.size, into: copy.bytes)
+      (elements, owner) = (UnsafeRawBufferPointer(copy.bytes), copy)
+    }
+    self.init(
+      path: path, name: name, type: header.type, shape: header.shape, bytes: elements,
+      owner: owner)
+  }
+
+  /// Reorders elements from column-major to row-major order.
+  private static func copyRowMajor(
+    _ source: UnsafeRawBufferPointer, _ shape: [Int], _ size: Int,
+    into target: UnsafeMutableRawBufferPointer
+  ) {
+    var index = [Int](repeating: 0, count: shape.count)
+    let strides = shape.indices.map { shape[..<$0].reduce(size, *) }
+    for position in 0..<shape.reduce(1, *) {
+      let offset = zip(index, strides).reduce(0) { $0 + $1.0 * $1.1 }
+      UnsafeMutableRawBufferPointer(rebasing: target[position * size..<(position + 1) * size])
+        .copyMemory(from: UnsafeRawBufferPointer(rebasing: source[offset..<offset + size]))
+      for axis in shape.indices.reversed() {
+        index[axis] += 1
+        if index[axis] < shape[axis] { break }
+        index[axis] = 0
+      }
+    }
+  }
+}
+
 /// A zip archive, mapped: what NumPy's npz files are.
 ///
 /// Stored members are views of the mapped file; deflated ones are inflated and their checksum is
@@ -61,45 +207,26 @@ struct ZipArchive {
     self.members = members
   }
 
-  /// The bytes of a member, and what keeps them alive.
+  /// The bytes of a member, all or, of a packed one, the first `limit`, and what keeps them alive.
   ///
   /// - Throws: `DataError` when the member is damaged or packed in a way that NumPy does not use.
   func content(
-    of member: Member
+    of member: Member, upTo limit: Int = .max
   ) throws(DataError) -> (bytes: UnsafeRawBufferPointer, owner: AnyObject) {
     let packed = try packedBytes(of: member)
     if member.method == 0 { return (packed, file) }
-    // DEFLATE packs 258 bytes into two bits at best: a size beyond that is an invention.
-    guard member.size / 1032 <= member.compressedSize else {
-      throw fault(
-        .malformedFile, member,
-        "\(member.compressedSize) compressed bytes are said to hold \(member.size)")
-    }
-    let storage = ByteStorage(count: member.size, for: "\(member.name) of \(file.path)")
-    guard Inflate.inflate(packed, into: storage.bytes),
-      CRC32.checksum(UnsafeRawBufferPointer(storage.bytes)) == member.checksum
-    else { throw fault(.malformedFile, member, "the compressed bytes are damaged") }
+    let isWhole = member.size <= limit
+    let storage = ByteStorage(
+      count: min(member.size, limit), for: "\(member.name) of \(file.path)")
+    guard Self.inflate(packed, into: storage.bytes, isWhole: isWhole),
+      !isWhole || CRC32.checksum(UnsafeRawBufferPointer(storage.bytes)) == member.checksum
+    else { throw fault(member, "the compressed bytes are damaged") }
     return (UnsafeRawBufferPointer(storage.bytes), storage)
   }
 
-  /// The first bytes of a member, `count` or all there are, and what keeps them alive.
-  ///
-  /// - Throws: `DataError`, as ``content(of:)``.
-  func beginning(
-    of member: Member, count: Int
-  ) throws(DataError) -> (bytes: UnsafeRawBufferPointer, owner: AnyObject) {
-    guard member.method != 0, member.size > count else { return try content(of: member) }
-    let packed = try packedBytes(of: member)
-    let storage = ByteStorage(count: count, for: "\(member.name) of \(file.path)")
-    guard Inflate.inflateBeginning(packed, into: storage.bytes) else {
-      throw fault(.malformedFile, member, "the compressed bytes are damaged")
-    }
-    return (UnsafeRawBufferPointer(storage.bytes), storage)
-  }
-
-  private func fault(_ code: DataError.Code, _ member: Member, _ found: String) -> DataError {
+  private func fault(_ member: Member, _ found: String) -> DataError {
     DataError(
-      code, file: file.path, key: member.name, found: found,
+      .malformedFile, file: file.path, key: member.name, found: found,
       advice: "the file is damaged: copy or write it again")
   }
 
@@ -109,11 +236,11 @@ struct ZipArchive {
     guard reader.integer(4, at: member.headerOffset) == 0x0403_4B50,
       let nameLength = reader.integer(2, at: member.headerOffset + 26),
       let extraLength = reader.integer(2, at: member.headerOffset + 28)
-    else { throw fault(.malformedFile, member, "the member's header is damaged") }
+    else { throw fault(member, "the member's header is damaged") }
     let start = member.headerOffset + 30 + nameLength + extraLength
     guard start <= file.bytes.count, member.compressedSize <= file.bytes.count - start else {
       throw fault(
-        .malformedFile, member,
+        member,
         "the member should be \(member.compressedSize) bytes long but the file ends before")
     }
     let packed = UnsafeRawBufferPointer(
@@ -127,14 +254,14 @@ struct ZipArchive {
     }
     if member.method == 0 {
       guard member.size == member.compressedSize else {
-        throw fault(.malformedFile, member, "the stored member's sizes differ")
+        throw fault(member, "the stored member's sizes differ")
       }
       return packed
     }
-    // Deflate packs no tighter than 1032 to 1: a larger claim is not worth its memory.
-    guard member.size / 1100 <= member.compressedSize else {
+    // DEFLATE packs 258 bytes into two bits at best: a larger claim is not worth its memory.
+    guard member.size / 1032 <= member.compressedSize else {
       throw fault(
-        .malformedFile, member,
+        member,
         "\(member.compressedSize) bytes cannot unpack to \(member.size)")
     }
     return packed
@@ -192,22 +319,9 @@ private struct LittleEndianReader {
   }
 }
 
-/// Raw deflate streams, through zlib.
-enum Inflate {
-  /// Unpacks a stream that must fill the target exactly.
-  static func inflate(
-    _ source: UnsafeRawBufferPointer, into target: UnsafeMutableRawBufferPointer
-  ) -> Bool {
-    inflate(source, into: target, isWhole: true)
-  }
-
-  /// Unpacks the beginning of a stream, as much as the target takes.
-  static func inflateBeginning(
-    _ source: UnsafeRawBufferPointer, into target: UnsafeMutableRawBufferPointer
-  ) -> Bool {
-    inflate(source, into: target, isWhole: false)
-  }
-
+extension ZipArchive {
+  /// Unpacks a raw deflate stream through zlib: a whole one, which must fill the target exactly, or as much
+  /// as the target takes.
   private static func inflate(
     _ source: UnsafeRawBufferPointer, into target: UnsafeMutableRawBufferPointer, isWhole: Bool
   ) -> Bool {

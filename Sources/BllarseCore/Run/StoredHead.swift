@@ -1,0 +1,270 @@
+public import BllarseNumerics
+
+/// The scores of a stored head on data.
+public struct HeadEvaluation {
+  /// The checkpoint's path.
+  public let checkpoint: String
+  /// Names the data; the rest is not used.
+  public let configuration: RunConfiguration
+
+  /// Prepares an evaluation.
+  public init(checkpoint: String, _ configuration: RunConfiguration) {
+    self.checkpoint = checkpoint
+    self.configuration = configuration
+  }
+
+  /// Does it.
+  ///
+  /// - Parameter note: receives what the user should know, in one line.
+  /// - Returns: the scores of each split, by name, in the data set's order; for the rows that the head
+  ///   was fitted to and those that it was tested on they equal the run's to the bit.
+  /// - Throws: `DataError` for a bad checkpoint or bad data, or data that do not fit the head.
+  public func run(
+    note: (String) -> Void = { _ in }
+  ) throws -> [(split: String, scores: SplitScores)] {
+    let threads = try ThreadReservation(configuration.threadCount)
+    if let text = threads.note { note(text) }
+    let parallelism = threads.parallelism
+    let stored = try HeadCheckpoint(path: checkpoint)
+    let head = stored.head
+    let loaded = try RunData(
+      withBackbone(of: stored), classCount: head.classCount, fits: false,
+      parallelism: parallelism)
+    try require(loaded.backbone, of: stored)
+    let data = loaded.dataset
+    guard data.featureCount == head.featureCount, data.classCount <= head.classCount else {
+      throw DataError(
+        .wrongShape, file: data.file, key: data.name,
+        found: "the data have \(data.featureCount) features and \(data.classCount) classes",
+        expected:
+          "\(head.featureCount) features and \(head.classCount) classes, as \(checkpoint) has",
+        advice: "use the features that the head was fitted to")
+    }
+    return try data.splitNames.map { name in
+      let split = try data.split(name)
+      let scores = try FineTuning.evaluate(head, on: split, parallelism: parallelism)
+      try FiniteScores.check(
+        scores, head, on: split, file: data.file, key: "\(name) split features")
+      return (name, scores)
+    }
+  }
+
+  /// The configuration with the backbone that the head was fitted to, unless one is given.
+  private func withBackbone(of stored: HeadCheckpoint) -> RunConfiguration {
+    var configuration = configuration
+    let arguments = RunOutput.decode([String: ArgumentValue].self, from: stored.arguments) ?? [:]
+    func integer(_ name: String) -> Int? {
+      if case .integer(let value)? = arguments[name] { value } else { nil }
+    }
+    // Random weights are a function of the seed.
+    switch arguments["seed"] {
+    case .integer(let seed)?: configuration.seed = UInt64(clamping: seed)
+    case .unsigned(let seed)?: configuration.seed = seed
+    default: break
+    }
+    guard configuration.data.featuresPath == nil, configuration.data.backbonePath == nil,
+      configuration.data.namedBackbone == nil
+    else { return configuration }
+    if arguments["pretrained"] == .text(NamedBackbone.Pretraining.random.rawValue),
+      let width = integer("embed_dim"), let count = integer("num_blocks")
+    {
+      configuration.data.namedBackbone = NamedBackbone(
+        pretraining: .random, embeddingSize: width, blockCount: count, dataset: stored.dataset)
+    } else if !stored.backbone.isEmpty, Files.exists(stored.backbone) {
+      configuration.data.backbonePath = stored.backbone
+    }
+    return configuration
+  }
+
+  /// Refuses features of another backbone, which may have as many columns and mean something else.
+  private func require(
+    _ backbone: ResidualMLP?, of stored: HeadCheckpoint
+  ) throws(DataError) {
+    guard let backbone, !stored.backboneDigest.isEmpty else { return }
+    let digest = backbone.digest
+    guard digest != stored.backboneDigest else { return }
+    throw DataError(
+      .wrongType, file: backbone.path, found: "the backbone's weights have the digest \(digest)",
+      expected:
+        "\(stored.backboneDigest), those of \(stored.backbone), which \(checkpoint) was fitted to",
+      advice: "give the backbone of the run")
+  }
+
+  /// Writes `evaluation.json` (split -> acc, nll, ece, brier) into the output directory, if there is one.
+  ///
+  /// - Throws: `DataError.Code.unwritableFile`.
+  public func write(_ scores: [(split: String, scores: SplitScores)]) throws(DataError) {
+    guard let path = configuration.output.path else { return }
+    let byName = Dictionary(uniqueKeysWithValues: scores.map { ($0.split, $0.scores) })
+    try RunOutput(directory: path, isOwn: true)
+      .write(RunOutput.json(byName, pretty: true) + "\n", to: "evaluation.json")
+  }
+}
+
+/// The predictions of a stored head for rows without labels.
+public struct HeadPrediction {
+  /// The checkpoint's path.
+  public let checkpoint: String
+  /// A feature file.
+  public let featuresPath: String
+  /// The split of the file; "test", or the first there is, when `nil`.
+  public let split: String?
+  /// Whether the entropy is split into mutual information and the rest, which takes longer than all else.
+  public let splitsEntropy: Bool
+  /// The number of threads, or `nil` for all that are allowed.
+  public let threadCount: Int?
+
+  /// Prepares a prediction.
+  public init(
+    checkpoint: String, featuresPath: String, split: String?, splitsEntropy: Bool = false,
+    threadCount: Int?
+  ) {
+    self.checkpoint = checkpoint
+    self.featuresPath = featuresPath
+    self.split = split
+    self.splitsEntropy = splitsEntropy
+    self.threadCount = threadCount
+  }
+
+  /// Predicts, and writes the file.
+  ///
+  /// - Parameters:
+  ///   - path: a name that ends in ".csv" for a table; anything else is a safetensors file.
+  ///   - note: receives what the user should know, in one line.
+  /// - Returns: the number of rows.
+  /// - Throws: `DataError` for files that cannot be read or written, or do not fit together, for a head
+  ///   whose entropy cannot be split, and for rows whose predictions are not numbers; nothing is written
+  ///   then.
+  public func write(to path: String, note: (String) -> Void = { _ in }) throws -> Int {
+    try PredictionFile.requireReplaceable(path)
+    let threads = try ThreadReservation(threadCount)
+    if let text = threads.note { note(text) }
+    let stored = try HeadCheckpoint(path: checkpoint)
+    let head = stored.head
+    guard !splitsEntropy || Uncertainty.canSplit(head) else {
+      throw DataError(
+        .wrongType, file: checkpoint, key: "head",
+        found: "a head \(type(of: head.uncalibrated).kind) has no posterior to draw from",
+        expected: "a head of the default recipe for --mutual-information",
+        advice: "leave the option out")
+    }
+    let features = try OutOfDistributionRows.features(
+      path: featuresPath, split: split, featureCount: head.featureCount)
+    let uncertainty = try Uncertainty(
+      head, features, splitsEntropy: splitsEntropy, parallelism: threads.parallelism)
+    try FiniteScores.check(
+      uncertainty, of: features, file: featuresPath,
+      key: split.map { "\($0) split features" } ?? "features")
+    if path.hasSuffix(".csv") {
+      try PredictionTable(uncertainty, classNames: stored.classNames).write(to: path)
+    } else {
+      try writer(uncertainty, stored).write(to: path)
+    }
+    return features.rowCount
+  }
+
+  private func writer(_ uncertainty: Uncertainty, _ stored: HeadCheckpoint) -> SafetensorsWriter {
+    var writer = SafetensorsWriter(metadata: [
+      "format": "bllarse-predictions", "head": checkpoint,
+      "class_names": ClassNames.format(stored.classNames),
+    ])
+    writer.add("probabilities", uncertainty.probabilities)
+    writer.add("logits", uncertainty.logProbabilities)
+    writer.add("predicted", uncertainty.predictions)
+    for (name, values) in uncertainty.columns { writer.add(name, values) }
+    return writer
+  }
+}
+
+extension Uncertainty {
+  /// The class probabilities, n x K.
+  public var probabilities: Matrix<Float> { logProbabilities.exponentials() }
+
+  /// The most probable class of each row; of equals the first.
+  public var predictions: [Int32] {
+    (0..<logProbabilities.rowCount).map { row in
+      logProbabilities.withRow(row) { values in
+        var best = 0
+        for k in values.indices where values[k] > values[best] { best = k }
+        return Int32(best)
+      }
+    }
+  }
+
+  /// The columns of a table of uncertainties, in a fixed order: `max_probability` as it is.
+  var columns: [(name: String, values: [Double])] {
+    var columns = [
+      (name: "max_probability", values: confidence), (name: "entropy", values: entropy),
+    ]
+    for (name, values) in [
+      ("mutual_information", mutualInformation), ("aleatoric", aleatoric), ("energy", energy),
+      ("leverage", leverage),
+    ] {
+      if let values { columns.append((name, values)) }
+    }
+    return columns
+  }
+}
+
+/// Predictions as comma-separated values: one line a row, after a line of names.
+struct PredictionTable {
+  let uncertainty: Uncertainty
+  let classNames: [String]
+
+  init(_ uncertainty: Uncertainty, classNames: [String]) {
+    self.uncertainty = uncertainty
+    self.classNames = classNames
+  }
+
+  /// Writes the table in one step.
+  func write(to path: String) throws(DataError) {
+    let columns = uncertainty.columns
+    let probabilities = uncertainty.probabilities
+    let predictions = uncertainty.predictions
+    let file = try AtomicFile(path: path)
+    var text = TextTable.csvLine(
+      ["row", "predicted"] + classNames.map { "p_" + $0 } + classNames.map { "logit_" + $0 }
+        + columns.map(\.name))
+    for row in 0..<probabilities.rowCount {
+      var fields = [String(row), classNames[Int(predictions[row])]]
+      fields += probabilities.row(row).map { String($0) }
+      fields += uncertainty.logProbabilities.row(row).map { String($0) }
+      fields += columns.map { String($0.values[row]) }
+      text += TextTable.csvLine(fields)
+      // Write in pieces: a table of a million rows need not be one text.
+      if text.utf8.count > 1 << 20 {
+        try file.write(Array(text.utf8))
+        text = ""
+      }
+    }
+    try file.write(Array(text.utf8))
+    try file.commit()
+  }
+}
+
+/// A file of predictions that is there already.
+enum PredictionFile {
+  /// How a table of predictions begins.
+  static let tableStart = "row,predicted,"
+
+  /// Makes sure that predictions take the place of predictions at most: not of the head or the features
+  /// that they are made of, nor of anything else.
+  ///
+  /// - Parameter path: where they are to be written.
+  /// - Throws: `DataError.Code.unwritableFile`.
+  static func requireReplaceable(_ path: String) throws(DataError) {
+    guard Files.isFile(path), !isPredictions(path) else { return }
+    throw DataError(
+      .unwritableFile, file: path, found: "the file is there already, and holds no predictions",
+      expected: "a new file, or predictions to replace",
+      advice: "choose another --out, or remove the file")
+  }
+
+  private static func isPredictions(_ path: String) -> Bool {
+    guard let file = try? MappedFile(path: path) else { return false }
+    let start = file.withBytes { Array($0.prefix(tableStart.utf8.count)) }
+    // An empty file is what a shell leaves that was to write there.
+    if start.isEmpty || start == Array(tableStart.utf8) { return true }
+    return (try? SafetensorsFile(path: path))?.metadata["format"] == "bllarse-predictions"
+  }
+}
