@@ -85,7 +85,7 @@ public enum HeadRegistry {
   static func trainer(
     _ configuration: RunConfiguration, data: TrainingData, parallelism: Parallelism
   ) throws(DataError) -> any HeadTrainer {
-    try configuration.method.way().trainer(configuration, data, parallelism)
+    try configuration.method.way().trainer(configuration.fitPlan, data, parallelism)
   }
 
   /// Whose an option is, in the words of the command line: "IBProbit and IBPolyaGamma by --update merge".

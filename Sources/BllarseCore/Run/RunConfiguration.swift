@@ -339,3 +339,11 @@ extension ArgumentValue: Encodable {
     }
   }
 }
+
+extension RunConfiguration {
+  /// The training rows that all steps up to a batch of an epoch have seen.
+  func seenExamples(epoch: Int, batch: Int?, rowCount: Int) -> Int {
+    (epoch - 1) * rowCount
+      + (batch.map { min($0 * method[FitOptions.batchSize], rowCount) } ?? rowCount)
+  }
+}

@@ -133,12 +133,12 @@ struct RunLoop {
       }
     }
     while progress.step < count {
-      guard try takeStep(on: rows) else {
+      guard let reports = try takeStep(on: rows) else {
         // The state is the one before the step, so the fit that goes on from it ends with the same bits.
         try save()
         throw interruption(during: .fit)
       }
-      for kept in trainer.takeBatchReports() { report(try finishBatch(kept)) }
+      for kept in reports { report(try finishBatch(kept)) }
       // After the very last step it is quicker to finish than to stop.
       let isOver = progress.step == count && progress.epoch == configuration.effectiveEpochs
       guard isOver || !shouldStop() else {
@@ -150,18 +150,20 @@ struct RunLoop {
 
   /// Takes the next step of the epoch.
   ///
-  /// - Returns: false when it was told to stop, and nothing has changed.
-  private mutating func takeStep(on rows: FeatureSplit) throws(NumericsError) -> Bool {
+  /// - Returns: what is to be scored; `nil` when it was told to stop, and nothing has changed.
+  private mutating func takeStep(
+    on rows: FeatureSplit
+  ) throws(NumericsError) -> [BatchReport]? {
     let watch = Stopwatch()
     defer { progress.seconds.fit += watch.elapsed }
     do {
-      try trainer.runStep(progress.step, epoch: progress.epoch, on: rows)
+      let reports = try trainer.runStep(progress.step, epoch: progress.epoch, on: rows)
+      progress.step += 1
+      return reports
     } catch {
-      if error == .cancelled { return false }
+      if error == .cancelled { return nil }
       throw error
     }
-    progress.step += 1
-    return true
   }
 
   private func interruption(during place: RunInterrupted.Place) -> RunInterrupted {

@@ -169,7 +169,7 @@ struct BatchScoreTests {
       .init(featureCount: 6, classCount: 3, transform: .standardLayerNorm))
     var expected: [(step: Int, loss: Double, evaluation: SplitScores)] = []
     for epoch in 1...2 {
-      let order = configuration.rowOrder(epoch: epoch, rowCount: 90)
+      let order = configuration.fitPlan.rowOrder(epoch: epoch, rowCount: 90)
       var losses: [Double] = []
       for (batch, first) in stride(from: 0, to: 90, by: batchSize).enumerated() {
         let rows = order[first..<min(first + batchSize, 90)]

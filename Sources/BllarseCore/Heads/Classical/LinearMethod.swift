@@ -9,8 +9,8 @@ extension HeadMethod {
     let newton = FittingWay(
       "newton", lossOptions + [FitOptions.penalty], .isOnePass,
       memory: { shape, _ in shape.linear(isNewton: true) },
-      trainer: { configuration, data, parallelism in
-        OnePassTrainer(configuration, data, parallelism) { request throws(NumericsError) in
+      trainer: { plan, data, parallelism in
+        OnePassTrainer(plan, data, parallelism) { request throws(NumericsError) in
           try LinearHead<Loss>.optimum(request)
         }
       })
@@ -20,8 +20,8 @@ extension HeadMethod {
         lossOptions + [FitOptions.batchSize, FitOptions.dropout] + optimizer.options,
         [.takesFreshRows, .dependsOnStart],
         memory: { shape, _ in shape.linear(isNewton: false) },
-        trainer: { configuration, data, parallelism in
-          LinearTrainer<Loss>(optimizer, configuration, data: data, parallelism: parallelism)
+        trainer: { plan, data, parallelism in
+          LinearTrainer<Loss>(optimizer, plan, data: data, parallelism: parallelism)
         })
     }
     return HeadMethod(
@@ -161,60 +161,55 @@ struct LinearTrainer<Loss: TrainableLoss>: HeadTrainer {
   private let schedule: LearningRateSchedule
   private var state: OptimizerState<Float>
   private(set) var info = FitInfo()
-  private let batchSize: Int
   private let dropoutRate: Double
-  private let configuration: RunConfiguration
-  /// The order of the rows in an epoch, kept for its steps.
-  private var order: (epoch: Int, rows: [Int])?
-  /// Gradients over the rows of the epoch; its memory holds nothing from step to step.
-  private var pass: LinearBatchPass<Float>?
+  private let plan: FitPlan
+  private var batches = EpochBatches()
+  /// Gradients over the rows of an epoch; its memory holds nothing from step to step.
+  private var pass: (epoch: Int, pass: LinearBatchPass<Float>)?
   private let parallelism: Parallelism
   private var losses = BatchLosses()
-  private var reports: [BatchReport] = []
 
   var batchLoss: Double? { losses.mean }
   var head: any Head { linear }
 
   init(
-    _ optimizer: OptimizerMethod, _ configuration: RunConfiguration, data: TrainingData,
+    _ optimizer: OptimizerMethod, _ plan: FitPlan, data: TrainingData,
     parallelism: Parallelism
   ) {
-    self.configuration = configuration
+    self.plan = plan
     self.parallelism = parallelism.cancelled(by: nil)
-    batchSize = configuration.method[FitOptions.batchSize]
-    dropoutRate = configuration.method[FitOptions.dropout]
+    dropoutRate = plan.method[FitOptions.dropout]
     linear = LinearHead(featureCount: data.featureCount, classCount: data.classCount)
     if let weights = data.initialWeights { linear.weights = weights }
     let rowCount = data.split.rowCount
     (self.optimizer, schedule) = optimizer.make(
       OptimizerMethod.Request(
-        method: configuration.method, rowCount: rowCount,
-        totalSteps: configuration.batchCount(rowCount) * configuration.epochs,
-        seed: configuration.seed))
+        method: plan.method, rowCount: rowCount,
+        totalSteps: plan.batchCount(rowCount) * plan.epochs,
+        seed: plan.seed))
     state = self.optimizer.start(linear.weights)
     info.note = StepConditions.note(data.split.features, parallelism: parallelism)
   }
 
-  func stepCount(rowCount: Int) -> Int { configuration.batchCount(rowCount) }
+  func stepCount(rowCount: Int) -> Int { plan.batchCount(rowCount) }
 
   mutating func runStep(
     _ step: Int, epoch: Int, on split: FeatureSplit
-  ) throws(NumericsError) {
-    if order?.epoch != epoch {
-      order = (epoch, configuration.rowOrder(epoch: epoch, rowCount: split.rowCount))
-      pass = LinearBatchPass(
+  ) throws(NumericsError) -> [BatchReport] {
+    if pass?.epoch != epoch {
+      let made = LinearBatchPass(
         design: try linear.design(split.features), labels: split.labels,
         classCount: linear.classCount,
-        loss: Loss.batchLoss(smoothing: configuration.method[FitOptions.labelSmoothing]),
+        loss: Loss.batchLoss(smoothing: plan.method[FitOptions.labelSmoothing]),
         parallelism: parallelism)
+      pass = (epoch, made)
     }
-    guard let rows = order?.rows, let pass else { return }
-    let first = step * batchSize
-    let batch = rows[first..<min(first + batchSize, rows.count)]
+    guard let pass = pass?.pass else { return [] }
+    let batch = batches.rows(ofBatch: step, epoch: epoch, plan, rowCount: split.rowCount)
     let dropout =
       dropoutRate > 0
       ? LinearBatchPass<Float>.Dropout(
-        rate: dropoutRate, seed: configuration.seed, step: state.step) : nil
+        rate: dropoutRate, seed: plan.seed, step: state.step) : nil
     // Samples of the weights, if there are any, count equally.
     var (total, count) = (0.0, 0.0)
     optimizer.step(
@@ -226,14 +221,8 @@ struct LinearTrainer<Loss: TrainableLoss>: HeadTrainer {
     }
     losses.add(total / count, epoch: epoch)
     info.iterations += 1
-    if configuration.isScored(afterBatch: step + 1, of: stepCount(rowCount: rows.count)) {
-      reports.append(BatchReport(batch: step + 1, loss: losses.mean, head: linear))
-    }
-  }
-
-  mutating func takeBatchReports() -> [BatchReport] {
-    defer { reports = [] }
-    return reports
+    return plan.reports(
+      afterBatch: step + 1, of: stepCount(rowCount: split.rowCount), loss: losses.mean, linear)
   }
 
   func encode(into writer: inout SafetensorsWriter) {

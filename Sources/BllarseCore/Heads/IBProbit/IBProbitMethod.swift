@@ -16,8 +16,8 @@ extension HeadMethod {
           [FitOptions.parity, FitOptions.priorPrecision, FitOptions.tolerance, FitOptions.certify],
           .isOnePass,
           memory: { shape, _ in 1.2 * shape.design + 7 * shape.square + 3 * shape.logits },
-          trainer: { configuration, data, parallelism in
-            OnePassTrainer(configuration, data, parallelism) { request throws(NumericsError) in
+          trainer: { plan, data, parallelism in
+            OnePassTrainer(plan, data, parallelism) { request throws(NumericsError) in
               try IBProbitReferenceHead.optimum(request)
             }
           }),
@@ -94,13 +94,12 @@ struct IBProbitTrainer: HeadTrainer {
   private var running: (number: Int, merge: RunningMerge)?
   private var storedPosterior: GaussianPosterior?
   private var losses = BatchLosses()
-  private var reports: [BatchReport] = []
-  /// The order of the rows in an epoch of `sites`, kept for its steps.
-  private var order: (epoch: Int, rows: [Int])?
+  /// Of an epoch of `sites`.
+  private var batches = EpochBatches()
   private let update: Update
   private let batchSize: Int
   private let updateIterations: Int
-  private let configuration: RunConfiguration
+  private let plan: FitPlan
   private let data: TrainingData
   /// For batches, which are finished.
   private let parallelism: Parallelism
@@ -110,18 +109,13 @@ struct IBProbitTrainer: HeadTrainer {
   var head: any Head { scored(probit) }
   var batchLoss: Double? { losses.mean }
 
-  mutating func takeBatchReports() -> [BatchReport] {
-    defer { reports = [] }
-    return reports
-  }
-
   init(
-    _ update: Update, _ configuration: RunConfiguration, data: TrainingData,
+    _ update: Update, _ plan: FitPlan, data: TrainingData,
     parallelism: Parallelism
   ) {
-    (self.update, self.configuration) = (update, configuration)
-    batchSize = configuration.method[FitOptions.batchSize]
-    updateIterations = configuration.method[FitOptions.updateIterations]
+    (self.update, self.plan) = (update, plan)
+    batchSize = plan.method[FitOptions.batchSize]
+    updateIterations = plan.method[FitOptions.updateIterations]
     self.data = data
     cancellable = parallelism
     self.parallelism = parallelism.cancelled(by: nil)
@@ -129,18 +123,18 @@ struct IBProbitTrainer: HeadTrainer {
       HeadShape(
         featureCount: data.featureCount, classCount: data.classCount,
         transform: .standardLayerNorm,
-        priorPrecision: configuration.method[FitOptions.priorPrecision]))
+        priorPrecision: plan.method[FitOptions.priorPrecision]))
   }
 
   /// A head with the scores that were asked for.
   private func scored(_ probit: IBProbitHead<Float>) -> any Head {
-    configuration.method[FitOptions.parity] ? IBProbitReferenceHead(probit) : probit
+    plan.method[FitOptions.parity] ? IBProbitReferenceHead(probit) : probit
   }
 
   func stepCount(rowCount: Int) -> Int {
     switch update {
     case .cavi: 1
-    case .sites: configuration.batchCount(rowCount)
+    case .sites: plan.batchCount(rowCount)
     case .merge:
       MergedEpoch<Float>.Steps(
         probit.configuration, rowCount: rowCount, batchSize: batchSize,
@@ -151,17 +145,18 @@ struct IBProbitTrainer: HeadTrainer {
 
   mutating func runStep(
     _ step: Int, epoch: Int, on split: FeatureSplit
-  ) throws(NumericsError) {
+  ) throws(NumericsError) -> [BatchReport] {
     switch update {
     case .cavi: try fitAllRows(epoch: epoch, split)
-    case .sites: try refine(step, epoch: epoch, split)
-    case .merge: try merge(step, epoch: epoch, split)
+    case .sites: return try refine(step, epoch: epoch, split)
+    case .merge: return try merge(step, epoch: epoch, split)
     }
+    return []
   }
 
   /// Whether a step begins an epoch with the prior.
   private func resets(step: Int, epoch: Int) -> Bool {
-    configuration.method[FitOptions.resetLossPerEpoch] && epoch > 1 && step == 0
+    plan.method[FitOptions.resetLossPerEpoch] && epoch > 1 && step == 0
   }
 
   /// On a copy of the head, so that a fit that is told to stop leaves nothing.
@@ -172,8 +167,8 @@ struct IBProbitTrainer: HeadTrainer {
     if resets(step: 0, epoch: epoch) { head.reset() }
     let fit = try head.update(
       checked: split.features, labels: split.labels, iterations: updateIterations,
-      forgettingRate: configuration.method[FitOptions.forgettingRate],
-      start: .seeded(configuration.seed, index: UInt64(epoch)), reportsBounds: true,
+      forgettingRate: plan.method[FitOptions.forgettingRate],
+      start: .seeded(plan.seed, index: UInt64(epoch)), reportsBounds: true,
       parallelism: cancellable)
     info.iterations += fit.iterations
     info.evidence = fit.evidenceLowerBounds.last
@@ -183,101 +178,99 @@ struct IBProbitTrainer: HeadTrainer {
 
   private mutating func refine(
     _ step: Int, epoch: Int, _ split: FeatureSplit
-  ) throws(NumericsError) {
+  ) throws(NumericsError) -> [BatchReport] {
     if resets(step: step, epoch: epoch) { sites = nil }
     if sites == nil {
       sites = try IBProbitSiteRefinement(
         probit.configuration, checked: split.features, labels: split.labels,
         parallelism: parallelism)
     }
-    if order?.epoch != epoch {
-      order = (epoch, configuration.rowOrder(epoch: epoch, rowCount: split.rowCount))
-    }
-    guard let rows = order?.rows else { return }
-    let first = step * batchSize
-    let end = min(first + batchSize, rows.count)
-    sites?.refresh(rows[first..<end], iterations: updateIterations)
+    let rows = batches.rows(ofBatch: step, epoch: epoch, plan, rowCount: split.rowCount)
+    sites?.refresh(rows, iterations: updateIterations)
     info.iterations += updateIterations
-    if end == rows.count, let sites {
+    if step == plan.batchCount(split.rowCount) - 1, let sites {
       probit.posterior = sites.posterior
       info.evidence = sites.evidenceLowerBound()
     }
-    if let sites, configuration.isScored(afterBatch: step + 1, of: stepCount(rowCount: rows.count))
-    {
-      var head = probit
-      head.posterior = sites.posterior
-      reports.append(BatchReport(batch: step + 1, loss: nil, head: scored(head)))
-    }
+    return plan.reports(
+      afterBatch: step + 1, of: stepCount(rowCount: split.rowCount), headOfSites)
+  }
+
+  /// The head with the posterior that the refinement has come to.
+  private var headOfSites: any Head {
+    var head = probit
+    if let sites { head.posterior = sites.posterior }
+    return scored(head)
   }
 
   private mutating func merge(
     _ step: Int, epoch: Int, _ split: FeatureSplit
-  ) throws(NumericsError) {
+  ) throws(NumericsError) -> [BatchReport] {
     if resets(step: step, epoch: epoch) { probit.reset() }
     if merging?.number != epoch { merging = (epoch, mergedEpoch(epoch, split)) }
     if let stored {
       merging?.epoch.restore(naturalMean: stored.naturalMean, gram: stored.gram)
       self.stored = nil
     }
-    let seed = configuration.seed
+    let seed = plan.seed
     let start: @Sendable (Int) -> IBProbitHead<Float>.Start = { batch in
       .seeded(seed, index: UInt64(epoch) << 20 | UInt64(batch))
     }
-    try follow(step, epoch: epoch, split, start: start)
+    var reports = try follow(step, epoch: epoch, split, start: start)
     info.iterations += try merging?.epoch.run(step, &probit, start: start) ?? 0
-    guard let merged = merging?.epoch else { return }
+    guard let merged = merging?.epoch else { return reports }
     if merged.steps.isSequential {
       let rows = merged.rows(of: step)
       let loss = try probit.originalLoss(
         split.features.gatheringRows(rows), rows.map { split.labels[$0] }, parallelism)
       losses.add(loss, epoch: epoch)
-      if configuration.isScored(afterBatch: step + 1, of: merged.steps.batchCount) {
-        reports.append(BatchReport(batch: step + 1, loss: losses.mean, head: scored(probit)))
-      }
+      reports += plan.reports(
+        afterBatch: step + 1, of: merged.steps.batchCount, loss: losses.mean, scored(probit))
     }
     if step == merged.steps.count - 1 {
       probit.solvedMean = try probit.mean()
     }
+    return reports
   }
 
   /// Follows the posterior through the small batches of a step.
   private mutating func follow(
     _ step: Int, epoch: Int, _ split: FeatureSplit,
     start: (Int) -> IBProbitHead<Float>.Start
-  ) throws(NumericsError) {
+  ) throws(NumericsError) -> [BatchReport] {
     guard let merged = merging?.epoch, !merged.steps.isSequential, step < merged.steps.batchSteps
-    else { return }
-    if running?.number != epoch {
-      let merge = RunningMerge(
-        probit, features: split.features, labels: split.labels,
-        iterations: updateIterations,
-        forgettingRate: configuration.method[FitOptions.forgettingRate],
-        parallelism: parallelism)
-      running = (epoch, merge)
-      if let storedPosterior { running?.merge.restore(storedPosterior) }
-      storedPosterior = nil
-    }
+    else { return [] }
+    var merge =
+      if let running, running.number == epoch { running.merge } else { begunMerge(split) }
+    // The matrices are this value's own while they are changed.
+    running = nil
+    var reports: [BatchReport] = []
     for batch in merged.steps.batches(step) {
-      guard let loss = try running?.merge.merge(merged.rows(of: batch), start: start(batch)) else {
-        return
-      }
-      losses.add(loss, epoch: epoch)
-      if configuration.isScored(afterBatch: batch + 1, of: merged.steps.batchCount),
-        let head = running?.merge.head
-      {
-        reports.append(BatchReport(batch: batch + 1, loss: losses.mean, head: scored(head)))
-      }
+      losses.add(try merge.merge(merged.rows(of: batch), start: start(batch)), epoch: epoch)
+      reports += plan.reports(
+        afterBatch: batch + 1, of: merged.steps.batchCount, loss: losses.mean, scored(merge.head))
     }
     // The steps that follow add up all rows; a checkpoint between them holds no batch's posterior.
-    if step == merged.steps.batchSteps - 1 { running = nil }
+    if step < merged.steps.batchSteps - 1 { running = (epoch, merge) }
+    return reports
+  }
+
+  /// At the start of an epoch, or where a checkpoint left it.
+  private mutating func begunMerge(_ split: FeatureSplit) -> RunningMerge {
+    var merge = RunningMerge(
+      probit, features: split.features, labels: split.labels, iterations: updateIterations,
+      forgettingRate: plan.method[FitOptions.forgettingRate], parallelism: parallelism)
+    if let storedPosterior { merge.restore(storedPosterior) }
+    storedPosterior = nil
+    return merge
   }
 
   private func mergedEpoch(_ epoch: Int, _ split: FeatureSplit) -> MergedEpoch<Float> {
     MergedEpoch(
       probit, features: split.features, labels: split.labels,
-      order: configuration.rowOrder(epoch: epoch, rowCount: split.rowCount),
+      order: plan.rowOrder(epoch: epoch, rowCount: split.rowCount),
       batchSize: batchSize, iterations: updateIterations,
-      forgettingRate: configuration.method[FitOptions.forgettingRate], parallelism: parallelism)
+      forgettingRate: plan.method[FitOptions.forgettingRate], parallelism: parallelism)
   }
 
   func encode(into writer: inout SafetensorsWriter) {

@@ -21,8 +21,8 @@ extension FittingWay {
         FitOptions.group, FitOptions.classWeight,
       ],
       [.isOnePass, .calibratesOnFolds], memory: { $0.recipe($1[FitOptions.posterior]) },
-      trainer: { configuration, data, parallelism in
-        OnePassTrainer(configuration, data, parallelism) { request throws(NumericsError) in
+      trainer: { plan, data, parallelism in
+        OnePassTrainer(plan, data, parallelism) { request throws(NumericsError) in
           let head = try EvidenceHead(request, likelihood)
           return (head, head.fitInfo)
         }

@@ -13,15 +13,15 @@ extension HeadMethod {
     func way(_ name: String, _ options: [any AnyFitOption], mergesBatches: Bool) -> FittingWay {
       FittingWay(
         name, options, .takesFreshRows, memory: memory,
-        trainer: { configuration, data, parallelism in
+        trainer: { plan, data, parallelism in
           PolyaGammaTrainer<Coding>(
-            mergesBatches: mergesBatches, configuration, data: data, parallelism: parallelism)
+            mergesBatches: mergesBatches, plan, data: data, parallelism: parallelism)
         })
     }
     let converged = FittingWay(
       "converged", [FitOptions.priorPrecision, FitOptions.tolerance], .isOnePass, memory: memory,
-      trainer: { configuration, data, parallelism in
-        OnePassTrainer(configuration, data, parallelism) { request throws(NumericsError) in
+      trainer: { plan, data, parallelism in
+        OnePassTrainer(plan, data, parallelism) { request throws(NumericsError) in
           try PolyaGammaHead<Float, Coding>.optimum(request)
         }
       })
@@ -78,63 +78,48 @@ struct PolyaGammaTrainer<Coding: ClassCoding>: HeadTrainer {
   private var polyaGamma: PolyaGammaHead<Float, Coding>
   private(set) var info = FitInfo()
   private let mergesBatches: Bool
-  private let batchSize: Int
-  private let configuration: RunConfiguration
+  private let plan: FitPlan
   private let parallelism: Parallelism
-  /// The order of the rows in an epoch, kept for its steps.
-  private var order: (epoch: Int, rows: [Int])?
-  private var reports: [BatchReport] = []
+  private var batches = EpochBatches()
 
   var head: any Head { polyaGamma }
 
   init(
-    mergesBatches: Bool, _ configuration: RunConfiguration, data: TrainingData,
+    mergesBatches: Bool, _ plan: FitPlan, data: TrainingData,
     parallelism: Parallelism
   ) {
-    (self.mergesBatches, self.configuration) = (mergesBatches, configuration)
-    batchSize = configuration.method[FitOptions.batchSize]
+    (self.mergesBatches, self.plan) = (mergesBatches, plan)
     polyaGamma = PolyaGammaHead(
       HeadShape(
-        featuresOf: data.split.features, classCount: data.classCount, configuration.method,
+        featuresOf: data.split.features, classCount: data.classCount, plan.method,
         parallelism))
     self.parallelism = parallelism
   }
 
   func stepCount(rowCount: Int) -> Int {
-    mergesBatches ? configuration.batchCount(rowCount) : 1
+    mergesBatches ? plan.batchCount(rowCount) : 1
   }
 
   mutating func runStep(
     _ step: Int, epoch: Int, on split: FeatureSplit
-  ) throws(NumericsError) {
+  ) throws(NumericsError) -> [BatchReport] {
     var rows = split.features
     var labels = split.labels
     if mergesBatches {
-      if order?.epoch != epoch {
-        order = (epoch, configuration.rowOrder(epoch: epoch, rowCount: split.rowCount))
-      }
-      guard let order = order?.rows else { return }
-      let first = step * batchSize
-      let batch = order[first..<min(first + batchSize, order.count)]
+      let batch = batches.rows(ofBatch: step, epoch: epoch, plan, rowCount: split.rowCount)
       (rows, labels) = (rows.gatheringRows(batch), batch.map { labels[$0] })
     }
-    if configuration.method[FitOptions.resetLossPerEpoch] && step == 0 { polyaGamma.reset() }
+    if plan.method[FitOptions.resetLossPerEpoch] && step == 0 { polyaGamma.reset() }
     // A batch is finished; a fit to all rows may be told to stop.
     let update = try polyaGamma.update(
-      checked: rows, labels: labels, iterations: configuration.method[FitOptions.updateIterations],
-      forgettingRate: configuration.method[FitOptions.forgettingRate],
+      checked: rows, labels: labels, iterations: plan.method[FitOptions.updateIterations],
+      forgettingRate: plan.method[FitOptions.forgettingRate],
       reportsBounds: !mergesBatches,
       parallelism: mergesBatches ? parallelism.cancelled(by: nil) : parallelism)
     info.iterations += update.iterations
     if !mergesBatches { info.evidence = update.evidenceLowerBounds.last }
-    if configuration.isScored(afterBatch: step + 1, of: stepCount(rowCount: split.rowCount)) {
-      reports.append(BatchReport(batch: step + 1, loss: nil, head: polyaGamma))
-    }
-  }
-
-  mutating func takeBatchReports() -> [BatchReport] {
-    defer { reports = [] }
-    return reports
+    return plan.reports(
+      afterBatch: step + 1, of: stepCount(rowCount: split.rowCount), polyaGamma)
   }
 
   func encode(into writer: inout SafetensorsWriter) {
