@@ -1,5 +1,277 @@
-import BllarseNumerics
+package import BllarseNumerics
 import Synchronization
+
+/// The rows that are left out in turn, fold after fold, and what can be said of their labels.
+///
+/// A class whose rows are all in one fold cannot be predicted without it, and is no use for a choice. But
+/// leaving such rows out of a score chooses rows by their labels: a model of one positive row in a thousand
+/// rightly expects about one positive among the others, and looks less certain than it should be on negative rows
+/// alone. So the likelihood of the rows that are kept is conditional on what they were chosen by,
+///
+///     p(y | x, y is no lone class) = p(y | x) / Σ p(k | x) over the other classes k,
+///
+/// which is the softmax of the other classes' logits, at any temperature.
+struct LeftOutRows: Sendable {
+  /// The rows of each fold that is left out.
+  let folds: [[Int]]
+  /// The same, one after the other.
+  let rows: [Int]
+  /// Places among ``rows`` that can be scored.
+  let scored: [Int]
+  /// The labels there.
+  let labels: [Int32]
+  /// How often each counts; `nil` for once.
+  let weights: [Double]?
+  /// The group of each, which is chosen or not as one.
+  let groups: [Int]
+  /// Classes that cannot be predicted without a fold.
+  private let loneClasses: [Int]
+
+  /// Divides the rows.
+  ///
+  /// - Parameters:
+  ///   - division: of all rows into folds.
+  ///   - labels: of all rows.
+  ///   - weights: of all rows.
+  ///   - classCount: K.
+  init(_ division: RowFolds, labels: [Int32], weights: [Double]?, classCount: Int) {
+    let count = division.evaluatedCount
+    var folds = [[Int]](repeating: [], count: count)
+    for (row, fold) in division.folds.enumerated() where fold < count { folds[fold].append(row) }
+    var isInFold = [Set<Int>](repeating: [], count: classCount)
+    for (row, fold) in division.folds.enumerated() where weights?[row] != 0 {
+      isInFold[Int(labels[row])].insert(fold)
+    }
+    let lone = isInFold.indices.filter { k in
+      isInFold[k].count == 1 && isInFold[k].allSatisfy { $0 < count }
+    }
+    let isLone = Set(lone)
+    let rows = folds.flatMap { $0 }
+    let known = isInFold.count { !$0.isEmpty } - lone.count
+    let scored =
+      known > 1
+      ? rows.indices.filter {
+        !isLone.contains(Int(labels[rows[$0]])) && weights?[rows[$0]] != 0
+      } : []
+    self.folds = folds
+    self.rows = rows
+    self.scored = scored
+    self.labels = scored.map { labels[rows[$0]] }
+    self.weights = weights.map { weights in scored.map { weights[rows[$0]] } }
+    groups = scored.map { division.groups[rows[$0]] }
+    loneClasses = lone
+  }
+
+  /// Whether there is anything to choose by.
+  var isEmpty: Bool { scored.isEmpty }
+
+  /// The logits of the rows that can be scored, without the classes that cannot be predicted.
+  func restricted(_ logits: Matrix<Double>) -> Matrix<Double> {
+    guard scored.count < rows.count || !loneClasses.isEmpty else { return logits }
+    var result = logits.gatheringRows(scored)
+    for row in 0..<result.rowCount {
+      result.withMutableRow(row) { values in
+        for k in loneClasses { values[k] = Self.impossible }
+      }
+    }
+    return result
+  }
+
+  /// By how much one candidate predicts the rows that can be scored better than another.
+  ///
+  /// - Parameters:
+  ///   - losses: of the one, in nats, a number for each.
+  ///   - others: of the other.
+  ///   - places: of the rows that count; `nil` for all.
+  /// - Returns: the sum of the differences and its standard error: rows of a group are one observation.
+  func gain(of losses: [Double], over others: [Double], places: [Int]? = nil) -> Gain {
+    let places = places ?? Array(labels.indices)
+    var total = 0.0
+    for place in places { total += weights?[place] ?? 1 }
+    func difference(_ place: Int) -> Double { others[place] - losses[place] }
+    let sum = places.reduce(0) { $0 + (weights?[$1] ?? 1) * difference($1) }
+    let mean = total > 0 ? sum / total : 0
+    return Gain(
+      sum: sum,
+      standardError: groupedStandardError(places) { difference($0) - mean })
+  }
+
+  /// The standard error of a weighted sum, in which rows of one group are one observation.
+  ///
+  /// - Parameters:
+  ///   - places: of the rows that count.
+  ///   - deviation: of a row from the mean.
+  /// - Returns: infinity for less than two groups.
+  func groupedStandardError(_ places: [Int], _ deviation: (Int) -> Double) -> Double {
+    var sums: [Int: Double] = [:]
+    for place in places {
+      sums[groups[place], default: 0] += (weights?[place] ?? 1) * deviation(place)
+    }
+    let count = Double(sums.count)
+    guard count > 1 else { return .infinity }
+    // In an order that does not change from run to run.
+    let squares = sums.keys.sorted().reduce(0) { $0 + (sums[$1] ?? 0) * (sums[$1] ?? 0) }
+    return (squares * count / (count - 1)).squareRoot()
+  }
+
+  /// How much better one candidate is than another, in nats over all rows.
+  struct Gain {
+    var sum: Double
+    var standardError: Double
+    /// Whether it is more than ``RecipeConstants/scalingErrors`` standard errors.
+    var isPlain: Bool { sum > RecipeConstants.scalingErrors * standardError }
+  }
+
+  /// A logit whose probability is 0 at any temperature that a calibration has.
+  private static var impossible: Double { -1e9 }
+}
+
+/// Training rows divided into folds at random, rows that belong together in one fold.
+///
+/// Rows belong together if they have one group, or if their features are equal: a copy of a row that is
+/// left out must not be fitted to. Groups are shuffled and dealt to the folds in turn, so that folds differ in
+/// size by one group. They are not stratified: how often a class occurs among few rows is part of what a
+/// fit has to guess, and folds with the same share of every class would tell.
+package struct RowFolds {
+  /// The fold of every row, in `0..<count`.
+  let folds: [Int]
+  /// The group of every row, dense from 0.
+  let groups: [Int]
+  /// The number of folds: ten, or one for each group where there are fewer.
+  let count: Int
+
+  /// Divides rows.
+  ///
+  /// - Parameters:
+  ///   - features: N x D.
+  ///   - groups: numbers of groups, or `nil` where every row is its own.
+  ///   - seed: of the shuffles.
+  ///   - count: folds at most.
+  /// - Complexity: N·log N, and N·D where rows are equal.
+  init(
+    _ features: FeatureMatrix, groups: [Int]? = nil, seed: UInt64,
+    count: Int = RecipeConstants.foldCount
+  ) {
+    self.init(
+      groups: EqualRows.merge(groups, with: EqualRows.firsts(features)), seed: seed,
+      count: count)
+  }
+
+  /// Divides rows of known groups, any numbers.
+  init(groups: [Int], seed: UInt64, count: Int) {
+    var numbers: [Int: Int] = [:]
+    var sizes: [Int] = []
+    self.groups = groups.map { group in
+      if let known = numbers[group] {
+        sizes[known] += 1
+        return known
+      }
+      numbers[group] = sizes.count
+      sizes.append(1)
+      return sizes.count - 1
+    }
+    var generator = Philox(seed: seed, purpose: .permutation, index: 0)
+    let shuffled = generator.permutation(count: sizes.count)
+    self.count = max(1, min(count, sizes.count))
+    var foldOfGroup = [Int](repeating: 0, count: sizes.count)
+    for (place, group) in shuffled.enumerated() { foldOfGroup[group] = place % self.count }
+    folds = self.groups.map { foldOfGroup[$0] }
+  }
+
+  /// How many folds are left out in turn: as many as hold enough rows.
+  var evaluatedCount: Int {
+    guard count > 1 else { return 0 }
+    var rows = 0
+    var sizes = [Int](repeating: 0, count: count)
+    for fold in folds { sizes[fold] += 1 }
+    for fold in 0..<count {
+      rows += sizes[fold]
+      if rows >= RecipeConstants.leftOutRowCount { return fold + 1 }
+    }
+    return count
+  }
+
+  /// Rows of whole groups, at random: about `count` of them, or all where there are not so many more.
+  func sample(_ count: Int, seed: UInt64) -> [Int] {
+    guard groups.count > count else { return Array(groups.indices) }
+    let parts = max(1, groups.count / count)
+    let finer = RowFolds(groups: groups, seed: seed, count: parts)
+    return finer.folds.indices.filter { finer.folds[$0] == 0 }
+  }
+}
+
+/// Rows whose features are the same numbers.
+package enum EqualRows {
+  /// The first row that each row is equal to: itself for most.
+  ///
+  /// - Complexity: N·min(D, 16), and N·D where rows are equal.
+  package static func firsts(_ features: FeatureMatrix) -> [Int] {
+    switch features.storage {
+    case .float16(let matrix): firsts(matrix)
+    case .float32(let matrix): firsts(matrix)
+    case .float64(let matrix): firsts(matrix)
+    }
+  }
+
+  private static func firsts<Element: BinaryFloatingPoint & BitwiseCopyable & Sendable>(
+    _ matrix: Matrix<Element>
+  ) -> [Int] {
+    // The hash of a few columns tells nearly all rows apart.
+    let step = max(matrix.columnCount / 16, 1)
+    var known: [UInt64: [Int]] = Dictionary(minimumCapacity: matrix.rowCount)
+    return (0..<matrix.rowCount).map { row in
+      let hash = matrix.withRow(row) { values in
+        var hash: UInt64 = 0
+        for column in stride(from: 0, to: values.count, by: step) {
+          // -0 and 0 agree.
+          hash = (hash ^ Double(values[column] + 0).bitPattern) &* 0x9E37_79B9_7F4A_7C15
+          hash ^= hash >> 29
+        }
+        return hash
+      }
+      if let first = known[hash, default: []].first(where: { matrix.agree($0, row) }) {
+        return first
+      }
+      known[hash, default: []].append(row)
+      return row
+    }
+  }
+
+  /// Numbers of groups in which rows are together that either division has together.
+  package static func merge(_ groups: [Int]?, with firsts: [Int]) -> [Int] {
+    guard let groups else { return firsts }
+    // Union and find over the rows.
+    var parents = Array(firsts.indices)
+    func root(_ row: Int) -> Int {
+      var row = row
+      while parents[row] != row {
+        parents[row] = parents[parents[row]]
+        row = parents[row]
+      }
+      return row
+    }
+    var firstOfGroup: [Int: Int] = [:]
+    for row in firsts.indices {
+      for other in [firsts[row], firstOfGroup[groups[row]] ?? row] {
+        let (a, b) = (root(row), root(other))
+        parents[max(a, b)] = min(a, b)
+      }
+      if firstOfGroup[groups[row]] == nil { firstOfGroup[groups[row]] = row }
+    }
+    return firsts.indices.map { root($0) }
+  }
+}
+
+extension Matrix where Element: BinaryFloatingPoint {
+  fileprivate func agree(_ first: Int, _ second: Int) -> Bool {
+    withRow(first) { a in
+      withRow(second) { b in
+        for column in a.indices where a[column] != b[column] { return false }
+        return true
+      }
+    }
+  }
+}
 
 /// Fits to all rows but a fold, for each fold that is left out in turn, and what they predict for it.
 ///
