@@ -66,6 +66,27 @@ public struct HeadConformance {
     }
   }
 
+  /// What is wrong with the moments of logits.
+  private func faults(of head: any LatentHead, _ rows: Rows) throws -> [String] {
+    let moments = try head.latent(rows.test, parallelism: .available)
+    let (means, variances) = (moments.means, moments.variances)
+    guard means.rowCount == rows.test.rowCount, variances.rowCount == means.rowCount,
+      variances.columnCount == means.columnCount, means.columnCount > 0
+    else { return ["the logits of 30 rows have means \(means) and variances \(variances)"] }
+    guard means.firstNonFinite == nil, variances.elements.allSatisfy({ $0 >= 0 && $0.isFinite })
+    else { return ["the moments of the logits are not all numbers, or a variance is negative"] }
+    // The mean of n draws is within 5 standard errors of the mean of the logits.
+    let count = 400
+    let draws = moments.samples(count, seed: 1).map(\.elements)
+    let (centres, spreads) = (means.elements, variances.elements)
+    let strays = centres.indices.count { index in
+      let sum = draws.reduce(0) { $0 + $1[index] }
+      let error = (spreads[index] / Double(count)).squareRoot()
+      return abs(sum / Double(count) - centres[index]) > 5 * error + 1e-9
+    }
+    return strays == 0 ? [] : ["\(strays) means of draws are not those of the logits"]
+  }
+
   private func faults(of way: FittingWay, in directory: String) throws -> [String] {
     var faults: [String] = []
     let rows = Rows()
@@ -90,6 +111,8 @@ public struct HeadConformance {
     if try head.logProbabilities(rows.test.rows(0..<0)).rowCount != 0 {
       faults.append("no rows have predictions")
     }
+
+    if let head = head as? any LatentHead { faults += try self.faults(of: head, rows) }
 
     // 2. A stored head.
     let stored = try HeadCheckpoint(path: output + "/head.safetensors").head

@@ -78,6 +78,21 @@ extension Head {
   }
 }
 
+/// A head with a posterior over its weights, which makes the logits of a row random.
+public protocol LatentHead: Head {
+  /// Means and variances of the logits of rows.
+  ///
+  /// - Parameters:
+  ///   - features: n x featureCount, finite.
+  ///   - parallelism: the threads to work with.
+  /// - Returns: n x C, with C the columns of the weights: one for each class, or for each question about it.
+  /// - Throws: `NumericsError` for rows of another width, and when the state of the head is numerically
+  ///   unusable.
+  func latent(
+    _ features: FeatureMatrix, parallelism: Parallelism
+  ) throws(NumericsError) -> LatentMoments
+}
+
 // What some heads can do beside predicting: a run asks a head for it, and knows no kind of head by name.
 
 /// A head that can tell which columns of the features it gives no weight.

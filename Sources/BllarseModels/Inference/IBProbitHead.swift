@@ -415,6 +415,23 @@ extension IBProbitHead {
     try design(features).multiplied(by: try mean(), parallelism: parallelism)
   }
 
+  /// Means and variances of the probit arguments of rows, n x K; the variance is the same for all classes.
+  ///
+  /// - Parameters:
+  ///   - features: n x featureCount, finite.
+  ///   - parallelism: the threads to work with.
+  /// - Throws: `NumericsError.sizeMismatch` for rows of another width, `notPositiveDefinite` if rounding
+  ///   made the precision indefinite.
+  public func latent(
+    _ features: FeatureMatrix, parallelism: Parallelism
+  ) throws(NumericsError) -> LatentMoments {
+    let variances = try design(features).quadraticForms(
+      Cholesky(posterior.precision), parallelism: parallelism)
+    return LatentMoments(
+      means: Matrix<Double>(try arguments(features, parallelism: parallelism)),
+      variances: .columns(variances, count: configuration.classCount))
+  }
+
   /// The two normalisations of the answers to rows.
   package func mixture(
     _ features: FeatureMatrix, _ parallelism: Parallelism

@@ -372,16 +372,28 @@ extension PolyaGammaHead {
     }
   }
 
+  /// Means and variances of the logits of rows, n x C.
+  ///
+  /// - Parameters:
+  ///   - features: n x featureCount, finite.
+  ///   - parallelism: the threads to work with.
+  /// - Throws: as ``logits(_:parallelism:)``.
+  public func latent(
+    _ features: FeatureMatrix, parallelism: Parallelism
+  ) throws(NumericsError) -> LatentMoments {
+    LatentMoments(
+      means: try logits(features, parallelism: parallelism),
+      variances: try logitVariances(features, parallelism: parallelism))
+  }
+}
+
+extension LatentMoments {
   /// The logits `g = f / sqrt(1 + π·v/8)`, for which `σ(g)` is close to the mean of `σ` over the
   /// posterior.
   ///
   /// - Note: Source: MacKay (1992), "The evidence framework applied to classification networks".
-  package func moderatedLogits(
-    _ features: FeatureMatrix, _ parallelism: Parallelism
-  ) throws(NumericsError) -> Matrix<Double> {
-    try logits(features, parallelism: parallelism).combined(
-      with: try logitVariances(features, parallelism: parallelism)
-    ) { f, v in f / (1 + 0.125 * Double.pi * v).squareRoot() }
+  package var moderated: Matrix<Double> {
+    means.combined(with: variances) { f, v in f / (1 + 0.125 * Double.pi * v).squareRoot() }
   }
 }
 

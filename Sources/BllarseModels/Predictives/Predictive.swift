@@ -1,4 +1,4 @@
-import BllarseNumerics
+public import BllarseNumerics
 import Glibc
 
 /// Which likelihood a Laplace head has.
@@ -11,6 +11,36 @@ public enum EvidenceLikelihood: String, Sendable, Equatable, CaseIterable, Codab
   /// The number of columns of the weights.
   package func columnCount(classCount: Int) -> Int {
     self == .probit && classCount == 2 ? 1 : classCount
+  }
+}
+
+/// The logits of rows under a posterior over the weights: independent Gaussians.
+public struct LatentMoments: Sendable {
+  /// Their means, n x C.
+  public var means: Matrix<Double>
+  /// Their variances, n x C, not negative.
+  public var variances: Matrix<Double>
+
+  /// Describes logits by their moments, n x C each.
+  public init(means: Matrix<Double>, variances: Matrix<Double>) {
+    (self.means, self.variances) = (means, variances)
+  }
+
+  /// Draws logits.
+  ///
+  /// - Parameters:
+  ///   - count: how many draws.
+  ///   - seed: of the draws.
+  /// - Returns: `count` matrices, n x C each.
+  public func samples(_ count: Int, seed: UInt64) -> [Matrix<Double>] {
+    (0..<count).map { draw in
+      var generator = Philox(seed: seed, purpose: .sampling, index: UInt64(draw))
+      let normals = Matrix<Double>(
+        rows: means.rowCount, columns: means.columnCount,
+        elements: generator.normals(count: means.rowCount * means.columnCount))
+      let deviations = normals.combined(with: variances) { z, v in z * v.squareRoot() }
+      return means.combined(with: deviations) { $0 + $1 }
+    }
   }
 }
 

@@ -124,16 +124,8 @@ extension EvidenceHead {
 private let predictionBlockSize = 512
 
 extension EvidenceHead {
-  /// Means and variances of the logits of rows under one member.
-  struct LogitMoments: Sendable {
-    /// m, n x C.
-    var means: Matrix<Double>
-    /// v, n x C.
-    var variances: Matrix<Double>
-  }
-
   /// Means and variances of the logits.
-  func moments(_ features: FeatureMatrix, _ weights: Matrix<Float>) -> LogitMoments {
+  func moments(_ features: FeatureMatrix, _ weights: Matrix<Float>) -> LatentMoments {
     let rows: Matrix<Float>
     var outside: [Float]?
     if let rotation {
@@ -157,13 +149,13 @@ extension EvidenceHead {
         variances.withMutableRow(row) { for k in $0.indices { $0[k] += Double(outside[row]) } }
       }
     }
-    return LogitMoments(means: Matrix<Double>(rows.multiplied(by: weights)), variances: variances)
+    return LatentMoments(means: Matrix<Double>(rows.multiplied(by: weights)), variances: variances)
   }
 
   /// Calls `body` with blocks of rows and the moments there, on all threads.
   func forEachBlock(
     _ features: FeatureMatrix, _ parallelism: Parallelism,
-    _ body: @Sendable (Range<Int>, LogitMoments) -> Void
+    _ body: @Sendable (Range<Int>, LatentMoments) -> Void
   ) {
     let weights = Matrix<Float>(weights)
     parallelism.forEachBlock(of: features.rowCount, blockSize: predictionBlockSize) { _, range in
@@ -172,12 +164,40 @@ extension EvidenceHead {
   }
 
   /// Log-probabilities of one block.
-  func logProbabilities(_ moments: LogitMoments) -> Matrix<Double> {
+  func logProbabilities(_ moments: LatentMoments) -> Matrix<Double> {
     TemperedLogits(
       Predictive(likelihood: likelihood).logits(
         means: moments.means, variances: moments.variances),
       inverseTemperature
     ).logProbabilities
+  }
+
+  /// Means and variances of the logits of rows, n x C: C is the number of classes, and 1 for two classes of probit.
+  ///
+  /// - Parameters:
+  ///   - features: n x featureCount, finite.
+  ///   - parallelism: the threads to work with; they do not change the result.
+  /// - Throws: `NumericsError.sizeMismatch` for rows of another width.
+  public func latent(
+    _ features: FeatureMatrix, parallelism: Parallelism
+  ) throws(NumericsError) -> LatentMoments {
+    try TrainingRows.checkFeatureCount(features, featureCount)
+    let columns = weights.columnCount
+    // Means in the first columns, variances in the others.
+    let both = Matrix<Double>(rows: features.rowCount, columns: 2 * columns) { target in
+      guard let base = target.baseAddress else { return }
+      let rows = SharedRows(base, stride: 2 * columns)
+      forEachBlock(features, parallelism) { range, moments in
+        for row in range {
+          for k in 0..<columns {
+            rows[row][k] = moments.means[row - range.lowerBound, k]
+            rows[row][columns + k] = moments.variances[row - range.lowerBound, k]
+          }
+        }
+      }
+    }
+    return LatentMoments(
+      means: both.columns(0..<columns), variances: both.columns(columns..<2 * columns))
   }
 
   /// The logarithms of the predictive class probabilities: the logits' uncertainty integrated out, at the
@@ -301,7 +321,7 @@ extension EvidenceHead {
   }
 
   private func energyAndLeverage(
-    _ moments: LogitMoments, _ row: Int
+    _ moments: LatentMoments, _ row: Int
   ) -> (energy: Double, leverage: Double) {
     var values = moments.means.row(row)
     // A probit column as two logits: the logistic function of 1.702·f is close to Φ(f).
@@ -322,7 +342,7 @@ extension EvidenceHead {
   ///   - predicted: the logarithms of what is predicted, n x K.
   /// - Returns: nats, one for each row.
   private func mutualInformation(
-    _ moments: LogitMoments, _ draws: LogitDraws, _ map: HeldOutCalibration,
+    _ moments: LatentMoments, _ draws: LogitDraws, _ map: HeldOutCalibration,
     _ predicted: Matrix<Float>
   ) -> [Double] {
     var projection = DrawProjection(classCount: classCount)
@@ -354,7 +374,7 @@ extension EvidenceHead {
 
   /// The log-probabilities for every draw of some rows, (n·S) x K.
   private func logs(
-    _ moments: LogitMoments, _ draws: LogitDraws, _ rows: Range<Int>
+    _ moments: LatentMoments, _ draws: LogitDraws, _ rows: Range<Int>
   ) -> Matrix<Double> {
     let columns = moments.means.columnCount
     // Two logits are w and -w, and their difference has twice the variance.

@@ -37,17 +37,17 @@ extension EvidenceHead: Head {
     let likelihood: EvidenceLikelihood = try file.choice("likelihood")
     let kind: PosteriorKind = try file.choice("posterior")
     let priorPrecision = try file.number("prior_precision", above: 0)
-    let weights = try file.matrix("weights", as: Double.self)
     let columnCount = likelihood.columnCount(classCount: classCount)
     var inputs = featureCount
     var rotation: Matrix<Float>?
     if file.contains("rotation") {
-      let matrix = try file.matrix("rotation", as: Float.self)
-      try file.check("rotation", matrix, rows: featureCount, columns: matrix.columnCount)
+      let columns = try file.matrix("rotation", as: Float.self).columnCount
+      let matrix: Matrix<Float> = try file.matrix("rotation", rows: featureCount, columns: columns)
       rotation = matrix
       inputs = matrix.columnCount
     }
-    try file.check("weights", weights, rows: inputs + 1, columns: columnCount)
+    let weights: Matrix<Double> = try file.matrix(
+      "weights", rows: inputs + 1, columns: columnCount)
     let covariance: PosteriorCovariance<Float>
     switch kind {
     case .kronecker:
@@ -55,14 +55,14 @@ extension EvidenceHead: Head {
         try KroneckerCovariance(
           decoding: file, inputs: inputs, columns: columnCount, priorPrecision: priorPrecision))
     case .laplaceDiagonal:
-      let variances = try file.matrix("variances", as: Double.self)
-      try file.check("variances", variances, rows: inputs + 1, columns: columnCount)
       covariance = PosteriorCovariance(
-        kind: kind, columnCount: columnCount, factors: [], variances: variances)
+        kind: kind, columnCount: columnCount, factors: [],
+        variances: try file.matrix("variances", rows: inputs + 1, columns: columnCount))
     case .laplace, .laplaceShared, .meanField:
-      let packed = try file.matrix("factors", as: Float.self)
       let size = inputs + 1
-      try file.check("factors", packed, rows: packed.rowCount, columns: size * (size + 1) / 2)
+      let packed: Matrix<Float> = try file.matrix(
+        "factors", rows: try file.matrix("factors", as: Float.self).rowCount,
+        columns: size * (size + 1) / 2)
       guard packed.rowCount == 1 || packed.rowCount == columnCount else {
         throw DataError(
           .wrongShape, file: file.path, key: "factors",
@@ -98,10 +98,10 @@ extension KroneckerCovariance<Float> {
   fileprivate init(
     decoding file: SafetensorsFile, inputs: Int, columns: Int, priorPrecision: Double
   ) throws(DataError) {
-    let vectors = try file.matrix("vectors", as: Float.self)
-    try file.check("vectors", vectors, rows: inputs, columns: inputs)
-    let shares = try file.matrix("output_shares", as: Double.self)
-    try file.check("output_shares", shares, rows: columns, columns: shares.columnCount)
+    let vectors: Matrix<Float> = try file.matrix("vectors", rows: inputs, columns: inputs)
+    let shares: Matrix<Double> = try file.matrix(
+      "output_shares", rows: columns,
+      columns: try file.matrix("output_shares", as: Double.self).columnCount)
     self.init(
       Inputs(
         center: try file.vector("center", count: inputs).map { Float($0) }, vectors: vectors,
@@ -110,35 +110,6 @@ extension KroneckerCovariance<Float> {
       outputValues: try file.vector("output_values", count: shares.columnCount),
       outputShares: shares, priorPrecision: priorPrecision,
       biasPrecision: try file.number("bias_precision", above: 0))
-  }
-}
-
-extension SafetensorsFile {
-  /// A metadata entry that is one of a few names.
-  fileprivate func choice<Choice: RawRepresentable & CaseIterable>(
-    _ name: String
-  ) throws(DataError) -> Choice where Choice.RawValue == String {
-    let text = try metadata(name)
-    guard let value = Choice(rawValue: text) else {
-      throw DataError(
-        .wrongType, file: path, key: "metadata " + name, found: "the entry is '\(text)'",
-        expected: Choice.allCases.map(\.rawValue).joined(separator: ", "),
-        advice: "update bllarse to read it")
-    }
-    return value
-  }
-
-  /// Checks the shape of a tensor.
-  fileprivate func check<Element>(
-    _ name: String, _ matrix: Matrix<Element>, rows: Int, columns: Int
-  ) throws(DataError) {
-    guard matrix.rowCount == rows && matrix.columnCount == columns else {
-      throw DataError(
-        .wrongShape, file: path, key: name,
-        found: "the shape is (\(matrix.rowCount), \(matrix.columnCount))",
-        expected: "(\(rows), \(columns)), as the metadata say", advice: "write the checkpoint again"
-      )
-    }
   }
 }
 

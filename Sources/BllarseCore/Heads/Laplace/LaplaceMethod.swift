@@ -74,7 +74,7 @@ extension MemoryShape {
 
 // MARK: - What a run asks of it
 
-extension EvidenceHead: ColumnSelectingHead, LeftOutPredictingHead, ReportingHead,
+extension EvidenceHead: ColumnSelectingHead, LatentHead, LeftOutPredictingHead, ReportingHead,
   UncertaintySplittingHead
 {
   var leftOutColumns: [Int] { transform.leftOutColumns }

@@ -11,20 +11,12 @@ extension PolyaGammaHead where Scalar == Float {
   /// Adds the natural parameters, and what describes the design.
   public func encode(into writer: inout SafetensorsWriter) {
     encodePosterior(into: &writer)
-    configuration.transform.encode(into: &writer)
-    writer.metadata["bias"] = String(configuration.usesBias)
-    writer.metadata["prior_precision"] = String(configuration.priorPrecision)
+    configuration.encode(into: &writer)
   }
 
   /// Reads a head from a checkpoint.
   public init(decoding file: SafetensorsFile) throws(DataError) {
-    self.init(
-      HeadShape(
-        featureCount: try file.integer("feature_count", atLeast: 1),
-        classCount: try file.integer("class_count", atLeast: 2),
-        usesBias: try file.metadata("bias") == "true",
-        transform: try FeatureTransform(decoding: file),
-        priorPrecision: try file.number("prior_precision", above: 0)))
+    self.init(try HeadShape(decoding: file))
     try decodePosterior(from: file)
   }
 
@@ -49,7 +41,8 @@ extension PolyaGammaHead: Head where Scalar == Float, Coding: ClassCoding {
   public func logProbabilities(
     _ features: FeatureMatrix, parallelism: Parallelism
   ) throws(NumericsError) -> Matrix<Float> {
-    Matrix<Float>(Coding.logProbabilities(try moderatedLogits(features, parallelism)))
+    Matrix<Float>(
+      Coding.logProbabilities(try latent(features, parallelism: parallelism).moderated))
   }
 }
 
@@ -77,6 +70,7 @@ extension StickBreaking: ClassCoding {
   }
 }
 
-extension PolyaGammaHead: ColumnSelectingHead where Scalar == Float, Coding: ClassCoding {
+extension PolyaGammaHead: ColumnSelectingHead, LatentHead
+where Scalar == Float, Coding: ClassCoding {
   var leftOutColumns: [Int] { configuration.transform.leftOutColumns }
 }
