@@ -1,21 +1,16 @@
 /// What a sweep's parent run says of its children from the start: the values that all share, and what
 /// each axis goes through.
-public struct ParentDescription: Sendable, Equatable {
+package struct ParentDescription: Sendable, Equatable {
   /// More values of an axis than this are not named one by one.
   static let valueLimit = 20
 
   /// The value of each key: one that all have, or the axis, `IBProbit, CrossEntropy`.
-  public let parameters: [String: String]
+  package let parameters: [String: String]
   /// A paragraph in Markdown.
-  public let text: String
+  package let text: String
 
   /// Describes some configurations of a sweep.
-  ///
-  /// - Parameters:
-  ///   - directory: the sweep.
-  ///   - indices: the configurations.
-  /// - Throws: ``SweepError`` (65) when the manifest is damaged.
-  public init(_ directory: SweepDirectory, indices: [Int]) throws {
+  package init(_ directory: SweepDirectory, indices: [Int]) throws {
     let wanted = Set(indices)
     self.init(
       try directory.manifest.entries().filter { wanted.contains($0.index) }, name: directory.name,

@@ -1,5 +1,5 @@
 /// How a parent run ends.
-public enum ParentOutcome: String, Sendable {
+package enum ParentOutcome: String, Sendable {
   /// All configurations have a result.
   case finished = "FINISHED"
   /// Some have failed, and none is under way.
@@ -8,7 +8,7 @@ public enum ParentOutcome: String, Sendable {
   case killed = "KILLED"
 
   /// The outcome for a sweep's states; nil while some are under way.
-  public init?(_ states: [RunStatus.State]) {
+  package init?(_ states: [RunStatus.State]) {
     if states.contains(where: { [.pending, .running, .interrupted, .new].contains($0) }) {
       return nil
     }
@@ -24,7 +24,7 @@ public enum ParentOutcome: String, Sendable {
 
 extension SweepDirectory {
   /// The tags of a submission's parent run.
-  public func parentTags(configurations: [Int], total: Int) throws -> [String: String] {
+  package func parentTags(configurations: [Int], total: Int) throws -> [String: String] {
     let first = try configurations.first.map { try manifest.entry(at: $0) }
     var tags = [
       "sweep_source": source, "sweep_name": name, "is_parent": "true",

@@ -15,10 +15,7 @@ struct CheckArguments: ParsableArguments {
     }
   }
 
-  /// Asks the program about configurations, and tells what it says.
-  ///
-  /// - Returns: those that can run, and what was said; nil when nothing was asked.
-  /// - Throws: ``SweepError`` (65) with the reasons, when one cannot run and is not to be left out.
+  /// Asks the program about configurations, tells what it says, and returns those that can run.
   func check(
     _ indices: [Int], in directory: SweepDirectory, program: String?
   ) throws -> (indices: [Int], report: CheckReport?) {

@@ -71,12 +71,6 @@ struct FrozenSweep {
   }
 
   /// Freezes what is new, and records what it is made with.
-  ///
-  /// - Parameters:
-  ///   - report: what was said of configurations, to be shown as their status.
-  ///   - record: whether to keep the provenance.
-  /// - Throws: ``SweepError``: 75 when another process has extended the sweep meanwhile, so that
-  ///   indices are others than those that were looked at.
   mutating func write(_ report: CheckReport? = nil, record: Bool = true) throws {
     if let source {
       let frozen = try SweepDirectory.freeze(
@@ -101,8 +95,6 @@ struct FrozenSweep {
   ///
   /// They are the manifest's own, but with `--set`: there they are positions in the file, whose
   /// configurations as they are without it may be frozen already.
-  ///
-  /// - Throws: ``SweepError`` (64) when there is no such configuration.
   func indices(of numbers: [Int]) throws -> [Int] {
     guard let source, !overrides.isEmpty else { return numbers }
     if let last = numbers.max(), last >= source.expansion.count {

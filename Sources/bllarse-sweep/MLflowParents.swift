@@ -29,8 +29,6 @@ struct MLflowParents {
   let tracker: Tracker
 
   /// Parents where configurations are tracked as this one is.
-  ///
-  /// - Throws: ``SweepError`` (64) for settings that cannot be used.
   init(_ entry: ManifestEntry?) throws {
     try self.init(
       TrackerConfiguration(
@@ -69,13 +67,6 @@ struct MLflowParents {
   }
 
   /// Makes a parent, which is left running.
-  ///
-  /// - Parameters:
-  ///   - name: what it is called.
-  ///   - tags: its tags.
-  ///   - description: what its children are; nil for a run that was there before, and is its owner's.
-  /// - Returns: the parent.
-  /// - Throws: `TrackingError` when its journal cannot be written.
   func create(name: String, tags: [String: String], description: ParentDescription?) throws
     -> ParentRun
   {
@@ -96,13 +87,6 @@ struct MLflowParents {
   }
 
   /// Logs what has become of the children, and ends the parent as they ended.
-  ///
-  /// - Parameters:
-  ///   - run: the parent's id.
-  ///   - summary: what to log; the same summary logged twice leaves the same points.
-  ///   - outcome: how it ends; nil while children are under way.
-  /// - Returns: the parent, with the line that says where it is and how it ended.
-  /// - Throws: `TrackingError` when its journal cannot be written.
   func update(_ run: String, _ summary: SweepSummary, as outcome: ParentOutcome?) throws
     -> ParentRun
   {

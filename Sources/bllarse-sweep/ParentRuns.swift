@@ -19,15 +19,9 @@ enum ParentRuns {
   // MARK: - Telling
 
   /// Ends the parents of submissions of which nothing is under way, as their children ended, and tells
-  /// them what became of those.
+  /// them what became of those; with a collector those that go on too.
   ///
-  /// - Parameters:
-  ///   - directory: the sweep.
-  ///   - statuses: what became of each configuration, if that is known.
-  ///   - collector: the results, if they are read; then parents that go on are told of them too.
-  ///   - over: configurations that nobody will go on with unasked, though they have not ended.
-  /// - Returns: the parents that were ended.
-  /// - Throws: what keeps the state of the sweep from being read or written.
+  /// What is `over` nobody will go on with unasked, though it has not ended. Returns what was ended.
   @discardableResult
   static func update(
     _ directory: SweepDirectory, _ statuses: [BllarseSweep.RunStatus]? = nil,
@@ -79,11 +73,6 @@ enum ParentRuns {
   // MARK: - Refused submissions
 
   /// Takes back what was refused: a parent without children does not stay behind running.
-  ///
-  /// - Parameters:
-  ///   - parent: the parent.
-  ///   - refused: the configurations that the cluster did not take.
-  ///   - directory: the sweep.
   static func withdraw(_ parent: ParentRun, refused: [Int], in directory: SweepDirectory) {
     guard var record = parent.record else { return }
     do {
@@ -126,11 +115,6 @@ enum ParentRuns {
   ///
   /// Each task notes its end before it looks at the others': of two that end at once at least one sees
   /// both, and one of those ends the parent.
-  ///
-  /// - Parameters:
-  ///   - index: the configuration, whose run is over for now.
-  ///   - goesOn: whether the task is going to be started again without being asked.
-  ///   - directory: the sweep.
   static func taskEnded(_ index: Int, goesOn: Bool, in directory: SweepDirectory) {
     guard !goesOn, Host.variable("MLFLOW_PARENT_RUN_ID") != nil else { return }
     do {

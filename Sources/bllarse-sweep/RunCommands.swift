@@ -138,7 +138,6 @@ struct RunCommand: ParsableCommand {
   }
 }
 
-/// How a local pool works.
 struct PoolArguments: ParsableArguments {
   @Option(name: .shortAndLong, help: "Runs at a time (one on each processor).")
   var jobs: Int?

@@ -1,7 +1,6 @@
 import ArgumentParser
 import BllarseSweep
 
-/// The sweep that a command is about.
 struct SweepArguments: ParsableArguments {
   @Argument(help: "A sweep file, a sweep's directory, or the name of a sweep in ./sweeps.")
   var sweep: String
@@ -37,8 +36,6 @@ struct SweepArguments: ParsableArguments {
   }
 
   /// The file's configurations with what `--set` says.
-  ///
-  /// - Throws: ``SweepError`` (64) for a directory: what is frozen there is what runs.
   func readFile(_ overrides: OverrideArguments, venv: String?) throws -> SweepFile {
     try readFile(venv: venv).overriding(try overrides.values())
   }

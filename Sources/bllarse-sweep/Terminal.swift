@@ -2,7 +2,6 @@ import ArgumentParser
 import BllarseSweep
 import Foundation
 
-/// What the commands print.
 enum Terminal {
   /// A message, which is not a result: standard error.
   static func note(_ message: String) {

@@ -24,14 +24,6 @@ struct TrackingArguments: ParsableArguments {
 
   /// The parent: the one given; when the configurations are tracked the run that MLFLOW_RUN_ID names,
   /// the one that they were started under before, or a new one; or nil.
-  ///
-  /// - Parameters:
-  ///   - indices: the configurations that are started now.
-  ///   - deferred: those that a limit keeps for another time.
-  ///   - directory: the sweep.
-  ///   - submitted: the parent of an earlier submission, of which nothing else is known.
-  /// - Returns: the parent, written down.
-  /// - Throws: ``SweepError`` (64) for settings that cannot be used, or a run that is not there.
   func parent(
     of indices: [Int], deferred: [Int] = [], in directory: SweepDirectory, submitted: String? = nil
   ) throws -> ParentRun? {

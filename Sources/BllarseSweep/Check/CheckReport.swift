@@ -1,21 +1,17 @@
 /// What programs said of a sweep's configurations before any of them runs.
 public struct CheckReport: Sendable, Equatable {
   /// Configurations that cannot run, for one reason.
-  public struct Refusal: Sendable, Equatable {
+  package struct Refusal: Sendable, Equatable {
     /// The exit code that their runs would have.
-    public let status: Int
-    /// Why: the program's own words.
-    public let message: String
-    /// The configurations, in the order in which they were asked about.
-    public internal(set) var indices: [Int]
+    package let status: Int
+    package let message: String
+    package internal(set) var indices: [Int]
   }
 
   /// Something to know about configurations that can run.
-  public struct Note: Sendable, Equatable {
-    /// The program's own words.
-    public let text: String
-    /// How many configurations it is about.
-    public internal(set) var count: Int
+  package struct Note: Sendable, Equatable {
+    package let text: String
+    package internal(set) var count: Int
   }
 
   /// The memory of the run that needs most.
@@ -27,38 +23,29 @@ public struct CheckReport: Sendable, Equatable {
   }
 
   /// A program that cannot be asked.
-  public struct Unasked: Sendable, Equatable {
-    /// Its name.
-    public let program: String
-    /// Why it cannot.
-    public let reason: String
-    /// How many configurations it runs.
-    public let count: Int
+  package struct Unasked: Sendable, Equatable {
+    package let program: String
+    package let reason: String
+    package let count: Int
   }
 
-  /// The configurations that a program was asked about.
-  public private(set) var asked: [Int] = []
+  package private(set) var asked: [Int] = []
   /// What cannot run, the first configuration's reason first.
-  public private(set) var refusals: [Refusal] = []
+  package private(set) var refusals: [Refusal] = []
   /// Notes, the most frequent first.
-  public var notes: [Note] { allNotes.sorted { $0.count > $1.count } }
+  package var notes: [Note] { allNotes.sorted { $0.count > $1.count } }
   /// The largest estimate; nil when no program gave one.
-  public private(set) var largestMemory: MemoryEstimate?
-  /// Programs that could not be asked.
-  public internal(set) var unasked: [Unasked] = []
+  package private(set) var largestMemory: MemoryEstimate?
+  package internal(set) var unasked: [Unasked] = []
   private var allNotes: [Note] = []
   private var refusalPlaces: [String: Int] = [:]
   private var notePlaces: [String: Int] = [:]
 
-  /// A report on nothing.
-  public init() {}
+  package init() {}
 
-  /// The configurations that cannot run, ascending.
-  public var refused: [Int] { refusals.flatMap(\.indices).sorted() }
+  package var refused: [Int] { refusals.flatMap(\.indices).sorted() }
 
-  /// Adds the answer about one configuration.
-  ///
-  /// - Returns: false when it is no answer: no object with a number `status`.
+  /// Adds the answer about one configuration; false for what is none: no object with a number `status`.
   mutating func add(_ answer: JSON, for index: Int) -> Bool {
     guard let status = answer["status"]?.intValue else { return false }
     asked.append(index)
@@ -110,7 +97,7 @@ extension CheckReport {
   private static let shownGroups = 20
 
   /// What cannot run and why: `12 configurations (0,3-13): REASON`, one reason after another.
-  public var refusalText: String {
+  package var refusalText: String {
     var lines: [String] = []
     for refusal in refusals.prefix(Self.shownGroups) {
       let indices = Self.short(refusal.indices.sorted())
@@ -130,7 +117,7 @@ extension CheckReport {
   }
 
   /// Lines to tell beside the refusals: notes by their number, and what could not be asked.
-  public var noteLines: [String] {
+  package var noteLines: [String] {
     let shown = notes.prefix(Self.shownGroups).map { note in
       "note: \(note.count) configuration\(note.count == 1 ? "" : "s"): \(note.text)"
     }
@@ -141,8 +128,7 @@ extension CheckReport {
       }
   }
 
-  /// The report for programs.
-  public var json: JSON {
+  package var json: JSON {
     .object([
       "asked": .int(asked.count),
       "refused": .array(

@@ -8,20 +8,13 @@
 ///     {"status":64,"message":"…"}
 ///
 /// `status` is the exit code that the run would have.
-public struct ConfigurationChecker {
+package struct ConfigurationChecker {
   private let description: ProgramDescription
   private let program: String?
   private let silenceSeconds: Double
   private let runner: any CommandRunner
 
-  /// Makes a checker.
-  ///
-  /// - Parameters:
-  ///   - description: how the sweep describes its program.
-  ///   - program: the program's path, instead of looking for the one that the sweep names.
-  ///   - silenceSeconds: how long a program may say nothing.
-  ///   - runner: asks programs for their options.
-  public init(
+  package init(
     _ description: ProgramDescription, program: String? = nil, silenceSeconds: Double = 300,
     runner: any CommandRunner = ProcessRunner()
   ) {
@@ -31,17 +24,7 @@ public struct ConfigurationChecker {
     self.runner = runner
   }
 
-  /// Asks about configurations.
-  ///
-  /// - Parameters:
-  ///   - indices: the configurations.
-  ///   - program: the program of a configuration and its leading arguments, as the sweep names them.
-  ///   - arguments: the words after those.
-  /// - Returns: the answers.
-  /// - Throws: ``SweepError``: 1 when a program does not answer as agreed, 64 when there is no such
-  ///   program.
-  /// - Complexity: one process for each program, whatever the number of configurations.
-  public func check(
+  package func check(
     _ indices: [Int], program: (Int) throws -> [String], arguments: (Int) throws -> [String]
   ) throws -> CheckReport {
     var report = CheckReport()

@@ -2,10 +2,9 @@
 public struct Program: Sendable {
   /// The path and the leading arguments.
   public let command: [String]
-  /// The SHA-256 of the file.
-  public let checksum: String?
+  package let checksum: String?
   /// Its options; nil when it does not describe them.
-  public let options: ProgramOptions?
+  package let options: ProgramOptions?
   /// What `--experimental-dump-help` and `check` follow: the program, and a script that it reads.
   let describer: [String]
   let description: ProgramDescription

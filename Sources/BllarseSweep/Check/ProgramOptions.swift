@@ -1,5 +1,5 @@
 /// The options that a program accepts, as it describes them itself.
-public struct ProgramOptions: Sendable {
+package struct ProgramOptions: Sendable {
   struct Option: Sendable {
     let isFlag: Bool
     let isRepeating: Bool
@@ -10,7 +10,7 @@ public struct ProgramOptions: Sendable {
   private let options: [String: Option]
   private let program: String
   /// Whether the program has the subcommand `check`, which says of many runs whether they can run.
-  public let hasCheck: Bool
+  package let hasCheck: Bool
 
   /// Reads the description that swift-argument-parser prints on `--experimental-dump-help`.
   ///
@@ -59,9 +59,7 @@ public struct ProgramOptions: Sendable {
   }
 
   /// Checks all values that a sweep may give to its keys, without expanding it.
-  ///
-  /// - Throws: ``SweepError`` with a line for each fault: 64 for values given beside the file, else 65.
-  public func check(_ file: SweepFile) throws {
+  package func check(_ file: SweepFile) throws {
     let given = file.overrides.compactMap { override in
       fault(override.key, override.value, lists: file.program.lists).map {
         "--set \(override.key): \($0)"

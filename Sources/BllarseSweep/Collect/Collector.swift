@@ -1,7 +1,6 @@
 /// Gathers the results of a sweep: one row a configuration, or one a setting with statistics over
 /// its replicates.
 public struct Collector {
-  /// A configuration with its result.
   struct Finished {
     let entry: ManifestEntry
     let result: RunResult
@@ -25,10 +24,8 @@ public struct Collector {
   /// How many configurations have a result, and how many there are.
   public var progress: (finished: Int, total: Int) { (finished.count, entries.count) }
 
-  /// The results, in order of the manifest.
   var results: [RunResult] { finished.map(\.result) }
 
-  /// The keys whose values differ between configurations, in order of appearance.
   var varyingKeys: [String] { entries.varyingKeys }
 
   /// The numeric results by their dotted names: all of them, or those that all results share first.

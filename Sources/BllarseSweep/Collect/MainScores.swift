@@ -1,6 +1,5 @@
 /// The few numbers of results that a person compares.
 enum MainScores {
-  /// How many a table shows.
   static let count = 5
   /// The scores that are known by name, in the order in which those of one split are looked at, and
   /// whether large values are the better ones, where a result does not say.
@@ -26,11 +25,6 @@ enum MainScores {
 
   /// The main scores among the numbers of results: those of the test split first, then those of the
   /// whole, of other splits and of the training rows; of a program that has fewer, the first numbers.
-  ///
-  /// - Parameters:
-  ///   - names: dotted names, in the order of the results.
-  ///   - count: how many at most.
-  /// - Returns: some of the names.
   static func among(_ names: [String], count: Int = count) -> [String] {
     var chosen = Array(scores(among: names).map(\.path).prefix(count))
     // Beside scores, numbers of a part are details; where there is no score, they may be all there is.
@@ -91,9 +85,7 @@ enum MainScores {
   }
 
   /// The name that somebody meant who wrote another: one that ends so, one that is spelt nearly so,
-  /// or one whose last part is.
-  ///
-  /// - Returns: nil where nothing is near.
+  /// or one whose last part is; nil where nothing is near.
   static func meant(by word: String, among names: [String]) -> String? {
     let preferred = among(names) + names.sorted { ($0.count, $0) < ($1.count, $1) }
     if let name = preferred.first(where: { $0.hasSuffix(".\(word)") || $0.hasSuffix("/\(word)") }) {

@@ -16,8 +16,7 @@ public struct ResultTable: Sendable, Equatable {
     Self.csvLine(columns.map { .string($0) }) + rows.map(Self.csvLine).joined()
   }
 
-  /// One line of comma-separated values.
-  public static func csvLine(_ cells: [JSON]) -> String {
+  package static func csvLine(_ cells: [JSON]) -> String {
     TextTable.csvLine(cells.map { $0 == .null ? "" : $0.plainText })
   }
 

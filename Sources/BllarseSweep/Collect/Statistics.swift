@@ -1,20 +1,14 @@
-/// Statistics over replicates.
-public struct ReplicateStatistics: Sendable, Equatable {
-  /// The number of values.
-  public let count: Int
-  /// The mean.
-  public let mean: Double
+package struct ReplicateStatistics: Sendable, Equatable {
+  package let count: Int
+  package let mean: Double
   /// The sample's standard deviation (n − 1); nil for one value.
-  public let deviation: Double?
-  /// The standard error of the mean.
-  public let standardError: Double?
+  package let deviation: Double?
+  package let standardError: Double?
   /// Half the width of the 95 % interval of the mean under Student's t.
-  public let halfWidth: Double?
+  package let halfWidth: Double?
 
-  /// Computes them.
-  ///
-  /// - Returns: nil for no values.
-  public init?(_ values: [Double]) {
+  /// Computes them; nil for no values.
+  package init?(_ values: [Double]) {
     guard !values.isEmpty else { return nil }
     count = values.count
     let mean = values.reduce(0, +) / Double(values.count)
@@ -64,7 +58,6 @@ public struct ReplicateStatistics: Sendable, Equatable {
   }
 }
 
-/// Student's t distribution.
 package enum StudentT {
   /// The 97.5 % quantile: solves P(|T| ≤ t) = 0.95 by bisection on the closed form for whole degrees
   /// of freedom (Abramowitz and Stegun, 26.7.3 and 26.7.4).

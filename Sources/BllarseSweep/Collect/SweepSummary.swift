@@ -1,26 +1,20 @@
 /// What a parent run is told of its children: how many have ended how, and of the scores that a person
 /// compares the best value and the mean.
-public struct SweepSummary: Sendable, Equatable {
+package struct SweepSummary: Sendable, Equatable {
   /// Of so many scores the best value and the mean are told, so that all is a dozen metrics; a program
   /// whose results hold no score is told of by so many numbers from their top level.
   static let scoreLimit = 4
 
   /// `sweep/total`, `sweep/done`, `sweep/failed`; `best/NAME` and `mean/NAME` for each main score.
-  public let metrics: [String: Double]
+  package let metrics: [String: Double]
   /// The number of children that had ended well, under which the metrics are logged.
-  public let step: Int
+  package let step: Int
   /// When the last of them ended, in seconds since 1970; zero when none has.
   ///
   /// Who logs the same summary again logs the same points.
-  public let time: Double
+  package let time: Double
 
-  /// Summarises some configurations of a sweep.
-  ///
-  /// - Parameters:
-  ///   - collector: the results.
-  ///   - indices: the configurations.
-  ///   - states: what became of each configuration of the sweep.
-  public init(_ collector: Collector, indices: [Int], states: [RunStatus.State]) {
+  package init(_ collector: Collector, indices: [Int], states: [RunStatus.State]) {
     let wanted = Set(indices)
     let finished = collector.results.filter { wanted.contains($0.index) }
     var metrics = [

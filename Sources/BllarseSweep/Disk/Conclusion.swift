@@ -5,7 +5,6 @@ package struct Conclusion {
   let run: RunDirectory
   let attempt: AttemptDirectory
   let hash: String
-  /// Where the program writes.
   let outputDirectory: String
   /// Whether a program that ends well must have left `result.json` there.
   let needsResult: Bool
@@ -18,14 +17,6 @@ package struct Conclusion {
 
   // MARK: - With a known end
 
-  /// What an ending means.
-  ///
-  /// - Parameters:
-  ///   - ending: the program's.
-  ///   - stopSignal: what it was asked to stop with, if it was.
-  ///   - seconds: how long it ran.
-  ///   - finished: when it ended, in seconds since 1970.
-  /// - Returns: the end, and the result of a program that ended well.
   func outcome(
     of ending: Ending, stopSignal: Int32?, seconds: Double, finished: Double
   ) -> Outcome {
@@ -60,10 +51,8 @@ package struct Conclusion {
 
   // MARK: - When nobody saw the end
 
-  /// What the directory says of an attempt that is over and whose launcher saw no end.
-  ///
-  /// - Parameter claim: the attempt's.
-  /// - Returns: the end; nil when the program left neither its exit code nor a whole result.
+  /// What the directory says of an attempt that is over and whose launcher saw no end;
+  /// nil when the program left neither its exit code nor a whole result.
   func recovered(_ claim: AttemptClaim) -> Outcome? {
     if let record = attempt.exit {
       // A signal that asks to end came from outside, as the launcher's own end did.
@@ -149,13 +138,6 @@ extension Conclusion {
 extension RunDirectory {
   /// Records the end of the last attempt when it is over, its launcher has died, and its directory says
   /// how it ended.
-  ///
-  /// - Parameters:
-  ///   - number: the last attempt.
-  ///   - hash: the configuration's.
-  ///   - now: seconds since 1970.
-  ///   - isOver: whether the attempt is known to be over: its task has ended.
-  /// - Returns: what the directory says; nil when there is nothing to record.
   func recover(
     _ number: Int, hash: String, at now: Double, isOver: Bool
   ) -> Conclusion.Outcome? {

@@ -3,7 +3,7 @@
 ///     sources/0001/source.json        the module's path, the names of its files
 ///     sources/0001/files/sweep.py     the module, and those that it imports from its folder
 ///     sources/0001/bllarse_python.py  the program that runs a configuration by them
-public struct KeptPython: Sendable, Equatable {
+package struct KeptPython: Sendable, Equatable {
   /// The folder below the sweep's, such as `sources/0001`.
   package let folder: String
   /// A digest of the code that the module's `run` consists of.
@@ -28,14 +28,6 @@ extension KeptPython {
   }
 
   /// Keeps a module, unless the newest that is kept is the same.
-  ///
-  /// - Parameters:
-  ///   - python: the module.
-  ///   - path: its path.
-  ///   - directory: the sweep's directory.
-  ///   - dryRun: write nothing, and only say what the folder would be.
-  /// - Returns: where it is kept.
-  /// - Throws: ``SweepError`` when it cannot be written.
   static func keep(
     _ python: PythonSweep, path: String, in directory: String, dryRun: Bool
   ) throws -> KeptPython {
@@ -81,11 +73,9 @@ extension SweepDirectory {
   static let versionName = "BLLARSE_SWEEP_VERSION"
 
   /// Keeps a file's module as the one that runs from now on, without adding configurations.
-  ///
-  /// - Returns: the directory, and whether the code of its `run` is another than before.
-  /// - Throws: ``SweepError`` when it cannot be written.
-  public func keepingModule(of file: SweepFile) throws -> (directory: SweepDirectory, changed: Bool)
-  {
+  package func keepingModule(of file: SweepFile) throws -> (
+    directory: SweepDirectory, changed: Bool
+  ) {
     guard let module = file.python, python != nil else { return (self, false) }
     let kept = try KeptPython.keep(module, path: file.path, in: path, dryRun: false)
     let text = try Files.text(of: "\(path)/sweep.json") ?? ""

@@ -131,19 +131,10 @@ public struct Manifest: Sendable {
       .data, "\(path):\(line): not a manifest's line; restore the file, it is never changed")
   }
 
-  /// Appends the configurations of an expansion that are not there yet.
+  /// Appends the configurations of an expansion that are not there yet, and returns the index of each.
   ///
   /// Several processes may append at once: a file is created by exactly one of them, and the others
   /// read it and go on.
-  ///
-  /// - Parameters:
-  ///   - expansion: the configurations.
-  ///   - program: the program as the sweep file names it.
-  ///   - inversions: keys whose false has a flag of its own.
-  ///   - lists: how the program takes lists.
-  ///   - dryRun: keep the new entries in memory only.
-  /// - Returns: the index of every configuration of the expansion, in its order, each once.
-  /// - Throws: ``SweepError`` when a file cannot be written or a configuration not be computed.
   mutating func append(
     _ expansion: Expansion, program: [String], inversions: [String: String],
     lists: ListStyles = ListStyles(), dryRun: Bool

@@ -4,40 +4,28 @@
 ///     parents/0001-ended/    an empty file for each configuration whose run has ended
 ///
 /// A configuration belongs to the last parent that it was started under.
-public struct ParentRecord: Sendable, Equatable {
-  /// The run's id.
-  public let run: String
+package struct ParentRecord: Sendable, Equatable {
+  package let run: String
   /// Where it is tracked, without credentials.
-  public let trackingURI: String
-  /// The experiment it belongs to.
-  public let experiment: String
+  package let trackingURI: String
+  package let experiment: String
   /// Where its undelivered events are kept.
-  public let journal: String
+  package let journal: String
   /// The configurations that were started under it and under no later parent, ascending.
-  public private(set) var indices: [Int]
+  package private(set) var indices: [Int]
   /// Configurations that are to be started under it another time: a limit or a refusal kept them back.
-  public private(set) var deferred: [Int]
+  package private(set) var deferred: [Int]
   /// Whether it is somebody else's to end.
-  public private(set) var isLeftOpen: Bool
+  package private(set) var isLeftOpen: Bool
   /// How it was last ended.
-  public private(set) var outcome: ParentOutcome?
+  package private(set) var outcome: ParentOutcome?
   /// What was last logged of its children, as JSON.
   private var summary = ""
   /// How often configurations were added: what a reader of an earlier state says no longer holds.
   private var additions = 0
   private var path = ""
 
-  /// Makes a record.
-  ///
-  /// - Parameters:
-  ///   - run: the run's id.
-  ///   - trackingURI: where it is tracked, without credentials.
-  ///   - experiment: the experiment it belongs to.
-  ///   - journal: where its undelivered events are kept.
-  ///   - indices: the configurations that are started under it.
-  ///   - deferred: those that are to be started another time.
-  ///   - isLeftOpen: whether it is somebody else's to end.
-  public init(
+  package init(
     run: String, trackingURI: String, experiment: String, journal: String, indices: [Int],
     deferred: [Int] = [], isLeftOpen: Bool = false
   ) {
@@ -51,14 +39,14 @@ public struct ParentRecord: Sendable, Equatable {
   }
 
   /// All that it is told of: what was started under it, and what will be.
-  public var all: [Int] { (indices + deferred).sorted() }
+  package var all: [Int] { (indices + deferred).sorted() }
 
   // MARK: - Changes
 
   /// Keeps the record in the sweep's directory: one for each run, however many submissions it gets.
   ///
   /// Its configurations are taken from the other parents, and what was told of fewer holds no more.
-  public mutating func add(to directory: SweepDirectory) throws {
+  package mutating func add(to directory: SweepDirectory) throws {
     let added = Set(all)
     var known: ParentRecord?
     for var record in try Self.all(in: directory) {
@@ -90,10 +78,7 @@ public struct ParentRecord: Sendable, Equatable {
   }
 
   /// Takes back that configurations were started: they were refused.
-  ///
-  /// - Parameter refused: the configurations, which stay with it for another time.
-  /// - Throws: ``SweepError`` when the file cannot be written.
-  public mutating func withdraw(_ refused: [Int]) throws {
+  package mutating func withdraw(_ refused: [Int]) throws {
     let refused = Set(refused)
     indices.removeAll(where: refused.contains)
     deferred = refused.union(deferred).sorted()
@@ -102,19 +87,14 @@ public struct ParentRecord: Sendable, Equatable {
   }
 
   /// Records that the run goes on.
-  public mutating func setReopened() throws {
+  package mutating func setReopened() throws {
     outcome = nil
     additions += 1
     try save()
   }
 
   /// Records what the run was told, unless configurations were added meanwhile.
-  ///
-  /// - Parameters:
-  ///   - summary: what was logged.
-  ///   - outcome: how it ended; nil when it goes on.
-  /// - Throws: ``SweepError`` when the file cannot be read or written.
-  public mutating func setTold(_ summary: SweepSummary, _ outcome: ParentOutcome?) throws {
+  package mutating func setTold(_ summary: SweepSummary, _ outcome: ParentOutcome?) throws {
     guard let now = try Self.read(path), now.additions == additions else { return }
     self.outcome = outcome
     self.summary = summary.text
@@ -126,7 +106,7 @@ public struct ParentRecord: Sendable, Equatable {
   // MARK: - Looking up
 
   /// The records of a sweep, in the order in which they were made.
-  public static func all(in directory: SweepDirectory) throws -> [ParentRecord] {
+  package static func all(in directory: SweepDirectory) throws -> [ParentRecord] {
     let folder = folder(of: directory)
     return try Files.names(in: folder).filter { $0.hasSuffix(".json") }
       .compactMap { try read("\(folder)/\($0)") }
@@ -153,7 +133,7 @@ public struct ParentRecord: Sendable, Equatable {
   /// The last run that one of some configurations was started under, at a destination.
   ///
   /// A run that is resumed stays nested where it is, so what goes on goes on under the same parent.
-  public static func latest(
+  package static func latest(
     of indices: [Int], in directory: SweepDirectory, trackingURI: String, experiment: String
   ) throws -> ParentRecord? {
     let wanted = Set(indices)
@@ -164,19 +144,14 @@ public struct ParentRecord: Sendable, Equatable {
   }
 
   /// The parent that a configuration was last started under.
-  public static func owner(of index: Int, in directory: SweepDirectory) throws -> ParentRecord? {
+  package static func owner(of index: Int, in directory: SweepDirectory) throws -> ParentRecord? {
     try all(in: directory).last { $0.indices.contains(index) }
   }
 
   // MARK: - What it is due
 
   /// How the run ends as its children stand; nil while some are under way.
-  ///
-  /// - Parameters:
-  ///   - statuses: of all configurations.
-  ///   - over: those that nobody will go on with unasked, though they have not ended.
-  /// - Returns: the outcome; nil for a parent without children.
-  public func outcome(_ statuses: [RunStatus], over: Set<Int> = []) -> ParentOutcome? {
+  package func outcome(_ statuses: [RunStatus], over: Set<Int> = []) -> ParentOutcome? {
     guard !indices.isEmpty else { return nil }
     return ParentOutcome(
       indices.map { index in
@@ -187,13 +162,13 @@ public struct ParentRecord: Sendable, Equatable {
   }
 
   /// How the run should end now; nil while configurations are under way, or when it has ended so.
-  public func due(_ statuses: [RunStatus], over: Set<Int> = []) -> ParentOutcome? {
+  package func due(_ statuses: [RunStatus], over: Set<Int> = []) -> ParentOutcome? {
     let outcome = outcome(statuses, over: over)
     return outcome == self.outcome ? nil : outcome
   }
 
   /// Whether the run knows of this already.
-  public func hasLogged(_ summary: SweepSummary) -> Bool { self.summary == summary.text }
+  package func hasLogged(_ summary: SweepSummary) -> Bool { self.summary == summary.text }
 
   private var json: JSON {
     .object([
@@ -212,39 +187,32 @@ public struct ParentRecord: Sendable, Equatable {
 extension ParentRecord {
   private var endFolder: String { path.dropLast(5) + "-ended" }
 
-  /// Notes that the run of a configuration has ended.
+  /// Notes that the run of a configuration has ended, and returns all of whom that is noted.
   ///
   /// Making a file and then listing its folder is what shows at least one of two that end at once the
   /// other's end, on NFS too: the folder's own change makes a node forget what it knew of it.
-  ///
-  /// - Parameter index: the configuration.
-  /// - Returns: all of whom that is noted.
-  /// - Throws: ``SweepError`` when it cannot be noted.
-  public func noteEnd(of index: Int) throws -> Set<Int> {
+  package func noteEnd(of index: Int) throws -> Set<Int> {
     try Files.makeDirectory(endFolder)
     try Files.write("", to: "\(endFolder)/\(index)")
     return ended
   }
 
   /// The configurations whose end is noted.
-  public var ended: Set<Int> { Set(Files.names(in: endFolder).compactMap { Int($0) }) }
+  package var ended: Set<Int> { Set(Files.names(in: endFolder).compactMap { Int($0) }) }
 
   /// Claims the right to end the parent, until configurations are added: of several tasks one does it.
-  ///
-  /// - Returns: whether this call got it.
-  /// - Throws: ``SweepError`` when the file cannot be made.
-  public func claimEnding() throws -> Bool {
+  package func claimEnding() throws -> Bool {
     try Files.makeDirectory(endFolder)
     return try Files.create(endingClaim, "")
   }
 
   /// Gives that right back: it could not be used.
-  public func releaseEnding() { Files.remove(endingClaim) }
+  package func releaseEnding() { Files.remove(endingClaim) }
 
   private var endingClaim: String { "\(endFolder)/.ending-\(additions)" }
 
   /// Takes back that the run of a configuration has ended: it is started again.
-  public func clearEnd(of index: Int) { Files.remove("\(endFolder)/\(index)") }
+  package func clearEnd(of index: Int) { Files.remove("\(endFolder)/\(index)") }
 }
 
 extension SweepSummary {

@@ -4,12 +4,8 @@ package struct ProgramRecord: Sendable, Equatable {
   /// Of a script after an interpreter; nil where there is none.
   package var script: String?
 
-  /// The record of the submission that this process belongs to, else of the last one.
-  ///
-  /// - Parameters:
-  ///   - name: the program's file name; records of another say nothing.
-  ///   - directory: the sweep.
-  /// - Returns: the checksums; nil where none was recorded.
+  /// The record of the submission that this process belongs to, else of the last one; nil where none
+  /// was recorded of a program of this name.
   static func submitted(_ name: String, in directory: SweepDirectory) -> ProgramRecord? {
     let folder = "\(directory.path)/provenance"
     var files = Array(Files.names(in: folder).filter { $0.hasSuffix(".json") }.reversed())
@@ -36,11 +32,6 @@ package struct ProgramRecord: Sendable, Equatable {
   static let numberName = "BLLARSE_SWEEP_PROVENANCE"
 
   /// What is not as it was submitted; nil when nothing differs that is known.
-  ///
-  /// - Parameters:
-  ///   - found: the program at its start.
-  ///   - located: where it lies.
-  /// - Returns: a line.
   func difference(to found: ProgramRecord, of located: Program) -> String? {
     func differs(_ path: String, _ before: String?, _ now: String?) -> String? {
       guard let before, let now, before != now else { return nil }

@@ -1,9 +1,9 @@
 /// What is needed to know later what exactly ran.
-public enum Provenance {
+package enum Provenance {
   /// Records the git state, the program, the host and the environment beside a sweep.
   ///
   /// Values of the environment are taken from a short list of names; none of them is a secret.
-  public static func record(
+  package static func record(
     _ directory: SweepDirectory, program: Program, arguments: [String],
     overrides: [Override] = [], runner: any CommandRunner = ProcessRunner()
   ) throws {

@@ -5,8 +5,6 @@ package enum RefusalRecord {
   }
 
   /// Keeps the answers of a check; what it did not ask about stays as it was.
-  ///
-  /// - Throws: ``SweepError`` when the file cannot be read or written.
   package static func update(_ directory: SweepDirectory, _ report: CheckReport) throws {
     var reasons = try read(directory)
     let before = reasons
@@ -31,8 +29,6 @@ package enum RefusalRecord {
   }
 
   /// Why configurations cannot run, by index.
-  ///
-  /// - Throws: ``SweepError`` (65) when the file is damaged.
   package static func read(_ directory: SweepDirectory) throws -> [Int: String] {
     guard let text = try Files.text(of: path(directory)) else { return [:] }
     guard let groups = try? JSON.parse(text)["refused"]?.arrayValue else {

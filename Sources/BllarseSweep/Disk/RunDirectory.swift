@@ -24,17 +24,13 @@ package struct RunDirectory: Sendable {
     try Files.write(result.json.pretty + "\n", to: "\(path)/result.json")
   }
 
-  /// Claims an attempt: of several processes exactly one gets it.
+  /// Claims an attempt: of several processes exactly one gets it, the others nil.
+  ///
+  /// Its number is one more than the last attempt that is known to be over. Somebody who saw the same
+  /// and came first has it; taking the next number then would run both.
   ///
   /// The directory is made under another name with the claim in it and then renamed: it never
   /// exists without saying whose it is, wherever its maker is killed.
-  ///
-  /// - Parameters:
-  ///   - number: one more than the last attempt that is known to be over. Somebody who saw the same
-  ///     and came first has it; taking the next number then would run both.
-  ///   - claim: who takes it.
-  /// - Returns: the attempt's directory; nil when somebody else has it.
-  /// - Throws: ``SweepError`` when the directory cannot be made.
   package func claim(attempt number: Int, _ claim: AttemptClaim) throws -> AttemptDirectory? {
     try Files.makeDirectory(path)
     return try Files.claim(
@@ -44,21 +40,15 @@ package struct RunDirectory: Sendable {
 }
 
 /// A finished configuration.
-public struct RunResult: Sendable, Equatable {
-  /// The position in the manifest.
-  public let index: Int
-  /// The content's hash.
-  public let hash: String
-  /// The attempt that gave the result.
-  public let attempt: Int
-  /// Seconds that the successful attempt took.
-  public let seconds: Double
+package struct RunResult: Sendable, Equatable {
+  package let index: Int
+  package let hash: String
+  package let attempt: Int
+  package let seconds: Double
   /// When it ended, in seconds since 1970.
-  public let finished: Double
-  /// Where it ran.
-  public let host: String
-  /// The program's own result.
-  public let metrics: JSON
+  package let finished: Double
+  package let host: String
+  package let metrics: JSON
 
   var json: JSON {
     .object([
@@ -127,14 +117,6 @@ package struct AttemptDirectory: Sendable {
   func mark(_ claim: AttemptClaim) -> String { "\(Self.markName)=\(programMark(claim))" }
 
   /// Records the end of an attempt that is over, and whose launcher saw no end.
-  ///
-  /// - Parameters:
-  ///   - run: the configuration's directory.
-  ///   - hash: the configuration's.
-  ///   - claim: the attempt's.
-  ///   - reason: why nothing more is known of an attempt that left nothing.
-  /// - Returns: the end: what the directory says, or that it says nothing.
-  /// - Throws: ``SweepError`` when it cannot be written.
   func settle(
     _ run: RunDirectory, hash: String, claim: AttemptClaim?,
     reason: String = "ended without a word"
@@ -262,7 +244,6 @@ extension AttemptClaim {
   }
 }
 
-/// How an attempt ended.
 package struct AttemptEnd: Sendable, Equatable {
   package enum Outcome: String, Sendable {
     case done

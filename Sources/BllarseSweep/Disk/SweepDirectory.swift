@@ -16,19 +16,16 @@ public struct SweepDirectory: Sendable {
   public private(set) var manifest: Manifest
   /// The sweep's name.
   public let name: String
-  /// The program as the sweep file described it.
-  public let program: ProgramDescription
-  /// The keys that only replicate a configuration.
-  public let replicateKeys: [String]
+  package let program: ProgramDescription
+  package let replicateKeys: [String]
   /// The sweep file that the directory was last made from.
-  public let source: String
+  package let source: String
   /// The Python module as it was last kept; nil when the sweep was no Python module.
-  public let python: KeptPython?
+  package let python: KeptPython?
   /// Whether the code of the module's `run` is another than the directory had before.
-  public private(set) var runHasChanged = false
+  package private(set) var runHasChanged = false
   /// Submit's defaults from the file.
   package let slurm: [JSON.Member]
-  /// The executor that the file chooses.
   package let executor: ExecutorChoice?
 
   /// Opens an existing directory.
@@ -164,8 +161,6 @@ public struct SweepDirectory: Sendable {
 
   /// The first number that is free in a directory, which is made where it is missing: of several
   /// processes that create something by a number, each gets its own.
-  ///
-  /// - Returns: four digits.
   static func number(
     in directory: String, after last: Int, create: (String) throws -> Bool
   ) throws -> String {
@@ -194,10 +189,7 @@ extension JSON {
     self = json
   }
 
-  /// A list of texts.
   static func strings(_ texts: some Sequence<String>) -> JSON { .array(texts.map { .string($0) }) }
-  /// A list of numbers.
   static func ints(_ numbers: some Sequence<Int>) -> JSON { .array(numbers.map { .int($0) }) }
-  /// The whole numbers of a list.
   var ints: [Int] { arrayValue?.compactMap(\.intValue) ?? [] }
 }

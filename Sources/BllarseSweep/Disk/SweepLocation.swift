@@ -1,17 +1,11 @@
 /// Finds a sweep's directory by the sweep's name.
-public enum SweepLocation {
+package enum SweepLocation {
   /// The directory of the sweep that a word names.
   ///
   /// A path that exists is itself. Otherwise the sweeps below `root` are looked through: the directory of
   /// that name, else those whose sweep is called so, or whose name begins so and goes on with a dash and
   /// hexadecimal digits (`NAME-HASH`).
-  ///
-  /// - Parameters:
-  ///   - word: a path or a name.
-  ///   - root: where sweeps are.
-  /// - Returns: the directory; nil when no sweep is called so.
-  /// - Throws: ``SweepError`` (64) when several are, with their directories.
-  public static func directory(named word: String, in root: String = "sweeps") throws -> String? {
+  package static func directory(named word: String, in root: String = "sweeps") throws -> String? {
     guard !Files.exists(word), !word.isEmpty, !word.contains("/") else { return nil }
     let exact = "\(root)/\(word)"
     if isSweep(exact) { return exact }
@@ -44,7 +38,7 @@ public enum SweepLocation {
   }
 
   /// `; did you mean 'x'?`, for a word that names neither a file nor a sweep.
-  public static func suggestion(for word: String, in root: String = "sweeps") -> String {
+  package static func suggestion(for word: String, in root: String = "sweeps") -> String {
     hint(for: word, among: names(in: root))
   }
 }

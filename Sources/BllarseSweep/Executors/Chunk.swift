@@ -22,16 +22,10 @@ public struct Chunk: Sendable, Equatable {
 }
 
 extension Chunk {
-  /// Spreads the configurations of a submission over arrays.
+  /// Spreads the configurations of a submission over arrays of at most so many tasks.
   ///
-  /// - Parameters:
-  ///   - indices: the configurations in the order in which they are to start.
-  ///   - maxArraySize: one more than the highest task number; a larger submission is chunked.
-  ///   - allowsOrderFile: whether tasks look positions up. Scripts that only add INDEX_OFFSET need task
-  ///     numbers that lead to the index itself.
-  /// - Returns: the arrays, and the configurations by position when a task's number plus the offset is a
-  ///   position in that list; nil when it is the index itself.
-  /// - Throws: ``SweepError`` (64) for an order that such a script cannot follow.
+  /// A script that only adds INDEX_OFFSET allows no order file: its tasks' numbers must lead to the index
+  /// itself. `order` has the configurations by position (task and offset); nil where that is the index.
   static func plan(
     _ indices: [Int], maxArraySize: Int, allowsOrderFile: Bool
   ) throws -> (chunks: [Chunk], order: [Int]?) {

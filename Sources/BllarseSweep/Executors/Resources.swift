@@ -15,9 +15,7 @@ public struct Resources: Sendable, Equatable {
   /// The keys in a sweep file.
   public static let keys = ["cpus", "memory", "time", "gpus"]
 
-  /// Takes the value of a key.
-  ///
-  /// - Returns: what was expected, when the value is something else: `a positive number`.
+  /// Takes the value of a key, or says what was expected: `a positive number`.
   mutating func set(_ key: String, to value: JSON) -> String? {
     let text = value.plainText
     let isText = value.stringValue != nil || value.intValue != nil
@@ -133,7 +131,6 @@ extension Duration {
     self = .seconds(seconds.isFinite ? Int(min(max(seconds, 0), 1e15)) : 0)
   }
 
-  /// Whole seconds.
   var wholeSeconds: Int { Int(clamping: components.seconds) }
 
   /// `[D-]HH:MM:SS`.

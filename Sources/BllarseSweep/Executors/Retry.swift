@@ -12,26 +12,20 @@ public enum FailureCause: String, Sendable, CaseIterable {
 
 /// How often failures of one cause are tried again, and with what change: `oom:2:mem*1.5`,
 /// `timeout:1:time*2`, `node:3:exclude`, `failed:1`.
-public struct RetryRule: Sendable, Equatable, CustomStringConvertible {
-  /// What a retry changes.
-  public enum Change: Sendable, Equatable {
+package struct RetryRule: Sendable, Equatable, CustomStringConvertible {
+  package enum Change: Sendable, Equatable {
     case none
     case memory(factor: Double)
     case time(factor: Double)
     case excludeNode
   }
 
-  /// The cause.
-  public let cause: FailureCause
+  package let cause: FailureCause
   /// The number of retries for each configuration.
-  public let budget: Int
-  /// What changes from one try to the next.
-  public let change: Change
+  package let budget: Int
+  package let change: Change
 
-  /// Parses a rule.
-  ///
-  /// - Throws: ``SweepError`` (64) that shows the form.
-  public init(parsing text: String) throws {
+  package init(parsing text: String) throws {
     let parts = text.split(separator: ":", omittingEmptySubsequences: false).map(String.init)
     let causes = FailureCause.allCases.map(\.rawValue)
     let form =
@@ -62,8 +56,7 @@ public struct RetryRule: Sendable, Equatable, CustomStringConvertible {
     }
   }
 
-  /// The rule as it is written.
-  public var description: String {
+  package var description: String {
     let start = "\(cause.rawValue):\(budget)"
     return switch change {
     case .none: start
@@ -79,13 +72,7 @@ package enum Retry {
   /// Configurations to submit together, ascending, their cause, and the options with the rule's change.
   package typealias Group = (cause: FailureCause, indices: [Int], options: SubmitOptions)
 
-  /// Applies retry rules to what has failed.
-  ///
-  /// - Parameters:
-  ///   - statuses: of all configurations.
-  ///   - submissions: the history: what was tried for which cause.
-  ///   - options: those of the last submission.
-  /// - Returns: the groups to submit, and the configurations whose budget is used up.
+  /// Applies retry rules to what has failed; what no rule or no budget is left for is exhausted.
   package static func byCause(
     _ statuses: [RunStatus], submissions: [SubmissionRecord], options: SubmitOptions
   ) -> (groups: [Group], exhausted: [Int]) {

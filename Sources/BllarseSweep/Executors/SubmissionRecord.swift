@@ -1,4 +1,3 @@
-/// A submission as it is kept on disk.
 package struct SubmissionRecord: Sendable {
   package let number: Int
   package let path: String
@@ -51,9 +50,6 @@ package struct SubmissionRecord: Sendable {
     }
   }
 
-  /// The executor that has it.
-  ///
-  /// - Throws: ``SweepError`` (64) when this program does not know it.
   package func executor(
     _ directory: SweepDirectory, runner: any CommandRunner = ProcessRunner()
   ) throws -> any Executor {

@@ -15,7 +15,7 @@ public struct SubmitOptions: Sendable, Equatable {
   /// How often a task is started again after a checkpoint.
   public var maxRequeues = 10
   /// What to do about failures, by their cause.
-  public var retryRules: [RetryRule] = []
+  package var retryRules: [RetryRule] = []
   /// A Python environment of the tasks.
   public var venv: String?
   /// The program's path, instead of looking for the one that the sweep names.
@@ -43,9 +43,8 @@ public struct SubmitOptions: Sendable, Equatable {
     case shuffle
   }
 
-  /// Reads how many tasks run at once: a positive number, or `none` (or 0) for no limit.
-  ///
-  /// - Returns: the limit, itself nil for none; nil for what is neither.
+  /// Reads how many tasks run at once: a positive number, or `none` (or 0) for no limit;
+  /// nil for what is neither.
   package static func concurrency(_ text: String) -> Int?? {
     if text == "none" || text == "0" { return .some(nil) }
     guard let number = Int(text), number > 0 else { return nil }
@@ -53,8 +52,6 @@ public struct SubmitOptions: Sendable, Equatable {
   }
 
   /// Takes the defaults that a sweep file states, or a record.
-  ///
-  /// - Throws: ``SweepError`` (65) that names the file and the key.
   package mutating func apply(_ defaults: [JSON.Member], file: String) throws {
     for member in defaults {
       do {
@@ -66,8 +63,6 @@ public struct SubmitOptions: Sendable, Equatable {
   }
 
   /// Takes one value; null changes nothing.
-  ///
-  /// - Throws: ``SweepError`` that names the key, what was found and what is expected.
   package mutating func set(_ key: String, to value: JSON, section: String? = nil) throws {
     let text = value.plainText
     let name = "\(section ?? executor).\(key)"
@@ -164,11 +159,9 @@ public struct SubmitOptions: Sendable, Equatable {
 }
 
 /// The executor that a sweep file chooses by `executor:`, with the defaults for it.
-public struct ExecutorChoice: Sendable, Equatable {
-  /// The executor's name.
-  public let name: String
-  /// Its options by their keys, resources too.
-  public let options: [JSON.Member]
+package struct ExecutorChoice: Sendable, Equatable {
+  package let name: String
+  package let options: [JSON.Member]
 
   /// The options that an executor heeds, which may be another than the chosen one, and the keys of those
   /// that have no effect there.

@@ -20,19 +20,17 @@ public struct Submitter {
     public let chunks: [Chunk]
     /// The configurations by position, when a task's number plus the offset is a position in this
     /// list; nil when it is the index itself.
-    public let order: [Int]?
+    package let order: [Int]?
     /// Configurations that the executor's limit leaves for another time.
     public let deferred: [Int]
-    /// The limit that did so.
-    public let limitName: String
+    package let limitName: String
     /// What the user is to know: what each run gets, what only the nodes can tell, a line each.
     public let notes: [String]
     /// The MLflow run that the configurations' runs are nested in.
-    public var parentRun: String?
+    package var parentRun: String?
     /// Where that run is tracked, without credentials.
-    public var parentStore: String?
-    /// The cause of the failures that the submission tries again.
-    public var cause: FailureCause?
+    package var parentStore: String?
+    package var cause: FailureCause?
   }
 
   /// Works a submission out.

@@ -9,7 +9,7 @@ public struct Configuration: Sendable, Equatable {
   public let groupHash: String
 
   /// Keys that do not change what is computed.
-  public static let bookkeepingKeys: Set<String> = [
+  package static let bookkeepingKeys: Set<String> = [
     "output", "resume", "save_every", "enable_mlflow", "enable_wandb", "mlflow_tracking_uri",
     "mlflow_experiment", "group_id", "uid", "log_checkpoints",
   ]
@@ -33,12 +33,7 @@ public struct Configuration: Sendable, Equatable {
 
   /// The command-line arguments: true is a bare flag, false and null are left out, a list is given as
   /// its key's style says.
-  ///
-  /// - Parameters:
-  ///   - inversions: keys whose false has a flag of its own, such as `--no-augment`.
-  ///   - lists: how the program takes lists.
-  /// - Returns: the words after the program.
-  public func arguments(
+  package func arguments(
     inversions: [String: String] = [:], lists: ListStyles = ListStyles()
   ) -> [String] {
     parameters.flatMap { member -> [String] in
@@ -64,13 +59,6 @@ public struct Configuration: Sendable, Equatable {
   }
 
   /// Computes the content's hash.
-  ///
-  /// - Parameters:
-  ///   - program: the program's name and leading arguments.
-  ///   - parameters: the configuration's options.
-  ///   - ignored: further keys that do not change what is computed.
-  ///   - countsEvery: whether every other key counts, bookkeeping and null too.
-  /// - Returns: 64 hexadecimal digits.
   package static func contentHash(
     program: [String], parameters: [JSON.Member], ignored: Set<String>, countsEvery: Bool = false
   ) -> String {

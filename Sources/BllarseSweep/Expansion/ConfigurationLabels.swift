@@ -1,5 +1,5 @@
 /// What tells the configurations of a sweep apart, in words for a person.
-public struct ConfigurationLabels: Sendable {
+package struct ConfigurationLabels: Sendable {
   /// Longer values are cut: a label is one of many in a column.
   private static let valueLimit = 32
   private static let limit = 120
@@ -7,11 +7,7 @@ public struct ConfigurationLabels: Sendable {
   private let keys: [String]
   private let digits: Int
 
-  /// Reads which keys vary in a sweep.
-  ///
-  /// - Parameter directory: the sweep.
-  /// - Throws: ``SweepError`` (65) when the manifest is damaged.
-  public init(_ directory: SweepDirectory) throws {
+  package init(_ directory: SweepDirectory) throws {
     self.init(keys: try directory.varyingKeys(), count: directory.manifest.count)
   }
 
@@ -22,10 +18,7 @@ public struct ConfigurationLabels: Sendable {
 
   /// The values that vary: a word stands for itself, anything else with its key, as in
   /// `IBProbit seed=1`.
-  ///
-  /// - Parameter entry: a configuration of the sweep.
-  /// - Returns: one line, without what is no printable character; empty where nothing varies.
-  public func values(_ entry: ManifestEntry) -> String {
+  package func values(_ entry: ManifestEntry) -> String {
     let words = keys.compactMap { key -> String? in
       guard let value = entry[key], value != .null else { return nil }
       let text = Self.short(value.plainText.printable)
@@ -37,10 +30,7 @@ public struct ConfigurationLabels: Sendable {
   }
 
   /// The index and the values that vary: `003 IBProbit seed=1`.
-  ///
-  /// - Parameter entry: a configuration of the sweep.
-  /// - Returns: one line.
-  public func name(_ entry: ManifestEntry) -> String {
+  package func name(_ entry: ManifestEntry) -> String {
     let index = String(entry.index)
     let padded = String(repeating: "0", count: max(0, digits - index.count)) + index
     let values = values(entry)
@@ -67,8 +57,6 @@ extension SweepDirectory {
 
   /// The keys that vary, as they were kept when the sweep was frozen: each task of an array asks for
   /// them, and need not read the whole manifest.
-  ///
-  /// - Throws: ``SweepError`` (65) when the manifest is damaged.
   func varyingKeys() throws -> [String] {
     if let json = JSON(file: varyingKeysPath), json["count"]?.intValue == manifest.count,
       let keys = json["keys"]?.arrayValue
@@ -78,7 +66,6 @@ extension SweepDirectory {
     return try manifest.entries().varyingKeys
   }
 
-  /// Keeps the keys that vary.
   func keepVaryingKeys() throws {
     let json: JSON = .object([
       "count": .int(manifest.count),

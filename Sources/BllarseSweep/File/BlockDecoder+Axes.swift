@@ -86,7 +86,6 @@ extension BlockDecoder {
   /// More points than this on one axis are a slip of the keyboard, and would fill the memory.
   static let maximalCount = 10_000_000
 
-  /// Reports an axis that is too long.
   private func isTooLong(_ count: Int, at position: Position) -> Bool {
     guard count > Self.maximalCount else { return false }
     diagnostics.report(

@@ -1,7 +1,6 @@
 /// Decodes the sections of a block, and remembers which keys exist and which are referred to.
 struct BlockDecoder {
   let diagnostics: Diagnostics
-  /// How the program takes lists.
   var listStyles = ListStyles()
   /// Every key that some part of the file sets, with its first place.
   var declared: [String: Position] = [:]
@@ -138,7 +137,6 @@ struct BlockDecoder {
     }
   }
 
-  /// A list as a value.
   private mutating func list(
     _ nodes: [SourceNode], key: String, at position: Position
   ) -> Template? {

@@ -1,9 +1,9 @@
 /// Which of the user's Pythons reads a Python sweep, and runs what has a `run` of its own.
 public struct PythonChoice: Sendable, Equatable {
   /// A Python environment's directory.
-  public var venv: String?
+  package var venv: String?
   /// An interpreter's path or name.
-  public var path: String?
+  package var path: String?
 
   /// Makes a choice; with neither, the environment's.
   public init(venv: String? = nil, path: String? = nil) {
@@ -12,8 +12,6 @@ public struct PythonChoice: Sendable, Equatable {
   }
 
   /// The interpreter that was asked for by `--venv` or `--python`; nil when none was.
-  ///
-  /// - Throws: ``SweepError`` (64) when it is not there.
   package var chosen: String? {
     get throws {
       if let venv { return try Self.interpreter(of: venv, named: "--venv") }
@@ -23,10 +21,6 @@ public struct PythonChoice: Sendable, Equatable {
 
   /// The interpreter: the one chosen, a job's VENV_NAME, BLLARSE_PYTHON, the one that the sweep was
   /// made with, `python3`, in this order.
-  ///
-  /// - Parameter recorded: the interpreter that was chosen when the sweep was made.
-  /// - Returns: its path.
-  /// - Throws: ``SweepError`` (64) when it is not there.
   package func interpreter(recorded: String? = nil) throws -> String {
     if let chosen = try chosen { return chosen }
     if Executors.task(in: Host.environment) != nil, let venv = Host.variable("VENV_NAME") {

@@ -1,5 +1,5 @@
 /// What a sweep has that is a Python module, beside its configurations.
-public struct PythonSweep: Sendable {
+package struct PythonSweep: Sendable {
   /// A file of the module's folder: the module itself, or a module that it imports from there.
   struct File: Sendable, Equatable {
     /// The path below the folder.
@@ -8,9 +8,9 @@ public struct PythonSweep: Sendable {
   }
 
   /// Whether the module's own `run` runs a configuration; otherwise the sweep's program does.
-  public let runsItself: Bool
+  package let runsItself: Bool
   /// Why its configurations can be listed, but not run.
-  public let refusal: String?
+  package let refusal: String?
   /// The module first.
   let files: [File]
   /// A digest of the code that `run` consists of.
@@ -21,7 +21,7 @@ public struct PythonSweep: Sendable {
 
 extension SweepFile {
   /// Whether the sweep is a Python module whose own `run` runs a configuration.
-  public var runsItself: Bool { python?.runsItself ?? false }
+  package var runsItself: Bool { python?.runsItself ?? false }
 
   /// Keys whose false has a flag of its own, where that is used: in a Python module a false flag is left
   /// out, whatever the program has for it.
@@ -30,9 +30,7 @@ extension SweepFile {
   }
 
   /// Throws why the sweep cannot be run, if it cannot.
-  ///
-  /// - Throws: ``SweepError`` (65).
-  public func checkRunnable() throws {
+  package func checkRunnable() throws {
     if let reason = python?.refusal { throw SweepError(.data, reason) }
   }
 
@@ -43,10 +41,7 @@ extension SweepFile {
   }
 
   /// What the program makes of the false values of a Python module, where that is not plain.
-  ///
-  /// - Parameter options: the program's options.
-  /// - Returns: a note for each key that the program does not know, or has a flag for its false of.
-  public func notesOnFalse(_ options: ProgramOptions) -> [String] {
+  package func notesOnFalse(_ options: ProgramOptions) -> [String] {
     guard python != nil, !runsItself else { return [] }
     let inversions = options.inversions
     var seen: Set<String> = []

@@ -2,23 +2,21 @@
 ///
 /// The axes stand in a fixed order, the first slowest: `grid` in the order written, `zip`, `list`,
 /// `random`, `product`, `concat`, `seeds`. So the order of the sections in a file means nothing.
-public struct Block: Sendable {
+package struct Block: Sendable {
   /// Values that hold unless an axis says otherwise.
-  public var base: [(key: String, value: Template)] = []
+  package var base: [(key: String, value: Template)] = []
   /// The dimensions, slowest first.
-  public var dimensions: [Dimension] = []
+  package var dimensions: [Dimension] = []
   /// The block counts only where this holds.
-  public var condition: Condition?
-  /// Configurations to leave out.
-  public var exclusions: [Condition] = []
-  /// Where the block stands in the file.
+  package var condition: Condition?
+  package var exclusions: [Condition] = []
   package var position = Position(line: 1, column: 1)
 
   package init() {}
 }
 
 /// One factor of a block.
-public indirect enum Dimension: Sendable {
+package indirect enum Dimension: Sendable {
   case axis(Axis)
   /// Combined with what stands before; left out where its condition does not hold.
   case block(Block)
@@ -27,23 +25,20 @@ public indirect enum Dimension: Sendable {
 }
 
 /// A list of points, each of which sets some keys.
-public struct Axis: Sendable {
-  /// Where an axis' points come from.
-  public enum Points: Sendable {
+package struct Axis: Sendable {
+  package enum Points: Sendable {
     case rows([[(key: String, value: Template)]])
     case random(RandomPoints)
   }
 
-  /// The points.
-  public let points: Points
+  package let points: Points
   /// Where it does not hold, the axis is left out and its keys keep their base values.
-  public let condition: Condition?
+  package let condition: Condition?
   /// The section of the file, for messages.
   package let section: String
   package let position: Position
 
-  /// The number of points.
-  public var count: Int {
+  package var count: Int {
     switch points {
     case .rows(let rows): rows.count
     case .random(let random): random.count
@@ -67,28 +62,26 @@ public struct SweepFile: Sendable {
   public var name: String
   /// What runs.
   public var program: ProgramDescription
-  /// The space of configurations.
-  public var space: Block
+  package var space: Block
   /// The keys that only replicate a configuration (`seed`).
-  public var replicateKeys: [String]
+  package var replicateKeys: [String]
   /// Keys that do not change what is computed, beside ``Configuration/bookkeepingKeys``.
-  public var ignoredKeys: [String]
+  package var ignoredKeys: [String]
   /// Defaults of `submit`: option names without dashes, and their values.
-  public var slurm: [JSON.Member]
-  /// The executor that it chooses, if it does.
-  public var executor: ExecutorChoice?
+  package var slurm: [JSON.Member]
+  package var executor: ExecutorChoice?
   /// The text as read, kept with the sweep.
-  public var sourceText: String
+  package var sourceText: String
   /// The file's path as given.
   public var path: String
   /// Where each key was first written.
   package var keyPositions: [String: Position]
   /// Values that were given to all configurations beside the file.
-  public internal(set) var overrides: [Override] = []
+  package internal(set) var overrides: [Override] = []
   /// What the file has more if it is a Python module.
-  public var python: PythonSweep?
+  package var python: PythonSweep?
   /// What its reader should know.
-  public var notes: [String] = []
+  package var notes: [String] = []
 }
 
 /// The program that runs a configuration.
@@ -96,13 +89,13 @@ public struct ProgramDescription: Sendable, Equatable {
   /// The program and its leading arguments; a name without a slash is looked up.
   public var command: [String] = ["bllarse-finetune"]
   /// The option that takes the directory for results; nil when the program has none.
-  public var outputOption: String? = "--output"
+  package var outputOption: String? = "--output"
   /// The option that takes the directory of an interrupted attempt; nil when it cannot resume.
-  public var resumeOption: String? = "--resume"
+  package var resumeOption: String? = "--resume"
   /// Whether the program describes its own options on `--experimental-dump-help`.
-  public var describesItself = true
+  package var describesItself = true
   /// How it takes values that are lists.
-  public var lists = ListStyles()
+  package var lists = ListStyles()
 
   /// A description of `bllarse-finetune`.
   public init() {}
@@ -110,7 +103,7 @@ public struct ProgramDescription: Sendable, Equatable {
 
 extension SweepFile {
   /// All keys that some configuration may have, in the file's order.
-  public var keys: [String] {
+  package var keys: [String] {
     var seen: Set<String> = []
     return space.possibleValues.map(\.key).filter { seen.insert($0).inserted }
   }

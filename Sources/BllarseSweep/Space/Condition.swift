@@ -2,17 +2,14 @@
 ///
 /// In a file, a mapping (`{optimizer: ivon, batch_size: {gt: 64}}`: all must hold) or a list of
 /// mappings (any may hold).
-public struct Condition: Sendable, Equatable {
-  /// One key's requirement.
-  public struct Requirement: Sendable, Hashable {
-    /// The key.
-    public let key: String
-    /// What its value must satisfy.
-    public let predicate: Predicate
+package struct Condition: Sendable, Equatable {
+  package struct Requirement: Sendable, Hashable {
+    package let key: String
+    package let predicate: Predicate
   }
 
   /// A disjunction of conjunctions.
-  public let alternatives: [[Requirement]]
+  package let alternatives: [[Requirement]]
 
   package init(_ alternatives: [[Requirement]]) { self.alternatives = alternatives }
 
@@ -27,7 +24,7 @@ public struct Condition: Sendable, Equatable {
 /// A test of one value.
 ///
 /// An absent key equals nothing: only `notIn` and `present(false)` accept it.
-public enum Predicate: Sendable, Hashable {
+package enum Predicate: Sendable, Hashable {
   case isIn([JSON])
   case notIn([JSON])
   case present(Bool)

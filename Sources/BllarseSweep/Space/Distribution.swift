@@ -1,5 +1,5 @@
 /// A distribution of a random axis.
-public enum Distribution: Sendable, Equatable {
+package enum Distribution: Sendable, Equatable {
   case choice([JSON])
   case uniform(low: Double, high: Double)
   case logUniform(low: Double, high: Double)
@@ -30,20 +30,14 @@ public enum Distribution: Sendable, Equatable {
 
 /// Independent random values for several keys: `count` points that are a function of the seed,
 /// the key and the point's number, so any point is drawn alone and a new key disturbs no other.
-public struct RandomPoints: Sendable, Equatable {
-  /// The number of points.
-  public let count: Int
-  /// The seed.
-  public let seed: UInt64
-  /// A distribution for each key.
-  public let parameters: [Parameter]
+package struct RandomPoints: Sendable, Equatable {
+  package let count: Int
+  package let seed: UInt64
+  package let parameters: [Parameter]
 
-  /// One key's distribution.
-  public struct Parameter: Sendable, Equatable {
-    /// The key.
-    public let key: String
-    /// What it is drawn from.
-    public let distribution: Distribution
+  package struct Parameter: Sendable, Equatable {
+    package let key: String
+    package let distribution: Distribution
     let stream: UInt64
 
     package init(key: String, distribution: Distribution) {

@@ -1,5 +1,5 @@
 /// How a program takes a value that is a list.
-public enum ListStyle: String, Sendable, CaseIterable {
+package enum ListStyle: String, Sendable, CaseIterable {
   /// `--key a --key b`: the option once for each element.
   case `repeat`
   /// `--key a b`: the option once, then all elements.
@@ -8,18 +8,14 @@ public enum ListStyle: String, Sendable, CaseIterable {
   case json
 }
 
-/// The style of each option's lists.
-public struct ListStyles: Sendable, Equatable {
+package struct ListStyles: Sendable, Equatable {
   /// The style of keys that have none of their own.
-  public var standard = ListStyle.repeat
-  /// Keys with a style of their own.
-  public var ofKeys: [String: ListStyle] = [:]
+  package var standard = ListStyle.repeat
+  package var ofKeys: [String: ListStyle] = [:]
 
-  /// Every list repeats its option.
-  public init() {}
+  package init() {}
 
-  /// A key's style.
-  public subscript(key: String) -> ListStyle { ofKeys[key] ?? standard }
+  package subscript(key: String) -> ListStyle { ofKeys[key] ?? standard }
 
   /// What of the styles belongs to a configuration's identity: nothing where every list repeats its
   /// option.

@@ -1,5 +1,5 @@
 /// A parameter's value as a sweep file states it: fixed, built from other keys, or looked up.
-public indirect enum Template: Sendable, Hashable {
+package indirect enum Template: Sendable, Hashable {
   case literal(JSON)
   /// A list of which some element depends on other keys.
   case list([Template])
@@ -8,14 +8,12 @@ public indirect enum Template: Sendable, Hashable {
   /// The value of `cases` that belongs to the value of `key`, else `otherwise`.
   case table(key: String, cases: [(String, Template)], otherwise: Template?)
 
-  /// A piece of a string.
-  public enum Piece: Sendable, Hashable {
+  package enum Piece: Sendable, Hashable {
     case verbatim(String)
     case reference(String)
   }
 
-  /// Whether two templates say the same.
-  public static func == (a: Template, b: Template) -> Bool {
+  package static func == (a: Template, b: Template) -> Bool {
     switch (a, b) {
     case (.literal(let x), .literal(let y)): x == y
     case (.text(let x), .text(let y)): x == y
@@ -27,7 +25,7 @@ public indirect enum Template: Sendable, Hashable {
   }
 
   /// Adds what tells templates apart, but for what the cases of a table say.
-  public func hash(into hasher: inout Hasher) {
+  package func hash(into hasher: inout Hasher) {
     switch self {
     case .literal(let value): hasher.combine(value)
     case .list(let elements): hasher.combine(elements)
@@ -38,9 +36,7 @@ public indirect enum Template: Sendable, Hashable {
     }
   }
 
-  /// Reads a string: `${key}` is a reference, `$${` a verbatim `${`.
-  ///
-  /// - Returns: nil when a `${` is not closed.
+  /// Reads a string: `${key}` is a reference, `$${` a verbatim `${`; nil when one is not closed.
   package static func parse(_ string: String) -> Template? {
     guard string.contains("${") else { return .literal(.string(string)) }
     var pieces: [Piece] = []

@@ -38,9 +38,9 @@ public struct RunStatus: Sendable, Equatable {
   /// Why it failed, as retry rules count it.
   public var cause: FailureCause?
   /// Whether it is interrupted and nobody will go on with it unasked: the queue has no task for it.
-  public internal(set) var isAbandoned = false
+  package internal(set) var isAbandoned = false
   /// Whether it runs on this machine, and what started it has ended.
-  public internal(set) var isOrphan = false
+  package internal(set) var isOrphan = false
 
   package init(index: Int, state: State) {
     self.index = index
@@ -53,8 +53,7 @@ public struct RunStatus: Sendable, Equatable {
     reason += reason.isEmpty ? text : "; \(text)"
   }
 
-  /// The state as JSON.
-  public var json: JSON {
+  package var json: JSON {
     .object([
       "index": .int(index), "state": .string(state.rawValue), "reason": .string(reason),
       "node": .string(node), "elapsed_seconds": elapsedSeconds.map { .number($0) } ?? .null,

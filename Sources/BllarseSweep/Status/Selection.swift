@@ -1,9 +1,7 @@
 /// Which configurations a command acts on.
-public enum Selection {
+package enum Selection {
   /// Parses `3,7-9,12`.
-  ///
-  /// - Throws: ``SweepError`` (64) for what is no such list, or an index beyond the manifest's end.
-  public static func parse(_ texts: [String], count: Int) throws -> [Int] {
+  package static func parse(_ texts: [String], count: Int) throws -> [Int] {
     var result: [Int] = []
     for part in texts.flatMap({ $0.split(separator: ",") }) {
       let ends = part.split(separator: "-").map { Int($0.trimmed) }
@@ -25,21 +23,18 @@ public enum Selection {
   }
 
   /// What a submission would do with each configuration.
-  public struct Sorted: Sendable, Equatable {
-    /// To be run.
-    public var toRun: [Int] = []
-    /// Finished before.
-    public var done = 0
-    /// In the queue or running.
-    public var active = 0
+  package struct Sorted: Sendable, Equatable {
+    package var toRun: [Int] = []
+    package var done = 0
+    package var active = 0
     /// Running on this machine, though what started them has ended: a local pool waits for them.
-    public var orphans: [Int] = []
+    package var orphans: [Int] = []
     /// Failed before; `retry` runs them.
-    public var failed = 0
+    package var failed = 0
   }
 
   /// Sorts configurations into those to run and those to leave alone.
-  public static func sort(_ indices: [Int], _ statuses: [RunStatus]) -> Sorted {
+  package static func sort(_ indices: [Int], _ statuses: [RunStatus]) -> Sorted {
     var sorted = Sorted()
     for index in indices {
       switch statuses[index].state {

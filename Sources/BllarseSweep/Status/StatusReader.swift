@@ -77,7 +77,6 @@ public struct StatusReader {
     indices.contains { !activeTasks(of: $0).isEmpty }
   }
 
-  /// The state of one configuration.
   package func status(of entry: ManifestEntry, hasEnded: Bool = false) -> RunStatus {
     let run = directory.run(entry.index)
     var status = RunStatus(index: entry.index, state: .new)

@@ -13,9 +13,6 @@ final class LineDialogue {
   /// The end of what it wrote to standard error.
   private(set) var errorText: [UInt8] = []
 
-  /// Starts a program.
-  ///
-  /// - Throws: ``SweepError`` (1) when it cannot be started.
   init(_ command: [String], environment: [String: String] = Host.inheritedEnvironment) throws {
     var ends: [[Int32]] = []
     for _ in 0..<3 {
@@ -45,14 +42,9 @@ final class LineDialogue {
     }
   }
 
-  /// Says all lines and hears all answers.
+  /// Says all lines and hears all answers; nil when the program was ended for its silence.
   ///
-  /// - Parameters:
-  ///   - silenceSeconds: how long the program may neither read nor write; then it is ended.
-  ///   - next: the next line, without its end; nil after the last.
-  ///   - answer: called with each line of the answers.
-  /// - Returns: how the program ended; nil when it was ended for its silence.
-  /// - Throws: what `next` or `answer` throws; the program is ended then.
+  /// What `next` (nil after the last line) or `answer` throws ends the program too.
   func run(
     silenceSeconds: Double, next: () throws -> [UInt8]?, answer: ([UInt8]) throws -> Void
   ) throws -> Ending? {
@@ -151,9 +143,7 @@ final class LineDialogue {
   }
 
   /// Writes what fits; a program that no longer reads is an answer, not a signal that ends this
-  /// process.
-  ///
-  /// - Returns: the number of bytes; negative when nobody reads.
+  /// process: then negative.
   private static func writeQuietly(_ bytes: ArraySlice<UInt8>, to descriptor: Int32) -> Int {
     var pipeSignal = sigset_t()
     sigemptyset(&pipeSignal)

@@ -23,9 +23,7 @@ package struct Signals {
     pthread_sigmask(SIG_BLOCK, &set, nil)
   }
 
-  /// Waits for the next signal.
-  ///
-  /// - Returns: its number; nil when a child ended or the time passed.
+  /// Waits for the next signal; nil when a child ended or the time passed.
   package func wait(seconds: Double) -> Int32? {
     var set = set
     let whole = seconds.rounded(.down)

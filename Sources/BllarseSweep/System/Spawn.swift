@@ -1,6 +1,5 @@
 import Foundation
 
-/// A process to start.
 package struct Spawn {
   package enum Output {
     case inherit
@@ -29,10 +28,6 @@ package struct Spawn {
     self.environment = environment
   }
 
-  /// Starts the process.
-  ///
-  /// - Returns: its id.
-  /// - Throws: ``SweepError`` that names the program and the system's reason.
   package func start() throws -> Int32 {
     var actions = posix_spawn_file_actions_t()
     posix_spawn_file_actions_init(&actions)
@@ -101,7 +96,6 @@ package struct Spawn {
   }
 }
 
-/// How a process ended.
 package enum Ending: Equatable, Sendable {
   case exit(Int32)
   case signal(Int32)
@@ -127,7 +121,6 @@ package enum Child {
     return waitpid(process, &status, WNOHANG) == process ? Ending(waitStatus: status) : nil
   }
 
-  /// Waits until a child ends.
   package static func wait(_ process: Int32) -> Ending {
     var status: Int32 = 0
     while waitpid(process, &status, 0) < 0 {

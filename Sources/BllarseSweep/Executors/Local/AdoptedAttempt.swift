@@ -1,9 +1,7 @@
 /// An attempt under way, whoever started it.
 protocol WatchedAttempt: AnyObject {
   var entry: ManifestEntry { get }
-  /// Passes a signal on to the program.
   func forward(_ signal: Int32)
-  /// Looks whether the program has ended.
   func poll() throws -> AttemptEnd?
 }
 

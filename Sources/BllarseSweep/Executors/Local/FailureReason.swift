@@ -3,10 +3,7 @@
 /// Programs end in different ways: with the line itself, with a hint at their usage, with where their
 /// run is tracked, with a trace of what was called.
 enum FailureReason {
-  /// Finds the line.
-  ///
-  /// - Parameter lines: the last lines of standard error, without empty ones.
-  /// - Returns: the line, without the white space around it; nil when there is none.
+  /// Finds the line among the last ones; nil when there is none.
   static func line(in lines: [String]) -> String? {
     let exception = pythonException(in: lines)
     let error = lines.lastIndex { isError($0) && !isSecondHand($0) }

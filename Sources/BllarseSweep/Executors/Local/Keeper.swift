@@ -3,9 +3,9 @@
 /// Only a process' parent learns how it ended. A launcher that is killed would take that knowledge
 /// along; the keeper stays with the program, passes signals on, gives the sign of life and ends when
 /// the program does.
-public enum Keeper {
+package enum Keeper {
   /// The first word after the program's name that makes it a keeper.
-  public static let word = "keep-run"
+  package static let word = "keep-run"
 
   /// The words that start this very program as a keeper, even where its file was replaced meanwhile.
   package static var ownCommand: [String]? {
@@ -13,11 +13,8 @@ public enum Keeper {
     return [Files.isExecutableFile(path) ? path : "/proc/\(Host.processID)/exe", word]
   }
 
-  /// Starts a program and stays until it ends.
-  ///
-  /// - Parameter words: the attempt's directory, the program and its arguments.
-  /// - Returns: the program's exit code, 128 and the signal when one ended it.
-  public static func run(_ words: [String]) -> Int32 {
+  /// Starts a program, given after the attempt's directory, and stays until it ends with its exit code.
+  package static func run(_ words: [String]) -> Int32 {
     guard words.count > 1 else {
       Files.print("bllarse-sweep \(word): expected a directory and a program\n", to: 2)
       return SweepError.Code.usage.rawValue

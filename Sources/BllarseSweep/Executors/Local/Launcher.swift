@@ -1,5 +1,5 @@
 /// Works out how a configuration is started: by which program, with which words, in what environment.
-public struct Launcher {
+package struct Launcher {
   private let directory: SweepDirectory
   private let program: String?
   private let python: PythonChoice
@@ -9,14 +9,7 @@ public struct Launcher {
   private var checksums = ChecksumCache()
   private var labels: ConfigurationLabels?
 
-  /// Makes a launcher.
-  ///
-  /// - Parameters:
-  ///   - directory: the sweep.
-  ///   - program: the program's path, instead of looking for the one that the sweep names.
-  ///   - python: the interpreter for configurations that a Python module's own `run` runs.
-  ///   - isStrict: whether a program that has changed since the submission is refused.
-  public init(
+  package init(
     _ directory: SweepDirectory, program: String? = nil, python: PythonChoice = PythonChoice(),
     isStrict: Bool = false
   ) {
@@ -27,8 +20,6 @@ public struct Launcher {
   }
 
   /// The command of a configuration, without what each run is given besides.
-  ///
-  /// - Throws: ``SweepError`` (64) when there is no such program.
   mutating func command(_ entry: ManifestEntry) throws -> [String] {
     let context = try context(for: entry)
     let words = context.words ?? Array(entry.program.dropFirst()) + entry.arguments
@@ -36,15 +27,10 @@ public struct Launcher {
   }
 
   /// The commands of some configurations as a shell reads them, a line each.
-  ///
-  /// - Throws: ``SweepError`` (64) when there is no such program.
-  public mutating func lines(_ indices: [Int]) throws -> String {
+  package mutating func lines(_ indices: [Int]) throws -> String {
     try indices.map { Shell.join(try command(directory.manifest.entry(at: $0))) + "\n" }.joined()
   }
 
-  /// What starts a configuration.
-  ///
-  /// - Throws: ``SweepError`` (64) when there is no such program.
   mutating func context(for entry: ManifestEntry) throws -> LaunchContext {
     var context = try programContext(for: entry)
     let labels = try labels ?? ConfigurationLabels(directory)
@@ -116,15 +102,7 @@ public struct Launcher {
 
 extension ProgramDescription {
   /// Finds the program, or the user's Python for what a module's own `run` runs.
-  ///
-  /// - Parameters:
-  ///   - program: the program's path, instead of looking for the one that the sweep names.
-  ///   - python: the interpreter that was asked for.
-  ///   - kept: the module as the sweep has kept it, if it has.
-  ///   - source: the sweep file.
-  /// - Returns: the program.
-  /// - Throws: ``SweepError`` (64) when there is no such program.
-  public func located(
+  package func located(
     program: String?, python: PythonChoice, kept: KeptPython?, source: String
   ) throws -> Program {
     var description = self

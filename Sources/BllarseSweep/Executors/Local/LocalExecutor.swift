@@ -6,18 +6,15 @@ public struct LocalExecutor: Executor {
   /// again, and the pause before that, which doubles from one to the next.
   public let options: SubmitOptions
   /// How long a stopped program may take to checkpoint before it is killed.
-  public var graceSeconds = 60.0
+  package var graceSeconds = 60.0
   /// Runs configurations that have a result again; the new result replaces the old one.
-  public var force = false
-  /// The interpreter of a Python module's own `run`.
-  public var python: PythonChoice
+  package var force = false
+  package var python: PythonChoice
   /// The words that start this program as a ``Keeper``, so that a program's end is known even when
   /// the pool dies; nil when it cannot be one.
-  public var keeper: [String]?
-  /// Variables for the programs.
-  public var environment: [String: String] = [:]
-  /// Called as things happen.
-  public var report: (Event) -> Void = { _ in }
+  package var keeper: [String]?
+  package var environment: [String: String] = [:]
+  package var report: (Event) -> Void = { _ in }
   private let directory: SweepDirectory
 
   /// Makes an executor; it runs no commands but the programs.
@@ -29,8 +26,7 @@ public struct LocalExecutor: Executor {
     python = PythonChoice(venv: options.venv)
   }
 
-  /// What happens, as it happens.
-  public enum Event: Sendable {
+  package enum Event: Sendable {
     case started(index: Int, attempt: Int, resumed: Bool)
     /// Found at work, though what started it has ended.
     case adopted(index: Int)
@@ -63,7 +59,7 @@ public struct LocalExecutor: Executor {
   }
 
   /// How many of some configurations run at once.
-  public func jobCount(for count: Int) -> Int {
+  package func jobCount(for count: Int) -> Int {
     let places = Host.processors.count / (options.resources.cpus ?? 1)
     return max(1, min(options["jobs"]?.intValue ?? places, count))
   }

@@ -21,9 +21,7 @@ package final class LogFollower {
     self.offset = offset ?? Files.size(of: path) ?? 0
   }
 
-  /// Copies what is new.
-  ///
-  /// - Returns: whether there was anything.
+  /// Copies what is new; false when nothing was.
   @discardableResult
   package func copy() -> Bool {
     var copied = false

@@ -61,8 +61,6 @@ package final class RunningAttempt {
   private var followers: [LogFollower] = []
 
   /// Claims the configuration's next attempt and starts its program.
-  ///
-  /// - Throws: ``StartRefusal`` when there is nothing to start; ``SweepError`` when it cannot be.
   package init(
     _ entry: ManifestEntry, in directory: SweepDirectory, context: LaunchContext
   ) throws {
@@ -120,8 +118,6 @@ package final class RunningAttempt {
   // MARK: - Before the start
 
   /// Makes sure that the last attempt is over, and records its end when nobody saw it.
-  ///
-  /// - Throws: ``StartRefusal`` when it goes on, or is found to be done.
   private static func settle(
     _ attempt: AttemptDirectory, _ run: RunDirectory, _ entry: ManifestEntry,
     _ context: LaunchContext

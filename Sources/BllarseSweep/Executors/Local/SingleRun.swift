@@ -6,18 +6,17 @@ public struct SingleRun {
   public var force = false
   /// Whether somebody asked it to end for good: SIGTERM, SIGINT or SIGHUP, and not the request to
   /// checkpoint.
-  public private(set) var isTerminated = false
-  /// The interpreter of a Python module's own `run`.
-  public var python = PythonChoice()
+  package private(set) var isTerminated = false
+  package var python = PythonChoice()
 
   /// The task that it runs as; nil for what this process' environment says.
   public var task: TaskIdentity?
   /// Variables for the program.
   public var environment: [String: String] = [:]
   /// Whether a program that has changed since the submission is not started.
-  public var isStrict = false
+  package var isStrict = false
   /// The words that start this program as a ``Keeper``; nil when it cannot be one.
-  public var keeper: [String]?
+  package var keeper: [String]?
 
   /// Makes a run.
   public init() {}

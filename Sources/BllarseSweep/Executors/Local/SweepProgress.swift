@@ -1,9 +1,7 @@
 /// How far a local pool has come: what has ended how, and when the rest will have.
-public struct SweepProgress: Sendable {
-  /// Configurations that ended well.
-  public private(set) var done = 0
-  /// Configurations that failed for good.
-  public private(set) var failed = 0
+package struct SweepProgress: Sendable {
+  package private(set) var done = 0
+  package private(set) var failed = 0
   private var skipped = 0
   private let total: Int
   private let jobs: Int
@@ -12,25 +10,14 @@ public struct SweepProgress: Sendable {
   private var endedSeconds = 0.0
   private var endedCount = 0
 
-  /// Begins to count.
-  ///
-  /// - Parameters:
-  ///   - total: how many configurations are to run.
-  ///   - jobs: how many run at once.
-  public init(total: Int, jobs: Int) {
+  package init(total: Int, jobs: Int) {
     self.total = total
     self.jobs = max(1, jobs)
   }
 
-  /// Those that have not ended.
-  public var left: Int { total - done - failed - skipped }
+  package var left: Int { total - done - failed - skipped }
 
-  /// Counts an event.
-  ///
-  /// - Parameters:
-  ///   - event: what has happened.
-  ///   - time: when, in seconds of a clock that never goes back.
-  public mutating func record(_ event: LocalExecutor.Event, at time: Double) {
+  package mutating func record(_ event: LocalExecutor.Event, at time: Double) {
     switch event {
     case .started(let index, _, _): started[index] = time
     case .finished(let index, _):
@@ -55,10 +42,7 @@ public struct SweepProgress: Sendable {
 
   /// The seconds until the last will have ended, if what is left takes as long as what has ended took on
   /// average; nil while nothing has.
-  ///
-  /// - Parameter time: the present, of the same clock.
-  /// - Returns: an estimate.
-  public func secondsLeft(at time: Double) -> Double? {
+  package func secondsLeft(at time: Double) -> Double? {
     guard left > 0 else { return 0 }
     guard endedCount > 0 else { return nil }
     let each = endedSeconds / Double(endedCount)
@@ -71,10 +55,7 @@ public struct SweepProgress: Sendable {
   }
 
   /// `3 done, 1 failed, 8 left, about 2 min`.
-  ///
-  /// - Parameter time: the present, of the clock of the events.
-  /// - Returns: the words.
-  public func text(at time: Double) -> String {
+  package func text(at time: Double) -> String {
     var parts = ["\(done) done"]
     if failed > 0 { parts.append("\(failed) failed") }
     parts.append("\(left) left")
@@ -95,10 +76,7 @@ public struct SweepProgress: Sendable {
 
 extension RunResult {
   /// The main scores of the result, for a line: `test.acc 0.988, test.nll 0.02906`.
-  ///
-  /// - Parameter limit: how many at most.
-  /// - Returns: the words; empty for a result without numbers.
-  public func scoreText(limit: Int = 3) -> String {
+  package func scoreText(limit: Int = 3) -> String {
     var names: [String] = []
     Collector.numbers(in: metrics, prefix: "") { name, _ in names.append(name) }
     return MainScores.among(Collector.ownNumbers(names), count: limit).compactMap { name in

@@ -6,9 +6,6 @@ struct ClusterLimits {
   /// What a job gets on a node when neither it nor its partition says.
   var memoryPerNode: Memory?
 
-  /// Asks the cluster.
-  ///
-  /// - Throws: ``SweepError`` (1) when no controller answers: nothing could be submitted either.
   static func ask(_ runner: any CommandRunner, qos: String?) throws -> ClusterLimits {
     var limits = ClusterLimits()
     let config = try runner.run(["scontrol", "show", "config"])

@@ -8,10 +8,6 @@ struct JobRequirements {
   /// The file that the job scripts of `Scripts/slurm` share.
   static let sharedFile = "common.sh"
 
-  /// Looks for what is missing.
-  ///
-  /// - Returns: what only the nodes can tell, a line each.
-  /// - Throws: ``SweepError`` (64) that names what is missing, and what to do.
   func check() throws -> [String] {
     let script = try scriptText()
     try checkImage(script)
@@ -19,8 +15,6 @@ struct JobRequirements {
   }
 
   /// The directory's file that a job script shares, if it has one.
-  ///
-  /// - Throws: ``SweepError`` (64) when the script sources it and it is not there.
   func sharedScript() throws -> String? {
     guard let jobScript = options.jobScript, try scriptText().contains("/\(Self.sharedFile)"),
       let directory = Files.parent(of: jobScript)

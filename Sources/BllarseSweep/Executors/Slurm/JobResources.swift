@@ -14,7 +14,6 @@ struct JobResources {
   /// Why the cluster's defaults are not known; nil when they are.
   var problem: String?
 
-  /// One line for a person.
   var line: String {
     func part(_ amount: String?, _ name: String, _ source: String) -> [String] {
       if let amount { return ["\(amount) of \(name) (\(source))"] }
@@ -31,9 +30,6 @@ struct JobResources {
   }
 
   /// What is wrong with the memory for the run that needs most; nil when it suffices or is not known.
-  ///
-  /// - Parameter estimate: of the run that needs most.
-  /// - Returns: a line that says what to ask for.
   func warning(for estimate: CheckReport.MemoryEstimate?) -> String? {
     guard let estimate, let granted = memory.value else { return nil }
     let needed = Memory(bytes: estimate.bytes)
@@ -51,15 +47,6 @@ struct JobResources {
 // MARK: - Asking
 
 extension JobResources {
-  /// Works out what runs get.
-  ///
-  /// - Parameters:
-  ///   - options: what is asked of SLURM.
-  ///   - limits: the cluster's own, with its default memory.
-  ///   - script: the text of the user's job script, whose `#SBATCH` lines count too.
-  ///   - environment: holds sbatch's own variables.
-  ///   - runner: asks the cluster.
-  /// - Returns: what could be found out.
   static func ask(
     _ options: SubmitOptions, limits: ClusterLimits, script: String?,
     environment: [String: String] = Host.environment, runner: any CommandRunner

@@ -25,11 +25,6 @@ extension TaskState {
 /// What SLURM says of the tasks of a sweep.
 extension TaskStates {
   /// Asks the queue, and for what it has forgotten the accounting.
-  ///
-  /// - Parameters:
-  ///   - runner: runs the commands.
-  ///   - jobs: the array jobs of the sweep.
-  /// - Returns: what is known, and why it is incomplete.
   static func askSlurm(_ runner: any CommandRunner, jobs: [String]) -> TaskStates {
     var view = TaskStates()
     guard !jobs.isEmpty else { return view }
