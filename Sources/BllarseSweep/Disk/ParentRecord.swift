@@ -223,3 +223,148 @@ extension SweepSummary {
     ).compact
   }
 }
+
+/// How a parent run ends.
+package enum ParentOutcome: String, Sendable {
+  /// All configurations have a result.
+  case finished = "FINISHED"
+  /// Some have failed, and none is under way.
+  case failed = "FAILED"
+  /// Some were cancelled, and none is under way.
+  case killed = "KILLED"
+
+  /// The outcome for a sweep's states; nil while some are under way.
+  package init?(_ states: [RunStatus.State]) {
+    if states.contains(where: { [.pending, .running, .interrupted, .new].contains($0) }) {
+      return nil
+    }
+    if states.contains(.failed) || states.contains(.lost) {
+      self = .failed
+    } else if states.contains(.cancelled) {
+      self = .killed
+    } else {
+      self = .finished
+    }
+  }
+}
+
+extension SweepDirectory {
+  /// The tags of a submission's parent run.
+  package func parentTags(configurations: [Int], total: Int) throws -> [String: String] {
+    let first = try configurations.first.map { try manifest.entry(at: $0) }
+    var tags = [
+      "sweep_source": source, "sweep_name": name, "is_parent": "true",
+      "sweep_size_total": String(total), "sweep_chunk_size": String(configurations.count),
+      "sweep_chunk_offset": String(configurations.first ?? 0),
+      "sweep_directory": path,
+    ]
+    tags["group_id"] = first?["group_id"]?.plainText
+    return tags
+  }
+}
+
+/// What a sweep's parent run says of its children from the start: the values that all share, and what
+/// each axis goes through.
+package struct ParentDescription: Sendable, Equatable {
+  /// More values of an axis than this are not named one by one.
+  static let valueLimit = 20
+
+  /// The value of each key: one that all have, or the axis, `IBProbit, CrossEntropy`.
+  package let parameters: [String: String]
+  /// A paragraph in Markdown.
+  package let text: String
+
+  /// Describes some configurations of a sweep.
+  package init(_ directory: SweepDirectory, indices: [Int]) throws {
+    let wanted = Set(indices)
+    self.init(
+      try directory.manifest.entries().filter { wanted.contains($0.index) }, name: directory.name,
+      source: directory.source)
+  }
+
+  init(_ entries: [ManifestEntry], name: String, source: String) {
+    var keys: [String] = []
+    var values: [String: [JSON]] = [:]
+    var seen: [String: Set<JSON>] = [:]
+    var counts: [String: Int] = [:]
+    for member in entries.flatMap(\.parameters)
+    where !Configuration.bookkeepingKeys.contains(member.key) && member.value != .null {
+      if values[member.key] == nil { keys.append(member.key) }
+      counts[member.key, default: 0] += 1
+      if seen[member.key, default: []].insert(member.value).inserted {
+        values[member.key, default: []].append(member.value)
+      }
+    }
+    let parameters = Dictionary(
+      uniqueKeysWithValues: keys.map { key in
+        let isInAll = counts[key] == entries.count
+        return (key, Self.axis(values[key] ?? []) + (isInAll ? "" : ", or not set"))
+      })
+    let varying = Set(entries.varyingKeys)
+    let axes = keys.filter(varying.contains).map { "`\($0)` (\(parameters[$0] ?? ""))" }
+    self.parameters = parameters
+    let count = "\(entries.count) configuration\(entries.count == 1 ? "" : "s")"
+    text =
+      "Sweep `\(name)` of `\(source)`: \(count)"
+      + (axes.isEmpty ? "." : " over \(axes.joined(separator: ", ")).")
+  }
+
+  /// The values of an axis; of many numbers the range, of many others the first.
+  private static func axis(_ values: [JSON]) -> String {
+    guard values.count > valueLimit else {
+      return values.map(\.plainText).joined(separator: ", ")
+    }
+    let numbers = values.compactMap(\.doubleValue)
+    if numbers.count == values.count, let low = numbers.min(), let high = numbers.max() {
+      let ends = [low, high].map { JSON.number($0).compact }
+      return "\(values.count) values from \(ends[0]) to \(ends[1])"
+    }
+    return "\(values.count) values: "
+      + values.prefix(valueLimit).map(\.plainText).joined(separator: ", ") + ", …"
+  }
+}
+
+/// What a parent run is told of its children: how many have ended how, and of the scores that a person
+/// compares the best value and the mean.
+package struct SweepSummary: Sendable, Equatable {
+  /// Of so many scores the best value and the mean are told, so that all is a dozen metrics; a program
+  /// whose results hold no score is told of by so many numbers from their top level.
+  static let scoreLimit = 4
+
+  /// `sweep/total`, `sweep/done`, `sweep/failed`; `best/NAME` and `mean/NAME` for each main score.
+  package let metrics: [String: Double]
+  /// The number of children that had ended well, under which the metrics are logged.
+  package let step: Int
+  /// When the last of them ended, in seconds since 1970; zero when none has.
+  ///
+  /// Who logs the same summary again logs the same points.
+  package let time: Double
+
+  package init(_ collector: Collector, indices: [Int], states: [RunStatus.State]) {
+    let wanted = Set(indices)
+    let finished = collector.results.filter { wanted.contains($0.index) }
+    var metrics = [
+      "sweep/total": Double(indices.count), "sweep/done": Double(finished.count),
+      "sweep/failed": Double(
+        indices.count { states[$0] == .failed || states[$0] == .lost }),
+    ]
+    for (path, name) in Self.mainScores(among: collector.metricNames) {
+      let values = finished.compactMap { $0.metrics[path: path]?.doubleValue }
+        .filter(\.isFinite)
+      let best = collector.isHigherBetter(path) ? values.max() : values.min()
+      guard let best else { continue }
+      metrics["best/\(name)"] = best
+      metrics["mean/\(name)"] = values.reduce(0, +) / Double(values.count)
+    }
+    self.metrics = metrics
+    step = finished.count
+    time = finished.map(\.finished).max() ?? 0
+  }
+
+  /// The scores that are told: where each is found, and its name.
+  static func mainScores(among names: [String]) -> [(path: String, name: String)] {
+    let scores = MainScores.scores(among: names).prefix(scoreLimit)
+    guard scores.isEmpty else { return Array(scores) }
+    return names.filter { !$0.contains(".") }.prefix(scoreLimit).map { ($0, $0) }
+  }
+}

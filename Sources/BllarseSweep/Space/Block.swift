@@ -56,55 +56,163 @@ package struct Axis: Sendable {
   }
 }
 
-/// A sweep as its file states it.
-public struct SweepFile: Sendable {
-  /// The sweep's name, also its directory's.
-  public var name: String
-  /// What runs.
-  public var program: ProgramDescription
-  package var space: Block
-  /// The keys that only replicate a configuration (`seed`).
-  package var replicateKeys: [String]
-  /// Keys that do not change what is computed, beside ``Configuration/bookkeepingKeys``.
-  package var ignoredKeys: [String]
-  /// Defaults of `submit`: option names without dashes, and their values.
-  package var slurm: [JSON.Member]
-  package var executor: ExecutorChoice?
-  /// The text as read, kept with the sweep.
-  package var sourceText: String
-  /// The file's path as given.
-  public var path: String
-  /// Where each key was first written.
-  package var keyPositions: [String: Position]
-  /// Values that were given to all configurations beside the file.
-  package internal(set) var overrides: [Override] = []
-  /// What the file has more if it is a Python module.
-  package var python: PythonSweep?
-  /// What its reader should know.
-  package var notes: [String] = []
+/// A condition on the keys of a configuration: one of several sets of requirements holds.
+///
+/// In a file, a mapping (`{optimizer: ivon, batch_size: {gt: 64}}`: all must hold) or a list of
+/// mappings (any may hold).
+package struct Condition: Sendable, Equatable {
+  package struct Requirement: Sendable, Hashable {
+    package let key: String
+    package let predicate: Predicate
+  }
+
+  /// A disjunction of conjunctions.
+  package let alternatives: [[Requirement]]
+
+  package init(_ alternatives: [[Requirement]]) { self.alternatives = alternatives }
+
+  package var keys: Set<String> { Set(alternatives.joined().map(\.key)) }
+
+  /// Whether a configuration satisfies the condition.
+  package func holds(_ value: (String) -> JSON?) -> Bool {
+    alternatives.contains { $0.allSatisfy { $0.predicate.accepts(value($0.key)) } }
+  }
 }
 
-/// The program that runs a configuration.
-public struct ProgramDescription: Sendable, Equatable {
-  /// The program and its leading arguments; a name without a slash is looked up.
-  public var command: [String] = ["bllarse-finetune"]
-  /// The option that takes the directory for results; nil when the program has none.
-  package var outputOption: String? = "--output"
-  /// The option that takes the directory of an interrupted attempt; nil when it cannot resume.
-  package var resumeOption: String? = "--resume"
-  /// Whether the program describes its own options on `--experimental-dump-help`.
-  package var describesItself = true
-  /// How it takes values that are lists.
-  package var lists = ListStyles()
+/// A test of one value.
+///
+/// An absent key equals nothing: only `notIn` and `present(false)` accept it.
+package enum Predicate: Sendable, Hashable {
+  case isIn([JSON])
+  case notIn([JSON])
+  case present(Bool)
+  case less(Double)
+  case lessOrEqual(Double)
+  case greater(Double)
+  case greaterOrEqual(Double)
 
-  /// A description of `bllarse-finetune`.
-  public init() {}
+  /// The values that it names, where they are so many that going through them takes long.
+  var members: Set<JSON>? {
+    switch self {
+    case .isIn(let values) where values.count > 16, .notIn(let values) where values.count > 16:
+      Set(values)
+    default: nil
+    }
+  }
+
+  /// The same as ``accepts(_:)``, with the named values in a set if there are many.
+  func accepts(_ value: JSON?, among members: Set<JSON>?) -> Bool {
+    guard let members else { return accepts(value) }
+    let isMember = value.map(members.contains) ?? false
+    if case .notIn = self { return !isMember }
+    return isMember
+  }
+
+  package func accepts(_ value: JSON?) -> Bool {
+    switch self {
+    case .isIn(let values): value.map { values.contains($0) } ?? false
+    case .notIn(let values): value.map { !values.contains($0) } ?? true
+    case .present(let expected): (value != nil && value != .null) == expected
+    case .less(let bound): value?.doubleValue.map { $0 < bound } ?? false
+    case .lessOrEqual(let bound): value?.doubleValue.map { $0 <= bound } ?? false
+    case .greater(let bound): value?.doubleValue.map { $0 > bound } ?? false
+    case .greaterOrEqual(let bound): value?.doubleValue.map { $0 >= bound } ?? false
+    }
+  }
 }
 
-extension SweepFile {
-  /// All keys that some configuration may have, in the file's order.
-  package var keys: [String] {
-    var seen: Set<String> = []
-    return space.possibleValues.map(\.key).filter { seen.insert($0).inserted }
+/// A parameter's value as a sweep file states it: fixed, built from other keys, or looked up.
+package indirect enum Template: Sendable, Hashable {
+  case literal(JSON)
+  /// A list of which some element depends on other keys.
+  case list([Template])
+  /// A string with `${key}` references. A reference that is the whole string keeps the key's type.
+  case text([Piece])
+  /// The value of `cases` that belongs to the value of `key`, else `otherwise`.
+  case table(key: String, cases: [(String, Template)], otherwise: Template?)
+
+  package enum Piece: Sendable, Hashable {
+    case verbatim(String)
+    case reference(String)
+  }
+
+  package static func == (a: Template, b: Template) -> Bool {
+    switch (a, b) {
+    case (.literal(let x), .literal(let y)): x == y
+    case (.text(let x), .text(let y)): x == y
+    case (.list(let x), .list(let y)): x == y
+    case (.table(let k, let x, let d), .table(let l, let y, let e)):
+      k == l && d == e && x.map(\.0) == y.map(\.0) && x.map(\.1) == y.map(\.1)
+    default: false
+    }
+  }
+
+  /// Adds what tells templates apart, but for what the cases of a table say.
+  package func hash(into hasher: inout Hasher) {
+    switch self {
+    case .literal(let value): hasher.combine(value)
+    case .list(let elements): hasher.combine(elements)
+    case .text(let pieces): hasher.combine(pieces)
+    case .table(let key, let cases, _):
+      hasher.combine(key)
+      for (value, _) in cases { hasher.combine(value) }
+    }
+  }
+
+  /// Reads a string: `${key}` is a reference, `$${` a verbatim `${`; nil when one is not closed.
+  package static func parse(_ string: String) -> Template? {
+    guard string.contains("${") else { return .literal(.string(string)) }
+    var pieces: [Piece] = []
+    var verbatim = ""
+    var rest = Substring(string)
+    while let dollar = rest.firstIndex(of: "$") {
+      verbatim += rest[..<dollar]
+      let after = rest[rest.index(after: dollar)...]
+      if after.hasPrefix("${") {
+        verbatim += "${"
+        rest = after.dropFirst(2)
+      } else if after.hasPrefix("{") {
+        guard let end = after.firstIndex(of: "}") else { return nil }
+        if !verbatim.isEmpty { pieces.append(.verbatim(verbatim)) }
+        verbatim = ""
+        pieces.append(.reference(String(after[after.index(after: after.startIndex)..<end])))
+        rest = after[after.index(after: end)...]
+      } else {
+        verbatim += "$"
+        rest = after
+      }
+    }
+    verbatim += rest
+    if !verbatim.isEmpty { pieces.append(.verbatim(verbatim)) }
+    let isPlain = pieces.allSatisfy { if case .verbatim = $0 { true } else { false } }
+    return isPlain ? .literal(.string(verbatim)) : .text(pieces)
+  }
+
+  /// The keys that the value depends on.
+  package var references: [String] {
+    switch self {
+    case .literal: []
+    case .list(let elements): elements.flatMap(\.references)
+    case .text(let pieces):
+      pieces.compactMap { if case .reference(let key) = $0 { key } else { nil } }
+    case .table(let key, let cases, let otherwise):
+      [key] + cases.flatMap { $0.1.references } + (otherwise?.references ?? [])
+    }
+  }
+
+  /// The value, when it depends on nothing.
+  package var literal: JSON? {
+    if case .literal(let value) = self { return value }
+    return nil
+  }
+
+  /// Every fixed value that the template may turn into.
+  package var possibleLiterals: [JSON] {
+    switch self {
+    case .literal(let value): [value]
+    case .text, .list: []
+    case .table(_, let cases, let otherwise):
+      cases.flatMap { $0.1.possibleLiterals } + (otherwise?.possibleLiterals ?? [])
+    }
   }
 }

@@ -115,3 +115,39 @@ extension ProgramDescription {
     return try Program.locate(description)
   }
 }
+
+/// What an attempt needs beside the configuration.
+package struct LaunchContext {
+  /// The program's path, instead of looking for the one that the manifest names.
+  package var program: String?
+  /// The option for results and the one for resuming; nil when the program has none.
+  package var outputOption: String?
+  package var resumeOption: String?
+  package var environment: [String: String] = [:]
+  package var processors: [Int]?
+  package var threads: Int?
+  /// Copies the program's output to this process' own.
+  package var forwardsOutput = false
+  package var task: TaskIdentity?
+  /// Runs a configuration that has a result again; it is kept until there is another.
+  package var force = false
+  /// The words after the program, instead of the configuration's.
+  package var words: [String]?
+  /// Whether the program learns from BLLARSE_RESUME_DIR that it goes on, and takes SIGUSR1.
+  package var resumesByEnvironment = false
+  /// The kept sources that run, below the sweep's directory.
+  package var source: String?
+  /// What of the program is not as it was submitted.
+  package var programChange: String?
+  /// Whether such a program is not started.
+  package var refusesChange = false
+  /// The words that start a ``Keeper``; nil to start the program itself.
+  package var keeper: [String]?
+
+  var canResume: Bool { resumeOption != nil || resumesByEnvironment }
+
+  package init(outputOption: String?, resumeOption: String?) {
+    self.outputOption = outputOption
+    self.resumeOption = resumeOption
+  }
+}

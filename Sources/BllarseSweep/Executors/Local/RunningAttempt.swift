@@ -1,38 +1,4 @@
-/// What an attempt needs beside the configuration.
-package struct LaunchContext {
-  /// The program's path, instead of looking for the one that the manifest names.
-  package var program: String?
-  /// The option for results and the one for resuming; nil when the program has none.
-  package var outputOption: String?
-  package var resumeOption: String?
-  package var environment: [String: String] = [:]
-  package var processors: [Int]?
-  package var threads: Int?
-  /// Copies the program's output to this process' own.
-  package var forwardsOutput = false
-  package var task: TaskIdentity?
-  /// Runs a configuration that has a result again; it is kept until there is another.
-  package var force = false
-  /// The words after the program, instead of the configuration's.
-  package var words: [String]?
-  /// Whether the program learns from BLLARSE_RESUME_DIR that it goes on, and takes SIGUSR1.
-  package var resumesByEnvironment = false
-  /// The kept sources that run, below the sweep's directory.
-  package var source: String?
-  /// What of the program is not as it was submitted.
-  package var programChange: String?
-  /// Whether such a program is not started.
-  package var refusesChange = false
-  /// The words that start a ``Keeper``; nil to start the program itself.
-  package var keeper: [String]?
-
-  var canResume: Bool { resumeOption != nil || resumesByEnvironment }
-
-  package init(outputOption: String?, resumeOption: String?) {
-    self.outputOption = outputOption
-    self.resumeOption = resumeOption
-  }
-}
+import Foundation
 
 /// Why a configuration is not started.
 package enum StartRefusal: Error, Equatable {
@@ -252,5 +218,94 @@ package final class RunningAttempt {
       finished: Host.now)
     try conclusion.write(outcome)
     return outcome.end
+  }
+}
+
+/// An attempt under way, whoever started it.
+protocol WatchedAttempt: AnyObject {
+  var entry: ManifestEntry { get }
+  func forward(_ signal: Int32)
+  func poll() throws -> AttemptEnd?
+}
+
+extension RunningAttempt: WatchedAttempt {}
+
+/// An attempt whose program goes on though its launcher has died: it is waited for, and never started
+/// a second time.
+final class AdoptedAttempt: WatchedAttempt {
+  let entry: ManifestEntry
+  private let run: RunDirectory
+  private let attempt: AttemptDirectory
+  private let claim: AttemptClaim
+  private var lastLook = -Double.infinity
+
+  /// Adopts a configuration's last attempt; nil when it is over, or somebody looks after it.
+  init?(_ entry: ManifestEntry, in directory: SweepDirectory) {
+    self.entry = entry
+    run = directory.run(entry.index)
+    guard let number = run.attempts.last else { return nil }
+    attempt = run.attempt(number)
+    guard let claim = attempt.claim, attempt.isOrphan(claim) else { return nil }
+    self.claim = claim
+  }
+
+  func forward(_ signal: Int32) {
+    if let keeper = claim.livingChild {
+      // Without a keeper the child is the program itself, the first of its group.
+      let passed = claim.hasKeeper && signal == Signals.kill ? Signals.quit : signal
+      Child.send(
+        passed, to: Int32(clamping: keeper),
+        group: !claim.hasKeeper && signal != Signals.checkpoint)
+    } else {
+      for process in Host.processes(with: attempt.mark(claim)) {
+        Child.send(signal, to: Int32(clamping: process))
+      }
+    }
+  }
+
+  func poll() throws -> AttemptEnd? {
+    if claim.livingChild != nil { return nil }
+    // Looking for a mark means to look at every process.
+    guard Host.monotonic - lastLook > 0.5 else { return nil }
+    lastLook = Host.monotonic
+    if attempt.isOrphan(claim) { return nil }
+    if let end = attempt.end { return end }
+    return try attempt.settle(run, hash: entry.hash, claim: claim)
+  }
+}
+
+/// Copies what is appended to a file.
+///
+/// The writer never waits for the reader, as it would on a pipe.
+package final class LogFollower {
+  private let path: String
+  private let descriptor: Int32
+  private var offset: Int
+
+  /// Follows a file from a byte on, or from its present end for nil.
+  package init(_ path: String, to descriptor: Int32, from offset: Int? = nil) {
+    self.path = path
+    self.descriptor = descriptor
+    self.offset = offset ?? Files.size(of: path) ?? 0
+  }
+
+  /// Copies what is new; false when nothing was.
+  @discardableResult
+  package func copy() -> Bool {
+    var copied = false
+    while true {
+      let bytes = Files.bytes(of: path, from: offset, limit: 1 << 16)
+      if bytes.isEmpty { return copied }
+      copied = true
+      offset += bytes.count
+      var rest = bytes[...]
+      while !rest.isEmpty {
+        let count = rest.withUnsafeBytes { write(descriptor, $0.baseAddress, $0.count) }
+        if count < 0, errno == EINTR { continue }
+        // Nobody reads: the file keeps the text.
+        if count < 0 { return copied }
+        rest = rest.dropFirst(count)
+      }
+    }
   }
 }

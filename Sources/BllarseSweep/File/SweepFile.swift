@@ -1,3 +1,56 @@
+/// A sweep as its file states it.
+public struct SweepFile: Sendable {
+  /// The sweep's name, also its directory's.
+  public var name: String
+  /// What runs.
+  public var program: ProgramDescription
+  package var space: Block
+  /// The keys that only replicate a configuration (`seed`).
+  package var replicateKeys: [String]
+  /// Keys that do not change what is computed, beside ``Configuration/bookkeepingKeys``.
+  package var ignoredKeys: [String]
+  /// Defaults of `submit`: option names without dashes, and their values.
+  package var slurm: [JSON.Member]
+  package var executor: ExecutorChoice?
+  /// The text as read, kept with the sweep.
+  package var sourceText: String
+  /// The file's path as given.
+  public var path: String
+  /// Where each key was first written.
+  package var keyPositions: [String: Position]
+  /// Values that were given to all configurations beside the file.
+  package internal(set) var overrides: [Override] = []
+  /// What the file has more if it is a Python module.
+  package var python: PythonSweep?
+  /// What its reader should know.
+  package var notes: [String] = []
+}
+
+/// The program that runs a configuration.
+public struct ProgramDescription: Sendable, Equatable {
+  /// The program and its leading arguments; a name without a slash is looked up.
+  public var command: [String] = ["bllarse-finetune"]
+  /// The option that takes the directory for results; nil when the program has none.
+  package var outputOption: String? = "--output"
+  /// The option that takes the directory of an interrupted attempt; nil when it cannot resume.
+  package var resumeOption: String? = "--resume"
+  /// Whether the program describes its own options on `--experimental-dump-help`.
+  package var describesItself = true
+  /// How it takes values that are lists.
+  package var lists = ListStyles()
+
+  /// A description of `bllarse-finetune`.
+  public init() {}
+}
+
+extension SweepFile {
+  /// All keys that some configuration may have, in the file's order.
+  package var keys: [String] {
+    var seen: Set<String> = []
+    return space.possibleValues.map(\.key).filter { seen.insert($0).inserted }
+  }
+}
+
 extension SweepFile {
   /// The sections of a file, of which a nested block may have those of ``blockSections``.
   package static let topLevelSections = [
@@ -260,5 +313,34 @@ extension SweepFile {
       }
       slurm += SlurmExecutor.section(entry.key, entry.value.json).map { [$0] } ?? []
     }
+  }
+}
+
+/// How a program takes a value that is a list.
+package enum ListStyle: String, Sendable, CaseIterable {
+  /// `--key a --key b`: the option once for each element.
+  case `repeat`
+  /// `--key a b`: the option once, then all elements.
+  case words
+  /// `--key '["a","b"]'`: the option once, the list as one word of JSON.
+  case json
+}
+
+package struct ListStyles: Sendable, Equatable {
+  /// The style of keys that have none of their own.
+  package var standard = ListStyle.repeat
+  package var ofKeys: [String: ListStyle] = [:]
+
+  package init() {}
+
+  package subscript(key: String) -> ListStyle { ofKeys[key] ?? standard }
+
+  /// What of the styles belongs to a configuration's identity: nothing where every list repeats its
+  /// option.
+  var identity: [String] {
+    let own = ofKeys.filter { $0.value != standard }
+    guard standard != .repeat || !own.isEmpty else { return [] }
+    let keys = own.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value.rawValue)" }
+    return [(["lists=\(standard.rawValue)"] + keys).joined(separator: ",")]
   }
 }
