@@ -17,7 +17,7 @@ struct FrozenSweep {
 
   /// Reads a file, or opens a directory; checks the options against the program's own.
   init(
-    _ arguments: SweepArguments, _ overrides: OverrideArguments = OverrideArguments(),
+    _ arguments: SweepArguments, _ overrides: OverrideArguments,
     program: String?, venv: String? = nil, extend: Bool = false
   ) throws {
     let python = arguments.pythonChoice(venv: venv)

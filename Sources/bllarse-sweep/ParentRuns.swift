@@ -165,9 +165,8 @@ enum ParentRuns {
       }
       guard !resumed.isEmpty else { continue }
       nested.formUnion(resumed)
-      var again = ParentRecord(
-        run: record.run, trackingURI: record.trackingURI, experiment: record.experiment,
-        journal: record.journal, indices: resumed, isLeftOpen: record.isLeftOpen)
+      var again = record
+      (again.indices, again.deferred) = (resumed, [])
       if !record.isLeftOpen { _ = try MLflowParents(record).reopen(record.run) }
       try again.add(to: directory)
       Terminal.note(
@@ -228,16 +227,6 @@ struct MLflowParents {
     } catch let error as TrackingError {
       throw SweepError(.usage, "\(error)")
     }
-  }
-
-  /// What the sweep keeps of a parent.
-  func record(
-    of run: String, indices: [Int], deferred: [Int] = [], isLeftOpen: Bool = false
-  ) -> ParentRecord {
-    ParentRecord(
-      run: run, trackingURI: tracker.trackingURI, experiment: tracker.experiment,
-      journal: tracker.journalDirectory, indices: indices, deferred: deferred,
-      isLeftOpen: isLeftOpen)
   }
 
   /// Makes a parent, which is left running.

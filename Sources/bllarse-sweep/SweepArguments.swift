@@ -40,6 +40,20 @@ struct SweepArguments: ParsableArguments {
     try readFile(venv: venv).overriding(try overrides.values())
   }
 
+  /// The directory that is named itself; nil for a file.
+  func frozen(_ overrides: OverrideArguments) throws -> SweepDirectory? {
+    guard isDirectory else { return nil }
+    try overrides.refuse(for: sweep)
+    return try SweepDirectory.open(sweep)
+  }
+
+  /// The file's configurations, of which nothing is frozen.
+  func expansion(_ overrides: OverrideArguments, _ python: VenvArguments) throws -> Expansion {
+    let file = try readFile(overrides, venv: python.venv)
+    python.note(for: sweep, isPython: file.python != nil)
+    return try Expansion(file)
+  }
+
   /// Refuses `--sweep-dir` beside a sweep's directory.
   func refuseSecondDirectory() throws {
     guard isDirectory, let sweepDir else { return }
@@ -140,11 +154,7 @@ struct CheckArguments: ParsableArguments {
     guard !noCheck, !indices.isEmpty else { return (indices, nil) }
     let entries = try directory.manifest.entries()
     let report = try ConfigurationChecker(directory.program, program: program)
-      .check(indices) {
-        entries[$0].program
-      } arguments: {
-        entries[$0].arguments
-      }
+      .check(indices) { entries[$0] }
     for line in report.noteLines { Terminal.note(line) }
     let refused = Set(report.refused)
     guard !refused.isEmpty else { return (indices, report) }

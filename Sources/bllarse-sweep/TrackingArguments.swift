@@ -67,14 +67,14 @@ struct TrackingArguments: ParsableArguments {
       Terminal.note("note: the parent run \(run) is not looked up: \(reason)")
     }
     var parent = ParentRun(run: run, store: tracker.trackingURI)
-    if closeParent { parent = try parents.reopen(run) }
-    if !closeParent { parent.line = Self.leftOpen(run, place) }
-    var record = parents.record(
-      of: parent.run, indices: indices, deferred: deferred, isLeftOpen: !closeParent)
-    try record.add(to: directory)
-    parent.record = record
-    Terminal.note("MLflow parent run \(parent.run)")
-    return parent
+    if closeParent {
+      parent = try parents.reopen(run)
+    } else {
+      parent.line = Self.leftOpen(run, place)
+    }
+    return try keep(
+      parent, as: parent.run, of: parents.tracker, indices, deferred, isLeftOpen: !closeParent,
+      in: directory)
   }
 
   /// The parent that the configurations have, or a new one.
@@ -89,7 +89,7 @@ struct TrackingArguments: ParsableArguments {
       ? try ParentRecord.latest(
         of: indices, in: directory, trackingURI: parents.tracker.trackingURI,
         experiment: parents.tracker.experiment) : nil
-    var parent =
+    let parent =
       switch earlier {
       case let earlier? where earlier.isLeftOpen:
         ParentRun(
@@ -104,9 +104,21 @@ struct TrackingArguments: ParsableArguments {
       }
     let known = earlier?.run ?? parent.run
     let nested = try ParentRuns.reopenForResumed(indices, except: known, in: directory)
-    var record = parents.record(
-      of: known, indices: indices.filter { !nested.contains($0) },
-      deferred: deferred, isLeftOpen: earlier?.isLeftOpen ?? false)
+    return try keep(
+      parent, as: known, of: parents.tracker, indices.filter { !nested.contains($0) }, deferred,
+      isLeftOpen: earlier?.isLeftOpen ?? false, in: directory)
+  }
+
+  /// Writes the parent down with what is started under it, and says so.
+  private func keep(
+    _ parent: ParentRun, as run: String, of tracker: Tracker, _ indices: [Int], _ deferred: [Int],
+    isLeftOpen: Bool, in directory: SweepDirectory
+  ) throws -> ParentRun {
+    var parent = parent
+    var record = ParentRecord(
+      run: run, trackingURI: tracker.trackingURI, experiment: tracker.experiment,
+      journal: tracker.journalDirectory, indices: indices, deferred: deferred,
+      isLeftOpen: isLeftOpen)
     try record.add(to: directory)
     parent.record = record
     Terminal.note("MLflow parent run \(parent.run)")

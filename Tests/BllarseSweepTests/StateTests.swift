@@ -86,7 +86,7 @@ struct StateTests {
       environment: [AttemptDirectory.markName: attempt.programMark(claim)])
     (spawn.output, spawn.errors) = (.discard, .discard)
     let program = try spawn.start()
-    let context = LaunchContext(outputOption: nil, resumeOption: nil)
+    let context = LaunchContext(["/bin/true"])
     #expect(
       throws: StartRefusal.busy("attempt 1 runs: process \(1 << 30) on \(Host.name)")
     ) { try RunningAttempt(entry, in: scratch.directory, context: context) }

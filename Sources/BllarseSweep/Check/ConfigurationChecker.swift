@@ -11,33 +11,31 @@
 package struct ConfigurationChecker {
   private let description: ProgramDescription
   private let program: String?
+  /// How long a program may say nothing.
   private let silenceSeconds: Double
-  private let runner: any CommandRunner
 
   package init(
-    _ description: ProgramDescription, program: String? = nil, silenceSeconds: Double = 300,
-    runner: any CommandRunner = ProcessRunner()
+    _ description: ProgramDescription, program: String? = nil, silenceSeconds: Double = 300
   ) {
-    self.description = description
-    self.program = program
+    (self.description, self.program) = (description, program)
     self.silenceSeconds = silenceSeconds
-    self.runner = runner
   }
 
+  /// Asks about some configurations: one process for each program, however many there are.
   package func check(
-    _ indices: [Int], program: (Int) throws -> [String], arguments: (Int) throws -> [String]
+    _ indices: [Int], entry: (Int) throws -> ManifestEntry
   ) throws -> CheckReport {
     var report = CheckReport()
     var located: [[String]: Program] = [:]
     var groups: [(program: Program, indices: [Int])] = []
     var ownRuns = 0
     for index in indices {
-      let words = try program(index)
+      let words = try entry(index).program
       if words == PythonProgram.words {
         ownRuns += 1
         continue
       }
-      let found = try located[words] ?? locate(words)
+      let found = try located[words] ?? description.located(as: words, program: program)
       located[words] = found
       if let place = groups.firstIndex(where: { $0.program.describer == found.describer }) {
         groups[place].indices.append(index)
@@ -61,18 +59,12 @@ package struct ConfigurationChecker {
       }
       try ask(found.describer + ["check"], indices, &report) { index in
         // Leading words that are no part of what is asked belong to the run: a subcommand.
-        let leading = located[try program(index)]?.command.dropFirst(found.describer.count) ?? []
-        return leading + (try arguments(index))
+        let entry = try entry(index)
+        let leading = located[entry.program]?.command.dropFirst(found.describer.count) ?? []
+        return leading + entry.arguments
       }
     }
     return report
-  }
-
-  private func locate(_ words: [String]) throws -> Program {
-    var description = description
-    description.command = words
-    if let program { description.command[0] = program }
-    return try Program.locate(description, runner: runner)
   }
 
   private func ask(

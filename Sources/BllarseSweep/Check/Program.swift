@@ -13,9 +13,7 @@ public struct Program: Sendable {
   /// under the program's checksum.
   ///
   /// - Throws: ``SweepError`` (64) when there is no such program.
-  public static func locate(
-    _ description: ProgramDescription, runner: any CommandRunner = ProcessRunner()
-  ) throws -> Program {
+  public static func locate(_ description: ProgramDescription) throws -> Program {
     let name = description.command[0]
     guard let path = Host.find(name) else {
       throw SweepError(
@@ -27,7 +25,7 @@ public struct Program: Sendable {
     let command = [path] + description.command.dropFirst()
     var options: ProgramOptions?
     if description.describesItself {
-      options = dump(command, checksum: checksum, runner: runner)
+      options = dump(command, checksum: checksum)
     }
     return Program(
       command: command, checksum: checksum, options: options, description: description)
@@ -74,9 +72,7 @@ public struct Program: Sendable {
     return digest.finish()
   }
 
-  private static func dump(
-    _ command: [String], checksum: String?, runner: any CommandRunner
-  ) -> ProgramOptions? {
+  private static func dump(_ command: [String], checksum: String?) -> ProgramOptions? {
     let name = Files.name(of: command[0])
     let words = Array(command.dropFirst())
     // An interpreter's checksum says nothing about the script it runs.
@@ -88,7 +84,7 @@ public struct Program: Sendable {
       return options
     }
     let leading = isScript ? command : [command[0]]
-    guard let result = try? runner.run(leading + ["--experimental-dump-help"]),
+    guard let result = try? ProcessRunner().run(leading + ["--experimental-dump-help"]),
       result.status == 0,
       let options = ProgramOptions(dump: result.output, program: name, words: isScript ? [] : words)
     else { return nil }

@@ -2,12 +2,18 @@
 ///
 /// Whoever started the program, and whether that one still lives, makes no difference.
 package struct Conclusion {
-  let run: RunDirectory
-  let attempt: AttemptDirectory
-  let hash: String
-  let outputDirectory: String
+  private let run: RunDirectory
+  private let attempt: AttemptDirectory
+  private let hash: String
+  private let outputDirectory: String
   /// Whether a program that ends well must have left `result.json` there.
-  let needsResult: Bool
+  private let needsResult: Bool
+
+  init(_ run: RunDirectory, _ attempt: AttemptDirectory, _ claim: AttemptClaim, hash: String) {
+    (self.run, self.attempt, self.hash) = (run, attempt, hash)
+    outputDirectory = "\(run.path)/\(claim.outputDirectory)"
+    needsResult = claim.needsResult ?? true
+  }
 
   /// An attempt's end, and the result if it has one.
   struct Outcome {
@@ -123,15 +129,6 @@ package struct Conclusion {
     let last = Files.lastLines(1, of: attempt.output).first
     if let last, let json = try? JSON.parse(last), json.members != nil { return .success(json) }
     return .success(.object([JSON.Member]()))
-  }
-}
-
-extension Conclusion {
-  init(_ run: RunDirectory, _ attempt: AttemptDirectory, _ claim: AttemptClaim, hash: String) {
-    self.init(
-      run: run, attempt: attempt, hash: hash,
-      outputDirectory: "\(run.path)/\(claim.outputDirectory)",
-      needsResult: claim.needsResult ?? true)
   }
 }
 

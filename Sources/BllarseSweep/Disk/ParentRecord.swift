@@ -12,9 +12,9 @@ package struct ParentRecord: Sendable, Equatable {
   /// Where its undelivered events are kept.
   package let journal: String
   /// The configurations that were started under it and under no later parent, ascending.
-  package private(set) var indices: [Int]
+  package var indices: [Int]
   /// Configurations that are to be started under it another time: a limit or a refusal kept them back.
-  package private(set) var deferred: [Int]
+  package var deferred: [Int]
   /// Whether it is somebody else's to end.
   package private(set) var isLeftOpen: Bool
   /// How it was last ended.

@@ -4,11 +4,11 @@ package enum Provenance {
   ///
   /// Values of the environment are taken from a short list of names; none of them is a secret.
   package static func record(
-    _ directory: SweepDirectory, program: Program, arguments: [String],
-    overrides: [Override] = [], runner: any CommandRunner = ProcessRunner()
+    _ directory: SweepDirectory, program: Program, arguments: [String], overrides: [Override] = []
   ) throws {
     let folder = "\(directory.path)/provenance"
     let repository = Files.parent(of: directory.source) ?? "."
+    let runner = ProcessRunner()
     func git(_ arguments: String...) -> String? {
       guard let result = try? runner.run(["git", "-C", repository] + arguments),
         result.status == 0

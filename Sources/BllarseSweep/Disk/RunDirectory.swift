@@ -116,6 +116,13 @@ package struct AttemptDirectory: Sendable {
   /// The variable and the value that an attempt's program is known by.
   func mark(_ claim: AttemptClaim) -> String { "\(Self.markName)=\(programMark(claim))" }
 
+  /// Sends a signal to the processes that an attempt is known by.
+  func send(_ signal: Int32, toMarked claim: AttemptClaim) {
+    for process in Host.processes(with: mark(claim)) {
+      Child.send(signal, to: Int32(clamping: process))
+    }
+  }
+
   /// Records the end of an attempt that is over, and whose launcher saw no end.
   func settle(
     _ run: RunDirectory, hash: String, claim: AttemptClaim?,

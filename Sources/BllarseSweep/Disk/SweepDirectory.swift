@@ -189,7 +189,7 @@ extension JSON {
     self = json
   }
 
-  static func strings(_ texts: some Sequence<String>) -> JSON { .array(texts.map { .string($0) }) }
+  package static func strings(_ texts: some Sequence<String>) -> JSON { .array(texts.map { .string($0) }) }
   static func ints(_ numbers: some Sequence<Int>) -> JSON { .array(numbers.map { .int($0) }) }
   var ints: [Int] { arrayValue?.compactMap(\.intValue) ?? [] }
 }

@@ -50,24 +50,20 @@ package struct SubmissionRecord: Sendable {
     }
   }
 
-  package func executor(
-    _ directory: SweepDirectory, runner: any CommandRunner = ProcessRunner()
-  ) throws -> any Executor {
-    try Executors.type(named: options.executor).init(directory, options: options, runner: runner)
+  package func executor(_ directory: SweepDirectory) throws -> any Executor {
+    try Executors.type(named: options.executor).init(directory, options: options, runner: ProcessRunner())
   }
 }
 
 extension TaskStates {
   /// Asks the executors of some submissions.
-  static func ask(
-    _ submissions: [SubmissionRecord], of directory: SweepDirectory, runner: any CommandRunner
-  ) -> TaskStates {
+  static func ask(_ submissions: [SubmissionRecord], of directory: SweepDirectory) -> TaskStates {
     var all = TaskStates()
     for (_, group) in Dictionary(grouping: submissions, by: \.options.executor) {
       let jobs = group.flatMap { $0.chunks.map(\.job) }
       do {
         guard !jobs.isEmpty else { continue }
-        let states = try group[0].executor(directory, runner: runner).states(of: jobs)
+        let states = try group[0].executor(directory).states(of: jobs)
         all.tasks.merge(states.tasks) { $1 }
         all.problem = states.problem ?? all.problem
       } catch {
@@ -81,13 +77,9 @@ extension TaskStates {
 /// Cancels the tasks of a sweep that its executors still have.
 public struct Canceller {
   private let directory: SweepDirectory
-  private let runner: any CommandRunner
 
   /// Makes a canceller.
-  public init(_ directory: SweepDirectory, runner: any CommandRunner = ProcessRunner()) {
-    self.directory = directory
-    self.runner = runner
-  }
+  public init(_ directory: SweepDirectory) { self.directory = directory }
 
   /// The tasks to cancel.
   ///
@@ -95,7 +87,7 @@ public struct Canceller {
   /// - Returns: each task with its configuration.
   /// - Throws: ``SweepError`` (1) when an executor does not answer.
   public func tasks(_ indices: [Int]? = nil) throws -> [(index: Int, task: TaskReference)] {
-    let reader = try StatusReader(directory, runner: runner)
+    let reader = try StatusReader(directory)
     if let problem = reader.problem { throw SweepError(.failed, problem) }
     return (indices ?? Array(0..<directory.manifest.count)).flatMap { index in
       reader.activeTasks(of: index).map { (index, $0) }
@@ -124,12 +116,12 @@ public struct Canceller {
     let commands = try Dictionary(grouping: tasks.map(\.task), by: \.executor)
       .sorted { $0.key < $1.key }.flatMap { name, tasks in
         try submissions.last { $0.options.executor == name }?
-          .executor(directory, runner: runner).cancel(tasks, dryRun: dryRun) ?? []
+          .executor(directory).cancel(tasks, dryRun: dryRun) ?? []
       }
     for submission in submissions where followUps && !dryRun {
       guard let job = JSON(file: "\(submission.path)/follow-up.json")?["job"]?.stringValue
       else { continue }
-      try (submission.executor(directory, runner: runner) as? any FollowUpExecutor)?
+      try (submission.executor(directory) as? any FollowUpExecutor)?
         .cancelFollowUp(job)
     }
     return commands

@@ -6,12 +6,10 @@ public struct Submitter {
   /// Makes a submitter.
   ///
   /// - Throws: ``SweepError`` (64) when there is no such executor.
-  public init(
-    _ directory: SweepDirectory, options: SubmitOptions, runner: any CommandRunner = ProcessRunner()
-  ) throws {
+  public init(_ directory: SweepDirectory, options: SubmitOptions) throws {
     self.directory = directory
     executor = try Executors.type(named: options.executor)
-      .init(directory, options: options, runner: runner)
+      .init(directory, options: options, runner: ProcessRunner())
   }
 
   /// A submission worked out, and not yet made.

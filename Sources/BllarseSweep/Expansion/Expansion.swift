@@ -4,7 +4,7 @@
 public final class Expansion {
   /// The number of configurations.
   public let count: Int
-  private let file: SweepFile
+  package let file: SweepFile
   private let graph: ExpansionGraph
   private let ignored: Set<String>
 
@@ -36,6 +36,16 @@ public final class Expansion {
   public func configuration(at index: Int) throws -> Configuration {
     precondition((0..<count).contains(index), "index \(index), of \(count) configurations")
     return try configuration(assignments(at: index), index: index)
+  }
+
+  /// The configuration at a position as a manifest would hold it.
+  package func entry(
+    at index: Int, inversions: [String: String] = [:]
+  ) throws -> ManifestEntry {
+    guard (0..<count).contains(index) else { throw SweepError.noConfiguration(index, of: count) }
+    return ManifestEntry(
+      index: index, configuration: try configuration(at: index), program: file.program.command,
+      inversions: inversions, lists: ListStyles())
   }
 
   // MARK: - Walking

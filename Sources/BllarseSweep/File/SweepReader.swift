@@ -1,20 +1,11 @@
 /// Reads a sweep from whatever form it has: YAML, JSON, a Python module with `create_configs()` and
 /// perhaps a `run(config)`, or an executable that prints JSON.
 public struct SweepReader {
-  let runner: any CommandRunner
-  let python: PythonChoice
+  private let runner = ProcessRunner()
+  private let python: PythonChoice
 
-  /// Makes a reader.
-  ///
-  /// - Parameters:
-  ///   - runner: runs the interpreter and the executables.
-  ///   - python: the interpreter for `.py` files.
-  public init(
-    runner: any CommandRunner = ProcessRunner(), python: PythonChoice = PythonChoice()
-  ) {
-    self.runner = runner
-    self.python = python
-  }
+  /// Makes a reader, with the interpreter for `.py` files.
+  public init(python: PythonChoice = PythonChoice()) { self.python = python }
 
   /// Reads a sweep.
   ///

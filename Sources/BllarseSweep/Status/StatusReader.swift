@@ -15,11 +15,11 @@ public struct StatusReader {
   public var problem: String? { states.problem }
 
   /// Reads the submissions, and asks their executors when there are any.
-  public init(_ directory: SweepDirectory, runner: any CommandRunner = ProcessRunner()) throws {
+  public init(_ directory: SweepDirectory) throws {
     let submissions = try SubmissionRecord.all(in: directory)
     self.init(
       directory, submissions: submissions,
-      states: TaskStates.ask(submissions, of: directory, runner: runner),
+      states: TaskStates.ask(submissions, of: directory),
       refusals: try RefusalRecord.read(directory))
   }
 

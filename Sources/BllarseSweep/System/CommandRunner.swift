@@ -53,71 +53,73 @@ public struct ProcessRunner: CommandRunner {
     guard let program = Host.find(arguments[0]) else {
       throw SweepError(.failed, "cannot start \(arguments[0]): not found in PATH")
     }
-    var out: [Int32] = [0, 0]
-    var err: [Int32] = [0, 0]
-    guard pipe(&out) == 0, pipe(&err) == 0 else { throw Files.failure(.start, program) }
-    for descriptor in out + err { _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC) }
-    var spawn = Spawn(
+    let process = try PipedProcess(
       [program] + arguments.dropFirst(),
-      environment: Host.inheritedEnvironment.merging(environment) { $1 })
-    spawn.output = .descriptor(out[1])
-    spawn.errors = .descriptor(err[1])
-    defer {
-      close(out[0])
-      close(err[0])
+      environment: Host.inheritedEnvironment.merging(environment) { $1 }, hasInput: false)
+    var texts: (output: [UInt8], errors: [UInt8]) = ([], [])
+    let ending = try process.run {
+      nil
+    } output: {
+      texts.output += $0
+    } errors: {
+      texts.errors += $0
     }
-    let process: pid_t
-    do {
-      defer {
-        close(out[1])
-        close(err[1])
-      }
-      process = try spawn.start()
-    }
-    let (output, errors) = Self.drain(out[0], err[0])
-    return CommandResult(status: Child.wait(process).code, output: output, errors: errors)
-  }
-
-  /// Reads two pipes until both are closed; neither may fill while the other is waited for.
-  private static func drain(_ first: Int32, _ second: Int32) -> (String, String) {
-    var waiting = [
-      pollfd(fd: first, events: Int16(POLLIN), revents: 0),
-      pollfd(fd: second, events: Int16(POLLIN), revents: 0),
-    ]
-    var texts: [[UInt8]] = [[], []]
-    var buffer = [UInt8](repeating: 0, count: 1 << 16)
-    while waiting.contains(where: { $0.fd >= 0 }) {
-      guard poll(&waiting, 2, -1) >= 0 || errno == EINTR else { break }
-      for index in 0..<2 where waiting[index].fd >= 0 && waiting[index].revents != 0 {
-        let count = read(waiting[index].fd, &buffer, buffer.count)
-        if count > 0 {
-          texts[index].append(contentsOf: buffer[..<count])
-        } else if count == 0 || errno != EINTR {
-          waiting[index].fd = -1
-        }
-      }
-    }
-    return (String(decoding: texts[0], as: UTF8.self), String(decoding: texts[1], as: UTF8.self))
+    return CommandResult(
+      status: ending?.code ?? 127, output: String(decoding: texts.output, as: UTF8.self),
+      errors: String(decoding: texts.errors, as: UTF8.self))
   }
 }
 
 /// A conversation with a program that answers each line of its standard input with one of its
 /// standard output.
-///
-/// Both directions flow at once: neither side has to hold what the other has not yet read, however
-/// many lines there are.
 final class LineDialogue {
-  private let process: Int32
-  private var input: Int32
-  private let output: Int32
-  private let errors: Int32
+  private let process: PipedProcess
   /// The end of what it wrote to standard error.
   private(set) var errorText: [UInt8] = []
 
-  init(_ command: [String], environment: [String: String] = Host.inheritedEnvironment) throws {
+  init(_ command: [String]) throws { process = try PipedProcess(command) }
+
+  /// Says all lines and hears all answers; nil when the program was ended for its silence.
+  ///
+  /// What `next` (nil after the last line) or `answer` throws ends the program too.
+  func run(
+    silenceSeconds: Double, next: () throws -> [UInt8]?, answer: ([UInt8]) throws -> Void
+  ) throws -> Ending? {
+    var heard: [UInt8] = []
+    let ending = try process.run(silenceSeconds: silenceSeconds) {
+      try next().map { $0 + [UInt8(ascii: "\n")] }
+    } output: { bytes in
+      heard += bytes
+      var lines = heard.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
+      // The last line is whole at the end only.
+      heard = Array(lines.popLast() ?? [])
+      if bytes.isEmpty, !heard.isEmpty { lines.append(heard[...]) }
+      for line in lines { try answer(Array(line)) }
+    } errors: {
+      errorText += $0
+      // A program that talks without end must not fill the memory.
+      if errorText.count > 1 << 17 { errorText.removeFirst(errorText.count - 1 << 16) }
+    }
+    return ending
+  }
+}
+
+/// A process whose standard input, output and errors are pipes to this one.
+///
+/// All flow at once: neither side has to hold what the other has not yet read, however much it is.
+private final class PipedProcess {
+  private let process: Int32
+  private var input: Int32 = -1
+  private let output: Int32
+  private let errors: Int32
+
+  init(
+    _ command: [String], environment: [String: String] = Host.inheritedEnvironment,
+    hasInput: Bool = true
+  ) throws {
     var ends: [[Int32]] = []
     for _ in 0..<3 {
-      var pair: [Int32] = [0, 0]
+      var pair: [Int32] = [-1, -1]
       guard pipe(&pair) == 0 else {
         let fault = Files.failure(.start, command[0])
         for end in ends.joined() { close(end) }
@@ -128,38 +130,37 @@ final class LineDialogue {
     }
     (input, output, errors) = (ends[0][1], ends[1][0], ends[2][0])
     var spawn = Spawn(command, environment: environment)
-    spawn.input = ends[0][0]
+    spawn.input = hasInput ? ends[0][0] : nil
     spawn.output = .descriptor(ends[1][1])
     spawn.errors = .descriptor(ends[2][1])
     defer { for end in [ends[0][0], ends[1][1], ends[2][1]] { close(end) } }
     do {
       process = try spawn.start()
     } catch {
-      for end in [ends[0][1], ends[1][0], ends[2][0]] { close(end) }
+      for end in [input, output, errors] { close(end) }
       throw error
     }
     for descriptor in [input, output, errors] {
       _ = fcntl(descriptor, F_SETFL, fcntl(descriptor, F_GETFL) | O_NONBLOCK)
     }
+    if !hasInput { closeInput() }
   }
 
-  /// Says all lines and hears all answers; nil when the program was ended for its silence.
-  ///
-  /// What `next` (nil after the last line) or `answer` throws ends the program too.
+  /// Feeds the process what `next` gives until that is nil, and takes what it writes to its end, an empty
+  /// piece last; nil when it was ended because it neither read nor wrote for so long.
   func run(
-    silenceSeconds: Double, next: () throws -> [UInt8]?, answer: ([UInt8]) throws -> Void
+    silenceSeconds: Double? = nil, next: () throws -> [UInt8]?, output: ([UInt8]) throws -> Void,
+    errors: ([UInt8]) throws -> Void
   ) throws -> Ending? {
-    defer { for end in [input, output, errors] where end >= 0 { close(end) } }
+    defer { for end in [input, self.output, self.errors] where end >= 0 { close(end) } }
     do {
-      guard try converse(silenceSeconds, next, answer) else {
-        endProcess()
-        return nil
-      }
+      if try talk(silenceSeconds, next, output, errors) { return Child.wait(process) }
     } catch {
       endProcess()
       throw error
     }
-    return Child.wait(process)
+    endProcess()
+    return nil
   }
 
   private func endProcess() {
@@ -167,35 +168,28 @@ final class LineDialogue {
     _ = Child.wait(process)
   }
 
-  /// False when the program was silent for too long.
-  private func converse(
-    _ silenceSeconds: Double, _ next: () throws -> [UInt8]?, _ answer: ([UInt8]) throws -> Void
+  /// False when the process was silent for too long.
+  private func talk(
+    _ silenceSeconds: Double?, _ next: () throws -> [UInt8]?,
+    _ takeOutput: ([UInt8]) throws -> Void, _ takeErrors: ([UInt8]) throws -> Void
   ) throws -> Bool {
+    let patience = silenceSeconds.map { Int32(clamping: Int($0 * 1000)) } ?? -1
     var pending: [UInt8] = []
     var said = 0
-    var heard: [UInt8] = []
-    var open = (output: true, errors: true)
     var hasMore = true
-    while open.output || open.errors {
+    var open = [output, errors]
+    while open != [-1, -1] {
       if said == pending.count, input >= 0 {
         pending.removeAll(keepingCapacity: true)
         said = 0
         while hasMore, pending.count < 1 << 16 {
-          guard let line = try next() else {
-            hasMore = false
-            break
-          }
-          pending += line
-          pending.append(UInt8(ascii: "\n"))
+          if let piece = try next() { pending += piece } else { hasMore = false }
         }
         if pending.isEmpty { closeInput() }
       }
-      var waiting = [
-        pollfd(fd: input, events: Int16(POLLOUT), revents: 0),
-        pollfd(fd: open.output ? output : -1, events: Int16(POLLIN), revents: 0),
-        pollfd(fd: open.errors ? errors : -1, events: Int16(POLLIN), revents: 0),
-      ]
-      let ready = poll(&waiting, 3, Int32(clamping: Int(silenceSeconds * 1000)))
+      var waiting = [pollfd(fd: input, events: Int16(POLLOUT), revents: 0)]
+      waiting += open.map { pollfd(fd: $0, events: Int16(POLLIN), revents: 0) }
+      let ready = poll(&waiting, 3, patience)
       if ready == 0 { return false }
       guard ready > 0 else {
         if errno == EINTR { continue }
@@ -205,14 +199,12 @@ final class LineDialogue {
         let count = Self.writeQuietly(pending[said...], to: input)
         if count >= 0 { said += count } else { closeInput() }
       }
-      if waiting[1].revents != 0 {
-        open.output = Self.read(output, appendingTo: &heard)
-        try takeLines(&heard, atEnd: !open.output, answer)
-      }
-      if waiting[2].revents != 0 {
-        open.errors = Self.read(errors, appendingTo: &errorText)
-        // A program that talks without end must not fill the memory.
-        if errorText.count > 1 << 17 { errorText.removeFirst(errorText.count - 1 << 16) }
+      for place in 0..<2 where waiting[place + 1].revents != 0 {
+        var buffer = [UInt8](repeating: 0, count: 1 << 16)
+        let count = read(open[place], &buffer, buffer.count)
+        if count < 0, errno == EINTR || errno == EAGAIN { continue }
+        if count <= 0 { open[place] = -1 }
+        try (place == 0 ? takeOutput : takeErrors)(Array(buffer[..<max(0, count)]))
       }
     }
     return true
@@ -221,26 +213,6 @@ final class LineDialogue {
   private func closeInput() {
     if input >= 0 { close(input) }
     input = -1
-  }
-
-  private func takeLines(
-    _ heard: inout [UInt8], atEnd: Bool, _ answer: ([UInt8]) throws -> Void
-  ) throws {
-    var start = 0
-    while let end = heard[start...].firstIndex(of: UInt8(ascii: "\n")) {
-      try answer(Array(heard[start..<end]))
-      start = end + 1
-    }
-    heard.removeFirst(start)
-    if atEnd, !heard.isEmpty { try answer(heard) }
-  }
-
-  /// False at the end.
-  private static func read(_ descriptor: Int32, appendingTo bytes: inout [UInt8]) -> Bool {
-    var buffer = [UInt8](repeating: 0, count: 1 << 16)
-    let count = Foundation.read(descriptor, &buffer, buffer.count)
-    if count > 0 { bytes += buffer[..<count] }
-    return count > 0 || (count < 0 && (errno == EINTR || errno == EAGAIN))
   }
 
   /// Writes what fits; a program that no longer reads is an answer, not a signal that ends this

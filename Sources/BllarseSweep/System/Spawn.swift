@@ -133,14 +133,23 @@ package enum Child {
   package static func send(_ signal: Int32, to process: Int32, group: Bool = false) {
     kill(group ? -process : process, signal)
   }
+
+  /// Passes a signal on to a program, the first of its group, or to its ``Keeper``.
+  static func pass(_ signal: Int32, to process: Int32, isKeeper: Bool) {
+    if isKeeper {
+      // A keeper must see the end of what it is told to kill.
+      send(signal == Signals.kill ? Signals.quit : signal, to: process)
+    } else {
+      // Only the program itself knows the request to checkpoint; its children would die of it.
+      send(signal, to: process, group: signal != Signals.checkpoint)
+    }
+  }
 }
 
 /// Signals taken in order by the one loop that waits for them, instead of handlers.
 package struct Signals {
-  package static let interrupt = SIGINT
   package static let terminate = SIGTERM
   package static let checkpoint = SIGUSR1
-  package static let hangUp = SIGHUP
   package static let kill = SIGKILL
   package static let quit = SIGQUIT
 
@@ -169,21 +178,12 @@ package struct Signals {
   }
 
   package static func name(_ signal: Int32) -> String {
-    switch signal {
-    case SIGINT: "SIGINT"
-    case SIGTERM: "SIGTERM"
-    case SIGKILL: "SIGKILL"
-    case SIGUSR1: "SIGUSR1"
-    case SIGHUP: "SIGHUP"
-    case SIGQUIT: "SIGQUIT"
-    case SIGSEGV: "SIGSEGV"
-    case SIGABRT: "SIGABRT"
-    case SIGILL: "SIGILL"
-    case SIGBUS: "SIGBUS"
-    case SIGFPE: "SIGFPE"
-    case SIGXCPU: "SIGXCPU"
-    case SIGPIPE: "SIGPIPE"
-    default: "signal \(signal)"
-    }
+    names[signal] ?? "signal \(signal)"
   }
+
+  private static let names: [Int32: String] = [
+    SIGINT: "SIGINT", SIGTERM: "SIGTERM", SIGKILL: "SIGKILL", SIGUSR1: "SIGUSR1", SIGHUP: "SIGHUP",
+    SIGQUIT: "SIGQUIT", SIGSEGV: "SIGSEGV", SIGABRT: "SIGABRT", SIGILL: "SIGILL", SIGBUS: "SIGBUS",
+    SIGFPE: "SIGFPE", SIGXCPU: "SIGXCPU", SIGPIPE: "SIGPIPE",
+  ]
 }

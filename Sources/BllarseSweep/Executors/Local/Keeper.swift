@@ -42,7 +42,8 @@ package enum Keeper {
       if let signal = signals.wait(seconds: heartbeatSeconds) {
         // Who signals a whole process tree reaches the keeper twice: itself, and through the launcher.
         if signal != sent.signal || Host.monotonic - sent.time > 0.2 {
-          forward(signal, to: process)
+          let passed = signal == Signals.quit ? Signals.kill : signal
+          Child.pass(passed, to: process, isKeeper: false)
         }
         sent = (signal, Host.monotonic)
       } else {
@@ -55,14 +56,4 @@ package enum Keeper {
 
   /// The pause between two signs of life.
   static let heartbeatSeconds = 10.0
-
-  private static func forward(_ signal: Int32, to process: Int32) {
-    switch signal {
-    // Only the program itself knows this signal; its children would die of it.
-    case Signals.checkpoint: Child.send(signal, to: process)
-    // A keeper must see the end of what it is told to kill.
-    case Signals.quit: Child.send(Signals.kill, to: process, group: true)
-    default: Child.send(signal, to: process, group: true)
-    }
-  }
 }

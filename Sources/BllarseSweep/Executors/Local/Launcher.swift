@@ -13,22 +13,15 @@ package struct Launcher {
     _ directory: SweepDirectory, program: String? = nil, python: PythonChoice = PythonChoice(),
     isStrict: Bool = false
   ) {
-    self.directory = directory
-    self.isStrict = isStrict
-    self.program = program
-    self.python = python
-  }
-
-  /// The command of a configuration, without what each run is given besides.
-  mutating func command(_ entry: ManifestEntry) throws -> [String] {
-    let context = try context(for: entry)
-    let words = context.words ?? Array(entry.program.dropFirst()) + entry.arguments
-    return [context.program ?? entry.program[0]] + words
+    (self.directory, self.program) = (directory, program)
+    (self.python, self.isStrict) = (python, isStrict)
   }
 
   /// The commands of some configurations as a shell reads them, a line each.
   package mutating func lines(_ indices: [Int]) throws -> String {
-    try indices.map { Shell.join(try command(directory.manifest.entry(at: $0))) + "\n" }.joined()
+    try indices.map {
+      Shell.join(try context(for: directory.manifest.entry(at: $0)).command) + "\n"
+    }.joined()
   }
 
   mutating func context(for entry: ManifestEntry) throws -> LaunchContext {
@@ -42,11 +35,16 @@ package struct Launcher {
 
   private mutating func programContext(for entry: ManifestEntry) throws -> LaunchContext {
     if entry.program == PythonProgram.words { return try pythonContext(for: entry) }
-    let located = try locate(entry.program)
-    var context = LaunchContext(
-      outputOption: located.outputOption, resumeOption: located.resumeOption)
-    context.program = located.command[0]
-    context.programChange = programChange(located)
+    // A directory that has been extended may hold configurations of an earlier program.
+    let isCurrent = entry.program == directory.program.command
+    let found =
+      try located[entry.program]
+      ?? (isCurrent ? directory.program : ProgramDescription())
+      .located(as: entry.program, program: program)
+    located[entry.program] = found
+    var context = LaunchContext([found.command[0]] + entry.program.dropFirst() + entry.arguments)
+    (context.outputOption, context.resumeOption) = (found.outputOption, found.resumeOption)
+    context.programChange = programChange(found)
     context.refusesChange = isStrict
     return context
   }
@@ -59,18 +57,6 @@ package struct Launcher {
     return before?.difference(to: checksums.record(of: program), of: program)
   }
 
-  private mutating func locate(_ words: [String]) throws -> Program {
-    if let known = located[words] { return known }
-    // A directory that has been extended may hold configurations of an earlier program.
-    var description =
-      words == directory.program.command ? directory.program : ProgramDescription()
-    description.command = words
-    if let program { description.command[0] = program }
-    let found = try Program.locate(description)
-    located[words] = found
-    return found
-  }
-
   private func pythonContext(for entry: ManifestEntry) throws -> LaunchContext {
     if program != nil { throw Self.programRefusal(directory.source) }
     guard let kept = directory.currentPython else {
@@ -79,12 +65,10 @@ package struct Launcher {
         "\(directory.path)/sweep.json: it names no Python module, which configuration \(entry.index) needs; run the sweep's .py file again"
       )
     }
-    var context = LaunchContext(outputOption: nil, resumeOption: nil)
-    context.program = try python.interpreter(recorded: kept.interpreter)
-    context.words = [
+    var context = LaunchContext([
+      try python.interpreter(recorded: kept.interpreter),
       "\(directory.path)/\(kept.folder)/\(PythonProgram.fileName)", "run", String(entry.index),
-    ]
-    context.resumesByEnvironment = true
+    ])
     context.source = kept.folder
     // For a run() that hands configurations on to it.
     context.environment["BLLARSE_FINETUNE_EXECUTABLE"] = Host.find("bllarse-finetune")
@@ -105,49 +89,48 @@ extension ProgramDescription {
   package func located(
     program: String?, python: PythonChoice, kept: KeptPython?, source: String
   ) throws -> Program {
-    var description = self
-    if command == PythonProgram.words {
-      if program != nil { throw Launcher.programRefusal(source) }
-      description.command[0] = try python.interpreter(recorded: kept?.interpreter)
-    } else if let program {
-      description.command[0] = program
+    guard command == PythonProgram.words else {
+      return try located(as: command, program: program)
     }
+    if program != nil { throw Launcher.programRefusal(source) }
+    return try located(
+      as: command, program: python.interpreter(recorded: kept?.interpreter))
+  }
+
+  /// Finds the program of a manifest's words, or another in its place.
+  func located(as words: [String], program: String?) throws -> Program {
+    var description = self
+    description.command = words
+    if let program { description.command[0] = program }
     return try Program.locate(description)
   }
 }
 
 /// What an attempt needs beside the configuration.
-package struct LaunchContext {
-  /// The program's path, instead of looking for the one that the manifest names.
-  package var program: String?
+struct LaunchContext {
+  /// The program and its words, without what each run is given besides.
+  let command: [String]
   /// The option for results and the one for resuming; nil when the program has none.
-  package var outputOption: String?
-  package var resumeOption: String?
-  package var environment: [String: String] = [:]
-  package var processors: [Int]?
-  package var threads: Int?
+  var outputOption: String?
+  var resumeOption: String?
+  var environment: [String: String] = [:]
+  var processors: [Int]?
   /// Copies the program's output to this process' own.
-  package var forwardsOutput = false
-  package var task: TaskIdentity?
+  var forwardsOutput = false
+  var task: TaskIdentity?
   /// Runs a configuration that has a result again; it is kept until there is another.
-  package var force = false
-  /// The words after the program, instead of the configuration's.
-  package var words: [String]?
-  /// Whether the program learns from BLLARSE_RESUME_DIR that it goes on, and takes SIGUSR1.
-  package var resumesByEnvironment = false
-  /// The kept sources that run, below the sweep's directory.
-  package var source: String?
+  var force = false
+  /// The kept sources that run, below the sweep's directory: a Python module's `run` learns from
+  /// BLLARSE_RESUME_DIR that it goes on, and takes SIGUSR1.
+  var source: String?
   /// What of the program is not as it was submitted.
-  package var programChange: String?
+  var programChange: String?
   /// Whether such a program is not started.
-  package var refusesChange = false
+  var refusesChange = false
   /// The words that start a ``Keeper``; nil to start the program itself.
-  package var keeper: [String]?
+  var keeper: [String]?
 
-  var canResume: Bool { resumeOption != nil || resumesByEnvironment }
+  var canResume: Bool { resumeOption != nil || source != nil }
 
-  package init(outputOption: String?, resumeOption: String?) {
-    self.outputOption = outputOption
-    self.resumeOption = resumeOption
-  }
+  init(_ command: [String]) { self.command = command }
 }

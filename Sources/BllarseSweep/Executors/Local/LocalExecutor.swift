@@ -199,7 +199,6 @@ public struct LocalExecutor: Executor {
       context.force = force
       context.keeper = keeper
       context.processors = processors
-      context.threads = processors.count
       let attempt = try RunningAttempt(entry, in: directory, context: context)
       report(.started(index: index, attempt: attempt.attempt.number, resumed: attempt.resumed))
       return attempt

@@ -1,5 +1,3 @@
-import Foundation
-
 /// Why a configuration is not started.
 package enum StartRefusal: Error, Equatable {
   case alreadyDone
@@ -8,28 +6,21 @@ package enum StartRefusal: Error, Equatable {
 }
 
 /// A program that runs one configuration, and the state on disk that says so.
-package final class RunningAttempt {
-  private static let heartbeatSeconds = 10.0
-
-  package let entry: ManifestEntry
-  package let attempt: AttemptDirectory
-  package let resumed: Bool
+final class RunningAttempt {
+  let entry: ManifestEntry
+  let attempt: AttemptDirectory
+  let resumed: Bool
   private let run: RunDirectory
   private let context: LaunchContext
-  private let outputDirectory: String
-  private let started = Host.now
-  private let startedMonotonic = Host.monotonic
+  private let claim: AttemptClaim
+  private let started = Host.monotonic
   private let process: Int32
-  /// The variable that the program is known by.
-  private let mark: String
   private var lastBeat = Host.monotonic
   private var stopSignal: Int32?
   private var followers: [LogFollower] = []
 
   /// Claims the configuration's next attempt and starts its program.
-  package init(
-    _ entry: ManifestEntry, in directory: SweepDirectory, context: LaunchContext
-  ) throws {
+  init(_ entry: ManifestEntry, in directory: SweepDirectory, context: LaunchContext) throws {
     self.entry = entry
     self.context = context
     run = directory.run(entry.index)
@@ -39,10 +30,9 @@ package final class RunningAttempt {
     let earlier = !context.canResume ? nil : Self.resumable(run, before: last + 1)
     resumed = earlier != nil
     let output = earlier ?? "attempt-\(last + 1)/output"
-    outputDirectory = "\(run.path)/\(output)"
     var claim = AttemptClaim(
       host: Host.name, process: Host.processID,
-      startTime: Host.startTime(of: Host.processID) ?? 0, started: started,
+      startTime: Host.startTime(of: Host.processID) ?? 0, started: Host.now,
       outputDirectory: output, resumed: resumed, task: context.task)
     claim.processNamespace = Host.processNamespace
     claim.source = context.source
@@ -53,17 +43,13 @@ package final class RunningAttempt {
       throw StartRefusal.busy("another process has just claimed attempt \(last + 1)")
     }
     self.attempt = attempt
-    mark = attempt.mark(claim)
     do {
       if let change = context.programChange {
         if context.refusesChange { throw SweepError(.failed, "\(change); --strict refuses that") }
         try Files.write("bllarse-sweep: note: \(change)\n", to: attempt.errors)
       }
-      try Files.makeDirectory(outputDirectory)
-      let spawn = try Self.spawn(
-        entry, context: context, sweep: directory, attempt: attempt, output: outputDirectory,
-        resumed: resumed, mark: attempt.programMark(claim))
-      process = try spawn.start()
+      try Files.makeDirectory("\(run.path)/\(output)")
+      process = try Self.spawn(entry, claim, context, directory, attempt).start()
     } catch let error as SweepError {
       try attempt.write(
         AttemptEnd(
@@ -73,11 +59,10 @@ package final class RunningAttempt {
     }
     claim.child = Int(process)
     claim.childStartTime = Host.startTime(of: Int(process))
+    self.claim = claim
     try attempt.write(claim)
     if context.forwardsOutput {
-      followers = [
-        LogFollower(attempt.output, to: 1), LogFollower(attempt.errors, to: 2),
-      ]
+      followers = [LogFollower(attempt.output, to: 1), LogFollower(attempt.errors, to: 2)]
     }
   }
 
@@ -111,7 +96,7 @@ package final class RunningAttempt {
 
   /// The output directory of the last attempt, when the program can go on from it: it said so by
   /// its exit code, or it was ended from outside and had written a checkpoint.
-  package static func resumable(_ run: RunDirectory, before number: Int) -> String? {
+  static func resumable(_ run: RunDirectory, before number: Int) -> String? {
     guard number > 1 else { return nil }
     let last = run.attempt(number - 1)
     guard let claim = last.claim, let end = last.end else { return nil }
@@ -126,32 +111,32 @@ package final class RunningAttempt {
   }
 
   private static func spawn(
-    _ entry: ManifestEntry, context: LaunchContext, sweep: SweepDirectory,
-    attempt: AttemptDirectory, output: String, resumed: Bool, mark: String
+    _ entry: ManifestEntry, _ claim: AttemptClaim, _ context: LaunchContext,
+    _ sweep: SweepDirectory, _ attempt: AttemptDirectory
   ) throws -> Spawn {
-    guard let program = Host.find(context.program ?? entry.program[0]) else {
+    guard let program = Host.find(context.command[0]) else {
       throw SweepError(
         .failed,
-        "there is no program '\(context.program ?? entry.program[0])' on \(Host.name): not beside bllarse-sweep and not in PATH"
+        "there is no program '\(context.command[0])' on \(Host.name): not beside bllarse-sweep and not in PATH"
       )
     }
-    var arguments =
-      [program] + (context.words ?? Array(entry.program.dropFirst()) + entry.arguments)
+    let output = "\(sweep.run(entry.index).path)/\(claim.outputDirectory)"
+    var arguments = [program] + context.command.dropFirst()
     if let option = context.outputOption { arguments += [option, output] }
-    if resumed, let option = context.resumeOption { arguments += [option, output] }
+    if claim.resumed, let option = context.resumeOption { arguments += [option, output] }
     if let keeper = context.keeper { arguments = keeper + [attempt.path] + arguments }
+    let own: [String: String?] = [
+      "BLLARSE_SWEEP_DIR": sweep.path, "BLLARSE_SWEEP_NAME": sweep.name,
+      "BLLARSE_CONFIG_INDEX": String(entry.index), "BLLARSE_CONFIG_HASH": entry.hash,
+      "BLLARSE_ATTEMPT": String(attempt.number), "BLLARSE_OUTPUT_DIR": output,
+      "BLLARSE_RESUME_DIR": claim.resumed ? output : nil,
+      AttemptDirectory.markName: attempt.programMark(claim),
+    ]
     var environment = Host.inheritedEnvironment.merging(context.environment) { $1 }
-    environment["BLLARSE_SWEEP_DIR"] = sweep.path
-    environment["BLLARSE_SWEEP_NAME"] = sweep.name
-    environment["BLLARSE_CONFIG_INDEX"] = String(entry.index)
-    environment["BLLARSE_CONFIG_HASH"] = entry.hash
-    environment["BLLARSE_ATTEMPT"] = String(attempt.number)
-    environment["BLLARSE_OUTPUT_DIR"] = output
-    environment[AttemptDirectory.markName] = mark
-    environment["BLLARSE_RESUME_DIR"] = resumed ? output : nil
-    if let threads = context.threads {
+    for (name, value) in own { environment[name] = value }
+    if let processors = context.processors {
       for name in ["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "BLLARSE_NUM_THREADS"] {
-        environment[name] = String(threads)
+        environment[name] = String(processors.count)
       }
     }
     var spawn = Spawn(arguments, environment: environment)
@@ -167,22 +152,17 @@ package final class RunningAttempt {
   /// Forwards a signal to the program and all that it started.
   ///
   /// The request to checkpoint only reaches programs that can resume: it would end the others.
-  package func forward(_ signal: Int32) {
+  func forward(_ signal: Int32) {
     if signal == Signals.checkpoint, !context.canResume { return }
     stopSignal = signal
-    if context.keeper != nil {
-      Child.send(signal == Signals.kill ? Signals.quit : signal, to: process)
-    } else {
-      // Only the program itself knows the request; its children would die of it.
-      Child.send(signal, to: process, group: signal != Signals.checkpoint)
-    }
+    Child.pass(signal, to: process, isKeeper: context.keeper != nil)
   }
 
   /// Looks whether the program has ended; beats the heart and copies output while it has not.
-  package func poll() throws -> AttemptEnd? {
+  func poll() throws -> AttemptEnd? {
     guard let ending = Child.poll(process) else {
       for follower in followers { follower.copy() }
-      if Host.monotonic - lastBeat > Self.heartbeatSeconds {
+      if Host.monotonic - lastBeat > Keeper.heartbeatSeconds {
         lastBeat = Host.monotonic
         // A full disk must not end a run that may still finish.
         try? attempt.beat()
@@ -205,17 +185,12 @@ package final class RunningAttempt {
         ending = .signal(code - 128)
       } else if case .signal = ending {
         // The keeper was killed: what it kept must not go on beside another attempt.
-        for process in Host.processes(with: mark) {
-          Child.send(Signals.kill, to: Int32(clamping: process))
-        }
+        attempt.send(Signals.kill, toMarked: claim)
       }
     }
-    let conclusion = Conclusion(
-      run: run, attempt: attempt, hash: entry.hash, outputDirectory: outputDirectory,
-      needsResult: context.outputOption != nil)
+    let conclusion = Conclusion(run, attempt, claim, hash: entry.hash)
     let outcome = conclusion.outcome(
-      of: ending, stopSignal: stopSignal, seconds: Host.monotonic - startedMonotonic,
-      finished: Host.now)
+      of: ending, stopSignal: stopSignal, seconds: Host.monotonic - started, finished: Host.now)
     try conclusion.write(outcome)
     return outcome.end
   }
@@ -251,15 +226,9 @@ final class AdoptedAttempt: WatchedAttempt {
 
   func forward(_ signal: Int32) {
     if let keeper = claim.livingChild {
-      // Without a keeper the child is the program itself, the first of its group.
-      let passed = claim.hasKeeper && signal == Signals.kill ? Signals.quit : signal
-      Child.send(
-        passed, to: Int32(clamping: keeper),
-        group: !claim.hasKeeper && signal != Signals.checkpoint)
+      Child.pass(signal, to: Int32(clamping: keeper), isKeeper: claim.hasKeeper)
     } else {
-      for process in Host.processes(with: attempt.mark(claim)) {
-        Child.send(signal, to: Int32(clamping: process))
-      }
+      attempt.send(signal, toMarked: claim)
     }
   }
 
@@ -298,14 +267,9 @@ package final class LogFollower {
       if bytes.isEmpty { return copied }
       copied = true
       offset += bytes.count
-      var rest = bytes[...]
-      while !rest.isEmpty {
-        let count = rest.withUnsafeBytes { write(descriptor, $0.baseAddress, $0.count) }
-        if count < 0, errno == EINTR { continue }
-        // Nobody reads: the file keeps the text.
-        if count < 0 { return copied }
-        rest = rest.dropFirst(count)
-      }
+      // Where nobody reads, the file keeps the text.
+      let written = bytes.withUnsafeBytes { Files.write($0, to: descriptor) }
+      if written < bytes.count { return copied }
     }
   }
 }
