@@ -27,8 +27,7 @@ struct FrozenSweep {
       try overrides.refuse(for: arguments.sweep)
       try arguments.refuseSecondDirectory()
       if extend {
-        throw SweepError(
-          .usage,
+        throw SweepError.usage(
           "--extend has no effect: \(arguments.sweep) is frozen; give the sweep's file, whose configurations are added"
         )
       }
@@ -77,8 +76,7 @@ struct FrozenSweep {
         source.file, expansion: source.expansion, program: program,
         at: arguments.directoryPath(source.file), force: extend)
       guard frozen.selected.sorted() == selected else {
-        throw SweepError(
-          .interrupted,
+        throw SweepError.interrupted(
           "\(directory.path) has been extended by another process just now; call the same command again"
         )
       }
@@ -125,8 +123,7 @@ struct FrozenSweep {
     for override in overrides {
       let others = selected.filter { (entries[$0][override.key] ?? .null) != override.value }
       guard let first = others.first else { continue }
-      throw SweepError(
-        .usage,
+      throw SweepError.usage(
         "--set \(override.key)=\(override.value.plainText): it does not change what is computed, and \(others.count) of these configurations (\(first)\(others.count > 1 ? ", …" : "")) are frozen in \(directory.path) with \((entries[first][override.key] ?? .null).compact); --sweep-dir DIR makes another sweep"
       )
     }

@@ -225,7 +225,7 @@ struct MLflowParents {
     do {
       tracker = try Tracker(configuration)
     } catch let error as TrackingError {
-      throw SweepError(.usage, "\(error)")
+      throw SweepError.usage("\(error)")
     }
   }
 

@@ -26,9 +26,12 @@ struct RunConfigCommand: ParsableCommand {
     let (directory, index) = try frozen()
     let entry = try directory.manifest.entry(at: index)
     python.note(for: sweep.sweep, isPython: directory.python != nil)
-    let choice = sweep.pythonChoice(venv: python.venv)
+    let launch = LaunchOptions(
+      program: program, python: sweep.pythonChoice(venv: python.venv),
+      isStrict: strictness.strict || Host.variable("BLLARSE_STRICT") == "1", force: force,
+      keeper: Keeper.ownCommand)
     if dryRun {
-      var launcher = Launcher(directory, program: program, python: choice)
+      var launcher = Launcher(directory, launch)
       return Terminal.write(try launcher.lines([index]))
     }
     if ParentRuns.isTracked(entry), Host.variable("MLFLOW_PARENT_RUN_ID") == nil {
@@ -38,11 +41,7 @@ struct RunConfigCommand: ParsableCommand {
     }
     ParentRuns.taskStarts(index, isForced: force, in: directory)
     var run = SingleRun()
-    run.program = program
-    run.force = force
-    run.python = choice
-    run.keeper = Keeper.ownCommand
-    run.isStrict = strictness.strict || Host.variable("BLLARSE_STRICT") == "1"
+    run.launch = launch
     let code: Int32
     do {
       code = try run.run(index, in: directory) { Terminal.note("bllarse-sweep: \($0)") }
@@ -102,7 +101,9 @@ struct RunCommand: ParsableCommand {
     var frozen = try FrozenSweep(
       sweep, overrides, program: pool.program, venv: python.venv, extend: extend)
     python.note(for: sweep.sweep, isPython: frozen.directory.python != nil)
-    let choice = sweep.pythonChoice(venv: python.venv)
+    let launch = LaunchOptions(
+      program: pool.program, python: sweep.pythonChoice(venv: python.venv),
+      isStrict: strictness.strict, force: force, keeper: Keeper.ownCommand)
     let wanted =
       index.isEmpty
       ? frozen.selected
@@ -125,14 +126,12 @@ struct RunCommand: ParsableCommand {
       sorted.toRun, in: frozen.directory, program: pool.program)
     let options = try frozen.directory.options(for: Executors.running, in: "run")
     if dryRun {
-      var launcher = Launcher(frozen.directory, program: pool.program, python: choice)
+      var launcher = Launcher(frozen.directory, launch)
       return Terminal.write(try launcher.lines(indices))
     }
     try frozen.write(report)
     try pool.run(
-      indices, orphans: sorted.orphans, in: frozen.directory, options, tracking: tracking,
-      python: choice,
-      force: force, isStrict: strictness.strict)
+      indices, orphans: sorted.orphans, in: frozen.directory, options, tracking: tracking, launch)
     // What it leaves failed is no success, whenever it failed.
     if sorted.failed > 0 { throw ExitCode(SweepError.Code.failed.rawValue) }
   }
@@ -163,8 +162,7 @@ struct PoolArguments: ParsableArguments {
   /// overrides.
   func run(
     _ indices: [Int], orphans: [Int] = [], in directory: SweepDirectory, _ file: SubmitOptions,
-    tracking: TrackingArguments, python: PythonChoice, force: Bool = false,
-    isStrict: Bool = false
+    tracking: TrackingArguments, _ launch: LaunchOptions
   ) throws {
     guard !indices.isEmpty || !orphans.isEmpty else { return }
     // Before the tracker starts threads: they must not take the signals that the pool waits for.
@@ -173,14 +171,10 @@ struct PoolArguments: ParsableArguments {
     if let jobs { options["jobs"] = .int(jobs) }
     if let retries { options["retries"] = .int(retries) }
     if let retryDelay { options["retry_delay"] = .number(retryDelay) }
-    options.program = program
-    options.isStrict = isStrict
     var executor = LocalExecutor(directory, options: options)
-    executor.python = python
-    executor.force = force
-    executor.keeper = Keeper.ownCommand
+    executor.launch = launch
     let parent = try tracking.parent(of: indices + orphans, in: directory)
-    if let parent { executor.environment.merge(parent.environment) { $1 } }
+    if let parent { executor.launch.environment.merge(parent.environment) { $1 } }
     let count = indices.count + orphans.count
     executor.report = try ProgressReporter(
       directory, count: count, jobs: executor.jobCount(for: count)

@@ -128,8 +128,7 @@ struct LogsCommand: ParsableCommand {
       return try printJobLogs(directory)
     }
     guard run.attempts.contains(number) else {
-      throw SweepError(
-        .usage,
+      throw SweepError.usage(
         "configuration \(index) has no attempt \(number); it has \(Chunk.ranges(run.attempts))")
     }
     let files = run.attempt(number)
@@ -151,7 +150,7 @@ struct LogsCommand: ParsableCommand {
       return try tasks.flatMap { try submission.executor(directory).logs(of: $0.task) }
     }.filter { Files.exists($0) }
     guard !paths.isEmpty else {
-      throw SweepError(.usage, "configuration \(index) has no log: it has not been started")
+      throw SweepError.usage("configuration \(index) has no log: it has not been started")
     }
     for path in paths {
       Terminal.note("==> \(path)")

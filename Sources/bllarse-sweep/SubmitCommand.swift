@@ -33,8 +33,7 @@ struct SubmitCommand: ParsableCommand {
       sweep, overrides, program: slurm.program, venv: slurm.venv, extend: extend)
     let count = frozen.numberable
     guard indexOffset < count else {
-      throw SweepError(
-        .usage, "--index-offset \(indexOffset): the sweep has \(count) configurations")
+      throw SweepError.usage("--index-offset \(indexOffset): the sweep has \(count) configurations")
     }
     let window = indexOffset..<(numJobs.map { min(count, indexOffset + $0) } ?? count)
     let chosen = Set(try frozen.indices(of: Array(window)))

@@ -57,8 +57,7 @@ struct SweepArguments: ParsableArguments {
   /// Refuses `--sweep-dir` beside a sweep's directory.
   func refuseSecondDirectory() throws {
     guard isDirectory, let sweepDir else { return }
-    throw SweepError(
-      .usage,
+    throw SweepError.usage(
       "--sweep-dir \(sweepDir) has no effect: \(sweep) is a sweep's directory itself; give one of them"
     )
   }
@@ -66,8 +65,7 @@ struct SweepArguments: ParsableArguments {
   /// Refuses `--sweep-dir` where only the file is looked at.
   func refuseDirectoryOption(for command: String) throws {
     guard let sweepDir else { return }
-    throw SweepError(
-      .usage,
+    throw SweepError.usage(
       "--sweep-dir \(sweepDir) has no effect: \(command) looks at SWEEP alone; give \(sweepDir) instead of \(sweep) for what is frozen there"
     )
   }
@@ -84,8 +82,7 @@ struct SweepArguments: ParsableArguments {
       sweep.hasSuffix(".py") && Files.exists(sweep)
       ? "sweeps/\(SweepFile.defaultName(sweep))" : directoryPath(try readFile())
     guard Files.exists("\(path)/sweep.json") else {
-      throw SweepError(
-        .usage,
+      throw SweepError.usage(
         "\(sweep) has not been run or submitted from here: there is no \(path) (--sweep-dir names another)"
       )
     }
@@ -106,8 +103,7 @@ struct OverrideArguments: ParsableArguments {
   /// Refuses values for a sweep whose configurations are frozen.
   func refuse(for directory: String) throws {
     guard let first = set.first else { return }
-    throw SweepError(
-      .usage,
+    throw SweepError.usage(
       "--set \(first): the configurations in \(directory) are frozen; give the sweep's file, which freezes others beside them"
     )
   }
@@ -162,7 +158,7 @@ struct CheckArguments: ParsableArguments {
     let count = "\(refused.count) of \(indices.count) configurations cannot run"
     guard skipInvalid, !left.isEmpty else {
       let advice = left.isEmpty ? "" : "; --skip-invalid leaves them out"
-      throw SweepError(.data, "\(report.refusalText)\n\(count), and none is started\(advice)")
+      throw SweepError.data("\(report.refusalText)\n\(count), and none is started\(advice)")
     }
     Terminal.note("\(report.refusalText)\n\(count) and are left out")
     return (left, report)

@@ -35,7 +35,7 @@ struct TrackingArguments: ParsableArguments {
       guard let tracked else { return submitted.map { ParentRun(run: $0) } }
       return try found(tracked, indices, deferred, directory)
     } catch let error as TrackingError {
-      throw SweepError(.usage, "\(error)")
+      throw SweepError.usage("\(error)")
     }
   }
 
@@ -55,13 +55,11 @@ struct TrackingArguments: ParsableArguments {
         Terminal.note("note: the parent run \(run) has ended \(status.rawValue), and stays so")
       }
     case .missing:
-      throw SweepError(
-        .usage,
+      throw SweepError.usage(
         "--parent-run-id \(run): there is no such run in \(place); correct the id, or say with MLFLOW_TRACKING_URI where it is"
       )
     case .deleted:
-      throw SweepError(
-        .usage,
+      throw SweepError.usage(
         "--parent-run-id \(run): the run is deleted in \(place); restore it, or name another")
     case .unanswered(let reason):
       Terminal.note("note: the parent run \(run) is not looked up: \(reason)")

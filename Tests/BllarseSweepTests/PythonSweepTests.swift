@@ -300,7 +300,7 @@ struct KeptPythonTests {
       try Array(launcher.context(for: entry).command.dropFirst()) == [
         "\(sweep)/sources/0003/bllarse_python.py", "run", "2",
       ])
-    var other = Launcher(changed, program: "/bin/true")
+    var other = Launcher(changed, LaunchOptions(program: "/bin/true"))
     #expect(throws: SweepError.self) { try other.context(for: entry) }
   }
 }

@@ -86,8 +86,7 @@ package struct ConfigurationChecker {
       else {
         let line = String(decoding: bytes.prefix(100), as: UTF8.self)
         let about = heard < said ? "configuration \(indices[heard])" : "nothing that was asked"
-        throw SweepError(
-          .failed,
+        throw SweepError.failed(
           "'\(name) check' answers about \(about): \(line); expected {\"status\": N, …}; \(Self.advice)"
         )
       }
@@ -102,8 +101,7 @@ package struct ConfigurationChecker {
       }
     let text = String(decoding: dialogue.errorText, as: UTF8.self)
     let last = text.split(whereSeparator: \.isNewline).last.map { ": \($0)" } ?? ""
-    throw SweepError(
-      .failed,
+    throw SweepError.failed(
       "'\(name) check' \(reason) at configuration \(indices[heard]), after \(heard) of \(indices.count) answers\(last); \(Self.advice)"
     )
   }
@@ -308,8 +306,8 @@ package enum RefusalRecord {
   package static func read(_ directory: SweepDirectory) throws -> [Int: String] {
     guard let text = try Files.text(of: path(directory)) else { return [:] }
     guard let groups = try? JSON.parse(text)["refused"]?.arrayValue else {
-      throw SweepError(
-        .data, "\(path(directory)): not a record of refused configurations; remove the file")
+      throw SweepError.data(
+        "\(path(directory)): not a record of refused configurations; remove the file")
     }
     var reasons: [Int: String] = [:]
     for group in groups {

@@ -16,8 +16,7 @@ public struct Program: Sendable {
   public static func locate(_ description: ProgramDescription) throws -> Program {
     let name = description.command[0]
     guard let path = Host.find(name) else {
-      throw SweepError(
-        .usage,
+      throw SweepError.usage(
         "there is no program '\(name)': not beside bllarse-sweep and not in PATH; give its path under 'program' in the sweep file, or --program"
       )
     }

@@ -65,7 +65,7 @@ package struct ProgramOptions: Sendable {
         "--set \(override.key): \($0)"
       }
     }
-    if !given.isEmpty { throw SweepError(.usage, given.joined(separator: "\n")) }
+    if !given.isEmpty { throw SweepError.usage(given.joined(separator: "\n")) }
     let diagnostics = Diagnostics(file: file.path)
     var keysWithFaults: Set<String> = []
     for (key, value) in file.space.possibleValues where !file.leavesOut(value) {

@@ -236,8 +236,8 @@ public struct Collector {
       ? names.joined(separator: ", ")
       : MainScores.among(names).joined(separator: ", ")
         + " and \(names.count - MainScores.count) more, which collect --format json names"
-    throw SweepError(
-      .usage, "no result has the metric '\(metric)'\(meant ?? "") (there are: \(known))")
+    throw SweepError.usage(
+      "no result has the metric '\(metric)'\(meant ?? "") (there are: \(known))")
   }
 }
 

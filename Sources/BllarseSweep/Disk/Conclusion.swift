@@ -119,12 +119,12 @@ package struct Conclusion {
   private func metrics() -> Result<JSON, SweepError> {
     if let text = try? Files.text(of: resultPath) {
       guard let json = try? JSON.parse(text), json.members != nil else {
-        return .failure(SweepError(.failed, "exit code 0, but \(resultPath) is not a JSON object"))
+        return .failure(SweepError.failed("exit code 0, but \(resultPath) is not a JSON object"))
       }
       return .success(json)
     }
     if needsResult {
-      return .failure(SweepError(.failed, "exit code 0, but there is no \(resultPath)"))
+      return .failure(SweepError.failed("exit code 0, but there is no \(resultPath)"))
     }
     let last = Files.lastLines(1, of: attempt.output).first
     if let last, let json = try? JSON.parse(last), json.members != nil { return .success(json) }

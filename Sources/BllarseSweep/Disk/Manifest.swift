@@ -127,8 +127,7 @@ public struct Manifest: Sendable {
   }
 
   private func damaged(_ path: String, line: Int) -> SweepError {
-    SweepError(
-      .data, "\(path):\(line): not a manifest's line; restore the file, it is never changed")
+    SweepError.data("\(path):\(line): not a manifest's line; restore the file, it is never changed")
   }
 
   /// Appends the configurations of an expansion that are not there yet, and returns the index of each.

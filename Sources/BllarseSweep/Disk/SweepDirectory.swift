@@ -34,13 +34,13 @@ public struct SweepDirectory: Sendable {
   public static func open(_ path: String) throws -> SweepDirectory {
     let path = Files.absolute(path)
     guard let text = try Files.text(of: "\(path)/sweep.json") else {
-      throw SweepError(.usage, "\(path) is no sweep directory: it has no sweep.json")
+      throw SweepError.usage("\(path) is no sweep directory: it has no sweep.json")
     }
     guard let json = try? JSON.parse(text), json["version"]?.intValue == 1,
       let name = json["name"]?.stringValue, let command = json["program"]?["command"]?.arrayValue,
       !command.isEmpty
     else {
-      throw SweepError(.data, "\(path)/sweep.json: not a sweep's description of version 1")
+      throw SweepError.data("\(path)/sweep.json: not a sweep's description of version 1")
     }
     var program = ProgramDescription()
     program.command = command.map(\.plainText)
@@ -81,53 +81,45 @@ public struct SweepDirectory: Sendable {
       earlier = old.python
       if before > 0, !force { try checkKinship(old, file, expansion) }
     } else if Files.isDirectory(path), !Files.names(in: path).isEmpty {
-      throw SweepError(
-        .usage, "\(path) exists and is no sweep directory; choose another with --sweep-dir")
+      throw SweepError.usage(
+        "\(path) exists and is no sweep directory; choose another with --sweep-dir")
     }
     let python = try file.python.map {
       try KeptPython.keep($0, path: file.path, in: path, dryRun: dryRun)
     }
     let hasChanged =
       file.runsItself && earlier != nil && earlier?.fingerprint != python?.fingerprint
-    let inversions = file.inversions(program.options)
-    if dryRun {
-      var directory = SweepDirectory(
-        path: path, manifest: try Manifest(directory: "\(path)/manifest"), name: file.name,
-        program: file.program, replicateKeys: file.replicateKeys,
-        source: Files.absolute(file.path), python: python, slurm: file.slurm,
-        executor: file.executor)
-      directory.runHasChanged = hasChanged
-      let selected = try directory.manifest.append(
-        expansion, program: file.program.command, inversions: inversions,
-        lists: file.program.lists, dryRun: true)
-      return (directory, selected, directory.manifest.count - before)
+    if !dryRun {
+      try Files.makeDirectory(path)
+      var members: [JSON.Member] = [
+        JSON.Member("version", 1), JSON.Member("name", .string(file.name)),
+        JSON.Member(
+          "program",
+          .object([
+            "command": .strings(file.program.command),
+            "output": .optional(file.program.outputOption),
+            "resume": .optional(file.program.resumeOption),
+            "options": .bool(file.program.describesItself),
+          ])),
+        JSON.Member("replicate_keys", .strings(file.replicateKeys)),
+        JSON.Member("source", .string(Files.absolute(file.path))),
+        JSON.Member("slurm", .object(file.slurm)),
+        JSON.Member("set", .object(file.overrides.map { JSON.Member($0.key, $0.value) })),
+        JSON.Member("python", python?.json ?? .null),
+      ]
+      if let executor = file.executor { members.append(JSON.Member("executor", executor.json)) }
+      try Files.write(JSON.object(members).pretty + "\n", to: "\(path)/sweep.json")
+      if python == nil { try keepSource(file, in: path) }
     }
-    try Files.makeDirectory(path)
-    var description: JSON = .object([
-      "version": 1, "name": .string(file.name),
-      "program": .object([
-        "command": .strings(file.program.command),
-        "output": .optional(file.program.outputOption),
-        "resume": .optional(file.program.resumeOption),
-        "options": .bool(file.program.describesItself),
-      ]),
-      "replicate_keys": .strings(file.replicateKeys),
-      "source": .string(Files.absolute(file.path)),
-      "slurm": .object(file.slurm),
-      "set": .object(file.overrides.map { JSON.Member($0.key, $0.value) }),
-      "python": python?.json ?? .null,
-    ])
-    if let executor = file.executor, case .object(let members) = description {
-      description = .object(members + [JSON.Member("executor", executor.json)])
-    }
-    try Files.write(description.pretty + "\n", to: "\(path)/sweep.json")
-    if python == nil { try keepSource(file, in: path) }
-    var directory = try open(path)
+    var directory = SweepDirectory(
+      path: path, manifest: try Manifest(directory: "\(path)/manifest"), name: file.name,
+      program: file.program, replicateKeys: file.replicateKeys, source: Files.absolute(file.path),
+      python: python, slurm: file.slurm, executor: file.executor)
     directory.runHasChanged = hasChanged
     let selected = try directory.manifest.append(
-      expansion, program: file.program.command, inversions: inversions,
-      lists: file.program.lists, dryRun: false)
-    try directory.keepVaryingKeys()
+      expansion, program: file.program.command, inversions: file.inversions(program.options),
+      lists: file.program.lists, dryRun: dryRun)
+    if !dryRun { try directory.keepVaryingKeys() }
     return (directory, selected, directory.manifest.count - before)
   }
 
@@ -139,8 +131,7 @@ public struct SweepDirectory: Sendable {
     let known = Set(try old.manifest.entries().map(\.hash))
     for index in 0..<min(expansion.count, 10_000)
     where known.contains(try expansion.configuration(at: index).hash) { return }
-    throw SweepError(
-      .usage,
+    throw SweepError.usage(
       "\(old.path) holds another sweep of that name (from \(old.source)); give this one another 'name' or --sweep-dir"
     )
   }
@@ -189,7 +180,9 @@ extension JSON {
     self = json
   }
 
-  package static func strings(_ texts: some Sequence<String>) -> JSON { .array(texts.map { .string($0) }) }
+  package static func strings(_ texts: some Sequence<String>) -> JSON {
+    .array(texts.map { .string($0) })
+  }
   static func ints(_ numbers: some Sequence<Int>) -> JSON { .array(numbers.map { .int($0) }) }
   var ints: [Int] { arrayValue?.compactMap(\.intValue) ?? [] }
 }
@@ -210,8 +203,7 @@ package enum SweepLocation {
         && (isHashed(name, word) || self.name(of: "\(root)/\(name)") == word)
     }
     guard found.count > 1 else { return found.first.map { "\(root)/\($0)" } }
-    throw SweepError(
-      .usage,
+    throw SweepError.usage(
       "\(word) names \(found.count) sweeps: \(found.map { "\(root)/\($0)" }.joined(separator: ", ")); give one of these directories"
     )
   }

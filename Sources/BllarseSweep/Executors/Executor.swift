@@ -298,8 +298,8 @@ public enum Executors {
   public static func register(_ type: any Executor.Type) throws {
     let isWord = type.name.allSatisfy { $0.isASCII && ($0.isLowercase || $0.isNumber || $0 == "_") }
     guard isWord, !type.name.isEmpty else {
-      throw SweepError(
-        .usage, "an executor's name is lower case letters, digits and '_'; found '\(type.name)'")
+      throw SweepError.usage(
+        "an executor's name is lower case letters, digits and '_'; found '\(type.name)'")
     }
     table.withLock { $0[type.name] = type }
   }
@@ -312,8 +312,7 @@ public enum Executors {
   /// - Throws: ``SweepError`` (64) with the names that there are.
   public static func type(named name: String) throws -> any Executor.Type {
     if let type = table.withLock({ $0[name] }) { return type }
-    throw SweepError(
-      .usage,
+    throw SweepError.usage(
       "unknown executor '\(name)'\(hint(for: name, among: names)) (known: \(names.joined(separator: ", ")))"
     )
   }

@@ -20,7 +20,7 @@ package struct SubmissionRecord: Sendable {
     // A submission without a plan was interrupted before its first job.
     guard let text = try Files.text(of: "\(path)/plan.json") else { return nil }
     guard let plan = try? JSON.parse(text) else {
-      throw SweepError(.data, "\(path)/plan.json: not JSON")
+      throw SweepError.data("\(path)/plan.json: not JSON")
     }
     var options = SubmitOptions(executor: plan["executor"]?.stringValue ?? Executors.unnamed)
     try options.apply(plan["options"]?.members ?? [], file: "\(path)/plan.json")
@@ -51,7 +51,8 @@ package struct SubmissionRecord: Sendable {
   }
 
   package func executor(_ directory: SweepDirectory) throws -> any Executor {
-    try Executors.type(named: options.executor).init(directory, options: options, runner: ProcessRunner())
+    try Executors.type(named: options.executor).init(
+      directory, options: options, runner: ProcessRunner())
   }
 }
 
@@ -88,7 +89,7 @@ public struct Canceller {
   /// - Throws: ``SweepError`` (1) when an executor does not answer.
   public func tasks(_ indices: [Int]? = nil) throws -> [(index: Int, task: TaskReference)] {
     let reader = try StatusReader(directory)
-    if let problem = reader.problem { throw SweepError(.failed, problem) }
+    if let problem = reader.problem { throw SweepError.failed(problem) }
     return (indices ?? Array(0..<directory.manifest.count)).flatMap { index in
       reader.activeTasks(of: index).map { (index, $0) }
     }

@@ -57,7 +57,7 @@ public struct SubmitOptions: Sendable, Equatable {
       do {
         try set(member.key, to: member.value)
       } catch let error as SweepError {
-        throw SweepError(.data, "\(file): \(error.description)")
+        throw SweepError.data("\(file): \(error.description)")
       }
     }
   }
@@ -68,7 +68,7 @@ public struct SubmitOptions: Sendable, Equatable {
     let name = "\(section ?? executor).\(key)"
     func fault(_ expected: String) -> SweepError {
       let found = expected.hasPrefix("a positive number") ? text : "'\(text)'"
-      return SweepError(.data, "\(name) is \(expected); found \(found)")
+      return SweepError.data("\(name) is \(expected); found \(found)")
     }
     func words() -> [String] { value.arrayValue?.map(\.plainText) ?? [text] }
     if value == .null { return }
@@ -234,13 +234,12 @@ package struct RetryRule: Sendable, Equatable, CustomStringConvertible {
     let form =
       "CAUSE:COUNT or CAUSE:COUNT:CHANGE, such as oom:2:mem*1.5, timeout:1:time*2, node:3:exclude"
     guard let cause = FailureCause(rawValue: parts[0]) else {
-      throw SweepError(
-        .usage,
+      throw SweepError.usage(
         "--retry \(text): the cause is one of \(causes.joined(separator: ", "))\(hint(for: parts[0], among: causes))"
       )
     }
     guard parts.count == 2 || parts.count == 3, let budget = Int(parts[1]), budget > 0 else {
-      throw SweepError(.usage, "--retry \(text): expected \(form)")
+      throw SweepError.usage("--retry \(text): expected \(form)")
     }
     self.cause = cause
     self.budget = budget
@@ -255,7 +254,7 @@ package struct RetryRule: Sendable, Equatable, CustomStringConvertible {
       self.change = .memory(factor: factor)
     case ("time", let factor?) where factor > 1 && factor <= 100:
       self.change = .time(factor: factor)
-    default: throw SweepError(.usage, "--retry \(text): expected \(form)")
+    default: throw SweepError.usage("--retry \(text): expected \(form)")
     }
   }
 

@@ -173,8 +173,7 @@ public struct Submitter {
     let byHand =
       "call 'bllarse-sweep retry \(directory.path) --by-cause' after they ended"
     func fault(_ reason: String) -> SweepError {
-      SweepError(
-        .failed,
+      SweepError.failed(
         "the jobs \(jobs.joined(separator: ", ")) are submitted, but not the one that applies the retry rules: \(reason); \(byHand)"
       )
     }
@@ -237,8 +236,7 @@ extension Chunk {
       return (chunks, isContiguous ? nil : indices)
     }
     guard isAscending else {
-      throw SweepError(
-        .usage,
+      throw SweepError.usage(
         "--array-order needs a job script that reads BLLARSE_TASK_ORDER; this one only adds INDEX_OFFSET"
       )
     }

@@ -19,11 +19,10 @@ public final class Expansion {
     graph = try ExpansionGraph(file.space, path: file.path)
     count = graph.count(from: graph.start, graph.initialMasks)
     guard !graph.overflowed else {
-      throw SweepError(.data, "\(file.path): more than \(Int.max) configurations; shorten the axes")
+      throw SweepError.data("\(file.path): more than \(Int.max) configurations; shorten the axes")
     }
     guard count > 0 else {
-      throw SweepError(
-        .data,
+      throw SweepError.data(
         "\(file.path): the conditions leave no configuration; check 'when' and 'exclude'")
     }
   }
@@ -105,8 +104,7 @@ public final class Expansion {
       if entry.value.references.contains("config.hash") {
         guard Configuration.bookkeepingKeys.contains(entry.key) || ignored.contains(entry.key)
         else {
-          throw SweepError(
-            .data,
+          throw SweepError.data(
             "\(file.path): '\(entry.key)' contains ${config.hash}, which is computed from it; only keys that do not change the result may (add it to identity.ignore)"
           )
         }
@@ -228,6 +226,6 @@ struct Resolver {
 
   private func fault(_ message: String, _ key: String) -> SweepError {
     let place = file.keyPositions[key].map { ":\($0.line):\($0.column)" } ?? ""
-    return SweepError(.data, "\(file.path)\(place): \(message)")
+    return SweepError.data("\(file.path)\(place): \(message)")
   }
 }

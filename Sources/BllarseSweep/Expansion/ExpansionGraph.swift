@@ -39,8 +39,6 @@ final class ExpansionGraph {
   private var relevant: [[Int]] = [[], []]
   private var slotOfKey: [String: Int] = [:]
   private var predicates: [[Predicate]] = []
-  /// The values of each predicate that names many, to look them up in.
-  private var members: [[Set<JSON>?]] = []
   private var known: [Key: Int] = [:]
   private(set) var overflowed = false
   private(set) var start = 0
@@ -49,7 +47,6 @@ final class ExpansionGraph {
 
   init(_ block: Block, path: String) throws {
     try collectPredicates(block, path: path)
-    members = predicates.map { $0.map(\.members) }
     initialMasks = predicates.indices.map { mask(of: nil, slot: $0) }
     // The root's condition looks at keys that the block itself sets: it is tested at the end.
     let end = block.condition.map { test($0, yes: 0, no: 1) } ?? 0
@@ -70,8 +67,7 @@ final class ExpansionGraph {
           predicates[slot].append(requirement.predicate)
         }
         guard predicates[slot].count <= 64 else {
-          throw SweepError(
-            .data,
+          throw SweepError.data(
             "\(path): the conditions compare '\(requirement.key)' in more than 64 different ways; write them with 'in: […]'"
           )
         }
@@ -91,8 +87,7 @@ final class ExpansionGraph {
 
   private func mask(of value: JSON?, slot: Int) -> UInt64 {
     var mask: UInt64 = 0
-    for (bit, predicate) in predicates[slot].enumerated()
-    where predicate.accepts(value, among: members[slot][bit]) {
+    for (bit, predicate) in predicates[slot].enumerated() where predicate.accepts(value) {
       mask |= 1 << UInt64(bit)
     }
     return mask

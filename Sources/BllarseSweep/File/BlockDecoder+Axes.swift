@@ -46,8 +46,7 @@ extension BlockDecoder {
       }
       rows.append([(key, value)])
     }
-    return .axis(
-      Axis(points: .rows(rows), condition: condition, section: "grid", position: position))
+    return .rows(rows, condition, in: "grid", at: position)
   }
 
   mutating func zip(_ node: SourceNode) -> [Dimension] {
@@ -70,17 +69,13 @@ extension BlockDecoder {
     }
     guard let count = columns.first?.values.count else { return [] }
     let rows = (0..<count).map { row in columns.map { (key: $0.key, value: $0.values[row]) } }
-    return [
-      .axis(Axis(points: .rows(rows), condition: nil, section: "zip", position: node.position))
-    ]
+    return [.rows(rows, in: "zip", at: node.position)]
   }
 
   mutating func list(_ node: SourceNode) -> [Dimension] {
     guard let nodes = elements(node, of: "list") else { return [] }
     let rows = nodes.map { assignments($0, section: "list") }
-    return [
-      .axis(Axis(points: .rows(rows), condition: nil, section: "list", position: node.position))
-    ]
+    return [.rows(rows, in: "list", at: node.position)]
   }
 
   /// More points than this on one axis are a slip of the keyboard, and would fill the memory.
@@ -151,9 +146,7 @@ extension BlockDecoder {
     let declaredKey = declare(key, at: node.position)
     if !replicateKeys.contains(declaredKey) { replicateKeys.append(declaredKey) }
     let rows = values.map { [(key: declaredKey, value: Template.literal($0))] }
-    return [
-      .axis(Axis(points: .rows(rows), condition: nil, section: "seeds", position: node.position))
-    ]
+    return [.rows(rows, in: "seeds", at: node.position)]
   }
 
   /// Whole numbers of any size, each once; empty when a fault was reported.
@@ -222,12 +215,8 @@ extension BlockDecoder {
         at: node.position) ?? []
     }
     if isTooLong(count, at: node.position) { return [] }
-    let points = RandomPoints(
-      count: count, seed: seed, parameters: parameters)
-    return [
-      .axis(
-        Axis(points: .random(points), condition: nil, section: "random", position: node.position))
-    ]
+    let points = RandomPoints(count: count, seed: seed, parameters: parameters)
+    return [.axis(Axis(points: .random(points), section: "random", position: node.position))]
   }
 
   private func distribution(_ node: SourceNode, key: String) -> Distribution? {

@@ -301,9 +301,7 @@ extension BlockDecoder {
   private func predicates(_ node: SourceNode) -> [Predicate] {
     switch node.content {
     case .scalar: return fixed(node, "what a condition compares with").map { [.isIn([$0])] } ?? []
-    case .sequence(let nodes):
-      guard let nodes = elements(node, nodes) else { return [] }
-      return [.isIn(nodes)]
+    case .sequence(let nodes): return elements(node, nodes).map { [.isIn($0)] } ?? []
     case .mapping(let entries): return entries.compactMap { predicate($0) }
     }
   }
@@ -337,13 +335,13 @@ extension BlockDecoder {
   }
 
   /// The fixed values that a condition compares with, at least one.
-  private func elements(_ node: SourceNode, _ nodes: [SourceNode]) -> [JSON]? {
+  private func elements(_ node: SourceNode, _ nodes: [SourceNode]) -> Set<JSON>? {
     guard !nodes.isEmpty else {
       return diagnostics.fault(
         "a condition compares with at least one value; found an empty list, which decides nothing",
         at: node.position)
     }
     let values = nodes.compactMap { fixed($0, "what a condition compares with") }
-    return values.count == nodes.count ? values : nil
+    return values.count == nodes.count ? Set(values) : nil
   }
 }

@@ -47,7 +47,7 @@ final class Diagnostics {
       "\(file):\($0.element.position.line):\($0.element.position.column): \($0.element.message)"
     }
     if left > 0 { lines.append("\(file): and \(left) more faults") }
-    throw SweepError(.data, lines.joined(separator: "\n"))
+    throw SweepError.data(lines.joined(separator: "\n"))
   }
 }
 

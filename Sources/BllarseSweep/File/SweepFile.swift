@@ -81,7 +81,7 @@ extension SweepFile {
         "a sweep file is a mapping of sections (\(blockSections.joined(separator: ", "))); found \(root.kind)",
         at: root.position)
       try diagnostics.throwIfAny()
-      throw SweepError(.data, "\(path): not a sweep file")
+      throw SweepError.data("\(path): not a sweep file")
     }
     let known = topLevelSections + blockSections
     for entry in entries where !known.contains(entry.key) {

@@ -13,8 +13,7 @@ public struct SweepReader {
   public func read(_ path: String) throws -> SweepFile {
     guard Files.exists(path), !Files.isDirectory(path) else {
       let near = path.contains("/") ? "" : SweepLocation.suggestion(for: path)
-      throw SweepError(
-        .usage,
+      throw SweepError.usage(
         near.isEmpty
           ? "there is no sweep file \(path)"
           : "there is no sweep file \(path), and no sweep of that name in ./sweeps\(near)")
@@ -26,7 +25,7 @@ public struct SweepReader {
     }
     let bytes = try Files.bytes(of: path)
     guard let text = String(validating: bytes, as: UTF8.self) else {
-      throw SweepError(.data, "\(path): the file is not UTF-8 text")
+      throw SweepError.data("\(path): the file is not UTF-8 text")
     }
     var file = try SweepFile.decode(text, path: path)
     file.locateProgram()
@@ -38,26 +37,26 @@ public struct SweepReader {
     guard result.status == 0 else {
       let lines = result.errors.split(whereSeparator: \.isNewline)
       let reason = lines.last.map(String.init) ?? "nothing on standard error"
-      throw SweepError(.data, "\(path): ended with exit code \(result.status): \(reason)")
+      throw SweepError.data("\(path): ended with exit code \(result.status): \(reason)")
     }
     let value: JSON
     do {
       value = try JSON.parse(result.output)
     } catch {
-      throw SweepError(
-        .data, "\(path): must print a JSON list of configurations; its output, \(error)")
+      throw SweepError.data(
+        "\(path): must print a JSON list of configurations; its output, \(error)")
     }
     let root: SourceNode
     switch value {
     case .array(let configurations):
       guard configurations.allSatisfy({ $0.members != nil }) else {
-        throw SweepError(.data, "\(path): each configuration must be a mapping of options")
+        throw SweepError.data("\(path): each configuration must be a mapping of options")
       }
       root = SourceNode(json: .object(["list": value]))
     case .object: root = SourceNode(json: value)
     default:
-      throw SweepError(
-        .data, "\(path): must give a list of configurations; found \(value.compact.prefix(40))")
+      throw SweepError.data(
+        "\(path): must give a list of configurations; found \(value.compact.prefix(40))")
     }
     var file = try SweepFile.decode(root, text: value.pretty, path: path)
     file.locateProgram()
@@ -83,14 +82,13 @@ extension SweepReader {
       interpreter, "-c", PythonProgram.text, "read", Files.absolute(path), path,
     ])
     let answer = try? JSON.parse(result.output)
-    if let fault = answer?["error"]?.stringValue { throw SweepError(.data, fault) }
+    if let fault = answer?["error"]?.stringValue { throw SweepError.data(fault) }
     guard result.status == 0, let answer, let run = answer["run"],
       let configurations = answer["configs"]?.arrayValue,
       let files = answer["files"]?.arrayValue, let fingerprint = answer["fingerprint"]?.stringValue
     else {
       let reason = result.errors.split(whereSeparator: \.isNewline).last.map(String.init)
-      throw SweepError(
-        .data,
+      throw SweepError.data(
         "\(path): \(interpreter) ended with exit code \(result.status): \(reason ?? "nothing on standard error")"
       )
     }
@@ -162,10 +160,7 @@ extension SweepFile {
     }
     if keyPositions["seed"] != nil { replicateKeys = ["seed"] }
     space.dimensions = [
-      .axis(
-        Axis(
-          points: .rows(rows), condition: nil, section: "create_configs()",
-          position: Position(line: 1, column: 1)))
+      .rows(rows, in: "create_configs()", at: Position(line: 1, column: 1))
     ]
   }
 

@@ -13,10 +13,10 @@ enum YAMLReader {
     do {
       root = try Yams.compose(yaml: text.withoutByteOrderMark)
     } catch let error as YamlError {
-      throw SweepError(.data, message(for: error, file: file))
+      throw SweepError.data(message(for: error, file: file))
     }
     guard let root else {
-      throw SweepError(.data, "\(file): the file is empty; a sweep needs at least 'grid' or 'list'")
+      throw SweepError.data("\(file): the file is empty; a sweep needs at least 'grid' or 'list'")
     }
     var converter = YAMLConverter(file: file)
     return try converter.convert(root, depth: 0)
@@ -118,12 +118,11 @@ struct YAMLConverter {
   mutating func convert(_ node: Node, depth: Int) throws -> SourceNode {
     let position = Position(line: node.mark?.line ?? 1, column: node.mark?.column ?? 1)
     guard depth < 64 else {
-      throw SweepError(.data, "\(file):\(position.line): nested deeper than 64 levels")
+      throw SweepError.data("\(file):\(position.line): nested deeper than 64 levels")
     }
     count += 1
     guard count <= YAMLReader.maximalCount else {
-      throw SweepError(
-        .data,
+      throw SweepError.data(
         "\(file): more than \(YAMLReader.maximalCount) values, with aliases (*NAME) written out; write long axes as 'seeds' or 'random', or let a program print the list"
       )
     }
@@ -140,7 +139,7 @@ struct YAMLConverter {
       try check(mapping.tag, named: ["map"], what: "a mapping", at: position)
       return SourceNode(.mapping(try entries(of: mapping, depth: depth)), at: position)
     case .alias:
-      throw SweepError(.data, "\(file):\(position.line): an alias without an anchor")
+      throw SweepError.data("\(file):\(position.line): an alias without an anchor")
     }
   }
 
@@ -152,8 +151,8 @@ struct YAMLConverter {
     for (key, value) in mapping {
       let place = Position(line: key.mark?.line ?? 1, column: key.mark?.column ?? 1)
       guard case .scalar(let name) = key else {
-        throw SweepError(
-          .data, "\(file):\(place.line):\(place.column): a key must be a word, not a structure")
+        throw SweepError.data(
+          "\(file):\(place.line):\(place.column): a key must be a word, not a structure")
       }
       let tag = name.tag.description
       guard tag.isEmpty || tag == "!" || tag.hasPrefix(Self.prefix) else {
@@ -175,8 +174,8 @@ struct YAMLConverter {
     case .mapping(let entries): return entries
     case .sequence(let nodes): return try nodes.flatMap { try mergedEntries($0) }
     case .scalar:
-      throw SweepError(
-        .data, "\(file):\(node.position.line): '<<' merges mappings; found \(node.kind)")
+      throw SweepError.data(
+        "\(file):\(node.position.line): '<<' merges mappings; found \(node.kind)")
     }
   }
 
@@ -205,8 +204,7 @@ struct YAMLConverter {
       if look == .null { return .null }
     default: throw unknown(tag, at: position)
     }
-    throw SweepError(
-      .data,
+    throw SweepError.data(
       "\(file):\(position.line):\(position.column): '\(text)' is no value of !!\(name)"
     )
   }
@@ -218,8 +216,7 @@ struct YAMLConverter {
       return
     }
     if ["str", "int", "float", "bool", "null"].contains(where: { tag == Self.prefix + $0 }) {
-      throw SweepError(
-        .data,
+      throw SweepError.data(
         "\(file):\(position.line):\(position.column): \(what) is no value of !!\(tag.dropFirst(Self.prefix.count))"
       )
     }
@@ -229,8 +226,7 @@ struct YAMLConverter {
   private func unknown(_ tag: String, at position: Position) -> SweepError {
     let written =
       tag.hasPrefix(Self.prefix) ? "!!" + tag.dropFirst(Self.prefix.count) : tag
-    return SweepError(
-      .data,
+    return SweepError.data(
       "\(file):\(position.line):\(position.column): the tag \(written) has no meaning here; known are !!str, !!int, !!float, !!bool, !!null, !!seq, !!map"
     )
   }

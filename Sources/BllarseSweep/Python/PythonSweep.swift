@@ -31,7 +31,7 @@ extension SweepFile {
 
   /// Throws why the sweep cannot be run, if it cannot.
   package func checkRunnable() throws {
-    if let reason = python?.refusal { throw SweepError(.data, reason) }
+    if let reason = python?.refusal { throw SweepError.data(reason) }
   }
 
   /// Whether a value becomes no option at all, whatever the program has: false and None of a Python
@@ -122,8 +122,7 @@ public struct PythonChoice: Sendable, Equatable {
   private static func interpreter(of venv: String, named name: String) throws -> String {
     let path = "\(Files.absolute(venv))/bin/python"
     guard Files.isExecutableFile(path) else {
-      throw SweepError(
-        .usage,
+      throw SweepError.usage(
         "\(name) \(venv): there is no \(path) on \(Host.name); it must be the directory of a Python environment"
       )
     }
@@ -132,8 +131,7 @@ public struct PythonChoice: Sendable, Equatable {
 
   private static func find(_ program: String, named name: String) throws -> String {
     if let path = Host.find(program) { return path }
-    throw SweepError(
-      .usage,
+    throw SweepError.usage(
       "there is no Python '\(program)' (\(name)) on \(Host.name); --venv DIR or --python PATH names one"
     )
   }

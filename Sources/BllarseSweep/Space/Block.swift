@@ -22,6 +22,14 @@ package indirect enum Dimension: Sendable {
   case block(Block)
   /// One after another.
   case concatenation([Block])
+
+  static func rows(
+    _ rows: [[(key: String, value: Template)]], _ condition: Condition? = nil, in section: String,
+    at position: Position
+  ) -> Dimension {
+    .axis(
+      Axis(points: .rows(rows), condition: condition, section: section, position: position))
+  }
 }
 
 /// A list of points, each of which sets some keys.
@@ -33,17 +41,10 @@ package struct Axis: Sendable {
 
   package let points: Points
   /// Where it does not hold, the axis is left out and its keys keep their base values.
-  package let condition: Condition?
+  package var condition: Condition?
   /// The section of the file, for messages.
   package let section: String
   package let position: Position
-
-  package var count: Int {
-    switch points {
-    case .rows(let rows): rows.count
-    case .random(let random): random.count
-    }
-  }
 
   /// The keys that some point sets, in order of appearance.
   package var keys: [String] {
@@ -70,47 +71,23 @@ package struct Condition: Sendable, Equatable {
   package let alternatives: [[Requirement]]
 
   package init(_ alternatives: [[Requirement]]) { self.alternatives = alternatives }
-
-  package var keys: Set<String> { Set(alternatives.joined().map(\.key)) }
-
-  /// Whether a configuration satisfies the condition.
-  package func holds(_ value: (String) -> JSON?) -> Bool {
-    alternatives.contains { $0.allSatisfy { $0.predicate.accepts(value($0.key)) } }
-  }
 }
 
 /// A test of one value.
 ///
 /// An absent key equals nothing: only `notIn` and `present(false)` accept it.
 package enum Predicate: Sendable, Hashable {
-  case isIn([JSON])
-  case notIn([JSON])
+  case isIn(Set<JSON>)
+  case notIn(Set<JSON>)
   case present(Bool)
   case less(Double)
   case lessOrEqual(Double)
   case greater(Double)
   case greaterOrEqual(Double)
 
-  /// The values that it names, where they are so many that going through them takes long.
-  var members: Set<JSON>? {
+  func accepts(_ value: JSON?) -> Bool {
     switch self {
-    case .isIn(let values) where values.count > 16, .notIn(let values) where values.count > 16:
-      Set(values)
-    default: nil
-    }
-  }
-
-  /// The same as ``accepts(_:)``, with the named values in a set if there are many.
-  func accepts(_ value: JSON?, among members: Set<JSON>?) -> Bool {
-    guard let members else { return accepts(value) }
-    let isMember = value.map(members.contains) ?? false
-    if case .notIn = self { return !isMember }
-    return isMember
-  }
-
-  package func accepts(_ value: JSON?) -> Bool {
-    switch self {
-    case .isIn(let values): value.map { values.contains($0) } ?? false
+    case .isIn(let values): value.map(values.contains) ?? false
     case .notIn(let values): value.map { !values.contains($0) } ?? true
     case .present(let expected): (value != nil && value != .null) == expected
     case .less(let bound): value?.doubleValue.map { $0 < bound } ?? false

@@ -9,7 +9,7 @@ package struct Override: Sendable, Equatable {
   /// The value is read as a sweep file's: a word, a number, `true`, `false`, `null` (or nothing), a
   /// quoted string, a list in brackets.
   package init(parsing text: String) throws {
-    func fault(_ problem: String) -> SweepError { SweepError(.usage, "--set \(text): \(problem)") }
+    func fault(_ problem: String) -> SweepError { SweepError.usage("--set \(text): \(problem)") }
     guard let equals = text.firstIndex(of: "=") else {
       throw fault("expected KEY=VALUE, such as epochs=3")
     }
@@ -64,8 +64,7 @@ package struct Override: Sendable, Equatable {
     for text in texts {
       let override = try Override(parsing: text)
       if let other = overrides.first(where: { $0.key == override.key }) {
-        throw SweepError(
-          .usage,
+        throw SweepError.usage(
           "--set \(text): '\(override.key)' is set to \(other.value.compact) already; each key once"
         )
       }
@@ -87,13 +86,12 @@ extension SweepFile {
     let own = [program.outputOption, program.resumeOption].compactMap { $0 }
       .map { BlockDecoder.normalized(String($0.drop { $0 == "-" })) }
     for override in overrides where own.contains(override.key) {
-      throw SweepError(
-        .usage, "--set \(override.key): the sweep itself gives each run its '\(override.key)'")
+      throw SweepError.usage(
+        "--set \(override.key): the sweep itself gives each run its '\(override.key)'")
     }
     for override in overrides
     where override.value == .array([]) && program.lists[override.key] != .json {
-      throw SweepError(
-        .usage,
+      throw SweepError.usage(
         "--set \(override.key)=[]: an empty list gives the program nothing; '--set \(override.key)=' leaves the option out"
       )
     }

@@ -74,7 +74,7 @@ package enum Selection {
         let last = ends[ends.count - 1],
         first <= last
       else {
-        throw SweepError(.usage, "--index \(part): expected numbers and ranges such as 3,7-9")
+        throw SweepError.usage("--index \(part): expected numbers and ranges such as 3,7-9")
       }
       guard last < count else {
         throw SweepError.noConfiguration(last, of: count)
@@ -82,7 +82,7 @@ package enum Selection {
       result += Array(first...last)
     }
     guard !result.isEmpty || texts.isEmpty else {
-      throw SweepError(.usage, "--index is empty; expected numbers and ranges such as 3,7-9")
+      throw SweepError.usage("--index is empty; expected numbers and ranges such as 3,7-9")
     }
     return Array(Set(result)).sorted()
   }

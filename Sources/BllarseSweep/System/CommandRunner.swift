@@ -51,7 +51,7 @@ public struct ProcessRunner: CommandRunner {
   /// Runs a command to its end.
   public func run(_ arguments: [String], environment: [String: String]) throws -> CommandResult {
     guard let program = Host.find(arguments[0]) else {
-      throw SweepError(.failed, "cannot start \(arguments[0]): not found in PATH")
+      throw SweepError.failed("cannot start \(arguments[0]): not found in PATH")
     }
     let process = try PipedProcess(
       [program] + arguments.dropFirst(),
@@ -228,8 +228,7 @@ private final class PipedProcess {
     if count >= 0 { return count }
     if errno == EINTR || errno == EAGAIN { return 0 }
     // The signal waits for this thread: taken here, it is gone before the mask is.
-    var none = timespec()
-    sigtimedwait(&pipeSignal, nil, &none)
+    _ = Host.signal(among: [SIGPIPE], seconds: 0)
     return -1
   }
 }

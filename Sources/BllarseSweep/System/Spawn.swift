@@ -69,7 +69,7 @@ package struct Spawn {
       }
     }
     guard status == 0 else {
-      throw SweepError(.failed, "cannot start \(program): \(String(cString: strerror(status)))")
+      throw SweepError.failed("cannot start \(program): \(String(cString: strerror(status)))")
     }
     return process
   }
@@ -158,23 +158,21 @@ package struct Signals {
     [SIGINT, SIGTERM, SIGHUP, SIGQUIT].contains(signal)
   }
 
-  private var set = sigset_t()
+  private let taken: [Int32]
 
   /// Blocks the signals, and some more, in this thread, and so in those it starts from now on.
   package init(adding more: [Int32] = []) {
+    taken = [SIGINT, SIGTERM, SIGUSR1, SIGHUP, SIGCHLD] + more
+    var set = sigset_t()
     sigemptyset(&set)
-    for signal in [SIGINT, SIGTERM, SIGUSR1, SIGHUP, SIGCHLD] + more { sigaddset(&set, signal) }
+    for signal in taken { sigaddset(&set, signal) }
     pthread_sigmask(SIG_BLOCK, &set, nil)
   }
 
   /// Waits for the next signal; nil when a child ended or the time passed.
   package func wait(seconds: Double) -> Int32? {
-    var set = set
-    var timeout = timespec()
-    timeout.tv_sec = Int(seconds)
-    timeout.tv_nsec = Int((seconds - seconds.rounded(.down)) * 1e9)
-    let signal = sigtimedwait(&set, nil, &timeout)
-    return signal > 0 && signal != SIGCHLD ? signal : nil
+    let signal = Host.signal(among: taken, seconds: seconds)
+    return signal == SIGCHLD ? nil : signal
   }
 
   package static func name(_ signal: Int32) -> String {

@@ -1,20 +1,14 @@
 /// Works out how a configuration is started: by which program, with which words, in what environment.
 package struct Launcher {
   private let directory: SweepDirectory
-  private let program: String?
-  private let python: PythonChoice
-  private let isStrict: Bool
+  private let options: LaunchOptions
   private var located: [[String]: Program] = [:]
   private var submitted: [String: ProgramRecord?] = [:]
   private var checksums = ChecksumCache()
   private var labels: ConfigurationLabels?
 
-  package init(
-    _ directory: SweepDirectory, program: String? = nil, python: PythonChoice = PythonChoice(),
-    isStrict: Bool = false
-  ) {
-    (self.directory, self.program) = (directory, program)
-    (self.python, self.isStrict) = (python, isStrict)
+  package init(_ directory: SweepDirectory, _ options: LaunchOptions = LaunchOptions()) {
+    (self.directory, self.options) = (directory, options)
   }
 
   /// The commands of some configurations as a shell reads them, a line each.
@@ -30,6 +24,9 @@ package struct Launcher {
     self.labels = labels
     // How a tracked run is called, unless its configuration has a name for it.
     context.environment["BLLARSE_RUN_NAME"] = labels.name(entry)
+    context.environment.merge(options.environment) { $1 }
+    context.force = options.force
+    context.keeper = options.keeper
     return context
   }
 
@@ -40,12 +37,12 @@ package struct Launcher {
     let found =
       try located[entry.program]
       ?? (isCurrent ? directory.program : ProgramDescription())
-      .located(as: entry.program, program: program)
+      .located(as: entry.program, program: options.program)
     located[entry.program] = found
     var context = LaunchContext([found.command[0]] + entry.program.dropFirst() + entry.arguments)
     (context.outputOption, context.resumeOption) = (found.outputOption, found.resumeOption)
     context.programChange = programChange(found)
-    context.refusesChange = isStrict
+    context.refusesChange = options.isStrict
     return context
   }
 
@@ -58,15 +55,14 @@ package struct Launcher {
   }
 
   private func pythonContext(for entry: ManifestEntry) throws -> LaunchContext {
-    if program != nil { throw Self.programRefusal(directory.source) }
+    if options.program != nil { throw Self.programRefusal(directory.source) }
     guard let kept = directory.currentPython else {
-      throw SweepError(
-        .data,
+      throw SweepError.data(
         "\(directory.path)/sweep.json: it names no Python module, which configuration \(entry.index) needs; run the sweep's .py file again"
       )
     }
     var context = LaunchContext([
-      try python.interpreter(recorded: kept.interpreter),
+      try options.python.interpreter(recorded: kept.interpreter),
       "\(directory.path)/\(kept.folder)/\(PythonProgram.fileName)", "run", String(entry.index),
     ])
     context.source = kept.folder
@@ -77,8 +73,7 @@ package struct Launcher {
 
   /// Why `--program` cannot replace the program of a Python module's own `run`.
   static func programRefusal(_ source: String) -> SweepError {
-    SweepError(
-      .usage,
+    SweepError.usage(
       "--program: the configurations of \(source) are run by its own run(config); --python or --venv choose the Python"
     )
   }
@@ -106,6 +101,30 @@ extension ProgramDescription {
   }
 }
 
+/// What is asked of every start, whatever runs.
+package struct LaunchOptions: Sendable {
+  /// The program's path, instead of looking for the one that the sweep names.
+  package var program: String?
+  /// The interpreter of a Python module's own `run`.
+  package var python: PythonChoice
+  /// Whether a program that has changed since the submission is not started.
+  package var isStrict: Bool
+  /// Runs a configuration that has a result again, which is kept until there is another.
+  package var force: Bool
+  /// The words that start this program as a ``Keeper``, so that a program's end is known even when this
+  /// process dies; nil to start the program itself.
+  package var keeper: [String]?
+  package var environment: [String: String] = [:]
+
+  package init(
+    program: String? = nil, python: PythonChoice = PythonChoice(), isStrict: Bool = false,
+    force: Bool = false, keeper: [String]? = nil
+  ) {
+    (self.program, self.python, self.isStrict) = (program, python, isStrict)
+    (self.force, self.keeper) = (force, keeper)
+  }
+}
+
 /// What an attempt needs beside the configuration.
 struct LaunchContext {
   /// The program and its words, without what each run is given besides.
@@ -118,16 +137,13 @@ struct LaunchContext {
   /// Copies the program's output to this process' own.
   var forwardsOutput = false
   var task: TaskIdentity?
-  /// Runs a configuration that has a result again; it is kept until there is another.
   var force = false
   /// The kept sources that run, below the sweep's directory: a Python module's `run` learns from
   /// BLLARSE_RESUME_DIR that it goes on, and takes SIGUSR1.
   var source: String?
   /// What of the program is not as it was submitted.
   var programChange: String?
-  /// Whether such a program is not started.
   var refusesChange = false
-  /// The words that start a ``Keeper``; nil to start the program itself.
   var keeper: [String]?
 
   var canResume: Bool { resumeOption != nil || source != nil }

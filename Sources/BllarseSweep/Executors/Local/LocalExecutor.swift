@@ -7,13 +7,7 @@ public struct LocalExecutor: Executor {
   public let options: SubmitOptions
   /// How long a stopped program may take to checkpoint before it is killed.
   package var graceSeconds = 60.0
-  /// Runs configurations that have a result again; the new result replaces the old one.
-  package var force = false
-  package var python: PythonChoice
-  /// The words that start this program as a ``Keeper``, so that a program's end is known even when
-  /// the pool dies; nil when it cannot be one.
-  package var keeper: [String]?
-  package var environment: [String: String] = [:]
+  package var launch: LaunchOptions
   package var report: (Event) -> Void = { _ in }
   private let directory: SweepDirectory
 
@@ -21,9 +15,10 @@ public struct LocalExecutor: Executor {
   public init(
     _ directory: SweepDirectory, options: SubmitOptions, runner: any CommandRunner = ProcessRunner()
   ) {
-    self.directory = directory
-    self.options = options
-    python = PythonChoice(venv: options.venv)
+    (self.directory, self.options) = (directory, options)
+    launch = LaunchOptions(
+      program: options.program, python: PythonChoice(venv: options.venv),
+      isStrict: options.isStrict)
   }
 
   package enum Event: Sendable {
@@ -80,8 +75,7 @@ public struct LocalExecutor: Executor {
     let processors = Host.processors
     let jobs = jobCount(for: indices.count + orphans.count)
     let shares = Self.shares(of: processors, jobs: jobs)
-    var launcher = Launcher(
-      directory, program: options.program, python: python, isStrict: options.isStrict)
+    var launcher = Launcher(directory, launch)
     // A program that is missing is a fault of the command, not of its first configuration.
     if let first = indices.first {
       _ = try launcher.context(for: directory.manifest.entry(at: first))
@@ -127,11 +121,11 @@ public struct LocalExecutor: Executor {
     let number = value.doubleValue ?? -1
     switch key {
     case "jobs" where value.intValue == nil || number < 1:
-      throw SweepError(.data, "a positive number")
+      throw SweepError.data("a positive number")
     case "retries" where value.intValue == nil || number < 0:
-      throw SweepError(.data, "a whole number from 0")
+      throw SweepError.data("a whole number from 0")
     case "retry_delay" where !(0...86_400).contains(number):
-      throw SweepError(.data, "a number of seconds from 0 to 86400")
+      throw SweepError.data("a number of seconds from 0 to 86400")
     default: break
     }
   }
@@ -144,10 +138,10 @@ public struct LocalExecutor: Executor {
   /// - Throws: ``SweepError`` (75) when a signal stopped it.
   public func submit(_ array: TaskArray) throws -> (job: String, command: [String]) {
     var executor = self
-    executor.environment.merge(array.environment) { $1 }
+    executor.launch.environment.merge(array.environment) { $1 }
     let summary = try executor.run(array.chunk.indices)
     guard summary.interrupted.isEmpty else {
-      throw SweepError(.interrupted, "stopped; \(Chunk.ranges(summary.interrupted)) have not ended")
+      throw SweepError.interrupted("stopped; \(Chunk.ranges(summary.interrupted)) have not ended")
     }
     return ("\(Host.name)-\(Host.processID)-\(array.submission.number)", [])
   }
@@ -195,9 +189,6 @@ public struct LocalExecutor: Executor {
     let entry = try directory.manifest.entry(at: index)
     do {
       var context = try launcher.context(for: entry)
-      context.environment.merge(environment) { $1 }
-      context.force = force
-      context.keeper = keeper
       context.processors = processors
       let attempt = try RunningAttempt(entry, in: directory, context: context)
       report(.started(index: index, attempt: attempt.attempt.number, resumed: attempt.resumed))

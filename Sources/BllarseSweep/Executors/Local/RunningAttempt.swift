@@ -45,7 +45,7 @@ final class RunningAttempt {
     self.attempt = attempt
     do {
       if let change = context.programChange {
-        if context.refusesChange { throw SweepError(.failed, "\(change); --strict refuses that") }
+        if context.refusesChange { throw SweepError.failed("\(change); --strict refuses that") }
         try Files.write("bllarse-sweep: note: \(change)\n", to: attempt.errors)
       }
       try Files.makeDirectory("\(run.path)/\(output)")
@@ -115,8 +115,7 @@ final class RunningAttempt {
     _ sweep: SweepDirectory, _ attempt: AttemptDirectory
   ) throws -> Spawn {
     guard let program = Host.find(context.command[0]) else {
-      throw SweepError(
-        .failed,
+      throw SweepError.failed(
         "there is no program '\(context.command[0])' on \(Host.name): not beside bllarse-sweep and not in PATH"
       )
     }

@@ -21,8 +21,7 @@ struct JobRequirements {
     else { return nil }
     let path = "\(directory)/\(Self.sharedFile)"
     guard Files.exists(path) else {
-      throw SweepError(
-        .usage,
+      throw SweepError.usage(
         "the job script \(jobScript) sources \(Self.sharedFile), which is not beside it: copy it from where the script is from"
       )
     }
@@ -39,8 +38,7 @@ struct JobRequirements {
     guard let venv = options.venv else { return nil }
     if Files.exists("\(venv)/bin/activate") { return nil }
     if Files.exists(venv) {
-      throw SweepError(
-        .usage,
+      throw SweepError.usage(
         "--venv \(venv) has no bin/activate, so it is no Python environment; make one with 'python3 -m venv \(venv)'"
       )
     }
@@ -49,8 +47,7 @@ struct JobRequirements {
     }
     // Beside what is here, it would be here too: nodes see the same directories.
     if let parent = Files.parent(of: venv), parent != "/", Files.isDirectory(parent) {
-      throw SweepError(
-        .usage, "there is no --venv \(venv); make it with 'python3 -m venv \(venv)'")
+      throw SweepError.usage("there is no --venv \(venv); make it with 'python3 -m venv \(venv)'")
     }
     return "note: \(venv) (--venv) is not here: it must be on the nodes"
   }
@@ -90,8 +87,7 @@ struct JobRequirements {
         "there is no Apptainer image \(Files.absolute(image)); build it ('apptainer build \(image) bllarse.def' in bllarse's directory)"
     case nil: return
     }
-    throw SweepError(
-      .usage,
+    throw SweepError.usage(
       "\(missing), name another by \(variable), or leave it to the nodes with BLLARSE_IMAGE_CHECK=node"
     )
   }

@@ -108,12 +108,10 @@ extension JobResources {
       do {
         result = try runner.run(command)
       } catch {
-        throw SweepError(.failed, "\(error)")
+        throw SweepError.failed("\(error)")
       }
-      guard result.status == 0 else { throw SweepError(.failed, result.firstError) }
-      let all = result.output.split(separator: "\n").map {
-        Partition(fields: SlurmUnits.fields($0))
-      }
+      guard result.status == 0 else { throw SweepError.failed(result.firstError) }
+      let all = result.output.split(separator: "\n").map { Partition(fields: slurmFields($0)) }
       guard let names else { return all.filter { $0.fields["Default"] == "YES" } }
       let wanted = names.split(separator: ",").map(String.init)
       return all.filter { wanted.contains($0.name) }
@@ -143,9 +141,10 @@ extension JobResources {
     /// The time that a job gets which asks for none.
     var time: Grant<Duration> {
       for field in ["DefaultTime", "MaxTime"] {
-        if let time = fields[field].flatMap(SlurmUnits.shownTime) {
-          return Grant(value: time, source: "\(field) of partition \(name)")
-        }
+        // NONE and UNLIMITED are no times.
+        guard let text = fields[field], text.contains(":"), let time = Duration(clock: text)
+        else { continue }
+        return Grant(value: time, source: "\(field) of partition \(name)")
       }
       return Grant(value: nil, source: "partition \(name)")
     }
@@ -236,7 +235,7 @@ struct ClusterLimits {
     var limits = ClusterLimits()
     let config = try runner.run(["scontrol", "show", "config"])
     guard config.status == 0 else {
-      throw SweepError(.failed, "SLURM does not answer: \(config.firstError)")
+      throw SweepError.failed("SLURM does not answer: \(config.firstError)")
     }
     for line in config.output.split(separator: "\n") {
       let parts = line.split(separator: "=", maxSplits: 1).map { $0.trimmed }

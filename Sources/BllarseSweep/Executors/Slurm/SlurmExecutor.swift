@@ -34,14 +34,9 @@ final class SlurmExecutor: FollowUpExecutor {
   }
 
   static func validate(_ key: String, _ value: JSON) throws {
-    guard key == "signal_seconds" else { return }
-    guard let seconds = value.intValue, seconds > 0 else {
-      throw SweepError(.data, "a positive number")
-    }
-    guard SlurmUnits.signalSeconds.contains(seconds) else {
-      throw SweepError(
-        .data, "a number of seconds from 1 to \(SlurmUnits.signalSeconds.upperBound)")
-    }
+    guard key == "signal_seconds", !(1...65_535).contains(value.intValue ?? 0) else { return }
+    let isPositive = value.intValue.map { $0 > 0 } ?? false
+    throw SweepError.data(isPositive ? "a number of seconds from 1 to 65535" : "a positive number")
   }
 
   /// A resource in the words of a file's `slurm` section; nil for none at all.
@@ -66,7 +61,7 @@ final class SlurmExecutor: FollowUpExecutor {
     var limits = cluster.tasks
     if let path = options.jobScript {
       guard let script = try Files.text(of: path) else {
-        throw SweepError(.usage, "there is no job script \(path)")
+        throw SweepError.usage("there is no job script \(path)")
       }
       limits.readsOrder = script.contains("BLLARSE_TASK_ORDER")
     }
@@ -91,7 +86,7 @@ final class SlurmExecutor: FollowUpExecutor {
       .map { "\($0.key)=\(Shell.quote($0.value)) " }.joined()
     text += Shell.join(command(array)) + "\n"
     if options.jobScript == nil {
-      text += "# --- the script ---\n\(script(array).text)# --- end of the script ---\n"
+      text += "# --- the script ---\n\(script(array))# --- end of the script ---\n"
     }
     return text
   }
@@ -104,15 +99,14 @@ final class SlurmExecutor: FollowUpExecutor {
       try Files.write(text, to: "\(array.submission.path)/\(JobRequirements.sharedFile)")
     }
     if options.jobScript == nil {
-      try Files.write(script(array).text, to: scriptPath(array), executable: true)
+      try Files.write(script(array), to: scriptPath(array), executable: true)
     }
     let command = command(array)
     let result = try runner.run(command, environment: environment(array))
     guard result.status == 0,
       let job = result.output.split(separator: "\n").last?.split(separator: ";").first
     else {
-      throw SweepError(
-        .failed,
+      throw SweepError.failed(
         "sbatch refused chunk \(array.position.index) of \(array.position.count): \(result.firstError)"
       )
     }
@@ -128,9 +122,33 @@ final class SlurmExecutor: FollowUpExecutor {
     return options.jobScript ?? "\(array.submission.path)/\(name)"
   }
 
-  private func script(_ array: TaskArray) -> JobScript {
-    JobScript(array: array, program: options.program, maxRequeues: options.maxRequeues)
+  private func script(_ array: TaskArray) -> String {
+    let lookUp = array.orderFile.map {
+      "\nindex=$(sed -n \"$((index + 1))p\" \(Shell.quote($0)))"
+    }
+    let program = options.program.map { " --program \(Shell.quote($0))" }
+    return """
+      #!/usr/bin/env bash
+      # Written by bllarse-sweep: submission \(array.submission.number), chunk \(array.position.index) of sweep \(array.sweep.name).
+      set -uo pipefail
+
+      export BLLARSE_SWEEP_DIR=\(Shell.quote(array.sweep.path))
+      export BLLARSE_SWEEP_SOURCE=\(Shell.quote(array.sweep.source))
+      export INDEX_OFFSET=\(array.chunk.offset)
+      export BLLARSE_MAX_REQUEUES=\(options.maxRequeues)
+      node=${SLURMD_NODENAME:-$(hostname)}
+
+      \(Self.scriptBody)\
+      index=$((SLURM_ARRAY_TASK_ID + INDEX_OFFSET))\(lookUp ?? "")
+      activate_venv
+      run_task \(Shell.quote(array.executable)) run-config "$BLLARSE_SWEEP_DIR" "$index"\(program ?? "")
+
+      """
   }
+
+  /// The functions that `Scripts/slurm/common.sh` holds too: a generated script is whole, so that it
+  /// runs wherever SLURM copies it.
+  static let scriptBody = String(decoding: PackageResources.job_sh, as: UTF8.self)
 
   private func environment(_ array: TaskArray) throws -> [String: String] {
     var environment = array.environment
@@ -183,7 +201,7 @@ final class SlurmExecutor: FollowUpExecutor {
         ["MLFLOW_PARENT_RUN_ID", "BLLARSE_MLFLOW_STORE"].contains($0.key)
       })
     guard result.status == 0, let job = result.output.split(separator: "\n").last else {
-      throw SweepError(.failed, result.firstError)
+      throw SweepError.failed(result.firstError)
     }
     return String(job)
   }
@@ -205,7 +223,7 @@ final class SlurmExecutor: FollowUpExecutor {
       if !dryRun {
         let result = try runner.run(command)
         guard result.status == 0 else {
-          throw SweepError(.failed, "\(line): \(result.firstError)")
+          throw SweepError.failed("\(line): \(result.firstError)")
         }
       }
       return line
@@ -275,63 +293,12 @@ extension SubmitOptions {
   }
 }
 
-/// What SLURM writes, and reads.
-enum SlurmUnits {
-  /// The words `Name=value` of a line of `scontrol show --oneliner`; of several of one name the first.
-  static func fields(_ line: Substring) -> [String: String] {
-    let pairs = line.split(separator: " ").map { $0.split(separator: "=", maxSplits: 1) }
-    return Dictionary(
-      pairs.filter { $0.count == 2 }.map { (String($0[0]), String($0[1])) },
-      uniquingKeysWith: { first, _ in first })
-  }
-
-  /// The seconds that `--signal` takes.
-  static let signalSeconds = 1...65_535
-
-  /// A time as `scontrol` shows it; nil for NONE and UNLIMITED.
-  static func shownTime(_ text: String) -> Duration? {
-    text.contains(":") ? Duration(clock: text) : nil
-  }
-}
-
-/// The text of a generated job script.
-struct JobScript {
-  let array: TaskArray
-  let program: String?
-  let maxRequeues: Int
-
-  var text: String {
-    """
-    #!/usr/bin/env bash
-    # Written by bllarse-sweep: submission \(array.submission.number), chunk \(array.position.index) of sweep \(array.sweep.name).
-    set -uo pipefail
-
-    export BLLARSE_SWEEP_DIR=\(Shell.quote(array.sweep.path))
-    export BLLARSE_SWEEP_SOURCE=\(Shell.quote(array.sweep.source))
-    export INDEX_OFFSET=\(array.chunk.offset)
-    export BLLARSE_MAX_REQUEUES=\(maxRequeues)
-    node=${SLURMD_NODENAME:-$(hostname)}
-
-    \(Self.body)\
-    index=$((SLURM_ARRAY_TASK_ID + INDEX_OFFSET))\(orderLine)
-    activate_venv
-    run_task \(Shell.quote(array.executable)) run-config "$BLLARSE_SWEEP_DIR" "$index"\(programArgument)
-
-    """
-  }
-
-  /// The functions that `Scripts/slurm/common.sh` holds too: a generated script is whole, so that it
-  /// runs wherever SLURM copies it.
-  static let body = String(decoding: PackageResources.job_sh, as: UTF8.self)
-
-  private var orderLine: String {
-    guard let orderFile = array.orderFile else { return "" }
-    return "\nindex=$(sed -n \"$((index + 1))p\" \(Shell.quote(orderFile)))"
-  }
-
-  private var programArgument: String {
-    program.map { " --program \(Shell.quote($0))" } ?? ""
-  }
+/// The words `Name=value` of a line of `scontrol show --oneliner`; of several of one name the first.
+func slurmFields(_ line: Substring) -> [String: String] {
+  let pairs = line.split(separator: " ").map { $0.split(separator: "=", maxSplits: 1) }
+  return Dictionary(
+    pairs.filter { $0.count == 2 }.map { (String($0[0]), String($0[1])) },
+    uniquingKeysWith: { first, _ in first })
 }
 
 extension TaskState {
@@ -423,7 +390,7 @@ extension TaskStates {
     else { return }
     let wanted = Set(jobs)
     for line in result.output.split(separator: "\n") {
-      let fields = SlurmUnits.fields(line)
+      let fields = slurmFields(line)
       guard let job = fields["ArrayJobId"], wanted.contains(job),
         let number = fields["ArrayTaskId"].flatMap({ Int($0) }), let exit = fields["ExitCode"]
       else { continue }
