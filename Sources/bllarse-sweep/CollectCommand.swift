@@ -92,9 +92,8 @@ struct CollectCommand: ParsableCommand {
     guard seeds else {
       return try collector.table(best: best, largest: largest, isWide: isWhole)
     }
-    return isWhole
-      ? try collector.replicateTable(metrics: metric, best: best, largest: largest)
-      : try collector.replicateSummary(metrics: metric, best: best, largest: largest)
+    return try collector.replicateTable(
+      metrics: metric, best: best, largest: largest, isWide: isWhole)
   }
 }
 

@@ -88,53 +88,42 @@ public struct Collector {
     return ResultTable(columns: columns, rows: rows)
   }
 
-  /// One row a setting: n, mean, standard deviation, standard error and 95 % interval over its
-  /// replicates of each metric.
-  public func replicateTable(
-    metrics chosen: [String] = [], best: String? = nil, largest: Bool? = nil
-  ) throws -> ResultTable {
-    let keys = varyingKeys.filter { !replicateKeys.contains($0) }
-    var metrics = chosen.isEmpty ? metricNames : chosen
-    if let best, !metrics.contains(best) { metrics.insert(best, at: 0) }
-    for metric in metrics { try check(metric, among: metricNames) }
-    var columns = ["indices"] + keys + ["n"]
-    for metric in metrics { columns += ["", ".sd", ".se", ".ci95"].map { metric + $0 } }
-    let rows = settings(best: best, largest).map { runs -> [JSON] in
-      setting(runs, keys) + [.int(runs.count)]
-        + metrics.flatMap { metric -> [JSON] in
-          let of = ReplicateStatistics(runs.compactMap { $0.number(metric) })
-          return [of?.mean, of?.deviation, of?.standardError, of?.halfWidth].map(Self.cell)
-        }
-    }
-    return ResultTable(columns: columns, rows: rows)
-  }
-
-  /// One row a setting for a person: of each metric the mean over the replicates and half the width of
-  /// its 95 % interval, "0.9881 ± 0.0031".
+  /// One row a setting with statistics over its replicates.
   ///
   /// - Parameters:
-  ///   - chosen: the metrics; the main scores if there are none.
+  ///   - chosen: the metrics; all, or the main scores, if there are none.
   ///   - best: the metric to sort by.
   ///   - largest: whether the largest value is the best; nil for what is usual for the metric.
+  ///   - isWide: whether to show of each metric the mean, the standard deviation, the standard error and
+  ///     half the width of the mean's 95 % interval, and not only `0.9881 ± 0.0031`.
   /// - Returns: the table.
   /// - Throws: ``SweepError`` (64) when no result has a metric.
-  public func replicateSummary(
-    metrics chosen: [String] = [], best: String? = nil, largest: Bool? = nil
+  public func replicateTable(
+    metrics chosen: [String] = [], best: String? = nil, largest: Bool? = nil, isWide: Bool = true
   ) throws -> ResultTable {
-    let metrics = chosen.isEmpty ? Self.shown(metricNames, best: best) : chosen
-    let whole = try replicateTable(metrics: metrics, best: best, largest: largest)
-    let shown = best.map { metrics.contains($0) ? metrics : [$0] + metrics } ?? metrics
-    let first = whole.columns.count - 4 * shown.count
-    let rows = whole.rows.map { row -> [JSON] in
-      let scores = shown.indices.map { place -> JSON in
-        let cells = row[(first + 4 * place)...]  // mean, deviation, error, half of the interval
-        guard let mean = cells.first?.doubleValue else { return .null }
-        let half = cells.dropFirst(3).first?.doubleValue
-        return .string(ReplicateStatistics.text(mean: mean, halfWidth: half))
+    let keys = varyingKeys.filter { !replicateKeys.contains($0) }
+    let all = metricNames
+    var metrics = !chosen.isEmpty ? chosen : isWide ? all : Self.shown(all, best: best)
+    if let best, !metrics.contains(best) { metrics.insert(best, at: 0) }
+    for metric in metrics { try check(metric, among: all) }
+    func cells(_ of: ReplicateStatistics?) -> [JSON] {
+      guard !isWide else {
+        return [of?.mean, of?.deviation, of?.standardError, of?.halfWidth].map(Self.cell)
       }
-      return Array(row[..<first]) + scores
+      guard let of, of.mean.isFinite else { return [.null] }
+      return [.string(ReplicateStatistics.text(mean: of.mean, halfWidth: of.halfWidth))]
     }
-    return ResultTable(columns: Array(whole.columns[..<first]) + shown, rows: rows)
+    let parts = isWide ? ["", ".sd", ".se", ".ci95"] : [""]
+    let rows = settings(best: best, largest).map { runs -> [JSON] in
+      setting(runs, keys) + [.int(runs.count)]
+        + metrics.flatMap { metric in
+          cells(ReplicateStatistics(runs.compactMap { $0.number(metric) }))
+        }
+    }
+    return ResultTable(
+      columns: ["indices"] + keys + ["n"]
+        + metrics.flatMap { metric in parts.map { metric + $0 } },
+      rows: rows)
   }
 
   /// What a narrow table shows: the metric that it is sorted by, and the main scores.

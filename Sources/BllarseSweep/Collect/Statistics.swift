@@ -14,9 +14,7 @@ package struct ReplicateStatistics: Sendable, Equatable {
     let mean = values.reduce(0, +) / Double(values.count)
     self.mean = mean
     guard values.count > 1 else {
-      deviation = nil
-      standardError = nil
-      halfWidth = nil
+      (deviation, standardError, halfWidth) = (nil, nil, nil)
       return
     }
     let squares = values.reduce(0) { $0 + ($1 - mean) * ($1 - mean) }

@@ -48,40 +48,21 @@ enum YAMLReader {
 
   /// A finite number with a point or an exponent, or without.
   static func float(_ text: String) -> JSON? {
-    var bytes = Array(text.utf8)[...]
-    func isDigit(_ byte: UInt8) -> Bool { (0x30...0x39).contains(byte) }
-    func digits() -> String {
-      let run = bytes.prefix(while: isDigit)
-      bytes = bytes.dropFirst(run.count)
-      return String(decoding: run, as: UTF8.self)
-    }
-    var normal = ""
-    if let sign = bytes.first, "+-".utf8.contains(sign) {
-      normal = sign == UInt8(ascii: "-") ? "-" : ""
-      bytes = bytes.dropFirst()
-    }
-    let whole = digits()
-    var fraction = ""
-    if bytes.first == UInt8(ascii: ".") {
-      bytes = bytes.dropFirst()
-      fraction = digits()
-    }
-    guard !whole.isEmpty || !fraction.isEmpty else { return nil }
+    let isNegative = text.hasPrefix("-")
+    let parts = (isNegative || text.hasPrefix("+") ? text.dropFirst() : text[...])
+      .split(maxSplits: 1, omittingEmptySubsequences: false) { "eE".contains($0) }
+    let halves = parts[0].split(separator: ".", maxSplits: 1, omittingEmptySubsequences: false)
+    func areDigits(_ text: Substring) -> Bool { text.utf8.allSatisfy { (0x30...0x39).contains($0) } }
+    guard halves.allSatisfy(areDigits), halves.contains(where: { !$0.isEmpty }) else { return nil }
     // Double's own parser wants digits around the point.
-    normal += (whole.isEmpty ? "0" : whole) + "." + (fraction.isEmpty ? "0" : fraction)
-    if let mark = bytes.first, "eE".utf8.contains(mark) {
-      bytes = bytes.dropFirst()
-      normal += "e"
-      if let sign = bytes.first, "+-".utf8.contains(sign) {
-        normal += sign == UInt8(ascii: "-") ? "-" : ""
-        bytes = bytes.dropFirst()
-      }
-      let power = digits()
-      guard !power.isEmpty else { return nil }
-      normal += power
+    var normal = halves.map { $0.isEmpty ? "0" : $0 }.joined(separator: ".")
+    if parts.count > 1 {
+      let power = "+-".contains(parts[1].first ?? " ") ? parts[1].dropFirst() : parts[1]
+      guard !power.isEmpty, areDigits(power) else { return nil }
+      normal += parts[1].hasPrefix("-") ? "e-\(power)" : "e\(power)"
     }
-    guard bytes.isEmpty, let number = Double(normal), number.isFinite else { return nil }
-    return .number(number)
+    guard let number = Double(normal), number.isFinite else { return nil }
+    return .number(isNegative ? -number : number)
   }
 
   private static func message(for error: YamlError, file: String) -> String {
@@ -130,13 +111,11 @@ struct YAMLConverter {
     case .scalar(let scalar):
       return SourceNode(.scalar(try value(of: scalar, at: position)), at: position)
     case .sequence(let sequence):
-      try check(sequence.tag, named: ["seq"], what: "a list", at: position)
-      var nodes: [SourceNode] = []
-      nodes.reserveCapacity(sequence.count)
-      for element in sequence { nodes.append(try convert(element, depth: depth + 1)) }
+      try check(sequence.tag, "seq", what: "a list", at: position)
+      let nodes = try sequence.map { try convert($0, depth: depth + 1) }
       return SourceNode(.sequence(nodes), at: position)
     case .mapping(let mapping):
-      try check(mapping.tag, named: ["map"], what: "a mapping", at: position)
+      try check(mapping.tag, "map", what: "a mapping", at: position)
       return SourceNode(.mapping(try entries(of: mapping, depth: depth)), at: position)
     case .alias:
       throw SweepError.data("\(file):\(position.line): an alias without an anchor")
@@ -190,44 +169,39 @@ struct YAMLConverter {
     // `!` alone means: not by its look.
     if tag.isEmpty { return scalar.style == .plain ? YAMLReader.resolve(text) : .string(text) }
     if tag == "!" { return .string(text) }
-    let name = tag.hasPrefix(Self.prefix) ? String(tag.dropFirst(Self.prefix.count)) : tag
     let look = YAMLReader.resolve(text)
-    switch name {
-    case "str": return .string(text)
-    case "int":
-      if let number = YAMLReader.integer(text) { return number }
-    case "float":
-      if let number = YAMLReader.float(text) { return number }
-    case "bool":
-      if case .bool = look { return look }
-    case "null":
-      if look == .null { return .null }
-    default: throw unknown(tag, at: position)
-    }
+    let value: JSON? =
+      switch Self.short(tag) {
+      case "!!str": .string(text)
+      case "!!int": YAMLReader.integer(text)
+      case "!!float": YAMLReader.float(text)
+      case "!!bool": look.boolValue == nil ? nil : look
+      case "!!null": look == .null ? look : nil
+      default: throw unknown(tag, at: position)
+      }
+    if let value { return value }
     throw SweepError.data(
-      "\(file):\(position.line):\(position.column): '\(text)' is no value of !!\(name)"
-    )
+      "\(file):\(position.line):\(position.column): '\(text)' is no value of \(Self.short(tag))")
   }
 
-  private func check(_ tag: Tag, named names: [String], what: String, at position: Position) throws
-  {
+  private func check(_ tag: Tag, _ name: String, what: String, at position: Position) throws {
     let tag = tag.description
-    guard !tag.isEmpty, tag != "!", !names.contains(where: { tag == Self.prefix + $0 }) else {
-      return
+    guard !tag.isEmpty, tag != "!", tag != Self.prefix + name else { return }
+    guard ["!!str", "!!int", "!!float", "!!bool", "!!null"].contains(Self.short(tag)) else {
+      throw unknown(tag, at: position)
     }
-    if ["str", "int", "float", "bool", "null"].contains(where: { tag == Self.prefix + $0 }) {
-      throw SweepError.data(
-        "\(file):\(position.line):\(position.column): \(what) is no value of !!\(tag.dropFirst(Self.prefix.count))"
-      )
-    }
-    throw unknown(tag, at: position)
+    throw SweepError.data(
+      "\(file):\(position.line):\(position.column): \(what) is no value of \(Self.short(tag))")
+  }
+
+  /// `!!int` for YAML's own tags.
+  private static func short(_ tag: String) -> String {
+    tag.hasPrefix(prefix) ? "!!" + tag.dropFirst(prefix.count) : tag
   }
 
   private func unknown(_ tag: String, at position: Position) -> SweepError {
-    let written =
-      tag.hasPrefix(Self.prefix) ? "!!" + tag.dropFirst(Self.prefix.count) : tag
     return SweepError.data(
-      "\(file):\(position.line):\(position.column): the tag \(written) has no meaning here; known are !!str, !!int, !!float, !!bool, !!null, !!seq, !!map"
+      "\(file):\(position.line):\(position.column): the tag \(Self.short(tag)) has no meaning here; known are !!str, !!int, !!float, !!bool, !!null, !!seq, !!map"
     )
   }
 }

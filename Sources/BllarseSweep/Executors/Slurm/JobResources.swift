@@ -1,14 +1,11 @@
 /// What each run gets of the cluster: what was asked for, else the cluster's defaults.
 struct JobResources {
   /// A quantity and who says it; nil quantity for no limit.
-  struct Grant<Value> {
-    var value: Value?
-    var source: String
-  }
+  typealias Grant<Value> = (value: Value?, source: String)
 
-  var processors = Grant<Int>(value: 1, source: "SLURM's default")
-  var memory = Grant<Memory>(value: nil, source: "")
-  var time = Grant<Duration>(value: nil, source: "")
+  var processors: Grant<Int> = (1, "SLURM's default")
+  var memory: Grant<Memory> = (nil, "")
+  var time: Grant<Duration> = (nil, "")
   /// How many run at once; nil for no limit.
   var atOnce: Int?
   /// Why the cluster's defaults are not known; nil when they are.
@@ -57,22 +54,21 @@ extension JobResources {
     var resources = JobResources()
     resources.atOnce = options.maxConcurrent
     if let (text, source) = request[.processors], let count = Int(text) {
-      resources.processors = Grant(value: count, source: source)
+      resources.processors = (count, source)
     }
-    let partitions: [Partition]
+    var partitions: [Partition] = []
     do {
       partitions = try Partition.ask(runner, request[.partition]?.value)
     } catch {
-      partitions = []
-      resources.problem = error.description
+      resources.problem = "\(error)"
     }
     let processors = resources.processors.value ?? 1
     // Of neither 0 means anything but no limit.
     if let (text, source) = request[.memory] {
       let memory = Memory(text).flatMap { $0.kibibytes == 0 ? nil : $0 }
-      resources.memory = Grant(value: memory, source: source)
+      resources.memory = (memory, source)
     } else if let (text, source) = request[.memoryPerProcessor] {
-      resources.memory = Grant(value: Memory(text).map { $0 * processors }, source: source)
+      resources.memory = (Memory(text).map { $0 * processors }, source)
     } else {
       // A job that several partitions may take must do with the least of them.
       let grants = partitions.map { $0.memory(processors, limits) }
@@ -80,7 +76,7 @@ extension JobResources {
     }
     if let (text, source) = request[.time] {
       let time = Duration(clock: text).flatMap { $0 == .zero ? nil : $0 }
-      resources.time = Grant(value: time, source: source)
+      resources.time = (time, source)
     } else {
       resources.time =
         partitions.map(\.time).min { Self.isLess($0.value, $1.value) } ?? resources.time
@@ -100,16 +96,8 @@ extension JobResources {
     var name: String { fields["PartitionName"] ?? "" }
 
     /// The partitions of a job: those named, else the cluster's default.
-    static func ask(
-      _ runner: any CommandRunner, _ names: String?
-    ) throws(SweepError) -> [Partition] {
-      let command = ["scontrol", "show", "partition", "--oneliner"]
-      let result: CommandResult
-      do {
-        result = try runner.run(command)
-      } catch {
-        throw SweepError.failed("\(error)")
-      }
+    static func ask(_ runner: any CommandRunner, _ names: String?) throws -> [Partition] {
+      let result = try runner.run(["scontrol", "show", "partition", "--oneliner"])
       guard result.status == 0 else { throw SweepError.failed(result.firstError) }
       let all = result.output.split(separator: "\n").map { Partition(fields: slurmFields($0)) }
       guard let names else { return all.filter { $0.fields["Default"] == "YES" } }
@@ -123,19 +111,13 @@ extension JobResources {
     func memory(_ processors: Int, _ limits: ClusterLimits) -> Grant<Memory> {
       let place = "partition \(name)"
       func own(_ field: String) -> Memory? { fields[field].flatMap { Memory($0) } }
-      if let each = own("DefMemPerCPU") {
-        return Grant(value: each * processors, source: "DefMemPerCPU of \(place)")
-      }
-      if let node = own("DefMemPerNode") {
-        return Grant(value: node, source: "DefMemPerNode of \(place)")
-      }
-      if let each = limits.memoryPerProcessor {
-        return Grant(value: each * processors, source: "the cluster's DefMemPerCPU")
-      }
-      if let node = limits.memoryPerNode {
-        return Grant(value: node, source: "the cluster's DefMemPerNode")
-      }
-      return Grant(value: nil, source: place)
+      let grants: [Grant<Memory>] = [
+        (own("DefMemPerCPU").map { $0 * processors }, "DefMemPerCPU of \(place)"),
+        (own("DefMemPerNode"), "DefMemPerNode of \(place)"),
+        (limits.memoryPerProcessor.map { $0 * processors }, "the cluster's DefMemPerCPU"),
+        (limits.memoryPerNode, "the cluster's DefMemPerNode"),
+      ]
+      return grants.first { $0.value != nil } ?? (nil, place)
     }
 
     /// The time that a job gets which asks for none.
@@ -144,9 +126,9 @@ extension JobResources {
         // NONE and UNLIMITED are no times.
         guard let text = fields[field], text.contains(":"), let time = Duration(clock: text)
         else { continue }
-        return Grant(value: time, source: "\(field) of partition \(name)")
+        return (time, "\(field) of partition \(name)")
       }
-      return Grant(value: nil, source: "partition \(name)")
+      return (nil, "partition \(name)")
     }
   }
 }
