@@ -5,9 +5,7 @@ struct ListCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "list", abstract: "Lists the configurations of a sweep.")
 
-  @OptionGroup var sweep: SweepArguments
-  @OptionGroup var overrides: OverrideArguments
-  @OptionGroup var python: VenvArguments
+  @OptionGroup var source: SourceArguments
 
   @Flag(help: "Print only how many there are.")
   var count = false
@@ -30,16 +28,16 @@ struct ListCommand: ParsableCommand {
   }
 
   func run() throws {
-    try sweep.refuseDirectoryOption(for: "list")
+    try source.sweep.refuseDirectoryOption(for: "list")
     if check { return try runCheck() }
-    if let manifest = try sweep.frozen(overrides)?.manifest {
+    if let manifest = try source.frozen()?.manifest {
       if count { return print(manifest.count) }
       let entries = try manifest.entries()
       var seen: Set<String> = []
       let keys = entries.flatMap(\.parameters).map(\.key).filter { seen.insert($0).inserted }
       try write(entries.count, keys: keys) { entries[$0] }
     } else {
-      let expansion = try sweep.expansion(overrides, python)
+      let expansion = try source.expansion()
       if count { return print(expansion.count) }
       try write(expansion.count, keys: expansion.file.keys) { try expansion.entry(at: $0) }
     }
@@ -71,18 +69,17 @@ struct ListCommand: ParsableCommand {
     Terminal.write(text + (format == .json ? "\n]\n" : ""))
   }
 
-  /// Asks the program about all configurations, and prints which cannot run.
   private func runCheck() throws {
     let report: CheckReport
-    if let directory = try sweep.frozen(overrides) {
+    if let directory = try source.frozen() {
       let entries = try directory.manifest.entries()
       report = try ConfigurationChecker(directory.program, program: program)
         .check(Array(entries.indices)) { entries[$0] }
     } else {
-      let file = try sweep.readFile(overrides, venv: python.venv)
+      let file = try source.readFile()
       try file.checkRunnable()
       let located = try file.program.located(
-        program: program, python: sweep.pythonChoice(venv: python.venv), kept: nil,
+        program: program, python: source.pythonChoice, kept: nil,
         source: file.path)
       try located.options?.check(file)
       let expansion = try Expansion(file)
@@ -123,9 +120,7 @@ struct ShowCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "show", abstract: "Shows one configuration and its command line.")
 
-  @OptionGroup var sweep: SweepArguments
-  @OptionGroup var overrides: OverrideArguments
-  @OptionGroup var python: VenvArguments
+  @OptionGroup var source: SourceArguments
 
   @Argument(help: "The configuration's index.")
   var index: Int
@@ -134,9 +129,9 @@ struct ShowCommand: ParsableCommand {
   var format = ShowFormat.table
 
   func run() throws {
-    try sweep.refuseDirectoryOption(for: "show")
-    let frozen = try sweep.frozen(overrides)?.manifest.entry(at: index)
-    let entry = try frozen ?? sweep.expansion(overrides, python).entry(at: index)
+    try source.sweep.refuseDirectoryOption(for: "show")
+    let frozen = try source.frozen()?.manifest.entry(at: index)
+    let entry = try frozen ?? source.expansion().entry(at: index)
     let command = entry.program + entry.arguments
     if format == .json {
       return print(entry.summary([JSON.Member("command", .strings(command))]).pretty)

@@ -3,7 +3,6 @@ import BllarseSweep
 import Foundation
 import Logging
 
-/// The parent runs of a sweep's submissions.
 enum ParentRuns {
   /// A configuration that says how the submission is tracked; nil when none is tracked.
   static func tracked(_ indices: [Int], in directory: SweepDirectory) throws -> ManifestEntry? {
@@ -181,12 +180,10 @@ struct ParentRun {
   let run: String
   /// Where it is, without credentials; nil for one that nobody has looked up.
   var store: String?
-  /// The line that says so.
   var line: String?
   /// What the sweep keeps of it; nil when it is no concern of the sweep's.
   var record: ParentRecord?
 
-  /// What its children find in their environment.
   var environment: [String: String] {
     var variables = ["MLFLOW_PARENT_RUN_ID": run]
     variables["BLLARSE_MLFLOW_STORE"] = store

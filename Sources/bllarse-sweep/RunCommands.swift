@@ -5,9 +5,7 @@ struct RunConfigCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "run-config", abstract: "Runs one configuration in the foreground.")
 
-  @OptionGroup var sweep: SweepArguments
-  @OptionGroup var overrides: OverrideArguments
-  @OptionGroup var python: VenvArguments
+  @OptionGroup var source: SourceArguments
   @OptionGroup var strictness: StrictArguments
 
   @Argument(help: "The configuration's index.")
@@ -25,9 +23,9 @@ struct RunConfigCommand: ParsableCommand {
   func run() throws {
     let (directory, index) = try frozen()
     let entry = try directory.manifest.entry(at: index)
-    python.note(for: sweep.sweep, isPython: directory.python != nil)
+    source.python.note(for: source.sweep.sweep, isPython: directory.python != nil)
     let launch = LaunchOptions(
-      program: program, python: sweep.pythonChoice(venv: python.venv),
+      program: program, python: source.pythonChoice,
       isStrict: strictness.strict || Host.variable("BLLARSE_STRICT") == "1", force: force,
       keeper: Keeper.ownCommand)
     if dryRun {
@@ -58,14 +56,15 @@ struct RunConfigCommand: ParsableCommand {
 
   /// A job's configurations are those that were frozen at its submission, whatever the file says.
   private func frozen() throws -> (SweepDirectory, index: Int) {
+    let sweep = source.sweep
     if !sweep.isDirectory, sweep.sweepDir == nil, let path = Host.variable("BLLARSE_SWEEP_DIR") {
-      try overrides.refuse(for: path)
+      try source.overrides.refuse(for: path)
       return (try SweepDirectory.open(path), index)
     }
     var frozen = try FrozenSweep(
-      sweep, overrides, program: program, venv: python.venv)
+      sweep, source.overrides, program: program, venv: source.python.venv)
     let indices = try frozen.indices(of: [index])
-    if !dryRun { try frozen.write(record: !overrides.set.isEmpty) }
+    if !dryRun { try frozen.write(record: !source.overrides.set.isEmpty) }
     return (frozen.directory, indices.first ?? index)
   }
 }

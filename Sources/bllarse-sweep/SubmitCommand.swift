@@ -258,7 +258,6 @@ struct SubmitArguments: ParsableArguments {
   }
 }
 
-/// How many runs there are at once; nil for no limit.
 struct ConcurrencyLimit: ExpressibleByArgument {
   let value: Int?
 

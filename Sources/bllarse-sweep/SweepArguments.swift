@@ -23,7 +23,6 @@ struct SweepArguments: ParsableArguments {
 
   var isDirectory: Bool { Files.isDirectory(sweep) }
 
-  /// The user's Python, of an environment where the command names one.
   func pythonChoice(venv: String?) -> PythonChoice { PythonChoice(venv: venv, path: python) }
 
   func readFile(venv: String? = nil) throws -> SweepFile {
@@ -35,23 +34,8 @@ struct SweepArguments: ParsableArguments {
     return file
   }
 
-  /// The file's configurations with what `--set` says.
   func readFile(_ overrides: OverrideArguments, venv: String?) throws -> SweepFile {
     try readFile(venv: venv).overriding(try overrides.values())
-  }
-
-  /// The directory that is named itself; nil for a file.
-  func frozen(_ overrides: OverrideArguments) throws -> SweepDirectory? {
-    guard isDirectory else { return nil }
-    try overrides.refuse(for: sweep)
-    return try SweepDirectory.open(sweep)
-  }
-
-  /// The file's configurations, of which nothing is frozen.
-  func expansion(_ overrides: OverrideArguments, _ python: VenvArguments) throws -> Expansion {
-    let file = try readFile(overrides, venv: python.venv)
-    python.note(for: sweep, isPython: file.python != nil)
-    return try Expansion(file)
   }
 
   /// Refuses `--sweep-dir` beside a sweep's directory.
@@ -72,7 +56,6 @@ struct SweepArguments: ParsableArguments {
 
   func directoryPath(_ file: SweepFile) -> String { sweepDir ?? "sweeps/\(file.name)" }
 
-  /// The directory of a sweep that has been run or submitted.
   func existingDirectory() throws -> SweepDirectory {
     try refuseSecondDirectory()
     if isDirectory { return try SweepDirectory.open(sweep) }
@@ -90,7 +73,6 @@ struct SweepArguments: ParsableArguments {
   }
 }
 
-/// Values for all configurations, given beside the file.
 struct OverrideArguments: ParsableArguments {
   @Option(
     help: ArgumentHelp(
@@ -100,7 +82,6 @@ struct OverrideArguments: ParsableArguments {
 
   func values() throws -> [Override] { try Override.parse(set) }
 
-  /// Refuses values for a sweep whose configurations are frozen.
   func refuse(for directory: String) throws {
     guard let first = set.first else { return }
     throw SweepError.usage(
@@ -123,13 +104,36 @@ struct VenvArguments: ParsableArguments {
   }
 }
 
-/// What is asked of the program at its start.
+/// The sweep of commands that look at single configurations.
+struct SourceArguments: ParsableArguments {
+  @OptionGroup var sweep: SweepArguments
+  @OptionGroup var overrides: OverrideArguments
+  @OptionGroup var python: VenvArguments
+
+  var pythonChoice: PythonChoice { sweep.pythonChoice(venv: python.venv) }
+
+  /// The directory that is named itself; nil for a file.
+  func frozen() throws -> SweepDirectory? {
+    guard sweep.isDirectory else { return nil }
+    try overrides.refuse(for: sweep.sweep)
+    return try SweepDirectory.open(sweep.sweep)
+  }
+
+  func readFile() throws -> SweepFile { try sweep.readFile(overrides, venv: python.venv) }
+
+  /// The file's configurations, of which nothing is frozen.
+  func expansion() throws -> Expansion {
+    let file = try readFile()
+    python.note(for: sweep.sweep, isPython: file.python != nil)
+    return try Expansion(file)
+  }
+}
+
 struct StrictArguments: ParsableArguments {
   @Flag(help: "Do not start a program that has changed since the submission (by its SHA-256).")
   var strict = false
 }
 
-/// Whether and how configurations are checked before any is sent.
 struct CheckArguments: ParsableArguments {
   @Flag(help: "Leave out configurations that cannot run, instead of sending nothing.")
   var skipInvalid = false

@@ -39,7 +39,6 @@ struct TrackingArguments: ParsableArguments {
     }
   }
 
-  /// The parent that the user names.
   private func given(
     _ run: String, _ tracked: ManifestEntry?, _ indices: [Int], _ deferred: [Int],
     _ directory: SweepDirectory

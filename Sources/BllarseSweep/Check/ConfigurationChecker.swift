@@ -302,7 +302,6 @@ package enum RefusalRecord {
     try Files.write(json.compact + "\n", to: path(directory))
   }
 
-  /// Why configurations cannot run, by index.
   package static func read(_ directory: SweepDirectory) throws -> [Int: String] {
     guard let text = try Files.text(of: path(directory)) else { return [:] }
     guard let groups = try? JSON.parse(text)["refused"]?.arrayValue else {

@@ -3,7 +3,6 @@ public struct Program: Sendable {
   /// The path and the leading arguments.
   public let command: [String]
   package let checksum: String?
-  /// Its options; nil when it does not describe them.
   package let options: ProgramOptions?
   /// What `--experimental-dump-help` and `check` follow: the program, and a script that it reads.
   let describer: [String]

@@ -15,7 +15,6 @@ package struct Conclusion {
     needsResult = claim.needsResult ?? true
   }
 
-  /// An attempt's end, and the result if it has one.
   struct Outcome {
     var end: AttemptEnd
     var result: RunResult?

@@ -17,7 +17,6 @@ package struct ParentRecord: Sendable, Equatable {
   package var deferred: [Int]
   /// Whether it is somebody else's to end.
   package private(set) var isLeftOpen: Bool
-  /// How it was last ended.
   package private(set) var outcome: ParentOutcome?
   /// What was last logged of its children, as JSON.
   private var summary = ""
@@ -86,7 +85,6 @@ package struct ParentRecord: Sendable, Equatable {
     try save()
   }
 
-  /// Records that the run goes on.
   package mutating func setReopened() throws {
     outcome = nil
     additions += 1
@@ -105,7 +103,6 @@ package struct ParentRecord: Sendable, Equatable {
 
   // MARK: - Looking up
 
-  /// The records of a sweep, in the order in which they were made.
   package static func all(in directory: SweepDirectory) throws -> [ParentRecord] {
     let folder = folder(of: directory)
     return try Files.names(in: folder).filter { $0.hasSuffix(".json") }
@@ -143,7 +140,6 @@ package struct ParentRecord: Sendable, Equatable {
     }
   }
 
-  /// The parent that a configuration was last started under.
   package static func owner(of index: Int, in directory: SweepDirectory) throws -> ParentRecord? {
     try all(in: directory).last { $0.indices.contains(index) }
   }
@@ -167,7 +163,6 @@ package struct ParentRecord: Sendable, Equatable {
     return outcome == self.outcome ? nil : outcome
   }
 
-  /// Whether the run knows of this already.
   package func hasLogged(_ summary: SweepSummary) -> Bool { self.summary == summary.text }
 
   private var json: JSON {
@@ -197,7 +192,6 @@ extension ParentRecord {
     return ended
   }
 
-  /// The configurations whose end is noted.
   package var ended: Set<Int> { Set(Files.names(in: endFolder).compactMap { Int($0) }) }
 
   /// Claims the right to end the parent, until configurations are added: of several tasks one does it.
@@ -206,7 +200,6 @@ extension ParentRecord {
     return try Files.create(endingClaim, "")
   }
 
-  /// Gives that right back: it could not be used.
   package func releaseEnding() { Files.remove(endingClaim) }
 
   private var endingClaim: String { "\(endFolder)/.ending-\(additions)" }

@@ -124,7 +124,6 @@ struct ChecksumCache {
     return sum
   }
 
-  /// A program's present checksums.
   mutating func record(of program: Program) -> ProgramRecord {
     ProgramRecord(
       program: sum(of: program.command[0]),

@@ -3,7 +3,6 @@ package struct RunDirectory: Sendable {
   package let path: String
   package let index: Int
 
-  /// The numbers of the attempts so far, ascending.
   package var attempts: [Int] {
     Files.names(in: path).compactMap { name in
       name.hasPrefix("attempt-") ? Int(name.dropFirst(8)) : nil
@@ -39,7 +38,6 @@ package struct RunDirectory: Sendable {
   }
 }
 
-/// A finished configuration.
 package struct RunResult: Sendable, Equatable {
   package let index: Int
   package let hash: String
@@ -113,7 +111,6 @@ package struct AttemptDirectory: Sendable {
     end == nil && claim.isClaimantAlive == false && isAlive(claim, at: Host.now)
   }
 
-  /// The variable and the value that an attempt's program is known by.
   func mark(_ claim: AttemptClaim) -> String { "\(Self.markName)=\(programMark(claim))" }
 
   /// Sends a signal to the processes that an attempt is known by.
@@ -165,7 +162,6 @@ package struct AttemptDirectory: Sendable {
   package var errors: String { "\(path)/stderr.log" }
 }
 
-/// Who runs an attempt.
 package struct AttemptClaim: Sendable, Equatable {
   package var host: String
   package var process: Int
@@ -180,7 +176,6 @@ package struct AttemptClaim: Sendable, Equatable {
   /// The program's process, once it runs, or its keeper's.
   package var child: Int?
   package var childStartTime: Int?
-  /// The task of an executor that the attempt is.
   package var task: TaskIdentity?
   /// The kept sources that run, for a Python module's own `run`.
   package var source: String?
@@ -232,7 +227,6 @@ extension AttemptClaim {
     return Host.startTime(of: process) == startTime
   }
 
-  /// The child's process id, while that process runs.
   var livingChild: Int? {
     guard isVisible, let child, let childStartTime, Host.startTime(of: child) == childStartTime
     else { return nil }

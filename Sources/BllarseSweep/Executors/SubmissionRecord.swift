@@ -2,13 +2,11 @@ package struct SubmissionRecord: Sendable {
   package let number: Int
   package let path: String
   package let options: SubmitOptions
-  /// The arrays with their jobs' ids.
   package let chunks: [(job: String, chunk: Chunk)]
   package let parentRun: String?
   /// The cause of the failures that it tries again; nil for a first submission or a retry by hand.
   package let cause: FailureCause?
 
-  /// All submissions of a sweep, the oldest first.
   package static func all(in directory: SweepDirectory) throws -> [SubmissionRecord] {
     try Files.names(in: "\(directory.path)/submissions").compactMap { name in
       guard let number = Int(name) else { return nil }
@@ -38,10 +36,8 @@ package struct SubmissionRecord: Sendable {
       cause: plan["cause"]?.stringValue.flatMap(FailureCause.init))
   }
 
-  /// Whether a configuration was part of it.
   func contains(_ index: Int) -> Bool { chunks.contains { $0.chunk.indices.contains(index) } }
 
-  /// The tasks, each with its configuration.
   package var tasks: [(index: Int, task: TaskReference)] {
     chunks.flatMap { job, chunk in
       zip(chunk.indices, chunk.tasks).map {
@@ -57,7 +53,6 @@ package struct SubmissionRecord: Sendable {
 }
 
 extension TaskStates {
-  /// Asks the executors of some submissions.
   static func ask(_ submissions: [SubmissionRecord], of directory: SweepDirectory) -> TaskStates {
     var all = TaskStates()
     for (_, group) in Dictionary(grouping: submissions, by: \.options.executor) {
@@ -82,10 +77,8 @@ public struct Canceller {
   /// Makes a canceller.
   public init(_ directory: SweepDirectory) { self.directory = directory }
 
-  /// The tasks to cancel.
+  /// The tasks to cancel, each with its configuration: of some configurations, or of all.
   ///
-  /// - Parameter indices: the configurations; nil for all.
-  /// - Returns: each task with its configuration.
   /// - Throws: ``SweepError`` (1) when an executor does not answer.
   public func tasks(_ indices: [Int]? = nil) throws -> [(index: Int, task: TaskReference)] {
     let reader = try StatusReader(directory)
@@ -95,13 +88,10 @@ public struct Canceller {
     }
   }
 
-  /// Cancels tasks.
+  /// Cancels tasks, or only says by which commands.
   ///
-  /// - Parameters:
-  ///   - tasks: the tasks, each with its configuration.
-  ///   - followUps: cancel the jobs too that would apply retry rules after them.
-  ///   - dryRun: do nothing.
-  /// - Returns: the commands for that, a line each.
+  /// With `followUps` the jobs are cancelled too that would apply retry rules after them.
+  ///
   /// - Throws: ``SweepError`` when an executor cannot.
   @discardableResult
   public func cancel(

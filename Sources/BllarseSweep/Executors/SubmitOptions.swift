@@ -14,7 +14,6 @@ public struct SubmitOptions: Sendable, Equatable {
   public var arrayOrder = ArrayOrder.index
   /// How often a task is started again after a checkpoint.
   public var maxRequeues = 10
-  /// What to do about failures, by their cause.
   package var retryRules: [RetryRule] = []
   /// A Python environment of the tasks.
   public var venv: String?
@@ -51,7 +50,6 @@ public struct SubmitOptions: Sendable, Equatable {
     return number
   }
 
-  /// Takes the defaults that a sweep file states, or a record.
   package mutating func apply(_ defaults: [JSON.Member], file: String) throws {
     for member in defaults {
       do {
@@ -224,7 +222,6 @@ package struct RetryRule: Sendable, Equatable, CustomStringConvertible {
   }
 
   package let cause: FailureCause
-  /// The number of retries for each configuration.
   package let budget: Int
   package let change: Change
 

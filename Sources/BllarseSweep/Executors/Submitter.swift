@@ -24,19 +24,14 @@ public struct Submitter {
     package let limitName: String
     /// What the user is to know: what each run gets, what only the nodes can tell, a line each.
     public let notes: [String]
-    /// The MLflow run that the configurations' runs are nested in.
     package var parentRun: String?
     /// Where that run is tracked, without credentials.
     package var parentStore: String?
     package var cause: FailureCause?
   }
 
-  /// Works a submission out.
+  /// Works a submission of configurations out; `memory` is what the one that needs most needs.
   ///
-  /// - Parameters:
-  ///   - indices: the configurations, ascending.
-  ///   - memory: the memory of the configuration that needs most, if that is known.
-  /// - Returns: the plan.
   /// - Throws: ``SweepError`` when the executor does not answer, or tasks would miss something.
   public func plan(_ indices: [Int], memory: CheckReport.MemoryEstimate? = nil) throws -> Plan {
     let limits = try executor.limits()
@@ -65,10 +60,6 @@ public struct Submitter {
   /// Makes a submission: hands the executor one array after another, and records each job's id before the
   /// next goes out.
   ///
-  /// - Parameters:
-  ///   - plan: what to submit.
-  ///   - onChunk: called with a chunk and its job's id.
-  /// - Returns: the job ids.
   /// - Throws: ``SweepError`` (1) with the executor's reason and the ids of the jobs that went out.
   @discardableResult
   public func submit(_ plan: Plan, onChunk: (Chunk, String) -> Void = { _, _ in }) throws
@@ -251,7 +242,6 @@ extension Chunk {
     return (chunks, nil)
   }
 
-  /// The configurations in the order in which they are to start.
   static func ordered(_ indices: [Int], _ order: SubmitOptions.ArrayOrder) -> [Int] {
     switch order {
     case .index: return indices

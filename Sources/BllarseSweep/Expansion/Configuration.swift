@@ -58,7 +58,6 @@ public struct Configuration: Sendable, Equatable {
     value.hasPrefix("-") && option.hasPrefix("--") ? ["\(option)=\(value)"] : [option, value]
   }
 
-  /// Computes the content's hash.
   package static func contentHash(
     program: [String], parameters: [JSON.Member], ignored: Set<String>, countsEvery: Bool = false
   ) -> String {

@@ -168,7 +168,6 @@ struct Assignments {
   subscript(key: String) -> Template? { entries.first { $0.key == key }?.value }
 }
 
-/// Computes the values of templates within one configuration.
 struct Resolver {
   let assigned: Assignments
   let file: SweepFile
@@ -199,12 +198,12 @@ struct Resolver {
       return .string(text)
     case .table(let by, let cases, let otherwise):
       let selector = try lookUp(by, from: key, seen: seen).plainText
-      if let found = cases.first(where: { $0.0 == selector }) {
-        return try resolve(found.1, of: key, seen: seen)
+      if let found = cases.first(where: { $0.value == selector }) {
+        return try resolve(found.template, of: key, seen: seen)
       }
       guard let otherwise else {
         throw fault(
-          "the table of '\(key)' has no case for \(by) = \(selector)\(hint(for: selector, among: cases.map(\.0))); add it, or a 'default'",
+          "the table of '\(key)' has no case for \(by) = \(selector)\(hint(for: selector, among: cases.map(\.value))); add it, or a 'default'",
           key)
       }
       return try resolve(otherwise, of: key, seen: seen)

@@ -197,7 +197,7 @@ struct BlockDecoder {
     _ entries: [SourceNode.Entry], key: String, at position: Position
   ) -> Template? {
     var by: String?
-    var cases: [(String, Template)] = []
+    var cases: [Template.Case] = []
     var otherwise: Template?
     for entry in entries {
       switch (entry.key, entry.value.content) {
@@ -206,7 +206,8 @@ struct BlockDecoder {
         references.append((Self.normalized(name), entry.value.position))
       case ("cases", .mapping(let pairs)):
         for pair in pairs {
-          if let value = template(pair.value, key: key) { cases.append((pair.key, value)) }
+          guard let value = template(pair.value, key: key) else { continue }
+          cases.append(Template.Case(value: pair.key, template: value))
         }
       case ("default", _): otherwise = template(entry.value, key: key)
       default:

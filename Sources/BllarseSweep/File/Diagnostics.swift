@@ -21,13 +21,11 @@ final class Diagnostics {
     faults.append((position, message()))
   }
 
-  /// Keeps a fault, in whose place there is no value.
   func fault<Value>(_ message: @autoclosure () -> String, at position: Position) -> Value? {
     report(message(), at: position)
     return nil
   }
 
-  /// Reports a key that a section does not have.
   func unknown(
     _ entry: SourceNode.Entry, under section: String, known: [String], advice: String = ""
   ) {

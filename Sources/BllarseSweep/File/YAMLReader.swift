@@ -52,7 +52,9 @@ enum YAMLReader {
     let parts = (isNegative || text.hasPrefix("+") ? text.dropFirst() : text[...])
       .split(maxSplits: 1, omittingEmptySubsequences: false) { "eE".contains($0) }
     let halves = parts[0].split(separator: ".", maxSplits: 1, omittingEmptySubsequences: false)
-    func areDigits(_ text: Substring) -> Bool { text.utf8.allSatisfy { (0x30...0x39).contains($0) } }
+    func areDigits(_ text: Substring) -> Bool {
+      text.utf8.allSatisfy { (0x30...0x39).contains($0) }
+    }
     guard halves.allSatisfy(areDigits), halves.contains(where: { !$0.isEmpty }) else { return nil }
     // Double's own parser wants digits around the point.
     var normal = halves.map { $0.isEmpty ? "0" : $0 }.joined(separator: ".")
@@ -200,7 +202,7 @@ struct YAMLConverter {
   }
 
   private func unknown(_ tag: String, at position: Position) -> SweepError {
-    return SweepError.data(
+    SweepError.data(
       "\(file):\(position.line):\(position.column): the tag \(Self.short(tag)) has no meaning here; known are !!str, !!int, !!float, !!bool, !!null, !!seq, !!map"
     )
   }

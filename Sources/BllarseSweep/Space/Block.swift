@@ -106,34 +106,16 @@ package indirect enum Template: Sendable, Hashable {
   /// A string with `${key}` references. A reference that is the whole string keeps the key's type.
   case text([Piece])
   /// The value of `cases` that belongs to the value of `key`, else `otherwise`.
-  case table(key: String, cases: [(String, Template)], otherwise: Template?)
+  case table(key: String, cases: [Case], otherwise: Template?)
 
   package enum Piece: Sendable, Hashable {
     case verbatim(String)
     case reference(String)
   }
 
-  package static func == (a: Template, b: Template) -> Bool {
-    switch (a, b) {
-    case (.literal(let x), .literal(let y)): x == y
-    case (.text(let x), .text(let y)): x == y
-    case (.list(let x), .list(let y)): x == y
-    case (.table(let k, let x, let d), .table(let l, let y, let e)):
-      k == l && d == e && x.map(\.0) == y.map(\.0) && x.map(\.1) == y.map(\.1)
-    default: false
-    }
-  }
-
-  /// Adds what tells templates apart, but for what the cases of a table say.
-  package func hash(into hasher: inout Hasher) {
-    switch self {
-    case .literal(let value): hasher.combine(value)
-    case .list(let elements): hasher.combine(elements)
-    case .text(let pieces): hasher.combine(pieces)
-    case .table(let key, let cases, _):
-      hasher.combine(key)
-      for (value, _) in cases { hasher.combine(value) }
-    }
+  package struct Case: Sendable, Hashable {
+    let value: String
+    let template: Template
   }
 
   /// Reads a string: `${key}` is a reference, `$${` a verbatim `${`; nil when one is not closed.
@@ -173,7 +155,7 @@ package indirect enum Template: Sendable, Hashable {
     case .text(let pieces):
       pieces.compactMap { if case .reference(let key) = $0 { key } else { nil } }
     case .table(let key, let cases, let otherwise):
-      [key] + cases.flatMap { $0.1.references } + (otherwise?.references ?? [])
+      [key] + cases.flatMap { $0.template.references } + (otherwise?.references ?? [])
     }
   }
 
@@ -189,7 +171,7 @@ package indirect enum Template: Sendable, Hashable {
     case .literal(let value): [value]
     case .text, .list: []
     case .table(_, let cases, let otherwise):
-      cases.flatMap { $0.1.possibleLiterals } + (otherwise?.possibleLiterals ?? [])
+      cases.flatMap { $0.template.possibleLiterals } + (otherwise?.possibleLiterals ?? [])
     }
   }
 }

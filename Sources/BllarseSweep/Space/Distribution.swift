@@ -13,13 +13,7 @@ package enum Distribution: Sendable, Equatable {
     case .choice(let values): values[Int(unit * Double(values.count))]
     case .uniform(let low, let high): .number(low + (high - low) * unit)
     case .logUniform(let low, let high):
-      .number(
-        min(
-          high,
-          max(
-            low,
-            PortableMath.exp(
-              PortableMath.log(low) + (PortableMath.log(high) - PortableMath.log(low)) * unit))))
+      .number(min(high, max(low, PortableMath.interpolated(low, high, at: unit))))
     case .integer(let low, let high):
       .int(low + min(high - low, Int(unit * (Double(high - low) + 1))))
     case .normal(let mean, let deviation):
@@ -100,6 +94,11 @@ enum PortableMath {
       series = 1 + remainder / Double(term) * series
     }
     return Double(sign: .plus, exponent: Int(count), significand: series)
+  }
+
+  /// A point between two positive numbers, evenly in their logarithms.
+  static func interpolated(_ low: Double, _ high: Double, at unit: Double) -> Double {
+    exp(log(low) + (log(high) - log(low)) * unit)
   }
 
   /// The quantile function of the standard normal distribution, for 0 < p < 1.

@@ -87,7 +87,6 @@ package enum Selection {
     return Array(Set(result)).sorted()
   }
 
-  /// What a submission would do with each configuration.
   package struct Sorted: Sendable, Equatable {
     package var toRun: [Int] = []
     package var done = 0
@@ -98,7 +97,6 @@ package enum Selection {
     package var failed = 0
   }
 
-  /// Sorts configurations into those to run and those to leave alone.
   package static func sort(_ indices: [Int], _ statuses: [RunStatus]) -> Sorted {
     var sorted = Sorted()
     for index in indices {

@@ -67,12 +67,10 @@ public struct StatusReader {
 
   private func tasks(of index: Int) -> [TaskReference] { references[index] ?? [] }
 
-  /// The tasks of a configuration that an executor still has.
   func activeTasks(of index: Int) -> [TaskReference] {
     tasks(of: index).filter { states.tasks[$0]?.isActive == true }
   }
 
-  /// Whether an executor has a task for one of some configurations.
   package func hasTask(for indices: some Sequence<Int>) -> Bool {
     indices.contains { !activeTasks(of: $0).isEmpty }
   }
@@ -278,7 +276,6 @@ public struct StatusReader {
 
 // What the last task of a submission looks at, to know that it is the last.
 extension SweepDirectory {
-  /// Whether a run of the configuration shows signs of life.
   package func isRunning(_ index: Int) -> Bool {
     let run = run(index)
     guard let attempt = run.attempts.last.map({ run.attempt($0) }), attempt.end == nil else {
@@ -287,7 +284,6 @@ extension SweepDirectory {
     return attempt.isAlive(attempt.claim, at: Host.now)
   }
 
-  /// Whether the configuration has a valid result.
   package func hasResult(_ index: Int) throws -> Bool {
     run(index).result(hash: try manifest.entry(at: index).hash) != nil
   }

@@ -105,7 +105,6 @@ extension ProgramDescription {
 package struct LaunchOptions: Sendable {
   /// The program's path, instead of looking for the one that the sweep names.
   package var program: String?
-  /// The interpreter of a Python module's own `run`.
   package var python: PythonChoice
   /// Whether a program that has changed since the submission is not started.
   package var isStrict: Bool

@@ -53,7 +53,6 @@ public struct LocalExecutor: Executor {
     }
   }
 
-  /// How many of some configurations run at once.
   package func jobCount(for count: Int) -> Int {
     let places = Host.processors.count / (options.resources.cpus ?? 1)
     return max(1, min(options["jobs"]?.intValue ?? places, count))
@@ -210,7 +209,6 @@ public struct LocalExecutor: Executor {
     return nil
   }
 
-  /// Takes over what goes on though its launcher has ended.
   private func adopt(_ index: Int, _ free: inout [Int], _ state: inout State) throws {
     guard let attempt = AdoptedAttempt(try directory.manifest.entry(at: index), in: directory)
     else {

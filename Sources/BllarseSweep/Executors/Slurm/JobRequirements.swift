@@ -5,7 +5,6 @@ struct JobRequirements {
   let runner: any CommandRunner
   var environment = Host.environment
 
-  /// The file that the job scripts of `Scripts/slurm` share.
   static let sharedFile = "common.sh"
 
   func check() throws -> [String] {

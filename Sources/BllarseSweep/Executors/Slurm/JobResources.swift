@@ -6,7 +6,6 @@ struct JobResources {
   var processors: Grant<Int> = (1, "SLURM's default")
   var memory: Grant<Memory> = (nil, "")
   var time: Grant<Duration> = (nil, "")
-  /// How many run at once; nil for no limit.
   var atOnce: Int?
   /// Why the cluster's defaults are not known; nil when they are.
   var problem: String?
@@ -120,7 +119,6 @@ extension JobResources {
       return grants.first { $0.value != nil } ?? (nil, place)
     }
 
-    /// The time that a job gets which asks for none.
     var time: Grant<Duration> {
       for field in ["DefaultTime", "MaxTime"] {
         // NONE and UNLIMITED are no times.

@@ -254,30 +254,25 @@ final class SlurmExecutor: FollowUpExecutor {
   }
 }
 
-/// SLURM's own keys.
 extension SubmitOptions {
   var jobScript: String? {
     get { self["job_script"]?.plainText }
     set { self["job_script"] = newValue.map { .string($0) } }
   }
-  /// Where SLURM writes the tasks' output.
   var logDirectory: String {
     get { self["log_dir"]?.plainText ?? "slurm_logs" }
     set { self["log_dir"] = .string(newValue) }
   }
   /// Seconds before the time limit at which a run is asked to checkpoint.
   var signalSeconds: Int { self["signal_seconds"]?.intValue ?? 120 }
-  /// Further arguments of sbatch, as they are.
   var sbatchArguments: [String] {
     self["sbatch_args"].map { $0.arrayValue?.map(\.plainText) ?? [$0.plainText] } ?? []
   }
 
-  /// What may be requested, in the order in which sbatch is told.
   static let requestKeys = [
     "partition", "account", "qos", "constraint", "gres", "time", "mem", "cpus-per-task", "exclude",
   ]
 
-  /// The options of sbatch with their values, of those that have one.
   func requested(_ keys: [String]) -> [String] {
     keys.flatMap { key -> [String] in
       let value =
