@@ -51,9 +51,7 @@ struct BllarseSweepCommand: ParsableCommand {
 
 enum Terminal {
   /// A message, which is not a result: standard error.
-  static func note(_ message: String) {
-    Files.print(message.printableLines, to: 2)
-  }
+  static func note(_ message: String) { Files.print(message.printableLines, to: 2) }
 
   /// A failure, each line with the program's name.
   static func error(_ message: String) {

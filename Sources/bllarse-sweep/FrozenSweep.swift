@@ -100,9 +100,7 @@ struct FrozenSweep {
     }
     let known = Dictionary(
       try directory.manifest.entries().map { ($0.hash, $0.index) }, uniquingKeysWith: { $1 })
-    let indices = try numbers.compactMap {
-      known[try source.expansion.configuration(at: $0).hash]
-    }
+    let indices = try numbers.compactMap { known[try source.expansion.configuration(at: $0).hash] }
     if indices != numbers {
       Terminal.note(
         "note: with --set, \(Chunk.ranges(numbers)) of the file is \(Chunk.ranges(indices)) in \(directory.path)"

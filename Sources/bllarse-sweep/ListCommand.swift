@@ -43,9 +43,7 @@ struct ListCommand: ParsableCommand {
     }
   }
 
-  private func write(
-    _ count: Int, keys: [String], entry: (Int) throws -> ManifestEntry
-  ) throws {
+  private func write(_ count: Int, keys: [String], entry: (Int) throws -> ManifestEntry) throws {
     let format = format ?? .table
     var text = format == .csv ? ResultTable(columns: ["index", "hash"] + keys, rows: []).csv : ""
     if format == .json { text = "[" }
@@ -55,8 +53,7 @@ struct ListCommand: ParsableCommand {
       case .table:
         let words = entry.parameters.map { "\($0.key)=\($0.value.plainText)" }
         text += "\(index)\t\(entry.hash.prefix(8))\t\(words.joined(separator: " ").printable)\n"
-      case .json:
-        text += (index == 0 ? "\n" : ",\n") + entry.summary().compact
+      case .json: text += (index == 0 ? "\n" : ",\n") + entry.summary().compact
       case .csv:
         let cells = keys.map { entry[$0] ?? .null }
         text += ResultTable.csvLine([.int(index), .string(entry.hash)] + cells)
@@ -79,8 +76,7 @@ struct ListCommand: ParsableCommand {
       let file = try source.readFile()
       try file.checkRunnable()
       let located = try file.program.located(
-        program: program, python: source.pythonChoice, kept: nil,
-        source: file.path)
+        program: program, python: source.pythonChoice, kept: nil, source: file.path)
       try located.options?.check(file)
       let expansion = try Expansion(file)
       let inversions = file.inversions(located.options)
@@ -108,13 +104,9 @@ struct ListCommand: ParsableCommand {
   }
 }
 
-enum ListFormat: String, ExpressibleByArgument, CaseIterable {
-  case table, json, csv
-}
+enum ListFormat: String, ExpressibleByArgument, CaseIterable { case table, json, csv }
 
-enum ShowFormat: String, ExpressibleByArgument, CaseIterable {
-  case table, json
-}
+enum ShowFormat: String, ExpressibleByArgument, CaseIterable { case table, json }
 
 struct ShowCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -137,9 +129,7 @@ struct ShowCommand: ParsableCommand {
       return print(entry.summary([JSON.Member("command", .strings(command))]).pretty)
     }
     print("index  \(index)\nhash   \(entry.hash)")
-    for member in entry.parameters {
-      print("  \(member.key): \(member.value.plainText.printable)")
-    }
+    for member in entry.parameters { print("  \(member.key): \(member.value.plainText.printable)") }
     print(Shell.join(command))
   }
 }

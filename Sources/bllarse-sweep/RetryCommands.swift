@@ -66,9 +66,7 @@ struct RetryCommand: ParsableCommand {
     let options = try slurm.options(
       over: last
         ?? directory.options(for: isLocal ? Executors.running : Executors.submitting, in: "retry"))
-    if byCause {
-      return try retryByCause(directory, statuses, submissions, options)
-    }
+    if byCause { return try retryByCause(directory, statuses, submissions, options) }
     let wanted =
       index.isEmpty
       ? statuses.filter { $0.state == .failed }.map(\.index)
@@ -116,8 +114,7 @@ struct RetryCommand: ParsableCommand {
     guard !options.retryRules.isEmpty else {
       throw SweepError.usage("--by-cause needs rules: none were given to submit; add --retry RULE")
     }
-    let (groups, exhausted) = Retry.byCause(
-      statuses, submissions: submissions, options: options)
+    let (groups, exhausted) = Retry.byCause(statuses, submissions: submissions, options: options)
     if !exhausted.isEmpty {
       Terminal.note("no rule or no budget left for \(Chunk.ranges(exhausted))")
     }
@@ -147,8 +144,7 @@ struct CancelCommand: ParsableCommand {
 
   func run() throws {
     let directory = try sweep.existingDirectory()
-    let indices =
-      index.isEmpty ? nil : try Selection.parse(index, count: directory.manifest.count)
+    let indices = index.isEmpty ? nil : try Selection.parse(index, count: directory.manifest.count)
     let canceller = Canceller(directory)
     let tasks = try canceller.tasks(indices)
     if dryRun {

@@ -110,9 +110,7 @@ struct RunCommand: ParsableCommand {
     let statuses = try StatusReader(frozen.directory).all()
     var sorted = Selection.sort(wanted, statuses)
     if failed || !index.isEmpty {
-      sorted.toRun = wanted.filter {
-        statuses[$0].state == .failed || sorted.toRun.contains($0)
-      }
+      sorted.toRun = wanted.filter { statuses[$0].state == .failed || sorted.toRun.contains($0) }
       sorted.failed = 0
     }
     if force {

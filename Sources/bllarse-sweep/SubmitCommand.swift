@@ -132,8 +132,7 @@ struct SubmitArguments: ParsableArguments {
   @Option(
     help: ArgumentHelp(
       "How many run at once, over all arrays together (7); none for no limit.", valueName: "number")
-  )
-  var maxConcurrent: ConcurrencyLimit?
+  ) var maxConcurrent: ConcurrencyLimit?
 
   @Option(help: "Processors of a run.")
   var cpusPerTask: Int?
@@ -180,8 +179,7 @@ struct SubmitArguments: ParsableArguments {
   @Option(
     help: ArgumentHelp(
       "Try failures of a cause again, such as oom:2:mem*1.5, timeout:1:time*2, node:3, failed:1.",
-      valueName: "rule"))
-  var retry: [String] = []
+      valueName: "rule")) var retry: [String] = []
 
   @Option(
     parsing: .unconditionalSingleValue,
@@ -230,9 +228,7 @@ struct SubmitArguments: ParsableArguments {
   var givenElsewhere: [String] { given.map { Configuration.option(for: $0.key) } }
 
   func validate() throws {
-    for (name, value) in [
-      ("--cpus-per-task", cpusPerTask), ("--signal-seconds", signalSeconds),
-    ] {
+    for (name, value) in [("--cpus-per-task", cpusPerTask), ("--signal-seconds", signalSeconds)] {
       if let value, value < 1 { throw ValidationError("\(name) \(value): at least 1") }
     }
     if let time, Duration(clock: time) == nil {

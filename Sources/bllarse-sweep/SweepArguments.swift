@@ -16,9 +16,7 @@ struct SweepArguments: ParsableArguments {
   mutating func validate() throws {
     do {
       if let directory = try SweepLocation.directory(named: sweep) { sweep = directory }
-    } catch let error as SweepError {
-      throw ValidationError(error.description)
-    }
+    } catch let error as SweepError { throw ValidationError(error.description) }
   }
 
   var isDirectory: Bool { Files.isDirectory(sweep) }
@@ -77,8 +75,7 @@ struct OverrideArguments: ParsableArguments {
   @Option(
     help: ArgumentHelp(
       "Give every configuration this value, whatever the file says, such as epochs=3 (repeat).",
-      valueName: "key=value"))
-  var set: [String] = []
+      valueName: "key=value")) var set: [String] = []
 
   func values() throws -> [Override] { try Override.parse(set) }
 

@@ -6,9 +6,8 @@ import BllarseSweep
 struct TrackingArguments: ParsableArguments {
   @Option(
     help: ArgumentHelp(
-      "Nest the runs in this MLflow run, which is left open for its owner to end.",
-      valueName: "run"))
-  var parentRunId: String?
+      "Nest the runs in this MLflow run, which is left open for its owner to end.", valueName: "run"
+    )) var parentRunId: String?
 
   @Flag(help: "End the run of --parent-run-id as the runs in it ended.")
   var closeParent = false
@@ -29,14 +28,10 @@ struct TrackingArguments: ParsableArguments {
   ) throws -> ParentRun? {
     let tracked = try ParentRuns.tracked(indices, in: directory)
     do {
-      if let parentRunId {
-        return try given(parentRunId, tracked, indices, deferred, directory)
-      }
+      if let parentRunId { return try given(parentRunId, tracked, indices, deferred, directory) }
       guard let tracked else { return submitted.map { ParentRun(run: $0) } }
       return try found(tracked, indices, deferred, directory)
-    } catch let error as TrackingError {
-      throw SweepError.usage("\(error)")
-    }
+    } catch let error as TrackingError { throw SweepError.usage("\(error)") }
   }
 
   private func given(
@@ -79,8 +74,7 @@ struct TrackingArguments: ParsableArguments {
     _ tracked: ManifestEntry, _ indices: [Int], _ deferred: [Int], _ directory: SweepDirectory
   ) throws -> ParentRun {
     let parents = try MLflowParents(tracked)
-    let tags = try directory.parentTags(
-      configurations: indices, total: directory.manifest.count)
+    let tags = try directory.parentTags(configurations: indices, total: directory.manifest.count)
     let earlier =
       Host.variable("MLFLOW_RUN_ID") == nil
       ? try ParentRecord.latest(

@@ -22,9 +22,7 @@ package struct ConfigurationChecker {
   }
 
   /// Asks about some configurations: one process for each program, however many there are.
-  package func check(
-    _ indices: [Int], entry: (Int) throws -> ManifestEntry
-  ) throws -> CheckReport {
+  package func check(_ indices: [Int], entry: (Int) throws -> ManifestEntry) throws -> CheckReport {
     var report = CheckReport()
     var located: [[String]: Program] = [:]
     var groups: [(program: Program, indices: [Int])] = []
@@ -249,8 +247,7 @@ extension CheckReport {
             "message": .string($0.message),
           ])
         }),
-      "notes": .array(
-        notes.map { .object(["text": .string($0.text), "count": .int($0.count)]) }),
+      "notes": .array(notes.map { .object(["text": .string($0.text), "count": .int($0.count)]) }),
       "largest_memory": largestMemory.map {
         .object(["index": .int($0.index), "bytes": .int($0.bytes)])
       } ?? .null,
@@ -293,11 +290,7 @@ package enum RefusalRecord {
     let json: JSON = .object([
       "version": 1,
       "refused": .array(
-        groups.map {
-          .object([
-            "indices": .ints($0.indices), "message": .string($0.message),
-          ])
-        }),
+        groups.map { .object(["indices": .ints($0.indices), "message": .string($0.message)]) }),
     ])
     try Files.write(json.compact + "\n", to: path(directory))
   }

@@ -22,11 +22,8 @@ public struct Program: Sendable {
     let checksum = checksum(of: path)
     let command = [path] + description.command.dropFirst()
     var options: ProgramOptions?
-    if description.describesItself {
-      options = dump(command, checksum: checksum)
-    }
-    return Program(
-      command: command, checksum: checksum, options: options, description: description)
+    if description.describesItself { options = dump(command, checksum: checksum) }
+    return Program(command: command, checksum: checksum, options: options, description: description)
   }
 
   init(
@@ -57,9 +54,7 @@ public struct Program: Sendable {
     guard let option else { return nil }
     // The default names are only used when the program is known to take them.
     let isDefault = option == "--output" || option == "--resume"
-    guard let options else {
-      return isDefault && description.describesItself ? nil : option
-    }
+    guard let options else { return isDefault && description.describesItself ? nil : option }
     return options.accepts(option) ? option : nil
   }
 

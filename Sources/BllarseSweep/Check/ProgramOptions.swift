@@ -51,9 +51,7 @@ package struct ProgramOptions: Sendable {
     var result: [String: String] = [:]
     for (name, option) in options where option.isFlag && name.hasPrefix("no-") {
       let positive = String(name.dropFirst(3))
-      if options[positive] != nil {
-        result[BlockDecoder.normalized(positive)] = "--\(name)"
-      }
+      if options[positive] != nil { result[BlockDecoder.normalized(positive)] = "--\(name)" }
     }
     return result
   }
@@ -91,9 +89,7 @@ package struct ProgramOptions: Sendable {
     case nil, .null: return nil
     case .bool where description.isFlag: return nil
     case .bool(let flag):
-      return
-        flag
-        ? "\(program)'s \(option) takes a value; 'true' gives it none" : nil
+      return flag ? "\(program)'s \(option) takes a value; 'true' gives it none" : nil
     case .some(let value) where description.isFlag:
       return "\(program)'s \(option) is a flag: true or false; found \(value.compact)"
     case .array(let elements):

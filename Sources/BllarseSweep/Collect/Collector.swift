@@ -121,8 +121,7 @@ public struct Collector {
         }
     }
     return ResultTable(
-      columns: ["indices"] + keys + ["n"]
-        + metrics.flatMap { metric in parts.map { metric + $0 } },
+      columns: ["indices"] + keys + ["n"] + metrics.flatMap { metric in parts.map { metric + $0 } },
       rows: rows)
   }
 
@@ -218,8 +217,7 @@ public struct Collector {
 
   private func check(_ metric: String, among names: [String]) throws {
     guard !names.contains(metric), !finished.isEmpty else { return }
-    let meant = MainScores.meant(by: metric, among: names)
-      .map { "; did you mean '\($0)'?" }
+    let meant = MainScores.meant(by: metric, among: names).map { "; did you mean '\($0)'?" }
     let known =
       names.count <= 12
       ? names.joined(separator: ", ")
@@ -254,9 +252,8 @@ public struct ResultTable: Sendable, Equatable {
 
   /// A JSON list with an object a row.
   public var json: String {
-    JSON.array(
-      rows.map { row in .object(zip(columns, row).map { JSON.Member($0, $1) }) }
-    ).pretty + "\n"
+    JSON.array(rows.map { row in .object(zip(columns, row).map { JSON.Member($0, $1) }) }).pretty
+      + "\n"
   }
 
   /// A Markdown table.
@@ -272,9 +269,7 @@ public struct ResultTable: Sendable, Equatable {
   }
 
   /// Columns padded with spaces, for a terminal.
-  public var text: String {
-    TextTable.aligned([columns] + rows.map { $0.map(Self.display) })
-  }
+  public var text: String { TextTable.aligned([columns] + rows.map { $0.map(Self.display) }) }
 
   /// Six significant digits are what a reader compares.
   static func display(_ cell: JSON) -> String {

@@ -30,19 +30,15 @@ enum MainScores {
     // Beside scores, numbers of a part are details; where there is no score, they may be all there is.
     let nested = chosen.isEmpty ? names.filter { $0.contains(".") } : []
     for name in names.filter({ !$0.contains(".") }) + nested
-    where chosen.count < count && !chosen.contains(name) {
-      chosen.append(name)
-    }
+    where chosen.count < count && !chosen.contains(name) { chosen.append(name) }
     return chosen
   }
 
   /// Where each score is found and its short name, the most telling first: the split's rank before the
   /// score's.
   static func scores(among names: [String]) -> [(path: String, name: String)] {
-    scoresInOrder(among: names).enumerated()
-      .map { (score: $1, rank: rank($1.name), place: $0) }
-      .sorted { ($0.rank, $0.place) < ($1.rank, $1.place) }
-      .map(\.score)
+    scoresInOrder(among: names).enumerated().map { (score: $1, rank: rank($1.name), place: $0) }
+      .sorted { ($0.rank, $0.place) < ($1.rank, $1.place) }.map(\.score)
   }
 
   /// The scores among the numbers of results: where each is found, and its name.

@@ -69,8 +69,7 @@ package struct Conclusion {
     }
     // An earlier attempt's result may lie in a directory that this one went on in.
     guard needsResult, let time = Files.modified(resultPath),
-      time > claim.started - Self.clockSlack,
-      case .success(let metrics) = metrics()
+      time > claim.started - Self.clockSlack, case .success(let metrics) = metrics()
     else { return nil }
     let seconds = max(0, time - claim.started)
     // A failed run of bllarse-finetune keeps the scores that it had, and says that it failed.
@@ -134,12 +133,9 @@ package struct Conclusion {
 extension RunDirectory {
   /// Records the end of the last attempt when it is over, its launcher has died, and its directory says
   /// how it ended.
-  func recover(
-    _ number: Int, hash: String, at now: Double, isOver: Bool
-  ) -> Conclusion.Outcome? {
+  func recover(_ number: Int, hash: String, at now: Double, isOver: Bool) -> Conclusion.Outcome? {
     let attempt = attempt(number)
-    guard attempt.end == nil, let claim = attempt.claim,
-      isOver || !attempt.isAlive(claim, at: now)
+    guard attempt.end == nil, let claim = attempt.claim, isOver || !attempt.isAlive(claim, at: now)
     else { return nil }
     let conclusion = Conclusion(self, attempt, claim, hash: hash)
     guard let outcome = conclusion.recovered(claim) else { return nil }

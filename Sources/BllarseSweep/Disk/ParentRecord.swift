@@ -167,12 +167,10 @@ package struct ParentRecord: Sendable, Equatable {
 
   private var json: JSON {
     .object([
-      "run": .string(run), "tracking_uri": .string(trackingURI),
-      "experiment": .string(experiment), "journal": .string(journal),
-      "indices": .ints(indices),
-      "deferred": .ints(deferred), "left_open": .bool(isLeftOpen),
-      "outcome": .optional(outcome?.rawValue), "summary": .string(summary),
-      "additions": .int(additions),
+      "run": .string(run), "tracking_uri": .string(trackingURI), "experiment": .string(experiment),
+      "journal": .string(journal), "indices": .ints(indices), "deferred": .ints(deferred),
+      "left_open": .bool(isLeftOpen), "outcome": .optional(outcome?.rawValue),
+      "summary": .string(summary), "additions": .int(additions),
     ])
   }
 }
@@ -211,9 +209,8 @@ extension ParentRecord {
 extension SweepSummary {
   /// The metrics in one line, the same for the same metrics.
   fileprivate var text: String {
-    JSON.object(
-      metrics.sorted { $0.key < $1.key }.map { JSON.Member($0.key, .number($0.value)) }
-    ).compact
+    JSON.object(metrics.sorted { $0.key < $1.key }.map { JSON.Member($0.key, .number($0.value)) })
+      .compact
   }
 }
 
@@ -248,8 +245,7 @@ extension SweepDirectory {
     var tags = [
       "sweep_source": source, "sweep_name": name, "is_parent": "true",
       "sweep_size_total": String(total), "sweep_chunk_size": String(configurations.count),
-      "sweep_chunk_offset": String(configurations.first ?? 0),
-      "sweep_directory": path,
+      "sweep_chunk_offset": String(configurations.first ?? 0), "sweep_directory": path,
     ]
     tags["group_id"] = first?["group_id"]?.plainText
     return tags
@@ -304,9 +300,7 @@ package struct ParentDescription: Sendable, Equatable {
 
   /// The values of an axis; of many numbers the range, of many others the first.
   private static func axis(_ values: [JSON]) -> String {
-    guard values.count > valueLimit else {
-      return values.map(\.plainText).joined(separator: ", ")
-    }
+    guard values.count > valueLimit else { return values.map(\.plainText).joined(separator: ", ") }
     let numbers = values.compactMap(\.doubleValue)
     if numbers.count == values.count, let low = numbers.min(), let high = numbers.max() {
       let ends = [low, high].map { JSON.number($0).compact }
@@ -338,12 +332,10 @@ package struct SweepSummary: Sendable, Equatable {
     let finished = collector.results.filter { wanted.contains($0.index) }
     var metrics = [
       "sweep/total": Double(indices.count), "sweep/done": Double(finished.count),
-      "sweep/failed": Double(
-        indices.count { states[$0] == .failed || states[$0] == .lost }),
+      "sweep/failed": Double(indices.count { states[$0] == .failed || states[$0] == .lost }),
     ]
     for (path, name) in Self.mainScores(among: collector.metricNames) {
-      let values = finished.compactMap { $0.metrics[path: path]?.doubleValue }
-        .filter(\.isFinite)
+      let values = finished.compactMap { $0.metrics[path: path]?.doubleValue }.filter(\.isFinite)
       let best = collector.isHigherBetter(path) ? values.max() : values.min()
       guard let best else { continue }
       metrics["best/\(name)"] = best

@@ -10,8 +10,7 @@ package enum Provenance {
     let repository = Files.parent(of: directory.source) ?? "."
     let runner = ProcessRunner()
     func git(_ arguments: String...) -> String? {
-      guard let result = try? runner.run(["git", "-C", repository] + arguments),
-        result.status == 0
+      guard let result = try? runner.run(["git", "-C", repository] + arguments), result.status == 0
       else { return nil }
       return result.output
     }
@@ -20,8 +19,7 @@ package enum Provenance {
     let untracked = git("ls-files", "--others", "--exclude-standard")?
       .split(separator: "\n").map { JSON.string(String($0)) }
     // Any other program might take the word for something to do.
-    let version =
-      program.options == nil ? nil : try? runner.run([program.command[0], "--version"])
+    let version = program.options == nil ? nil : try? runner.run([program.command[0], "--version"])
     var environment: [JSON.Member] = []
     for name in environmentNames + Executors.recordedVariables {
       if let value = Host.variable(name) { environment.append(JSON.Member(name, .string(value))) }
@@ -33,12 +31,10 @@ package enum Provenance {
       "git": .object([
         "commit": .optional(commit),
         "branch": .optional(git("rev-parse", "--abbrev-ref", "HEAD")?.trimmed),
-        "dirty": .bool(diff.map { !$0.isEmpty } ?? false),
-        "untracked": .array(untracked ?? []),
+        "dirty": .bool(diff.map { !$0.isEmpty } ?? false), "untracked": .array(untracked ?? []),
       ]),
       "program": .object([
-        "command": .strings(program.command),
-        "sha256": .optional(program.checksum),
+        "command": .strings(program.command), "sha256": .optional(program.checksum),
         "script_sha256": .optional(
           program.describer.dropFirst().first.flatMap { Program.checksum(of: $0) }),
         "version": .optional(version.flatMap { $0.status == 0 ? $0.output.trimmed : nil }),

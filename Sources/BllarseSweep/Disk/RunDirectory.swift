@@ -63,10 +63,9 @@ extension RunResult {
       let attempt = json["attempt"]?.intValue, let metrics = json["metrics"]
     else { return nil }
     self.init(
-      index: index, hash: hash, attempt: attempt,
-      seconds: json["seconds"]?.doubleValue ?? 0,
-      finished: json["finished_seconds"]?.doubleValue ?? 0,
-      host: json["host"]?.stringValue ?? "", metrics: metrics)
+      index: index, hash: hash, attempt: attempt, seconds: json["seconds"]?.doubleValue ?? 0,
+      finished: json["finished_seconds"]?.doubleValue ?? 0, host: json["host"]?.stringValue ?? "",
+      metrics: metrics)
   }
 }
 
@@ -122,8 +121,7 @@ package struct AttemptDirectory: Sendable {
 
   /// Records the end of an attempt that is over, and whose launcher saw no end.
   func settle(
-    _ run: RunDirectory, hash: String, claim: AttemptClaim?,
-    reason: String = "ended without a word"
+    _ run: RunDirectory, hash: String, claim: AttemptClaim?, reason: String = "ended without a word"
   ) throws -> AttemptEnd {
     if let claim {
       let conclusion = Conclusion(run, self, claim, hash: hash)

@@ -39,9 +39,7 @@ public struct SweepDirectory: Sendable {
     guard let json = try? JSON.parse(text), json["version"]?.intValue == 1,
       let name = json["name"]?.stringValue, let command = json["program"]?["command"]?.arrayValue,
       !command.isEmpty
-    else {
-      throw SweepError.data("\(path)/sweep.json: not a sweep's description of version 1")
-    }
+    else { throw SweepError.data("\(path)/sweep.json: not a sweep's description of version 1") }
     var program = ProgramDescription()
     program.command = command.map(\.plainText)
     program.outputOption = json["program"]?["output"]?.stringValue
@@ -49,8 +47,7 @@ public struct SweepDirectory: Sendable {
     program.describesItself = json["program"]?["options"]?.boolValue ?? true
     return SweepDirectory(
       path: path, manifest: try Manifest(directory: "\(path)/manifest"), name: name,
-      program: program,
-      replicateKeys: json["replicate_keys"]?.arrayValue?.map(\.plainText) ?? [],
+      program: program, replicateKeys: json["replicate_keys"]?.arrayValue?.map(\.plainText) ?? [],
       source: json["source"]?.stringValue ?? "", python: json["python"].flatMap { KeptPython($0) },
       slurm: json["slurm"]?.members ?? [],
       executor: json["executor"].flatMap { ExecutorChoice($0) })

@@ -99,9 +99,7 @@ public struct SubmitOptions: Sendable, Equatable {
       do {
         // A record may be of an executor that this program does not know.
         try (try? Executors.type(named: executor))?.validate(key, value)
-      } catch let error as SweepError {
-        throw fault(error.description)
-      }
+      } catch let error as SweepError { throw fault(error.description) }
       own[key] = value
     }
   }
@@ -125,9 +123,8 @@ public struct SubmitOptions: Sendable, Equatable {
     let nodes = excludedNodes.isEmpty ? nil : excludedNodes.joined(separator: ",")
     let common: KeyValuePairs<String, JSON> = [
       "job_name": .optional(jobName), "cpus_per_task": .optional(resources.cpus),
-      "mem": .optional(memoryText), "time": .optional(timeText),
-      "gpus": .optional(resources.gpus), "exclude_nodes": .optional(nodes),
-      "max_concurrent": maxConcurrent.map { .int($0) } ?? "none",
+      "mem": .optional(memoryText), "time": .optional(timeText), "gpus": .optional(resources.gpus),
+      "exclude_nodes": .optional(nodes), "max_concurrent": maxConcurrent.map { .int($0) } ?? "none",
       "array_order": .string(arrayOrder.rawValue), "max_requeues": .int(maxRequeues),
       "retry": .array(retryRules.map { .string($0.description) }), "venv": .optional(venv),
       "program": .optional(program), "strict": isStrict ? .bool(true) : .null,
@@ -144,8 +141,7 @@ public struct SubmitOptions: Sendable, Equatable {
     var options = self
     switch rule.change {
     case .none: break
-    case .memory(let factor):
-      options.resources.memory = resources.memory?.multiplied(by: factor)
+    case .memory(let factor): options.resources.memory = resources.memory?.multiplied(by: factor)
     case .time(let factor):
       options.resources.time = resources.time.map {
         .seconds(Int((Double($0.wholeSeconds) * factor).rounded(.up)))
@@ -163,13 +159,10 @@ package struct ExecutorChoice: Sendable, Equatable {
 
   /// The options that an executor heeds, which may be another than the chosen one, and the keys of those
   /// that have no effect there.
-  package func options(
-    for type: any Executor.Type
-  ) -> (heeded: [JSON.Member], ignored: [String]) {
+  package func options(for type: any Executor.Type) -> (heeded: [JSON.Member], ignored: [String]) {
     let keys = type.resourceKeys + (type.name == name ? type.keys : [])
     return (
-      options.filter { keys.contains($0.key) },
-      options.map(\.key).filter { !keys.contains($0) }
+      options.filter { keys.contains($0.key) }, options.map(\.key).filter { !keys.contains($0) }
     )
   }
 

@@ -50,8 +50,7 @@ public struct Submitter {
     let number = nextNumber
     return try plan.chunks.indices.map { position in
       let array = array(
-        plan, position, number: number,
-        after: position > 0 ? "JOB-OF-CHUNK-\(position - 1)" : nil)
+        plan, position, number: number, after: position > 0 ? "JOB-OF-CHUNK-\(position - 1)" : nil)
       return "# chunk \(position): configurations \(Chunk.ranges(array.chunk.indices.sorted()))\n"
         + (try executor.describe(array))
     }.joined()
@@ -86,10 +85,8 @@ public struct Submitter {
       }
       jobs.append(job)
       let record: JSON = .object([
-        "job": .string(job), "offset": .int(chunk.offset),
-        "tasks": .ints(chunk.tasks),
-        "indices": .ints(chunk.indices),
-        "submitted": .string(Host.timestamp(Host.now)),
+        "job": .string(job), "offset": .int(chunk.offset), "tasks": .ints(chunk.tasks),
+        "indices": .ints(chunk.indices), "submitted": .string(Host.timestamp(Host.now)),
         "command": .strings(command),
       ])
       try Files.write(
@@ -161,8 +158,7 @@ public struct Submitter {
   /// A short job after the arrays that applies the retry rules: nothing has to stay running here.
   private func followUp(_ array: TaskArray, _ jobs: [String]) throws {
     let command = [array.executable, "retry", directory.path, "--by-cause"]
-    let byHand =
-      "call 'bllarse-sweep retry \(directory.path) --by-cause' after they ended"
+    let byHand = "call 'bllarse-sweep retry \(directory.path) --by-cause' after they ended"
     func fault(_ reason: String) -> SweepError {
       SweepError.failed(
         "the jobs \(jobs.joined(separator: ", ")) are submitted, but not the one that applies the retry rules: \(reason); \(byHand)"
@@ -176,9 +172,7 @@ public struct Submitter {
       try Files.write(
         JSON.object(["job": .string(job)]).compact + "\n",
         to: "\(array.submission.path)/follow-up.json")
-    } catch let error as SweepError {
-      throw fault(error.description)
-    }
+    } catch let error as SweepError { throw fault(error.description) }
   }
 }
 

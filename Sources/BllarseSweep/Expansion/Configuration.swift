@@ -65,9 +65,7 @@ public struct Configuration: Sendable, Equatable {
       !ignored.contains($0.key)
         && (countsEvery || !bookkeepingKeys.contains($0.key) && $0.value != .null)
     }
-    let identity = JSON.object([
-      "program": .strings(program), "parameters": .object(kept),
-    ])
+    let identity = JSON.object(["program": .strings(program), "parameters": .object(kept)])
     return Digest.hex(identity.canonical)
   }
 }
@@ -167,8 +165,7 @@ extension SweepDirectory {
 
   func keepVaryingKeys() throws {
     let json: JSON = .object([
-      "count": .int(manifest.count),
-      "keys": .strings(try manifest.entries().varyingKeys),
+      "count": .int(manifest.count), "keys": .strings(try manifest.entries().varyingKeys),
     ])
     try Files.write(json.compact + "\n", to: varyingKeysPath)
   }

@@ -38,9 +38,7 @@ public final class Expansion {
   }
 
   /// The configuration at a position as a manifest would hold it.
-  package func entry(
-    at index: Int, inversions: [String: String] = [:]
-  ) throws -> ManifestEntry {
+  package func entry(at index: Int, inversions: [String: String] = [:]) throws -> ManifestEntry {
     guard (0..<count).contains(index) else { throw SweepError.noConfiguration(index, of: count) }
     return ManifestEntry(
       index: index, configuration: try configuration(at: index), program: file.program.command,
@@ -57,8 +55,7 @@ public final class Expansion {
     while true {
       switch graph.states[state] {
       case .end, .dead: return assigned
-      case .test(let condition, let yes, let no):
-        state = graph.holds(condition, masks) ? yes : no
+      case .test(let condition, let yes, let no): state = graph.holds(condition, masks) ? yes : no
       case .branch(let starts):
         state = graph.states.count
         for start in starts {
@@ -217,8 +214,7 @@ struct Resolver {
       throw fault("'\(name)' refers to itself (\((seen + [name]).joined(separator: " → ")))", key)
     }
     guard let template = assigned[name] else {
-      throw fault(
-        "'\(key)' refers to '\(name)', which configuration \(index) does not set", key)
+      throw fault("'\(key)' refers to '\(name)', which configuration \(index) does not set", key)
     }
     return try resolve(template, of: name, seen: seen + [name])
   }

@@ -163,8 +163,7 @@ final class ExpansionGraph {
     }
     leaves.append(leaf)
     return add(
-      .axis(leaves.count - 1, next: next),
-      relevant: Set(relevant[next]).subtracting(assignedByAll))
+      .axis(leaves.count - 1, next: next), relevant: Set(relevant[next]).subtracting(assignedByAll))
   }
 
   // MARK: - Counting
@@ -180,8 +179,7 @@ final class ExpansionGraph {
     case .dead: count = 0
     case .test(let condition, let yes, let no):
       count = self.count(from: holds(condition, masks) ? yes : no, masks)
-    case .branch(let starts):
-      count = starts.reduce(0) { add($0, self.count(from: $1, masks)) }
+    case .branch(let starts): count = starts.reduce(0) { add($0, self.count(from: $1, masks)) }
     case .axis(let index, let next):
       let leaf = leaves[index]
       if isIndependent(leaf, next: next) {
@@ -216,8 +214,7 @@ final class ExpansionGraph {
     case .rows: for entry in leaf.masks[point] { result[entry.slot] = entry.mask }
     case .random(let random):
       for entry in leaf.tracked {
-        result[entry.slot] = mask(
-          of: random.value(entry.parameter, at: point), slot: entry.slot)
+        result[entry.slot] = mask(of: random.value(entry.parameter, at: point), slot: entry.slot)
       }
     }
     return result

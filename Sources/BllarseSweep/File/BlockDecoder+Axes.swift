@@ -4,8 +4,7 @@ extension BlockDecoder {
     return entries.compactMap { entry in
       let key = declare(entry.key, at: entry.position)
       switch entry.value.content {
-      case .sequence:
-        return gridAxis(key, entry.value, condition: nil, at: entry.position)
+      case .sequence: return gridAxis(key, entry.value, condition: nil, at: entry.position)
       case .mapping(let parts):
         var values: SourceNode?
         var condition: Condition?
@@ -267,9 +266,7 @@ extension BlockDecoder {
     case "int":
       guard let first = nodes[0].json.intValue, let last = nodes[1].json.intValue, first <= last,
         !last.subtractingReportingOverflow(first).overflow
-      else {
-        return fault("'int' takes two whole numbers below 2^63, the smaller first", place)
-      }
+      else { return fault("'int' takes two whole numbers below 2^63, the smaller first", place) }
       return .integer(low: first, high: last)
     default: return fault("the ends of '\(entry.key)' stand the smaller first", place)
     }

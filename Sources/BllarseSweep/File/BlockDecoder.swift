@@ -185,8 +185,7 @@ struct BlockDecoder {
       }
       return .array(values)
     case .sequence, .mapping:
-      let found: String =
-        if case .sequence = node.content { "an empty list" } else { node.kind }
+      let found: String = if case .sequence = node.content { "an empty list" } else { node.kind }
       return diagnostics.fault(
         "\(what) is a word, a number, true, false, null or a list of those; found \(found)",
         at: node.position)
@@ -235,9 +234,7 @@ struct BlockDecoder {
   /// Reports references to keys that nothing sets, and conditions on values that are not fixed.
   mutating func checkReferences() {
     for (key, position) in references
-    where declared[key] == nil
-      && !Configuration.builtInReferences.contains(key)
-    {
+    where declared[key] == nil && !Configuration.builtInReferences.contains(key) {
       diagnostics.report(
         "nothing sets the key '\(key)'\(hint(for: key, among: declared.keys))", at: position)
     }

@@ -175,8 +175,7 @@ extension SweepFile {
           diagnostics.report(
             "'options' says whether the program prints its options: true or false; found \(entry.value.kind)",
             at: entry.value.position)
-        default:
-          diagnostics.unknown(entry, under: "program", known: Self.programKeys)
+        default: diagnostics.unknown(entry, under: "program", known: Self.programKeys)
         }
       }
     default:

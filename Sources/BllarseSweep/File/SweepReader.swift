@@ -110,8 +110,7 @@ extension SweepReader {
     file.python = python
     file.notes = answer["notes"]?.arrayValue?.map(\.plainText) ?? []
     let diagnostics = Diagnostics(file: path)
-    file.decode(
-      configurations, lines: answer["lines"] ?? .object([JSON.Member]()), diagnostics)
+    file.decode(configurations, lines: answer["lines"] ?? .object([JSON.Member]()), diagnostics)
     if let slurm = answer["slurm"], let options = slurm["options"] {
       let position = Position(line: slurm["line"]?.intValue ?? 1, column: 1)
       file.decodeSlurm(SourceNode(json: options, position: position), diagnostics)
@@ -150,8 +149,7 @@ extension SweepFile {
       for member in configuration.members ?? [] {
         let position = Self.position(of: member.key, lines)
         let key = runsItself ? member.key : BlockDecoder.normalized(member.key)
-        let fault =
-          runsItself ? nil : fault(key, member.value, index: index, among: row.map(\.key))
+        let fault = runsItself ? nil : fault(key, member.value, index: index, among: row.map(\.key))
         if let fault, faulty.insert(key).inserted { diagnostics.report(fault, at: position) }
         if keyPositions[key] == nil { keyPositions[key] = position }
         row.append((key, .literal(member.value)))
@@ -159,15 +157,11 @@ extension SweepFile {
       return row
     }
     if keyPositions["seed"] != nil { replicateKeys = ["seed"] }
-    space.dimensions = [
-      .rows(rows, in: "create_configs()", at: Position(line: 1, column: 1))
-    ]
+    space.dimensions = [.rows(rows, in: "create_configs()", at: Position(line: 1, column: 1))]
   }
 
   /// What keeps a key and its value from becoming an option of the program.
-  private func fault(
-    _ key: String, _ value: JSON, index: Int, among earlier: [String]
-  ) -> String? {
+  private func fault(_ key: String, _ value: JSON, index: Int, among earlier: [String]) -> String? {
     let place = "configuration \(index): "
     if !BlockDecoder.isKey(key) {
       return place

@@ -119,14 +119,11 @@ struct YAMLConverter {
     case .mapping(let mapping):
       try check(mapping.tag, "map", what: "a mapping", at: position)
       return SourceNode(.mapping(try entries(of: mapping, depth: depth)), at: position)
-    case .alias:
-      throw SweepError.data("\(file):\(position.line): an alias without an anchor")
+    case .alias: throw SweepError.data("\(file):\(position.line): an alias without an anchor")
     }
   }
 
-  private mutating func entries(
-    of mapping: Node.Mapping, depth: Int
-  ) throws -> [SourceNode.Entry] {
+  private mutating func entries(of mapping: Node.Mapping, depth: Int) throws -> [SourceNode.Entry] {
     var entries: [SourceNode.Entry] = []
     var merged: [SourceNode.Entry] = []
     for (key, value) in mapping {

@@ -27,8 +27,7 @@ package indirect enum Dimension: Sendable {
     _ rows: [[(key: String, value: Template)]], _ condition: Condition? = nil, in section: String,
     at position: Position
   ) -> Dimension {
-    .axis(
-      Axis(points: .rows(rows), condition: condition, section: section, position: position))
+    .axis(Axis(points: .rows(rows), condition: condition, section: section, position: position))
   }
 }
 

@@ -71,14 +71,9 @@ package enum Selection {
     for part in texts.flatMap({ $0.split(separator: ",") }) {
       let ends = part.split(separator: "-").map { Int($0.trimmed) }
       guard ends.count == 1 || ends.count == 2, let first = ends[0],
-        let last = ends[ends.count - 1],
-        first <= last
-      else {
-        throw SweepError.usage("--index \(part): expected numbers and ranges such as 3,7-9")
-      }
-      guard last < count else {
-        throw SweepError.noConfiguration(last, of: count)
-      }
+        let last = ends[ends.count - 1], first <= last
+      else { throw SweepError.usage("--index \(part): expected numbers and ranges such as 3,7-9") }
+      guard last < count else { throw SweepError.noConfiguration(last, of: count) }
       result += Array(first...last)
     }
     guard !result.isEmpty || texts.isEmpty else {

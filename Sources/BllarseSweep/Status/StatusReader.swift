@@ -18,8 +18,7 @@ public struct StatusReader {
   public init(_ directory: SweepDirectory) throws {
     let submissions = try SubmissionRecord.all(in: directory)
     self.init(
-      directory, submissions: submissions,
-      states: TaskStates.ask(submissions, of: directory),
+      directory, submissions: submissions, states: TaskStates.ask(submissions, of: directory),
       refusals: try RefusalRecord.read(directory))
   }
 
@@ -291,8 +290,7 @@ extension SweepDirectory {
   /// Whether the next attempt goes on with a tracked run, which stays nested where it is.
   package func resumesTrackedRun(_ index: Int) -> Bool {
     let run = run(index)
-    guard let last = run.attempts.last,
-      let output = RunningAttempt.resumable(run, before: last + 1)
+    guard let last = run.attempts.last, let output = RunningAttempt.resumable(run, before: last + 1)
     else { return false }
     return Files.exists("\(run.path)/\(output)/mlflow_run_id")
   }

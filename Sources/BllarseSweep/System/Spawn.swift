@@ -21,9 +21,7 @@ package struct Spawn {
   /// The processors it may use; nil for those of this process.
   package var processors: [Int]?
 
-  package init(
-    _ arguments: [String], environment: [String: String] = Host.inheritedEnvironment
-  ) {
+  package init(_ arguments: [String], environment: [String: String] = Host.inheritedEnvironment) {
     self.arguments = arguments
     self.environment = environment
   }
@@ -175,9 +173,7 @@ package struct Signals {
     return signal == SIGCHLD ? nil : signal
   }
 
-  package static func name(_ signal: Int32) -> String {
-    names[signal] ?? "signal \(signal)"
-  }
+  package static func name(_ signal: Int32) -> String { names[signal] ?? "signal \(signal)" }
 
   private static let names: [Int32: String] = [
     SIGINT: "SIGINT", SIGTERM: "SIGTERM", SIGKILL: "SIGKILL", SIGUSR1: "SIGUSR1", SIGHUP: "SIGHUP",

@@ -88,8 +88,7 @@ extension ProgramDescription {
       return try located(as: command, program: program)
     }
     if program != nil { throw Launcher.programRefusal(source) }
-    return try located(
-      as: command, program: python.interpreter(recorded: kept?.interpreter))
+    return try located(as: command, program: python.interpreter(recorded: kept?.interpreter))
   }
 
   /// Finds the program of a manifest's words, or another in its place.

@@ -31,9 +31,8 @@ final class RunningAttempt {
     resumed = earlier != nil
     let output = earlier ?? "attempt-\(last + 1)/output"
     var claim = AttemptClaim(
-      host: Host.name, process: Host.processID,
-      startTime: Host.startTime(of: Host.processID) ?? 0, started: Host.now,
-      outputDirectory: output, resumed: resumed, task: context.task)
+      host: Host.name, process: Host.processID, startTime: Host.startTime(of: Host.processID) ?? 0,
+      started: Host.now, outputDirectory: output, resumed: resumed, task: context.task)
     claim.processNamespace = Host.processNamespace
     claim.source = context.source
     claim.hasKeeper = context.keeper != nil

@@ -134,9 +134,7 @@ extension JobResources {
 /// What a job asks for, from all places where sbatch reads it: the `#SBATCH` lines of a job script,
 /// then sbatch's variables, then the command line, the later before the earlier.
 struct SbatchRequest {
-  enum Quantity: Hashable {
-    case partition, processors, memory, memoryPerProcessor, time
-  }
+  enum Quantity: Hashable { case partition, processors, memory, memoryPerProcessor, time }
 
   private var values: [Quantity: (value: String, source: String)] = [:]
 
@@ -156,9 +154,8 @@ struct SbatchRequest {
   ]
 
   private static let options: [String: Quantity] = [
-    "--partition": .partition, "-p": .partition, "--cpus-per-task": .processors,
-    "-c": .processors, "--mem": .memory, "--mem-per-cpu": .memoryPerProcessor, "--time": .time,
-    "-t": .time,
+    "--partition": .partition, "-p": .partition, "--cpus-per-task": .processors, "-c": .processors,
+    "--mem": .memory, "--mem-per-cpu": .memoryPerProcessor, "--time": .time, "-t": .time,
   ]
 
   private mutating func set(_ quantity: Quantity, _ value: String, _ source: String) {

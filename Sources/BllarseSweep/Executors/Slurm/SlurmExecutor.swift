@@ -123,9 +123,7 @@ final class SlurmExecutor: FollowUpExecutor {
   }
 
   private func script(_ array: TaskArray) -> String {
-    let lookUp = array.orderFile.map {
-      "\nindex=$(sed -n \"$((index + 1))p\" \(Shell.quote($0)))"
-    }
+    let lookUp = array.orderFile.map { "\nindex=$(sed -n \"$((index + 1))p\" \(Shell.quote($0)))" }
     let program = options.program.map { " --program \(Shell.quote($0))" }
     return """
       #!/usr/bin/env bash
@@ -222,9 +220,7 @@ final class SlurmExecutor: FollowUpExecutor {
       let line = Shell.join(command)
       if !dryRun {
         let result = try runner.run(command)
-        guard result.status == 0 else {
-          throw SweepError.failed("\(line): \(result.firstError)")
-        }
+        guard result.status == 0 else { throw SweepError.failed("\(line): \(result.firstError)") }
       }
       return line
     }
