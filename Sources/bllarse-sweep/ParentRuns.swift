@@ -17,8 +17,6 @@ enum ParentRuns {
     entry["enable_mlflow"] == .bool(true) || entry["enable_wandb"] == .bool(true)
   }
 
-  // MARK: - Telling
-
   /// Ends the parents of submissions of which nothing is under way, as their children ended, and tells
   /// them what became of those; with a collector those that go on too.
   ///
@@ -71,8 +69,6 @@ enum ParentRuns {
     }
   }
 
-  // MARK: - Refused submissions
-
   /// Takes back what was refused: a parent without children does not stay behind running.
   static func withdraw(_ parent: ParentRun, refused: [Int], in directory: SweepDirectory) {
     guard var record = parent.record else { return }
@@ -93,8 +89,6 @@ enum ParentRuns {
       Terminal.note("note: the MLflow parent run \(record.run) is not ended: \(error)")
     }
   }
-
-  // MARK: - Tasks
 
   /// Reopens a parent that was ended while this configuration waited to be started again.
   static func taskStarts(_ index: Int, isForced: Bool, in directory: SweepDirectory) {
@@ -149,8 +143,6 @@ enum ParentRuns {
   }
 
   private static let nearCount = 100
-
-  // MARK: - Resumed children
 
   /// Configurations whose MLflow runs go on where they are nested already, under another parent than
   /// that of the rest; those parents are reopened.
@@ -235,16 +227,11 @@ struct MLflowParents {
       run.log(parameters: description.parameters)
       run.set(description: description.text)
     }
-    run.detach(waitingUpTo: Self.patience)
-    return told(run, state: nil)
+    return told(run)
   }
 
   /// Sets a parent that had ended to running, because children go on.
-  func reopen(_ run: String) throws -> ParentRun {
-    let run = try tracker.resumeRun(id: run)
-    run.detach(waitingUpTo: Self.patience)
-    return told(run, state: nil)
-  }
+  func reopen(_ run: String) throws -> ParentRun { told(try tracker.resumeRun(id: run)) }
 
   /// Logs what has become of the children, and ends the parent as they ended.
   func update(_ run: String, _ summary: SweepSummary, as outcome: ParentOutcome?) throws
@@ -254,26 +241,20 @@ struct MLflowParents {
     run.log(
       metrics: summary.metrics, step: summary.step,
       at: summary.time > 0 ? Date(timeIntervalSince1970: summary.time) : nil)
-    let status: BllarseMLflow.RunStatus? =
-      switch outcome {
-      case .finished: .finished
-      case .failed: .failed
-      case .killed: .killed
-      case nil: nil
-      }
-    if let status {
+    return told(run, as: outcome)
+  }
+
+  /// Delivers what there is, ends the run as its children ended or leaves it running, and says where it is.
+  private func told(_ run: Run, as outcome: ParentOutcome? = nil) -> ParentRun {
+    if let status = outcome.flatMap({ BllarseMLflow.RunStatus(rawValue: $0.rawValue) }) {
       run.finish(status: status, waitingUpTo: Self.patience)
     } else {
       run.detach(waitingUpTo: Self.patience)
     }
-    return told(run, state: outcome?.rawValue)
-  }
-
-  private func told(_ run: Run, state: String?) -> ParentRun {
     var location = run.location
     location.experiment = location.experiment ?? tracker.experiment
     return ParentRun(
       run: run.remoteID ?? run.id, store: tracker.trackingURI,
-      line: "MLflow: " + location.text("parent run", state: state))
+      line: "MLflow: " + location.text("parent run", state: outcome?.rawValue))
   }
 }

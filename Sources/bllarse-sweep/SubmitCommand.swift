@@ -132,7 +132,8 @@ struct SubmitArguments: ParsableArguments {
   @Option(
     help: ArgumentHelp(
       "How many run at once, over all arrays together (7); none for no limit.", valueName: "number")
-  ) var maxConcurrent: ConcurrencyLimit?
+  )
+  var maxConcurrent: ConcurrencyLimit?
 
   @Option(help: "Processors of a run.")
   var cpusPerTask: Int?

@@ -7,7 +7,8 @@ struct TrackingArguments: ParsableArguments {
   @Option(
     help: ArgumentHelp(
       "Nest the runs in this MLflow run, which is left open for its owner to end.", valueName: "run"
-    )) var parentRunId: String?
+    ))
+  var parentRunId: String?
 
   @Flag(help: "End the run of --parent-run-id as the runs in it ended.")
   var closeParent = false

@@ -29,10 +29,8 @@ public struct Program: Sendable {
   init(
     command: [String], checksum: String?, options: ProgramOptions?, description: ProgramDescription
   ) {
-    self.command = command
-    self.checksum = checksum
-    self.options = options
-    self.description = description
+    (self.command, self.checksum) = (command, checksum)
+    (self.options, self.description) = (options, description)
     describer = Self.isScript(command) ? command : [command[0]]
   }
 
@@ -44,10 +42,11 @@ public struct Program: Sendable {
     return Files.exists(command[1]) && !Files.isDirectory(command[1])
   }
 
-  /// The option for results, unless the program says that it has none.
-  package var outputOption: String? { supported(description.outputOption) }
+  /// The file that an interpreter reads.
+  var script: String? { describer.dropFirst().first }
 
-  /// The option for resuming, unless the program says that it has none.
+  /// The options for results and for resuming, unless the program says that it has none.
+  package var outputOption: String? { supported(description.outputOption) }
   package var resumeOption: String? { supported(description.resumeOption) }
 
   private func supported(_ option: String?) -> String? {

@@ -48,8 +48,7 @@ package struct ReplicateStatistics: Sendable, Equatable {
     guard let digits = Int(exactly: (number.magnitude * scale).rounded()) else {
       return ResultTable.display(.number(number))
     }
-    let text = String(digits)
-    let padded = String(repeating: "0", count: max(0, decimals + 1 - text.count)) + text
+    let padded = digits.digits(decimals + 1)
     let sign = number < 0 && digits > 0 ? "-" : ""
     guard decimals > 0 else { return sign + padded }
     return sign + padded.dropLast(decimals) + "." + padded.suffix(decimals)

@@ -20,8 +20,6 @@ package struct Conclusion {
     var result: RunResult?
   }
 
-  // MARK: - With a known end
-
   func outcome(
     of ending: Ending, stopSignal: Int32?, seconds: Double, finished: Double
   ) -> Outcome {
@@ -31,11 +29,11 @@ package struct Conclusion {
     var result: RunResult?
     switch ending {
     case .exit(0):
-      switch metrics() {
-      case .success(let metrics):
+      do {
+        result = self.result(try metrics(), seconds: seconds, finished: finished)
         end.outcome = .done
-        result = self.result(metrics, seconds: seconds, finished: finished)
-      case .failure(let error): end.reason = error.description
+      } catch {
+        end.reason = "\(error)"
       }
     case .exit(75):
       end.outcome = .interrupted
@@ -54,8 +52,6 @@ package struct Conclusion {
     return Outcome(end: end, result: result)
   }
 
-  // MARK: - When nobody saw the end
-
   /// What the directory says of an attempt that is over and whose launcher saw no end;
   /// nil when the program left neither its exit code nor a whole result.
   func recovered(_ claim: AttemptClaim) -> Outcome? {
@@ -69,7 +65,7 @@ package struct Conclusion {
     }
     // An earlier attempt's result may lie in a directory that this one went on in.
     guard needsResult, let time = Files.modified(resultPath),
-      time > claim.started - Self.clockSlack, case .success(let metrics) = metrics()
+      time > claim.started - Self.clockSlack, let metrics = try? metrics()
     else { return nil }
     let seconds = max(0, time - claim.started)
     // A failed run of bllarse-finetune keeps the scores that it had, and says that it failed.
@@ -88,15 +84,11 @@ package struct Conclusion {
   /// A file server's clock and a host's may differ by about this many seconds.
   private static let clockSlack = 2.0
 
-  // MARK: - Writing
-
   /// Writes the result, then the end: who finds the end finds the result too.
   func write(_ outcome: Outcome) throws {
     if let result = outcome.result { try run.write(result) }
     try attempt.write(outcome.end)
   }
-
-  // MARK: - The result
 
   private var resultPath: String { "\(outputDirectory)/result.json" }
 
@@ -114,19 +106,17 @@ package struct Conclusion {
 
   /// The program's result: `result.json` in its output directory, or for a program without such a
   /// directory the JSON object that it printed last, if any.
-  private func metrics() -> Result<JSON, SweepError> {
+  private func metrics() throws -> JSON {
     if let text = try? Files.text(of: resultPath) {
       guard let json = try? JSON.parse(text), json.members != nil else {
-        return .failure(SweepError.failed("exit code 0, but \(resultPath) is not a JSON object"))
+        throw SweepError.failed("exit code 0, but \(resultPath) is not a JSON object")
       }
-      return .success(json)
+      return json
     }
-    if needsResult {
-      return .failure(SweepError.failed("exit code 0, but there is no \(resultPath)"))
-    }
+    if needsResult { throw SweepError.failed("exit code 0, but there is no \(resultPath)") }
     let last = Files.lastLines(1, of: attempt.output).first
-    if let last, let json = try? JSON.parse(last), json.members != nil { return .success(json) }
-    return .success(.object([JSON.Member]()))
+    if let last, let json = try? JSON.parse(last), json.members != nil { return json }
+    return .object([JSON.Member]())
   }
 }
 

@@ -165,8 +165,7 @@ public struct Manifest: Sendable {
           return
         }
         let text = new.map { $0.json.compact + "\n" }.joined()
-        let name = String(repeating: "0", count: max(0, 9 - String(start).count)) + "\(start)"
-        if try Files.create("\(directory)/\(name).jsonl", text) {
+        if try Files.create("\(directory)/\(start.digits(9)).jsonl", text) {
           for (offset, configuration) in pending.enumerated() {
             known[configuration.hash] = start + offset
           }

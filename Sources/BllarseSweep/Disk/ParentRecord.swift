@@ -28,10 +28,8 @@ package struct ParentRecord: Sendable, Equatable {
     run: String, trackingURI: String, experiment: String, journal: String, indices: [Int],
     deferred: [Int] = [], isLeftOpen: Bool = false
   ) {
-    self.run = run
-    self.trackingURI = trackingURI
-    self.experiment = experiment
-    self.journal = journal
+    (self.run, self.trackingURI) = (run, trackingURI)
+    (self.experiment, self.journal) = (experiment, journal)
     self.indices = indices.sorted()
     self.deferred = deferred.sorted()
     self.isLeftOpen = isLeftOpen
@@ -39,8 +37,6 @@ package struct ParentRecord: Sendable, Equatable {
 
   /// All that it is told of: what was started under it, and what will be.
   package var all: [Int] { (indices + deferred).sorted() }
-
-  // MARK: - Changes
 
   /// Keeps the record in the sweep's directory: one for each run, however many submissions it gets.
   ///
@@ -101,8 +97,6 @@ package struct ParentRecord: Sendable, Equatable {
 
   private func save() throws { try Files.write(json.pretty + "\n", to: path) }
 
-  // MARK: - Looking up
-
   package static func all(in directory: SweepDirectory) throws -> [ParentRecord] {
     let folder = folder(of: directory)
     return try Files.names(in: folder).filter { $0.hasSuffix(".json") }
@@ -143,8 +137,6 @@ package struct ParentRecord: Sendable, Equatable {
   package static func owner(of index: Int, in directory: SweepDirectory) throws -> ParentRecord? {
     try all(in: directory).last { $0.indices.contains(index) }
   }
-
-  // MARK: - What it is due
 
   /// How the run ends as its children stand; nil while some are under way.
   package func outcome(_ statuses: [RunStatus], over: Set<Int> = []) -> ParentOutcome? {
@@ -225,16 +217,10 @@ package enum ParentOutcome: String, Sendable {
 
   /// The outcome for a sweep's states; nil while some are under way.
   package init?(_ states: [RunStatus.State]) {
-    if states.contains(where: { [.pending, .running, .interrupted, .new].contains($0) }) {
-      return nil
-    }
-    if states.contains(.failed) || states.contains(.lost) {
-      self = .failed
-    } else if states.contains(.cancelled) {
-      self = .killed
-    } else {
-      self = .finished
-    }
+    let open: [RunStatus.State] = [.pending, .running, .interrupted, .new]
+    if states.contains(where: open.contains) { return nil }
+    let hasFailed = states.contains(.failed) || states.contains(.lost)
+    self = hasFailed ? .failed : states.contains(.cancelled) ? .killed : .finished
   }
 }
 
@@ -252,8 +238,7 @@ extension SweepDirectory {
   }
 }
 
-/// What a sweep's parent run says of its children from the start: the values that all share, and what
-/// each axis goes through.
+/// What a parent run says from the start: what its children share, and what each axis goes through.
 package struct ParentDescription: Sendable, Equatable {
   /// More values of an axis than this are not named one by one.
   static let valueLimit = 20
@@ -263,7 +248,6 @@ package struct ParentDescription: Sendable, Equatable {
   /// A paragraph in Markdown.
   package let text: String
 
-  /// Describes some configurations of a sweep.
   package init(_ directory: SweepDirectory, indices: [Int]) throws {
     let wanted = Set(indices)
     self.init(

@@ -35,8 +35,7 @@ package enum Provenance {
       ]),
       "program": .object([
         "command": .strings(program.command), "sha256": .optional(program.checksum),
-        "script_sha256": .optional(
-          program.describer.dropFirst().first.flatMap { Program.checksum(of: $0) }),
+        "script_sha256": .optional(program.script.flatMap { Program.checksum(of: $0) }),
         "version": .optional(version.flatMap { $0.status == 0 ? $0.output.trimmed : nil }),
       ]),
       "sweep_sha256": .optional(
@@ -100,20 +99,17 @@ package struct ProgramRecord: Sendable, Equatable {
         "\(path) is not what was submitted: its SHA-256 was \(before.prefix(12)), and is \(now.prefix(12))"
     }
     return differs(located.command[0], program, found.program)
-      ?? differs(located.describer.dropFirst().first ?? "", script, found.script)
+      ?? differs(located.script ?? "", script, found.script)
   }
 }
 
 /// The checksums of files, which are read again only when they have changed.
 struct ChecksumCache {
-  private struct Stamp: Equatable {
-    let size: Int?
-    let modified: Double?
-  }
-  private var known: [String: (stamp: Stamp, sum: String?)] = [:]
+  /// Sums with the sizes and the times of change of their files.
+  private var known: [String: (stamp: [Double?], sum: String?)] = [:]
 
   mutating func sum(of path: String) -> String? {
-    let stamp = Stamp(size: Files.size(of: path), modified: Files.modified(path))
+    let stamp = [Files.size(of: path).map(Double.init), Files.modified(path)]
     if let entry = known[path], entry.stamp == stamp { return entry.sum }
     let sum = Program.checksum(of: path)
     known[path] = (stamp, sum)
@@ -122,7 +118,6 @@ struct ChecksumCache {
 
   mutating func record(of program: Program) -> ProgramRecord {
     ProgramRecord(
-      program: sum(of: program.command[0]),
-      script: program.describer.dropFirst().first.flatMap { sum(of: $0) })
+      program: sum(of: program.command[0]), script: program.script.flatMap { sum(of: $0) })
   }
 }

@@ -9,6 +9,9 @@ package struct RunDirectory: Sendable {
     }.sorted()
   }
 
+  /// The last task of the configuration that `cancel` has ended.
+  var cancelledTask: String? { (try? Files.text(of: "\(path)/cancelled"))?.trimmed }
+
   package func attempt(_ number: Int) -> AttemptDirectory {
     AttemptDirectory(path: "\(path)/attempt-\(number)", number: number)
   }

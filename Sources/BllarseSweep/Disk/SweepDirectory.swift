@@ -154,19 +154,21 @@ public struct SweepDirectory: Sendable {
   ) throws -> String {
     try Files.makeDirectory(directory)
     var number = last + 1
-    while try !create(fourDigits(number)) { number += 1 }
-    return fourDigits(number)
-  }
-
-  package static func fourDigits(_ number: Int) -> String {
-    let text = String(number)
-    return String(repeating: "0", count: max(0, 4 - text.count)) + text
+    while try !create(number.digits(4)) { number += 1 }
+    return number.digits(4)
   }
 
   /// The directory of one configuration's runs; a thousand configurations share a parent, so that
   /// no directory grows beyond what file systems like.
   package func run(_ index: Int) -> RunDirectory {
     RunDirectory(path: "\(path)/runs/\(index / 1000)/\(index)", index: index)
+  }
+}
+
+extension Int {
+  /// The number with zeros in front of it, so many digits at least.
+  func digits(_ count: Int) -> String {
+    String(repeating: "0", count: Swift.max(0, count - String(self).count)) + String(self)
   }
 }
 

@@ -157,15 +157,6 @@ package struct ExecutorChoice: Sendable, Equatable {
   package let name: String
   package let options: [JSON.Member]
 
-  /// The options that an executor heeds, which may be another than the chosen one, and the keys of those
-  /// that have no effect there.
-  package func options(for type: any Executor.Type) -> (heeded: [JSON.Member], ignored: [String]) {
-    let keys = type.resourceKeys + (type.name == name ? type.keys : [])
-    return (
-      options.filter { keys.contains($0.key) }, options.map(\.key).filter { !keys.contains($0) }
-    )
-  }
-
   init(name: String, options: [JSON.Member]) { (self.name, self.options) = (name, options) }
 
   init?(_ json: JSON) {
@@ -186,9 +177,9 @@ extension SweepDirectory {
     var options = SubmitOptions(executor: type.name)
     if type == Executors.submitting { try options.apply(slurm, file: source) }
     guard let executor else { return (options, []) }
-    let (heeded, ignored) = executor.options(for: type)
-    try options.apply(heeded, file: source)
-    return (options, ignored)
+    let keys = type.resourceKeys + (type.name == executor.name ? type.keys : [])
+    try options.apply(executor.options.filter { keys.contains($0.key) }, file: source)
+    return (options, executor.options.map(\.key).filter { !keys.contains($0) })
   }
 }
 
@@ -231,8 +222,7 @@ package struct RetryRule: Sendable, Equatable, CustomStringConvertible {
     guard parts.count == 2 || parts.count == 3, let budget = Int(parts[1]), budget > 0 else {
       throw SweepError.usage("--retry \(text): expected \(form)")
     }
-    self.cause = cause
-    self.budget = budget
+    (self.cause, self.budget) = (cause, budget)
     guard parts.count == 3 else {
       change = cause == .node ? .excludeNode : .none
       return
@@ -261,7 +251,6 @@ package struct RetryRule: Sendable, Equatable, CustomStringConvertible {
 
 /// Groups failures by cause and applies the rules of the last submission.
 package enum Retry {
-  /// Configurations to submit together, ascending, their cause, and the options with the rule's change.
   package typealias Group = (cause: FailureCause, indices: [Int], options: SubmitOptions)
 
   /// Applies retry rules to what has failed; what no rule or no budget is left for is exhausted.

@@ -91,7 +91,7 @@ public struct Submitter {
       ])
       try Files.write(
         record.compact + "\n",
-        to: "\(path(number))/chunk-\(SweepDirectory.fourDigits(position)).json")
+        to: "\(path(number))/chunk-\(position.digits(4)).json")
       onChunk(chunk, job)
     }
     if !executor.options.retryRules.isEmpty, !jobs.isEmpty {
@@ -107,7 +107,7 @@ public struct Submitter {
   }
 
   private func path(_ number: Int) -> String {
-    "\(directory.path)/submissions/\(SweepDirectory.fourDigits(number))"
+    "\(directory.path)/submissions/\(number.digits(4))"
   }
 
   private func orderFile(_ number: Int) -> String { "\(path(number))/order" }

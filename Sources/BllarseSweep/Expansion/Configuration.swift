@@ -17,12 +17,6 @@ public struct Configuration: Sendable, Equatable {
   /// What `${…}` may name beside keys.
   package static let builtInReferences: Set<String> = ["sweep.name", "config.hash"]
 
-  package init(parameters: [JSON.Member], hash: String, groupHash: String) {
-    self.parameters = parameters
-    self.hash = hash
-    self.groupHash = groupHash
-  }
-
   /// The value of a key.
   public subscript(key: String) -> JSON? { parameters.first { $0.key == key }?.value }
 
@@ -75,23 +69,20 @@ extension [ManifestEntry] {
   /// say where results go and how they are tracked.
   package var varyingKeys: [String] {
     var order: [String] = []
-    var first: [String: JSON?] = [:]
+    var values: [String: JSON] = [:]
+    var counts: [String: Int] = [:]
     var varying: Set<String> = []
-    for (position, entry) in enumerated() {
-      for member in entry.parameters where !Configuration.bookkeepingKeys.contains(member.key) {
-        if let known = first[member.key] {
-          if known != member.value { varying.insert(member.key) }
-        } else {
-          order.append(member.key)
-          first[member.key] = position == 0 ? member.value : .some(nil)
-          if position > 0 { varying.insert(member.key) }
-        }
+    for member in self.flatMap(\.parameters)
+    where !Configuration.bookkeepingKeys.contains(member.key) {
+      counts[member.key, default: 0] += 1
+      if let known = values[member.key] {
+        if known != member.value { varying.insert(member.key) }
+      } else {
+        order.append(member.key)
+        values[member.key] = member.value
       }
     }
-    for entry in dropFirst() {
-      for key in order where !varying.contains(key) && entry[key] == nil { varying.insert(key) }
-    }
-    return order.filter(varying.contains)
+    return order.filter { varying.contains($0) || counts[$0] != count }
   }
 }
 
@@ -128,8 +119,7 @@ package struct ConfigurationLabels: Sendable {
 
   /// The index and the values that vary: `003 IBProbit seed=1`.
   package func name(_ entry: ManifestEntry) -> String {
-    let index = String(entry.index)
-    let padded = String(repeating: "0", count: max(0, digits - index.count)) + index
+    let padded = entry.index.digits(digits)
     let values = values(entry)
     return values.isEmpty ? padded : "\(padded) \(values)"
   }

@@ -4,20 +4,20 @@ public struct SweepFile: Sendable {
   public var name: String
   /// What runs.
   public var program: ProgramDescription
-  package var space: Block
+  package var space = Block()
   /// The keys that only replicate a configuration (`seed`).
-  package var replicateKeys: [String]
+  package var replicateKeys: [String] = []
   /// Keys that do not change what is computed, beside ``Configuration/bookkeepingKeys``.
-  package var ignoredKeys: [String]
+  package var ignoredKeys: [String] = []
   /// Defaults of `submit`: option names without dashes, and their values.
-  package var slurm: [JSON.Member]
+  package var slurm: [JSON.Member] = []
   package var executor: ExecutorChoice?
   /// The text as read, kept with the sweep.
   package var sourceText: String
   /// The file's path as given.
   public var path: String
   /// Where each key was first written.
-  package var keyPositions: [String: Position]
+  package var keyPositions: [String: Position] = [:]
   /// Values that were given to all configurations beside the file.
   package internal(set) var overrides: [Override] = []
   /// What the file has more if it is a Python module.
@@ -49,9 +49,7 @@ extension SweepFile {
     var seen: Set<String> = []
     return space.possibleValues.map(\.key).filter { seen.insert($0).inserted }
   }
-}
 
-extension SweepFile {
   /// The sections of a file, of which a nested block may have those of ``blockSections``.
   package static let topLevelSections = [
     "name", "program", "identity", "executor", "slurm", "resources",
@@ -90,8 +88,7 @@ extension SweepFile {
         at: entry.position)
     }
     var file = SweepFile(
-      name: defaultName(path), program: ProgramDescription(), space: Block(), replicateKeys: [],
-      ignoredKeys: [], slurm: [], sourceText: text, path: path, keyPositions: [:])
+      name: defaultName(path), program: ProgramDescription(), sourceText: text, path: path)
     // Which values make sense depends on the program.
     if let entry = entries.first(where: { $0.key == "program" }) {
       file.decodeProgram(entry.value, diagnostics)

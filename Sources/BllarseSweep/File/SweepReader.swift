@@ -35,9 +35,7 @@ public struct SweepReader {
   private func readOutput(of command: [String], path: String) throws -> SweepFile {
     let result = try runner.run(command)
     guard result.status == 0 else {
-      let lines = result.errors.split(whereSeparator: \.isNewline)
-      let reason = lines.last.map(String.init) ?? "nothing on standard error"
-      throw SweepError.data("\(path): ended with exit code \(result.status): \(reason)")
+      throw SweepError.data("\(path): ended with exit code \(result.status): \(result.lastError)")
     }
     let value: JSON
     do {
@@ -87,9 +85,8 @@ extension SweepReader {
       let configurations = answer["configs"]?.arrayValue,
       let files = answer["files"]?.arrayValue, let fingerprint = answer["fingerprint"]?.stringValue
     else {
-      let reason = result.errors.split(whereSeparator: \.isNewline).last.map(String.init)
       throw SweepError.data(
-        "\(path): \(interpreter) ended with exit code \(result.status): \(reason ?? "nothing on standard error")"
+        "\(path): \(interpreter) ended with exit code \(result.status): \(result.lastError)"
       )
     }
     let kind = run["kind"]?.stringValue
@@ -104,9 +101,8 @@ extension SweepReader {
       fingerprint: fingerprint, interpreter: try self.python.chosen)
     var file = SweepFile(
       name: SweepFile.defaultName(path),
-      program: Self.program(python, words: run["words"]?.arrayValue ?? []), space: Block(),
-      replicateKeys: [], ignoredKeys: [], slurm: [], sourceText: python.files[0].text, path: path,
-      keyPositions: [:])
+      program: Self.program(python, words: run["words"]?.arrayValue ?? []),
+      sourceText: python.files[0].text, path: path)
     file.python = python
     file.notes = answer["notes"]?.arrayValue?.map(\.plainText) ?? []
     let diagnostics = Diagnostics(file: path)

@@ -92,10 +92,7 @@ public struct PythonChoice: Sendable, Equatable {
   package var path: String?
 
   /// Makes a choice; with neither, the environment's.
-  public init(venv: String? = nil, path: String? = nil) {
-    self.venv = venv
-    self.path = path
-  }
+  public init(venv: String? = nil, path: String? = nil) { (self.venv, self.path) = (venv, path) }
 
   /// The interpreter that was asked for by `--venv` or `--python`; nil when none was.
   package var chosen: String? {
@@ -188,7 +185,7 @@ extension KeptPython {
     {
       return kept(last)
     }
-    guard !dryRun else { return kept(SweepDirectory.fourDigits(names.count + 1)) }
+    guard !dryRun else { return kept((names.count + 1).digits(4)) }
     return kept(
       try SweepDirectory.number(in: sources, after: names.count) {
         try Files.claim("\(sources)/\($0)", containing: contents)

@@ -42,10 +42,7 @@ public struct RunStatus: Sendable, Equatable {
   /// Whether it runs on this machine, and what started it has ended.
   package internal(set) var isOrphan = false
 
-  package init(index: Int, state: State) {
-    self.index = index
-    self.state = state
-  }
+  package init(index: Int, state: State) { (self.index, self.state) = (index, state) }
 
   /// Adds to the reason what it does not say already.
   mutating func add(_ text: String?) {

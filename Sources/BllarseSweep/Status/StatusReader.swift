@@ -131,11 +131,10 @@ public struct StatusReader {
         status.state = .lost
         status.cause = nil
       }
-      status.add(claim?.programChange)
     } else {
       applySilence(attempt, claim, task, to: &status)
-      status.add(claim?.programChange)
     }
+    status.add(claim?.programChange)
     return status
   }
 
@@ -226,9 +225,8 @@ public struct StatusReader {
 
   /// Whether `cancel` has ended the configuration's task.
   private func isCancelled(_ status: RunStatus) -> Bool {
-    let path = "\(directory.run(status.index).path)/cancelled"
-    guard let task = status.task, let text = try? Files.text(of: path) else { return false }
-    return text.trimmed == task
+    guard let task = status.task else { return false }
+    return directory.run(status.index).cancelledTask == task
   }
 
   /// A configuration of which only an executor can tell something.
@@ -301,7 +299,6 @@ extension SweepDirectory {
     guard let task = Executors.task(in: Host.environment),
       let limit = Host.variable("BLLARSE_MAX_REQUEUES").flatMap({ Int($0) })
     else { return false }
-    let cancelled = (try? Files.text(of: "\(run(index).path)/cancelled")) ?? nil
-    return task.restarts < limit && cancelled?.trimmed != task.name
+    return task.restarts < limit && run(index).cancelledTask != task.name
   }
 }

@@ -24,9 +24,11 @@ public struct CommandResult: Sendable, Equatable {
 
   /// Makes a result.
   public init(status: Int32, output: String = "", errors: String = "") {
-    self.status = status
-    self.output = output
-    self.errors = errors
+    (self.status, self.output, self.errors) = (status, output, errors)
+  }
+
+  var lastError: String {
+    errors.split(whereSeparator: \.isNewline).last.map(String.init) ?? "nothing on standard error"
   }
 
   /// The first line of what went wrong.

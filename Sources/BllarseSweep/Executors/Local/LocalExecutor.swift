@@ -79,7 +79,7 @@ public struct LocalExecutor: Executor {
     if let first = indices.first {
       _ = try launcher.context(for: directory.manifest.entry(at: first))
     }
-    var state = State(waiting: indices.map { (index: $0, notBefore: 0, failures: 0) })
+    var state = State(waiting: indices.reversed().map { ($0, 0, 0) })
     var free = Array((0..<jobs).reversed())
     for index in orphans { try adopt(index, &free, &state) }
 
@@ -164,19 +164,17 @@ public struct LocalExecutor: Executor {
     let failures: Int
   }
 
+  private typealias Waiting = (index: Int, notBefore: Double, failures: Int)
+
   private struct State {
-    var waiting: [(index: Int, notBefore: Double, failures: Int)]
+    var waiting: [Waiting]
     var running: [Running] = []
     var summary = Summary()
     var stopping = false
     var killTime: Double?
 
-    init(waiting: [(index: Int, notBefore: Double, failures: Int)]) {
-      self.waiting = waiting.reversed()
-    }
-
     /// The next configuration whose pause is over; the waiting ones are kept last first.
-    mutating func next(at time: Double) -> (index: Int, notBefore: Double, failures: Int)? {
+    mutating func next(at time: Double) -> Waiting? {
       guard let place = waiting.lastIndex(where: { $0.notBefore <= time }) else { return nil }
       return waiting.remove(at: place)
     }
@@ -238,12 +236,11 @@ public struct LocalExecutor: Executor {
     case .interrupted:
       if state.stopping {
         state.summary.interrupted.append(index)
-        report(.interrupted(index: index))
       } else {
         // The program asked to be started again.
         state.waiting.append((index, Host.monotonic + retryDelaySeconds, failures))
-        report(.interrupted(index: index))
       }
+      report(.interrupted(index: index))
     case .failed where end.exitCode < 0 && !state.stopping && run.attempt is AdoptedAttempt:
       // Killed with whatever looked after it: that says nothing against the configuration.
       state.waiting.append((index, 0, failures))
@@ -274,8 +271,7 @@ package struct SweepProgress: Sendable {
   private var endedCount = 0
 
   package init(total: Int, jobs: Int) {
-    self.total = total
-    self.jobs = max(1, jobs)
+    (self.total, self.jobs) = (total, max(1, jobs))
   }
 
   package var left: Int { total - done - failed - skipped }

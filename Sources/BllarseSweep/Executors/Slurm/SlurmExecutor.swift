@@ -20,8 +20,7 @@ final class SlurmExecutor: FollowUpExecutor {
   private var cluster: ClusterLimits?
 
   init(_ directory: SweepDirectory, options: SubmitOptions, runner: any CommandRunner) {
-    self.directory = directory
-    self.runner = runner
+    (self.directory, self.runner) = (directory, runner)
     var options = options
     options.logDirectory = Files.absolute(options.logDirectory)
     options.jobScript = options.jobScript.map { Files.absolute($0) }
@@ -69,7 +68,6 @@ final class SlurmExecutor: FollowUpExecutor {
   }
 
   func check(memory: CheckReport.MemoryEstimate?) throws -> [String] {
-    let requirements = JobRequirements(options: options, runner: runner)
     let notes = try requirements.check()
     _ = try requirements.sharedScript()
     let resources = JobResources.ask(
@@ -94,7 +92,7 @@ final class SlurmExecutor: FollowUpExecutor {
   func submit(_ array: TaskArray) throws -> (job: String, command: [String]) {
     // SLURM before 23.02 does not make the directory, and a job without one dies unheard.
     try Files.makeDirectory(options.logDirectory)
-    if let shared = try sharedScript, let text = try Files.text(of: shared) {
+    if let shared = try requirements.sharedScript(), let text = try Files.text(of: shared) {
       // What was submitted is what runs, whatever becomes of the original.
       try Files.write(text, to: "\(array.submission.path)/\(JobRequirements.sharedFile)")
     }
@@ -113,12 +111,10 @@ final class SlurmExecutor: FollowUpExecutor {
     return (String(job), command)
   }
 
-  private var sharedScript: String? {
-    get throws { try JobRequirements(options: options, runner: runner).sharedScript() }
-  }
+  private var requirements: JobRequirements { JobRequirements(options: options, runner: runner) }
 
   private func scriptPath(_ array: TaskArray) -> String {
-    let name = "chunk-\(SweepDirectory.fourDigits(array.position.index)).sh"
+    let name = "chunk-\(array.position.index.digits(4)).sh"
     return options.jobScript ?? "\(array.submission.path)/\(name)"
   }
 
@@ -150,7 +146,9 @@ final class SlurmExecutor: FollowUpExecutor {
 
   private func environment(_ array: TaskArray) throws -> [String: String] {
     var environment = array.environment
-    if try sharedScript != nil { environment["BLLARSE_SWEEP_SCRIPTS"] = array.submission.path }
+    if try requirements.sharedScript() != nil {
+      environment["BLLARSE_SWEEP_SCRIPTS"] = array.submission.path
+    }
     return environment
   }
 
