@@ -252,6 +252,6 @@ final class ProgressReporter {
   }
 
   private func score(_ index: Int) -> String {
-    entry(index).flatMap { directory.run(index).result(hash: $0.hash)?.scoreText() } ?? ""
+    entry(index).flatMap { directory.run(index).result(hash: $0.hash)?.metrics.scoreText } ?? ""
   }
 }

@@ -81,14 +81,8 @@ extension RunStatus {
 
   /// The first few numbers of the newest metrics.
   private var metricText: String {
-    guard let lastMetric else { return "" }
-    var words: [String] = []
-    for name in ["epoch", "step", "test.acc", "test.nll", "acc", "nll", "loss"] {
-      if let number = lastMetric[path: name]?.doubleValue, words.count < 3 {
-        words.append("\(name) \(JSON.number(ResultTable.rounded(number, digits: 4)).compact)")
-      }
-    }
-    return words.joined(separator: ", ")
+    let names = ["epoch", "step", "test.acc", "test.nll", "acc", "nll", "loss"]
+    return names.compactMap { lastMetric?.score($0) }.prefix(3).joined(separator: ", ")
   }
 }
 

@@ -132,8 +132,7 @@ struct SubmitArguments: ParsableArguments {
   @Option(
     help: ArgumentHelp(
       "How many run at once, over all arrays together (7); none for no limit.", valueName: "number")
-  )
-  var maxConcurrent: ConcurrencyLimit?
+  ) var maxConcurrent: ConcurrencyLimit?
 
   @Option(help: "Processors of a run.")
   var cpusPerTask: Int?
@@ -180,7 +179,8 @@ struct SubmitArguments: ParsableArguments {
   @Option(
     help: ArgumentHelp(
       "Try failures of a cause again, such as oom:2:mem*1.5, timeout:1:time*2, node:3, failed:1.",
-      valueName: "rule")) var retry: [String] = []
+      valueName: "rule"))
+  var retry: [String] = []
 
   @Option(
     parsing: .unconditionalSingleValue,

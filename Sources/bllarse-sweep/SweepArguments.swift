@@ -75,7 +75,8 @@ struct OverrideArguments: ParsableArguments {
   @Option(
     help: ArgumentHelp(
       "Give every configuration this value, whatever the file says, such as epochs=3 (repeat).",
-      valueName: "key=value")) var set: [String] = []
+      valueName: "key=value"))
+  var set: [String] = []
 
   func values() throws -> [Override] { try Override.parse(set) }
 

@@ -6,8 +6,8 @@ import BllarseSweep
 struct TrackingArguments: ParsableArguments {
   @Option(
     help: ArgumentHelp(
-      "Nest the runs in this MLflow run, which is left open for its owner to end.", valueName: "run"
-    ))
+      "Nest the runs in this MLflow run, which is left open for its owner to end.",
+      valueName: "run"))
   var parentRunId: String?
 
   @Flag(help: "End the run of --parent-run-id as the runs in it ended.")

@@ -97,3 +97,20 @@ enum MainScores {
     return preferred.first { ".\(Self.plain($0))".hasSuffix(".\(plain)") }
   }
 }
+
+extension JSON {
+  /// `test.acc 0.988`: a number of a result to four digits; nil where there is none of the name.
+  package func score(_ name: String) -> String? {
+    self[path: name]?.doubleValue.map {
+      "\(name) \(JSON.number(ResultTable.rounded($0, digits: 4)).compact)"
+    }
+  }
+
+  /// The three main scores of a result in a line; empty for a result without numbers.
+  package var scoreText: String {
+    var names: [String] = []
+    Collector.numbers(in: self, prefix: "") { name, _ in names.append(name) }
+    return MainScores.among(Collector.ownNumbers(names), count: 3).compactMap(score)
+      .joined(separator: ", ")
+  }
+}

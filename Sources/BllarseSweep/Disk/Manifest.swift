@@ -16,8 +16,8 @@ public struct ManifestEntry: Sendable, Equatable {
   var json: JSON {
     .object([
       "index": .int(index), "hash": .string(hash), "group": .string(groupHash),
-      "program": .strings(program),
-      "arguments": .strings(arguments), "parameters": .object(parameters),
+      "program": .strings(program), "arguments": .strings(arguments),
+      "parameters": .object(parameters),
     ])
   }
 
@@ -25,10 +25,8 @@ public struct ManifestEntry: Sendable, Equatable {
     index: Int, configuration: Configuration, program: [String], inversions: [String: String],
     lists: ListStyles
   ) {
-    self.index = index
-    hash = configuration.hash
-    groupHash = configuration.groupHash
-    self.program = program
+    (self.index, self.program) = (index, program)
+    (hash, groupHash) = (configuration.hash, configuration.groupHash)
     arguments =
       program == PythonProgram.words
       ? [] : configuration.arguments(inversions: inversions, lists: lists)
@@ -40,9 +38,7 @@ public struct ManifestEntry: Sendable, Equatable {
       let group = json["group"]?.stringValue, let program = json["program"]?.arrayValue,
       let arguments = json["arguments"]?.arrayValue, let parameters = json["parameters"]?.members
     else { return nil }
-    self.index = index
-    self.hash = hash
-    groupHash = group
+    (self.index, self.hash, groupHash) = (index, hash, group)
     self.program = program.map(\.plainText)
     self.arguments = arguments.map(\.plainText)
     self.parameters = parameters

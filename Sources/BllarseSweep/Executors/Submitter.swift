@@ -89,9 +89,7 @@ public struct Submitter {
         "indices": .ints(chunk.indices), "submitted": .string(Host.timestamp(Host.now)),
         "command": .strings(command),
       ])
-      try Files.write(
-        record.compact + "\n",
-        to: "\(path(number))/chunk-\(position.digits(4)).json")
+      try Files.write(record.compact + "\n", to: "\(path(number))/chunk-\(position.digits(4)).json")
       onChunk(chunk, job)
     }
     if !executor.options.retryRules.isEmpty, !jobs.isEmpty {
@@ -106,9 +104,7 @@ public struct Submitter {
     (Files.names(in: "\(directory.path)/submissions").compactMap { Int($0) }.max() ?? 0) + 1
   }
 
-  private func path(_ number: Int) -> String {
-    "\(directory.path)/submissions/\(number.digits(4))"
-  }
+  private func path(_ number: Int) -> String { "\(directory.path)/submissions/\(number.digits(4))" }
 
   private func orderFile(_ number: Int) -> String { "\(path(number))/order" }
 

@@ -221,25 +221,18 @@ extension SweepFile {
           at: entry.position)
         continue
       }
-      ignoredKeys += nodes.compactMap { node in
-        if case .scalar(.string(let key)) = node.content {
-          BlockDecoder.normalized(key)
-        } else {
-          nil
-        }
-      }
+      ignoredKeys += nodes.compactMap { $0.json.stringValue }.map { BlockDecoder.normalized($0) }
     }
   }
 
   /// The name of an executor, or a mapping of its name and its options.
   private mutating func decodeExecutor(_ node: SourceNode, _ diagnostics: Diagnostics) {
-    let entries: [SourceNode.Entry]
-    switch node.content {
-    case .scalar(.string):
-      entries = [SourceNode.Entry(key: "name", position: node.position, value: node)]
-    case .mapping(let pairs): entries = pairs
-    default: entries = []
-    }
+    let entries: [SourceNode.Entry] =
+      switch node.content {
+      case .scalar(.string): [SourceNode.Entry(key: "name", position: node.position, value: node)]
+      case .mapping(let pairs): pairs
+      default: []
+      }
     guard
       case .scalar(.string(let name))? = entries.first(where: { $0.key == "name" })?.value.content
     else {

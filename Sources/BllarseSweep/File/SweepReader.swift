@@ -86,8 +86,7 @@ extension SweepReader {
       let files = answer["files"]?.arrayValue, let fingerprint = answer["fingerprint"]?.stringValue
     else {
       throw SweepError.data(
-        "\(path): \(interpreter) ended with exit code \(result.status): \(result.lastError)"
-      )
+        "\(path): \(interpreter) ended with exit code \(result.status): \(result.lastError)")
     }
     let kind = run["kind"]?.stringValue
     let python = PythonSweep(

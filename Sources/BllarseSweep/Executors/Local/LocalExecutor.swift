@@ -270,9 +270,7 @@ package struct SweepProgress: Sendable {
   private var endedSeconds = 0.0
   private var endedCount = 0
 
-  package init(total: Int, jobs: Int) {
-    (self.total, self.jobs) = (total, max(1, jobs))
-  }
+  package init(total: Int, jobs: Int) { (self.total, self.jobs) = (total, max(1, jobs)) }
 
   package var left: Int { total - done - failed - skipped }
 
@@ -330,18 +328,5 @@ package struct SweepProgress: Sendable {
     if seconds < 90 * 60 { return "about \(number(seconds / 60)) min" }
     if seconds < 48 * 3600 { return "about \(number(seconds / 3600)) h" }
     return "about \(number(seconds / 86_400)) days"
-  }
-}
-
-extension RunResult {
-  /// The main scores of the result, for a line: `test.acc 0.988, test.nll 0.02906`.
-  package func scoreText(limit: Int = 3) -> String {
-    var names: [String] = []
-    Collector.numbers(in: metrics, prefix: "") { name, _ in names.append(name) }
-    return MainScores.among(Collector.ownNumbers(names), count: limit).compactMap { name in
-      metrics[path: name]?.doubleValue.map {
-        "\(name) \(JSON.number(ResultTable.rounded($0, digits: 4)).compact)"
-      }
-    }.joined(separator: ", ")
   }
 }

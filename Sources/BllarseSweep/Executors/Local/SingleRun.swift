@@ -8,6 +8,7 @@ public struct SingleRun {
   public var task: TaskIdentity?
   /// Variables for the program.
   public var environment: [String: String] = [:]
+
   /// Makes a run.
   public init() {}
 

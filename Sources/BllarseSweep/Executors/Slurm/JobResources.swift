@@ -40,8 +40,6 @@ struct JobResources {
   }
 }
 
-// MARK: - Asking
-
 extension JobResources {
   static func ask(
     _ options: SubmitOptions, limits: ClusterLimits, script: String?,
