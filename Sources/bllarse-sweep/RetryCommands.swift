@@ -82,10 +82,7 @@ struct RetryCommand: ParsableCommand {
       let launch = LaunchOptions(
         program: slurm.program, python: sweep.pythonChoice(venv: slurm.venv),
         isStrict: slurm.strictness.strict, keeper: Keeper.ownCommand)
-      if dryRun {
-        var launcher = Launcher(directory, launch)
-        return Terminal.write(try launcher.lines(toRun))
-      }
+      if dryRun { return Terminal.write(try Launcher.lines(toRun, in: directory, launch)) }
       var pool = try PoolArguments.parse([])
       pool.jobs = jobs
       return try pool.run(toRun, in: directory, options, tracking: tracking, launch)

@@ -28,10 +28,7 @@ struct RunConfigCommand: ParsableCommand {
       program: program, python: source.pythonChoice,
       isStrict: strictness.strict || Host.variable("BLLARSE_STRICT") == "1", force: force,
       keeper: Keeper.ownCommand)
-    if dryRun {
-      var launcher = Launcher(directory, launch)
-      return Terminal.write(try launcher.lines([index]))
-    }
+    if dryRun { return Terminal.write(try Launcher.lines([index], in: directory, launch)) }
     if ParentRuns.isTracked(entry), Host.variable("MLFLOW_PARENT_RUN_ID") == nil {
       Terminal.note(
         "note: configuration \(index) is tracked and has no parent run: MLFLOW_PARENT_RUN_ID is not set ('bllarse-sweep run --index \(index)' gives it one)"
@@ -122,10 +119,7 @@ struct RunCommand: ParsableCommand {
     let (indices, report) = try checking.check(
       sorted.toRun, in: frozen.directory, program: pool.program)
     let options = try frozen.directory.options(for: Executors.running, in: "run")
-    if dryRun {
-      var launcher = Launcher(frozen.directory, launch)
-      return Terminal.write(try launcher.lines(indices))
-    }
+    if dryRun { return Terminal.write(try Launcher.lines(indices, in: frozen.directory, launch)) }
     try frozen.write(report)
     try pool.run(
       indices, orphans: sorted.orphans, in: frozen.directory, options, tracking: tracking, launch)
@@ -155,8 +149,7 @@ struct PoolArguments: ParsableArguments {
     }
   }
 
-  /// Runs configurations to their end; `file` is what the sweep's file asks for, which the command line
-  /// overrides.
+  /// Runs configurations to their end; the command line overrides what the file asks for.
   func run(
     _ indices: [Int], orphans: [Int] = [], in directory: SweepDirectory, _ file: SubmitOptions,
     tracking: TrackingArguments, _ launch: LaunchOptions

@@ -1,5 +1,5 @@
-public import ArgumentParser
-public import BllarseSweep
+import ArgumentParser
+import BllarseSweep
 
 struct StatusCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -7,8 +7,7 @@ struct StatusCommand: ParsableCommand {
 
   @OptionGroup var sweep: SweepArguments
 
-  @Flag(help: "Print JSON.")
-  var json = false
+  @Flag(help: "Print JSON.") var json = false
 
   @Option(help: ArgumentHelp("Only configurations in this state.", valueName: "state"))
   var state: RunStatus.State?
@@ -67,8 +66,6 @@ struct StatusCommand: ParsableCommand {
       + "\(statuses.count) configurations: \(counts.joined(separator: ", "))\n"
   }
 }
-
-extension RunStatus.State: ExpressibleByArgument {}
 
 extension RunStatus {
   var row: [JSON] {

@@ -1,5 +1,5 @@
-public import ArgumentParser
-public import BllarseSweep
+import ArgumentParser
+import BllarseSweep
 
 struct SubmitCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -107,8 +107,7 @@ struct Submission {
 }
 
 extension SweepDirectory {
-  /// What the file asks of the executor that a subcommand uses, whichever it chooses; says what has no
-  /// effect there.
+  /// What the file asks of a subcommand's executor; says what has no effect there.
   func options(for type: any Executor.Type, in command: String) throws -> SubmitOptions {
     let (options, ignored) = try self.options(for: type)
     if let executor, executor.name != type.name || !ignored.isEmpty {
@@ -263,5 +262,3 @@ struct ConcurrencyLimit: ExpressibleByArgument {
     value = limit
   }
 }
-
-extension SubmitOptions.ArrayOrder: ExpressibleByArgument {}

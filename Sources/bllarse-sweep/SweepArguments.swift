@@ -1,5 +1,5 @@
-import ArgumentParser
-import BllarseSweep
+public import ArgumentParser
+public import BllarseSweep
 
 struct SweepArguments: ParsableArguments {
   @Argument(help: "A sweep file, a sweep's directory, or the name of a sweep in ./sweeps.")
@@ -166,3 +166,6 @@ struct CheckArguments: ParsableArguments {
     return (left, report)
   }
 }
+
+extension RunStatus.State: ExpressibleByArgument {}
+extension SubmitOptions.ArrayOrder: ExpressibleByArgument {}

@@ -84,7 +84,7 @@ struct StateTests {
     var spawn = Spawn(
       ["/bin/sleep", "60"],
       environment: [AttemptDirectory.markName: attempt.programMark(claim)])
-    (spawn.output, spawn.errors) = (.discard, .discard)
+    (spawn.output, spawn.errors) = (.file("/dev/null"), .file("/dev/null"))
     let program = try spawn.start()
     let context = LaunchContext(["/bin/true"])
     #expect(

@@ -184,8 +184,7 @@ public struct CheckReport: Sendable, Equatable {
     return true
   }
 
-  /// A parser's message without its headings and what it says about its usage: the same for every
-  /// configuration, and no reason.
+  /// A parser's message without its headings and its usage, which are no reason.
   static func essence(_ message: String) -> String {
     var kept: [String] = []
     for line in message.split(whereSeparator: \.isNewline).map(String.init) {

@@ -34,9 +34,7 @@ public struct Program: Sendable {
     describer = Self.isScript(command) ? command : [command[0]]
   }
 
-  /// Whether the program is an interpreter: the file that it reads is what describes itself.
-  ///
-  /// A bare word is a subcommand, also where something of that name lies about.
+  /// Whether an interpreter reads a file, which describes itself; a bare word is a subcommand.
   private static func isScript(_ command: [String]) -> Bool {
     guard command.count > 1, command[1].contains(where: { "./".contains($0) }) else { return false }
     return Files.exists(command[1]) && !Files.isDirectory(command[1])

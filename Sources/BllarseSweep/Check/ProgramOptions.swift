@@ -12,10 +12,7 @@ package struct ProgramOptions: Sendable {
   /// Whether the program has the subcommand `check`, which says of many runs whether they can run.
   package let hasCheck: Bool
 
-  /// Reads the description that swift-argument-parser prints on `--experimental-dump-help`.
-  ///
-  /// Nil when the text is no such description. The first of the program's leading arguments may name
-  /// a subcommand.
+  /// Reads what swift-argument-parser prints on `--experimental-dump-help`; nil for anything else.
   package init?(dump: String, program: String, words: [String] = []) {
     guard let root = try? JSON.parse(dump), let command = root["command"], command.members != nil
     else { return nil }

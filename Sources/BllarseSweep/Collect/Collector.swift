@@ -61,13 +61,9 @@ public struct Collector {
 
   // MARK: - Tables
 
-  /// One row a configuration.
+  /// One row a configuration, sorted by the metric `best` if there is one; a table that is not wide shows
+  /// the main scores only.
   ///
-  /// - Parameters:
-  ///   - best: the metric to sort by; nil keeps the manifest's order.
-  ///   - largest: whether the largest value is the best; nil for what is usual for the metric.
-  ///   - isWide: whether to show every number of the results, not only the main scores.
-  /// - Returns: the table.
   /// - Throws: ``SweepError`` (64) when no result has the metric.
   public func table(
     best: String? = nil, largest: Bool? = nil, isWide: Bool = true
@@ -88,15 +84,11 @@ public struct Collector {
     return ResultTable(columns: columns, rows: rows)
   }
 
-  /// One row a setting with statistics over its replicates.
+  /// One row a setting with statistics over its replicates of some metrics, else of all or the main scores.
   ///
-  /// - Parameters:
-  ///   - chosen: the metrics; all, or the main scores, if there are none.
-  ///   - best: the metric to sort by.
-  ///   - largest: whether the largest value is the best; nil for what is usual for the metric.
-  ///   - isWide: whether to show of each metric the mean, the standard deviation, the standard error and
-  ///     half the width of the mean's 95 % interval, and not only `0.9881 ± 0.0031`.
-  /// - Returns: the table.
+  /// A wide table shows of each the mean, the standard deviation, the standard error and half the width of
+  /// the mean's 95 % interval, another `0.9881 ± 0.0031`.
+  ///
   /// - Throws: ``SweepError`` (64) when no result has a metric.
   public func replicateTable(
     metrics chosen: [String] = [], best: String? = nil, largest: Bool? = nil, isWide: Bool = true
@@ -154,8 +146,6 @@ public struct Collector {
     return ResultTable(columns: columns, rows: rows)
   }
 
-  // MARK: - Parts
-
   /// The finished runs of each setting, the best first, or in order of the manifest.
   private func settings(best: String?, _ largest: Bool?) -> [[Finished]] {
     var order: [String] = []
@@ -203,8 +193,7 @@ public struct Collector {
     }.map(\.element.0)
   }
 
-  /// Whether the largest value of a metric is the best: as the results say, which know their metrics by the
-  /// last part of the name; of a program whose results say nothing, by the name.
+  /// Whether a metric's largest value is the best: as the results say, else by its name.
   func isHigherBetter(_ metric: String) -> Bool {
     let holder = finished.first { $0.result.metrics[path: metric] != nil }
     guard let known = holder?.result.metrics["metrics_info"] else {

@@ -1,8 +1,7 @@
 /// The few numbers of results that a person compares.
 enum MainScores {
   static let count = 5
-  /// The scores that are known by name, in the order in which those of one split are looked at, and
-  /// whether large values are the better ones, where a result does not say.
+  /// The scores that are known by name, in order, and whether large values are the better ones.
   private static let known: KeyValuePairs = [
     "acc": true, "accuracy": true, "f1": true, "nll": false, "loss": false, "ece": false,
     "brier": false, "auroc": true, "auprc": true, "elbo": true, "log_evidence": true,
@@ -13,8 +12,7 @@ enum MainScores {
     known.firstIndex { name == $0.key || name.hasSuffix("_\($0.key)") }
   }
 
-  /// Whether large values of a metric are better, by its name alone: accuracies and evidence are, losses,
-  /// errors and seconds are not.
+  /// Whether large values of a metric are better, by its name alone.
   static func isHigherBetter(_ metric: String) -> Bool {
     var parts = metric.split(separator: ".")
     // An interval's ends are as good as its value.
@@ -34,8 +32,7 @@ enum MainScores {
     return chosen
   }
 
-  /// Where each score is found and its short name, the most telling first: the split's rank before the
-  /// score's.
+  /// Where each score is found and its short name, the most telling first.
   static func scores(among names: [String]) -> [(path: String, name: String)] {
     scoresInOrder(among: names).enumerated().map { (score: $1, rank: rank($1.name), place: $0) }
       .sorted { ($0.rank, $0.place) < ($1.rank, $1.place) }.map(\.score)

@@ -24,7 +24,7 @@ package struct Conclusion {
     of ending: Ending, stopSignal: Int32?, seconds: Double, finished: Double
   ) -> Outcome {
     var end = AttemptEnd(
-      outcome: .failed, exitCode: Int(ending.code), signal: nil, reason: "", seconds: seconds,
+      outcome: .failed, exitCode: Int(ending.code), reason: "", seconds: seconds,
       finished: finished)
     var result: RunResult?
     switch ending {
@@ -71,12 +71,11 @@ package struct Conclusion {
     // A failed run of bllarse-finetune keeps the scores that it had, and says that it failed.
     if let failure = metrics["failure"]?.stringValue {
       let end = AttemptEnd(
-        outcome: .failed, exitCode: 1, signal: nil, reason: failure, seconds: seconds,
-        finished: time)
+        outcome: .failed, exitCode: 1, reason: failure, seconds: seconds, finished: time)
       return Outcome(end: end, result: nil)
     }
     let end = AttemptEnd(
-      outcome: .done, exitCode: 0, signal: nil, reason: "its result is whole; its end was not seen",
+      outcome: .done, exitCode: 0, reason: "its result is whole; its end was not seen",
       seconds: seconds, finished: time)
     return Outcome(end: end, result: result(metrics, seconds: seconds, finished: time, claim.host))
   }
@@ -104,8 +103,7 @@ package struct Conclusion {
     FailureReason.line(in: Files.lastLines(.max, of: attempt.errors)).map { String($0.prefix(500)) }
   }
 
-  /// The program's result: `result.json` in its output directory, or for a program without such a
-  /// directory the JSON object that it printed last, if any.
+  /// `result.json` of the output directory; for a program without one the JSON object printed last.
   private func metrics() throws -> JSON {
     if let text = try? Files.text(of: resultPath) {
       guard let json = try? JSON.parse(text), json.members != nil else {
@@ -121,8 +119,7 @@ package struct Conclusion {
 }
 
 extension RunDirectory {
-  /// Records the end of the last attempt when it is over, its launcher has died, and its directory says
-  /// how it ended.
+  /// Records the end of the last attempt when it is over, unseen, and its directory tells it.
   func recover(_ number: Int, hash: String, at now: Double, isOver: Bool) -> Conclusion.Outcome? {
     let attempt = attempt(number)
     guard attempt.end == nil, let claim = attempt.claim, isOver || !attempt.isAlive(claim, at: now)
@@ -136,9 +133,6 @@ extension RunDirectory {
 }
 
 /// The line of a program's standard error that says why it failed.
-///
-/// Programs end in different ways: with the line itself, with a hint at their usage, with where their
-/// run is tracked, with a trace of what was called.
 enum FailureReason {
   /// Finds the line among the last ones; nil when there is none.
   static func line(in lines: [String]) -> String? {
@@ -156,8 +150,7 @@ enum FailureReason {
     return found.map { lines[$0].trimmed }
   }
 
-  /// The first line after the last trace that is not indented: `ValueError: …`, which may go on over
-  /// more lines.
+  /// The first line after the last trace that is not indented: `ValueError: …`.
   private static func pythonException(in lines: [String]) -> Int? {
     guard let trace = lines.lastIndex(where: { $0.hasPrefix("Traceback (most recent call last)") })
     else { return nil }

@@ -167,8 +167,6 @@ package struct ParentRecord: Sendable, Equatable {
   }
 }
 
-// MARK: - Children that end
-
 extension ParentRecord {
   private var endFolder: String { path.dropLast(5) + "-ended" }
 
@@ -306,9 +304,7 @@ package struct SweepSummary: Sendable, Equatable {
   package let metrics: [String: Double]
   /// The number of children that had ended well, under which the metrics are logged.
   package let step: Int
-  /// When the last of them ended, in seconds since 1970; zero when none has.
-  ///
-  /// Who logs the same summary again logs the same points.
+  /// When the last of them ended, or zero: the same summary is logged again at the same points.
   package let time: Double
 
   package init(_ collector: Collector, indices: [Int], states: [RunStatus.State]) {

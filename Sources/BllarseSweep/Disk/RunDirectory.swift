@@ -133,8 +133,7 @@ package struct AttemptDirectory: Sendable {
         return outcome.end
       }
     }
-    let end = AttemptEnd(
-      outcome: .failed, exitCode: -1, signal: nil, reason: reason, seconds: 0, finished: Host.now)
+    let end = AttemptEnd(outcome: .failed, exitCode: -1, reason: reason)
     try write(end)
     return end
   }
@@ -182,8 +181,7 @@ package struct AttemptClaim: Sendable, Equatable {
   package var source: String?
   /// Whether the child is a ``Keeper``, and the program its child.
   package var hasKeeper = false
-  /// Whether a program that ends well must have left a result in its directory; nil in claims of
-  /// versions that did not say.
+  /// Whether a good end leaves a result in its directory; nil in claims that did not say.
   package var needsResult: Bool?
   /// What of the program was not as it was submitted.
   package var programChange: String?
@@ -238,8 +236,7 @@ extension AttemptClaim {
     host == Host.name && (processNamespace == nil || processNamespace == Host.processNamespace)
   }
 
-  /// Whether the claiming process or its child certainly runs, certainly does not, or cannot be
-  /// seen from here.
+  /// The same of the claiming process or its child.
   package var isAlive: Bool? {
     guard let isClaimantAlive else { return nil }
     return isClaimantAlive || livingChild != nil
@@ -258,8 +255,8 @@ package struct AttemptEnd: Sendable, Equatable {
   package var exitCode: Int
   package var signal: String?
   package var reason: String
-  package var seconds: Double
-  package var finished: Double
+  package var seconds = 0.0
+  package var finished = Host.now
 
   var json: JSON {
     .object([
@@ -282,9 +279,7 @@ extension AttemptEnd {
   }
 }
 
-/// How an attempt's program ended, as its keeper wrote it down: `exit.json` in the attempt's directory.
-///
-/// It is there whether or not the launcher has lived to see the end.
+/// How an attempt's program ended, as its keeper wrote it down, whoever lived to see it.
 package struct ExitRecord: Sendable, Equatable {
   package var ending: Ending
   package var seconds: Double

@@ -56,13 +56,9 @@ public struct SweepDirectory: Sendable {
   /// Freezes a file's configurations in a directory, which is made when it is missing and extended
   /// when it exists: configurations that are there keep their indices.
   ///
-  /// - Parameters:
-  ///   - file: the sweep.
-  ///   - expansion: its configurations.
-  ///   - program: the program found on this machine.
-  ///   - path: the directory.
-  ///   - force: extend even a directory that shares no configuration with the file.
-  ///   - dryRun: write nothing; the returned directory holds the new configurations in memory.
+  /// By `force` even a directory is extended that shares no configuration with the file. A dry run writes
+  /// nothing; its directory holds the new configurations in memory.
+  ///
   /// - Returns: the directory, the indices of the file's configurations, how many are new.
   /// - Throws: ``SweepError`` when the directory is another sweep's or cannot be written.
   public static func freeze(
@@ -158,8 +154,7 @@ public struct SweepDirectory: Sendable {
     return number.digits(4)
   }
 
-  /// The directory of one configuration's runs; a thousand configurations share a parent, so that
-  /// no directory grows beyond what file systems like.
+  /// A configuration's directory; a thousand share a parent, which no file system finds too many.
   package func run(_ index: Int) -> RunDirectory {
     RunDirectory(path: "\(path)/runs/\(index / 1000)/\(index)", index: index)
   }
@@ -219,13 +214,8 @@ package enum SweepLocation {
     JSON(file: "\(directory)/sweep.json")?["name"]?.stringValue
   }
 
-  /// The names of the sweeps below `root`, to suggest one.
-  static func names(in root: String = "sweeps") -> [String] {
-    Files.names(in: root).filter { isSweep("\(root)/\($0)") }
-  }
-
   /// `; did you mean 'x'?`, for a word that names neither a file nor a sweep.
   package static func suggestion(for word: String, in root: String = "sweeps") -> String {
-    hint(for: word, among: names(in: root))
+    hint(for: word, among: Files.names(in: root).filter { isSweep("\(root)/\($0)") })
   }
 }

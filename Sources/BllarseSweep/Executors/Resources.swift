@@ -102,9 +102,7 @@ extension Duration {
   /// The largest part of a time; a hundred times so many days are still a whole number of seconds.
   private static let longest = 1_000_000_000_000
 
-  /// Reads `MM`, `MM:SS`, `HH:MM:SS`, `D-HH`, `D-HH:MM` or `D-HH:MM:SS`; nil for anything else.
-  ///
-  /// `unlimited` is 0, which as a limit means none.
+  /// Reads a time as ``clockForm`` says, or `unlimited` for 0; nil for anything else.
   package init?(clock text: some StringProtocol) {
     if ["unlimited", "infinite"].contains(text.lowercased()) {
       self = .zero

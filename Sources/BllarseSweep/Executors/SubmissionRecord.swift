@@ -47,8 +47,7 @@ package struct SubmissionRecord: Sendable {
   }
 
   package func executor(_ directory: SweepDirectory) throws -> any Executor {
-    try Executors.type(named: options.executor).init(
-      directory, options: options, runner: ProcessRunner())
+    try options.executor(for: directory)
   }
 }
 

@@ -34,6 +34,10 @@ public struct SubmitOptions: Sendable, Equatable {
     set { own[key] = newValue }
   }
 
+  func executor(for directory: SweepDirectory) throws -> any Executor {
+    try Executors.type(named: executor).init(directory, options: self, runner: ProcessRunner())
+  }
+
   /// The order in which tasks start.
   public enum ArrayOrder: String, Sendable, CaseIterable {
     case index
@@ -42,8 +46,7 @@ public struct SubmitOptions: Sendable, Equatable {
     case shuffle
   }
 
-  /// Reads how many tasks run at once: a positive number, or `none` (or 0) for no limit;
-  /// nil for what is neither.
+  /// Reads a positive number, or `none` (or 0) for no limit; nil for what is neither.
   package static func concurrency(_ text: String) -> Int?? {
     if text == "none" || text == "0" { return .some(nil) }
     guard let number = Int(text), number > 0 else { return nil }
@@ -135,8 +138,7 @@ public struct SubmitOptions: Sendable, Equatable {
         .filter { $0.value != .null })
   }
 
-  /// The options of a retry: what the rule changes, applied once; a resource that was not asked for stays
-  /// the default.
+  /// What the rule changes, applied once; a resource that was not asked for stays the default.
   func changed(by rule: RetryRule, nodes: [String]) -> SubmitOptions {
     var options = self
     switch rule.change {

@@ -8,16 +8,14 @@ public struct Submitter {
   /// - Throws: ``SweepError`` (64) when there is no such executor.
   public init(_ directory: SweepDirectory, options: SubmitOptions) throws {
     self.directory = directory
-    executor = try Executors.type(named: options.executor)
-      .init(directory, options: options, runner: ProcessRunner())
+    executor = try options.executor(for: directory)
   }
 
   /// A submission worked out, and not yet made.
   public struct Plan: Sendable {
     /// The arrays, in the order of submission.
     public let chunks: [Chunk]
-    /// The configurations by position, when a task's number plus the offset is a position in this
-    /// list; nil when it is the index itself.
+    /// The configurations by position (task and offset); nil where that is the index itself.
     package let order: [Int]?
     /// Configurations that the executor's limit leaves for another time.
     public let deferred: [Int]
@@ -97,8 +95,6 @@ public struct Submitter {
     }
     return jobs
   }
-
-  // MARK: - Parts
 
   private var nextNumber: Int {
     (Files.names(in: "\(directory.path)/submissions").compactMap { Int($0) }.max() ?? 0) + 1

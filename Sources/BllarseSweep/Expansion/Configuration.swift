@@ -104,8 +104,7 @@ package struct ConfigurationLabels: Sendable {
     digits = max(3, String(max(0, count - 1)).count)
   }
 
-  /// The values that vary: a word stands for itself, anything else with its key, as in
-  /// `IBProbit seed=1`.
+  /// The values that vary, as in `IBProbit seed=1`: a word stands for itself.
   package func values(_ entry: ManifestEntry) -> String {
     let words = keys.compactMap { key -> String? in
       guard let value = entry[key], value != .null else { return nil }
@@ -142,8 +141,7 @@ package struct ConfigurationLabels: Sendable {
 extension SweepDirectory {
   private var varyingKeysPath: String { "\(path)/varying.json" }
 
-  /// The keys that vary, as they were kept when the sweep was frozen: each task of an array asks for
-  /// them, and need not read the whole manifest.
+  /// The keys that vary, kept so that no task of an array need read the whole manifest.
   func varyingKeys() throws -> [String] {
     if let json = JSON(file: varyingKeysPath), json["count"]?.intValue == manifest.count,
       let keys = json["keys"]?.arrayValue

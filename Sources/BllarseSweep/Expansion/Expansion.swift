@@ -27,10 +27,8 @@ public final class Expansion {
     }
   }
 
-  /// The configuration at a position.
+  /// The configuration at a position in `0..<count`.
   ///
-  /// - Parameter index: in `0..<count`.
-  /// - Returns: the configuration.
   /// - Throws: ``SweepError`` (65) when a `${key}` or a table finds no value in it.
   public func configuration(at index: Int) throws -> Configuration {
     precondition((0..<count).contains(index), "index \(index), of \(count) configurations")
@@ -44,8 +42,6 @@ public final class Expansion {
       index: index, configuration: try configuration(at: index), program: file.program.command,
       inversions: inversions, lists: ListStyles())
   }
-
-  // MARK: - Walking
 
   private func assignments(at index: Int) -> Assignments {
     var rest = index

@@ -98,6 +98,10 @@ extension BlockDecoder {
       guard let nodes = elements(node, of: "seeds") else { return [] }
       values = seedValues(nodes)
     case .mapping(let entries):
+      let expected = [
+        "key": "a word", "start": "a whole number", "count": "a positive number",
+        "values": "a list of whole numbers",
+      ]
       var start: JSON = 0
       var count = 0
       for entry in entries {
@@ -106,18 +110,15 @@ extension BlockDecoder {
         case ("start", .scalar(let number)) where number.isInteger: start = number
         case ("count", .scalar(.int(let number))) where number > 0: count = number
         case ("values", .sequence(let nodes)) where !nodes.isEmpty: values = seedValues(nodes)
-        case ("key", _), ("start", _), ("count", _), ("values", _):
-          let expected = [
-            "key": "a word", "start": "a whole number", "count": "a positive number",
-            "values": "a list of whole numbers",
-          ]
-          return diagnostics.fault(
-            "'\(entry.key)' of 'seeds' is \(expected[entry.key] ?? ""); found \(entry.value.kind)",
-            at: entry.value.position) ?? []
         default:
+          guard let what = expected[entry.key] else {
+            return diagnostics.fault(
+              "'seeds' is {count: N, start: FIRST, key: NAME} or {values: […], key: NAME}; found '\(entry.key)'\(hint(for: entry.key, among: expected.keys))",
+              at: entry.position) ?? []
+          }
           return diagnostics.fault(
-            "'seeds' is {count: N, start: FIRST, key: NAME} or {values: […], key: NAME}; found '\(entry.key)'\(hint(for: entry.key, among: ["count", "start", "key", "values"]))",
-            at: entry.position) ?? []
+            "'\(entry.key)' of 'seeds' is \(what); found \(entry.value.kind)",
+            at: entry.value.position) ?? []
         }
       }
       let given = Set(entries.map(\.key))

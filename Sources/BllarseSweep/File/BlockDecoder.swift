@@ -29,12 +29,11 @@ struct BlockDecoder {
           : "unknown section '\(entry.key)'\(hint(for: entry.key, among: SweepFile.blockSections)) in a block of '\(section)'",
         at: entry.position)
     }
-    return block(entries, at: node.position, isRoot: false)
+    return block(entries)
   }
 
-  mutating func block(_ entries: [SourceNode.Entry], at position: Position, isRoot: Bool) -> Block {
+  mutating func block(_ entries: [SourceNode.Entry]) -> Block {
     var block = Block()
-    block.position = position
     func section(_ name: String) -> SourceNode? { entries.first { $0.key == name }?.value }
     if let node = section("base") { block.base = assignments(node, section: "base") }
     if let node = section("grid") { block.dimensions += grid(node) }
@@ -160,8 +159,6 @@ struct BlockDecoder {
   }
 
   /// A value that must not depend on other keys: a scalar, or a list of scalars.
-  ///
-  /// `$${` stands for `${` here as everywhere.
   func fixed(_ node: SourceNode, _ what: String) -> JSON? {
     switch node.content {
     case .scalar(.string(let text)):
@@ -267,10 +264,10 @@ extension BlockDecoder {
   /// A mapping, all of which must hold, or a list of mappings, any of which may hold.
   mutating func condition(_ node: SourceNode, section: String) -> Condition? {
     switch node.content {
-    case .mapping: return conjunction(node, section: section).map { Condition([$0]) }
+    case .mapping: return conjunction(node).map { Condition([$0]) }
     case .sequence:
       guard let nodes = elements(node, of: section) else { return nil }
-      return Condition(nodes.compactMap { conjunction($0, section: section) })
+      return Condition(nodes.compactMap { conjunction($0) })
     case .scalar:
       return diagnostics.fault(
         "'\(section)' is a condition such as {optimizer: ivon} or a list of them; found \(node.kind)",
@@ -278,9 +275,7 @@ extension BlockDecoder {
     }
   }
 
-  private mutating func conjunction(
-    _ node: SourceNode, section: String
-  ) -> [Condition.Requirement]? {
+  private mutating func conjunction(_ node: SourceNode) -> [Condition.Requirement]? {
     guard case .mapping(let entries) = node.content, !entries.isEmpty else {
       return diagnostics.fault(
         "a condition is a mapping such as {optimizer: ivon}; found \(node.kind)", at: node.position)

@@ -108,8 +108,7 @@ package struct SourceNode: Sendable {
   }
 
   package init(_ content: Content, at position: Position) {
-    self.content = content
-    self.position = position
+    (self.content, self.position) = (content, position)
   }
 }
 
@@ -129,8 +128,7 @@ package func hint(for word: String, among candidates: some Sequence<String>) -> 
   suggestion(for: word, among: candidates).map { "; did you mean '\($0)'?" } ?? ""
 }
 
-/// Insertions, deletions, replacements and swaps of neighbours that turn `a` into `b` (Damerau's
-/// distance, optimal string alignment).
+/// Damerau's distance (optimal string alignment).
 package func editDistance(_ a: String, _ b: String) -> Int {
   let (a, b) = (Array(a), Array(b))
   var beforeLast = [Int](repeating: 0, count: b.count + 1)

@@ -59,14 +59,9 @@ extension SweepFile {
   ]
   package static let programKeys = ["run", "output", "resume", "options", "lists"]
 
-  /// Decodes a sweep file.
+  /// Decodes a sweep file's text: YAML 1.2, of which JSON is a part.
   ///
-  /// - Parameters:
-  ///   - text: YAML 1.2, of which JSON is a part.
-  ///   - path: the file's path, for messages and for the default name.
-  /// - Returns: the sweep.
-  /// - Throws: ``SweepError`` (65) with a line for every fault: its place, what was found, what was
-  ///   expected.
+  /// - Throws: ``SweepError`` (65) with a line for every fault: its place, what was found and expected.
   public static func decode(_ text: String, path: String) throws -> SweepFile {
     try decode(YAMLReader.read(text, file: path), text: text, path: path)
   }
@@ -94,7 +89,7 @@ extension SweepFile {
       file.decodeProgram(entry.value, diagnostics)
     }
     decoder.listStyles = file.program.lists
-    file.space = decoder.block(entries, at: root.position, isRoot: true)
+    file.space = decoder.block(entries)
     for entry in entries {
       switch entry.key {
       case "name": file.decodeName(entry, diagnostics)
@@ -324,8 +319,7 @@ package struct ListStyles: Sendable, Equatable {
 
   package subscript(key: String) -> ListStyle { ofKeys[key] ?? standard }
 
-  /// What of the styles belongs to a configuration's identity: nothing where every list repeats its
-  /// option.
+  /// What belongs to a configuration's identity: nothing where every list repeats its option.
   var identity: [String] {
     let own = ofKeys.filter { $0.value != standard }
     guard standard != .repeat || !own.isEmpty else { return [] }

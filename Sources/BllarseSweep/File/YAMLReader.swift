@@ -157,8 +157,6 @@ struct YAMLConverter {
     }
   }
 
-  // MARK: - Tags
-
   private static let prefix = "tag:yaml.org,2002:"
 
   /// A scalar's value: as its tag says where one is written, else by its look.

@@ -23,8 +23,7 @@ extension SweepFile {
   /// Whether the sweep is a Python module whose own `run` runs a configuration.
   package var runsItself: Bool { python?.runsItself ?? false }
 
-  /// Keys whose false has a flag of its own, where that is used: in a Python module a false flag is left
-  /// out, whatever the program has for it.
+  /// Keys whose false has a flag of its own; in a Python module a false flag is left out.
   package func inversions(_ options: ProgramOptions?) -> [String: String] {
     python == nil ? options?.inversions ?? [:] : [:]
   }
@@ -34,8 +33,7 @@ extension SweepFile {
     if let reason = python?.refusal { throw SweepError.data(reason) }
   }
 
-  /// Whether a value becomes no option at all, whatever the program has: false and None of a Python
-  /// module, as the Python package did.
+  /// Whether a value becomes no option at all: false and None of a Python module.
   func leavesOut(_ value: JSON?) -> Bool {
     python != nil && (value == .bool(false) || value == .null)
   }
@@ -74,10 +72,7 @@ enum PythonProgram {
   /// The program's file beside a sweep's kept sources.
   static let fileName = "bllarse_python.py"
 
-  /// What a manifest names as the program of configurations that the module's own `run` runs.
-  ///
-  /// They name no path: where the interpreter and the sources lie is no part of what a
-  /// configuration is.
+  /// A manifest's program of what the module's own `run` runs; no path is part of it.
   static let words = ["python3", "run(config)"]
 
   /// The whole program: the file beside this one, which is compiled in.
@@ -194,8 +189,7 @@ extension KeptPython {
 }
 
 extension SweepDirectory {
-  /// The kept module that a run of this process uses: a task's is the one of its submission, whatever
-  /// has been kept since.
+  /// The kept module that this process uses: a task's is the one of its submission.
   package var currentPython: KeptPython? {
     guard let python else { return nil }
     guard let folder = Host.variable(Self.versionName), folder.hasPrefix("sources/"),

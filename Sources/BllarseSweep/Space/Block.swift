@@ -10,7 +10,6 @@ package struct Block: Sendable {
   /// The block counts only where this holds.
   package var condition: Condition?
   package var exclusions: [Condition] = []
-  package var position = Position(line: 1, column: 1)
 
   package init() {}
 }
@@ -72,9 +71,7 @@ package struct Condition: Sendable, Equatable {
   package init(_ alternatives: [[Requirement]]) { self.alternatives = alternatives }
 }
 
-/// A test of one value.
-///
-/// An absent key equals nothing: only `notIn` and `present(false)` accept it.
+/// A test of one value; only `notIn` and `present(false)` accept an absent one.
 package enum Predicate: Sendable, Hashable {
   case isIn(Set<JSON>)
   case notIn(Set<JSON>)

@@ -4,10 +4,7 @@ package struct Override: Sendable, Equatable {
   package let key: String
   package let value: JSON
 
-  /// Reads `key=value`.
-  ///
-  /// The value is read as a sweep file's: a word, a number, `true`, `false`, `null` (or nothing), a
-  /// quoted string, a list in brackets.
+  /// Reads `key=value`, the value as in a sweep file.
   package init(parsing text: String) throws {
     func fault(_ problem: String) -> SweepError { SweepError.usage("--set \(text): \(problem)") }
     guard let equals = text.firstIndex(of: "=") else {

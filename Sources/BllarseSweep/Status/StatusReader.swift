@@ -41,11 +41,9 @@ public struct StatusReader {
     StatusReader(directory, submissions: [])
   }
 
-  /// The states of all configurations, in order.
+  /// The states of all configurations, in order; the runs of `ended` are known to be over, whatever is said
+  /// of the tasks around them.
   ///
-  /// - Parameter ended: configurations whose runs are known to be over, whatever is said of the
-  ///   tasks around them.
-  /// - Returns: the states.
   /// - Throws: ``SweepError`` when the manifest cannot be read.
   public func all(ended: Set<Int> = []) throws -> [RunStatus] {
     try directory.manifest.entries().map { entry in
@@ -138,11 +136,7 @@ public struct StatusReader {
     return status
   }
 
-  // MARK: - Cases
-
-  /// A task that its executor still has.
-  ///
-  /// False when its attempt is over and the job only cleans up.
+  /// A task that its executor still has; false when its attempt is over and the job only cleans up.
   private func apply(
     _ reference: TaskReference, _ task: TaskState, claim: AttemptClaim?, end: AttemptEnd?,
     to status: inout RunStatus
@@ -293,8 +287,7 @@ extension SweepDirectory {
     return Files.exists("\(run.path)/\(output)/mlflow_run_id")
   }
 
-  /// Whether the task that this process belongs to is going to be started again by its script, after its
-  /// program asked for that.
+  /// Whether this process' task is started again by its script when its program asks for that.
   package func requeuesItself(_ index: Int) -> Bool {
     guard let task = Executors.task(in: Host.environment),
       let limit = Host.variable("BLLARSE_MAX_REQUEUES").flatMap({ Int($0) })

@@ -2,13 +2,11 @@ import Foundation
 
 /// Runs short commands and returns what they print: a cluster's own, git.
 public protocol CommandRunner {
-  /// Runs a command to its end.
+  /// Runs a program with arguments to its end.
   ///
-  /// - Parameters:
-  ///   - arguments: the program and its arguments.
-  ///   - environment: variables set in addition to those of this process (but for MLFLOW_RUN_ID, which
-  ///     names a run of this process).
-  /// - Returns: what it printed and how it ended.
+  /// It has the variables of this process (but for MLFLOW_RUN_ID, which names a run of this process) and
+  /// those of `environment`.
+  ///
   /// - Throws: ``SweepError`` when the program cannot be started.
   func run(_ arguments: [String], environment: [String: String]) throws -> CommandResult
 }
@@ -72,8 +70,7 @@ public struct ProcessRunner: CommandRunner {
   }
 }
 
-/// A conversation with a program that answers each line of its standard input with one of its
-/// standard output.
+/// A conversation with a program that answers each line of its input with one of its output.
 final class LineDialogue {
   private let process: PipedProcess
   /// The end of what it wrote to standard error.
@@ -217,8 +214,7 @@ private final class PipedProcess {
     input = -1
   }
 
-  /// Writes what fits; a program that no longer reads is an answer, not a signal that ends this
-  /// process: then negative.
+  /// Writes what fits; negative where nobody reads, without the signal that would end this process.
   private static func writeQuietly(_ bytes: ArraySlice<UInt8>, to descriptor: Int32) -> Int {
     var pipeSignal = sigset_t()
     sigemptyset(&pipeSignal)

@@ -3,7 +3,6 @@ import Foundation
 package struct Spawn {
   package enum Output {
     case inherit
-    case discard
     /// Appended to, created when missing.
     case file(String)
     case descriptor(Int32)
@@ -77,7 +76,6 @@ package struct Spawn {
   ) {
     switch output {
     case .inherit: break
-    case .discard: posix_spawn_file_actions_addopen(&actions, descriptor, "/dev/null", O_WRONLY, 0)
     case .file(let path):
       posix_spawn_file_actions_addopen(
         &actions, descriptor, path, O_WRONLY | O_CREAT | O_APPEND, 0o666)

@@ -7,14 +7,17 @@ package struct Launcher {
   private var checksums = ChecksumCache()
   private var labels: ConfigurationLabels?
 
-  package init(_ directory: SweepDirectory, _ options: LaunchOptions = LaunchOptions()) {
+  init(_ directory: SweepDirectory, _ options: LaunchOptions = LaunchOptions()) {
     (self.directory, self.options) = (directory, options)
   }
 
   /// The commands of some configurations as a shell reads them, a line each.
-  package mutating func lines(_ indices: [Int]) throws -> String {
-    try indices.map {
-      Shell.join(try context(for: directory.manifest.entry(at: $0)).command) + "\n"
+  package static func lines(
+    _ indices: [Int], in directory: SweepDirectory, _ options: LaunchOptions
+  ) throws -> String {
+    var launcher = Launcher(directory, options)
+    return try indices.map {
+      Shell.join(try launcher.context(for: directory.manifest.entry(at: $0)).command) + "\n"
     }.joined()
   }
 

@@ -61,13 +61,8 @@ public struct LocalExecutor: Executor {
   /// Runs the configurations until all have ended, or until a signal asks to stop.
   ///
   /// The first SIGINT, SIGTERM or SIGHUP asks the programs to checkpoint and end; the second kills
-  /// them.
+  /// them. Orphans, whose programs are at work though their launcher has ended, are waited for.
   ///
-  /// - Parameters:
-  ///   - indices: the configurations to run.
-  ///   - orphans: configurations whose programs are at work though their launcher has ended; they are
-  ///     waited for like those that the pool starts, and take their places.
-  /// - Returns: what became of all of them.
   /// - Throws: ``SweepError`` when the program is missing or state cannot be written.
   public func run(_ indices: [Int], orphans: [Int] = []) throws -> Summary {
     let signals = Signals()
@@ -151,8 +146,6 @@ public struct LocalExecutor: Executor {
   public func cancel(_ tasks: [TaskReference], dryRun: Bool) throws -> [String] { [] }
   /// A program that it starts is no task of its own.
   public static func task(in environment: [String: String]) -> TaskIdentity? { nil }
-
-  // MARK: - Steps
 
   private var retries: Int { options["retries"]?.intValue ?? 0 }
   private var retryDelaySeconds: Double { options["retry_delay"]?.doubleValue ?? 1 }
@@ -297,8 +290,7 @@ package struct SweepProgress: Sendable {
     endedCount += 1
   }
 
-  /// The seconds until the last will have ended, if what is left takes as long as what has ended took on
-  /// average; nil while nothing has.
+  /// The seconds left if the rest takes as long as what has ended took; nil while nothing has.
   package func secondsLeft(at time: Double) -> Double? {
     guard left > 0 else { return 0 }
     guard endedCount > 0 else { return nil }

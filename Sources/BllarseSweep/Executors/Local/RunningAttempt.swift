@@ -50,10 +50,7 @@ final class RunningAttempt {
       try Files.makeDirectory("\(run.path)/\(output)")
       process = try Self.spawn(entry, claim, context, directory, attempt).start()
     } catch let error as SweepError {
-      try attempt.write(
-        AttemptEnd(
-          outcome: .failed, exitCode: 127, signal: nil, reason: error.description, seconds: 0,
-          finished: Host.now))
+      try attempt.write(AttemptEnd(outcome: .failed, exitCode: 127, reason: error.description))
       throw error
     }
     claim.child = Int(process)
@@ -147,9 +144,7 @@ final class RunningAttempt {
 
   // MARK: - While it runs
 
-  /// Forwards a signal to the program and all that it started.
-  ///
-  /// The request to checkpoint only reaches programs that can resume: it would end the others.
+  /// Forwards a signal; the request to checkpoint reaches only programs that can resume.
   func forward(_ signal: Int32) {
     if signal == Signals.checkpoint, !context.canResume { return }
     stopSignal = signal
@@ -170,8 +165,6 @@ final class RunningAttempt {
     for follower in followers { follower.copy() }
     return try finish(ending)
   }
-
-  // MARK: - After its end
 
   private func finish(_ ending: Ending) throws -> AttemptEnd {
     var ending = ending
@@ -203,8 +196,7 @@ protocol WatchedAttempt: AnyObject {
 
 extension RunningAttempt: WatchedAttempt {}
 
-/// An attempt whose program goes on though its launcher has died: it is waited for, and never started
-/// a second time.
+/// An attempt whose program goes on though its launcher died: waited for, never started again.
 final class AdoptedAttempt: WatchedAttempt {
   let entry: ManifestEntry
   private let run: RunDirectory
@@ -241,9 +233,7 @@ final class AdoptedAttempt: WatchedAttempt {
   }
 }
 
-/// Copies what is appended to a file.
-///
-/// The writer never waits for the reader, as it would on a pipe.
+/// Copies what is appended to a file; the writer never waits, as it would on a pipe.
 package final class LogFollower {
   private let path: String
   private let descriptor: Int32

@@ -1,7 +1,6 @@
 /// Runs one configuration in the foreground, as a task of an executor or by hand.
 public struct SingleRun {
-  /// Whether somebody asked it to end for good: SIGTERM, SIGINT or SIGHUP, and not the request to
-  /// checkpoint.
+  /// Whether a signal asked it to end for good, and not only to checkpoint.
   package private(set) var isTerminated = false
   package var launch = LaunchOptions()
   /// The task that it runs as; nil for what this process' environment says.

@@ -10,7 +10,7 @@ struct JobRequirements {
   func check() throws -> [String] {
     let script = try scriptText()
     try checkImage(script)
-    return try checkVenv(isContainer: Self.engine(of: script) != nil).map { [$0] } ?? []
+    return try checkVenv(isContainer: Self.engine(of: script) != nil)
   }
 
   /// The directory's file that a job script shares, if it has one.
@@ -31,27 +31,22 @@ struct JobRequirements {
     try options.jobScript.flatMap { try Files.text(of: $0) } ?? ""
   }
 
-  // MARK: - The Python environment
-
-  private func checkVenv(isContainer: Bool) throws -> String? {
-    guard let venv = options.venv else { return nil }
-    if Files.exists("\(venv)/bin/activate") { return nil }
+  private func checkVenv(isContainer: Bool) throws -> [String] {
+    guard let venv = options.venv, !Files.exists("\(venv)/bin/activate") else { return [] }
     if Files.exists(venv) {
       throw SweepError.usage(
         "--venv \(venv) has no bin/activate, so it is no Python environment; make one with 'python3 -m venv \(venv)'"
       )
     }
     if isContainer {
-      return "note: \(venv) (--venv) is not here: it must be in the image, or on the nodes"
+      return ["note: \(venv) (--venv) is not here: it must be in the image, or on the nodes"]
     }
     // Beside what is here, it would be here too: nodes see the same directories.
     if let parent = Files.parent(of: venv), parent != "/", Files.isDirectory(parent) {
       throw SweepError.usage("there is no --venv \(venv); make it with 'python3 -m venv \(venv)'")
     }
-    return "note: \(venv) (--venv) is not here: it must be on the nodes"
+    return ["note: \(venv) (--venv) is not here: it must be on the nodes"]
   }
-
-  // MARK: - The image
 
   private enum Engine { case docker, apptainer }
 

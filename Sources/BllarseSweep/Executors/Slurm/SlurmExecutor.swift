@@ -1,7 +1,4 @@
-/// Runs tasks as job arrays of a SLURM cluster.
-///
-/// Its own keys are the options of sbatch, which sees a resource as `--cpus-per-task`, `--mem`, `--time` or
-/// `--gres`.
+/// Runs tasks as job arrays of a SLURM cluster; its own keys are options of sbatch.
 final class SlurmExecutor: FollowUpExecutor {
   static let name = "slurm"
   static let title = "SLURM"
@@ -174,8 +171,6 @@ final class SlurmExecutor: FollowUpExecutor {
     return words + [scriptPath(array)]
   }
 
-  // MARK: - Retry rules
-
   func submit(_ command: [String], with array: TaskArray, after jobs: [String]) throws -> String {
     let script = "\(array.submission.path)/follow-up.sh"
     try Files.write(
@@ -238,8 +233,7 @@ final class SlurmExecutor: FollowUpExecutor {
     return ["\(stem).out", "\(stem).err"]
   }
 
-  /// Clusters without cgroups call a job that was killed for its memory FAILED; only the last lines
-  /// of its log tell.
+  /// Clusters without cgroups call a job killed for its memory FAILED; only its log tells.
   func verdict(on task: TaskReference) -> (cause: FailureCause, reason: String)? {
     let signs = ["exceeded memory limit", "exceeded job memory limit", "oom-kill", "oom_kill"]
     let line = Files.lastLines(12, of: logs(of: task)[1])
