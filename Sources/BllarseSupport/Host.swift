@@ -141,6 +141,17 @@ package enum Host {
     while case let rest = end - monotonic, rest > 0 { usleep(UInt32(min(rest, 1) * 1e6)) }
   }
 
+  /// Waits for one of some signals, which are blocked; nil when the time passed.
+  package static func signal(among signals: [Int32], seconds: Double) -> Int32? {
+    var set = sigset_t()
+    sigemptyset(&set)
+    for signal in signals { sigaddset(&set, signal) }
+    let whole = seconds.rounded(.down)
+    var timeout = timespec(tv_sec: Int(whole), tv_nsec: Int((seconds - whole) * 1e9))
+    let signal = sigtimedwait(&set, nil, &timeout)
+    return signal > 0 ? signal : nil
+  }
+
   package static var isTerminal: Bool { isatty(1) == 1 }
 }
 

@@ -89,12 +89,9 @@ struct CollectCommand: ParsableCommand {
   private func table(of collector: Collector) throws -> ResultTable {
     let largest = order.map { $0 == .largest }
     if paired, let best { return try collector.pairedTable(best: best, largest: largest) }
-    guard seeds else {
-      return try collector.table(best: best, largest: largest, isWide: isWhole)
-    }
-    return isWhole
-      ? try collector.replicateTable(metrics: metric, best: best, largest: largest)
-      : try collector.replicateSummary(metrics: metric, best: best, largest: largest)
+    guard seeds else { return try collector.table(best: best, largest: largest, isWide: isWhole) }
+    return try collector.replicateTable(
+      metrics: metric, best: best, largest: largest, isWide: isWhole)
   }
 }
 
@@ -105,6 +102,4 @@ enum CollectFormat: String, ExpressibleByArgument, CaseIterable {
   var isForPrograms: Bool { self == .csv || self == .json }
 }
 
-enum BestOrder: String, EnumerableFlag {
-  case largest, smallest
-}
+enum BestOrder: String, EnumerableFlag { case largest, smallest }

@@ -17,7 +17,7 @@ struct FrozenSweep {
 
   /// Reads a file, or opens a directory; checks the options against the program's own.
   init(
-    _ arguments: SweepArguments, _ overrides: OverrideArguments = OverrideArguments(),
+    _ arguments: SweepArguments, _ overrides: OverrideArguments,
     program: String?, venv: String? = nil, extend: Bool = false
   ) throws {
     let python = arguments.pythonChoice(venv: venv)
@@ -27,8 +27,7 @@ struct FrozenSweep {
       try overrides.refuse(for: arguments.sweep)
       try arguments.refuseSecondDirectory()
       if extend {
-        throw SweepError(
-          .usage,
+        throw SweepError.usage(
           "--extend has no effect: \(arguments.sweep) is frozen; give the sweep's file, whose configurations are added"
         )
       }
@@ -71,20 +70,13 @@ struct FrozenSweep {
   }
 
   /// Freezes what is new, and records what it is made with.
-  ///
-  /// - Parameters:
-  ///   - report: what was said of configurations, to be shown as their status.
-  ///   - record: whether to keep the provenance.
-  /// - Throws: ``SweepError``: 75 when another process has extended the sweep meanwhile, so that
-  ///   indices are others than those that were looked at.
   mutating func write(_ report: CheckReport? = nil, record: Bool = true) throws {
     if let source {
       let frozen = try SweepDirectory.freeze(
         source.file, expansion: source.expansion, program: program,
         at: arguments.directoryPath(source.file), force: extend)
       guard frozen.selected.sorted() == selected else {
-        throw SweepError(
-          .interrupted,
+        throw SweepError.interrupted(
           "\(directory.path) has been extended by another process just now; call the same command again"
         )
       }
@@ -101,8 +93,6 @@ struct FrozenSweep {
   ///
   /// They are the manifest's own, but with `--set`: there they are positions in the file, whose
   /// configurations as they are without it may be frozen already.
-  ///
-  /// - Throws: ``SweepError`` (64) when there is no such configuration.
   func indices(of numbers: [Int]) throws -> [Int] {
     guard let source, !overrides.isEmpty else { return numbers }
     if let last = numbers.max(), last >= source.expansion.count {
@@ -110,9 +100,7 @@ struct FrozenSweep {
     }
     let known = Dictionary(
       try directory.manifest.entries().map { ($0.hash, $0.index) }, uniquingKeysWith: { $1 })
-    let indices = try numbers.compactMap {
-      known[try source.expansion.configuration(at: $0).hash]
-    }
+    let indices = try numbers.compactMap { known[try source.expansion.configuration(at: $0).hash] }
     if indices != numbers {
       Terminal.note(
         "note: with --set, \(Chunk.ranges(numbers)) of the file is \(Chunk.ranges(indices)) in \(directory.path)"
@@ -133,8 +121,7 @@ struct FrozenSweep {
     for override in overrides {
       let others = selected.filter { (entries[$0][override.key] ?? .null) != override.value }
       guard let first = others.first else { continue }
-      throw SweepError(
-        .usage,
+      throw SweepError.usage(
         "--set \(override.key)=\(override.value.plainText): it does not change what is computed, and \(others.count) of these configurations (\(first)\(others.count > 1 ? ", …" : "")) are frozen in \(directory.path) with \((entries[first][override.key] ?? .null).compact); --sweep-dir DIR makes another sweep"
       )
     }

@@ -5,9 +5,7 @@ struct ListCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "list", abstract: "Lists the configurations of a sweep.")
 
-  @OptionGroup var sweep: SweepArguments
-  @OptionGroup var overrides: OverrideArguments
-  @OptionGroup var python: VenvArguments
+  @OptionGroup var source: SourceArguments
 
   @Flag(help: "Print only how many there are.")
   var count = false
@@ -30,48 +28,35 @@ struct ListCommand: ParsableCommand {
   }
 
   func run() throws {
-    try sweep.refuseDirectoryOption(for: "list")
+    try source.sweep.refuseDirectoryOption(for: "list")
     if check { return try runCheck() }
-    if sweep.isDirectory {
-      try overrides.refuse(for: sweep.sweep)
-      let manifest = try SweepDirectory.open(sweep.sweep).manifest
+    if let manifest = try source.frozen()?.manifest {
       if count { return print(manifest.count) }
       let entries = try manifest.entries()
       var seen: Set<String> = []
       let keys = entries.flatMap(\.parameters).map(\.key).filter { seen.insert($0).inserted }
-      try write(entries.count, keys: keys) { (entries[$0].hash, entries[$0].parameters) }
+      try write(entries.count, keys: keys) { entries[$0] }
     } else {
-      let file = try sweep.readFile(overrides, venv: python.venv)
-      python.note(for: sweep.sweep, isPython: file.python != nil)
-      let expansion = try Expansion(file)
+      let expansion = try source.expansion()
       if count { return print(expansion.count) }
-      try write(expansion.count, keys: file.keys) {
-        let configuration = try expansion.configuration(at: $0)
-        return (configuration.hash, configuration.parameters)
-      }
+      try write(expansion.count, keys: expansion.file.keys) { try expansion.entry(at: $0) }
     }
   }
 
-  private func write(
-    _ count: Int, keys: [String], row: (Int) throws -> (hash: String, parameters: [JSON.Member])
-  ) throws {
+  private func write(_ count: Int, keys: [String], entry: (Int) throws -> ManifestEntry) throws {
     let format = format ?? .table
     var text = format == .csv ? ResultTable(columns: ["index", "hash"] + keys, rows: []).csv : ""
     if format == .json { text = "[" }
     for index in 0..<count {
-      let (hash, parameters) = try row(index)
+      let entry = try entry(index)
       switch format {
       case .table:
-        let words = parameters.map { "\($0.key)=\($0.value.plainText)" }
-        text += "\(index)\t\(hash.prefix(8))\t\(words.joined(separator: " ").printable)\n"
-      case .json:
-        let entry: JSON = .object([
-          "index": .int(index), "hash": .string(hash), "parameters": .object(parameters),
-        ])
-        text += (index == 0 ? "\n" : ",\n") + entry.compact
+        let words = entry.parameters.map { "\($0.key)=\($0.value.plainText)" }
+        text += "\(index)\t\(entry.hash.prefix(8))\t\(words.joined(separator: " ").printable)\n"
+      case .json: text += (index == 0 ? "\n" : ",\n") + entry.summary().compact
       case .csv:
-        let cells = keys.map { key in parameters.first { $0.key == key }?.value ?? .null }
-        text += ResultTable.csvLine([.int(index), .string(hash)] + cells)
+        let cells = keys.map { entry[$0] ?? .null }
+        text += ResultTable.csvLine([.int(index), .string(entry.hash)] + cells)
       }
       if text.utf8.count > 1 << 16 {
         Terminal.write(text)
@@ -80,91 +65,24 @@ struct ListCommand: ParsableCommand {
     }
     Terminal.write(text + (format == .json ? "\n]\n" : ""))
   }
-}
 
-enum ListFormat: String, ExpressibleByArgument, CaseIterable {
-  case table, json, csv
-}
-
-enum ShowFormat: String, ExpressibleByArgument, CaseIterable {
-  case table, json
-}
-
-struct ShowCommand: ParsableCommand {
-  static let configuration = CommandConfiguration(
-    commandName: "show", abstract: "Shows one configuration and its command line.")
-
-  @OptionGroup var sweep: SweepArguments
-  @OptionGroup var overrides: OverrideArguments
-  @OptionGroup var python: VenvArguments
-
-  @Argument(help: "The configuration's index.")
-  var index: Int
-
-  @Option(help: "table or json.")
-  var format = ShowFormat.table
-
-  func run() throws {
-    try sweep.refuseDirectoryOption(for: "show")
-    let hash: String
-    let parameters: [JSON.Member]
-    let command: [String]
-    if sweep.isDirectory {
-      try overrides.refuse(for: sweep.sweep)
-      let entry = try SweepDirectory.open(sweep.sweep).manifest.entry(at: index)
-      (hash, parameters, command) = (entry.hash, entry.parameters, entry.program + entry.arguments)
-    } else {
-      let file = try sweep.readFile(overrides, venv: python.venv)
-      python.note(for: sweep.sweep, isPython: file.python != nil)
-      let expansion = try Expansion(file)
-      guard (0..<expansion.count).contains(index) else {
-        throw SweepError.noConfiguration(index, of: expansion.count)
-      }
-      let configuration = try expansion.configuration(at: index)
-      (hash, parameters) = (configuration.hash, configuration.parameters)
-      command = file.program.command + (file.runsItself ? [] : configuration.arguments())
-    }
-    if format == .json {
-      let value: JSON = .object([
-        "index": .int(index), "hash": .string(hash), "parameters": .object(parameters),
-        "command": .array(command.map { .string($0) }),
-      ])
-      return print(value.pretty)
-    }
-    print("index  \(index)\nhash   \(hash)")
-    for member in parameters { print("  \(member.key): \(member.value.plainText.printable)") }
-    print(Shell.join(command))
-  }
-}
-
-extension ListCommand {
-  /// Asks the program about all configurations, and prints which cannot run.
-  func runCheck() throws {
+  private func runCheck() throws {
     let report: CheckReport
-    if sweep.isDirectory {
-      try overrides.refuse(for: sweep.sweep)
-      let directory = try SweepDirectory.open(sweep.sweep)
+    if let directory = try source.frozen() {
       let entries = try directory.manifest.entries()
       report = try ConfigurationChecker(directory.program, program: program)
-        .check(Array(entries.indices)) {
-          entries[$0].program
-        } arguments: {
-          entries[$0].arguments
-        }
+        .check(Array(entries.indices)) { entries[$0] }
     } else {
-      let file = try sweep.readFile(overrides, venv: python.venv)
+      let file = try source.readFile()
       try file.checkRunnable()
       let located = try file.program.located(
-        program: program, python: sweep.pythonChoice(venv: python.venv), kept: nil,
-        source: file.path)
+        program: program, python: source.pythonChoice, kept: nil, source: file.path)
       try located.options?.check(file)
       let expansion = try Expansion(file)
+      let inversions = file.inversions(located.options)
       report = try ConfigurationChecker(file.program, program: program)
-        .check(Array(0..<expansion.count)) { _ in
-          file.program.command
-        } arguments: {
-          try expansion.configuration(at: $0)
-            .arguments(inversions: file.inversions(located.options))
+        .check(Array(0..<expansion.count)) {
+          try expansion.entry(at: $0, inversions: inversions)
         }
     }
     for line in report.noteLines { Terminal.note(line) }
@@ -183,5 +101,45 @@ extension ListCommand {
       )
     }
     if !report.refusals.isEmpty { throw ExitCode(SweepError.Code.data.rawValue) }
+  }
+}
+
+enum ListFormat: String, ExpressibleByArgument, CaseIterable { case table, json, csv }
+
+enum ShowFormat: String, ExpressibleByArgument, CaseIterable { case table, json }
+
+struct ShowCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "show", abstract: "Shows one configuration and its command line.")
+
+  @OptionGroup var source: SourceArguments
+
+  @Argument(help: "The configuration's index.")
+  var index: Int
+
+  @Option(help: "table or json.")
+  var format = ShowFormat.table
+
+  func run() throws {
+    try source.sweep.refuseDirectoryOption(for: "show")
+    let frozen = try source.frozen()?.manifest.entry(at: index)
+    let entry = try frozen ?? source.expansion().entry(at: index)
+    let command = entry.program + entry.arguments
+    if format == .json {
+      return print(entry.summary([JSON.Member("command", .strings(command))]).pretty)
+    }
+    print("index  \(index)\nhash   \(entry.hash)")
+    for member in entry.parameters { print("  \(member.key): \(member.value.plainText.printable)") }
+    print(Shell.join(command))
+  }
+}
+
+extension ManifestEntry {
+  fileprivate func summary(_ more: [JSON.Member] = []) -> JSON {
+    let members: [JSON.Member] = [
+      JSON.Member("index", .int(index)), JSON.Member("hash", .string(hash)),
+      JSON.Member("parameters", .object(parameters)),
+    ]
+    return .object(members + more)
   }
 }

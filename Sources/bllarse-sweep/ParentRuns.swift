@@ -1,7 +1,8 @@
 import BllarseMLflow
 import BllarseSweep
+import Foundation
+import Logging
 
-/// The parent runs of a sweep's submissions.
 enum ParentRuns {
   /// A configuration that says how the submission is tracked; nil when none is tracked.
   static func tracked(_ indices: [Int], in directory: SweepDirectory) throws -> ManifestEntry? {
@@ -16,18 +17,10 @@ enum ParentRuns {
     entry["enable_mlflow"] == .bool(true) || entry["enable_wandb"] == .bool(true)
   }
 
-  // MARK: - Telling
-
   /// Ends the parents of submissions of which nothing is under way, as their children ended, and tells
-  /// them what became of those.
+  /// them what became of those; with a collector those that go on too.
   ///
-  /// - Parameters:
-  ///   - directory: the sweep.
-  ///   - statuses: what became of each configuration, if that is known.
-  ///   - collector: the results, if they are read; then parents that go on are told of them too.
-  ///   - over: configurations that nobody will go on with unasked, though they have not ended.
-  /// - Returns: the parents that were ended.
-  /// - Throws: what keeps the state of the sweep from being read or written.
+  /// What is `over` nobody will go on with unasked, though it has not ended. Returns what was ended.
   @discardableResult
   static func update(
     _ directory: SweepDirectory, _ statuses: [BllarseSweep.RunStatus]? = nil,
@@ -76,14 +69,7 @@ enum ParentRuns {
     }
   }
 
-  // MARK: - Refused submissions
-
   /// Takes back what was refused: a parent without children does not stay behind running.
-  ///
-  /// - Parameters:
-  ///   - parent: the parent.
-  ///   - refused: the configurations that the cluster did not take.
-  ///   - directory: the sweep.
   static func withdraw(_ parent: ParentRun, refused: [Int], in directory: SweepDirectory) {
     guard var record = parent.record else { return }
     do {
@@ -103,8 +89,6 @@ enum ParentRuns {
       Terminal.note("note: the MLflow parent run \(record.run) is not ended: \(error)")
     }
   }
-
-  // MARK: - Tasks
 
   /// Reopens a parent that was ended while this configuration waited to be started again.
   static func taskStarts(_ index: Int, isForced: Bool, in directory: SweepDirectory) {
@@ -126,11 +110,6 @@ enum ParentRuns {
   ///
   /// Each task notes its end before it looks at the others': of two that end at once at least one sees
   /// both, and one of those ends the parent.
-  ///
-  /// - Parameters:
-  ///   - index: the configuration, whose run is over for now.
-  ///   - goesOn: whether the task is going to be started again without being asked.
-  ///   - directory: the sweep.
   static func taskEnded(_ index: Int, goesOn: Bool, in directory: SweepDirectory) {
     guard !goesOn, Host.variable("MLFLOW_PARENT_RUN_ID") != nil else { return }
     do {
@@ -165,8 +144,6 @@ enum ParentRuns {
 
   private static let nearCount = 100
 
-  // MARK: - Resumed children
-
   /// Configurations whose MLflow runs go on where they are nested already, under another parent than
   /// that of the rest; those parents are reopened.
   static func reopenForResumed(
@@ -179,14 +156,105 @@ enum ParentRuns {
       }
       guard !resumed.isEmpty else { continue }
       nested.formUnion(resumed)
-      var again = ParentRecord(
-        run: record.run, trackingURI: record.trackingURI, experiment: record.experiment,
-        journal: record.journal, indices: resumed, isLeftOpen: record.isLeftOpen)
+      var again = record
+      (again.indices, again.deferred) = (resumed, [])
       if !record.isLeftOpen { _ = try MLflowParents(record).reopen(record.run) }
       try again.add(to: directory)
       Terminal.note(
         "configurations \(Chunk.ranges(resumed)) go on under their MLflow parent run \(record.run)")
     }
     return nested
+  }
+}
+
+/// The run that the children of a submission are nested in.
+struct ParentRun {
+  let run: String
+  /// Where it is, without credentials; nil for one that nobody has looked up.
+  var store: String?
+  var line: String?
+  /// What the sweep keeps of it; nil when it is no concern of the sweep's.
+  var record: ParentRecord?
+
+  var environment: [String: String] {
+    var variables = ["MLFLOW_PARENT_RUN_ID": run]
+    variables["BLLARSE_MLFLOW_STORE"] = store
+    return variables
+  }
+}
+
+/// Parent runs in MLflow: kept on disk first, delivered when the server answers.
+///
+/// No call fails because a server does not answer: what it cannot deliver it keeps for later.
+struct MLflowParents {
+  private static let patience = Duration.seconds(10)
+  let tracker: Tracker
+
+  /// Parents where configurations are tracked as this one is.
+  init(_ entry: ManifestEntry?) throws {
+    try self.init(
+      TrackerConfiguration(
+        trackingURI: entry?["mlflow_tracking_uri"]?.plainText,
+        experiment: entry?["mlflow_experiment"]?.plainText))
+  }
+
+  /// Parents where one is known to be.
+  init(_ record: ParentRecord) throws {
+    var configuration = TrackerConfiguration(
+      trackingURI: record.trackingURI, experiment: record.experiment)
+    configuration.journalDirectory = record.journal
+    try self.init(configuration)
+  }
+
+  private init(_ configuration: TrackerConfiguration) throws {
+    var configuration = configuration
+    configuration.logger = Logger(label: "bllarse.mlflow") {
+      StreamLogHandler.standardError(label: $0)
+    }
+    do {
+      tracker = try Tracker(configuration)
+    } catch let error as TrackingError {
+      throw SweepError.usage("\(error)")
+    }
+  }
+
+  /// Makes a parent, which is left running.
+  func create(name: String, tags: [String: String], description: ParentDescription?) throws
+    -> ParentRun
+  {
+    let run = try tracker.startRun(name: name, parent: .none, tags: tags)
+    if let description {
+      run.log(parameters: description.parameters)
+      run.set(description: description.text)
+    }
+    return told(run)
+  }
+
+  /// Sets a parent that had ended to running, because children go on.
+  func reopen(_ run: String) throws -> ParentRun { told(try tracker.resumeRun(id: run)) }
+
+  /// Logs what has become of the children, and ends the parent as they ended.
+  func update(_ run: String, _ summary: SweepSummary, as outcome: ParentOutcome?) throws
+    -> ParentRun
+  {
+    let run = try tracker.resumeRun(id: run)
+    run.log(
+      metrics: summary.metrics, step: summary.step,
+      at: summary.time > 0 ? Date(timeIntervalSince1970: summary.time) : nil)
+    return told(run, as: outcome)
+  }
+
+  /// Delivers what there is, ends the run as its children ended or leaves it running, and says where it is.
+  private func told(_ run: Run, as outcome: ParentOutcome? = nil) -> ParentRun {
+    if let status = outcome.flatMap({ BllarseMLflow.RunStatus(rawValue: $0.rawValue) }) {
+      run.finish(status: status, waitingUpTo: Self.patience)
+    } else {
+      run.detach(waitingUpTo: Self.patience)
+    }
+    var location = run.location
+    location.experiment = location.experiment ?? tracker.experiment
+    return ParentRun(
+      run: run.remoteID ?? run.id, store: tracker.trackingURI,
+      line: "MLflow: " + location.text("parent run", state: outcome?.rawValue))
   }
 }

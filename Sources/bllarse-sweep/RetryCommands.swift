@@ -46,12 +46,11 @@ struct RetryCommand: ParsableCommand {
   /// Refuses options of the place where nothing is run.
   private func checkPlace(isLocal: Bool) throws {
     if isLocal, let name = slurm.givenElsewhere.first {
-      throw SweepError(
-        .usage, "\(name) has no effect: what is tried again runs on this machine, not on SLURM")
+      throw SweepError.usage(
+        "\(name) has no effect: what is tried again runs on this machine, not on SLURM")
     }
     if !isLocal, jobs != nil {
-      throw SweepError(
-        .usage,
+      throw SweepError.usage(
         "--jobs has no effect: the sweep was submitted to SLURM, where --max-concurrent says how many run at once; --local runs them here"
       )
     }
@@ -67,9 +66,7 @@ struct RetryCommand: ParsableCommand {
     let options = try slurm.options(
       over: last
         ?? directory.options(for: isLocal ? Executors.running : Executors.submitting, in: "retry"))
-    if byCause {
-      return try retryByCause(directory, statuses, submissions, options)
-    }
+    if byCause { return try retryByCause(directory, statuses, submissions, options) }
     let wanted =
       index.isEmpty
       ? statuses.filter { $0.state == .failed }.map(\.index)
@@ -82,17 +79,13 @@ struct RetryCommand: ParsableCommand {
     Terminal.note("\(toRun.count) to run")
     guard !toRun.isEmpty else { return }
     if isLocal {
-      let choice = sweep.pythonChoice(venv: slurm.venv)
-      if dryRun {
-        var launcher = Launcher(directory, program: slurm.program, python: choice)
-        return Terminal.write(try launcher.lines(toRun))
-      }
+      let launch = LaunchOptions(
+        program: slurm.program, python: sweep.pythonChoice(venv: slurm.venv),
+        isStrict: slurm.strictness.strict, keeper: Keeper.ownCommand)
+      if dryRun { return Terminal.write(try Launcher.lines(toRun, in: directory, launch)) }
       var pool = try PoolArguments.parse([])
       pool.jobs = jobs
-      pool.program = slurm.program
-      return try pool.run(
-        toRun, in: directory, options, tracking: tracking, python: choice,
-        isStrict: slurm.strictness.strict)
+      return try pool.run(toRun, in: directory, options, tracking: tracking, launch)
     }
     try Submission(
       directory: directory, options: options, tracking: tracking, dryRun: dryRun,
@@ -116,11 +109,9 @@ struct RetryCommand: ParsableCommand {
     _ options: SubmitOptions
   ) throws {
     guard !options.retryRules.isEmpty else {
-      throw SweepError(
-        .usage, "--by-cause needs rules: none were given to submit; add --retry RULE")
+      throw SweepError.usage("--by-cause needs rules: none were given to submit; add --retry RULE")
     }
-    let (groups, exhausted) = Retry.byCause(
-      statuses, submissions: submissions, options: options)
+    let (groups, exhausted) = Retry.byCause(statuses, submissions: submissions, options: options)
     if !exhausted.isEmpty {
       Terminal.note("no rule or no budget left for \(Chunk.ranges(exhausted))")
     }
@@ -150,8 +141,7 @@ struct CancelCommand: ParsableCommand {
 
   func run() throws {
     let directory = try sweep.existingDirectory()
-    let indices =
-      index.isEmpty ? nil : try Selection.parse(index, count: directory.manifest.count)
+    let indices = index.isEmpty ? nil : try Selection.parse(index, count: directory.manifest.count)
     let canceller = Canceller(directory)
     let tasks = try canceller.tasks(indices)
     if dryRun {

@@ -5,9 +5,7 @@ struct RunConfigCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "run-config", abstract: "Runs one configuration in the foreground.")
 
-  @OptionGroup var sweep: SweepArguments
-  @OptionGroup var overrides: OverrideArguments
-  @OptionGroup var python: VenvArguments
+  @OptionGroup var source: SourceArguments
   @OptionGroup var strictness: StrictArguments
 
   @Argument(help: "The configuration's index.")
@@ -25,12 +23,12 @@ struct RunConfigCommand: ParsableCommand {
   func run() throws {
     let (directory, index) = try frozen()
     let entry = try directory.manifest.entry(at: index)
-    python.note(for: sweep.sweep, isPython: directory.python != nil)
-    let choice = sweep.pythonChoice(venv: python.venv)
-    if dryRun {
-      var launcher = Launcher(directory, program: program, python: choice)
-      return Terminal.write(try launcher.lines([index]))
-    }
+    source.python.note(for: source.sweep.sweep, isPython: directory.python != nil)
+    let launch = LaunchOptions(
+      program: program, python: source.pythonChoice,
+      isStrict: strictness.strict || Host.variable("BLLARSE_STRICT") == "1", force: force,
+      keeper: Keeper.ownCommand)
+    if dryRun { return Terminal.write(try Launcher.lines([index], in: directory, launch)) }
     if ParentRuns.isTracked(entry), Host.variable("MLFLOW_PARENT_RUN_ID") == nil {
       Terminal.note(
         "note: configuration \(index) is tracked and has no parent run: MLFLOW_PARENT_RUN_ID is not set ('bllarse-sweep run --index \(index)' gives it one)"
@@ -38,11 +36,7 @@ struct RunConfigCommand: ParsableCommand {
     }
     ParentRuns.taskStarts(index, isForced: force, in: directory)
     var run = SingleRun()
-    run.program = program
-    run.force = force
-    run.python = choice
-    run.keeper = Keeper.ownCommand
-    run.isStrict = strictness.strict || Host.variable("BLLARSE_STRICT") == "1"
+    run.launch = launch
     let code: Int32
     do {
       code = try run.run(index, in: directory) { Terminal.note("bllarse-sweep: \($0)") }
@@ -59,14 +53,15 @@ struct RunConfigCommand: ParsableCommand {
 
   /// A job's configurations are those that were frozen at its submission, whatever the file says.
   private func frozen() throws -> (SweepDirectory, index: Int) {
+    let sweep = source.sweep
     if !sweep.isDirectory, sweep.sweepDir == nil, let path = Host.variable("BLLARSE_SWEEP_DIR") {
-      try overrides.refuse(for: path)
+      try source.overrides.refuse(for: path)
       return (try SweepDirectory.open(path), index)
     }
     var frozen = try FrozenSweep(
-      sweep, overrides, program: program, venv: python.venv)
+      sweep, source.overrides, program: program, venv: source.python.venv)
     let indices = try frozen.indices(of: [index])
-    if !dryRun { try frozen.write(record: !overrides.set.isEmpty) }
+    if !dryRun { try frozen.write(record: !source.overrides.set.isEmpty) }
     return (frozen.directory, indices.first ?? index)
   }
 }
@@ -102,7 +97,9 @@ struct RunCommand: ParsableCommand {
     var frozen = try FrozenSweep(
       sweep, overrides, program: pool.program, venv: python.venv, extend: extend)
     python.note(for: sweep.sweep, isPython: frozen.directory.python != nil)
-    let choice = sweep.pythonChoice(venv: python.venv)
+    let launch = LaunchOptions(
+      program: pool.program, python: sweep.pythonChoice(venv: python.venv),
+      isStrict: strictness.strict, force: force, keeper: Keeper.ownCommand)
     let wanted =
       index.isEmpty
       ? frozen.selected
@@ -110,9 +107,7 @@ struct RunCommand: ParsableCommand {
     let statuses = try StatusReader(frozen.directory).all()
     var sorted = Selection.sort(wanted, statuses)
     if failed || !index.isEmpty {
-      sorted.toRun = wanted.filter {
-        statuses[$0].state == .failed || sorted.toRun.contains($0)
-      }
+      sorted.toRun = wanted.filter { statuses[$0].state == .failed || sorted.toRun.contains($0) }
       sorted.failed = 0
     }
     if force {
@@ -124,21 +119,15 @@ struct RunCommand: ParsableCommand {
     let (indices, report) = try checking.check(
       sorted.toRun, in: frozen.directory, program: pool.program)
     let options = try frozen.directory.options(for: Executors.running, in: "run")
-    if dryRun {
-      var launcher = Launcher(frozen.directory, program: pool.program, python: choice)
-      return Terminal.write(try launcher.lines(indices))
-    }
+    if dryRun { return Terminal.write(try Launcher.lines(indices, in: frozen.directory, launch)) }
     try frozen.write(report)
     try pool.run(
-      indices, orphans: sorted.orphans, in: frozen.directory, options, tracking: tracking,
-      python: choice,
-      force: force, isStrict: strictness.strict)
+      indices, orphans: sorted.orphans, in: frozen.directory, options, tracking: tracking, launch)
     // What it leaves failed is no success, whenever it failed.
     if sorted.failed > 0 { throw ExitCode(SweepError.Code.failed.rawValue) }
   }
 }
 
-/// How a local pool works.
 struct PoolArguments: ParsableArguments {
   @Option(name: .shortAndLong, help: "Runs at a time (one on each processor).")
   var jobs: Int?
@@ -160,12 +149,10 @@ struct PoolArguments: ParsableArguments {
     }
   }
 
-  /// Runs configurations to their end; `file` is what the sweep's file asks for, which the command line
-  /// overrides.
+  /// Runs configurations to their end; the command line overrides what the file asks for.
   func run(
     _ indices: [Int], orphans: [Int] = [], in directory: SweepDirectory, _ file: SubmitOptions,
-    tracking: TrackingArguments, python: PythonChoice, force: Bool = false,
-    isStrict: Bool = false
+    tracking: TrackingArguments, _ launch: LaunchOptions
   ) throws {
     guard !indices.isEmpty || !orphans.isEmpty else { return }
     // Before the tracker starts threads: they must not take the signals that the pool waits for.
@@ -174,14 +161,10 @@ struct PoolArguments: ParsableArguments {
     if let jobs { options["jobs"] = .int(jobs) }
     if let retries { options["retries"] = .int(retries) }
     if let retryDelay { options["retry_delay"] = .number(retryDelay) }
-    options.program = program
-    options.isStrict = isStrict
     var executor = LocalExecutor(directory, options: options)
-    executor.python = python
-    executor.force = force
-    executor.keeper = Keeper.ownCommand
+    executor.launch = launch
     let parent = try tracking.parent(of: indices + orphans, in: directory)
-    if let parent { executor.environment.merge(parent.environment) { $1 } }
+    if let parent { executor.launch.environment.merge(parent.environment) { $1 } }
     let count = indices.count + orphans.count
     executor.report = try ProgressReporter(
       directory, count: count, jobs: executor.jobCount(for: count)
@@ -207,5 +190,61 @@ extension Selection.Sorted {
     if active > 0 { parts.append("\(active) queued or running") }
     if failed > 0 { parts.append("\(failed) failed before ('retry' runs them)") }
     return parts.joined(separator: ", ")
+  }
+}
+
+/// Tells what a local pool does, a line an event: what has ended, its score, and how much is left.
+///
+/// The lines are whole and carry no terminal's codes, so that a log file reads as a terminal does.
+final class ProgressReporter {
+  private let directory: SweepDirectory
+  private let labels: ConfigurationLabels
+  private var progress: SweepProgress
+
+  init(_ directory: SweepDirectory, count: Int, jobs: Int) throws {
+    self.directory = directory
+    labels = try ConfigurationLabels(directory)
+    progress = SweepProgress(total: count, jobs: jobs)
+  }
+
+  func report(_ event: LocalExecutor.Event) {
+    progress.record(event, at: Host.monotonic)
+    Terminal.note(line(event))
+  }
+
+  private func line(_ event: LocalExecutor.Event) -> String {
+    switch event {
+    case .started(let index, let attempt, let resumed):
+      let again = (attempt > 1 ? ", attempt \(attempt)" : "") + (resumed ? ", resumed" : "")
+      return "\(index): started\(again)\(label(index))"
+    case .adopted(let index):
+      return "\(index): is at work, though what started it has ended; waiting for it\(label(index))"
+    case .finished(let index, let seconds):
+      let time = JSON.number((seconds * 10).rounded() / 10).compact
+      let score = score(index)
+      return
+        "\(index): done in \(time) s\(score.isEmpty ? "" : ": \(score)")\(label(index))\(state)"
+    case .failed(let index, let reason, let pause):
+      let again = pause.map { "; again in \(JSON.number($0).compact) s" } ?? ""
+      return "\(index): failed: \(reason)\(again)\(label(index))\(state)"
+    case .interrupted(let index): return "\(index): interrupted"
+    case .skipped(let index, let reason): return "\(index): skipped: \(reason)"
+    case .stopping(let signal):
+      return "\(signal): stopping; runs checkpoint and end (once more to kill them)"
+    }
+  }
+
+  private var state: String { " | \(progress.text(at: Host.monotonic))" }
+
+  private func entry(_ index: Int) -> ManifestEntry? { try? directory.manifest.entry(at: index) }
+
+  /// What varies, in brackets; nothing where nothing does.
+  private func label(_ index: Int) -> String {
+    let values = entry(index).map(labels.values) ?? ""
+    return values.isEmpty ? "" : " (\(values))"
+  }
+
+  private func score(_ index: Int) -> String {
+    entry(index).flatMap { directory.run(index).result(hash: $0.hash)?.metrics.scoreText } ?? ""
   }
 }

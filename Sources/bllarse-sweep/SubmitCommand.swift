@@ -33,8 +33,7 @@ struct SubmitCommand: ParsableCommand {
       sweep, overrides, program: slurm.program, venv: slurm.venv, extend: extend)
     let count = frozen.numberable
     guard indexOffset < count else {
-      throw SweepError(
-        .usage, "--index-offset \(indexOffset): the sweep has \(count) configurations")
+      throw SweepError.usage("--index-offset \(indexOffset): the sweep has \(count) configurations")
     }
     let window = indexOffset..<(numJobs.map { min(count, indexOffset + $0) } ?? count)
     let chosen = Set(try frozen.indices(of: Array(window)))
@@ -108,8 +107,7 @@ struct Submission {
 }
 
 extension SweepDirectory {
-  /// What the file asks of the executor that a subcommand uses, whichever it chooses; says what has no
-  /// effect there.
+  /// What the file asks of a subcommand's executor; says what has no effect there.
   func options(for type: any Executor.Type, in command: String) throws -> SubmitOptions {
     let (options, ignored) = try self.options(for: type)
     if let executor, executor.name != type.name || !ignored.isEmpty {
@@ -122,5 +120,145 @@ extension SweepDirectory {
       )
     }
     return options
+  }
+}
+
+/// What is asked of SLURM; each option overrides the sweep file's `slurm` section.
+struct SubmitArguments: ParsableArguments {
+  @Option(help: "The jobs' name (the sweep's).")
+  var jobName: String?
+
+  @Option(
+    help: ArgumentHelp(
+      "How many run at once, over all arrays together (7); none for no limit.", valueName: "number")
+  ) var maxConcurrent: ConcurrencyLimit?
+
+  @Option(help: "Processors of a run.")
+  var cpusPerTask: Int?
+
+  @Option(help: "Nodes not to use, comma-separated.")
+  var excludeNodes: String?
+
+  @Option(help: "A job script instead of the generated one.")
+  var jobScript: String?
+
+  @Option(help: "A Python environment that the job script activates.")
+  var venv: String?
+
+  @Option(help: "The partition.")
+  var partition: String?
+
+  @Option(help: "The account.")
+  var account: String?
+
+  @Option(help: "The time limit of a run.")
+  var time: String?
+
+  @Option(help: "The memory of a run.")
+  var mem: String?
+
+  @Option(help: "Generic resources, such as gpu:1.")
+  var gres: String?
+
+  @Option(help: "The quality of service.")
+  var qos: String?
+
+  @Option(help: "Features that nodes must have.")
+  var constraint: String?
+
+  @Option(help: "The order in which runs start: index, reverse or shuffle.")
+  var arrayOrder: SubmitOptions.ArrayOrder?
+
+  @Option(help: "Seconds before the time limit at which runs checkpoint (120).")
+  var signalSeconds: Int?
+
+  @Option(help: "How often a run requeues itself after a checkpoint (10).")
+  var maxRequeues: Int?
+
+  @Option(
+    help: ArgumentHelp(
+      "Try failures of a cause again, such as oom:2:mem*1.5, timeout:1:time*2, node:3, failed:1.",
+      valueName: "rule"))
+  var retry: [String] = []
+
+  @Option(
+    parsing: .unconditionalSingleValue,
+    help: ArgumentHelp("A further argument of sbatch, as it is.", valueName: "arg"))
+  var sbatchArg: [String] = []
+
+  @Option(help: ArgumentHelp("Where SLURM writes output (slurm_logs).", valueName: "dir"))
+  var logDir: String?
+
+  @Option(help: ArgumentHelp("The program to run instead of the sweep's.", valueName: "path"))
+  var program: String?
+
+  @OptionGroup var strictness: StrictArguments
+
+  /// The options given that only an executor elsewhere heeds, by their keys.
+  private var given: [(key: String, value: JSON)] {
+    let limit = maxConcurrent.map { $0.value.map { JSON.int($0) } ?? "none" }
+    return [
+      ("job_name", .optional(jobName)), ("max_concurrent", limit ?? .null),
+      ("cpus_per_task", .optional(cpusPerTask)), ("exclude_nodes", .optional(excludeNodes)),
+      ("job_script", .optional(jobScript)), ("partition", .optional(partition)),
+      ("account", .optional(account)), ("time", .optional(time)), ("mem", .optional(mem)),
+      ("gres", .optional(gres)), ("qos", .optional(qos)), ("constraint", .optional(constraint)),
+      ("array_order", .optional(arrayOrder?.rawValue)),
+      ("signal_seconds", .optional(signalSeconds)), ("max_requeues", .optional(maxRequeues)),
+      ("retry", retry.isEmpty ? .null : .array(retry.map { .string($0) })),
+      ("sbatch_arg", sbatchArg.isEmpty ? .null : .array(sbatchArg.map { .string($0) })),
+      ("log_dir", .optional(logDir)),
+    ].filter { $0.value != .null }
+  }
+
+  func options(over base: SubmitOptions) throws -> SubmitOptions {
+    var options = base
+    for (key, value) in given where key != "sbatch_arg" { try options.set(key, to: value) }
+    options.venv = venv ?? options.venv
+    options.program = program.map { Host.find($0) ?? $0 } ?? options.program
+    options.isStrict = strictness.strict || options.isStrict
+    if !sbatchArg.isEmpty {
+      let known = options["sbatch_args"].map { $0.arrayValue ?? [$0] } ?? []
+      options["sbatch_args"] = .array(known + sbatchArg.map { .string($0) })
+    }
+    return options
+  }
+
+  /// The options given that have no effect on this machine.
+  var givenElsewhere: [String] { given.map { Configuration.option(for: $0.key) } }
+
+  func validate() throws {
+    for (name, value) in [("--cpus-per-task", cpusPerTask), ("--signal-seconds", signalSeconds)] {
+      if let value, value < 1 { throw ValidationError("\(name) \(value): at least 1") }
+    }
+    if let time, Duration(clock: time) == nil {
+      throw ValidationError("--time is '\(time)'; expected \(Duration.clockForm)")
+    }
+    if let mem, Memory(mem) == nil {
+      throw ValidationError("--mem is '\(mem)'; expected \(Memory.form)")
+    }
+    if let signalSeconds, signalSeconds > 65_535 {
+      throw ValidationError(
+        "--signal-seconds is \(signalSeconds); expected a number from 1 to 65535")
+    }
+    for rule in retry {
+      do {
+        _ = try RetryRule(parsing: rule)
+      } catch let error as SweepError {
+        throw ValidationError(error.description)
+      }
+    }
+    if let maxRequeues, maxRequeues < 0 {
+      throw ValidationError("--max-requeues \(maxRequeues): not negative")
+    }
+  }
+}
+
+struct ConcurrencyLimit: ExpressibleByArgument {
+  let value: Int?
+
+  init?(argument: String) {
+    guard let limit = SubmitOptions.concurrency(argument) else { return nil }
+    value = limit
   }
 }

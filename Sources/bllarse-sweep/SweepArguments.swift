@@ -1,7 +1,6 @@
-import ArgumentParser
-import BllarseSweep
+public import ArgumentParser
+public import BllarseSweep
 
-/// The sweep that a command is about.
 struct SweepArguments: ParsableArguments {
   @Argument(help: "A sweep file, a sweep's directory, or the name of a sweep in ./sweeps.")
   var sweep: String
@@ -17,14 +16,11 @@ struct SweepArguments: ParsableArguments {
   mutating func validate() throws {
     do {
       if let directory = try SweepLocation.directory(named: sweep) { sweep = directory }
-    } catch let error as SweepError {
-      throw ValidationError(error.description)
-    }
+    } catch let error as SweepError { throw ValidationError(error.description) }
   }
 
   var isDirectory: Bool { Files.isDirectory(sweep) }
 
-  /// The user's Python, of an environment where the command names one.
   func pythonChoice(venv: String?) -> PythonChoice { PythonChoice(venv: venv, path: python) }
 
   func readFile(venv: String? = nil) throws -> SweepFile {
@@ -36,9 +32,6 @@ struct SweepArguments: ParsableArguments {
     return file
   }
 
-  /// The file's configurations with what `--set` says.
-  ///
-  /// - Throws: ``SweepError`` (64) for a directory: what is frozen there is what runs.
   func readFile(_ overrides: OverrideArguments, venv: String?) throws -> SweepFile {
     try readFile(venv: venv).overriding(try overrides.values())
   }
@@ -46,8 +39,7 @@ struct SweepArguments: ParsableArguments {
   /// Refuses `--sweep-dir` beside a sweep's directory.
   func refuseSecondDirectory() throws {
     guard isDirectory, let sweepDir else { return }
-    throw SweepError(
-      .usage,
+    throw SweepError.usage(
       "--sweep-dir \(sweepDir) has no effect: \(sweep) is a sweep's directory itself; give one of them"
     )
   }
@@ -55,15 +47,13 @@ struct SweepArguments: ParsableArguments {
   /// Refuses `--sweep-dir` where only the file is looked at.
   func refuseDirectoryOption(for command: String) throws {
     guard let sweepDir else { return }
-    throw SweepError(
-      .usage,
+    throw SweepError.usage(
       "--sweep-dir \(sweepDir) has no effect: \(command) looks at SWEEP alone; give \(sweepDir) instead of \(sweep) for what is frozen there"
     )
   }
 
   func directoryPath(_ file: SweepFile) -> String { sweepDir ?? "sweeps/\(file.name)" }
 
-  /// The directory of a sweep that has been run or submitted.
   func existingDirectory() throws -> SweepDirectory {
     try refuseSecondDirectory()
     if isDirectory { return try SweepDirectory.open(sweep) }
@@ -73,8 +63,7 @@ struct SweepArguments: ParsableArguments {
       sweep.hasSuffix(".py") && Files.exists(sweep)
       ? "sweeps/\(SweepFile.defaultName(sweep))" : directoryPath(try readFile())
     guard Files.exists("\(path)/sweep.json") else {
-      throw SweepError(
-        .usage,
+      throw SweepError.usage(
         "\(sweep) has not been run or submitted from here: there is no \(path) (--sweep-dir names another)"
       )
     }
@@ -82,7 +71,6 @@ struct SweepArguments: ParsableArguments {
   }
 }
 
-/// Values for all configurations, given beside the file.
 struct OverrideArguments: ParsableArguments {
   @Option(
     help: ArgumentHelp(
@@ -92,11 +80,9 @@ struct OverrideArguments: ParsableArguments {
 
   func values() throws -> [Override] { try Override.parse(set) }
 
-  /// Refuses values for a sweep whose configurations are frozen.
   func refuse(for directory: String) throws {
     guard let first = set.first else { return }
-    throw SweepError(
-      .usage,
+    throw SweepError.usage(
       "--set \(first): the configurations in \(directory) are frozen; give the sweep's file, which freezes others beside them"
     )
   }
@@ -116,8 +102,70 @@ struct VenvArguments: ParsableArguments {
   }
 }
 
-/// What is asked of the program at its start.
+/// The sweep of commands that look at single configurations.
+struct SourceArguments: ParsableArguments {
+  @OptionGroup var sweep: SweepArguments
+  @OptionGroup var overrides: OverrideArguments
+  @OptionGroup var python: VenvArguments
+
+  var pythonChoice: PythonChoice { sweep.pythonChoice(venv: python.venv) }
+
+  /// The directory that is named itself; nil for a file.
+  func frozen() throws -> SweepDirectory? {
+    guard sweep.isDirectory else { return nil }
+    try overrides.refuse(for: sweep.sweep)
+    return try SweepDirectory.open(sweep.sweep)
+  }
+
+  func readFile() throws -> SweepFile { try sweep.readFile(overrides, venv: python.venv) }
+
+  /// The file's configurations, of which nothing is frozen.
+  func expansion() throws -> Expansion {
+    let file = try readFile()
+    python.note(for: sweep.sweep, isPython: file.python != nil)
+    return try Expansion(file)
+  }
+}
+
 struct StrictArguments: ParsableArguments {
   @Flag(help: "Do not start a program that has changed since the submission (by its SHA-256).")
   var strict = false
 }
+
+struct CheckArguments: ParsableArguments {
+  @Flag(help: "Leave out configurations that cannot run, instead of sending nothing.")
+  var skipInvalid = false
+
+  @Flag(help: "Do not ask the program first whether each configuration can run.")
+  var noCheck = false
+
+  func validate() throws {
+    if skipInvalid, noCheck {
+      throw ValidationError("--skip-invalid needs the check that --no-check leaves out")
+    }
+  }
+
+  /// Asks the program about configurations, tells what it says, and returns those that can run.
+  func check(
+    _ indices: [Int], in directory: SweepDirectory, program: String?
+  ) throws -> (indices: [Int], report: CheckReport?) {
+    guard !noCheck, !indices.isEmpty else { return (indices, nil) }
+    let entries = try directory.manifest.entries()
+    let report = try ConfigurationChecker(directory.program, program: program)
+      .check(indices) { entries[$0] }
+    for line in report.noteLines { Terminal.note(line) }
+    let refused = Set(report.refused)
+    guard !refused.isEmpty else { return (indices, report) }
+    let left = indices.filter { !refused.contains($0) }
+    let count = "\(refused.count) of \(indices.count) configurations cannot run"
+    guard skipInvalid, !left.isEmpty else {
+      let advice = left.isEmpty ? "" : "; --skip-invalid leaves them out"
+      throw SweepError.data("\(report.refusalText)\n\(count), and none is started\(advice)")
+    }
+    Terminal.note("\(report.refusalText)\n\(count) and are left out")
+    return (left, report)
+  }
+}
+
+extension RunStatus.State: ExpressibleByArgument {}
+extension SubmitOptions.ArrayOrder: ExpressibleByArgument {}

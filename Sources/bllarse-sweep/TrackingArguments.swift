@@ -24,30 +24,17 @@ struct TrackingArguments: ParsableArguments {
 
   /// The parent: the one given; when the configurations are tracked the run that MLFLOW_RUN_ID names,
   /// the one that they were started under before, or a new one; or nil.
-  ///
-  /// - Parameters:
-  ///   - indices: the configurations that are started now.
-  ///   - deferred: those that a limit keeps for another time.
-  ///   - directory: the sweep.
-  ///   - submitted: the parent of an earlier submission, of which nothing else is known.
-  /// - Returns: the parent, written down.
-  /// - Throws: ``SweepError`` (64) for settings that cannot be used, or a run that is not there.
   func parent(
     of indices: [Int], deferred: [Int] = [], in directory: SweepDirectory, submitted: String? = nil
   ) throws -> ParentRun? {
     let tracked = try ParentRuns.tracked(indices, in: directory)
     do {
-      if let parentRunId {
-        return try given(parentRunId, tracked, indices, deferred, directory)
-      }
+      if let parentRunId { return try given(parentRunId, tracked, indices, deferred, directory) }
       guard let tracked else { return submitted.map { ParentRun(run: $0) } }
       return try found(tracked, indices, deferred, directory)
-    } catch let error as TrackingError {
-      throw SweepError(.usage, "\(error)")
-    }
+    } catch let error as TrackingError { throw SweepError.usage("\(error)") }
   }
 
-  /// The parent that the user names.
   private func given(
     _ run: String, _ tracked: ManifestEntry?, _ indices: [Int], _ deferred: [Int],
     _ directory: SweepDirectory
@@ -63,26 +50,24 @@ struct TrackingArguments: ParsableArguments {
         Terminal.note("note: the parent run \(run) has ended \(status.rawValue), and stays so")
       }
     case .missing:
-      throw SweepError(
-        .usage,
+      throw SweepError.usage(
         "--parent-run-id \(run): there is no such run in \(place); correct the id, or say with MLFLOW_TRACKING_URI where it is"
       )
     case .deleted:
-      throw SweepError(
-        .usage,
+      throw SweepError.usage(
         "--parent-run-id \(run): the run is deleted in \(place); restore it, or name another")
     case .unanswered(let reason):
       Terminal.note("note: the parent run \(run) is not looked up: \(reason)")
     }
     var parent = ParentRun(run: run, store: tracker.trackingURI)
-    if closeParent { parent = try parents.reopen(run) }
-    if !closeParent { parent.line = Self.leftOpen(run, place) }
-    var record = parents.record(
-      of: parent.run, indices: indices, deferred: deferred, isLeftOpen: !closeParent)
-    try record.add(to: directory)
-    parent.record = record
-    Terminal.note("MLflow parent run \(parent.run)")
-    return parent
+    if closeParent {
+      parent = try parents.reopen(run)
+    } else {
+      parent.line = Self.leftOpen(run, place)
+    }
+    return try keep(
+      parent, as: parent.run, of: parents.tracker, indices, deferred, isLeftOpen: !closeParent,
+      in: directory)
   }
 
   /// The parent that the configurations have, or a new one.
@@ -90,14 +75,13 @@ struct TrackingArguments: ParsableArguments {
     _ tracked: ManifestEntry, _ indices: [Int], _ deferred: [Int], _ directory: SweepDirectory
   ) throws -> ParentRun {
     let parents = try MLflowParents(tracked)
-    let tags = try directory.parentTags(
-      configurations: indices, total: directory.manifest.count)
+    let tags = try directory.parentTags(configurations: indices, total: directory.manifest.count)
     let earlier =
       Host.variable("MLFLOW_RUN_ID") == nil
       ? try ParentRecord.latest(
         of: indices, in: directory, trackingURI: parents.tracker.trackingURI,
         experiment: parents.tracker.experiment) : nil
-    var parent =
+    let parent =
       switch earlier {
       case let earlier? where earlier.isLeftOpen:
         ParentRun(
@@ -112,9 +96,21 @@ struct TrackingArguments: ParsableArguments {
       }
     let known = earlier?.run ?? parent.run
     let nested = try ParentRuns.reopenForResumed(indices, except: known, in: directory)
-    var record = parents.record(
-      of: known, indices: indices.filter { !nested.contains($0) },
-      deferred: deferred, isLeftOpen: earlier?.isLeftOpen ?? false)
+    return try keep(
+      parent, as: known, of: parents.tracker, indices.filter { !nested.contains($0) }, deferred,
+      isLeftOpen: earlier?.isLeftOpen ?? false, in: directory)
+  }
+
+  /// Writes the parent down with what is started under it, and says so.
+  private func keep(
+    _ parent: ParentRun, as run: String, of tracker: Tracker, _ indices: [Int], _ deferred: [Int],
+    isLeftOpen: Bool, in directory: SweepDirectory
+  ) throws -> ParentRun {
+    var parent = parent
+    var record = ParentRecord(
+      run: run, trackingURI: tracker.trackingURI, experiment: tracker.experiment,
+      journal: tracker.journalDirectory, indices: indices, deferred: deferred,
+      isLeftOpen: isLeftOpen)
     try record.add(to: directory)
     parent.record = record
     Terminal.note("MLflow parent run \(parent.run)")

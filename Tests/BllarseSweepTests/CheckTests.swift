@@ -86,11 +86,7 @@ struct ConfigurationCheckTests {
     let file = try SweepFile.decode(yaml, path: "/nowhere/s.yaml")
     let expansion = try Expansion(file)
     return try ConfigurationChecker(file.program, program: program, silenceSeconds: silence)
-      .check(Array(0..<expansion.count)) { _ in
-        file.program.command
-      } arguments: {
-        try expansion.configuration(at: $0).arguments()
-      }
+      .check(Array(0..<expansion.count)) { try expansion.entry(at: $0) }
   }
 
   @Test("one process answers for all, and every answer goes to its configuration")

@@ -112,7 +112,7 @@ struct ConclusionTests {
     var spawn = Spawn(
       ["/bin/sleep", "60"],
       environment: [AttemptDirectory.markName: attempt.attempt.programMark(attempt.claim)])
-    (spawn.output, spawn.errors) = (.discard, .discard)
+    (spawn.output, spawn.errors) = (.file("/dev/null"), .file("/dev/null"))
     let process = try spawn.start()
     defer {
       Child.send(Signals.kill, to: process)

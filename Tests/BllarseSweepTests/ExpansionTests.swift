@@ -241,7 +241,11 @@ enum Enumeration {
   }
 
   static func holds(_ condition: Condition, _ partial: Partial) -> Bool {
-    condition.holds { key in partial.first { $0.key == key }?.value }
+    condition.alternatives.contains { requirements in
+      requirements.allSatisfy { requirement in
+        requirement.predicate.accepts(partial.first { $0.key == requirement.key }?.value)
+      }
+    }
   }
 }
 

@@ -32,7 +32,7 @@ struct JobRequirementsTests {
   @Test("a generated script and the shared file hold the same text")
   func body() throws {
     let shared = try #require(try Files.text(of: "\(Self.scripts)/common.sh"))
-    #expect(shared.contains(JobScript.body))
+    #expect(shared.contains(SlurmExecutor.scriptBody))
   }
 
   @Test("a directory without bin/activate, and one missing beside what is here, are refused")

@@ -74,7 +74,7 @@ struct MainScoreTests {
   func replicates() throws {
     let scratch = try CollectTests.sweep()
     defer { withExtendedLifetime(scratch) {} }
-    let table = try Collector(scratch.directory).replicateSummary(best: "test.nll")
+    let table = try Collector(scratch.directory).replicateTable(best: "test.nll", isWide: false)
     #expect(table.columns == ["indices", "lr", "n", "test.acc", "test.nll"])
     // 0.4 and 0.6 with a deviation of 0.1 over three: 0.1/√3 · t(2) = 0.2484.
     #expect(table.rows.map { $0[4] } == ["0.40 ± 0.25", "0.60 ± 0.25"])

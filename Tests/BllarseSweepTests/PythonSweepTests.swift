@@ -297,10 +297,10 @@ struct KeptPythonTests {
     #expect(entry.program == ["python3", "run(config)"] && entry.arguments == [])
     var launcher = Launcher(changed)
     #expect(
-      try Array(launcher.command(entry).dropFirst()) == [
+      try Array(launcher.context(for: entry).command.dropFirst()) == [
         "\(sweep)/sources/0003/bllarse_python.py", "run", "2",
       ])
-    var other = Launcher(changed, program: "/bin/true")
-    #expect(throws: SweepError.self) { try other.command(entry) }
+    var other = Launcher(changed, LaunchOptions(program: "/bin/true"))
+    #expect(throws: SweepError.self) { try other.context(for: entry) }
   }
 }

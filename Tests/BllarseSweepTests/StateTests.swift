@@ -84,9 +84,9 @@ struct StateTests {
     var spawn = Spawn(
       ["/bin/sleep", "60"],
       environment: [AttemptDirectory.markName: attempt.programMark(claim)])
-    (spawn.output, spawn.errors) = (.discard, .discard)
+    (spawn.output, spawn.errors) = (.file("/dev/null"), .file("/dev/null"))
     let program = try spawn.start()
-    let context = LaunchContext(outputOption: nil, resumeOption: nil)
+    let context = LaunchContext(["/bin/true"])
     #expect(
       throws: StartRefusal.busy("attempt 1 runs: process \(1 << 30) on \(Host.name)")
     ) { try RunningAttempt(entry, in: scratch.directory, context: context) }

@@ -2,10 +2,8 @@
 public struct Program: Sendable {
   /// The path and the leading arguments.
   public let command: [String]
-  /// The SHA-256 of the file.
-  public let checksum: String?
-  /// Its options; nil when it does not describe them.
-  public let options: ProgramOptions?
+  package let checksum: String?
+  package let options: ProgramOptions?
   /// What `--experimental-dump-help` and `check` follow: the program, and a script that it reads.
   let describer: [String]
   let description: ProgramDescription
@@ -14,57 +12,46 @@ public struct Program: Sendable {
   /// under the program's checksum.
   ///
   /// - Throws: ``SweepError`` (64) when there is no such program.
-  public static func locate(
-    _ description: ProgramDescription, runner: any CommandRunner = ProcessRunner()
-  ) throws -> Program {
+  public static func locate(_ description: ProgramDescription) throws -> Program {
     let name = description.command[0]
     guard let path = Host.find(name) else {
-      throw SweepError(
-        .usage,
+      throw SweepError.usage(
         "there is no program '\(name)': not beside bllarse-sweep and not in PATH; give its path under 'program' in the sweep file, or --program"
       )
     }
     let checksum = checksum(of: path)
     let command = [path] + description.command.dropFirst()
     var options: ProgramOptions?
-    if description.describesItself {
-      options = dump(command, checksum: checksum, runner: runner)
-    }
-    return Program(
-      command: command, checksum: checksum, options: options, description: description)
+    if description.describesItself { options = dump(command, checksum: checksum) }
+    return Program(command: command, checksum: checksum, options: options, description: description)
   }
 
   init(
     command: [String], checksum: String?, options: ProgramOptions?, description: ProgramDescription
   ) {
-    self.command = command
-    self.checksum = checksum
-    self.options = options
-    self.description = description
+    (self.command, self.checksum) = (command, checksum)
+    (self.options, self.description) = (options, description)
     describer = Self.isScript(command) ? command : [command[0]]
   }
 
-  /// Whether the program is an interpreter: the file that it reads is what describes itself.
-  ///
-  /// A bare word is a subcommand, also where something of that name lies about.
+  /// Whether an interpreter reads a file, which describes itself; a bare word is a subcommand.
   private static func isScript(_ command: [String]) -> Bool {
     guard command.count > 1, command[1].contains(where: { "./".contains($0) }) else { return false }
     return Files.exists(command[1]) && !Files.isDirectory(command[1])
   }
 
-  /// The option for results, unless the program says that it has none.
-  package var outputOption: String? { supported(description.outputOption) }
+  /// The file that an interpreter reads.
+  var script: String? { describer.dropFirst().first }
 
-  /// The option for resuming, unless the program says that it has none.
+  /// The options for results and for resuming, unless the program says that it has none.
+  package var outputOption: String? { supported(description.outputOption) }
   package var resumeOption: String? { supported(description.resumeOption) }
 
   private func supported(_ option: String?) -> String? {
     guard let option else { return nil }
     // The default names are only used when the program is known to take them.
     let isDefault = option == "--output" || option == "--resume"
-    guard let options else {
-      return isDefault && description.describesItself ? nil : option
-    }
+    guard let options else { return isDefault && description.describesItself ? nil : option }
     return options.accepts(option) ? option : nil
   }
 
@@ -75,9 +62,7 @@ public struct Program: Sendable {
     return digest.finish()
   }
 
-  private static func dump(
-    _ command: [String], checksum: String?, runner: any CommandRunner
-  ) -> ProgramOptions? {
+  private static func dump(_ command: [String], checksum: String?) -> ProgramOptions? {
     let name = Files.name(of: command[0])
     let words = Array(command.dropFirst())
     // An interpreter's checksum says nothing about the script it runs.
@@ -89,7 +74,7 @@ public struct Program: Sendable {
       return options
     }
     let leading = isScript ? command : [command[0]]
-    guard let result = try? runner.run(leading + ["--experimental-dump-help"]),
+    guard let result = try? ProcessRunner().run(leading + ["--experimental-dump-help"]),
       result.status == 0,
       let options = ProgramOptions(dump: result.output, program: name, words: isScript ? [] : words)
     else { return nil }

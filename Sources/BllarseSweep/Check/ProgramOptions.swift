@@ -1,5 +1,5 @@
 /// The options that a program accepts, as it describes them itself.
-public struct ProgramOptions: Sendable {
+package struct ProgramOptions: Sendable {
   struct Option: Sendable {
     let isFlag: Bool
     let isRepeating: Bool
@@ -10,12 +10,9 @@ public struct ProgramOptions: Sendable {
   private let options: [String: Option]
   private let program: String
   /// Whether the program has the subcommand `check`, which says of many runs whether they can run.
-  public let hasCheck: Bool
+  package let hasCheck: Bool
 
-  /// Reads the description that swift-argument-parser prints on `--experimental-dump-help`.
-  ///
-  /// Nil when the text is no such description. The first of the program's leading arguments may name
-  /// a subcommand.
+  /// Reads what swift-argument-parser prints on `--experimental-dump-help`; nil for anything else.
   package init?(dump: String, program: String, words: [String] = []) {
     guard let root = try? JSON.parse(dump), let command = root["command"], command.members != nil
     else { return nil }
@@ -51,23 +48,19 @@ public struct ProgramOptions: Sendable {
     var result: [String: String] = [:]
     for (name, option) in options where option.isFlag && name.hasPrefix("no-") {
       let positive = String(name.dropFirst(3))
-      if options[positive] != nil {
-        result[BlockDecoder.normalized(positive)] = "--\(name)"
-      }
+      if options[positive] != nil { result[BlockDecoder.normalized(positive)] = "--\(name)" }
     }
     return result
   }
 
   /// Checks all values that a sweep may give to its keys, without expanding it.
-  ///
-  /// - Throws: ``SweepError`` with a line for each fault: 64 for values given beside the file, else 65.
-  public func check(_ file: SweepFile) throws {
+  package func check(_ file: SweepFile) throws {
     let given = file.overrides.compactMap { override in
       fault(override.key, override.value, lists: file.program.lists).map {
         "--set \(override.key): \($0)"
       }
     }
-    if !given.isEmpty { throw SweepError(.usage, given.joined(separator: "\n")) }
+    if !given.isEmpty { throw SweepError.usage(given.joined(separator: "\n")) }
     let diagnostics = Diagnostics(file: file.path)
     var keysWithFaults: Set<String> = []
     for (key, value) in file.space.possibleValues where !file.leavesOut(value) {
@@ -93,9 +86,7 @@ public struct ProgramOptions: Sendable {
     case nil, .null: return nil
     case .bool where description.isFlag: return nil
     case .bool(let flag):
-      return
-        flag
-        ? "\(program)'s \(option) takes a value; 'true' gives it none" : nil
+      return flag ? "\(program)'s \(option) takes a value; 'true' gives it none" : nil
     case .some(let value) where description.isFlag:
       return "\(program)'s \(option) is a flag: true or false; found \(value.compact)"
     case .array(let elements):

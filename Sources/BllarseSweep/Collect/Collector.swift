@@ -1,7 +1,6 @@
 /// Gathers the results of a sweep: one row a configuration, or one a setting with statistics over
 /// its replicates.
 public struct Collector {
-  /// A configuration with its result.
   struct Finished {
     let entry: ManifestEntry
     let result: RunResult
@@ -25,10 +24,8 @@ public struct Collector {
   /// How many configurations have a result, and how many there are.
   public var progress: (finished: Int, total: Int) { (finished.count, entries.count) }
 
-  /// The results, in order of the manifest.
   var results: [RunResult] { finished.map(\.result) }
 
-  /// The keys whose values differ between configurations, in order of appearance.
   var varyingKeys: [String] { entries.varyingKeys }
 
   /// The numeric results by their dotted names: all of them, or those that all results share first.
@@ -64,13 +61,9 @@ public struct Collector {
 
   // MARK: - Tables
 
-  /// One row a configuration.
+  /// One row a configuration, sorted by the metric `best` if there is one; a table that is not wide shows
+  /// the main scores only.
   ///
-  /// - Parameters:
-  ///   - best: the metric to sort by; nil keeps the manifest's order.
-  ///   - largest: whether the largest value is the best; nil for what is usual for the metric.
-  ///   - isWide: whether to show every number of the results, not only the main scores.
-  /// - Returns: the table.
   /// - Throws: ``SweepError`` (64) when no result has the metric.
   public func table(
     best: String? = nil, largest: Bool? = nil, isWide: Bool = true
@@ -91,53 +84,37 @@ public struct Collector {
     return ResultTable(columns: columns, rows: rows)
   }
 
-  /// One row a setting: n, mean, standard deviation, standard error and 95 % interval over its
-  /// replicates of each metric.
+  /// One row a setting with statistics over its replicates of some metrics, else of all or the main scores.
+  ///
+  /// A wide table shows of each the mean, the standard deviation, the standard error and half the width of
+  /// the mean's 95 % interval, another `0.9881 ± 0.0031`.
+  ///
+  /// - Throws: ``SweepError`` (64) when no result has a metric.
   public func replicateTable(
-    metrics chosen: [String] = [], best: String? = nil, largest: Bool? = nil
+    metrics chosen: [String] = [], best: String? = nil, largest: Bool? = nil, isWide: Bool = true
   ) throws -> ResultTable {
     let keys = varyingKeys.filter { !replicateKeys.contains($0) }
-    var metrics = chosen.isEmpty ? metricNames : chosen
+    let all = metricNames
+    var metrics = !chosen.isEmpty ? chosen : isWide ? all : Self.shown(all, best: best)
     if let best, !metrics.contains(best) { metrics.insert(best, at: 0) }
-    for metric in metrics { try check(metric, among: metricNames) }
-    var columns = ["indices"] + keys + ["n"]
-    for metric in metrics { columns += ["", ".sd", ".se", ".ci95"].map { metric + $0 } }
+    for metric in metrics { try check(metric, among: all) }
+    func cells(_ of: ReplicateStatistics?) -> [JSON] {
+      guard !isWide else {
+        return [of?.mean, of?.deviation, of?.standardError, of?.halfWidth].map(Self.cell)
+      }
+      guard let of, of.mean.isFinite else { return [.null] }
+      return [.string(ReplicateStatistics.text(mean: of.mean, halfWidth: of.halfWidth))]
+    }
+    let parts = isWide ? ["", ".sd", ".se", ".ci95"] : [""]
     let rows = settings(best: best, largest).map { runs -> [JSON] in
       setting(runs, keys) + [.int(runs.count)]
-        + metrics.flatMap { metric -> [JSON] in
-          let of = ReplicateStatistics(runs.compactMap { $0.number(metric) })
-          return [of?.mean, of?.deviation, of?.standardError, of?.halfWidth].map(Self.cell)
+        + metrics.flatMap { metric in
+          cells(ReplicateStatistics(runs.compactMap { $0.number(metric) }))
         }
     }
-    return ResultTable(columns: columns, rows: rows)
-  }
-
-  /// One row a setting for a person: of each metric the mean over the replicates and half the width of
-  /// its 95 % interval, "0.9881 ± 0.0031".
-  ///
-  /// - Parameters:
-  ///   - chosen: the metrics; the main scores if there are none.
-  ///   - best: the metric to sort by.
-  ///   - largest: whether the largest value is the best; nil for what is usual for the metric.
-  /// - Returns: the table.
-  /// - Throws: ``SweepError`` (64) when no result has a metric.
-  public func replicateSummary(
-    metrics chosen: [String] = [], best: String? = nil, largest: Bool? = nil
-  ) throws -> ResultTable {
-    let metrics = chosen.isEmpty ? Self.shown(metricNames, best: best) : chosen
-    let whole = try replicateTable(metrics: metrics, best: best, largest: largest)
-    let shown = best.map { metrics.contains($0) ? metrics : [$0] + metrics } ?? metrics
-    let first = whole.columns.count - 4 * shown.count
-    let rows = whole.rows.map { row -> [JSON] in
-      let scores = shown.indices.map { place -> JSON in
-        let cells = row[(first + 4 * place)...]  // mean, deviation, error, half of the interval
-        guard let mean = cells.first?.doubleValue else { return .null }
-        let half = cells.dropFirst(3).first?.doubleValue
-        return .string(ReplicateStatistics.text(mean: mean, halfWidth: half))
-      }
-      return Array(row[..<first]) + scores
-    }
-    return ResultTable(columns: Array(whole.columns[..<first]) + shown, rows: rows)
+    return ResultTable(
+      columns: ["indices"] + keys + ["n"] + metrics.flatMap { metric in parts.map { metric + $0 } },
+      rows: rows)
   }
 
   /// What a narrow table shows: the metric that it is sorted by, and the main scores.
@@ -168,8 +145,6 @@ public struct Collector {
     }
     return ResultTable(columns: columns, rows: rows)
   }
-
-  // MARK: - Parts
 
   /// The finished runs of each setting, the best first, or in order of the manifest.
   private func settings(best: String?, _ largest: Bool?) -> [[Finished]] {
@@ -218,8 +193,7 @@ public struct Collector {
     }.map(\.element.0)
   }
 
-  /// Whether the largest value of a metric is the best: as the results say, which know their metrics by the
-  /// last part of the name; of a program whose results say nothing, by the name.
+  /// Whether a metric's largest value is the best: as the results say, else by its name.
   func isHigherBetter(_ metric: String) -> Bool {
     let holder = finished.first { $0.result.metrics[path: metric] != nil }
     guard let known = holder?.result.metrics["metrics_info"] else {
@@ -232,14 +206,81 @@ public struct Collector {
 
   private func check(_ metric: String, among names: [String]) throws {
     guard !names.contains(metric), !finished.isEmpty else { return }
-    let meant = MainScores.meant(by: metric, among: names)
-      .map { "; did you mean '\($0)'?" }
+    let meant = MainScores.meant(by: metric, among: names).map { "; did you mean '\($0)'?" }
     let known =
       names.count <= 12
       ? names.joined(separator: ", ")
       : MainScores.among(names).joined(separator: ", ")
         + " and \(names.count - MainScores.count) more, which collect --format json names"
-    throw SweepError(
-      .usage, "no result has the metric '\(metric)'\(meant ?? "") (there are: \(known))")
+    throw SweepError.usage(
+      "no result has the metric '\(metric)'\(meant ?? "") (there are: \(known))")
+  }
+}
+
+/// A table of results, of strings and numbers.
+public struct ResultTable: Sendable, Equatable {
+  /// The columns' names.
+  public var columns: [String]
+  /// The rows, each as long as the columns.
+  public var rows: [[JSON]]
+
+  /// Makes a table.
+  public init(columns: [String], rows: [[JSON]]) {
+    self.columns = columns
+    self.rows = rows
+  }
+
+  /// Comma-separated values (RFC 4180).
+  public var csv: String {
+    Self.csvLine(columns.map { .string($0) }) + rows.map(Self.csvLine).joined()
+  }
+
+  package static func csvLine(_ cells: [JSON]) -> String {
+    TextTable.csvLine(cells.map { $0 == .null ? "" : $0.plainText })
+  }
+
+  /// A JSON list with an object a row.
+  public var json: String {
+    JSON.array(rows.map { row in .object(zip(columns, row).map { JSON.Member($0, $1) }) }).pretty
+      + "\n"
+  }
+
+  /// A Markdown table.
+  public var markdown: String {
+    func cell(_ text: String) -> String {
+      text.split(separator: "|", omittingEmptySubsequences: false).joined(separator: "\\|")
+        .split(whereSeparator: \.isNewline).joined(separator: " ")
+    }
+    let lines =
+      [columns.map(cell), columns.map { _ in "---" }]
+      + rows.map { $0.map { cell(Self.display($0)) } }
+    return lines.map { "| " + $0.joined(separator: " | ") + " |\n" }.joined()
+  }
+
+  /// Columns padded with spaces, for a terminal.
+  public var text: String { TextTable.aligned([columns] + rows.map { $0.map(Self.display) }) }
+
+  /// Six significant digits are what a reader compares.
+  static func display(_ cell: JSON) -> String {
+    guard case .double(let number) = cell else { return cell == .null ? "" : cell.plainText }
+    return JSON.decimal(rounded(number, digits: 6))
+  }
+
+  package static func rounded(_ number: Double, digits: Int) -> Double {
+    guard number != 0, number.isFinite else { return number }
+    var scale = 1.0
+    var magnitude = number.magnitude
+    while magnitude >= 10 {
+      magnitude /= 10
+      scale /= 10
+    }
+    while magnitude < 1 {
+      magnitude *= 10
+      scale *= 10
+    }
+    for _ in 1..<digits { scale *= 10 }
+    // Dividing by a power of ten is exact where multiplying by its inverse is not.
+    return scale >= 1
+      ? (number * scale).rounded() / scale : (number * scale).rounded() * (1 / scale)
   }
 }

@@ -1,9 +1,7 @@
 /// The few numbers of results that a person compares.
 enum MainScores {
-  /// How many a table shows.
   static let count = 5
-  /// The scores that are known by name, in the order in which those of one split are looked at, and
-  /// whether large values are the better ones, where a result does not say.
+  /// The scores that are known by name, in order, and whether large values are the better ones.
   private static let known: KeyValuePairs = [
     "acc": true, "accuracy": true, "f1": true, "nll": false, "loss": false, "ece": false,
     "brier": false, "auroc": true, "auprc": true, "elbo": true, "log_evidence": true,
@@ -14,8 +12,7 @@ enum MainScores {
     known.firstIndex { name == $0.key || name.hasSuffix("_\($0.key)") }
   }
 
-  /// Whether large values of a metric are better, by its name alone: accuracies and evidence are, losses,
-  /// errors and seconds are not.
+  /// Whether large values of a metric are better, by its name alone.
   static func isHigherBetter(_ metric: String) -> Bool {
     var parts = metric.split(separator: ".")
     // An interval's ends are as good as its value.
@@ -26,29 +23,19 @@ enum MainScores {
 
   /// The main scores among the numbers of results: those of the test split first, then those of the
   /// whole, of other splits and of the training rows; of a program that has fewer, the first numbers.
-  ///
-  /// - Parameters:
-  ///   - names: dotted names, in the order of the results.
-  ///   - count: how many at most.
-  /// - Returns: some of the names.
   static func among(_ names: [String], count: Int = count) -> [String] {
     var chosen = Array(scores(among: names).map(\.path).prefix(count))
     // Beside scores, numbers of a part are details; where there is no score, they may be all there is.
     let nested = chosen.isEmpty ? names.filter { $0.contains(".") } : []
     for name in names.filter({ !$0.contains(".") }) + nested
-    where chosen.count < count && !chosen.contains(name) {
-      chosen.append(name)
-    }
+    where chosen.count < count && !chosen.contains(name) { chosen.append(name) }
     return chosen
   }
 
-  /// Where each score is found and its short name, the most telling first: the split's rank before the
-  /// score's.
+  /// Where each score is found and its short name, the most telling first.
   static func scores(among names: [String]) -> [(path: String, name: String)] {
-    scoresInOrder(among: names).enumerated()
-      .map { (score: $1, rank: rank($1.name), place: $0) }
-      .sorted { ($0.rank, $0.place) < ($1.rank, $1.place) }
-      .map(\.score)
+    scoresInOrder(among: names).enumerated().map { (score: $1, rank: rank($1.name), place: $0) }
+      .sorted { ($0.rank, $0.place) < ($1.rank, $1.place) }.map(\.score)
   }
 
   /// The scores among the numbers of results: where each is found, and its name.
@@ -91,9 +78,7 @@ enum MainScores {
   }
 
   /// The name that somebody meant who wrote another: one that ends so, one that is spelt nearly so,
-  /// or one whose last part is.
-  ///
-  /// - Returns: nil where nothing is near.
+  /// or one whose last part is; nil where nothing is near.
   static func meant(by word: String, among names: [String]) -> String? {
     let preferred = among(names) + names.sorted { ($0.count, $0) < ($1.count, $1) }
     if let name = preferred.first(where: { $0.hasSuffix(".\(word)") || $0.hasSuffix("/\(word)") }) {
@@ -107,5 +92,22 @@ enum MainScores {
     // "accuracy" and "test.accuracy" for "test.acc", "val_nll" for "splits.val.nll".
     let plain = plain(word)
     return preferred.first { ".\(Self.plain($0))".hasSuffix(".\(plain)") }
+  }
+}
+
+extension JSON {
+  /// `test.acc 0.988`: a number of a result to four digits; nil where there is none of the name.
+  package func score(_ name: String) -> String? {
+    self[path: name]?.doubleValue.map {
+      "\(name) \(JSON.number(ResultTable.rounded($0, digits: 4)).compact)"
+    }
+  }
+
+  /// The three main scores of a result in a line; empty for a result without numbers.
+  package var scoreText: String {
+    var names: [String] = []
+    Collector.numbers(in: self, prefix: "") { name, _ in names.append(name) }
+    return MainScores.among(Collector.ownNumbers(names), count: 3).compactMap(score)
+      .joined(separator: ", ")
   }
 }

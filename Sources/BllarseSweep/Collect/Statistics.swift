@@ -1,28 +1,20 @@
-/// Statistics over replicates.
-public struct ReplicateStatistics: Sendable, Equatable {
-  /// The number of values.
-  public let count: Int
-  /// The mean.
-  public let mean: Double
+package struct ReplicateStatistics: Sendable, Equatable {
+  package let count: Int
+  package let mean: Double
   /// The sample's standard deviation (n − 1); nil for one value.
-  public let deviation: Double?
-  /// The standard error of the mean.
-  public let standardError: Double?
+  package let deviation: Double?
+  package let standardError: Double?
   /// Half the width of the 95 % interval of the mean under Student's t.
-  public let halfWidth: Double?
+  package let halfWidth: Double?
 
-  /// Computes them.
-  ///
-  /// - Returns: nil for no values.
-  public init?(_ values: [Double]) {
+  /// Computes them; nil for no values.
+  package init?(_ values: [Double]) {
     guard !values.isEmpty else { return nil }
     count = values.count
     let mean = values.reduce(0, +) / Double(values.count)
     self.mean = mean
     guard values.count > 1 else {
-      deviation = nil
-      standardError = nil
-      halfWidth = nil
+      (deviation, standardError, halfWidth) = (nil, nil, nil)
       return
     }
     let squares = values.reduce(0) { $0 + ($1 - mean) * ($1 - mean) }
@@ -56,15 +48,13 @@ public struct ReplicateStatistics: Sendable, Equatable {
     guard let digits = Int(exactly: (number.magnitude * scale).rounded()) else {
       return ResultTable.display(.number(number))
     }
-    let text = String(digits)
-    let padded = String(repeating: "0", count: max(0, decimals + 1 - text.count)) + text
+    let padded = digits.digits(decimals + 1)
     let sign = number < 0 && digits > 0 ? "-" : ""
     guard decimals > 0 else { return sign + padded }
     return sign + padded.dropLast(decimals) + "." + padded.suffix(decimals)
   }
 }
 
-/// Student's t distribution.
 package enum StudentT {
   /// The 97.5 % quantile: solves P(|T| ≤ t) = 0.95 by bisection on the closed form for whole degrees
   /// of freedom (Abramowitz and Stegun, 26.7.3 and 26.7.4).

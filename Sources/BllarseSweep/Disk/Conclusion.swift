@@ -2,44 +2,38 @@
 ///
 /// Whoever started the program, and whether that one still lives, makes no difference.
 package struct Conclusion {
-  let run: RunDirectory
-  let attempt: AttemptDirectory
-  let hash: String
-  /// Where the program writes.
-  let outputDirectory: String
+  private let run: RunDirectory
+  private let attempt: AttemptDirectory
+  private let hash: String
+  private let outputDirectory: String
   /// Whether a program that ends well must have left `result.json` there.
-  let needsResult: Bool
+  private let needsResult: Bool
 
-  /// An attempt's end, and the result if it has one.
+  init(_ run: RunDirectory, _ attempt: AttemptDirectory, _ claim: AttemptClaim, hash: String) {
+    (self.run, self.attempt, self.hash) = (run, attempt, hash)
+    outputDirectory = "\(run.path)/\(claim.outputDirectory)"
+    needsResult = claim.needsResult ?? true
+  }
+
   struct Outcome {
     var end: AttemptEnd
     var result: RunResult?
   }
 
-  // MARK: - With a known end
-
-  /// What an ending means.
-  ///
-  /// - Parameters:
-  ///   - ending: the program's.
-  ///   - stopSignal: what it was asked to stop with, if it was.
-  ///   - seconds: how long it ran.
-  ///   - finished: when it ended, in seconds since 1970.
-  /// - Returns: the end, and the result of a program that ended well.
   func outcome(
     of ending: Ending, stopSignal: Int32?, seconds: Double, finished: Double
   ) -> Outcome {
     var end = AttemptEnd(
-      outcome: .failed, exitCode: Int(ending.code), signal: nil, reason: "", seconds: seconds,
+      outcome: .failed, exitCode: Int(ending.code), reason: "", seconds: seconds,
       finished: finished)
     var result: RunResult?
     switch ending {
     case .exit(0):
-      switch metrics() {
-      case .success(let metrics):
+      do {
+        result = self.result(try metrics(), seconds: seconds, finished: finished)
         end.outcome = .done
-        result = self.result(metrics, seconds: seconds, finished: finished)
-      case .failure(let error): end.reason = error.description
+      } catch {
+        end.reason = "\(error)"
       }
     case .exit(75):
       end.outcome = .interrupted
@@ -58,12 +52,8 @@ package struct Conclusion {
     return Outcome(end: end, result: result)
   }
 
-  // MARK: - When nobody saw the end
-
-  /// What the directory says of an attempt that is over and whose launcher saw no end.
-  ///
-  /// - Parameter claim: the attempt's.
-  /// - Returns: the end; nil when the program left neither its exit code nor a whole result.
+  /// What the directory says of an attempt that is over and whose launcher saw no end;
+  /// nil when the program left neither its exit code nor a whole result.
   func recovered(_ claim: AttemptClaim) -> Outcome? {
     if let record = attempt.exit {
       // A signal that asks to end came from outside, as the launcher's own end did.
@@ -75,19 +65,17 @@ package struct Conclusion {
     }
     // An earlier attempt's result may lie in a directory that this one went on in.
     guard needsResult, let time = Files.modified(resultPath),
-      time > claim.started - Self.clockSlack,
-      case .success(let metrics) = metrics()
+      time > claim.started - Self.clockSlack, let metrics = try? metrics()
     else { return nil }
     let seconds = max(0, time - claim.started)
     // A failed run of bllarse-finetune keeps the scores that it had, and says that it failed.
     if let failure = metrics["failure"]?.stringValue {
       let end = AttemptEnd(
-        outcome: .failed, exitCode: 1, signal: nil, reason: failure, seconds: seconds,
-        finished: time)
+        outcome: .failed, exitCode: 1, reason: failure, seconds: seconds, finished: time)
       return Outcome(end: end, result: nil)
     }
     let end = AttemptEnd(
-      outcome: .done, exitCode: 0, signal: nil, reason: "its result is whole; its end was not seen",
+      outcome: .done, exitCode: 0, reason: "its result is whole; its end was not seen",
       seconds: seconds, finished: time)
     return Outcome(end: end, result: result(metrics, seconds: seconds, finished: time, claim.host))
   }
@@ -95,15 +83,11 @@ package struct Conclusion {
   /// A file server's clock and a host's may differ by about this many seconds.
   private static let clockSlack = 2.0
 
-  // MARK: - Writing
-
   /// Writes the result, then the end: who finds the end finds the result too.
   func write(_ outcome: Outcome) throws {
     if let result = outcome.result { try run.write(result) }
     try attempt.write(outcome.end)
   }
-
-  // MARK: - The result
 
   private var resultPath: String { "\(outputDirectory)/result.json" }
 
@@ -119,54 +103,84 @@ package struct Conclusion {
     FailureReason.line(in: Files.lastLines(.max, of: attempt.errors)).map { String($0.prefix(500)) }
   }
 
-  /// The program's result: `result.json` in its output directory, or for a program without such a
-  /// directory the JSON object that it printed last, if any.
-  private func metrics() -> Result<JSON, SweepError> {
+  /// `result.json` of the output directory; for a program without one the JSON object printed last.
+  private func metrics() throws -> JSON {
     if let text = try? Files.text(of: resultPath) {
       guard let json = try? JSON.parse(text), json.members != nil else {
-        return .failure(SweepError(.failed, "exit code 0, but \(resultPath) is not a JSON object"))
+        throw SweepError.failed("exit code 0, but \(resultPath) is not a JSON object")
       }
-      return .success(json)
+      return json
     }
-    if needsResult {
-      return .failure(SweepError(.failed, "exit code 0, but there is no \(resultPath)"))
-    }
+    if needsResult { throw SweepError.failed("exit code 0, but there is no \(resultPath)") }
     let last = Files.lastLines(1, of: attempt.output).first
-    if let last, let json = try? JSON.parse(last), json.members != nil { return .success(json) }
-    return .success(.object([JSON.Member]()))
-  }
-}
-
-extension Conclusion {
-  init(_ run: RunDirectory, _ attempt: AttemptDirectory, _ claim: AttemptClaim, hash: String) {
-    self.init(
-      run: run, attempt: attempt, hash: hash,
-      outputDirectory: "\(run.path)/\(claim.outputDirectory)",
-      needsResult: claim.needsResult ?? true)
+    if let last, let json = try? JSON.parse(last), json.members != nil { return json }
+    return .object([JSON.Member]())
   }
 }
 
 extension RunDirectory {
-  /// Records the end of the last attempt when it is over, its launcher has died, and its directory says
-  /// how it ended.
-  ///
-  /// - Parameters:
-  ///   - number: the last attempt.
-  ///   - hash: the configuration's.
-  ///   - now: seconds since 1970.
-  ///   - isOver: whether the attempt is known to be over: its task has ended.
-  /// - Returns: what the directory says; nil when there is nothing to record.
-  func recover(
-    _ number: Int, hash: String, at now: Double, isOver: Bool
-  ) -> Conclusion.Outcome? {
+  /// Records the end of the last attempt when it is over, unseen, and its directory tells it.
+  func recover(_ number: Int, hash: String, at now: Double, isOver: Bool) -> Conclusion.Outcome? {
     let attempt = attempt(number)
-    guard attempt.end == nil, let claim = attempt.claim,
-      isOver || !attempt.isAlive(claim, at: now)
+    guard attempt.end == nil, let claim = attempt.claim, isOver || !attempt.isAlive(claim, at: now)
     else { return nil }
     let conclusion = Conclusion(self, attempt, claim, hash: hash)
     guard let outcome = conclusion.recovered(claim) else { return nil }
     // Who may only read is told all the same.
     try? conclusion.write(outcome)
     return outcome
+  }
+}
+
+/// The line of a program's standard error that says why it failed.
+enum FailureReason {
+  /// Finds the line among the last ones; nil when there is none.
+  static func line(in lines: [String]) -> String? {
+    let exception = pythonException(in: lines)
+    let error = lines.lastIndex { isError($0) && !isSecondHand($0) }
+    let found =
+      switch (exception, error) {
+      case (let exception?, let error?):
+        // Who started a program that failed says only that it did; the program has said why.
+        isSecondHand(lines[exception]) ? error : max(exception, error)
+      case (let exception?, nil): exception
+      case (nil, let error?): error
+      case (nil, nil): lines.lastIndex { !isAside($0) } ?? lines.indices.last
+      }
+    return found.map { lines[$0].trimmed }
+  }
+
+  /// The first line after the last trace that is not indented: `ValueError: …`.
+  private static func pythonException(in lines: [String]) -> Int? {
+    guard let trace = lines.lastIndex(where: { $0.hasPrefix("Traceback (most recent call last)") })
+    else { return nil }
+    return lines[(trace + 1)...].firstIndex { $0.first?.isWhitespace == false }
+  }
+
+  /// `Error: …`, `prog: error: …`, `Fatal error: …`, `KeyError: …`.
+  private static func isError(_ line: String) -> Bool {
+    let line = line.trimmed
+    return ["error:", "Error:", "ERROR:"].contains { word in
+      guard let range = line.firstRange(of: word) else { return false }
+      let before = line[..<range.lowerBound]
+      if before.isEmpty || before.last == " " { return true }
+      // A Python exception: `torch.cuda.OutOfMemoryError:`.
+      return word == "Error:" && before.allSatisfy { $0.isLetter || $0 == "." || $0 == "_" }
+    }
+  }
+
+  private static func isSecondHand(_ line: String) -> Bool {
+    line.contains("CalledProcessError") || line.hasPrefix("SystemExit")
+  }
+
+  /// What programs add to an error: how to call them, notes, where the run is tracked.
+  private static func isAside(_ line: String) -> Bool {
+    let line = line.trimmed
+    let starts = [
+      "usage:", "see '", "see \"", "help:", "try '", "for more information", "note:", "mlflow: ",
+    ]
+    let lower = line.lowercased()
+    return starts.contains { lower.hasPrefix($0) } || lower.contains("--help")
+      || lower.contains(" warning ") || lower.contains(": note: ")
   }
 }

@@ -16,8 +16,8 @@ public struct ManifestEntry: Sendable, Equatable {
   var json: JSON {
     .object([
       "index": .int(index), "hash": .string(hash), "group": .string(groupHash),
-      "program": .strings(program),
-      "arguments": .strings(arguments), "parameters": .object(parameters),
+      "program": .strings(program), "arguments": .strings(arguments),
+      "parameters": .object(parameters),
     ])
   }
 
@@ -25,10 +25,8 @@ public struct ManifestEntry: Sendable, Equatable {
     index: Int, configuration: Configuration, program: [String], inversions: [String: String],
     lists: ListStyles
   ) {
-    self.index = index
-    hash = configuration.hash
-    groupHash = configuration.groupHash
-    self.program = program
+    (self.index, self.program) = (index, program)
+    (hash, groupHash) = (configuration.hash, configuration.groupHash)
     arguments =
       program == PythonProgram.words
       ? [] : configuration.arguments(inversions: inversions, lists: lists)
@@ -40,9 +38,7 @@ public struct ManifestEntry: Sendable, Equatable {
       let group = json["group"]?.stringValue, let program = json["program"]?.arrayValue,
       let arguments = json["arguments"]?.arrayValue, let parameters = json["parameters"]?.members
     else { return nil }
-    self.index = index
-    self.hash = hash
-    groupHash = group
+    (self.index, self.hash, groupHash) = (index, hash, group)
     self.program = program.map(\.plainText)
     self.arguments = arguments.map(\.plainText)
     self.parameters = parameters
@@ -127,23 +123,13 @@ public struct Manifest: Sendable {
   }
 
   private func damaged(_ path: String, line: Int) -> SweepError {
-    SweepError(
-      .data, "\(path):\(line): not a manifest's line; restore the file, it is never changed")
+    SweepError.data("\(path):\(line): not a manifest's line; restore the file, it is never changed")
   }
 
-  /// Appends the configurations of an expansion that are not there yet.
+  /// Appends the configurations of an expansion that are not there yet, and returns the index of each.
   ///
   /// Several processes may append at once: a file is created by exactly one of them, and the others
   /// read it and go on.
-  ///
-  /// - Parameters:
-  ///   - expansion: the configurations.
-  ///   - program: the program as the sweep file names it.
-  ///   - inversions: keys whose false has a flag of its own.
-  ///   - lists: how the program takes lists.
-  ///   - dryRun: keep the new entries in memory only.
-  /// - Returns: the index of every configuration of the expansion, in its order, each once.
-  /// - Throws: ``SweepError`` when a file cannot be written or a configuration not be computed.
   mutating func append(
     _ expansion: Expansion, program: [String], inversions: [String: String],
     lists: ListStyles = ListStyles(), dryRun: Bool
@@ -175,8 +161,7 @@ public struct Manifest: Sendable {
           return
         }
         let text = new.map { $0.json.compact + "\n" }.joined()
-        let name = String(repeating: "0", count: max(0, 9 - String(start).count)) + "\(start)"
-        if try Files.create("\(directory)/\(name).jsonl", text) {
+        if try Files.create("\(directory)/\(start.digits(9)).jsonl", text) {
           for (offset, configuration) in pending.enumerated() {
             known[configuration.hash] = start + offset
           }

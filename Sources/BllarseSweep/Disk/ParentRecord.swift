@@ -4,61 +4,44 @@
 ///     parents/0001-ended/    an empty file for each configuration whose run has ended
 ///
 /// A configuration belongs to the last parent that it was started under.
-public struct ParentRecord: Sendable, Equatable {
-  /// The run's id.
-  public let run: String
+package struct ParentRecord: Sendable, Equatable {
+  package let run: String
   /// Where it is tracked, without credentials.
-  public let trackingURI: String
-  /// The experiment it belongs to.
-  public let experiment: String
+  package let trackingURI: String
+  package let experiment: String
   /// Where its undelivered events are kept.
-  public let journal: String
+  package let journal: String
   /// The configurations that were started under it and under no later parent, ascending.
-  public private(set) var indices: [Int]
+  package var indices: [Int]
   /// Configurations that are to be started under it another time: a limit or a refusal kept them back.
-  public private(set) var deferred: [Int]
+  package var deferred: [Int]
   /// Whether it is somebody else's to end.
-  public private(set) var isLeftOpen: Bool
-  /// How it was last ended.
-  public private(set) var outcome: ParentOutcome?
+  package private(set) var isLeftOpen: Bool
+  package private(set) var outcome: ParentOutcome?
   /// What was last logged of its children, as JSON.
   private var summary = ""
   /// How often configurations were added: what a reader of an earlier state says no longer holds.
   private var additions = 0
   private var path = ""
 
-  /// Makes a record.
-  ///
-  /// - Parameters:
-  ///   - run: the run's id.
-  ///   - trackingURI: where it is tracked, without credentials.
-  ///   - experiment: the experiment it belongs to.
-  ///   - journal: where its undelivered events are kept.
-  ///   - indices: the configurations that are started under it.
-  ///   - deferred: those that are to be started another time.
-  ///   - isLeftOpen: whether it is somebody else's to end.
-  public init(
+  package init(
     run: String, trackingURI: String, experiment: String, journal: String, indices: [Int],
     deferred: [Int] = [], isLeftOpen: Bool = false
   ) {
-    self.run = run
-    self.trackingURI = trackingURI
-    self.experiment = experiment
-    self.journal = journal
+    (self.run, self.trackingURI) = (run, trackingURI)
+    (self.experiment, self.journal) = (experiment, journal)
     self.indices = indices.sorted()
     self.deferred = deferred.sorted()
     self.isLeftOpen = isLeftOpen
   }
 
   /// All that it is told of: what was started under it, and what will be.
-  public var all: [Int] { (indices + deferred).sorted() }
-
-  // MARK: - Changes
+  package var all: [Int] { (indices + deferred).sorted() }
 
   /// Keeps the record in the sweep's directory: one for each run, however many submissions it gets.
   ///
   /// Its configurations are taken from the other parents, and what was told of fewer holds no more.
-  public mutating func add(to directory: SweepDirectory) throws {
+  package mutating func add(to directory: SweepDirectory) throws {
     let added = Set(all)
     var known: ParentRecord?
     for var record in try Self.all(in: directory) {
@@ -90,10 +73,7 @@ public struct ParentRecord: Sendable, Equatable {
   }
 
   /// Takes back that configurations were started: they were refused.
-  ///
-  /// - Parameter refused: the configurations, which stay with it for another time.
-  /// - Throws: ``SweepError`` when the file cannot be written.
-  public mutating func withdraw(_ refused: [Int]) throws {
+  package mutating func withdraw(_ refused: [Int]) throws {
     let refused = Set(refused)
     indices.removeAll(where: refused.contains)
     deferred = refused.union(deferred).sorted()
@@ -101,20 +81,14 @@ public struct ParentRecord: Sendable, Equatable {
     try save()
   }
 
-  /// Records that the run goes on.
-  public mutating func setReopened() throws {
+  package mutating func setReopened() throws {
     outcome = nil
     additions += 1
     try save()
   }
 
   /// Records what the run was told, unless configurations were added meanwhile.
-  ///
-  /// - Parameters:
-  ///   - summary: what was logged.
-  ///   - outcome: how it ended; nil when it goes on.
-  /// - Throws: ``SweepError`` when the file cannot be read or written.
-  public mutating func setTold(_ summary: SweepSummary, _ outcome: ParentOutcome?) throws {
+  package mutating func setTold(_ summary: SweepSummary, _ outcome: ParentOutcome?) throws {
     guard let now = try Self.read(path), now.additions == additions else { return }
     self.outcome = outcome
     self.summary = summary.text
@@ -123,10 +97,7 @@ public struct ParentRecord: Sendable, Equatable {
 
   private func save() throws { try Files.write(json.pretty + "\n", to: path) }
 
-  // MARK: - Looking up
-
-  /// The records of a sweep, in the order in which they were made.
-  public static func all(in directory: SweepDirectory) throws -> [ParentRecord] {
+  package static func all(in directory: SweepDirectory) throws -> [ParentRecord] {
     let folder = folder(of: directory)
     return try Files.names(in: folder).filter { $0.hasSuffix(".json") }
       .compactMap { try read("\(folder)/\($0)") }
@@ -153,7 +124,7 @@ public struct ParentRecord: Sendable, Equatable {
   /// The last run that one of some configurations was started under, at a destination.
   ///
   /// A run that is resumed stays nested where it is, so what goes on goes on under the same parent.
-  public static func latest(
+  package static func latest(
     of indices: [Int], in directory: SweepDirectory, trackingURI: String, experiment: String
   ) throws -> ParentRecord? {
     let wanted = Set(indices)
@@ -163,20 +134,12 @@ public struct ParentRecord: Sendable, Equatable {
     }
   }
 
-  /// The parent that a configuration was last started under.
-  public static func owner(of index: Int, in directory: SweepDirectory) throws -> ParentRecord? {
+  package static func owner(of index: Int, in directory: SweepDirectory) throws -> ParentRecord? {
     try all(in: directory).last { $0.indices.contains(index) }
   }
 
-  // MARK: - What it is due
-
   /// How the run ends as its children stand; nil while some are under way.
-  ///
-  /// - Parameters:
-  ///   - statuses: of all configurations.
-  ///   - over: those that nobody will go on with unasked, though they have not ended.
-  /// - Returns: the outcome; nil for a parent without children.
-  public func outcome(_ statuses: [RunStatus], over: Set<Int> = []) -> ParentOutcome? {
+  package func outcome(_ statuses: [RunStatus], over: Set<Int> = []) -> ParentOutcome? {
     guard !indices.isEmpty else { return nil }
     return ParentOutcome(
       indices.map { index in
@@ -187,71 +150,186 @@ public struct ParentRecord: Sendable, Equatable {
   }
 
   /// How the run should end now; nil while configurations are under way, or when it has ended so.
-  public func due(_ statuses: [RunStatus], over: Set<Int> = []) -> ParentOutcome? {
+  package func due(_ statuses: [RunStatus], over: Set<Int> = []) -> ParentOutcome? {
     let outcome = outcome(statuses, over: over)
     return outcome == self.outcome ? nil : outcome
   }
 
-  /// Whether the run knows of this already.
-  public func hasLogged(_ summary: SweepSummary) -> Bool { self.summary == summary.text }
+  package func hasLogged(_ summary: SweepSummary) -> Bool { self.summary == summary.text }
 
   private var json: JSON {
     .object([
-      "run": .string(run), "tracking_uri": .string(trackingURI),
-      "experiment": .string(experiment), "journal": .string(journal),
-      "indices": .ints(indices),
-      "deferred": .ints(deferred), "left_open": .bool(isLeftOpen),
-      "outcome": .optional(outcome?.rawValue), "summary": .string(summary),
-      "additions": .int(additions),
+      "run": .string(run), "tracking_uri": .string(trackingURI), "experiment": .string(experiment),
+      "journal": .string(journal), "indices": .ints(indices), "deferred": .ints(deferred),
+      "left_open": .bool(isLeftOpen), "outcome": .optional(outcome?.rawValue),
+      "summary": .string(summary), "additions": .int(additions),
     ])
   }
 }
 
-// MARK: - Children that end
-
 extension ParentRecord {
   private var endFolder: String { path.dropLast(5) + "-ended" }
 
-  /// Notes that the run of a configuration has ended.
+  /// Notes that the run of a configuration has ended, and returns all of whom that is noted.
   ///
   /// Making a file and then listing its folder is what shows at least one of two that end at once the
   /// other's end, on NFS too: the folder's own change makes a node forget what it knew of it.
-  ///
-  /// - Parameter index: the configuration.
-  /// - Returns: all of whom that is noted.
-  /// - Throws: ``SweepError`` when it cannot be noted.
-  public func noteEnd(of index: Int) throws -> Set<Int> {
+  package func noteEnd(of index: Int) throws -> Set<Int> {
     try Files.makeDirectory(endFolder)
     try Files.write("", to: "\(endFolder)/\(index)")
     return ended
   }
 
-  /// The configurations whose end is noted.
-  public var ended: Set<Int> { Set(Files.names(in: endFolder).compactMap { Int($0) }) }
+  package var ended: Set<Int> { Set(Files.names(in: endFolder).compactMap { Int($0) }) }
 
   /// Claims the right to end the parent, until configurations are added: of several tasks one does it.
-  ///
-  /// - Returns: whether this call got it.
-  /// - Throws: ``SweepError`` when the file cannot be made.
-  public func claimEnding() throws -> Bool {
+  package func claimEnding() throws -> Bool {
     try Files.makeDirectory(endFolder)
     return try Files.create(endingClaim, "")
   }
 
-  /// Gives that right back: it could not be used.
-  public func releaseEnding() { Files.remove(endingClaim) }
+  package func releaseEnding() { Files.remove(endingClaim) }
 
   private var endingClaim: String { "\(endFolder)/.ending-\(additions)" }
 
   /// Takes back that the run of a configuration has ended: it is started again.
-  public func clearEnd(of index: Int) { Files.remove("\(endFolder)/\(index)") }
+  package func clearEnd(of index: Int) { Files.remove("\(endFolder)/\(index)") }
 }
 
 extension SweepSummary {
   /// The metrics in one line, the same for the same metrics.
   fileprivate var text: String {
-    JSON.object(
-      metrics.sorted { $0.key < $1.key }.map { JSON.Member($0.key, .number($0.value)) }
-    ).compact
+    JSON.object(metrics.sorted { $0.key < $1.key }.map { JSON.Member($0.key, .number($0.value)) })
+      .compact
+  }
+}
+
+/// How a parent run ends.
+package enum ParentOutcome: String, Sendable {
+  /// All configurations have a result.
+  case finished = "FINISHED"
+  /// Some have failed, and none is under way.
+  case failed = "FAILED"
+  /// Some were cancelled, and none is under way.
+  case killed = "KILLED"
+
+  /// The outcome for a sweep's states; nil while some are under way.
+  package init?(_ states: [RunStatus.State]) {
+    let open: [RunStatus.State] = [.pending, .running, .interrupted, .new]
+    if states.contains(where: open.contains) { return nil }
+    let hasFailed = states.contains(.failed) || states.contains(.lost)
+    self = hasFailed ? .failed : states.contains(.cancelled) ? .killed : .finished
+  }
+}
+
+extension SweepDirectory {
+  /// The tags of a submission's parent run.
+  package func parentTags(configurations: [Int], total: Int) throws -> [String: String] {
+    let first = try configurations.first.map { try manifest.entry(at: $0) }
+    var tags = [
+      "sweep_source": source, "sweep_name": name, "is_parent": "true",
+      "sweep_size_total": String(total), "sweep_chunk_size": String(configurations.count),
+      "sweep_chunk_offset": String(configurations.first ?? 0), "sweep_directory": path,
+    ]
+    tags["group_id"] = first?["group_id"]?.plainText
+    return tags
+  }
+}
+
+/// What a parent run says from the start: what its children share, and what each axis goes through.
+package struct ParentDescription: Sendable, Equatable {
+  /// More values of an axis than this are not named one by one.
+  static let valueLimit = 20
+
+  /// The value of each key: one that all have, or the axis, `IBProbit, CrossEntropy`.
+  package let parameters: [String: String]
+  /// A paragraph in Markdown.
+  package let text: String
+
+  package init(_ directory: SweepDirectory, indices: [Int]) throws {
+    let wanted = Set(indices)
+    self.init(
+      try directory.manifest.entries().filter { wanted.contains($0.index) }, name: directory.name,
+      source: directory.source)
+  }
+
+  init(_ entries: [ManifestEntry], name: String, source: String) {
+    var keys: [String] = []
+    var values: [String: [JSON]] = [:]
+    var seen: [String: Set<JSON>] = [:]
+    var counts: [String: Int] = [:]
+    for member in entries.flatMap(\.parameters)
+    where !Configuration.bookkeepingKeys.contains(member.key) && member.value != .null {
+      if values[member.key] == nil { keys.append(member.key) }
+      counts[member.key, default: 0] += 1
+      if seen[member.key, default: []].insert(member.value).inserted {
+        values[member.key, default: []].append(member.value)
+      }
+    }
+    let parameters = Dictionary(
+      uniqueKeysWithValues: keys.map { key in
+        let isInAll = counts[key] == entries.count
+        return (key, Self.axis(values[key] ?? []) + (isInAll ? "" : ", or not set"))
+      })
+    let varying = Set(entries.varyingKeys)
+    let axes = keys.filter(varying.contains).map { "`\($0)` (\(parameters[$0] ?? ""))" }
+    self.parameters = parameters
+    let count = "\(entries.count) configuration\(entries.count == 1 ? "" : "s")"
+    text =
+      "Sweep `\(name)` of `\(source)`: \(count)"
+      + (axes.isEmpty ? "." : " over \(axes.joined(separator: ", ")).")
+  }
+
+  /// The values of an axis; of many numbers the range, of many others the first.
+  private static func axis(_ values: [JSON]) -> String {
+    guard values.count > valueLimit else { return values.map(\.plainText).joined(separator: ", ") }
+    let numbers = values.compactMap(\.doubleValue)
+    if numbers.count == values.count, let low = numbers.min(), let high = numbers.max() {
+      let ends = [low, high].map { JSON.number($0).compact }
+      return "\(values.count) values from \(ends[0]) to \(ends[1])"
+    }
+    return "\(values.count) values: "
+      + values.prefix(valueLimit).map(\.plainText).joined(separator: ", ") + ", …"
+  }
+}
+
+/// What a parent run is told of its children: how many have ended how, and of the scores that a person
+/// compares the best value and the mean.
+package struct SweepSummary: Sendable, Equatable {
+  /// Of so many scores the best value and the mean are told, so that all is a dozen metrics; a program
+  /// whose results hold no score is told of by so many numbers from their top level.
+  static let scoreLimit = 4
+
+  /// `sweep/total`, `sweep/done`, `sweep/failed`; `best/NAME` and `mean/NAME` for each main score.
+  package let metrics: [String: Double]
+  /// The number of children that had ended well, under which the metrics are logged.
+  package let step: Int
+  /// When the last of them ended, or zero: the same summary is logged again at the same points.
+  package let time: Double
+
+  package init(_ collector: Collector, indices: [Int], states: [RunStatus.State]) {
+    let wanted = Set(indices)
+    let finished = collector.results.filter { wanted.contains($0.index) }
+    var metrics = [
+      "sweep/total": Double(indices.count), "sweep/done": Double(finished.count),
+      "sweep/failed": Double(indices.count { states[$0] == .failed || states[$0] == .lost }),
+    ]
+    for (path, name) in Self.mainScores(among: collector.metricNames) {
+      let values = finished.compactMap { $0.metrics[path: path]?.doubleValue }.filter(\.isFinite)
+      let best = collector.isHigherBetter(path) ? values.max() : values.min()
+      guard let best else { continue }
+      metrics["best/\(name)"] = best
+      metrics["mean/\(name)"] = values.reduce(0, +) / Double(values.count)
+    }
+    self.metrics = metrics
+    step = finished.count
+    time = finished.map(\.finished).max() ?? 0
+  }
+
+  /// The scores that are told: where each is found, and its name.
+  static func mainScores(among names: [String]) -> [(path: String, name: String)] {
+    let scores = MainScores.scores(among: names).prefix(scoreLimit)
+    guard scores.isEmpty else { return Array(scores) }
+    return names.filter { !$0.contains(".") }.prefix(scoreLimit).map { ($0, $0) }
   }
 }

@@ -3,12 +3,14 @@ package struct RunDirectory: Sendable {
   package let path: String
   package let index: Int
 
-  /// The numbers of the attempts so far, ascending.
   package var attempts: [Int] {
     Files.names(in: path).compactMap { name in
       name.hasPrefix("attempt-") ? Int(name.dropFirst(8)) : nil
     }.sorted()
   }
+
+  /// The last task of the configuration that `cancel` has ended.
+  var cancelledTask: String? { (try? Files.text(of: "\(path)/cancelled"))?.trimmed }
 
   package func attempt(_ number: Int) -> AttemptDirectory {
     AttemptDirectory(path: "\(path)/attempt-\(number)", number: number)
@@ -24,17 +26,13 @@ package struct RunDirectory: Sendable {
     try Files.write(result.json.pretty + "\n", to: "\(path)/result.json")
   }
 
-  /// Claims an attempt: of several processes exactly one gets it.
+  /// Claims an attempt: of several processes exactly one gets it, the others nil.
+  ///
+  /// Its number is one more than the last attempt that is known to be over. Somebody who saw the same
+  /// and came first has it; taking the next number then would run both.
   ///
   /// The directory is made under another name with the claim in it and then renamed: it never
   /// exists without saying whose it is, wherever its maker is killed.
-  ///
-  /// - Parameters:
-  ///   - number: one more than the last attempt that is known to be over. Somebody who saw the same
-  ///     and came first has it; taking the next number then would run both.
-  ///   - claim: who takes it.
-  /// - Returns: the attempt's directory; nil when somebody else has it.
-  /// - Throws: ``SweepError`` when the directory cannot be made.
   package func claim(attempt number: Int, _ claim: AttemptClaim) throws -> AttemptDirectory? {
     try Files.makeDirectory(path)
     return try Files.claim(
@@ -43,22 +41,15 @@ package struct RunDirectory: Sendable {
   }
 }
 
-/// A finished configuration.
-public struct RunResult: Sendable, Equatable {
-  /// The position in the manifest.
-  public let index: Int
-  /// The content's hash.
-  public let hash: String
-  /// The attempt that gave the result.
-  public let attempt: Int
-  /// Seconds that the successful attempt took.
-  public let seconds: Double
+package struct RunResult: Sendable, Equatable {
+  package let index: Int
+  package let hash: String
+  package let attempt: Int
+  package let seconds: Double
   /// When it ended, in seconds since 1970.
-  public let finished: Double
-  /// Where it ran.
-  public let host: String
-  /// The program's own result.
-  public let metrics: JSON
+  package let finished: Double
+  package let host: String
+  package let metrics: JSON
 
   var json: JSON {
     .object([
@@ -75,10 +66,9 @@ extension RunResult {
       let attempt = json["attempt"]?.intValue, let metrics = json["metrics"]
     else { return nil }
     self.init(
-      index: index, hash: hash, attempt: attempt,
-      seconds: json["seconds"]?.doubleValue ?? 0,
-      finished: json["finished_seconds"]?.doubleValue ?? 0,
-      host: json["host"]?.stringValue ?? "", metrics: metrics)
+      index: index, hash: hash, attempt: attempt, seconds: json["seconds"]?.doubleValue ?? 0,
+      finished: json["finished_seconds"]?.doubleValue ?? 0, host: json["host"]?.stringValue ?? "",
+      metrics: metrics)
   }
 }
 
@@ -123,21 +113,18 @@ package struct AttemptDirectory: Sendable {
     end == nil && claim.isClaimantAlive == false && isAlive(claim, at: Host.now)
   }
 
-  /// The variable and the value that an attempt's program is known by.
   func mark(_ claim: AttemptClaim) -> String { "\(Self.markName)=\(programMark(claim))" }
 
+  /// Sends a signal to the processes that an attempt is known by.
+  func send(_ signal: Int32, toMarked claim: AttemptClaim) {
+    for process in Host.processes(with: mark(claim)) {
+      Child.send(signal, to: Int32(clamping: process))
+    }
+  }
+
   /// Records the end of an attempt that is over, and whose launcher saw no end.
-  ///
-  /// - Parameters:
-  ///   - run: the configuration's directory.
-  ///   - hash: the configuration's.
-  ///   - claim: the attempt's.
-  ///   - reason: why nothing more is known of an attempt that left nothing.
-  /// - Returns: the end: what the directory says, or that it says nothing.
-  /// - Throws: ``SweepError`` when it cannot be written.
   func settle(
-    _ run: RunDirectory, hash: String, claim: AttemptClaim?,
-    reason: String = "ended without a word"
+    _ run: RunDirectory, hash: String, claim: AttemptClaim?, reason: String = "ended without a word"
   ) throws -> AttemptEnd {
     if let claim {
       let conclusion = Conclusion(run, self, claim, hash: hash)
@@ -146,8 +133,7 @@ package struct AttemptDirectory: Sendable {
         return outcome.end
       }
     }
-    let end = AttemptEnd(
-      outcome: .failed, exitCode: -1, signal: nil, reason: reason, seconds: 0, finished: Host.now)
+    let end = AttemptEnd(outcome: .failed, exitCode: -1, reason: reason)
     try write(end)
     return end
   }
@@ -176,7 +162,6 @@ package struct AttemptDirectory: Sendable {
   package var errors: String { "\(path)/stderr.log" }
 }
 
-/// Who runs an attempt.
 package struct AttemptClaim: Sendable, Equatable {
   package var host: String
   package var process: Int
@@ -191,14 +176,12 @@ package struct AttemptClaim: Sendable, Equatable {
   /// The program's process, once it runs, or its keeper's.
   package var child: Int?
   package var childStartTime: Int?
-  /// The task of an executor that the attempt is.
   package var task: TaskIdentity?
   /// The kept sources that run, for a Python module's own `run`.
   package var source: String?
   /// Whether the child is a ``Keeper``, and the program its child.
   package var hasKeeper = false
-  /// Whether a program that ends well must have left a result in its directory; nil in claims of
-  /// versions that did not say.
+  /// Whether a good end leaves a result in its directory; nil in claims that did not say.
   package var needsResult: Bool?
   /// What of the program was not as it was submitted.
   package var programChange: String?
@@ -243,7 +226,6 @@ extension AttemptClaim {
     return Host.startTime(of: process) == startTime
   }
 
-  /// The child's process id, while that process runs.
   var livingChild: Int? {
     guard isVisible, let child, let childStartTime, Host.startTime(of: child) == childStartTime
     else { return nil }
@@ -254,15 +236,13 @@ extension AttemptClaim {
     host == Host.name && (processNamespace == nil || processNamespace == Host.processNamespace)
   }
 
-  /// Whether the claiming process or its child certainly runs, certainly does not, or cannot be
-  /// seen from here.
+  /// The same of the claiming process or its child.
   package var isAlive: Bool? {
     guard let isClaimantAlive else { return nil }
     return isClaimantAlive || livingChild != nil
   }
 }
 
-/// How an attempt ended.
 package struct AttemptEnd: Sendable, Equatable {
   package enum Outcome: String, Sendable {
     case done
@@ -275,8 +255,8 @@ package struct AttemptEnd: Sendable, Equatable {
   package var exitCode: Int
   package var signal: String?
   package var reason: String
-  package var seconds: Double
-  package var finished: Double
+  package var seconds = 0.0
+  package var finished = Host.now
 
   var json: JSON {
     .object([
@@ -299,9 +279,7 @@ extension AttemptEnd {
   }
 }
 
-/// How an attempt's program ended, as its keeper wrote it down: `exit.json` in the attempt's directory.
-///
-/// It is there whether or not the launcher has lived to see the end.
+/// How an attempt's program ended, as its keeper wrote it down, whoever lived to see it.
 package struct ExitRecord: Sendable, Equatable {
   package var ending: Ending
   package var seconds: Double

@@ -16,19 +16,16 @@ public struct SweepDirectory: Sendable {
   public private(set) var manifest: Manifest
   /// The sweep's name.
   public let name: String
-  /// The program as the sweep file described it.
-  public let program: ProgramDescription
-  /// The keys that only replicate a configuration.
-  public let replicateKeys: [String]
+  package let program: ProgramDescription
+  package let replicateKeys: [String]
   /// The sweep file that the directory was last made from.
-  public let source: String
+  package let source: String
   /// The Python module as it was last kept; nil when the sweep was no Python module.
-  public let python: KeptPython?
+  package let python: KeptPython?
   /// Whether the code of the module's `run` is another than the directory had before.
-  public private(set) var runHasChanged = false
+  package private(set) var runHasChanged = false
   /// Submit's defaults from the file.
   package let slurm: [JSON.Member]
-  /// The executor that the file chooses.
   package let executor: ExecutorChoice?
 
   /// Opens an existing directory.
@@ -37,14 +34,12 @@ public struct SweepDirectory: Sendable {
   public static func open(_ path: String) throws -> SweepDirectory {
     let path = Files.absolute(path)
     guard let text = try Files.text(of: "\(path)/sweep.json") else {
-      throw SweepError(.usage, "\(path) is no sweep directory: it has no sweep.json")
+      throw SweepError.usage("\(path) is no sweep directory: it has no sweep.json")
     }
     guard let json = try? JSON.parse(text), json["version"]?.intValue == 1,
       let name = json["name"]?.stringValue, let command = json["program"]?["command"]?.arrayValue,
       !command.isEmpty
-    else {
-      throw SweepError(.data, "\(path)/sweep.json: not a sweep's description of version 1")
-    }
+    else { throw SweepError.data("\(path)/sweep.json: not a sweep's description of version 1") }
     var program = ProgramDescription()
     program.command = command.map(\.plainText)
     program.outputOption = json["program"]?["output"]?.stringValue
@@ -52,8 +47,7 @@ public struct SweepDirectory: Sendable {
     program.describesItself = json["program"]?["options"]?.boolValue ?? true
     return SweepDirectory(
       path: path, manifest: try Manifest(directory: "\(path)/manifest"), name: name,
-      program: program,
-      replicateKeys: json["replicate_keys"]?.arrayValue?.map(\.plainText) ?? [],
+      program: program, replicateKeys: json["replicate_keys"]?.arrayValue?.map(\.plainText) ?? [],
       source: json["source"]?.stringValue ?? "", python: json["python"].flatMap { KeptPython($0) },
       slurm: json["slurm"]?.members ?? [],
       executor: json["executor"].flatMap { ExecutorChoice($0) })
@@ -62,13 +56,9 @@ public struct SweepDirectory: Sendable {
   /// Freezes a file's configurations in a directory, which is made when it is missing and extended
   /// when it exists: configurations that are there keep their indices.
   ///
-  /// - Parameters:
-  ///   - file: the sweep.
-  ///   - expansion: its configurations.
-  ///   - program: the program found on this machine.
-  ///   - path: the directory.
-  ///   - force: extend even a directory that shares no configuration with the file.
-  ///   - dryRun: write nothing; the returned directory holds the new configurations in memory.
+  /// By `force` even a directory is extended that shares no configuration with the file. A dry run writes
+  /// nothing; its directory holds the new configurations in memory.
+  ///
   /// - Returns: the directory, the indices of the file's configurations, how many are new.
   /// - Throws: ``SweepError`` when the directory is another sweep's or cannot be written.
   public static func freeze(
@@ -84,53 +74,45 @@ public struct SweepDirectory: Sendable {
       earlier = old.python
       if before > 0, !force { try checkKinship(old, file, expansion) }
     } else if Files.isDirectory(path), !Files.names(in: path).isEmpty {
-      throw SweepError(
-        .usage, "\(path) exists and is no sweep directory; choose another with --sweep-dir")
+      throw SweepError.usage(
+        "\(path) exists and is no sweep directory; choose another with --sweep-dir")
     }
     let python = try file.python.map {
       try KeptPython.keep($0, path: file.path, in: path, dryRun: dryRun)
     }
     let hasChanged =
       file.runsItself && earlier != nil && earlier?.fingerprint != python?.fingerprint
-    let inversions = file.inversions(program.options)
-    if dryRun {
-      var directory = SweepDirectory(
-        path: path, manifest: try Manifest(directory: "\(path)/manifest"), name: file.name,
-        program: file.program, replicateKeys: file.replicateKeys,
-        source: Files.absolute(file.path), python: python, slurm: file.slurm,
-        executor: file.executor)
-      directory.runHasChanged = hasChanged
-      let selected = try directory.manifest.append(
-        expansion, program: file.program.command, inversions: inversions,
-        lists: file.program.lists, dryRun: true)
-      return (directory, selected, directory.manifest.count - before)
+    if !dryRun {
+      try Files.makeDirectory(path)
+      var members: [JSON.Member] = [
+        JSON.Member("version", 1), JSON.Member("name", .string(file.name)),
+        JSON.Member(
+          "program",
+          .object([
+            "command": .strings(file.program.command),
+            "output": .optional(file.program.outputOption),
+            "resume": .optional(file.program.resumeOption),
+            "options": .bool(file.program.describesItself),
+          ])),
+        JSON.Member("replicate_keys", .strings(file.replicateKeys)),
+        JSON.Member("source", .string(Files.absolute(file.path))),
+        JSON.Member("slurm", .object(file.slurm)),
+        JSON.Member("set", .object(file.overrides.map { JSON.Member($0.key, $0.value) })),
+        JSON.Member("python", python?.json ?? .null),
+      ]
+      if let executor = file.executor { members.append(JSON.Member("executor", executor.json)) }
+      try Files.write(JSON.object(members).pretty + "\n", to: "\(path)/sweep.json")
+      if python == nil { try keepSource(file, in: path) }
     }
-    try Files.makeDirectory(path)
-    var description: JSON = .object([
-      "version": 1, "name": .string(file.name),
-      "program": .object([
-        "command": .strings(file.program.command),
-        "output": .optional(file.program.outputOption),
-        "resume": .optional(file.program.resumeOption),
-        "options": .bool(file.program.describesItself),
-      ]),
-      "replicate_keys": .strings(file.replicateKeys),
-      "source": .string(Files.absolute(file.path)),
-      "slurm": .object(file.slurm),
-      "set": .object(file.overrides.map { JSON.Member($0.key, $0.value) }),
-      "python": python?.json ?? .null,
-    ])
-    if let executor = file.executor, case .object(let members) = description {
-      description = .object(members + [JSON.Member("executor", executor.json)])
-    }
-    try Files.write(description.pretty + "\n", to: "\(path)/sweep.json")
-    if python == nil { try keepSource(file, in: path) }
-    var directory = try open(path)
+    var directory = SweepDirectory(
+      path: path, manifest: try Manifest(directory: "\(path)/manifest"), name: file.name,
+      program: file.program, replicateKeys: file.replicateKeys, source: Files.absolute(file.path),
+      python: python, slurm: file.slurm, executor: file.executor)
     directory.runHasChanged = hasChanged
     let selected = try directory.manifest.append(
-      expansion, program: file.program.command, inversions: inversions,
-      lists: file.program.lists, dryRun: false)
-    try directory.keepVaryingKeys()
+      expansion, program: file.program.command, inversions: file.inversions(program.options),
+      lists: file.program.lists, dryRun: dryRun)
+    if !dryRun { try directory.keepVaryingKeys() }
     return (directory, selected, directory.manifest.count - before)
   }
 
@@ -142,8 +124,7 @@ public struct SweepDirectory: Sendable {
     let known = Set(try old.manifest.entries().map(\.hash))
     for index in 0..<min(expansion.count, 10_000)
     where known.contains(try expansion.configuration(at: index).hash) { return }
-    throw SweepError(
-      .usage,
+    throw SweepError.usage(
       "\(old.path) holds another sweep of that name (from \(old.source)); give this one another 'name' or --sweep-dir"
     )
   }
@@ -164,26 +145,25 @@ public struct SweepDirectory: Sendable {
 
   /// The first number that is free in a directory, which is made where it is missing: of several
   /// processes that create something by a number, each gets its own.
-  ///
-  /// - Returns: four digits.
   static func number(
     in directory: String, after last: Int, create: (String) throws -> Bool
   ) throws -> String {
     try Files.makeDirectory(directory)
     var number = last + 1
-    while try !create(fourDigits(number)) { number += 1 }
-    return fourDigits(number)
+    while try !create(number.digits(4)) { number += 1 }
+    return number.digits(4)
   }
 
-  package static func fourDigits(_ number: Int) -> String {
-    let text = String(number)
-    return String(repeating: "0", count: max(0, 4 - text.count)) + text
-  }
-
-  /// The directory of one configuration's runs; a thousand configurations share a parent, so that
-  /// no directory grows beyond what file systems like.
+  /// A configuration's directory; a thousand share a parent, which no file system finds too many.
   package func run(_ index: Int) -> RunDirectory {
     RunDirectory(path: "\(path)/runs/\(index / 1000)/\(index)", index: index)
+  }
+}
+
+extension Int {
+  /// The number with zeros in front of it, so many digits at least.
+  func digits(_ count: Int) -> String {
+    String(repeating: "0", count: Swift.max(0, count - String(self).count)) + String(self)
   }
 }
 
@@ -194,10 +174,48 @@ extension JSON {
     self = json
   }
 
-  /// A list of texts.
-  static func strings(_ texts: some Sequence<String>) -> JSON { .array(texts.map { .string($0) }) }
-  /// A list of numbers.
+  package static func strings(_ texts: some Sequence<String>) -> JSON {
+    .array(texts.map { .string($0) })
+  }
   static func ints(_ numbers: some Sequence<Int>) -> JSON { .array(numbers.map { .int($0) }) }
-  /// The whole numbers of a list.
   var ints: [Int] { arrayValue?.compactMap(\.intValue) ?? [] }
+}
+
+/// Finds a sweep's directory by the sweep's name.
+package enum SweepLocation {
+  /// The directory of the sweep that a word names.
+  ///
+  /// A path that exists is itself. Otherwise the sweeps below `root` are looked through: the directory of
+  /// that name, else those whose sweep is called so, or whose name begins so and goes on with a dash and
+  /// hexadecimal digits (`NAME-HASH`).
+  package static func directory(named word: String, in root: String = "sweeps") throws -> String? {
+    guard !Files.exists(word), !word.isEmpty, !word.contains("/") else { return nil }
+    let exact = "\(root)/\(word)"
+    if isSweep(exact) { return exact }
+    let found = Files.names(in: root).filter { name in
+      isSweep("\(root)/\(name)")
+        && (isHashed(name, word) || self.name(of: "\(root)/\(name)") == word)
+    }
+    guard found.count > 1 else { return found.first.map { "\(root)/\($0)" } }
+    throw SweepError.usage(
+      "\(word) names \(found.count) sweeps: \(found.map { "\(root)/\($0)" }.joined(separator: ", ")); give one of these directories"
+    )
+  }
+
+  private static func isSweep(_ path: String) -> Bool { Files.exists("\(path)/sweep.json") }
+
+  private static func isHashed(_ name: String, _ word: String) -> Bool {
+    guard name.hasPrefix("\(word)-") else { return false }
+    let rest = name.dropFirst(word.count + 1)
+    return rest.count >= 6 && rest.allSatisfy(\.isHexDigit)
+  }
+
+  private static func name(of directory: String) -> String? {
+    JSON(file: "\(directory)/sweep.json")?["name"]?.stringValue
+  }
+
+  /// `; did you mean 'x'?`, for a word that names neither a file nor a sweep.
+  package static func suggestion(for word: String, in root: String = "sweeps") -> String {
+    hint(for: word, among: Files.names(in: root).filter { isSweep("\(root)/\($0)") })
+  }
 }

@@ -38,12 +38,8 @@ public protocol Executor: SendableMetatype {
   /// Variables whose values are recorded with a sweep's provenance; none is a secret.
   static var recordedVariables: [String] { get }
 
-  /// Makes an executor for a sweep, and asks nobody yet.
+  /// Makes an executor for a sweep, and asks nobody yet; `options` has its own keys by their names.
   ///
-  /// - Parameters:
-  ///   - directory: the sweep.
-  ///   - options: what was asked for, its own keys by their names.
-  ///   - runner: runs commands.
   /// - Throws: ``SweepError`` for options that it cannot use together.
   init(_ directory: SweepDirectory, options: SubmitOptions, runner: any CommandRunner) throws
   /// What was asked for as it is used and recorded: paths are absolute, say.
@@ -108,13 +104,9 @@ extension Executor {
 
 /// An executor that runs a command once jobs are over, so that retry rules are applied while nobody waits.
 public protocol FollowUpExecutor: Executor {
-  /// Submits a command.
+  /// Submits a command with the last array of a submission, to run when jobs are over, whatever became of
+  /// them; returns its job's id.
   ///
-  /// - Parameters:
-  ///   - command: the words.
-  ///   - array: an array of the submission, the last one.
-  ///   - jobs: those that must be over, whatever became of them.
-  /// - Returns: the job's id.
   /// - Throws: ``SweepError`` with the reason, when it is refused.
   func submit(_ command: [String], with array: TaskArray, after jobs: [String]) throws -> String
   /// Cancels that job, which may be over.
@@ -298,8 +290,8 @@ public enum Executors {
   public static func register(_ type: any Executor.Type) throws {
     let isWord = type.name.allSatisfy { $0.isASCII && ($0.isLowercase || $0.isNumber || $0 == "_") }
     guard isWord, !type.name.isEmpty else {
-      throw SweepError(
-        .usage, "an executor's name is lower case letters, digits and '_'; found '\(type.name)'")
+      throw SweepError.usage(
+        "an executor's name is lower case letters, digits and '_'; found '\(type.name)'")
     }
     table.withLock { $0[type.name] = type }
   }
@@ -312,8 +304,7 @@ public enum Executors {
   /// - Throws: ``SweepError`` (64) with the names that there are.
   public static func type(named name: String) throws -> any Executor.Type {
     if let type = table.withLock({ $0[name] }) { return type }
-    throw SweepError(
-      .usage,
+    throw SweepError.usage(
       "unknown executor '\(name)'\(hint(for: name, among: names)) (known: \(names.joined(separator: ", ")))"
     )
   }

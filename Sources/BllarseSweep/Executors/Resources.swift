@@ -15,9 +15,7 @@ public struct Resources: Sendable, Equatable {
   /// The keys in a sweep file.
   public static let keys = ["cpus", "memory", "time", "gpus"]
 
-  /// Takes the value of a key.
-  ///
-  /// - Returns: what was expected, when the value is something else: `a positive number`.
+  /// Takes the value of a key, or says what was expected: `a positive number`.
   mutating func set(_ key: String, to value: JSON) -> String? {
     let text = value.plainText
     let isText = value.stringValue != nil || value.intValue != nil
@@ -104,9 +102,7 @@ extension Duration {
   /// The largest part of a time; a hundred times so many days are still a whole number of seconds.
   private static let longest = 1_000_000_000_000
 
-  /// Reads `MM`, `MM:SS`, `HH:MM:SS`, `D-HH`, `D-HH:MM` or `D-HH:MM:SS`; nil for anything else.
-  ///
-  /// `unlimited` is 0, which as a limit means none.
+  /// Reads a time as ``clockForm`` says, or `unlimited` for 0; nil for anything else.
   package init?(clock text: some StringProtocol) {
     if ["unlimited", "infinite"].contains(text.lowercased()) {
       self = .zero
@@ -133,7 +129,6 @@ extension Duration {
     self = .seconds(seconds.isFinite ? Int(min(max(seconds, 0), 1e15)) : 0)
   }
 
-  /// Whole seconds.
   var wholeSeconds: Int { Int(clamping: components.seconds) }
 
   /// `[D-]HH:MM:SS`.

@@ -1,15 +1,12 @@
-/// A submission as it is kept on disk.
 package struct SubmissionRecord: Sendable {
   package let number: Int
   package let path: String
   package let options: SubmitOptions
-  /// The arrays with their jobs' ids.
   package let chunks: [(job: String, chunk: Chunk)]
   package let parentRun: String?
   /// The cause of the failures that it tries again; nil for a first submission or a retry by hand.
   package let cause: FailureCause?
 
-  /// All submissions of a sweep, the oldest first.
   package static func all(in directory: SweepDirectory) throws -> [SubmissionRecord] {
     try Files.names(in: "\(directory.path)/submissions").compactMap { name in
       guard let number = Int(name) else { return nil }
@@ -21,7 +18,7 @@ package struct SubmissionRecord: Sendable {
     // A submission without a plan was interrupted before its first job.
     guard let text = try Files.text(of: "\(path)/plan.json") else { return nil }
     guard let plan = try? JSON.parse(text) else {
-      throw SweepError(.data, "\(path)/plan.json: not JSON")
+      throw SweepError.data("\(path)/plan.json: not JSON")
     }
     var options = SubmitOptions(executor: plan["executor"]?.stringValue ?? Executors.unnamed)
     try options.apply(plan["options"]?.members ?? [], file: "\(path)/plan.json")
@@ -39,10 +36,8 @@ package struct SubmissionRecord: Sendable {
       cause: plan["cause"]?.stringValue.flatMap(FailureCause.init))
   }
 
-  /// Whether a configuration was part of it.
   func contains(_ index: Int) -> Bool { chunks.contains { $0.chunk.indices.contains(index) } }
 
-  /// The tasks, each with its configuration.
   package var tasks: [(index: Int, task: TaskReference)] {
     chunks.flatMap { job, chunk in
       zip(chunk.indices, chunk.tasks).map {
@@ -51,27 +46,19 @@ package struct SubmissionRecord: Sendable {
     }
   }
 
-  /// The executor that has it.
-  ///
-  /// - Throws: ``SweepError`` (64) when this program does not know it.
-  package func executor(
-    _ directory: SweepDirectory, runner: any CommandRunner = ProcessRunner()
-  ) throws -> any Executor {
-    try Executors.type(named: options.executor).init(directory, options: options, runner: runner)
+  package func executor(_ directory: SweepDirectory) throws -> any Executor {
+    try options.executor(for: directory)
   }
 }
 
 extension TaskStates {
-  /// Asks the executors of some submissions.
-  static func ask(
-    _ submissions: [SubmissionRecord], of directory: SweepDirectory, runner: any CommandRunner
-  ) -> TaskStates {
+  static func ask(_ submissions: [SubmissionRecord], of directory: SweepDirectory) -> TaskStates {
     var all = TaskStates()
     for (_, group) in Dictionary(grouping: submissions, by: \.options.executor) {
       let jobs = group.flatMap { $0.chunks.map(\.job) }
       do {
         guard !jobs.isEmpty else { continue }
-        let states = try group[0].executor(directory, runner: runner).states(of: jobs)
+        let states = try group[0].executor(directory).states(of: jobs)
         all.tasks.merge(states.tasks) { $1 }
         all.problem = states.problem ?? all.problem
       } catch {
@@ -85,34 +72,25 @@ extension TaskStates {
 /// Cancels the tasks of a sweep that its executors still have.
 public struct Canceller {
   private let directory: SweepDirectory
-  private let runner: any CommandRunner
 
   /// Makes a canceller.
-  public init(_ directory: SweepDirectory, runner: any CommandRunner = ProcessRunner()) {
-    self.directory = directory
-    self.runner = runner
-  }
+  public init(_ directory: SweepDirectory) { self.directory = directory }
 
-  /// The tasks to cancel.
+  /// The tasks to cancel, each with its configuration: of some configurations, or of all.
   ///
-  /// - Parameter indices: the configurations; nil for all.
-  /// - Returns: each task with its configuration.
   /// - Throws: ``SweepError`` (1) when an executor does not answer.
   public func tasks(_ indices: [Int]? = nil) throws -> [(index: Int, task: TaskReference)] {
-    let reader = try StatusReader(directory, runner: runner)
-    if let problem = reader.problem { throw SweepError(.failed, problem) }
+    let reader = try StatusReader(directory)
+    if let problem = reader.problem { throw SweepError.failed(problem) }
     return (indices ?? Array(0..<directory.manifest.count)).flatMap { index in
       reader.activeTasks(of: index).map { (index, $0) }
     }
   }
 
-  /// Cancels tasks.
+  /// Cancels tasks, or only says by which commands.
   ///
-  /// - Parameters:
-  ///   - tasks: the tasks, each with its configuration.
-  ///   - followUps: cancel the jobs too that would apply retry rules after them.
-  ///   - dryRun: do nothing.
-  /// - Returns: the commands for that, a line each.
+  /// With `followUps` the jobs are cancelled too that would apply retry rules after them.
+  ///
   /// - Throws: ``SweepError`` when an executor cannot.
   @discardableResult
   public func cancel(
@@ -128,12 +106,12 @@ public struct Canceller {
     let commands = try Dictionary(grouping: tasks.map(\.task), by: \.executor)
       .sorted { $0.key < $1.key }.flatMap { name, tasks in
         try submissions.last { $0.options.executor == name }?
-          .executor(directory, runner: runner).cancel(tasks, dryRun: dryRun) ?? []
+          .executor(directory).cancel(tasks, dryRun: dryRun) ?? []
       }
     for submission in submissions where followUps && !dryRun {
       guard let job = JSON(file: "\(submission.path)/follow-up.json")?["job"]?.stringValue
       else { continue }
-      try (submission.executor(directory, runner: runner) as? any FollowUpExecutor)?
+      try (submission.executor(directory) as? any FollowUpExecutor)?
         .cancelFollowUp(job)
     }
     return commands

@@ -14,8 +14,7 @@ public struct SubmitOptions: Sendable, Equatable {
   public var arrayOrder = ArrayOrder.index
   /// How often a task is started again after a checkpoint.
   public var maxRequeues = 10
-  /// What to do about failures, by their cause.
-  public var retryRules: [RetryRule] = []
+  package var retryRules: [RetryRule] = []
   /// A Python environment of the tasks.
   public var venv: String?
   /// The program's path, instead of looking for the one that the sweep names.
@@ -35,6 +34,10 @@ public struct SubmitOptions: Sendable, Equatable {
     set { own[key] = newValue }
   }
 
+  func executor(for directory: SweepDirectory) throws -> any Executor {
+    try Executors.type(named: executor).init(directory, options: self, runner: ProcessRunner())
+  }
+
   /// The order in which tasks start.
   public enum ArrayOrder: String, Sendable, CaseIterable {
     case index
@@ -43,37 +46,30 @@ public struct SubmitOptions: Sendable, Equatable {
     case shuffle
   }
 
-  /// Reads how many tasks run at once: a positive number, or `none` (or 0) for no limit.
-  ///
-  /// - Returns: the limit, itself nil for none; nil for what is neither.
+  /// Reads a positive number, or `none` (or 0) for no limit; nil for what is neither.
   package static func concurrency(_ text: String) -> Int?? {
     if text == "none" || text == "0" { return .some(nil) }
     guard let number = Int(text), number > 0 else { return nil }
     return number
   }
 
-  /// Takes the defaults that a sweep file states, or a record.
-  ///
-  /// - Throws: ``SweepError`` (65) that names the file and the key.
   package mutating func apply(_ defaults: [JSON.Member], file: String) throws {
     for member in defaults {
       do {
         try set(member.key, to: member.value)
       } catch let error as SweepError {
-        throw SweepError(.data, "\(file): \(error.description)")
+        throw SweepError.data("\(file): \(error.description)")
       }
     }
   }
 
   /// Takes one value; null changes nothing.
-  ///
-  /// - Throws: ``SweepError`` that names the key, what was found and what is expected.
   package mutating func set(_ key: String, to value: JSON, section: String? = nil) throws {
     let text = value.plainText
     let name = "\(section ?? executor).\(key)"
     func fault(_ expected: String) -> SweepError {
       let found = expected.hasPrefix("a positive number") ? text : "'\(text)'"
-      return SweepError(.data, "\(name) is \(expected); found \(found)")
+      return SweepError.data("\(name) is \(expected); found \(found)")
     }
     func words() -> [String] { value.arrayValue?.map(\.plainText) ?? [text] }
     if value == .null { return }
@@ -106,9 +102,7 @@ public struct SubmitOptions: Sendable, Equatable {
       do {
         // A record may be of an executor that this program does not know.
         try (try? Executors.type(named: executor))?.validate(key, value)
-      } catch let error as SweepError {
-        throw fault(error.description)
-      }
+      } catch let error as SweepError { throw fault(error.description) }
       own[key] = value
     }
   }
@@ -132,9 +126,8 @@ public struct SubmitOptions: Sendable, Equatable {
     let nodes = excludedNodes.isEmpty ? nil : excludedNodes.joined(separator: ",")
     let common: KeyValuePairs<String, JSON> = [
       "job_name": .optional(jobName), "cpus_per_task": .optional(resources.cpus),
-      "mem": .optional(memoryText), "time": .optional(timeText),
-      "gpus": .optional(resources.gpus), "exclude_nodes": .optional(nodes),
-      "max_concurrent": maxConcurrent.map { .int($0) } ?? "none",
+      "mem": .optional(memoryText), "time": .optional(timeText), "gpus": .optional(resources.gpus),
+      "exclude_nodes": .optional(nodes), "max_concurrent": maxConcurrent.map { .int($0) } ?? "none",
       "array_order": .string(arrayOrder.rawValue), "max_requeues": .int(maxRequeues),
       "retry": .array(retryRules.map { .string($0.description) }), "venv": .optional(venv),
       "program": .optional(program), "strict": isStrict ? .bool(true) : .null,
@@ -145,14 +138,12 @@ public struct SubmitOptions: Sendable, Equatable {
         .filter { $0.value != .null })
   }
 
-  /// The options of a retry: what the rule changes, applied once; a resource that was not asked for stays
-  /// the default.
+  /// What the rule changes, applied once; a resource that was not asked for stays the default.
   func changed(by rule: RetryRule, nodes: [String]) -> SubmitOptions {
     var options = self
     switch rule.change {
     case .none: break
-    case .memory(let factor):
-      options.resources.memory = resources.memory?.multiplied(by: factor)
+    case .memory(let factor): options.resources.memory = resources.memory?.multiplied(by: factor)
     case .time(let factor):
       options.resources.time = resources.time.map {
         .seconds(Int((Double($0.wholeSeconds) * factor).rounded(.up)))
@@ -164,23 +155,9 @@ public struct SubmitOptions: Sendable, Equatable {
 }
 
 /// The executor that a sweep file chooses by `executor:`, with the defaults for it.
-public struct ExecutorChoice: Sendable, Equatable {
-  /// The executor's name.
-  public let name: String
-  /// Its options by their keys, resources too.
-  public let options: [JSON.Member]
-
-  /// The options that an executor heeds, which may be another than the chosen one, and the keys of those
-  /// that have no effect there.
-  package func options(
-    for type: any Executor.Type
-  ) -> (heeded: [JSON.Member], ignored: [String]) {
-    let keys = type.resourceKeys + (type.name == name ? type.keys : [])
-    return (
-      options.filter { keys.contains($0.key) },
-      options.map(\.key).filter { !keys.contains($0) }
-    )
-  }
+package struct ExecutorChoice: Sendable, Equatable {
+  package let name: String
+  package let options: [JSON.Member]
 
   init(name: String, options: [JSON.Member]) { (self.name, self.options) = (name, options) }
 
@@ -202,8 +179,116 @@ extension SweepDirectory {
     var options = SubmitOptions(executor: type.name)
     if type == Executors.submitting { try options.apply(slurm, file: source) }
     guard let executor else { return (options, []) }
-    let (heeded, ignored) = executor.options(for: type)
-    try options.apply(heeded, file: source)
-    return (options, ignored)
+    let keys = type.resourceKeys + (type.name == executor.name ? type.keys : [])
+    try options.apply(executor.options.filter { keys.contains($0.key) }, file: source)
+    return (options, executor.options.map(\.key).filter { !keys.contains($0) })
+  }
+}
+
+/// Why a task did not finish.
+public enum FailureCause: String, Sendable, CaseIterable {
+  /// Killed for using more memory than it was given.
+  case memory = "oom"
+  /// Ended by the time limit.
+  case time = "timeout"
+  /// The node failed, or could not start the task.
+  case node
+  /// The program itself failed.
+  case failed
+}
+
+/// How often failures of one cause are tried again, and with what change: `oom:2:mem*1.5`,
+/// `timeout:1:time*2`, `node:3:exclude`, `failed:1`.
+package struct RetryRule: Sendable, Equatable, CustomStringConvertible {
+  package enum Change: Sendable, Equatable {
+    case none
+    case memory(factor: Double)
+    case time(factor: Double)
+    case excludeNode
+  }
+
+  package let cause: FailureCause
+  package let budget: Int
+  package let change: Change
+
+  package init(parsing text: String) throws {
+    let parts = text.split(separator: ":", omittingEmptySubsequences: false).map(String.init)
+    let causes = FailureCause.allCases.map(\.rawValue)
+    let form =
+      "CAUSE:COUNT or CAUSE:COUNT:CHANGE, such as oom:2:mem*1.5, timeout:1:time*2, node:3:exclude"
+    guard let cause = FailureCause(rawValue: parts[0]) else {
+      throw SweepError.usage(
+        "--retry \(text): the cause is one of \(causes.joined(separator: ", "))\(hint(for: parts[0], among: causes))"
+      )
+    }
+    guard parts.count == 2 || parts.count == 3, let budget = Int(parts[1]), budget > 0 else {
+      throw SweepError.usage("--retry \(text): expected \(form)")
+    }
+    (self.cause, self.budget) = (cause, budget)
+    guard parts.count == 3 else {
+      change = cause == .node ? .excludeNode : .none
+      return
+    }
+    let change = parts[2].split(separator: "*").map(String.init)
+    switch (change.first, change.count == 2 ? Double(change[1]) : nil) {
+    case ("exclude", nil) where change.count == 1: self.change = .excludeNode
+    case ("mem", let factor?) where factor > 1 && factor <= 100:
+      self.change = .memory(factor: factor)
+    case ("time", let factor?) where factor > 1 && factor <= 100:
+      self.change = .time(factor: factor)
+    default: throw SweepError.usage("--retry \(text): expected \(form)")
+    }
+  }
+
+  package var description: String {
+    let start = "\(cause.rawValue):\(budget)"
+    return switch change {
+    case .none: start
+    case .memory(let factor): "\(start):mem*\(JSON.number(factor).compact)"
+    case .time(let factor): "\(start):time*\(JSON.number(factor).compact)"
+    case .excludeNode: "\(start):exclude"
+    }
+  }
+}
+
+/// Groups failures by cause and applies the rules of the last submission.
+package enum Retry {
+  package typealias Group = (cause: FailureCause, indices: [Int], options: SubmitOptions)
+
+  /// Applies retry rules to what has failed; what no rule or no budget is left for is exhausted.
+  package static func byCause(
+    _ statuses: [RunStatus], submissions: [SubmissionRecord], options: SubmitOptions
+  ) -> (groups: [Group], exhausted: [Int]) {
+    var groups: [Group] = []
+    var exhausted: [Int] = []
+    for cause in FailureCause.allCases {
+      let failed = statuses.filter { $0.state == .failed && ($0.cause ?? .failed) == cause }
+      guard !failed.isEmpty else { continue }
+      guard let rule = options.retryRules.first(where: { $0.cause == cause }) else {
+        exhausted += failed.map(\.index)
+        continue
+      }
+      // Configurations that were tried equally often get the same change, once more than before.
+      var byTries: [Int: [RunStatus]] = [:]
+      for status in failed {
+        let tries = submissions.count { submission in
+          submission.cause == cause && submission.contains(status.index)
+        }
+        if tries < rule.budget {
+          byTries[tries, default: []].append(status)
+        } else {
+          exhausted.append(status.index)
+        }
+      }
+      let first = submissions.last { $0.cause == nil }?.options ?? options
+      for (tries, statuses) in byTries.sorted(by: { $0.key < $1.key }) {
+        let nodes = Set(statuses.map(\.node)).subtracting([""]).sorted()
+        var changed = first
+        changed.retryRules = options.retryRules
+        for _ in 0...tries { changed = changed.changed(by: rule, nodes: nodes) }
+        groups.append((cause, statuses.map(\.index).sorted(), changed))
+      }
+    }
+    return (groups, exhausted.sorted())
   }
 }

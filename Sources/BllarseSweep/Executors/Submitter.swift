@@ -6,41 +6,30 @@ public struct Submitter {
   /// Makes a submitter.
   ///
   /// - Throws: ``SweepError`` (64) when there is no such executor.
-  public init(
-    _ directory: SweepDirectory, options: SubmitOptions, runner: any CommandRunner = ProcessRunner()
-  ) throws {
+  public init(_ directory: SweepDirectory, options: SubmitOptions) throws {
     self.directory = directory
-    executor = try Executors.type(named: options.executor)
-      .init(directory, options: options, runner: runner)
+    executor = try options.executor(for: directory)
   }
 
   /// A submission worked out, and not yet made.
   public struct Plan: Sendable {
     /// The arrays, in the order of submission.
     public let chunks: [Chunk]
-    /// The configurations by position, when a task's number plus the offset is a position in this
-    /// list; nil when it is the index itself.
-    public let order: [Int]?
+    /// The configurations by position (task and offset); nil where that is the index itself.
+    package let order: [Int]?
     /// Configurations that the executor's limit leaves for another time.
     public let deferred: [Int]
-    /// The limit that did so.
-    public let limitName: String
+    package let limitName: String
     /// What the user is to know: what each run gets, what only the nodes can tell, a line each.
     public let notes: [String]
-    /// The MLflow run that the configurations' runs are nested in.
-    public var parentRun: String?
+    package var parentRun: String?
     /// Where that run is tracked, without credentials.
-    public var parentStore: String?
-    /// The cause of the failures that the submission tries again.
-    public var cause: FailureCause?
+    package var parentStore: String?
+    package var cause: FailureCause?
   }
 
-  /// Works a submission out.
+  /// Works a submission of configurations out; `memory` is what the one that needs most needs.
   ///
-  /// - Parameters:
-  ///   - indices: the configurations, ascending.
-  ///   - memory: the memory of the configuration that needs most, if that is known.
-  /// - Returns: the plan.
   /// - Throws: ``SweepError`` when the executor does not answer, or tasks would miss something.
   public func plan(_ indices: [Int], memory: CheckReport.MemoryEstimate? = nil) throws -> Plan {
     let limits = try executor.limits()
@@ -59,8 +48,7 @@ public struct Submitter {
     let number = nextNumber
     return try plan.chunks.indices.map { position in
       let array = array(
-        plan, position, number: number,
-        after: position > 0 ? "JOB-OF-CHUNK-\(position - 1)" : nil)
+        plan, position, number: number, after: position > 0 ? "JOB-OF-CHUNK-\(position - 1)" : nil)
       return "# chunk \(position): configurations \(Chunk.ranges(array.chunk.indices.sorted()))\n"
         + (try executor.describe(array))
     }.joined()
@@ -69,10 +57,6 @@ public struct Submitter {
   /// Makes a submission: hands the executor one array after another, and records each job's id before the
   /// next goes out.
   ///
-  /// - Parameters:
-  ///   - plan: what to submit.
-  ///   - onChunk: called with a chunk and its job's id.
-  /// - Returns: the job ids.
   /// - Throws: ``SweepError`` (1) with the executor's reason and the ids of the jobs that went out.
   @discardableResult
   public func submit(_ plan: Plan, onChunk: (Chunk, String) -> Void = { _, _ in }) throws
@@ -99,15 +83,11 @@ public struct Submitter {
       }
       jobs.append(job)
       let record: JSON = .object([
-        "job": .string(job), "offset": .int(chunk.offset),
-        "tasks": .ints(chunk.tasks),
-        "indices": .ints(chunk.indices),
-        "submitted": .string(Host.timestamp(Host.now)),
+        "job": .string(job), "offset": .int(chunk.offset), "tasks": .ints(chunk.tasks),
+        "indices": .ints(chunk.indices), "submitted": .string(Host.timestamp(Host.now)),
         "command": .strings(command),
       ])
-      try Files.write(
-        record.compact + "\n",
-        to: "\(path(number))/chunk-\(SweepDirectory.fourDigits(position)).json")
+      try Files.write(record.compact + "\n", to: "\(path(number))/chunk-\(position.digits(4)).json")
       onChunk(chunk, job)
     }
     if !executor.options.retryRules.isEmpty, !jobs.isEmpty {
@@ -116,15 +96,11 @@ public struct Submitter {
     return jobs
   }
 
-  // MARK: - Parts
-
   private var nextNumber: Int {
     (Files.names(in: "\(directory.path)/submissions").compactMap { Int($0) }.max() ?? 0) + 1
   }
 
-  private func path(_ number: Int) -> String {
-    "\(directory.path)/submissions/\(SweepDirectory.fourDigits(number))"
-  }
+  private func path(_ number: Int) -> String { "\(directory.path)/submissions/\(number.digits(4))" }
 
   private func orderFile(_ number: Int) -> String { "\(path(number))/order" }
 
@@ -174,11 +150,9 @@ public struct Submitter {
   /// A short job after the arrays that applies the retry rules: nothing has to stay running here.
   private func followUp(_ array: TaskArray, _ jobs: [String]) throws {
     let command = [array.executable, "retry", directory.path, "--by-cause"]
-    let byHand =
-      "call 'bllarse-sweep retry \(directory.path) --by-cause' after they ended"
+    let byHand = "call 'bllarse-sweep retry \(directory.path) --by-cause' after they ended"
     func fault(_ reason: String) -> SweepError {
-      SweepError(
-        .failed,
+      SweepError.failed(
         "the jobs \(jobs.joined(separator: ", ")) are submitted, but not the one that applies the retry rules: \(reason); \(byHand)"
       )
     }
@@ -190,8 +164,78 @@ public struct Submitter {
       try Files.write(
         JSON.object(["job": .string(job)]).compact + "\n",
         to: "\(array.submission.path)/follow-up.json")
-    } catch let error as SweepError {
-      throw fault(error.description)
+    } catch let error as SweepError { throw fault(error.description) }
+  }
+}
+
+/// One array of a submission.
+public struct Chunk: Sendable, Equatable {
+  /// Added to the array's task number: INDEX_OFFSET.
+  public let offset: Int
+  /// The array's task numbers, ascending.
+  public let tasks: [Int]
+  /// The configurations, one for each task.
+  public let indices: [Int]
+
+  /// Ascending numbers as ranges: `0-9,12`.
+  package static func ranges(_ numbers: [Int]) -> String {
+    var parts: [String] = []
+    var start = 0
+    while start < numbers.count {
+      var end = start
+      while end + 1 < numbers.count, numbers[end + 1] == numbers[end] + 1 { end += 1 }
+      parts.append(start == end ? "\(numbers[start])" : "\(numbers[start])-\(numbers[end])")
+      start = end + 1
+    }
+    return parts.joined(separator: ",")
+  }
+}
+
+extension Chunk {
+  /// Spreads the configurations of a submission over arrays of at most so many tasks.
+  ///
+  /// A script that only adds INDEX_OFFSET allows no order file: its tasks' numbers must lead to the index
+  /// itself. `order` has the configurations by position (task and offset); nil where that is the index.
+  static func plan(
+    _ indices: [Int], maxArraySize: Int, allowsOrderFile: Bool
+  ) throws -> (chunks: [Chunk], order: [Int]?) {
+    let isAscending = zip(indices, indices.dropFirst()).allSatisfy { $0 < $1 }
+    let isContiguous =
+      isAscending && indices.last.map { $0 - indices[0] + 1 == indices.count } ?? true
+    if isContiguous || allowsOrderFile {
+      let first = isContiguous ? indices.first ?? 0 : 0
+      let chunks = stride(from: 0, to: indices.count, by: maxArraySize).map { start in
+        let count = min(maxArraySize, indices.count - start)
+        return Chunk(
+          offset: first + start, tasks: Array(0..<count),
+          indices: Array(indices[start..<start + count]))
+      }
+      return (chunks, isContiguous ? nil : indices)
+    }
+    guard isAscending else {
+      throw SweepError.usage(
+        "--array-order needs a job script that reads BLLARSE_TASK_ORDER; this one only adds INDEX_OFFSET"
+      )
+    }
+    var chunks: [Chunk] = []
+    var rest = indices[...]
+    while let offset = rest.first {
+      let window = rest.prefix { $0 - offset < maxArraySize }
+      chunks.append(
+        Chunk(offset: offset, tasks: window.map { $0 - offset }, indices: Array(window)))
+      rest = rest.dropFirst(window.count)
+    }
+    return (chunks, nil)
+  }
+
+  static func ordered(_ indices: [Int], _ order: SubmitOptions.ArrayOrder) -> [Int] {
+    switch order {
+    case .index: return indices
+    case .reverse: return indices.reversed()
+    case .shuffle:
+      // Sorted by a hash: the same permutation on every machine.
+      return indices.map { (index: $0, key: Digest.hex("order \($0)")) }
+        .sorted { $0.key < $1.key }.map(\.index)
     }
   }
 }

@@ -9,19 +9,13 @@ public struct Configuration: Sendable, Equatable {
   public let groupHash: String
 
   /// Keys that do not change what is computed.
-  public static let bookkeepingKeys: Set<String> = [
+  package static let bookkeepingKeys: Set<String> = [
     "output", "resume", "save_every", "enable_mlflow", "enable_wandb", "mlflow_tracking_uri",
     "mlflow_experiment", "group_id", "uid", "log_checkpoints",
   ]
 
   /// What `${…}` may name beside keys.
   package static let builtInReferences: Set<String> = ["sweep.name", "config.hash"]
-
-  package init(parameters: [JSON.Member], hash: String, groupHash: String) {
-    self.parameters = parameters
-    self.hash = hash
-    self.groupHash = groupHash
-  }
 
   /// The value of a key.
   public subscript(key: String) -> JSON? { parameters.first { $0.key == key }?.value }
@@ -33,12 +27,7 @@ public struct Configuration: Sendable, Equatable {
 
   /// The command-line arguments: true is a bare flag, false and null are left out, a list is given as
   /// its key's style says.
-  ///
-  /// - Parameters:
-  ///   - inversions: keys whose false has a flag of its own, such as `--no-augment`.
-  ///   - lists: how the program takes lists.
-  /// - Returns: the words after the program.
-  public func arguments(
+  package func arguments(
     inversions: [String: String] = [:], lists: ListStyles = ListStyles()
   ) -> [String] {
     parameters.flatMap { member -> [String] in
@@ -63,14 +52,6 @@ public struct Configuration: Sendable, Equatable {
     value.hasPrefix("-") && option.hasPrefix("--") ? ["\(option)=\(value)"] : [option, value]
   }
 
-  /// Computes the content's hash.
-  ///
-  /// - Parameters:
-  ///   - program: the program's name and leading arguments.
-  ///   - parameters: the configuration's options.
-  ///   - ignored: further keys that do not change what is computed.
-  ///   - countsEvery: whether every other key counts, bookkeeping and null too.
-  /// - Returns: 64 hexadecimal digits.
   package static func contentHash(
     program: [String], parameters: [JSON.Member], ignored: Set<String>, countsEvery: Bool = false
   ) -> String {
@@ -78,9 +59,102 @@ public struct Configuration: Sendable, Equatable {
       !ignored.contains($0.key)
         && (countsEvery || !bookkeepingKeys.contains($0.key) && $0.value != .null)
     }
-    let identity = JSON.object([
-      "program": .strings(program), "parameters": .object(kept),
-    ])
+    let identity = JSON.object(["program": .strings(program), "parameters": .object(kept)])
     return Digest.hex(identity.canonical)
+  }
+}
+
+extension [ManifestEntry] {
+  /// The keys whose values differ between configurations, in order of appearance; not those that only
+  /// say where results go and how they are tracked.
+  package var varyingKeys: [String] {
+    var order: [String] = []
+    var values: [String: JSON] = [:]
+    var counts: [String: Int] = [:]
+    var varying: Set<String> = []
+    for member in self.flatMap(\.parameters)
+    where !Configuration.bookkeepingKeys.contains(member.key) {
+      counts[member.key, default: 0] += 1
+      if let known = values[member.key] {
+        if known != member.value { varying.insert(member.key) }
+      } else {
+        order.append(member.key)
+        values[member.key] = member.value
+      }
+    }
+    return order.filter { varying.contains($0) || counts[$0] != count }
+  }
+}
+
+/// What tells the configurations of a sweep apart, in words for a person.
+package struct ConfigurationLabels: Sendable {
+  /// Longer values are cut: a label is one of many in a column.
+  private static let valueLimit = 32
+  private static let limit = 120
+
+  private let keys: [String]
+  private let digits: Int
+
+  package init(_ directory: SweepDirectory) throws {
+    self.init(keys: try directory.varyingKeys(), count: directory.manifest.count)
+  }
+
+  init(keys: [String], count: Int) {
+    self.keys = keys
+    digits = max(3, String(max(0, count - 1)).count)
+  }
+
+  /// The values that vary, as in `IBProbit seed=1`: a word stands for itself.
+  package func values(_ entry: ManifestEntry) -> String {
+    let words = keys.compactMap { key -> String? in
+      guard let value = entry[key], value != .null else { return nil }
+      let text = Self.short(value.plainText.printable)
+      guard case .string(let word) = value, Self.isWord(word) else { return "\(key)=\(text)" }
+      return text
+    }
+    let text = words.joined(separator: " ")
+    return text.count <= Self.limit ? text : text.prefix(Self.limit - 1) + "…"
+  }
+
+  /// The index and the values that vary: `003 IBProbit seed=1`.
+  package func name(_ entry: ManifestEntry) -> String {
+    let padded = entry.index.digits(digits)
+    let values = values(entry)
+    return values.isEmpty ? padded : "\(padded) \(values)"
+  }
+
+  /// Of a path its end tells more than its beginning.
+  private static func short(_ text: String) -> String {
+    guard text.count > valueLimit else { return text }
+    return text.contains("/")
+      ? "…" + text.suffix(valueLimit - 1) : text.prefix(valueLimit - 1) + "…"
+  }
+
+  /// Whether a text says what it is: it begins as a name does, and is one word.
+  private static func isWord(_ text: String) -> Bool {
+    guard let first = text.first, first.isLetter else { return false }
+    return text.count > 1 && !text.contains(where: \.isWhitespace)
+      && !["true", "false", "none", "auto"].contains(text.lowercased())
+  }
+}
+
+extension SweepDirectory {
+  private var varyingKeysPath: String { "\(path)/varying.json" }
+
+  /// The keys that vary, kept so that no task of an array need read the whole manifest.
+  func varyingKeys() throws -> [String] {
+    if let json = JSON(file: varyingKeysPath), json["count"]?.intValue == manifest.count,
+      let keys = json["keys"]?.arrayValue
+    {
+      return keys.map(\.plainText)
+    }
+    return try manifest.entries().varyingKeys
+  }
+
+  func keepVaryingKeys() throws {
+    let json: JSON = .object([
+      "count": .int(manifest.count), "keys": .strings(try manifest.entries().varyingKeys),
+    ])
+    try Files.write(json.compact + "\n", to: varyingKeysPath)
   }
 }

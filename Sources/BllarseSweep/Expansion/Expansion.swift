@@ -4,7 +4,7 @@
 public final class Expansion {
   /// The number of configurations.
   public let count: Int
-  private let file: SweepFile
+  package let file: SweepFile
   private let graph: ExpansionGraph
   private let ignored: Set<String>
 
@@ -19,26 +19,29 @@ public final class Expansion {
     graph = try ExpansionGraph(file.space, path: file.path)
     count = graph.count(from: graph.start, graph.initialMasks)
     guard !graph.overflowed else {
-      throw SweepError(.data, "\(file.path): more than \(Int.max) configurations; shorten the axes")
+      throw SweepError.data("\(file.path): more than \(Int.max) configurations; shorten the axes")
     }
     guard count > 0 else {
-      throw SweepError(
-        .data,
+      throw SweepError.data(
         "\(file.path): the conditions leave no configuration; check 'when' and 'exclude'")
     }
   }
 
-  /// The configuration at a position.
+  /// The configuration at a position in `0..<count`.
   ///
-  /// - Parameter index: in `0..<count`.
-  /// - Returns: the configuration.
   /// - Throws: ``SweepError`` (65) when a `${key}` or a table finds no value in it.
   public func configuration(at index: Int) throws -> Configuration {
     precondition((0..<count).contains(index), "index \(index), of \(count) configurations")
     return try configuration(assignments(at: index), index: index)
   }
 
-  // MARK: - Walking
+  /// The configuration at a position as a manifest would hold it.
+  package func entry(at index: Int, inversions: [String: String] = [:]) throws -> ManifestEntry {
+    guard (0..<count).contains(index) else { throw SweepError.noConfiguration(index, of: count) }
+    return ManifestEntry(
+      index: index, configuration: try configuration(at: index), program: file.program.command,
+      inversions: inversions, lists: ListStyles())
+  }
 
   private func assignments(at index: Int) -> Assignments {
     var rest = index
@@ -48,8 +51,7 @@ public final class Expansion {
     while true {
       switch graph.states[state] {
       case .end, .dead: return assigned
-      case .test(let condition, let yes, let no):
-        state = graph.holds(condition, masks) ? yes : no
+      case .test(let condition, let yes, let no): state = graph.holds(condition, masks) ? yes : no
       case .branch(let starts):
         state = graph.states.count
         for start in starts {
@@ -95,8 +97,7 @@ public final class Expansion {
       if entry.value.references.contains("config.hash") {
         guard Configuration.bookkeepingKeys.contains(entry.key) || ignored.contains(entry.key)
         else {
-          throw SweepError(
-            .data,
+          throw SweepError.data(
             "\(file.path): '\(entry.key)' contains ${config.hash}, which is computed from it; only keys that do not change the result may (add it to identity.ignore)"
           )
         }
@@ -160,7 +161,6 @@ struct Assignments {
   subscript(key: String) -> Template? { entries.first { $0.key == key }?.value }
 }
 
-/// Computes the values of templates within one configuration.
 struct Resolver {
   let assigned: Assignments
   let file: SweepFile
@@ -191,12 +191,12 @@ struct Resolver {
       return .string(text)
     case .table(let by, let cases, let otherwise):
       let selector = try lookUp(by, from: key, seen: seen).plainText
-      if let found = cases.first(where: { $0.0 == selector }) {
-        return try resolve(found.1, of: key, seen: seen)
+      if let found = cases.first(where: { $0.value == selector }) {
+        return try resolve(found.template, of: key, seen: seen)
       }
       guard let otherwise else {
         throw fault(
-          "the table of '\(key)' has no case for \(by) = \(selector)\(hint(for: selector, among: cases.map(\.0))); add it, or a 'default'",
+          "the table of '\(key)' has no case for \(by) = \(selector)\(hint(for: selector, among: cases.map(\.value))); add it, or a 'default'",
           key)
       }
       return try resolve(otherwise, of: key, seen: seen)
@@ -210,14 +210,13 @@ struct Resolver {
       throw fault("'\(name)' refers to itself (\((seen + [name]).joined(separator: " → ")))", key)
     }
     guard let template = assigned[name] else {
-      throw fault(
-        "'\(key)' refers to '\(name)', which configuration \(index) does not set", key)
+      throw fault("'\(key)' refers to '\(name)', which configuration \(index) does not set", key)
     }
     return try resolve(template, of: name, seen: seen + [name])
   }
 
   private func fault(_ message: String, _ key: String) -> SweepError {
     let place = file.keyPositions[key].map { ":\($0.line):\($0.column)" } ?? ""
-    return SweepError(.data, "\(file.path)\(place): \(message)")
+    return SweepError.data("\(file.path)\(place): \(message)")
   }
 }

@@ -39,8 +39,6 @@ final class ExpansionGraph {
   private var relevant: [[Int]] = [[], []]
   private var slotOfKey: [String: Int] = [:]
   private var predicates: [[Predicate]] = []
-  /// The values of each predicate that names many, to look them up in.
-  private var members: [[Set<JSON>?]] = []
   private var known: [Key: Int] = [:]
   private(set) var overflowed = false
   private(set) var start = 0
@@ -49,7 +47,6 @@ final class ExpansionGraph {
 
   init(_ block: Block, path: String) throws {
     try collectPredicates(block, path: path)
-    members = predicates.map { $0.map(\.members) }
     initialMasks = predicates.indices.map { mask(of: nil, slot: $0) }
     // The root's condition looks at keys that the block itself sets: it is tested at the end.
     let end = block.condition.map { test($0, yes: 0, no: 1) } ?? 0
@@ -70,8 +67,7 @@ final class ExpansionGraph {
           predicates[slot].append(requirement.predicate)
         }
         guard predicates[slot].count <= 64 else {
-          throw SweepError(
-            .data,
+          throw SweepError.data(
             "\(path): the conditions compare '\(requirement.key)' in more than 64 different ways; write them with 'in: […]'"
           )
         }
@@ -91,8 +87,7 @@ final class ExpansionGraph {
 
   private func mask(of value: JSON?, slot: Int) -> UInt64 {
     var mask: UInt64 = 0
-    for (bit, predicate) in predicates[slot].enumerated()
-    where predicate.accepts(value, among: members[slot][bit]) {
+    for (bit, predicate) in predicates[slot].enumerated() where predicate.accepts(value) {
       mask |= 1 << UInt64(bit)
     }
     return mask
@@ -168,8 +163,7 @@ final class ExpansionGraph {
     }
     leaves.append(leaf)
     return add(
-      .axis(leaves.count - 1, next: next),
-      relevant: Set(relevant[next]).subtracting(assignedByAll))
+      .axis(leaves.count - 1, next: next), relevant: Set(relevant[next]).subtracting(assignedByAll))
   }
 
   // MARK: - Counting
@@ -185,8 +179,7 @@ final class ExpansionGraph {
     case .dead: count = 0
     case .test(let condition, let yes, let no):
       count = self.count(from: holds(condition, masks) ? yes : no, masks)
-    case .branch(let starts):
-      count = starts.reduce(0) { add($0, self.count(from: $1, masks)) }
+    case .branch(let starts): count = starts.reduce(0) { add($0, self.count(from: $1, masks)) }
     case .axis(let index, let next):
       let leaf = leaves[index]
       if isIndependent(leaf, next: next) {
@@ -221,8 +214,7 @@ final class ExpansionGraph {
     case .rows: for entry in leaf.masks[point] { result[entry.slot] = entry.mask }
     case .random(let random):
       for entry in leaf.tracked {
-        result[entry.slot] = mask(
-          of: random.value(entry.parameter, at: point), slot: entry.slot)
+        result[entry.slot] = mask(of: random.value(entry.parameter, at: point), slot: entry.slot)
       }
     }
     return result

@@ -4,8 +4,7 @@ extension BlockDecoder {
     return entries.compactMap { entry in
       let key = declare(entry.key, at: entry.position)
       switch entry.value.content {
-      case .sequence:
-        return gridAxis(key, entry.value, condition: nil, at: entry.position)
+      case .sequence: return gridAxis(key, entry.value, condition: nil, at: entry.position)
       case .mapping(let parts):
         var values: SourceNode?
         var condition: Condition?
@@ -46,8 +45,7 @@ extension BlockDecoder {
       }
       rows.append([(key, value)])
     }
-    return .axis(
-      Axis(points: .rows(rows), condition: condition, section: "grid", position: position))
+    return .rows(rows, condition, in: "grid", at: position)
   }
 
   mutating func zip(_ node: SourceNode) -> [Dimension] {
@@ -70,23 +68,18 @@ extension BlockDecoder {
     }
     guard let count = columns.first?.values.count else { return [] }
     let rows = (0..<count).map { row in columns.map { (key: $0.key, value: $0.values[row]) } }
-    return [
-      .axis(Axis(points: .rows(rows), condition: nil, section: "zip", position: node.position))
-    ]
+    return [.rows(rows, in: "zip", at: node.position)]
   }
 
   mutating func list(_ node: SourceNode) -> [Dimension] {
     guard let nodes = elements(node, of: "list") else { return [] }
     let rows = nodes.map { assignments($0, section: "list") }
-    return [
-      .axis(Axis(points: .rows(rows), condition: nil, section: "list", position: node.position))
-    ]
+    return [.rows(rows, in: "list", at: node.position)]
   }
 
   /// More points than this on one axis are a slip of the keyboard, and would fill the memory.
   static let maximalCount = 10_000_000
 
-  /// Reports an axis that is too long.
   private func isTooLong(_ count: Int, at position: Position) -> Bool {
     guard count > Self.maximalCount else { return false }
     diagnostics.report(
@@ -105,6 +98,10 @@ extension BlockDecoder {
       guard let nodes = elements(node, of: "seeds") else { return [] }
       values = seedValues(nodes)
     case .mapping(let entries):
+      let expected = [
+        "key": "a word", "start": "a whole number", "count": "a positive number",
+        "values": "a list of whole numbers",
+      ]
       var start: JSON = 0
       var count = 0
       for entry in entries {
@@ -113,18 +110,15 @@ extension BlockDecoder {
         case ("start", .scalar(let number)) where number.isInteger: start = number
         case ("count", .scalar(.int(let number))) where number > 0: count = number
         case ("values", .sequence(let nodes)) where !nodes.isEmpty: values = seedValues(nodes)
-        case ("key", _), ("start", _), ("count", _), ("values", _):
-          let expected = [
-            "key": "a word", "start": "a whole number", "count": "a positive number",
-            "values": "a list of whole numbers",
-          ]
-          return diagnostics.fault(
-            "'\(entry.key)' of 'seeds' is \(expected[entry.key] ?? ""); found \(entry.value.kind)",
-            at: entry.value.position) ?? []
         default:
+          guard let what = expected[entry.key] else {
+            return diagnostics.fault(
+              "'seeds' is {count: N, start: FIRST, key: NAME} or {values: […], key: NAME}; found '\(entry.key)'\(hint(for: entry.key, among: expected.keys))",
+              at: entry.position) ?? []
+          }
           return diagnostics.fault(
-            "'seeds' is {count: N, start: FIRST, key: NAME} or {values: […], key: NAME}; found '\(entry.key)'\(hint(for: entry.key, among: ["count", "start", "key", "values"]))",
-            at: entry.position) ?? []
+            "'\(entry.key)' of 'seeds' is \(what); found \(entry.value.kind)",
+            at: entry.value.position) ?? []
         }
       }
       let given = Set(entries.map(\.key))
@@ -152,9 +146,7 @@ extension BlockDecoder {
     let declaredKey = declare(key, at: node.position)
     if !replicateKeys.contains(declaredKey) { replicateKeys.append(declaredKey) }
     let rows = values.map { [(key: declaredKey, value: Template.literal($0))] }
-    return [
-      .axis(Axis(points: .rows(rows), condition: nil, section: "seeds", position: node.position))
-    ]
+    return [.rows(rows, in: "seeds", at: node.position)]
   }
 
   /// Whole numbers of any size, each once; empty when a fault was reported.
@@ -223,12 +215,8 @@ extension BlockDecoder {
         at: node.position) ?? []
     }
     if isTooLong(count, at: node.position) { return [] }
-    let points = RandomPoints(
-      count: count, seed: seed, parameters: parameters)
-    return [
-      .axis(
-        Axis(points: .random(points), condition: nil, section: "random", position: node.position))
-    ]
+    let points = RandomPoints(count: count, seed: seed, parameters: parameters)
+    return [.axis(Axis(points: .random(points), section: "random", position: node.position))]
   }
 
   private func distribution(_ node: SourceNode, key: String) -> Distribution? {
@@ -279,9 +267,7 @@ extension BlockDecoder {
     case "int":
       guard let first = nodes[0].json.intValue, let last = nodes[1].json.intValue, first <= last,
         !last.subtractingReportingOverflow(first).overflow
-      else {
-        return fault("'int' takes two whole numbers below 2^63, the smaller first", place)
-      }
+      else { return fault("'int' takes two whole numbers below 2^63, the smaller first", place) }
       return .integer(low: first, high: last)
     default: return fault("the ends of '\(entry.key)' stand the smaller first", place)
     }

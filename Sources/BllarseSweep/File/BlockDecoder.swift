@@ -1,7 +1,6 @@
 /// Decodes the sections of a block, and remembers which keys exist and which are referred to.
 struct BlockDecoder {
   let diagnostics: Diagnostics
-  /// How the program takes lists.
   var listStyles = ListStyles()
   /// Every key that some part of the file sets, with its first place.
   var declared: [String: Position] = [:]
@@ -30,12 +29,11 @@ struct BlockDecoder {
           : "unknown section '\(entry.key)'\(hint(for: entry.key, among: SweepFile.blockSections)) in a block of '\(section)'",
         at: entry.position)
     }
-    return block(entries, at: node.position, isRoot: false)
+    return block(entries)
   }
 
-  mutating func block(_ entries: [SourceNode.Entry], at position: Position, isRoot: Bool) -> Block {
+  mutating func block(_ entries: [SourceNode.Entry]) -> Block {
     var block = Block()
-    block.position = position
     func section(_ name: String) -> SourceNode? { entries.first { $0.key == name }?.value }
     if let node = section("base") { block.base = assignments(node, section: "base") }
     if let node = section("grid") { block.dimensions += grid(node) }
@@ -138,7 +136,6 @@ struct BlockDecoder {
     }
   }
 
-  /// A list as a value.
   private mutating func list(
     _ nodes: [SourceNode], key: String, at position: Position
   ) -> Template? {
@@ -162,8 +159,6 @@ struct BlockDecoder {
   }
 
   /// A value that must not depend on other keys: a scalar, or a list of scalars.
-  ///
-  /// `$${` stands for `${` here as everywhere.
   func fixed(_ node: SourceNode, _ what: String) -> JSON? {
     switch node.content {
     case .scalar(.string(let text)):
@@ -187,8 +182,7 @@ struct BlockDecoder {
       }
       return .array(values)
     case .sequence, .mapping:
-      let found: String =
-        if case .sequence = node.content { "an empty list" } else { node.kind }
+      let found: String = if case .sequence = node.content { "an empty list" } else { node.kind }
       return diagnostics.fault(
         "\(what) is a word, a number, true, false, null or a list of those; found \(found)",
         at: node.position)
@@ -199,7 +193,7 @@ struct BlockDecoder {
     _ entries: [SourceNode.Entry], key: String, at position: Position
   ) -> Template? {
     var by: String?
-    var cases: [(String, Template)] = []
+    var cases: [Template.Case] = []
     var otherwise: Template?
     for entry in entries {
       switch (entry.key, entry.value.content) {
@@ -208,7 +202,8 @@ struct BlockDecoder {
         references.append((Self.normalized(name), entry.value.position))
       case ("cases", .mapping(let pairs)):
         for pair in pairs {
-          if let value = template(pair.value, key: key) { cases.append((pair.key, value)) }
+          guard let value = template(pair.value, key: key) else { continue }
+          cases.append(Template.Case(value: pair.key, template: value))
         }
       case ("default", _): otherwise = template(entry.value, key: key)
       default:
@@ -236,9 +231,7 @@ struct BlockDecoder {
   /// Reports references to keys that nothing sets, and conditions on values that are not fixed.
   mutating func checkReferences() {
     for (key, position) in references
-    where declared[key] == nil
-      && !Configuration.builtInReferences.contains(key)
-    {
+    where declared[key] == nil && !Configuration.builtInReferences.contains(key) {
       diagnostics.report(
         "nothing sets the key '\(key)'\(hint(for: key, among: declared.keys))", at: position)
     }
@@ -262,5 +255,86 @@ struct BlockDecoder {
         owners[key] = axis
       }
     }
+  }
+}
+
+extension BlockDecoder {
+  static let predicateNames = ["in", "not", "lt", "le", "gt", "ge", "set"]
+
+  /// A mapping, all of which must hold, or a list of mappings, any of which may hold.
+  mutating func condition(_ node: SourceNode, section: String) -> Condition? {
+    switch node.content {
+    case .mapping: return conjunction(node).map { Condition([$0]) }
+    case .sequence:
+      guard let nodes = elements(node, of: section) else { return nil }
+      return Condition(nodes.compactMap { conjunction($0) })
+    case .scalar:
+      return diagnostics.fault(
+        "'\(section)' is a condition such as {optimizer: ivon} or a list of them; found \(node.kind)",
+        at: node.position)
+    }
+  }
+
+  private mutating func conjunction(_ node: SourceNode) -> [Condition.Requirement]? {
+    guard case .mapping(let entries) = node.content, !entries.isEmpty else {
+      return diagnostics.fault(
+        "a condition is a mapping such as {optimizer: ivon}; found \(node.kind)", at: node.position)
+    }
+    var requirements: [Condition.Requirement] = []
+    for entry in entries {
+      let key = Self.normalized(entry.key)
+      noteConditionKey(key, at: entry.position)
+      for predicate in predicates(entry.value) {
+        requirements.append(Condition.Requirement(key: key, predicate: predicate))
+      }
+    }
+    return requirements
+  }
+
+  private func predicates(_ node: SourceNode) -> [Predicate] {
+    switch node.content {
+    case .scalar: return fixed(node, "what a condition compares with").map { [.isIn([$0])] } ?? []
+    case .sequence(let nodes): return elements(node, nodes).map { [.isIn($0)] } ?? []
+    case .mapping(let entries): return entries.compactMap { predicate($0) }
+    }
+  }
+
+  private func predicate(_ entry: SourceNode.Entry) -> Predicate? {
+    if entry.key == "in" || entry.key == "not" {
+      let nodes: [SourceNode] =
+        if case .sequence(let nodes) = entry.value.content { nodes } else { [entry.value] }
+      guard let values = elements(entry.value, nodes) else { return nil }
+      return entry.key == "in" ? .isIn(values) : .notIn(values)
+    }
+    let value = entry.value.json
+    switch (entry.key, value.doubleValue, value.boolValue) {
+    case ("set", _, let flag?): return .present(flag)
+    case ("lt", let bound?, _): return .less(bound)
+    case ("le", let bound?, _): return .lessOrEqual(bound)
+    case ("gt", let bound?, _): return .greater(bound)
+    case ("ge", let bound?, _): return .greaterOrEqual(bound)
+    default: break
+    }
+    if Self.predicateNames.contains(entry.key) {
+      diagnostics.report(
+        "'\(entry.key)' is compared with \(entry.key == "set" ? "true or false" : "a number"); found \(entry.value.kind)",
+        at: entry.value.position)
+    } else {
+      diagnostics.report(
+        "unknown comparison '\(entry.key)'\(hint(for: entry.key, among: Self.predicateNames)) (known: \(Self.predicateNames.joined(separator: ", ")))",
+        at: entry.position)
+    }
+    return nil
+  }
+
+  /// The fixed values that a condition compares with, at least one.
+  private func elements(_ node: SourceNode, _ nodes: [SourceNode]) -> Set<JSON>? {
+    guard !nodes.isEmpty else {
+      return diagnostics.fault(
+        "a condition compares with at least one value; found an empty list, which decides nothing",
+        at: node.position)
+    }
+    let values = nodes.compactMap { fixed($0, "what a condition compares with") }
+    return values.count == nodes.count ? Set(values) : nil
   }
 }

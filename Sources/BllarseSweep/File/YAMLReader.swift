@@ -13,10 +13,10 @@ enum YAMLReader {
     do {
       root = try Yams.compose(yaml: text.withoutByteOrderMark)
     } catch let error as YamlError {
-      throw SweepError(.data, message(for: error, file: file))
+      throw SweepError.data(message(for: error, file: file))
     }
     guard let root else {
-      throw SweepError(.data, "\(file): the file is empty; a sweep needs at least 'grid' or 'list'")
+      throw SweepError.data("\(file): the file is empty; a sweep needs at least 'grid' or 'list'")
     }
     var converter = YAMLConverter(file: file)
     return try converter.convert(root, depth: 0)
@@ -48,40 +48,23 @@ enum YAMLReader {
 
   /// A finite number with a point or an exponent, or without.
   static func float(_ text: String) -> JSON? {
-    var bytes = Array(text.utf8)[...]
-    func isDigit(_ byte: UInt8) -> Bool { (0x30...0x39).contains(byte) }
-    func digits() -> String {
-      let run = bytes.prefix(while: isDigit)
-      bytes = bytes.dropFirst(run.count)
-      return String(decoding: run, as: UTF8.self)
+    let isNegative = text.hasPrefix("-")
+    let parts = (isNegative || text.hasPrefix("+") ? text.dropFirst() : text[...])
+      .split(maxSplits: 1, omittingEmptySubsequences: false) { "eE".contains($0) }
+    let halves = parts[0].split(separator: ".", maxSplits: 1, omittingEmptySubsequences: false)
+    func areDigits(_ text: Substring) -> Bool {
+      text.utf8.allSatisfy { (0x30...0x39).contains($0) }
     }
-    var normal = ""
-    if let sign = bytes.first, "+-".utf8.contains(sign) {
-      normal = sign == UInt8(ascii: "-") ? "-" : ""
-      bytes = bytes.dropFirst()
-    }
-    let whole = digits()
-    var fraction = ""
-    if bytes.first == UInt8(ascii: ".") {
-      bytes = bytes.dropFirst()
-      fraction = digits()
-    }
-    guard !whole.isEmpty || !fraction.isEmpty else { return nil }
+    guard halves.allSatisfy(areDigits), halves.contains(where: { !$0.isEmpty }) else { return nil }
     // Double's own parser wants digits around the point.
-    normal += (whole.isEmpty ? "0" : whole) + "." + (fraction.isEmpty ? "0" : fraction)
-    if let mark = bytes.first, "eE".utf8.contains(mark) {
-      bytes = bytes.dropFirst()
-      normal += "e"
-      if let sign = bytes.first, "+-".utf8.contains(sign) {
-        normal += sign == UInt8(ascii: "-") ? "-" : ""
-        bytes = bytes.dropFirst()
-      }
-      let power = digits()
-      guard !power.isEmpty else { return nil }
-      normal += power
+    var normal = halves.map { $0.isEmpty ? "0" : $0 }.joined(separator: ".")
+    if parts.count > 1 {
+      let power = "+-".contains(parts[1].first ?? " ") ? parts[1].dropFirst() : parts[1]
+      guard !power.isEmpty, areDigits(power) else { return nil }
+      normal += parts[1].hasPrefix("-") ? "e-\(power)" : "e\(power)"
     }
-    guard bytes.isEmpty, let number = Double(normal), number.isFinite else { return nil }
-    return .number(number)
+    guard let number = Double(normal), number.isFinite else { return nil }
+    return .number(isNegative ? -number : number)
   }
 
   private static func message(for error: YamlError, file: String) -> String {
@@ -104,5 +87,118 @@ extension String {
   /// The text without the byte order mark that editors of some systems begin a file with.
   package var withoutByteOrderMark: String {
     unicodeScalars.first == "\u{FEFF}" ? String(unicodeScalars.dropFirst()) : self
+  }
+}
+
+/// Turns a composed YAML document into nodes that keep their places: resolves scalars by their tags,
+/// merges `<<`, and bounds depth and size.
+struct YAMLConverter {
+  private let file: String
+  private var count = 0
+
+  init(file: String) { self.file = file }
+
+  mutating func convert(_ node: Node, depth: Int) throws -> SourceNode {
+    let position = Position(line: node.mark?.line ?? 1, column: node.mark?.column ?? 1)
+    guard depth < 64 else {
+      throw SweepError.data("\(file):\(position.line): nested deeper than 64 levels")
+    }
+    count += 1
+    guard count <= YAMLReader.maximalCount else {
+      throw SweepError.data(
+        "\(file): more than \(YAMLReader.maximalCount) values, with aliases (*NAME) written out; write long axes as 'seeds' or 'random', or let a program print the list"
+      )
+    }
+    switch node {
+    case .scalar(let scalar):
+      return SourceNode(.scalar(try value(of: scalar, at: position)), at: position)
+    case .sequence(let sequence):
+      try check(sequence.tag, "seq", what: "a list", at: position)
+      let nodes = try sequence.map { try convert($0, depth: depth + 1) }
+      return SourceNode(.sequence(nodes), at: position)
+    case .mapping(let mapping):
+      try check(mapping.tag, "map", what: "a mapping", at: position)
+      return SourceNode(.mapping(try entries(of: mapping, depth: depth)), at: position)
+    case .alias: throw SweepError.data("\(file):\(position.line): an alias without an anchor")
+    }
+  }
+
+  private mutating func entries(of mapping: Node.Mapping, depth: Int) throws -> [SourceNode.Entry] {
+    var entries: [SourceNode.Entry] = []
+    var merged: [SourceNode.Entry] = []
+    for (key, value) in mapping {
+      let place = Position(line: key.mark?.line ?? 1, column: key.mark?.column ?? 1)
+      guard case .scalar(let name) = key else {
+        throw SweepError.data(
+          "\(file):\(place.line):\(place.column): a key must be a word, not a structure")
+      }
+      let tag = name.tag.description
+      guard tag.isEmpty || tag == "!" || tag.hasPrefix(Self.prefix) else {
+        throw unknown(tag, at: place)
+      }
+      let converted = try convert(value, depth: depth + 1)
+      if name.string == "<<", name.style == .plain {
+        merged += try mergedEntries(converted)
+      } else {
+        entries.append(SourceNode.Entry(key: name.string, position: place, value: converted))
+      }
+    }
+    var seen = Set(entries.map(\.key))
+    return merged.filter { seen.insert($0.key).inserted } + entries
+  }
+
+  private func mergedEntries(_ node: SourceNode) throws -> [SourceNode.Entry] {
+    switch node.content {
+    case .mapping(let entries): return entries
+    case .sequence(let nodes): return try nodes.flatMap { try mergedEntries($0) }
+    case .scalar:
+      throw SweepError.data(
+        "\(file):\(node.position.line): '<<' merges mappings; found \(node.kind)")
+    }
+  }
+
+  private static let prefix = "tag:yaml.org,2002:"
+
+  /// A scalar's value: as its tag says where one is written, else by its look.
+  private func value(of scalar: Node.Scalar, at position: Position) throws -> JSON {
+    let text = scalar.string
+    let tag = scalar.tag.description
+    // `!` alone means: not by its look.
+    if tag.isEmpty { return scalar.style == .plain ? YAMLReader.resolve(text) : .string(text) }
+    if tag == "!" { return .string(text) }
+    let look = YAMLReader.resolve(text)
+    let value: JSON? =
+      switch Self.short(tag) {
+      case "!!str": .string(text)
+      case "!!int": YAMLReader.integer(text)
+      case "!!float": YAMLReader.float(text)
+      case "!!bool": look.boolValue == nil ? nil : look
+      case "!!null": look == .null ? look : nil
+      default: throw unknown(tag, at: position)
+      }
+    if let value { return value }
+    throw SweepError.data(
+      "\(file):\(position.line):\(position.column): '\(text)' is no value of \(Self.short(tag))")
+  }
+
+  private func check(_ tag: Tag, _ name: String, what: String, at position: Position) throws {
+    let tag = tag.description
+    guard !tag.isEmpty, tag != "!", tag != Self.prefix + name else { return }
+    guard ["!!str", "!!int", "!!float", "!!bool", "!!null"].contains(Self.short(tag)) else {
+      throw unknown(tag, at: position)
+    }
+    throw SweepError.data(
+      "\(file):\(position.line):\(position.column): \(what) is no value of \(Self.short(tag))")
+  }
+
+  /// `!!int` for YAML's own tags.
+  private static func short(_ tag: String) -> String {
+    tag.hasPrefix(prefix) ? "!!" + tag.dropFirst(prefix.count) : tag
+  }
+
+  private func unknown(_ tag: String, at position: Position) -> SweepError {
+    SweepError.data(
+      "\(file):\(position.line):\(position.column): the tag \(Self.short(tag)) has no meaning here; known are !!str, !!int, !!float, !!bool, !!null, !!seq, !!map"
+    )
   }
 }

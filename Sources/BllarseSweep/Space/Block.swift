@@ -2,53 +2,47 @@
 ///
 /// The axes stand in a fixed order, the first slowest: `grid` in the order written, `zip`, `list`,
 /// `random`, `product`, `concat`, `seeds`. So the order of the sections in a file means nothing.
-public struct Block: Sendable {
+package struct Block: Sendable {
   /// Values that hold unless an axis says otherwise.
-  public var base: [(key: String, value: Template)] = []
+  package var base: [(key: String, value: Template)] = []
   /// The dimensions, slowest first.
-  public var dimensions: [Dimension] = []
+  package var dimensions: [Dimension] = []
   /// The block counts only where this holds.
-  public var condition: Condition?
-  /// Configurations to leave out.
-  public var exclusions: [Condition] = []
-  /// Where the block stands in the file.
-  package var position = Position(line: 1, column: 1)
+  package var condition: Condition?
+  package var exclusions: [Condition] = []
 
   package init() {}
 }
 
 /// One factor of a block.
-public indirect enum Dimension: Sendable {
+package indirect enum Dimension: Sendable {
   case axis(Axis)
   /// Combined with what stands before; left out where its condition does not hold.
   case block(Block)
   /// One after another.
   case concatenation([Block])
+
+  static func rows(
+    _ rows: [[(key: String, value: Template)]], _ condition: Condition? = nil, in section: String,
+    at position: Position
+  ) -> Dimension {
+    .axis(Axis(points: .rows(rows), condition: condition, section: section, position: position))
+  }
 }
 
 /// A list of points, each of which sets some keys.
-public struct Axis: Sendable {
-  /// Where an axis' points come from.
-  public enum Points: Sendable {
+package struct Axis: Sendable {
+  package enum Points: Sendable {
     case rows([[(key: String, value: Template)]])
     case random(RandomPoints)
   }
 
-  /// The points.
-  public let points: Points
+  package let points: Points
   /// Where it does not hold, the axis is left out and its keys keep their base values.
-  public let condition: Condition?
+  package var condition: Condition?
   /// The section of the file, for messages.
   package let section: String
   package let position: Position
-
-  /// The number of points.
-  public var count: Int {
-    switch points {
-    case .rows(let rows): rows.count
-    case .random(let random): random.count
-    }
-  }
 
   /// The keys that some point sets, in order of appearance.
   package var keys: [String] {
@@ -61,57 +55,119 @@ public struct Axis: Sendable {
   }
 }
 
-/// A sweep as its file states it.
-public struct SweepFile: Sendable {
-  /// The sweep's name, also its directory's.
-  public var name: String
-  /// What runs.
-  public var program: ProgramDescription
-  /// The space of configurations.
-  public var space: Block
-  /// The keys that only replicate a configuration (`seed`).
-  public var replicateKeys: [String]
-  /// Keys that do not change what is computed, beside ``Configuration/bookkeepingKeys``.
-  public var ignoredKeys: [String]
-  /// Defaults of `submit`: option names without dashes, and their values.
-  public var slurm: [JSON.Member]
-  /// The executor that it chooses, if it does.
-  public var executor: ExecutorChoice?
-  /// The text as read, kept with the sweep.
-  public var sourceText: String
-  /// The file's path as given.
-  public var path: String
-  /// Where each key was first written.
-  package var keyPositions: [String: Position]
-  /// Values that were given to all configurations beside the file.
-  public internal(set) var overrides: [Override] = []
-  /// What the file has more if it is a Python module.
-  public var python: PythonSweep?
-  /// What its reader should know.
-  public var notes: [String] = []
+/// A condition on the keys of a configuration: one of several sets of requirements holds.
+///
+/// In a file, a mapping (`{optimizer: ivon, batch_size: {gt: 64}}`: all must hold) or a list of
+/// mappings (any may hold).
+package struct Condition: Sendable, Equatable {
+  package struct Requirement: Sendable, Hashable {
+    package let key: String
+    package let predicate: Predicate
+  }
+
+  /// A disjunction of conjunctions.
+  package let alternatives: [[Requirement]]
+
+  package init(_ alternatives: [[Requirement]]) { self.alternatives = alternatives }
 }
 
-/// The program that runs a configuration.
-public struct ProgramDescription: Sendable, Equatable {
-  /// The program and its leading arguments; a name without a slash is looked up.
-  public var command: [String] = ["bllarse-finetune"]
-  /// The option that takes the directory for results; nil when the program has none.
-  public var outputOption: String? = "--output"
-  /// The option that takes the directory of an interrupted attempt; nil when it cannot resume.
-  public var resumeOption: String? = "--resume"
-  /// Whether the program describes its own options on `--experimental-dump-help`.
-  public var describesItself = true
-  /// How it takes values that are lists.
-  public var lists = ListStyles()
+/// A test of one value; only `notIn` and `present(false)` accept an absent one.
+package enum Predicate: Sendable, Hashable {
+  case isIn(Set<JSON>)
+  case notIn(Set<JSON>)
+  case present(Bool)
+  case less(Double)
+  case lessOrEqual(Double)
+  case greater(Double)
+  case greaterOrEqual(Double)
 
-  /// A description of `bllarse-finetune`.
-  public init() {}
+  func accepts(_ value: JSON?) -> Bool {
+    switch self {
+    case .isIn(let values): value.map(values.contains) ?? false
+    case .notIn(let values): value.map { !values.contains($0) } ?? true
+    case .present(let expected): (value != nil && value != .null) == expected
+    case .less(let bound): value?.doubleValue.map { $0 < bound } ?? false
+    case .lessOrEqual(let bound): value?.doubleValue.map { $0 <= bound } ?? false
+    case .greater(let bound): value?.doubleValue.map { $0 > bound } ?? false
+    case .greaterOrEqual(let bound): value?.doubleValue.map { $0 >= bound } ?? false
+    }
+  }
 }
 
-extension SweepFile {
-  /// All keys that some configuration may have, in the file's order.
-  public var keys: [String] {
-    var seen: Set<String> = []
-    return space.possibleValues.map(\.key).filter { seen.insert($0).inserted }
+/// A parameter's value as a sweep file states it: fixed, built from other keys, or looked up.
+package indirect enum Template: Sendable, Hashable {
+  case literal(JSON)
+  /// A list of which some element depends on other keys.
+  case list([Template])
+  /// A string with `${key}` references. A reference that is the whole string keeps the key's type.
+  case text([Piece])
+  /// The value of `cases` that belongs to the value of `key`, else `otherwise`.
+  case table(key: String, cases: [Case], otherwise: Template?)
+
+  package enum Piece: Sendable, Hashable {
+    case verbatim(String)
+    case reference(String)
+  }
+
+  package struct Case: Sendable, Hashable {
+    let value: String
+    let template: Template
+  }
+
+  /// Reads a string: `${key}` is a reference, `$${` a verbatim `${`; nil when one is not closed.
+  package static func parse(_ string: String) -> Template? {
+    guard string.contains("${") else { return .literal(.string(string)) }
+    var pieces: [Piece] = []
+    var verbatim = ""
+    var rest = Substring(string)
+    while let dollar = rest.firstIndex(of: "$") {
+      verbatim += rest[..<dollar]
+      let after = rest[rest.index(after: dollar)...]
+      if after.hasPrefix("${") {
+        verbatim += "${"
+        rest = after.dropFirst(2)
+      } else if after.hasPrefix("{") {
+        guard let end = after.firstIndex(of: "}") else { return nil }
+        if !verbatim.isEmpty { pieces.append(.verbatim(verbatim)) }
+        verbatim = ""
+        pieces.append(.reference(String(after[after.index(after: after.startIndex)..<end])))
+        rest = after[after.index(after: end)...]
+      } else {
+        verbatim += "$"
+        rest = after
+      }
+    }
+    verbatim += rest
+    if !verbatim.isEmpty { pieces.append(.verbatim(verbatim)) }
+    let isPlain = pieces.allSatisfy { if case .verbatim = $0 { true } else { false } }
+    return isPlain ? .literal(.string(verbatim)) : .text(pieces)
+  }
+
+  /// The keys that the value depends on.
+  package var references: [String] {
+    switch self {
+    case .literal: []
+    case .list(let elements): elements.flatMap(\.references)
+    case .text(let pieces):
+      pieces.compactMap { if case .reference(let key) = $0 { key } else { nil } }
+    case .table(let key, let cases, let otherwise):
+      [key] + cases.flatMap { $0.template.references } + (otherwise?.references ?? [])
+    }
+  }
+
+  /// The value, when it depends on nothing.
+  package var literal: JSON? {
+    if case .literal(let value) = self { return value }
+    return nil
+  }
+
+  /// Every fixed value that the template may turn into.
+  package var possibleLiterals: [JSON] {
+    switch self {
+    case .literal(let value): [value]
+    case .text, .list: []
+    case .table(_, let cases, let otherwise):
+      cases.flatMap { $0.template.possibleLiterals } + (otherwise?.possibleLiterals ?? [])
+    }
   }
 }

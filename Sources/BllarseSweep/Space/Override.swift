@@ -1,18 +1,12 @@
 /// A value that all configurations get, whatever their file says.
-public struct Override: Sendable, Equatable {
+package struct Override: Sendable, Equatable {
   /// The key, with underscores.
-  public let key: String
-  /// The value: fixed.
-  public let value: JSON
+  package let key: String
+  package let value: JSON
 
-  /// Reads `key=value`.
-  ///
-  /// The value is read as a sweep file's: a word, a number, `true`, `false`, `null` (or nothing), a
-  /// quoted string, a list in brackets.
-  ///
-  /// - Throws: ``SweepError`` (64) that shows what was found and what was expected.
-  public init(parsing text: String) throws {
-    func fault(_ problem: String) -> SweepError { SweepError(.usage, "--set \(text): \(problem)") }
+  /// Reads `key=value`, the value as in a sweep file.
+  package init(parsing text: String) throws {
+    func fault(_ problem: String) -> SweepError { SweepError.usage("--set \(text): \(problem)") }
     guard let equals = text.firstIndex(of: "=") else {
       throw fault("expected KEY=VALUE, such as epochs=3")
     }
@@ -62,15 +56,12 @@ public struct Override: Sendable, Equatable {
   }
 
   /// Reads several, each key once.
-  ///
-  /// - Throws: ``SweepError`` (64).
-  public static func parse(_ texts: [String]) throws -> [Override] {
+  package static func parse(_ texts: [String]) throws -> [Override] {
     var overrides: [Override] = []
     for text in texts {
       let override = try Override(parsing: text)
       if let other = overrides.first(where: { $0.key == override.key }) {
-        throw SweepError(
-          .usage,
+        throw SweepError.usage(
           "--set \(text): '\(override.key)' is set to \(other.value.compact) already; each key once"
         )
       }
@@ -85,22 +76,19 @@ extension SweepFile {
   ///
   /// Conditions, tables and references see the new values. An axis of nothing but such keys is gone;
   /// other configurations that become equal run once, as always.
-  ///
-  /// - Throws: ``SweepError`` (64) for a key that the sweep gives each run itself.
-  public func overriding(_ overrides: [Override]) throws -> SweepFile {
+  package func overriding(_ overrides: [Override]) throws -> SweepFile {
     guard !overrides.isEmpty else { return self }
     var file = self
     file.overrides = overrides
     let own = [program.outputOption, program.resumeOption].compactMap { $0 }
       .map { BlockDecoder.normalized(String($0.drop { $0 == "-" })) }
     for override in overrides where own.contains(override.key) {
-      throw SweepError(
-        .usage, "--set \(override.key): the sweep itself gives each run its '\(override.key)'")
+      throw SweepError.usage(
+        "--set \(override.key): the sweep itself gives each run its '\(override.key)'")
     }
     for override in overrides
     where override.value == .array([]) && program.lists[override.key] != .json {
-      throw SweepError(
-        .usage,
+      throw SweepError.usage(
         "--set \(override.key)=[]: an empty list gives the program nothing; '--set \(override.key)=' leaves the option out"
       )
     }

@@ -15,11 +15,10 @@ public struct StatusReader {
   public var problem: String? { states.problem }
 
   /// Reads the submissions, and asks their executors when there are any.
-  public init(_ directory: SweepDirectory, runner: any CommandRunner = ProcessRunner()) throws {
+  public init(_ directory: SweepDirectory) throws {
     let submissions = try SubmissionRecord.all(in: directory)
     self.init(
-      directory, submissions: submissions,
-      states: TaskStates.ask(submissions, of: directory, runner: runner),
+      directory, submissions: submissions, states: TaskStates.ask(submissions, of: directory),
       refusals: try RefusalRecord.read(directory))
   }
 
@@ -42,11 +41,9 @@ public struct StatusReader {
     StatusReader(directory, submissions: [])
   }
 
-  /// The states of all configurations, in order.
+  /// The states of all configurations, in order; the runs of `ended` are known to be over, whatever is said
+  /// of the tasks around them.
   ///
-  /// - Parameter ended: configurations whose runs are known to be over, whatever is said of the
-  ///   tasks around them.
-  /// - Returns: the states.
   /// - Throws: ``SweepError`` when the manifest cannot be read.
   public func all(ended: Set<Int> = []) throws -> [RunStatus] {
     try directory.manifest.entries().map { entry in
@@ -67,17 +64,14 @@ public struct StatusReader {
 
   private func tasks(of index: Int) -> [TaskReference] { references[index] ?? [] }
 
-  /// The tasks of a configuration that an executor still has.
   func activeTasks(of index: Int) -> [TaskReference] {
     tasks(of: index).filter { states.tasks[$0]?.isActive == true }
   }
 
-  /// Whether an executor has a task for one of some configurations.
   package func hasTask(for indices: some Sequence<Int>) -> Bool {
     indices.contains { !activeTasks(of: $0).isEmpty }
   }
 
-  /// The state of one configuration.
   package func status(of entry: ManifestEntry, hasEnded: Bool = false) -> RunStatus {
     let run = directory.run(entry.index)
     var status = RunStatus(index: entry.index, state: .new)
@@ -135,19 +129,14 @@ public struct StatusReader {
         status.state = .lost
         status.cause = nil
       }
-      status.add(claim?.programChange)
     } else {
       applySilence(attempt, claim, task, to: &status)
-      status.add(claim?.programChange)
     }
+    status.add(claim?.programChange)
     return status
   }
 
-  // MARK: - Cases
-
-  /// A task that its executor still has.
-  ///
-  /// False when its attempt is over and the job only cleans up.
+  /// A task that its executor still has; false when its attempt is over and the job only cleans up.
   private func apply(
     _ reference: TaskReference, _ task: TaskState, claim: AttemptClaim?, end: AttemptEnd?,
     to status: inout RunStatus
@@ -230,9 +219,8 @@ public struct StatusReader {
 
   /// Whether `cancel` has ended the configuration's task.
   private func isCancelled(_ status: RunStatus) -> Bool {
-    let path = "\(directory.run(status.index).path)/cancelled"
-    guard let task = status.task, let text = try? Files.text(of: path) else { return false }
-    return text.trimmed == task
+    guard let task = status.task else { return false }
+    return directory.run(status.index).cancelledTask == task
   }
 
   /// A configuration of which only an executor can tell something.
@@ -279,7 +267,6 @@ public struct StatusReader {
 
 // What the last task of a submission looks at, to know that it is the last.
 extension SweepDirectory {
-  /// Whether a run of the configuration shows signs of life.
   package func isRunning(_ index: Int) -> Bool {
     let run = run(index)
     guard let attempt = run.attempts.last.map({ run.attempt($0) }), attempt.end == nil else {
@@ -288,7 +275,6 @@ extension SweepDirectory {
     return attempt.isAlive(attempt.claim, at: Host.now)
   }
 
-  /// Whether the configuration has a valid result.
   package func hasResult(_ index: Int) throws -> Bool {
     run(index).result(hash: try manifest.entry(at: index).hash) != nil
   }
@@ -296,19 +282,16 @@ extension SweepDirectory {
   /// Whether the next attempt goes on with a tracked run, which stays nested where it is.
   package func resumesTrackedRun(_ index: Int) -> Bool {
     let run = run(index)
-    guard let last = run.attempts.last,
-      let output = RunningAttempt.resumable(run, before: last + 1)
+    guard let last = run.attempts.last, let output = RunningAttempt.resumable(run, before: last + 1)
     else { return false }
     return Files.exists("\(run.path)/\(output)/mlflow_run_id")
   }
 
-  /// Whether the task that this process belongs to is going to be started again by its script, after its
-  /// program asked for that.
+  /// Whether this process' task is started again by its script when its program asks for that.
   package func requeuesItself(_ index: Int) -> Bool {
     guard let task = Executors.task(in: Host.environment),
       let limit = Host.variable("BLLARSE_MAX_REQUEUES").flatMap({ Int($0) })
     else { return false }
-    let cancelled = (try? Files.text(of: "\(run(index).path)/cancelled")) ?? nil
-    return task.restarts < limit && cancelled?.trimmed != task.name
+    return task.restarts < limit && run(index).cancelledTask != task.name
   }
 }

@@ -2,13 +2,11 @@ import Foundation
 
 /// Runs short commands and returns what they print: a cluster's own, git.
 public protocol CommandRunner {
-  /// Runs a command to its end.
+  /// Runs a program with arguments to its end.
   ///
-  /// - Parameters:
-  ///   - arguments: the program and its arguments.
-  ///   - environment: variables set in addition to those of this process (but for MLFLOW_RUN_ID, which
-  ///     names a run of this process).
-  /// - Returns: what it printed and how it ended.
+  /// It has the variables of this process (but for MLFLOW_RUN_ID, which names a run of this process) and
+  /// those of `environment`.
+  ///
   /// - Throws: ``SweepError`` when the program cannot be started.
   func run(_ arguments: [String], environment: [String: String]) throws -> CommandResult
 }
@@ -24,9 +22,11 @@ public struct CommandResult: Sendable, Equatable {
 
   /// Makes a result.
   public init(status: Int32, output: String = "", errors: String = "") {
-    self.status = status
-    self.output = output
-    self.errors = errors
+    (self.status, self.output, self.errors) = (status, output, errors)
+  }
+
+  var lastError: String {
+    errors.split(whereSeparator: \.isNewline).last.map(String.init) ?? "nothing on standard error"
   }
 
   /// The first line of what went wrong.
@@ -51,52 +51,182 @@ public struct ProcessRunner: CommandRunner {
   /// Runs a command to its end.
   public func run(_ arguments: [String], environment: [String: String]) throws -> CommandResult {
     guard let program = Host.find(arguments[0]) else {
-      throw SweepError(.failed, "cannot start \(arguments[0]): not found in PATH")
+      throw SweepError.failed("cannot start \(arguments[0]): not found in PATH")
     }
-    var out: [Int32] = [0, 0]
-    var err: [Int32] = [0, 0]
-    guard pipe(&out) == 0, pipe(&err) == 0 else { throw Files.failure(.start, program) }
-    for descriptor in out + err { _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC) }
-    var spawn = Spawn(
+    let process = try PipedProcess(
       [program] + arguments.dropFirst(),
-      environment: Host.inheritedEnvironment.merging(environment) { $1 })
-    spawn.output = .descriptor(out[1])
-    spawn.errors = .descriptor(err[1])
-    defer {
-      close(out[0])
-      close(err[0])
+      environment: Host.inheritedEnvironment.merging(environment) { $1 }, hasInput: false)
+    var texts: (output: [UInt8], errors: [UInt8]) = ([], [])
+    let ending = try process.run {
+      nil
+    } output: {
+      texts.output += $0
+    } errors: {
+      texts.errors += $0
     }
-    let process: pid_t
-    do {
-      defer {
-        close(out[1])
-        close(err[1])
+    return CommandResult(
+      status: ending?.code ?? 127, output: String(decoding: texts.output, as: UTF8.self),
+      errors: String(decoding: texts.errors, as: UTF8.self))
+  }
+}
+
+/// A conversation with a program that answers each line of its input with one of its output.
+final class LineDialogue {
+  private let process: PipedProcess
+  /// The end of what it wrote to standard error.
+  private(set) var errorText: [UInt8] = []
+
+  init(_ command: [String]) throws { process = try PipedProcess(command) }
+
+  /// Says all lines and hears all answers; nil when the program was ended for its silence.
+  ///
+  /// What `next` (nil after the last line) or `answer` throws ends the program too.
+  func run(
+    silenceSeconds: Double, next: () throws -> [UInt8]?, answer: ([UInt8]) throws -> Void
+  ) throws -> Ending? {
+    var heard: [UInt8] = []
+    let ending = try process.run(silenceSeconds: silenceSeconds) {
+      try next().map { $0 + [UInt8(ascii: "\n")] }
+    } output: { bytes in
+      heard += bytes
+      var lines = heard.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
+      // The last line is whole at the end only.
+      heard = Array(lines.popLast() ?? [])
+      if bytes.isEmpty, !heard.isEmpty { lines.append(heard[...]) }
+      for line in lines { try answer(Array(line)) }
+    } errors: {
+      errorText += $0
+      // A program that talks without end must not fill the memory.
+      if errorText.count > 1 << 17 { errorText.removeFirst(errorText.count - 1 << 16) }
+    }
+    return ending
+  }
+}
+
+/// A process whose standard input, output and errors are pipes to this one.
+///
+/// All flow at once: neither side has to hold what the other has not yet read, however much it is.
+private final class PipedProcess {
+  private let process: Int32
+  private var input: Int32 = -1
+  private let output: Int32
+  private let errors: Int32
+
+  init(
+    _ command: [String], environment: [String: String] = Host.inheritedEnvironment,
+    hasInput: Bool = true
+  ) throws {
+    var ends: [[Int32]] = []
+    for _ in 0..<3 {
+      var pair: [Int32] = [-1, -1]
+      guard pipe(&pair) == 0 else {
+        let fault = Files.failure(.start, command[0])
+        for end in ends.joined() { close(end) }
+        throw fault
       }
-      process = try spawn.start()
+      for descriptor in pair { _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC) }
+      ends.append(pair)
     }
-    let (output, errors) = Self.drain(out[0], err[0])
-    return CommandResult(status: Child.wait(process).code, output: output, errors: errors)
+    (input, output, errors) = (ends[0][1], ends[1][0], ends[2][0])
+    var spawn = Spawn(command, environment: environment)
+    spawn.input = hasInput ? ends[0][0] : nil
+    spawn.output = .descriptor(ends[1][1])
+    spawn.errors = .descriptor(ends[2][1])
+    defer { for end in [ends[0][0], ends[1][1], ends[2][1]] { close(end) } }
+    do {
+      process = try spawn.start()
+    } catch {
+      for end in [input, output, errors] { close(end) }
+      throw error
+    }
+    for descriptor in [input, output, errors] {
+      _ = fcntl(descriptor, F_SETFL, fcntl(descriptor, F_GETFL) | O_NONBLOCK)
+    }
+    if !hasInput { closeInput() }
   }
 
-  /// Reads two pipes until both are closed; neither may fill while the other is waited for.
-  private static func drain(_ first: Int32, _ second: Int32) -> (String, String) {
-    var waiting = [
-      pollfd(fd: first, events: Int16(POLLIN), revents: 0),
-      pollfd(fd: second, events: Int16(POLLIN), revents: 0),
-    ]
-    var texts: [[UInt8]] = [[], []]
-    var buffer = [UInt8](repeating: 0, count: 1 << 16)
-    while waiting.contains(where: { $0.fd >= 0 }) {
-      guard poll(&waiting, 2, -1) >= 0 || errno == EINTR else { break }
-      for index in 0..<2 where waiting[index].fd >= 0 && waiting[index].revents != 0 {
-        let count = read(waiting[index].fd, &buffer, buffer.count)
-        if count > 0 {
-          texts[index].append(contentsOf: buffer[..<count])
-        } else if count == 0 || errno != EINTR {
-          waiting[index].fd = -1
+  /// Feeds the process what `next` gives until that is nil, and takes what it writes to its end, an empty
+  /// piece last; nil when it was ended because it neither read nor wrote for so long.
+  func run(
+    silenceSeconds: Double? = nil, next: () throws -> [UInt8]?, output: ([UInt8]) throws -> Void,
+    errors: ([UInt8]) throws -> Void
+  ) throws -> Ending? {
+    defer { for end in [input, self.output, self.errors] where end >= 0 { close(end) } }
+    do {
+      if try talk(silenceSeconds, next, output, errors) { return Child.wait(process) }
+    } catch {
+      endProcess()
+      throw error
+    }
+    endProcess()
+    return nil
+  }
+
+  private func endProcess() {
+    Child.send(Signals.kill, to: process)
+    _ = Child.wait(process)
+  }
+
+  /// False when the process was silent for too long.
+  private func talk(
+    _ silenceSeconds: Double?, _ next: () throws -> [UInt8]?,
+    _ takeOutput: ([UInt8]) throws -> Void, _ takeErrors: ([UInt8]) throws -> Void
+  ) throws -> Bool {
+    let patience = silenceSeconds.map { Int32(clamping: Int($0 * 1000)) } ?? -1
+    var pending: [UInt8] = []
+    var said = 0
+    var hasMore = true
+    var open = [output, errors]
+    while open != [-1, -1] {
+      if said == pending.count, input >= 0 {
+        pending.removeAll(keepingCapacity: true)
+        said = 0
+        while hasMore, pending.count < 1 << 16 {
+          if let piece = try next() { pending += piece } else { hasMore = false }
         }
+        if pending.isEmpty { closeInput() }
+      }
+      var waiting = [pollfd(fd: input, events: Int16(POLLOUT), revents: 0)]
+      waiting += open.map { pollfd(fd: $0, events: Int16(POLLIN), revents: 0) }
+      let ready = poll(&waiting, 3, patience)
+      if ready == 0 { return false }
+      guard ready > 0 else {
+        if errno == EINTR { continue }
+        throw Files.failure(.read, "the program's answers")
+      }
+      if waiting[0].revents != 0 {
+        let count = Self.writeQuietly(pending[said...], to: input)
+        if count >= 0 { said += count } else { closeInput() }
+      }
+      for place in 0..<2 where waiting[place + 1].revents != 0 {
+        var buffer = [UInt8](repeating: 0, count: 1 << 16)
+        let count = read(open[place], &buffer, buffer.count)
+        if count < 0, errno == EINTR || errno == EAGAIN { continue }
+        if count <= 0 { open[place] = -1 }
+        try (place == 0 ? takeOutput : takeErrors)(Array(buffer[..<max(0, count)]))
       }
     }
-    return (String(decoding: texts[0], as: UTF8.self), String(decoding: texts[1], as: UTF8.self))
+    return true
+  }
+
+  private func closeInput() {
+    if input >= 0 { close(input) }
+    input = -1
+  }
+
+  /// Writes what fits; negative where nobody reads, without the signal that would end this process.
+  private static func writeQuietly(_ bytes: ArraySlice<UInt8>, to descriptor: Int32) -> Int {
+    var pipeSignal = sigset_t()
+    sigemptyset(&pipeSignal)
+    sigaddset(&pipeSignal, SIGPIPE)
+    var before = sigset_t()
+    pthread_sigmask(SIG_BLOCK, &pipeSignal, &before)
+    defer { pthread_sigmask(SIG_SETMASK, &before, nil) }
+    let count = bytes.withUnsafeBytes { write(descriptor, $0.baseAddress, $0.count) }
+    if count >= 0 { return count }
+    if errno == EINTR || errno == EAGAIN { return 0 }
+    // The signal waits for this thread: taken here, it is gone before the mask is.
+    _ = Host.signal(among: [SIGPIPE], seconds: 0)
+    return -1
   }
 }

@@ -1,10 +1,8 @@
 import Foundation
 
-/// A process to start.
 package struct Spawn {
   package enum Output {
     case inherit
-    case discard
     /// Appended to, created when missing.
     case file(String)
     case descriptor(Int32)
@@ -22,17 +20,11 @@ package struct Spawn {
   /// The processors it may use; nil for those of this process.
   package var processors: [Int]?
 
-  package init(
-    _ arguments: [String], environment: [String: String] = Host.inheritedEnvironment
-  ) {
+  package init(_ arguments: [String], environment: [String: String] = Host.inheritedEnvironment) {
     self.arguments = arguments
     self.environment = environment
   }
 
-  /// Starts the process.
-  ///
-  /// - Returns: its id.
-  /// - Throws: ``SweepError`` that names the program and the system's reason.
   package func start() throws -> Int32 {
     var actions = posix_spawn_file_actions_t()
     posix_spawn_file_actions_init(&actions)
@@ -74,7 +66,7 @@ package struct Spawn {
       }
     }
     guard status == 0 else {
-      throw SweepError(.failed, "cannot start \(program): \(String(cString: strerror(status)))")
+      throw SweepError.failed("cannot start \(program): \(String(cString: strerror(status)))")
     }
     return process
   }
@@ -84,7 +76,6 @@ package struct Spawn {
   ) {
     switch output {
     case .inherit: break
-    case .discard: posix_spawn_file_actions_addopen(&actions, descriptor, "/dev/null", O_WRONLY, 0)
     case .file(let path):
       posix_spawn_file_actions_addopen(
         &actions, descriptor, path, O_WRONLY | O_CREAT | O_APPEND, 0o666)
@@ -101,7 +92,6 @@ package struct Spawn {
   }
 }
 
-/// How a process ended.
 package enum Ending: Equatable, Sendable {
   case exit(Int32)
   case signal(Int32)
@@ -127,7 +117,6 @@ package enum Child {
     return waitpid(process, &status, WNOHANG) == process ? Ending(waitStatus: status) : nil
   }
 
-  /// Waits until a child ends.
   package static func wait(_ process: Int32) -> Ending {
     var status: Int32 = 0
     while waitpid(process, &status, 0) < 0 {
@@ -140,4 +129,53 @@ package enum Child {
   package static func send(_ signal: Int32, to process: Int32, group: Bool = false) {
     kill(group ? -process : process, signal)
   }
+
+  /// Passes a signal on to a program, the first of its group, or to its ``Keeper``.
+  static func pass(_ signal: Int32, to process: Int32, isKeeper: Bool) {
+    if isKeeper {
+      // A keeper must see the end of what it is told to kill.
+      send(signal == Signals.kill ? Signals.quit : signal, to: process)
+    } else {
+      // Only the program itself knows the request to checkpoint; its children would die of it.
+      send(signal, to: process, group: signal != Signals.checkpoint)
+    }
+  }
+}
+
+/// Signals taken in order by the one loop that waits for them, instead of handlers.
+package struct Signals {
+  package static let terminate = SIGTERM
+  package static let checkpoint = SIGUSR1
+  package static let kill = SIGKILL
+  package static let quit = SIGQUIT
+
+  /// Whether a signal asks a program to end, as a person or a system that shuts down does.
+  static func asksToEnd(_ signal: Int32) -> Bool {
+    [SIGINT, SIGTERM, SIGHUP, SIGQUIT].contains(signal)
+  }
+
+  private let taken: [Int32]
+
+  /// Blocks the signals, and some more, in this thread, and so in those it starts from now on.
+  package init(adding more: [Int32] = []) {
+    taken = [SIGINT, SIGTERM, SIGUSR1, SIGHUP, SIGCHLD] + more
+    var set = sigset_t()
+    sigemptyset(&set)
+    for signal in taken { sigaddset(&set, signal) }
+    pthread_sigmask(SIG_BLOCK, &set, nil)
+  }
+
+  /// Waits for the next signal; nil when a child ended or the time passed.
+  package func wait(seconds: Double) -> Int32? {
+    let signal = Host.signal(among: taken, seconds: seconds)
+    return signal == SIGCHLD ? nil : signal
+  }
+
+  package static func name(_ signal: Int32) -> String { names[signal] ?? "signal \(signal)" }
+
+  private static let names: [Int32: String] = [
+    SIGINT: "SIGINT", SIGTERM: "SIGTERM", SIGKILL: "SIGKILL", SIGUSR1: "SIGUSR1", SIGHUP: "SIGHUP",
+    SIGQUIT: "SIGQUIT", SIGSEGV: "SIGSEGV", SIGABRT: "SIGABRT", SIGILL: "SIGILL", SIGBUS: "SIGBUS",
+    SIGFPE: "SIGFPE", SIGXCPU: "SIGXCPU", SIGPIPE: "SIGPIPE",
+  ]
 }

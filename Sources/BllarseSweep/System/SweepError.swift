@@ -23,8 +23,14 @@ public struct SweepError: Error, Equatable, CustomStringConvertible {
 
   /// Makes an error.
   public init(_ code: Code, _ description: String) {
-    self.code = code
-    self.description = description
+    (self.code, self.description) = (code, description)
+  }
+
+  package static func failed(_ text: String) -> SweepError { SweepError(Code.failed, text) }
+  package static func usage(_ text: String) -> SweepError { SweepError(Code.usage, text) }
+  package static func data(_ text: String) -> SweepError { SweepError(Code.data, text) }
+  package static func interrupted(_ text: String) -> SweepError {
+    SweepError(Code.interrupted, text)
   }
 }
 
@@ -36,6 +42,6 @@ extension SweepError {
   /// An index that the sweep does not have.
   package static func noConfiguration(_ index: Int, of count: Int) -> SweepError {
     let range = count == 0 ? "has none" : "has \(count) (0 to \(count - 1))"
-    return SweepError(.usage, "there is no configuration \(index); the sweep \(range)")
+    return SweepError.usage("there is no configuration \(index); the sweep \(range)")
   }
 }

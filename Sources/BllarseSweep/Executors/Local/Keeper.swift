@@ -3,9 +3,9 @@
 /// Only a process' parent learns how it ended. A launcher that is killed would take that knowledge
 /// along; the keeper stays with the program, passes signals on, gives the sign of life and ends when
 /// the program does.
-public enum Keeper {
+package enum Keeper {
   /// The first word after the program's name that makes it a keeper.
-  public static let word = "keep-run"
+  package static let word = "keep-run"
 
   /// The words that start this very program as a keeper, even where its file was replaced meanwhile.
   package static var ownCommand: [String]? {
@@ -13,11 +13,8 @@ public enum Keeper {
     return [Files.isExecutableFile(path) ? path : "/proc/\(Host.processID)/exe", word]
   }
 
-  /// Starts a program and stays until it ends.
-  ///
-  /// - Parameter words: the attempt's directory, the program and its arguments.
-  /// - Returns: the program's exit code, 128 and the signal when one ended it.
-  public static func run(_ words: [String]) -> Int32 {
+  /// Starts a program, given after the attempt's directory, and stays until it ends with its exit code.
+  package static func run(_ words: [String]) -> Int32 {
     guard words.count > 1 else {
       Files.print("bllarse-sweep \(word): expected a directory and a program\n", to: 2)
       return SweepError.Code.usage.rawValue
@@ -45,7 +42,8 @@ public enum Keeper {
       if let signal = signals.wait(seconds: heartbeatSeconds) {
         // Who signals a whole process tree reaches the keeper twice: itself, and through the launcher.
         if signal != sent.signal || Host.monotonic - sent.time > 0.2 {
-          forward(signal, to: process)
+          let passed = signal == Signals.quit ? Signals.kill : signal
+          Child.pass(passed, to: process, isKeeper: false)
         }
         sent = (signal, Host.monotonic)
       } else {
@@ -58,14 +56,4 @@ public enum Keeper {
 
   /// The pause between two signs of life.
   static let heartbeatSeconds = 10.0
-
-  private static func forward(_ signal: Int32, to process: Int32) {
-    switch signal {
-    // Only the program itself knows this signal; its children would die of it.
-    case Signals.checkpoint: Child.send(signal, to: process)
-    // A keeper must see the end of what it is told to kill.
-    case Signals.quit: Child.send(Signals.kill, to: process, group: true)
-    default: Child.send(signal, to: process, group: true)
-    }
-  }
 }

@@ -1,67 +1,51 @@
 /// Works out how a configuration is started: by which program, with which words, in what environment.
-public struct Launcher {
+package struct Launcher {
   private let directory: SweepDirectory
-  private let program: String?
-  private let python: PythonChoice
-  private let isStrict: Bool
+  private let options: LaunchOptions
   private var located: [[String]: Program] = [:]
   private var submitted: [String: ProgramRecord?] = [:]
   private var checksums = ChecksumCache()
   private var labels: ConfigurationLabels?
 
-  /// Makes a launcher.
-  ///
-  /// - Parameters:
-  ///   - directory: the sweep.
-  ///   - program: the program's path, instead of looking for the one that the sweep names.
-  ///   - python: the interpreter for configurations that a Python module's own `run` runs.
-  ///   - isStrict: whether a program that has changed since the submission is refused.
-  public init(
-    _ directory: SweepDirectory, program: String? = nil, python: PythonChoice = PythonChoice(),
-    isStrict: Bool = false
-  ) {
-    self.directory = directory
-    self.isStrict = isStrict
-    self.program = program
-    self.python = python
-  }
-
-  /// The command of a configuration, without what each run is given besides.
-  ///
-  /// - Throws: ``SweepError`` (64) when there is no such program.
-  mutating func command(_ entry: ManifestEntry) throws -> [String] {
-    let context = try context(for: entry)
-    let words = context.words ?? Array(entry.program.dropFirst()) + entry.arguments
-    return [context.program ?? entry.program[0]] + words
+  init(_ directory: SweepDirectory, _ options: LaunchOptions = LaunchOptions()) {
+    (self.directory, self.options) = (directory, options)
   }
 
   /// The commands of some configurations as a shell reads them, a line each.
-  ///
-  /// - Throws: ``SweepError`` (64) when there is no such program.
-  public mutating func lines(_ indices: [Int]) throws -> String {
-    try indices.map { Shell.join(try command(directory.manifest.entry(at: $0))) + "\n" }.joined()
+  package static func lines(
+    _ indices: [Int], in directory: SweepDirectory, _ options: LaunchOptions
+  ) throws -> String {
+    var launcher = Launcher(directory, options)
+    return try indices.map {
+      Shell.join(try launcher.context(for: directory.manifest.entry(at: $0)).command) + "\n"
+    }.joined()
   }
 
-  /// What starts a configuration.
-  ///
-  /// - Throws: ``SweepError`` (64) when there is no such program.
   mutating func context(for entry: ManifestEntry) throws -> LaunchContext {
     var context = try programContext(for: entry)
     let labels = try labels ?? ConfigurationLabels(directory)
     self.labels = labels
     // How a tracked run is called, unless its configuration has a name for it.
     context.environment["BLLARSE_RUN_NAME"] = labels.name(entry)
+    context.environment.merge(options.environment) { $1 }
+    context.force = options.force
+    context.keeper = options.keeper
     return context
   }
 
   private mutating func programContext(for entry: ManifestEntry) throws -> LaunchContext {
     if entry.program == PythonProgram.words { return try pythonContext(for: entry) }
-    let located = try locate(entry.program)
-    var context = LaunchContext(
-      outputOption: located.outputOption, resumeOption: located.resumeOption)
-    context.program = located.command[0]
-    context.programChange = programChange(located)
-    context.refusesChange = isStrict
+    // A directory that has been extended may hold configurations of an earlier program.
+    let isCurrent = entry.program == directory.program.command
+    let found =
+      try located[entry.program]
+      ?? (isCurrent ? directory.program : ProgramDescription())
+      .located(as: entry.program, program: options.program)
+    located[entry.program] = found
+    var context = LaunchContext([found.command[0]] + entry.program.dropFirst() + entry.arguments)
+    (context.outputOption, context.resumeOption) = (found.outputOption, found.resumeOption)
+    context.programChange = programChange(found)
+    context.refusesChange = options.isStrict
     return context
   }
 
@@ -73,32 +57,17 @@ public struct Launcher {
     return before?.difference(to: checksums.record(of: program), of: program)
   }
 
-  private mutating func locate(_ words: [String]) throws -> Program {
-    if let known = located[words] { return known }
-    // A directory that has been extended may hold configurations of an earlier program.
-    var description =
-      words == directory.program.command ? directory.program : ProgramDescription()
-    description.command = words
-    if let program { description.command[0] = program }
-    let found = try Program.locate(description)
-    located[words] = found
-    return found
-  }
-
   private func pythonContext(for entry: ManifestEntry) throws -> LaunchContext {
-    if program != nil { throw Self.programRefusal(directory.source) }
+    if options.program != nil { throw Self.programRefusal(directory.source) }
     guard let kept = directory.currentPython else {
-      throw SweepError(
-        .data,
+      throw SweepError.data(
         "\(directory.path)/sweep.json: it names no Python module, which configuration \(entry.index) needs; run the sweep's .py file again"
       )
     }
-    var context = LaunchContext(outputOption: nil, resumeOption: nil)
-    context.program = try python.interpreter(recorded: kept.interpreter)
-    context.words = [
+    var context = LaunchContext([
+      try options.python.interpreter(recorded: kept.interpreter),
       "\(directory.path)/\(kept.folder)/\(PythonProgram.fileName)", "run", String(entry.index),
-    ]
-    context.resumesByEnvironment = true
+    ])
     context.source = kept.folder
     // For a run() that hands configurations on to it.
     context.environment["BLLARSE_FINETUNE_EXECUTABLE"] = Host.find("bllarse-finetune")
@@ -107,8 +76,7 @@ public struct Launcher {
 
   /// Why `--program` cannot replace the program of a Python module's own `run`.
   static func programRefusal(_ source: String) -> SweepError {
-    SweepError(
-      .usage,
+    SweepError.usage(
       "--program: the configurations of \(source) are run by its own run(config); --python or --venv choose the Python"
     )
   }
@@ -116,24 +84,70 @@ public struct Launcher {
 
 extension ProgramDescription {
   /// Finds the program, or the user's Python for what a module's own `run` runs.
-  ///
-  /// - Parameters:
-  ///   - program: the program's path, instead of looking for the one that the sweep names.
-  ///   - python: the interpreter that was asked for.
-  ///   - kept: the module as the sweep has kept it, if it has.
-  ///   - source: the sweep file.
-  /// - Returns: the program.
-  /// - Throws: ``SweepError`` (64) when there is no such program.
-  public func located(
+  package func located(
     program: String?, python: PythonChoice, kept: KeptPython?, source: String
   ) throws -> Program {
-    var description = self
-    if command == PythonProgram.words {
-      if program != nil { throw Launcher.programRefusal(source) }
-      description.command[0] = try python.interpreter(recorded: kept?.interpreter)
-    } else if let program {
-      description.command[0] = program
+    guard command == PythonProgram.words else {
+      return try located(as: command, program: program)
     }
+    if program != nil { throw Launcher.programRefusal(source) }
+    return try located(as: command, program: python.interpreter(recorded: kept?.interpreter))
+  }
+
+  /// Finds the program of a manifest's words, or another in its place.
+  func located(as words: [String], program: String?) throws -> Program {
+    var description = self
+    description.command = words
+    if let program { description.command[0] = program }
     return try Program.locate(description)
   }
+}
+
+/// What is asked of every start, whatever runs.
+package struct LaunchOptions: Sendable {
+  /// The program's path, instead of looking for the one that the sweep names.
+  package var program: String?
+  package var python: PythonChoice
+  /// Whether a program that has changed since the submission is not started.
+  package var isStrict: Bool
+  /// Runs a configuration that has a result again, which is kept until there is another.
+  package var force: Bool
+  /// The words that start this program as a ``Keeper``, so that a program's end is known even when this
+  /// process dies; nil to start the program itself.
+  package var keeper: [String]?
+  package var environment: [String: String] = [:]
+
+  package init(
+    program: String? = nil, python: PythonChoice = PythonChoice(), isStrict: Bool = false,
+    force: Bool = false, keeper: [String]? = nil
+  ) {
+    (self.program, self.python, self.isStrict) = (program, python, isStrict)
+    (self.force, self.keeper) = (force, keeper)
+  }
+}
+
+/// What an attempt needs beside the configuration.
+struct LaunchContext {
+  /// The program and its words, without what each run is given besides.
+  let command: [String]
+  /// The option for results and the one for resuming; nil when the program has none.
+  var outputOption: String?
+  var resumeOption: String?
+  var environment: [String: String] = [:]
+  var processors: [Int]?
+  /// Copies the program's output to this process' own.
+  var forwardsOutput = false
+  var task: TaskIdentity?
+  var force = false
+  /// The kept sources that run, below the sweep's directory: a Python module's `run` learns from
+  /// BLLARSE_RESUME_DIR that it goes on, and takes SIGUSR1.
+  var source: String?
+  /// What of the program is not as it was submitted.
+  var programChange: String?
+  var refusesChange = false
+  var keeper: [String]?
+
+  var canResume: Bool { resumeOption != nil || source != nil }
+
+  init(_ command: [String]) { self.command = command }
 }

@@ -6,31 +6,22 @@ public struct LocalExecutor: Executor {
   /// again, and the pause before that, which doubles from one to the next.
   public let options: SubmitOptions
   /// How long a stopped program may take to checkpoint before it is killed.
-  public var graceSeconds = 60.0
-  /// Runs configurations that have a result again; the new result replaces the old one.
-  public var force = false
-  /// The interpreter of a Python module's own `run`.
-  public var python: PythonChoice
-  /// The words that start this program as a ``Keeper``, so that a program's end is known even when
-  /// the pool dies; nil when it cannot be one.
-  public var keeper: [String]?
-  /// Variables for the programs.
-  public var environment: [String: String] = [:]
-  /// Called as things happen.
-  public var report: (Event) -> Void = { _ in }
+  package var graceSeconds = 60.0
+  package var launch: LaunchOptions
+  package var report: (Event) -> Void = { _ in }
   private let directory: SweepDirectory
 
   /// Makes an executor; it runs no commands but the programs.
   public init(
     _ directory: SweepDirectory, options: SubmitOptions, runner: any CommandRunner = ProcessRunner()
   ) {
-    self.directory = directory
-    self.options = options
-    python = PythonChoice(venv: options.venv)
+    (self.directory, self.options) = (directory, options)
+    launch = LaunchOptions(
+      program: options.program, python: PythonChoice(venv: options.venv),
+      isStrict: options.isStrict)
   }
 
-  /// What happens, as it happens.
-  public enum Event: Sendable {
+  package enum Event: Sendable {
     case started(index: Int, attempt: Int, resumed: Bool)
     /// Found at work, though what started it has ended.
     case adopted(index: Int)
@@ -62,8 +53,7 @@ public struct LocalExecutor: Executor {
     }
   }
 
-  /// How many of some configurations run at once.
-  public func jobCount(for count: Int) -> Int {
+  package func jobCount(for count: Int) -> Int {
     let places = Host.processors.count / (options.resources.cpus ?? 1)
     return max(1, min(options["jobs"]?.intValue ?? places, count))
   }
@@ -71,26 +61,20 @@ public struct LocalExecutor: Executor {
   /// Runs the configurations until all have ended, or until a signal asks to stop.
   ///
   /// The first SIGINT, SIGTERM or SIGHUP asks the programs to checkpoint and end; the second kills
-  /// them.
+  /// them. Orphans, whose programs are at work though their launcher has ended, are waited for.
   ///
-  /// - Parameters:
-  ///   - indices: the configurations to run.
-  ///   - orphans: configurations whose programs are at work though their launcher has ended; they are
-  ///     waited for like those that the pool starts, and take their places.
-  /// - Returns: what became of all of them.
   /// - Throws: ``SweepError`` when the program is missing or state cannot be written.
   public func run(_ indices: [Int], orphans: [Int] = []) throws -> Summary {
     let signals = Signals()
     let processors = Host.processors
     let jobs = jobCount(for: indices.count + orphans.count)
     let shares = Self.shares(of: processors, jobs: jobs)
-    var launcher = Launcher(
-      directory, program: options.program, python: python, isStrict: options.isStrict)
+    var launcher = Launcher(directory, launch)
     // A program that is missing is a fault of the command, not of its first configuration.
     if let first = indices.first {
       _ = try launcher.context(for: directory.manifest.entry(at: first))
     }
-    var state = State(waiting: indices.map { (index: $0, notBefore: 0, failures: 0) })
+    var state = State(waiting: indices.reversed().map { ($0, 0, 0) })
     var free = Array((0..<jobs).reversed())
     for index in orphans { try adopt(index, &free, &state) }
 
@@ -131,11 +115,11 @@ public struct LocalExecutor: Executor {
     let number = value.doubleValue ?? -1
     switch key {
     case "jobs" where value.intValue == nil || number < 1:
-      throw SweepError(.data, "a positive number")
+      throw SweepError.data("a positive number")
     case "retries" where value.intValue == nil || number < 0:
-      throw SweepError(.data, "a whole number from 0")
+      throw SweepError.data("a whole number from 0")
     case "retry_delay" where !(0...86_400).contains(number):
-      throw SweepError(.data, "a number of seconds from 0 to 86400")
+      throw SweepError.data("a number of seconds from 0 to 86400")
     default: break
     }
   }
@@ -148,10 +132,10 @@ public struct LocalExecutor: Executor {
   /// - Throws: ``SweepError`` (75) when a signal stopped it.
   public func submit(_ array: TaskArray) throws -> (job: String, command: [String]) {
     var executor = self
-    executor.environment.merge(array.environment) { $1 }
+    executor.launch.environment.merge(array.environment) { $1 }
     let summary = try executor.run(array.chunk.indices)
     guard summary.interrupted.isEmpty else {
-      throw SweepError(.interrupted, "stopped; \(Chunk.ranges(summary.interrupted)) have not ended")
+      throw SweepError.interrupted("stopped; \(Chunk.ranges(summary.interrupted)) have not ended")
     }
     return ("\(Host.name)-\(Host.processID)-\(array.submission.number)", [])
   }
@@ -163,8 +147,6 @@ public struct LocalExecutor: Executor {
   /// A program that it starts is no task of its own.
   public static func task(in environment: [String: String]) -> TaskIdentity? { nil }
 
-  // MARK: - Steps
-
   private var retries: Int { options["retries"]?.intValue ?? 0 }
   private var retryDelaySeconds: Double { options["retry_delay"]?.doubleValue ?? 1 }
 
@@ -175,19 +157,17 @@ public struct LocalExecutor: Executor {
     let failures: Int
   }
 
+  private typealias Waiting = (index: Int, notBefore: Double, failures: Int)
+
   private struct State {
-    var waiting: [(index: Int, notBefore: Double, failures: Int)]
+    var waiting: [Waiting]
     var running: [Running] = []
     var summary = Summary()
     var stopping = false
     var killTime: Double?
 
-    init(waiting: [(index: Int, notBefore: Double, failures: Int)]) {
-      self.waiting = waiting.reversed()
-    }
-
     /// The next configuration whose pause is over; the waiting ones are kept last first.
-    mutating func next(at time: Double) -> (index: Int, notBefore: Double, failures: Int)? {
+    mutating func next(at time: Double) -> Waiting? {
       guard let place = waiting.lastIndex(where: { $0.notBefore <= time }) else { return nil }
       return waiting.remove(at: place)
     }
@@ -199,11 +179,7 @@ public struct LocalExecutor: Executor {
     let entry = try directory.manifest.entry(at: index)
     do {
       var context = try launcher.context(for: entry)
-      context.environment.merge(environment) { $1 }
-      context.force = force
-      context.keeper = keeper
       context.processors = processors
-      context.threads = processors.count
       let attempt = try RunningAttempt(entry, in: directory, context: context)
       report(.started(index: index, attempt: attempt.attempt.number, resumed: attempt.resumed))
       return attempt
@@ -224,7 +200,6 @@ public struct LocalExecutor: Executor {
     return nil
   }
 
-  /// Takes over what goes on though its launcher has ended.
   private func adopt(_ index: Int, _ free: inout [Int], _ state: inout State) throws {
     guard let attempt = AdoptedAttempt(try directory.manifest.entry(at: index), in: directory)
     else {
@@ -254,12 +229,11 @@ public struct LocalExecutor: Executor {
     case .interrupted:
       if state.stopping {
         state.summary.interrupted.append(index)
-        report(.interrupted(index: index))
       } else {
         // The program asked to be started again.
         state.waiting.append((index, Host.monotonic + retryDelaySeconds, failures))
-        report(.interrupted(index: index))
       }
+      report(.interrupted(index: index))
     case .failed where end.exitCode < 0 && !state.stopping && run.attempt is AdoptedAttempt:
       // Killed with whatever looked after it: that says nothing against the configuration.
       state.waiting.append((index, 0, failures))
@@ -274,5 +248,77 @@ public struct LocalExecutor: Executor {
         state.summary.failed.append(index)
       }
     }
+  }
+}
+
+/// How far a local pool has come: what has ended how, and when the rest will have.
+package struct SweepProgress: Sendable {
+  package private(set) var done = 0
+  package private(set) var failed = 0
+  private var skipped = 0
+  private let total: Int
+  private let jobs: Int
+  /// When each that is under way started.
+  private var started: [Int: Double] = [:]
+  private var endedSeconds = 0.0
+  private var endedCount = 0
+
+  package init(total: Int, jobs: Int) { (self.total, self.jobs) = (total, max(1, jobs)) }
+
+  package var left: Int { total - done - failed - skipped }
+
+  package mutating func record(_ event: LocalExecutor.Event, at time: Double) {
+    switch event {
+    case .started(let index, _, _): started[index] = time
+    case .finished(let index, _):
+      done += 1
+      settle(index, at: time)
+    case .failed(let index, _, let pause):
+      if pause == nil { failed += 1 }
+      settle(index, at: time)
+    case .interrupted(let index): started[index] = nil
+    case .skipped: skipped += 1
+    // When it started is not known here, so that it says nothing about how long a run takes.
+    case .adopted, .stopping: break
+    }
+  }
+
+  private mutating func settle(_ index: Int, at time: Double) {
+    // What could not even be started says nothing about how long a run takes.
+    guard let begin = started.removeValue(forKey: index) else { return }
+    endedSeconds += time - begin
+    endedCount += 1
+  }
+
+  /// The seconds left if the rest takes as long as what has ended took; nil while nothing has.
+  package func secondsLeft(at time: Double) -> Double? {
+    guard left > 0 else { return 0 }
+    guard endedCount > 0 else { return nil }
+    let each = endedSeconds / Double(endedCount)
+    let running = started.values.map { max(0, each - (time - $0)) }
+    let waiting = Double(max(0, left - started.count)) * each
+    // All processors share the work, but no run is shared.
+    let slots = Double(min(jobs, max(1, left)))
+    let least = waiting > 0 ? each : running.max() ?? 0
+    return max(least, (running.reduce(0, +) + waiting) / slots)
+  }
+
+  /// `3 done, 1 failed, 8 left, about 2 min`.
+  package func text(at time: Double) -> String {
+    var parts = ["\(done) done"]
+    if failed > 0 { parts.append("\(failed) failed") }
+    parts.append("\(left) left")
+    if left > 0, let seconds = secondsLeft(at: time) { parts.append(Self.about(seconds)) }
+    return parts.joined(separator: ", ")
+  }
+
+  /// A time that is only estimated, in the unit that a person would take.
+  static func about(_ seconds: Double) -> String {
+    func number(_ value: Double) -> Int { Int(min(value.rounded(.up), 1e9)) }
+    if seconds < 1 { return "about 1 s" }
+    if seconds < 90 { return "about \(number(seconds)) s" }
+    if seconds < 90 * 60 { return "about \(number(seconds / 60)) min" }
+    if seconds < 48 * 3600 { return "about \(number(seconds / 3600)) h" }
+    return "about \(number(seconds / 86_400)) days"
   }
 }

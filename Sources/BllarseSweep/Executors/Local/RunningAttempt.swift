@@ -1,39 +1,3 @@
-/// What an attempt needs beside the configuration.
-package struct LaunchContext {
-  /// The program's path, instead of looking for the one that the manifest names.
-  package var program: String?
-  /// The option for results and the one for resuming; nil when the program has none.
-  package var outputOption: String?
-  package var resumeOption: String?
-  package var environment: [String: String] = [:]
-  package var processors: [Int]?
-  package var threads: Int?
-  /// Copies the program's output to this process' own.
-  package var forwardsOutput = false
-  package var task: TaskIdentity?
-  /// Runs a configuration that has a result again; it is kept until there is another.
-  package var force = false
-  /// The words after the program, instead of the configuration's.
-  package var words: [String]?
-  /// Whether the program learns from BLLARSE_RESUME_DIR that it goes on, and takes SIGUSR1.
-  package var resumesByEnvironment = false
-  /// The kept sources that run, below the sweep's directory.
-  package var source: String?
-  /// What of the program is not as it was submitted.
-  package var programChange: String?
-  /// Whether such a program is not started.
-  package var refusesChange = false
-  /// The words that start a ``Keeper``; nil to start the program itself.
-  package var keeper: [String]?
-
-  var canResume: Bool { resumeOption != nil || resumesByEnvironment }
-
-  package init(outputOption: String?, resumeOption: String?) {
-    self.outputOption = outputOption
-    self.resumeOption = resumeOption
-  }
-}
-
 /// Why a configuration is not started.
 package enum StartRefusal: Error, Equatable {
   case alreadyDone
@@ -42,30 +6,21 @@ package enum StartRefusal: Error, Equatable {
 }
 
 /// A program that runs one configuration, and the state on disk that says so.
-package final class RunningAttempt {
-  private static let heartbeatSeconds = 10.0
-
-  package let entry: ManifestEntry
-  package let attempt: AttemptDirectory
-  package let resumed: Bool
+final class RunningAttempt {
+  let entry: ManifestEntry
+  let attempt: AttemptDirectory
+  let resumed: Bool
   private let run: RunDirectory
   private let context: LaunchContext
-  private let outputDirectory: String
-  private let started = Host.now
-  private let startedMonotonic = Host.monotonic
+  private let claim: AttemptClaim
+  private let started = Host.monotonic
   private let process: Int32
-  /// The variable that the program is known by.
-  private let mark: String
   private var lastBeat = Host.monotonic
   private var stopSignal: Int32?
   private var followers: [LogFollower] = []
 
   /// Claims the configuration's next attempt and starts its program.
-  ///
-  /// - Throws: ``StartRefusal`` when there is nothing to start; ``SweepError`` when it cannot be.
-  package init(
-    _ entry: ManifestEntry, in directory: SweepDirectory, context: LaunchContext
-  ) throws {
+  init(_ entry: ManifestEntry, in directory: SweepDirectory, context: LaunchContext) throws {
     self.entry = entry
     self.context = context
     run = directory.run(entry.index)
@@ -75,11 +30,9 @@ package final class RunningAttempt {
     let earlier = !context.canResume ? nil : Self.resumable(run, before: last + 1)
     resumed = earlier != nil
     let output = earlier ?? "attempt-\(last + 1)/output"
-    outputDirectory = "\(run.path)/\(output)"
     var claim = AttemptClaim(
-      host: Host.name, process: Host.processID,
-      startTime: Host.startTime(of: Host.processID) ?? 0, started: started,
-      outputDirectory: output, resumed: resumed, task: context.task)
+      host: Host.name, process: Host.processID, startTime: Host.startTime(of: Host.processID) ?? 0,
+      started: Host.now, outputDirectory: output, resumed: resumed, task: context.task)
     claim.processNamespace = Host.processNamespace
     claim.source = context.source
     claim.hasKeeper = context.keeper != nil
@@ -89,39 +42,29 @@ package final class RunningAttempt {
       throw StartRefusal.busy("another process has just claimed attempt \(last + 1)")
     }
     self.attempt = attempt
-    mark = attempt.mark(claim)
     do {
       if let change = context.programChange {
-        if context.refusesChange { throw SweepError(.failed, "\(change); --strict refuses that") }
+        if context.refusesChange { throw SweepError.failed("\(change); --strict refuses that") }
         try Files.write("bllarse-sweep: note: \(change)\n", to: attempt.errors)
       }
-      try Files.makeDirectory(outputDirectory)
-      let spawn = try Self.spawn(
-        entry, context: context, sweep: directory, attempt: attempt, output: outputDirectory,
-        resumed: resumed, mark: attempt.programMark(claim))
-      process = try spawn.start()
+      try Files.makeDirectory("\(run.path)/\(output)")
+      process = try Self.spawn(entry, claim, context, directory, attempt).start()
     } catch let error as SweepError {
-      try attempt.write(
-        AttemptEnd(
-          outcome: .failed, exitCode: 127, signal: nil, reason: error.description, seconds: 0,
-          finished: Host.now))
+      try attempt.write(AttemptEnd(outcome: .failed, exitCode: 127, reason: error.description))
       throw error
     }
     claim.child = Int(process)
     claim.childStartTime = Host.startTime(of: Int(process))
+    self.claim = claim
     try attempt.write(claim)
     if context.forwardsOutput {
-      followers = [
-        LogFollower(attempt.output, to: 1), LogFollower(attempt.errors, to: 2),
-      ]
+      followers = [LogFollower(attempt.output, to: 1), LogFollower(attempt.errors, to: 2)]
     }
   }
 
   // MARK: - Before the start
 
   /// Makes sure that the last attempt is over, and records its end when nobody saw it.
-  ///
-  /// - Throws: ``StartRefusal`` when it goes on, or is found to be done.
   private static func settle(
     _ attempt: AttemptDirectory, _ run: RunDirectory, _ entry: ManifestEntry,
     _ context: LaunchContext
@@ -149,7 +92,7 @@ package final class RunningAttempt {
 
   /// The output directory of the last attempt, when the program can go on from it: it said so by
   /// its exit code, or it was ended from outside and had written a checkpoint.
-  package static func resumable(_ run: RunDirectory, before number: Int) -> String? {
+  static func resumable(_ run: RunDirectory, before number: Int) -> String? {
     guard number > 1 else { return nil }
     let last = run.attempt(number - 1)
     guard let claim = last.claim, let end = last.end else { return nil }
@@ -164,32 +107,31 @@ package final class RunningAttempt {
   }
 
   private static func spawn(
-    _ entry: ManifestEntry, context: LaunchContext, sweep: SweepDirectory,
-    attempt: AttemptDirectory, output: String, resumed: Bool, mark: String
+    _ entry: ManifestEntry, _ claim: AttemptClaim, _ context: LaunchContext,
+    _ sweep: SweepDirectory, _ attempt: AttemptDirectory
   ) throws -> Spawn {
-    guard let program = Host.find(context.program ?? entry.program[0]) else {
-      throw SweepError(
-        .failed,
-        "there is no program '\(context.program ?? entry.program[0])' on \(Host.name): not beside bllarse-sweep and not in PATH"
+    guard let program = Host.find(context.command[0]) else {
+      throw SweepError.failed(
+        "there is no program '\(context.command[0])' on \(Host.name): not beside bllarse-sweep and not in PATH"
       )
     }
-    var arguments =
-      [program] + (context.words ?? Array(entry.program.dropFirst()) + entry.arguments)
+    let output = "\(sweep.run(entry.index).path)/\(claim.outputDirectory)"
+    var arguments = [program] + context.command.dropFirst()
     if let option = context.outputOption { arguments += [option, output] }
-    if resumed, let option = context.resumeOption { arguments += [option, output] }
+    if claim.resumed, let option = context.resumeOption { arguments += [option, output] }
     if let keeper = context.keeper { arguments = keeper + [attempt.path] + arguments }
+    let own: [String: String?] = [
+      "BLLARSE_SWEEP_DIR": sweep.path, "BLLARSE_SWEEP_NAME": sweep.name,
+      "BLLARSE_CONFIG_INDEX": String(entry.index), "BLLARSE_CONFIG_HASH": entry.hash,
+      "BLLARSE_ATTEMPT": String(attempt.number), "BLLARSE_OUTPUT_DIR": output,
+      "BLLARSE_RESUME_DIR": claim.resumed ? output : nil,
+      AttemptDirectory.markName: attempt.programMark(claim),
+    ]
     var environment = Host.inheritedEnvironment.merging(context.environment) { $1 }
-    environment["BLLARSE_SWEEP_DIR"] = sweep.path
-    environment["BLLARSE_SWEEP_NAME"] = sweep.name
-    environment["BLLARSE_CONFIG_INDEX"] = String(entry.index)
-    environment["BLLARSE_CONFIG_HASH"] = entry.hash
-    environment["BLLARSE_ATTEMPT"] = String(attempt.number)
-    environment["BLLARSE_OUTPUT_DIR"] = output
-    environment[AttemptDirectory.markName] = mark
-    environment["BLLARSE_RESUME_DIR"] = resumed ? output : nil
-    if let threads = context.threads {
+    for (name, value) in own { environment[name] = value }
+    if let processors = context.processors {
       for name in ["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "BLLARSE_NUM_THREADS"] {
-        environment[name] = String(threads)
+        environment[name] = String(processors.count)
       }
     }
     var spawn = Spawn(arguments, environment: environment)
@@ -202,25 +144,18 @@ package final class RunningAttempt {
 
   // MARK: - While it runs
 
-  /// Forwards a signal to the program and all that it started.
-  ///
-  /// The request to checkpoint only reaches programs that can resume: it would end the others.
-  package func forward(_ signal: Int32) {
+  /// Forwards a signal; the request to checkpoint reaches only programs that can resume.
+  func forward(_ signal: Int32) {
     if signal == Signals.checkpoint, !context.canResume { return }
     stopSignal = signal
-    if context.keeper != nil {
-      Child.send(signal == Signals.kill ? Signals.quit : signal, to: process)
-    } else {
-      // Only the program itself knows the request; its children would die of it.
-      Child.send(signal, to: process, group: signal != Signals.checkpoint)
-    }
+    Child.pass(signal, to: process, isKeeper: context.keeper != nil)
   }
 
   /// Looks whether the program has ended; beats the heart and copies output while it has not.
-  package func poll() throws -> AttemptEnd? {
+  func poll() throws -> AttemptEnd? {
     guard let ending = Child.poll(process) else {
       for follower in followers { follower.copy() }
-      if Host.monotonic - lastBeat > Self.heartbeatSeconds {
+      if Host.monotonic - lastBeat > Keeper.heartbeatSeconds {
         lastBeat = Host.monotonic
         // A full disk must not end a run that may still finish.
         try? attempt.beat()
@@ -230,8 +165,6 @@ package final class RunningAttempt {
     for follower in followers { follower.copy() }
     return try finish(ending)
   }
-
-  // MARK: - After its end
 
   private func finish(_ ending: Ending) throws -> AttemptEnd {
     var ending = ending
@@ -243,18 +176,88 @@ package final class RunningAttempt {
         ending = .signal(code - 128)
       } else if case .signal = ending {
         // The keeper was killed: what it kept must not go on beside another attempt.
-        for process in Host.processes(with: mark) {
-          Child.send(Signals.kill, to: Int32(clamping: process))
-        }
+        attempt.send(Signals.kill, toMarked: claim)
       }
     }
-    let conclusion = Conclusion(
-      run: run, attempt: attempt, hash: entry.hash, outputDirectory: outputDirectory,
-      needsResult: context.outputOption != nil)
+    let conclusion = Conclusion(run, attempt, claim, hash: entry.hash)
     let outcome = conclusion.outcome(
-      of: ending, stopSignal: stopSignal, seconds: Host.monotonic - startedMonotonic,
-      finished: Host.now)
+      of: ending, stopSignal: stopSignal, seconds: Host.monotonic - started, finished: Host.now)
     try conclusion.write(outcome)
     return outcome.end
+  }
+}
+
+/// An attempt under way, whoever started it.
+protocol WatchedAttempt: AnyObject {
+  var entry: ManifestEntry { get }
+  func forward(_ signal: Int32)
+  func poll() throws -> AttemptEnd?
+}
+
+extension RunningAttempt: WatchedAttempt {}
+
+/// An attempt whose program goes on though its launcher died: waited for, never started again.
+final class AdoptedAttempt: WatchedAttempt {
+  let entry: ManifestEntry
+  private let run: RunDirectory
+  private let attempt: AttemptDirectory
+  private let claim: AttemptClaim
+  private var lastLook = -Double.infinity
+
+  /// Adopts a configuration's last attempt; nil when it is over, or somebody looks after it.
+  init?(_ entry: ManifestEntry, in directory: SweepDirectory) {
+    self.entry = entry
+    run = directory.run(entry.index)
+    guard let number = run.attempts.last else { return nil }
+    attempt = run.attempt(number)
+    guard let claim = attempt.claim, attempt.isOrphan(claim) else { return nil }
+    self.claim = claim
+  }
+
+  func forward(_ signal: Int32) {
+    if let keeper = claim.livingChild {
+      Child.pass(signal, to: Int32(clamping: keeper), isKeeper: claim.hasKeeper)
+    } else {
+      attempt.send(signal, toMarked: claim)
+    }
+  }
+
+  func poll() throws -> AttemptEnd? {
+    if claim.livingChild != nil { return nil }
+    // Looking for a mark means to look at every process.
+    guard Host.monotonic - lastLook > 0.5 else { return nil }
+    lastLook = Host.monotonic
+    if attempt.isOrphan(claim) { return nil }
+    if let end = attempt.end { return end }
+    return try attempt.settle(run, hash: entry.hash, claim: claim)
+  }
+}
+
+/// Copies what is appended to a file; the writer never waits, as it would on a pipe.
+package final class LogFollower {
+  private let path: String
+  private let descriptor: Int32
+  private var offset: Int
+
+  /// Follows a file from a byte on, or from its present end for nil.
+  package init(_ path: String, to descriptor: Int32, from offset: Int? = nil) {
+    self.path = path
+    self.descriptor = descriptor
+    self.offset = offset ?? Files.size(of: path) ?? 0
+  }
+
+  /// Copies what is new; false when nothing was.
+  @discardableResult
+  package func copy() -> Bool {
+    var copied = false
+    while true {
+      let bytes = Files.bytes(of: path, from: offset, limit: 1 << 16)
+      if bytes.isEmpty { return copied }
+      copied = true
+      offset += bytes.count
+      // Where nobody reads, the file keeps the text.
+      let written = bytes.withUnsafeBytes { Files.write($0, to: descriptor) }
+      if written < bytes.count { return copied }
+    }
   }
 }

@@ -1,23 +1,12 @@
 /// Runs one configuration in the foreground, as a task of an executor or by hand.
 public struct SingleRun {
-  /// The program's path, instead of looking for the one that the sweep names.
-  public var program: String?
-  /// Runs a configuration that has a result again; the new result replaces the old one.
-  public var force = false
-  /// Whether somebody asked it to end for good: SIGTERM, SIGINT or SIGHUP, and not the request to
-  /// checkpoint.
-  public private(set) var isTerminated = false
-  /// The interpreter of a Python module's own `run`.
-  public var python = PythonChoice()
-
+  /// Whether a signal asked it to end for good, and not only to checkpoint.
+  package private(set) var isTerminated = false
+  package var launch = LaunchOptions()
   /// The task that it runs as; nil for what this process' environment says.
   public var task: TaskIdentity?
   /// Variables for the program.
   public var environment: [String: String] = [:]
-  /// Whether a program that has changed since the submission is not started.
-  public var isStrict = false
-  /// The words that start this program as a ``Keeper``; nil when it cannot be one.
-  public var keeper: [String]?
 
   /// Makes a run.
   public init() {}
@@ -32,14 +21,13 @@ public struct SingleRun {
   ) throws -> Int32 {
     let signals = Signals()
     let entry = try directory.manifest.entry(at: index)
-    var launcher = Launcher(directory, program: program, python: python, isStrict: isStrict)
+    var launcher = Launcher(directory, launch)
     var context = try launcher.context(for: entry)
     context.environment.merge(environment) { $1 }
     context.forwardsOutput = true
-    context.force = force
     context.task = task ?? Executors.task(in: Host.environment)
     // An executor ends a task as a whole: there nothing outlives what started it.
-    context.keeper = context.task == nil ? keeper : nil
+    if context.task != nil { context.keeper = nil }
     let attempt: RunningAttempt
     do {
       attempt = try RunningAttempt(entry, in: directory, context: context)
@@ -47,7 +35,7 @@ public struct SingleRun {
       report("configuration \(index) has a result; nothing to do (--force runs it again)")
       return 0
     } catch StartRefusal.busy(let owner) {
-      throw SweepError(.failed, "configuration \(index) is being run already (\(owner))")
+      throw SweepError.failed("configuration \(index) is being run already (\(owner))")
     }
     if let change = context.programChange { report("note: \(change)") }
     report(

@@ -5,30 +5,22 @@ struct JobRequirements {
   let runner: any CommandRunner
   var environment = Host.environment
 
-  /// The file that the job scripts of `Scripts/slurm` share.
   static let sharedFile = "common.sh"
 
-  /// Looks for what is missing.
-  ///
-  /// - Returns: what only the nodes can tell, a line each.
-  /// - Throws: ``SweepError`` (64) that names what is missing, and what to do.
   func check() throws -> [String] {
     let script = try scriptText()
     try checkImage(script)
-    return try checkVenv(isContainer: Self.engine(of: script) != nil).map { [$0] } ?? []
+    return try checkVenv(isContainer: Self.engine(of: script) != nil)
   }
 
   /// The directory's file that a job script shares, if it has one.
-  ///
-  /// - Throws: ``SweepError`` (64) when the script sources it and it is not there.
   func sharedScript() throws -> String? {
     guard let jobScript = options.jobScript, try scriptText().contains("/\(Self.sharedFile)"),
       let directory = Files.parent(of: jobScript)
     else { return nil }
     let path = "\(directory)/\(Self.sharedFile)"
     guard Files.exists(path) else {
-      throw SweepError(
-        .usage,
+      throw SweepError.usage(
         "the job script \(jobScript) sources \(Self.sharedFile), which is not beside it: copy it from where the script is from"
       )
     }
@@ -39,29 +31,22 @@ struct JobRequirements {
     try options.jobScript.flatMap { try Files.text(of: $0) } ?? ""
   }
 
-  // MARK: - The Python environment
-
-  private func checkVenv(isContainer: Bool) throws -> String? {
-    guard let venv = options.venv else { return nil }
-    if Files.exists("\(venv)/bin/activate") { return nil }
+  private func checkVenv(isContainer: Bool) throws -> [String] {
+    guard let venv = options.venv, !Files.exists("\(venv)/bin/activate") else { return [] }
     if Files.exists(venv) {
-      throw SweepError(
-        .usage,
+      throw SweepError.usage(
         "--venv \(venv) has no bin/activate, so it is no Python environment; make one with 'python3 -m venv \(venv)'"
       )
     }
     if isContainer {
-      return "note: \(venv) (--venv) is not here: it must be in the image, or on the nodes"
+      return ["note: \(venv) (--venv) is not here: it must be in the image, or on the nodes"]
     }
     // Beside what is here, it would be here too: nodes see the same directories.
     if let parent = Files.parent(of: venv), parent != "/", Files.isDirectory(parent) {
-      throw SweepError(
-        .usage, "there is no --venv \(venv); make it with 'python3 -m venv \(venv)'")
+      throw SweepError.usage("there is no --venv \(venv); make it with 'python3 -m venv \(venv)'")
     }
-    return "note: \(venv) (--venv) is not here: it must be on the nodes"
+    return ["note: \(venv) (--venv) is not here: it must be on the nodes"]
   }
-
-  // MARK: - The image
 
   private enum Engine { case docker, apptainer }
 
@@ -96,8 +81,7 @@ struct JobRequirements {
         "there is no Apptainer image \(Files.absolute(image)); build it ('apptainer build \(image) bllarse.def' in bllarse's directory)"
     case nil: return
     }
-    throw SweepError(
-      .usage,
+    throw SweepError.usage(
       "\(missing), name another by \(variable), or leave it to the nodes with BLLARSE_IMAGE_CHECK=node"
     )
   }

@@ -1,20 +1,15 @@
 /// What each run gets of the cluster: what was asked for, else the cluster's defaults.
 struct JobResources {
   /// A quantity and who says it; nil quantity for no limit.
-  struct Grant<Value> {
-    var value: Value?
-    var source: String
-  }
+  typealias Grant<Value> = (value: Value?, source: String)
 
-  var processors = Grant<Int>(value: 1, source: "SLURM's default")
-  var memory = Grant<Memory>(value: nil, source: "")
-  var time = Grant<Duration>(value: nil, source: "")
-  /// How many run at once; nil for no limit.
+  var processors: Grant<Int> = (1, "SLURM's default")
+  var memory: Grant<Memory> = (nil, "")
+  var time: Grant<Duration> = (nil, "")
   var atOnce: Int?
   /// Why the cluster's defaults are not known; nil when they are.
   var problem: String?
 
-  /// One line for a person.
   var line: String {
     func part(_ amount: String?, _ name: String, _ source: String) -> [String] {
       if let amount { return ["\(amount) of \(name) (\(source))"] }
@@ -31,9 +26,6 @@ struct JobResources {
   }
 
   /// What is wrong with the memory for the run that needs most; nil when it suffices or is not known.
-  ///
-  /// - Parameter estimate: of the run that needs most.
-  /// - Returns: a line that says what to ask for.
   func warning(for estimate: CheckReport.MemoryEstimate?) -> String? {
     guard let estimate, let granted = memory.value else { return nil }
     let needed = Memory(bytes: estimate.bytes)
@@ -48,18 +40,7 @@ struct JobResources {
   }
 }
 
-// MARK: - Asking
-
 extension JobResources {
-  /// Works out what runs get.
-  ///
-  /// - Parameters:
-  ///   - options: what is asked of SLURM.
-  ///   - limits: the cluster's own, with its default memory.
-  ///   - script: the text of the user's job script, whose `#SBATCH` lines count too.
-  ///   - environment: holds sbatch's own variables.
-  ///   - runner: asks the cluster.
-  /// - Returns: what could be found out.
   static func ask(
     _ options: SubmitOptions, limits: ClusterLimits, script: String?,
     environment: [String: String] = Host.environment, runner: any CommandRunner
@@ -70,22 +51,21 @@ extension JobResources {
     var resources = JobResources()
     resources.atOnce = options.maxConcurrent
     if let (text, source) = request[.processors], let count = Int(text) {
-      resources.processors = Grant(value: count, source: source)
+      resources.processors = (count, source)
     }
-    let partitions: [Partition]
+    var partitions: [Partition] = []
     do {
       partitions = try Partition.ask(runner, request[.partition]?.value)
     } catch {
-      partitions = []
-      resources.problem = error.description
+      resources.problem = "\(error)"
     }
     let processors = resources.processors.value ?? 1
     // Of neither 0 means anything but no limit.
     if let (text, source) = request[.memory] {
       let memory = Memory(text).flatMap { $0.kibibytes == 0 ? nil : $0 }
-      resources.memory = Grant(value: memory, source: source)
+      resources.memory = (memory, source)
     } else if let (text, source) = request[.memoryPerProcessor] {
-      resources.memory = Grant(value: Memory(text).map { $0 * processors }, source: source)
+      resources.memory = (Memory(text).map { $0 * processors }, source)
     } else {
       // A job that several partitions may take must do with the least of them.
       let grants = partitions.map { $0.memory(processors, limits) }
@@ -93,7 +73,7 @@ extension JobResources {
     }
     if let (text, source) = request[.time] {
       let time = Duration(clock: text).flatMap { $0 == .zero ? nil : $0 }
-      resources.time = Grant(value: time, source: source)
+      resources.time = (time, source)
     } else {
       resources.time =
         partitions.map(\.time).min { Self.isLess($0.value, $1.value) } ?? resources.time
@@ -113,20 +93,10 @@ extension JobResources {
     var name: String { fields["PartitionName"] ?? "" }
 
     /// The partitions of a job: those named, else the cluster's default.
-    static func ask(
-      _ runner: any CommandRunner, _ names: String?
-    ) throws(SweepError) -> [Partition] {
-      let command = ["scontrol", "show", "partition", "--oneliner"]
-      let result: CommandResult
-      do {
-        result = try runner.run(command)
-      } catch {
-        throw SweepError(.failed, "\(error)")
-      }
-      guard result.status == 0 else { throw SweepError(.failed, result.firstError) }
-      let all = result.output.split(separator: "\n").map {
-        Partition(fields: SlurmUnits.fields($0))
-      }
+    static func ask(_ runner: any CommandRunner, _ names: String?) throws -> [Partition] {
+      let result = try runner.run(["scontrol", "show", "partition", "--oneliner"])
+      guard result.status == 0 else { throw SweepError.failed(result.firstError) }
+      let all = result.output.split(separator: "\n").map { Partition(fields: slurmFields($0)) }
       guard let names else { return all.filter { $0.fields["Default"] == "YES" } }
       let wanted = names.split(separator: ",").map(String.init)
       return all.filter { wanted.contains($0.name) }
@@ -138,29 +108,23 @@ extension JobResources {
     func memory(_ processors: Int, _ limits: ClusterLimits) -> Grant<Memory> {
       let place = "partition \(name)"
       func own(_ field: String) -> Memory? { fields[field].flatMap { Memory($0) } }
-      if let each = own("DefMemPerCPU") {
-        return Grant(value: each * processors, source: "DefMemPerCPU of \(place)")
-      }
-      if let node = own("DefMemPerNode") {
-        return Grant(value: node, source: "DefMemPerNode of \(place)")
-      }
-      if let each = limits.memoryPerProcessor {
-        return Grant(value: each * processors, source: "the cluster's DefMemPerCPU")
-      }
-      if let node = limits.memoryPerNode {
-        return Grant(value: node, source: "the cluster's DefMemPerNode")
-      }
-      return Grant(value: nil, source: place)
+      let grants: [Grant<Memory>] = [
+        (own("DefMemPerCPU").map { $0 * processors }, "DefMemPerCPU of \(place)"),
+        (own("DefMemPerNode"), "DefMemPerNode of \(place)"),
+        (limits.memoryPerProcessor.map { $0 * processors }, "the cluster's DefMemPerCPU"),
+        (limits.memoryPerNode, "the cluster's DefMemPerNode"),
+      ]
+      return grants.first { $0.value != nil } ?? (nil, place)
     }
 
-    /// The time that a job gets which asks for none.
     var time: Grant<Duration> {
       for field in ["DefaultTime", "MaxTime"] {
-        if let time = fields[field].flatMap(SlurmUnits.shownTime) {
-          return Grant(value: time, source: "\(field) of partition \(name)")
-        }
+        // NONE and UNLIMITED are no times.
+        guard let text = fields[field], text.contains(":"), let time = Duration(clock: text)
+        else { continue }
+        return (time, "\(field) of partition \(name)")
       }
-      return Grant(value: nil, source: "partition \(name)")
+      return (nil, "partition \(name)")
     }
   }
 }
@@ -168,9 +132,7 @@ extension JobResources {
 /// What a job asks for, from all places where sbatch reads it: the `#SBATCH` lines of a job script,
 /// then sbatch's variables, then the command line, the later before the earlier.
 struct SbatchRequest {
-  enum Quantity: Hashable {
-    case partition, processors, memory, memoryPerProcessor, time
-  }
+  enum Quantity: Hashable { case partition, processors, memory, memoryPerProcessor, time }
 
   private var values: [Quantity: (value: String, source: String)] = [:]
 
@@ -190,9 +152,8 @@ struct SbatchRequest {
   ]
 
   private static let options: [String: Quantity] = [
-    "--partition": .partition, "-p": .partition, "--cpus-per-task": .processors,
-    "-c": .processors, "--mem": .memory, "--mem-per-cpu": .memoryPerProcessor, "--time": .time,
-    "-t": .time,
+    "--partition": .partition, "-p": .partition, "--cpus-per-task": .processors, "-c": .processors,
+    "--mem": .memory, "--mem-per-cpu": .memoryPerProcessor, "--time": .time, "-t": .time,
   ]
 
   private mutating func set(_ quantity: Quantity, _ value: String, _ source: String) {
@@ -234,5 +195,62 @@ struct SbatchRequest {
         .map { $0.filter { !"\"'".contains($0) } }
     }
     return words
+  }
+}
+
+/// How much a cluster takes, and what it gives, as it says itself.
+struct ClusterLimits {
+  var tasks = ExecutorLimits(maxArraySize: 1001)
+  /// What a job gets for each processor when neither it nor its partition says.
+  var memoryPerProcessor: Memory?
+  /// What a job gets on a node when neither it nor its partition says.
+  var memoryPerNode: Memory?
+
+  static func ask(_ runner: any CommandRunner, qos: String?) throws -> ClusterLimits {
+    var limits = ClusterLimits()
+    let config = try runner.run(["scontrol", "show", "config"])
+    guard config.status == 0 else {
+      throw SweepError.failed("SLURM does not answer: \(config.firstError)")
+    }
+    for line in config.output.split(separator: "\n") {
+      let parts = line.split(separator: "=", maxSplits: 1).map { $0.trimmed }
+      guard parts.count == 2, let number = Int(parts[1]) else { continue }
+      switch parts[0] {
+      case "MaxArraySize": limits.tasks.maxArraySize = max(1, number)
+      case "DefMemPerCPU": limits.memoryPerProcessor = Memory(parts[1])
+      case "DefMemPerNode": limits.memoryPerNode = Memory(parts[1])
+      case "MaxJobCount": limits.lower(to: number, "the cluster's MaxJobCount")
+      default: break
+      }
+    }
+    limits.askAccounting(runner, qos: qos)
+    if let limit = limits.tasks.submitLimit {
+      let queued = try runner.run(["squeue", "--noheader", "--array", "--me", "--format", "%i"])
+      let used = queued.output.split(separator: "\n").count
+      limits.tasks.submitLimit = max(0, limit - used)
+    }
+    return limits
+  }
+
+  private mutating func lower(to limit: Int, _ name: String) {
+    guard limit < tasks.submitLimit ?? .max else { return }
+    (tasks.submitLimit, tasks.submitLimitName) = (limit, name)
+  }
+
+  /// Limits of the user's associations and of the quality of service, where there is accounting.
+  private mutating func askAccounting(_ runner: any CommandRunner, qos: String?) {
+    guard let user = Host.userName else { return }
+    func numbers(_ words: String...) -> [Int] {
+      let command = ["sacctmgr", "--noheader", "--parsable2", "show"] + words
+      guard let result = try? runner.run(command), result.status == 0 else { return [] }
+      return result.output.split(separator: "\n").compactMap { Int($0.trimmed) }
+    }
+    for number in numbers("associations", "user=\(user)", "format=MaxSubmitJobs") {
+      lower(to: number, "MaxSubmitJobs of the account")
+    }
+    guard let qos else { return }
+    if let number = numbers("qos", qos, "format=MaxSubmitJobsPerUser").first {
+      lower(to: number, "MaxSubmitJobsPerUser of the quality of service '\(qos)'")
+    }
   }
 }

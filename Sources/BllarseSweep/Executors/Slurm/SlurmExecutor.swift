@@ -1,7 +1,4 @@
-/// Runs tasks as job arrays of a SLURM cluster.
-///
-/// Its own keys are the options of sbatch, which sees a resource as `--cpus-per-task`, `--mem`, `--time` or
-/// `--gres`.
+/// Runs tasks as job arrays of a SLURM cluster; its own keys are options of sbatch.
 final class SlurmExecutor: FollowUpExecutor {
   static let name = "slurm"
   static let title = "SLURM"
@@ -20,8 +17,7 @@ final class SlurmExecutor: FollowUpExecutor {
   private var cluster: ClusterLimits?
 
   init(_ directory: SweepDirectory, options: SubmitOptions, runner: any CommandRunner) {
-    self.directory = directory
-    self.runner = runner
+    (self.directory, self.runner) = (directory, runner)
     var options = options
     options.logDirectory = Files.absolute(options.logDirectory)
     options.jobScript = options.jobScript.map { Files.absolute($0) }
@@ -34,14 +30,9 @@ final class SlurmExecutor: FollowUpExecutor {
   }
 
   static func validate(_ key: String, _ value: JSON) throws {
-    guard key == "signal_seconds" else { return }
-    guard let seconds = value.intValue, seconds > 0 else {
-      throw SweepError(.data, "a positive number")
-    }
-    guard SlurmUnits.signalSeconds.contains(seconds) else {
-      throw SweepError(
-        .data, "a number of seconds from 1 to \(SlurmUnits.signalSeconds.upperBound)")
-    }
+    guard key == "signal_seconds", !(1...65_535).contains(value.intValue ?? 0) else { return }
+    let isPositive = value.intValue.map { $0 > 0 } ?? false
+    throw SweepError.data(isPositive ? "a number of seconds from 1 to 65535" : "a positive number")
   }
 
   /// A resource in the words of a file's `slurm` section; nil for none at all.
@@ -66,7 +57,7 @@ final class SlurmExecutor: FollowUpExecutor {
     var limits = cluster.tasks
     if let path = options.jobScript {
       guard let script = try Files.text(of: path) else {
-        throw SweepError(.usage, "there is no job script \(path)")
+        throw SweepError.usage("there is no job script \(path)")
       }
       limits.readsOrder = script.contains("BLLARSE_TASK_ORDER")
     }
@@ -74,7 +65,6 @@ final class SlurmExecutor: FollowUpExecutor {
   }
 
   func check(memory: CheckReport.MemoryEstimate?) throws -> [String] {
-    let requirements = JobRequirements(options: options, runner: runner)
     let notes = try requirements.check()
     _ = try requirements.sharedScript()
     let resources = JobResources.ask(
@@ -91,7 +81,7 @@ final class SlurmExecutor: FollowUpExecutor {
       .map { "\($0.key)=\(Shell.quote($0.value)) " }.joined()
     text += Shell.join(command(array)) + "\n"
     if options.jobScript == nil {
-      text += "# --- the script ---\n\(script(array).text)# --- end of the script ---\n"
+      text += "# --- the script ---\n\(script(array))# --- end of the script ---\n"
     }
     return text
   }
@@ -99,42 +89,63 @@ final class SlurmExecutor: FollowUpExecutor {
   func submit(_ array: TaskArray) throws -> (job: String, command: [String]) {
     // SLURM before 23.02 does not make the directory, and a job without one dies unheard.
     try Files.makeDirectory(options.logDirectory)
-    if let shared = try sharedScript, let text = try Files.text(of: shared) {
+    if let shared = try requirements.sharedScript(), let text = try Files.text(of: shared) {
       // What was submitted is what runs, whatever becomes of the original.
       try Files.write(text, to: "\(array.submission.path)/\(JobRequirements.sharedFile)")
     }
     if options.jobScript == nil {
-      try Files.write(script(array).text, to: scriptPath(array), executable: true)
+      try Files.write(script(array), to: scriptPath(array), executable: true)
     }
     let command = command(array)
     let result = try runner.run(command, environment: environment(array))
     guard result.status == 0,
       let job = result.output.split(separator: "\n").last?.split(separator: ";").first
     else {
-      throw SweepError(
-        .failed,
+      throw SweepError.failed(
         "sbatch refused chunk \(array.position.index) of \(array.position.count): \(result.firstError)"
       )
     }
     return (String(job), command)
   }
 
-  private var sharedScript: String? {
-    get throws { try JobRequirements(options: options, runner: runner).sharedScript() }
-  }
+  private var requirements: JobRequirements { JobRequirements(options: options, runner: runner) }
 
   private func scriptPath(_ array: TaskArray) -> String {
-    let name = "chunk-\(SweepDirectory.fourDigits(array.position.index)).sh"
+    let name = "chunk-\(array.position.index.digits(4)).sh"
     return options.jobScript ?? "\(array.submission.path)/\(name)"
   }
 
-  private func script(_ array: TaskArray) -> JobScript {
-    JobScript(array: array, program: options.program, maxRequeues: options.maxRequeues)
+  private func script(_ array: TaskArray) -> String {
+    let lookUp = array.orderFile.map { "\nindex=$(sed -n \"$((index + 1))p\" \(Shell.quote($0)))" }
+    let program = options.program.map { " --program \(Shell.quote($0))" }
+    return """
+      #!/usr/bin/env bash
+      # Written by bllarse-sweep: submission \(array.submission.number), chunk \(array.position.index) of sweep \(array.sweep.name).
+      set -uo pipefail
+
+      export BLLARSE_SWEEP_DIR=\(Shell.quote(array.sweep.path))
+      export BLLARSE_SWEEP_SOURCE=\(Shell.quote(array.sweep.source))
+      export INDEX_OFFSET=\(array.chunk.offset)
+      export BLLARSE_MAX_REQUEUES=\(options.maxRequeues)
+      node=${SLURMD_NODENAME:-$(hostname)}
+
+      \(Self.scriptBody)\
+      index=$((SLURM_ARRAY_TASK_ID + INDEX_OFFSET))\(lookUp ?? "")
+      activate_venv
+      run_task \(Shell.quote(array.executable)) run-config "$BLLARSE_SWEEP_DIR" "$index"\(program ?? "")
+
+      """
   }
+
+  /// The functions that `Scripts/slurm/common.sh` holds too: a generated script is whole, so that it
+  /// runs wherever SLURM copies it.
+  static let scriptBody = String(decoding: PackageResources.job_sh, as: UTF8.self)
 
   private func environment(_ array: TaskArray) throws -> [String: String] {
     var environment = array.environment
-    if try sharedScript != nil { environment["BLLARSE_SWEEP_SCRIPTS"] = array.submission.path }
+    if try requirements.sharedScript() != nil {
+      environment["BLLARSE_SWEEP_SCRIPTS"] = array.submission.path
+    }
     return environment
   }
 
@@ -160,8 +171,6 @@ final class SlurmExecutor: FollowUpExecutor {
     return words + [scriptPath(array)]
   }
 
-  // MARK: - Retry rules
-
   func submit(_ command: [String], with array: TaskArray, after jobs: [String]) throws -> String {
     let script = "\(array.submission.path)/follow-up.sh"
     try Files.write(
@@ -183,7 +192,7 @@ final class SlurmExecutor: FollowUpExecutor {
         ["MLFLOW_PARENT_RUN_ID", "BLLARSE_MLFLOW_STORE"].contains($0.key)
       })
     guard result.status == 0, let job = result.output.split(separator: "\n").last else {
-      throw SweepError(.failed, result.firstError)
+      throw SweepError.failed(result.firstError)
     }
     return String(job)
   }
@@ -204,9 +213,7 @@ final class SlurmExecutor: FollowUpExecutor {
       let line = Shell.join(command)
       if !dryRun {
         let result = try runner.run(command)
-        guard result.status == 0 else {
-          throw SweepError(.failed, "\(line): \(result.firstError)")
-        }
+        guard result.status == 0 else { throw SweepError.failed("\(line): \(result.firstError)") }
       }
       return line
     }
@@ -226,8 +233,7 @@ final class SlurmExecutor: FollowUpExecutor {
     return ["\(stem).out", "\(stem).err"]
   }
 
-  /// Clusters without cgroups call a job that was killed for its memory FAILED; only the last lines
-  /// of its log tell.
+  /// Clusters without cgroups call a job killed for its memory FAILED; only its log tells.
   func verdict(on task: TaskReference) -> (cause: FailureCause, reason: String)? {
     let signs = ["exceeded memory limit", "exceeded job memory limit", "oom-kill", "oom_kill"]
     let line = Files.lastLines(12, of: logs(of: task)[1])
@@ -236,30 +242,25 @@ final class SlurmExecutor: FollowUpExecutor {
   }
 }
 
-/// SLURM's own keys.
 extension SubmitOptions {
   var jobScript: String? {
     get { self["job_script"]?.plainText }
     set { self["job_script"] = newValue.map { .string($0) } }
   }
-  /// Where SLURM writes the tasks' output.
   var logDirectory: String {
     get { self["log_dir"]?.plainText ?? "slurm_logs" }
     set { self["log_dir"] = .string(newValue) }
   }
   /// Seconds before the time limit at which a run is asked to checkpoint.
   var signalSeconds: Int { self["signal_seconds"]?.intValue ?? 120 }
-  /// Further arguments of sbatch, as they are.
   var sbatchArguments: [String] {
     self["sbatch_args"].map { $0.arrayValue?.map(\.plainText) ?? [$0.plainText] } ?? []
   }
 
-  /// What may be requested, in the order in which sbatch is told.
   static let requestKeys = [
     "partition", "account", "qos", "constraint", "gres", "time", "mem", "cpus-per-task", "exclude",
   ]
 
-  /// The options of sbatch with their values, of those that have one.
   func requested(_ keys: [String]) -> [String] {
     keys.flatMap { key -> [String] in
       let value =
@@ -275,21 +276,115 @@ extension SubmitOptions {
   }
 }
 
-/// What SLURM writes, and reads.
-enum SlurmUnits {
-  /// The words `Name=value` of a line of `scontrol show --oneliner`; of several of one name the first.
-  static func fields(_ line: Substring) -> [String: String] {
-    let pairs = line.split(separator: " ").map { $0.split(separator: "=", maxSplits: 1) }
-    return Dictionary(
-      pairs.filter { $0.count == 2 }.map { (String($0[0]), String($0[1])) },
-      uniquingKeysWith: { first, _ in first })
+/// The words `Name=value` of a line of `scontrol show --oneliner`; of several of one name the first.
+func slurmFields(_ line: Substring) -> [String: String] {
+  let pairs = line.split(separator: " ").map { $0.split(separator: "=", maxSplits: 1) }
+  return Dictionary(
+    pairs.filter { $0.count == 2 }.map { (String($0[0]), String($0[1])) },
+    uniquingKeysWith: { first, _ in first })
+}
+
+extension TaskState {
+  /// Of SLURM's word for it: RUNNING, PENDING, OUT_OF_MEMORY…; an unknown one is no end.
+  init(slurm word: String, reason: String = "", node: String = "") {
+    let phase: Phase =
+      switch word {
+      case "PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED": .pending
+      case "COMPLETING": .completing
+      case "COMPLETED": .completed
+      case "CANCELLED": .cancelled
+      case "BOOT_FAIL", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "TIMEOUT",
+        "REVOKED", "SPECIAL_EXIT":
+        .failed
+      default: .running
+      }
+    self.init(phase, word: word, reason: reason, node: node)
+    switch word {
+    case "OUT_OF_MEMORY": cause = .memory
+    case "TIMEOUT", "DEADLINE": cause = .time
+    case "NODE_FAIL", "BOOT_FAIL", "PREEMPTED": cause = .node
+    default: break
+    }
+  }
+}
+
+/// What SLURM says of the tasks of a sweep.
+extension TaskStates {
+  /// Asks the queue, and for what it has forgotten the accounting.
+  static func askSlurm(_ runner: any CommandRunner, jobs: [String]) -> TaskStates {
+    var view = TaskStates()
+    guard !jobs.isEmpty else { return view }
+    let wanted = Set(jobs)
+    // Asking for ids that the controller has forgotten is an error, so all of the user's are asked.
+    let format = "%F|%K|%T|%r|%N"
+    do {
+      let result = try runner.run([
+        "squeue", "--noheader", "--array", "--all", "--me", "--states", "all", "--format", format,
+      ])
+      guard result.status == 0 else {
+        view.problem = "squeue: \(result.firstError)"
+        return view
+      }
+      for line in result.output.split(separator: "\n") { view.add(line, wanted: wanted) }
+    } catch {
+      view.problem = "\(error)"
+      return view
+    }
+    view.askAccounting(runner, jobs: jobs)
+    view.askController(runner, jobs: jobs)
+    return view
   }
 
-  /// The seconds that `--signal` takes.
-  static let signalSeconds = 1...65_535
+  private mutating func add(_ line: Substring, wanted: Set<String>) {
+    let fields = line.split(separator: "|", omittingEmptySubsequences: false).map { $0.trimmed }
+    guard fields.count >= 5, wanted.contains(fields[0]), let task = Int(fields[1]) else { return }
+    tasks[TaskReference(slurm: fields[0], task)] = TaskState(
+      slurm: fields[2], reason: fields[3] == "None" ? "" : fields[3], node: fields[4])
+  }
 
-  /// A time as `scontrol` shows it; nil for NONE and UNLIMITED.
-  static func shownTime(_ text: String) -> Duration? {
-    text.contains(":") ? Duration(clock: text) : nil
+  /// States and exit codes from the accounting, which takes 128 off the code of a script that a signal
+  /// ended: 9 where the controller says 137.
+  private mutating func askAccounting(_ runner: any CommandRunner, jobs: [String]) {
+    guard
+      let result = try? runner.run([
+        "sacct", "--noheader", "--parsable2", "--allocations", "--jobs",
+        jobs.joined(separator: ","), "--format", "JobID,State,ExitCode,NodeList",
+      ]), result.status == 0
+    else { return }
+    for line in result.output.split(separator: "\n") {
+      let fields = line.split(separator: "|", omittingEmptySubsequences: false).map(String.init)
+      guard fields.count >= 4 else { continue }
+      let id = fields[0].split(separator: "_").map(String.init)
+      guard id.count == 2, let number = Int(id[1]) else { continue }
+      let task = TaskReference(slurm: id[0], number)
+      // `CANCELLED by 1000`
+      let state = fields[1].split(separator: " ").first.map(String.init) ?? fields[1]
+      let code = fields[2].split(separator: ":").compactMap { Int($0) }
+      if let known = tasks[task], known.isActive { continue }
+      tasks[task, default: TaskState(slurm: state, node: fields[3])].exitCode = code.first
+    }
+  }
+
+  /// Exit codes without accounting: the controller knows a job for a while after its end.
+  private mutating func askController(_ runner: any CommandRunner, jobs: [String]) {
+    let open = tasks.filter { !$0.value.isActive && $0.value.exitCode == nil }
+    guard !open.isEmpty,
+      let result = try? runner.run(["scontrol", "show", "job", "--oneliner"]), result.status == 0
+    else { return }
+    let wanted = Set(jobs)
+    for line in result.output.split(separator: "\n") {
+      let fields = slurmFields(line)
+      guard let job = fields["ArrayJobId"], wanted.contains(job),
+        let number = fields["ArrayTaskId"].flatMap({ Int($0) }), let exit = fields["ExitCode"]
+      else { continue }
+      let code = exit.split(separator: ":").compactMap { Int($0) }
+      tasks[TaskReference(slurm: job, number)]?.exitCode = code.first
+    }
+  }
+}
+
+extension TaskReference {
+  init(slurm job: String, _ task: Int) {
+    self.init(executor: SlurmExecutor.name, job: job, task: task)
   }
 }

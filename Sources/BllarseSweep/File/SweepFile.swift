@@ -1,4 +1,55 @@
+/// A sweep as its file states it.
+public struct SweepFile: Sendable {
+  /// The sweep's name, also its directory's.
+  public var name: String
+  /// What runs.
+  public var program: ProgramDescription
+  package var space = Block()
+  /// The keys that only replicate a configuration (`seed`).
+  package var replicateKeys: [String] = []
+  /// Keys that do not change what is computed, beside ``Configuration/bookkeepingKeys``.
+  package var ignoredKeys: [String] = []
+  /// Defaults of `submit`: option names without dashes, and their values.
+  package var slurm: [JSON.Member] = []
+  package var executor: ExecutorChoice?
+  /// The text as read, kept with the sweep.
+  package var sourceText: String
+  /// The file's path as given.
+  public var path: String
+  /// Where each key was first written.
+  package var keyPositions: [String: Position] = [:]
+  /// Values that were given to all configurations beside the file.
+  package internal(set) var overrides: [Override] = []
+  /// What the file has more if it is a Python module.
+  package var python: PythonSweep?
+  /// What its reader should know.
+  package var notes: [String] = []
+}
+
+/// The program that runs a configuration.
+public struct ProgramDescription: Sendable, Equatable {
+  /// The program and its leading arguments; a name without a slash is looked up.
+  public var command: [String] = ["bllarse-finetune"]
+  /// The option that takes the directory for results; nil when the program has none.
+  package var outputOption: String? = "--output"
+  /// The option that takes the directory of an interrupted attempt; nil when it cannot resume.
+  package var resumeOption: String? = "--resume"
+  /// Whether the program describes its own options on `--experimental-dump-help`.
+  package var describesItself = true
+  /// How it takes values that are lists.
+  package var lists = ListStyles()
+
+  /// A description of `bllarse-finetune`.
+  public init() {}
+}
+
 extension SweepFile {
+  /// All keys that some configuration may have, in the file's order.
+  package var keys: [String] {
+    var seen: Set<String> = []
+    return space.possibleValues.map(\.key).filter { seen.insert($0).inserted }
+  }
+
   /// The sections of a file, of which a nested block may have those of ``blockSections``.
   package static let topLevelSections = [
     "name", "program", "identity", "executor", "slurm", "resources",
@@ -8,14 +59,9 @@ extension SweepFile {
   ]
   package static let programKeys = ["run", "output", "resume", "options", "lists"]
 
-  /// Decodes a sweep file.
+  /// Decodes a sweep file's text: YAML 1.2, of which JSON is a part.
   ///
-  /// - Parameters:
-  ///   - text: YAML 1.2, of which JSON is a part.
-  ///   - path: the file's path, for messages and for the default name.
-  /// - Returns: the sweep.
-  /// - Throws: ``SweepError`` (65) with a line for every fault: its place, what was found, what was
-  ///   expected.
+  /// - Throws: ``SweepError`` (65) with a line for every fault: its place, what was found and expected.
   public static func decode(_ text: String, path: String) throws -> SweepFile {
     try decode(YAMLReader.read(text, file: path), text: text, path: path)
   }
@@ -28,7 +74,7 @@ extension SweepFile {
         "a sweep file is a mapping of sections (\(blockSections.joined(separator: ", "))); found \(root.kind)",
         at: root.position)
       try diagnostics.throwIfAny()
-      throw SweepError(.data, "\(path): not a sweep file")
+      throw SweepError.data("\(path): not a sweep file")
     }
     let known = topLevelSections + blockSections
     for entry in entries where !known.contains(entry.key) {
@@ -37,14 +83,13 @@ extension SweepFile {
         at: entry.position)
     }
     var file = SweepFile(
-      name: defaultName(path), program: ProgramDescription(), space: Block(), replicateKeys: [],
-      ignoredKeys: [], slurm: [], sourceText: text, path: path, keyPositions: [:])
+      name: defaultName(path), program: ProgramDescription(), sourceText: text, path: path)
     // Which values make sense depends on the program.
     if let entry = entries.first(where: { $0.key == "program" }) {
       file.decodeProgram(entry.value, diagnostics)
     }
     decoder.listStyles = file.program.lists
-    file.space = decoder.block(entries, at: root.position, isRoot: true)
+    file.space = decoder.block(entries)
     for entry in entries {
       switch entry.key {
       case "name": file.decodeName(entry, diagnostics)
@@ -122,8 +167,7 @@ extension SweepFile {
           diagnostics.report(
             "'options' says whether the program prints its options: true or false; found \(entry.value.kind)",
             at: entry.value.position)
-        default:
-          diagnostics.unknown(entry, under: "program", known: Self.programKeys)
+        default: diagnostics.unknown(entry, under: "program", known: Self.programKeys)
         }
       }
     default:
@@ -172,25 +216,18 @@ extension SweepFile {
           at: entry.position)
         continue
       }
-      ignoredKeys += nodes.compactMap { node in
-        if case .scalar(.string(let key)) = node.content {
-          BlockDecoder.normalized(key)
-        } else {
-          nil
-        }
-      }
+      ignoredKeys += nodes.compactMap { $0.json.stringValue }.map { BlockDecoder.normalized($0) }
     }
   }
 
   /// The name of an executor, or a mapping of its name and its options.
   private mutating func decodeExecutor(_ node: SourceNode, _ diagnostics: Diagnostics) {
-    let entries: [SourceNode.Entry]
-    switch node.content {
-    case .scalar(.string):
-      entries = [SourceNode.Entry(key: "name", position: node.position, value: node)]
-    case .mapping(let pairs): entries = pairs
-    default: entries = []
-    }
+    let entries: [SourceNode.Entry] =
+      switch node.content {
+      case .scalar(.string): [SourceNode.Entry(key: "name", position: node.position, value: node)]
+      case .mapping(let pairs): pairs
+      default: []
+      }
     guard
       case .scalar(.string(let name))? = entries.first(where: { $0.key == "name" })?.value.content
     else {
@@ -260,5 +297,33 @@ extension SweepFile {
       }
       slurm += SlurmExecutor.section(entry.key, entry.value.json).map { [$0] } ?? []
     }
+  }
+}
+
+/// How a program takes a value that is a list.
+package enum ListStyle: String, Sendable, CaseIterable {
+  /// `--key a --key b`: the option once for each element.
+  case `repeat`
+  /// `--key a b`: the option once, then all elements.
+  case words
+  /// `--key '["a","b"]'`: the option once, the list as one word of JSON.
+  case json
+}
+
+package struct ListStyles: Sendable, Equatable {
+  /// The style of keys that have none of their own.
+  package var standard = ListStyle.repeat
+  package var ofKeys: [String: ListStyle] = [:]
+
+  package init() {}
+
+  package subscript(key: String) -> ListStyle { ofKeys[key] ?? standard }
+
+  /// What belongs to a configuration's identity: nothing where every list repeats its option.
+  var identity: [String] {
+    let own = ofKeys.filter { $0.value != standard }
+    guard standard != .repeat || !own.isEmpty else { return [] }
+    let keys = own.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value.rawValue)" }
+    return [(["lists=\(standard.rawValue)"] + keys).joined(separator: ",")]
   }
 }
