@@ -56,7 +56,8 @@ let package = Package(
         "BllarseSupport", "CCurl",
         .product(name: "GRDB", package: "GRDB.swift"),
         .product(name: "Logging", package: "swift-log"),
-      ]),
+      ],
+      resources: [.embedInCode("Store/schema.sql")]),
 
     // The program bllarse-finetune, to which other packages add heads, and what these are tested by.
     .target(

@@ -25,7 +25,6 @@ struct Check: ParsableCommand {
   }
 }
 
-/// What would become of one run.
 struct RunCheck: Encodable {
   var status: Int32 = 0
   var message: String?
@@ -37,12 +36,7 @@ struct RunCheck: Encodable {
     case memoryBytes = "memory_bytes"
   }
 
-  /// Checks a run.
-  ///
-  /// - Parameters:
-  ///   - line: a JSON array of the words of its command line.
-  ///   - parser: reads the words.
-  ///   - files: where the headers of files are kept.
+  /// Checks a run: the line is a JSON array of the words of its command line.
   init(line: String, parser: inout QuickParser, files: FileHeaders) {
     var (words, spellings): ([String], [String]) = ([], [])
     do {
@@ -59,9 +53,13 @@ struct RunCheck: Encodable {
       case .train(let given):
         configuration = try Train.check(given)
         notes = line.notes + Train.notes(configuration, given)
-      case .command(let text as Text):
-        configuration = try text.configuration()
-        notes = line.notes + text.optionNotes + text.notes(try files.content(of: text.task().cache))
+      case .text(let given):
+        configuration = try Text.check(given)
+        notes =
+          try line.notes
+          + (configuration.data.text.map {
+            try Text.notes(configuration, given, files.content(of: $0.cache))
+          } ?? [])
       case .command:
         refuse(words)
         return
@@ -86,6 +84,82 @@ struct RunCheck: Encodable {
       "'\(words.joined(separator: " "))' asks for something else than a run; only runs can be checked"
   }
 
-  /// The answer in one line.
   var json: String { RunOutput.json(self) }
+}
+
+/// Reads the command lines of many runs: the parser looks at every declaration again for every line,
+/// which takes longer than a small fit.
+///
+/// Words that are declared options are taken as such. Whatever else there is (another command, a call for
+/// help, an unknown option) is left to the parser, so that its answers and its messages are the same either
+/// way.
+struct QuickParser {
+  enum Answer {
+    case train(GivenOptions)
+    case text(GivenOptions)
+    case command(any ParsableCommand)
+  }
+
+  /// The options of a run by what stands for them on a command line, dashes included.
+  private let options = Self.byName(RunConfiguration.options + TrackingList.options)
+  private let textOptions = Self.byName(
+    TextCacheList.options + TextMethodList.options + SplitList.options + RunningList.options
+      + TrackingList.options)
+  /// What the parser makes of a single option that it does not take, or that asks for something else than
+  /// a run.
+  private var answers: [[String]: Result<any ParsableCommand, any Error>] = [:]
+
+  private static func byName(_ list: [OptionInfo]) -> [String: OptionInfo] {
+    var options: [String: OptionInfo] = [:]
+    for info in list {
+      for name in [info.name, info.otherName].compactMap({ $0 }) { options["--" + name] = info }
+      if let name = info.shortName { options["-" + name] = info }
+    }
+    return options
+  }
+
+  /// What a command line asks for, whose words are in their present spelling.
+  mutating func parse(_ words: [String]) throws -> Answer {
+    let isText = words.first == "text"
+    let options = isText ? textOptions : options
+    var given = GivenOptions()
+    var rest = isText || words.first == "train" ? words.dropFirst() : words[...]
+    while let word = rest.popFirst() {
+      let parts = word.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+      guard let info = options[String(parts[0])] else {
+        // With what may be its value: alone it could be refused for want of one.
+        let value = word.hasPrefix("-") ? rest.first.flatMap { $0.hasPrefix("-") ? nil : $0 } : nil
+        return try slowly(words, only: [word] + (value.map { [$0] } ?? []))
+      }
+      switch info.arity {
+      case .flag where parts.count == 1: given[info.name] = ""
+      case .value where parts.count > 1 && !parts[1].isEmpty: given[info.name] = String(parts[1])
+      case .value where parts.count == 1 && rest.first?.hasPrefix("-") == false:
+        given[info.name] = rest.popFirst()
+      case .flag, .value, .list: return try slowly(words, only: [word])
+      }
+    }
+    return isText ? .text(given) : .train(given)
+  }
+
+  /// Leaves a line to the parser because of a part of it: when the parser refuses that alone, or takes it
+  /// for something else than a run, it is asked once for all lines that have it.
+  private mutating func slowly(_ words: [String], only part: [String]) throws -> Answer {
+    let alone = (words.first == "text" && part[0] != "text" ? ["text"] : []) + part
+    if let answer = answers[alone] { return .command(try answer.get()) }
+    if part[0].hasPrefix("-") || part.count > 1 {
+      let answer = Result { try Finetune.parseAsRoot(alone) }
+      switch answer {
+      case .success(let command) where command is Train || command is Text: break
+      case .success, .failure:
+        answers[alone] = answer
+        return .command(try answer.get())
+      }
+    }
+    switch try Finetune.parseAsRoot(words) {
+    case let train as Train: return .train(train.given)
+    case let text as Text: return .text(text.given)
+    case let command: return .command(command)
+    }
+  }
 }

@@ -7,7 +7,6 @@ import BllarseCore
 /// these is read as the present option, with a note that names it; two spellings of one option that say two
 /// things are refused.
 struct CommandLineWords {
-  /// The words, as the parser knows them.
   private(set) var words: [String] = []
   /// One line for each older spelling, and for each option that is given twice.
   private(set) var notes: [String] = []
@@ -29,13 +28,10 @@ struct CommandLineWords {
     RunConfiguration.options.compactMap { info in info.shortName.map { ($0, info.name) } },
     uniquingKeysWith: { first, _ in first })
   /// Words that begin the command line of something else than a run.
-  private static let otherCommands: Set<String> = [
-    "evaluate", "predict", "check", "help", "text",
-  ]
+  private static let otherCommands: Set<String> = ["evaluate", "predict", "check", "help", "text"]
 
-  /// Reads a command line.
+  /// Reads the words after the program's name.
   ///
-  /// - Parameter arguments: the words after the program's name.
   /// - Throws: `ValidationError` for two spellings of one option that say two things, and for a value that
   ///   an older option never had.
   init(_ arguments: some Collection<String>) throws {

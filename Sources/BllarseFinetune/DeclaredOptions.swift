@@ -6,7 +6,6 @@ protocol OptionList: Sendable {
   static var options: [OptionInfo] { get }
 }
 
-/// The declared options of one title of the help.
 enum MethodList: OptionList { static let options = RunConfiguration.options(in: .method) }
 enum RecipeList: OptionList { static let options = RunConfiguration.options(in: .recipe) }
 enum CalibrationList: OptionList { static let options = RunConfiguration.options(in: .calibration) }
@@ -26,7 +25,6 @@ enum ThreadsList: OptionList {
 /// shows it one property for every declared option. Values are texts here; what they must be is checked
 /// where they are taken, so that a sweep, a check and a run say the same.
 struct DeclaredOptions<List: OptionList>: ParsableArguments {
-  /// The options that were given.
   var given = GivenOptions()
 
   init() {}
@@ -61,10 +59,7 @@ extension DeclaredOptions: CustomReflectable {
   /// One property for every option, as the parser expects those of property wrappers.
   var customMirror: Mirror {
     Mirror(
-      self,
-      children: List.options.map { info -> Mirror.Child in
-        ("_" + info.name, info.argument)
-      })
+      self, children: List.options.map { info -> Mirror.Child in ("_" + info.name, info.argument) })
   }
 }
 
@@ -77,7 +72,6 @@ extension OptionInfo {
       } ?? []) + [.customLong(name)] + (otherName.map { [.customLong($0)] } ?? []))
   }
 
-  /// The option as the parser knows it.
   fileprivate var argument: Any {
     let help = ArgumentHelp(stringLiteral: helpText)
     return switch arity {
@@ -90,30 +84,27 @@ extension OptionInfo {
 }
 
 extension OptionDefaults {
-  /// What the environment says.
   static var environment: OptionDefaults {
     var defaults = OptionDefaults()
-    defaults.dataDirectory = EnvironmentVariable.dataDirectory.value
-    defaults.modelDirectory = EnvironmentVariable.modelDirectory.value
-    defaults.resourcesPath = EnvironmentVariable.resources.value
-    defaults.threadCount = Self.grantedThreads
+    defaults.dataDirectory = Host.variable("BLLARSE_DATA_DIR")
+    defaults.modelDirectory = Host.variable("BLLARSE_MODEL_DIR")
+    defaults.resourcesPath = Host.variable("BLLARSE_RESOURCES")
+    defaults.threadCount = grantedThreads
     return defaults
   }
 
+  private static let grant = "SLURM_CPUS_PER_TASK"
+
   /// What SLURM granted; `nil` where it says nothing that can be used.
-  static var grantedThreads: Int? {
-    EnvironmentVariable.slurmProcessors.value.flatMap { Int($0) }.flatMap {
-      1...1024 ~= $0 ? $0 : nil
-    }
+  private static var grantedThreads: Int? {
+    Host.variable(grant).flatMap { Int($0) }.flatMap { 1...1024 ~= $0 ? $0 : nil }
   }
 
   /// That what SLURM's variable says cannot be used.
   static var grantNote: String? {
-    guard let text = EnvironmentVariable.slurmProcessors.value, grantedThreads == nil else {
-      return nil
-    }
+    guard let text = Host.variable(grant), grantedThreads == nil else { return nil }
     return """
-      \(EnvironmentVariable.slurmProcessors.rawValue) is '\(text.prefix(40))', expected a whole number from \
+      \(grant) is '\(text.prefix(40))', expected a whole number from \
       1 to 1024; it has no effect
       """
   }

@@ -10,15 +10,13 @@ struct Evaluate: ParsableCommand {
       DIR/evaluation.json, by split.
       """)
 
-  @Option(help: "The head: a head.safetensors that a run wrote.")
-  var head: String
+  @Option(help: "The head: a head.safetensors that a run wrote.") var head: String
 
   @OptionGroup(title: OptionInfo.Group.data.rawValue) var data: DeclaredOptions<DataList>
   @OptionGroup(title: OptionInfo.Group.running.rawValue) var running: DeclaredOptions<RunningList>
 
   private func configuration() throws -> RunConfiguration {
-    var given = data.given
-    given.merge(running.given)
+    let given = GivenOptions([data.given, running.given])
     return try asValidation { try RunConfiguration(scoring: given, defaults: .environment) }
   }
 

@@ -62,9 +62,7 @@ enum Interruption {
   /// The time that is left until the process should have ended.
   static var timeLeft: Duration {
     let start = moment.load(ordering: .relaxed)
-    guard start > 0 else { return .seconds(limit) }
-    let elapsed = Double(now - start) * 1e-9
-    return .seconds(max(limit - elapsed, 0.1))
+    return .seconds(start > 0 ? max(limit - Double(now - start) * 1e-9, 0.1) : limit)
   }
 
   /// The run ends by itself; from now on it is not interfered with.
@@ -80,10 +78,8 @@ enum Interruption {
     return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
   }
 
-  /// Begins to listen.
-  ///
-  /// - Parameter directory: the output directory of a run that can go on, whose first signal is only
-  ///   noted; without one a signal ends the process.
+  /// Begins to listen for a run that can go on in this output directory, whose first signal is only
+  /// noted; without one a signal ends the process.
   static func listen(_ directory: String?) {
     // The first access initialises what handlers use, here and not in one.
     guard received.load(ordering: .relaxed) == 0, moment.load(ordering: .relaxed) == 0,
@@ -101,7 +97,7 @@ enum Interruption {
           expected: 0, desired: number, ordering: .relaxed)
         if !isFirst { _exit(128 + number) }
         Interruption.moment.store(Interruption.now, ordering: .relaxed)
-        if number != SIGUSR1 { sem_post(Bell.semaphore) }
+        if number != SIGUSR1 { sem_post(Interruption.bell) }
       }
     }
     sigprocmask(SIG_UNBLOCK, &mask, nil)
@@ -110,21 +106,19 @@ enum Interruption {
   /// What a handler rings, and the thread waits for.
   ///
   /// Access from several threads is what a semaphore is for; the pointer never changes.
-  private enum Bell {
-    nonisolated(unsafe) static let semaphore = {
-      let semaphore = UnsafeMutablePointer<sem_t>.allocate(capacity: 1)
-      sem_init(semaphore, 0, 0)
-      return semaphore
-    }()
-  }
+  nonisolated(unsafe) private static let bell = {
+    let semaphore = UnsafeMutablePointer<sem_t>.allocate(capacity: 1)
+    sem_init(semaphore, 0, 0)
+    return semaphore
+  }()
 
   /// Starts the thread that ends what does not end by itself.
   private static func watch(_ directory: String) {
     // The first access makes it.
-    _ = Bell.semaphore
-    let line = "resume with: " + CommandLineText.resuming(directory)
+    _ = bell
+    let line = "resume with: " + resumingCommand(directory)
     let thread = Thread {
-      while sem_wait(Bell.semaphore) != 0 {}
+      while sem_wait(bell) != 0 {}
       var waited = 0.0
       while waited < (currentPhase.load(ordering: .relaxed) == .steps ? patienceForSteps : patience)
       {
@@ -164,14 +158,11 @@ struct InterruptionPhases: RunObserver {
   }
 }
 
-/// A command line that a shell takes for the same words.
-enum CommandLineText {
-  /// This process's arguments, with a checkpoint to go on from.
-  static func resuming(_ directory: String, arguments: [String] = CommandLine.arguments) -> String {
-    var words = arguments
-    if !words.contains(where: { $0 == "--resume" || $0.hasPrefix("--resume=") }) {
-      words += ["--resume", directory]
-    }
-    return Shell.join(words)
+/// This process's command line, with a checkpoint to go on from.
+func resumingCommand(_ directory: String) -> String {
+  var words = CommandLine.arguments
+  if !words.contains(where: { $0 == "--resume" || $0.hasPrefix("--resume=") }) {
+    words += ["--resume", directory]
   }
+  return Shell.join(words)
 }

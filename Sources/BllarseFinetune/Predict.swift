@@ -12,8 +12,7 @@ struct Predict: ParsableCommand {
       .csv it is a table with the same columns.
       """)
 
-  @Option(help: "The head: a head.safetensors that a run wrote.")
-  var head: String
+  @Option(help: "The head: a head.safetensors that a run wrote.") var head: String
 
   @Option(help: "The features: what --features of a run takes; labels are not needed.")
   var features: String
@@ -21,8 +20,7 @@ struct Predict: ParsableCommand {
   @Option(help: "The split of the features to predict. (default: test, or the first there is)")
   var split: String?
 
-  @Option(help: "The file to write: .safetensors or .csv.")
-  var out: String
+  @Option(help: "The file to write: .safetensors or .csv.") var out: String
 
   @Flag(
     help: """

@@ -8,26 +8,26 @@ import Foundation
 struct Terminal: RunObserver {
   func runDidLoad(_ data: FeatureDataset, seconds: RunSeconds) {
     let rows = data.splitNames.map { "\(data[$0]?.rowCount ?? 0) \($0)" }.joined(separator: ", ")
-    progress(
+    Self.tell(
       "\(data.name): \(rows) rows, \(data.featureCount) features, \(data.classCount) classes "
         + String(format: "(%.2f s)", seconds.load + seconds.features))
   }
 
-  func runDidAssign(_ roles: SplitRoles) { progress(roles.description) }
+  func runDidAssign(_ roles: SplitRoles) { Self.tell(roles.description) }
 
   func runDidScoreBaseline(_ test: SplitScores) {
-    progress(
+    Self.tell(
       String(
         format: "pretrained classifier: acc %.4f  nll %.4f  ece %.4f", test.acc, test.nll, test.ece)
     )
   }
 
   func runDidScoreBatch(_ record: EpochRecord) {
-    progress("epoch \(record.epoch), \(record.step) rows seen" + figures(record))
+    Self.tell("epoch \(record.epoch), \(record.step) rows seen" + figures(record))
   }
 
   func runDidFinishEpoch(_ record: EpochRecord) {
-    progress("epoch \(record.epoch)" + figures(record))
+    Self.tell("epoch \(record.epoch)" + figures(record))
   }
 
   private func figures(_ record: EpochRecord) -> String {
@@ -36,12 +36,11 @@ struct Terminal: RunObserver {
     return scores.joined() + elbo + String(format: "  %.2f s", record.seconds)
   }
 
-  func runDidNote(_ message: String) { progress("note: " + message) }
+  func runDidNote(_ message: String) { Self.tell("note: " + message) }
 
   /// Where the run is tracked, when it has ended.
-  func runIsTracked(_ location: RunLocation) { progress("MLflow: \(location)") }
+  func runIsTracked(_ location: RunLocation) { Self.tell("MLflow: \(location)") }
 
-  /// The table at the end.
   func show(_ result: RunResult, output: String?) {
     let baseline = result.hasHead ? result.baseline?.filter { $0.split == result.roles.test } : nil
     show(
@@ -69,14 +68,11 @@ struct Terminal: RunObserver {
     fflush(nil)
   }
 
-  /// The scores of splits.
   func show(_ splits: [(split: String, scores: SplitScores)]) {
     let width = max(12, splits.map(\.split.count).max() ?? 0)
     let metrics = Metric.ofSplits.map(\.name)
-    let rows = splits.map { name, scores in
-      (name: name, figures: metrics.map { Self.figure(scores[$0]) })
-    }
-    show([(name: "split", figures: metrics)] + rows, nameWidth: width)
+    let rows = splits.map { split in (split.split, metrics.map { Self.figure(split.scores[$0]) }) }
+    show([("split", metrics)] + rows, nameWidth: width)
   }
 
   /// A score in a table: four digits after the point, or four significant ones where it is large.
@@ -85,7 +81,7 @@ struct Terminal: RunObserver {
   }
 
   /// Rows of a table, the first of them its head; columns are wide enough to keep apart.
-  private func show(_ rows: [(name: String, figures: [String])], nameWidth: Int) {
+  private func show(_ rows: [(String, [String])], nameWidth: Int) {
     for (name, figures) in rows {
       let cells = figures.map { figure in
         String(repeating: " ", count: max(1, 9 - figure.count)) + figure
@@ -107,12 +103,8 @@ struct Terminal: RunObserver {
         + sorted.map { ($0.key, $0.value.map(Self.figure)) }, nameWidth: 19)
   }
 
-  /// The epoch that predicts the validation split best, and its scores on the splits that are not trained
-  /// on.
-  ///
-  /// - Parameters:
-  ///   - best: the epoch, or a place in one.
-  ///   - isWithinEpochs: whether heads were scored between batches.
+  /// The epoch that predicts the validation split best, or a place in one where heads were scored between
+  /// batches, and its scores on the splits that are not trained on.
   func show(_ best: BestEpoch, isWithinEpochs: Bool) {
     let splits = (best.splits ?? [:]).filter { $0.key != SplitRoles.training }
       .sorted { $0.key < $1.key }
@@ -123,13 +115,89 @@ struct Terminal: RunObserver {
     print("best epoch \(best.epoch)\(place): " + splits.joined(separator: "; "))
   }
 
-  private func progress(_ line: String) {
-    Self.tell(line)
+  // MARK: - Calibration
+
+  /// The test scores without the calibration, where there is one.
+  func uncalibrated(_ result: RunResult) -> [(split: String, scores: SplitScores)] {
+    guard let scores = result.uncalibrated?[result.roles.test] else { return [] }
+    return [("\(result.roles.test) (uncalibrated)", scores)]
+  }
+
+  /// What was fitted to the validation split, and what temperatures do on parts of the test split.
+  func showCalibration(_ result: RunResult) {
+    if let calibration = result.calibration {
+      var line =
+        "calibration: \(calibration.method), fitted to \(calibration.rows) rows of the "
+        + "\(calibration.split) split"
+      if let beta = calibration.inverseTemperature {
+        line += String(format: ": inverse temperature %.4f", beta)
+      } else if let shifts = calibration.shifts {
+        line += String(
+          format: ": %ld numbers, factors %.4f to %.4f, shifts %.4f to %.4f",
+          calibration.parameters, calibration.range.first ?? 1, calibration.range.last ?? 1,
+          shifts.min() ?? 0, shifts.max() ?? 0)
+      } else if calibration.knots != nil {
+        line += String(
+          format: ": %ld steps, log-odds changed by %.4f to %.4f", calibration.parameters,
+          calibration.range.first ?? 0, calibration.range.last ?? 0)
+      }
+      print(line)
+      if let choice = calibration.choice { print(choice) }
+    }
+    guard let rows = result.temperatureScaling else { return }
+    print(
+      "temperatures fitted to a part of the TEST split, scored on the rest of it "
+        + "(mean ± deviation of \(TemperatureScaling.repeatCount) repeats)")
+    print("of        part       temperature              acc               nll               ece")
+    for summary in TemperatureScalingSummary.summaries(rows) {
+      let figures = summary.spreads.map { String(format: "%9.4f ± %.4f", $0.mean, $0.deviation) }
+        .joined(separator: " ")
+      print(
+        summary.source.padding(toLength: 10, withPad: " ", startingAt: 0)
+          + "\(summary.testFraction)".padding(toLength: 8, withPad: " ", startingAt: 0) + figures)
+    }
+  }
+
+  /// What to expect on new rows, what was chosen, and on what grounds.
+  func show(_ recipe: EvidenceReport) {
+    if let estimate = recipe.estimate {
+      print(
+        "estimate     "
+          + [estimate.acc, estimate.nll, estimate.ece, estimate.brier].enumerated().map {
+            index, value in
+            String(format: index == 0 ? "%8.4f" : "%9.4f", value)
+          }.joined()
+          + String(
+            format: "   of new rows, from %d left out; NLL ± %.4f", estimate.rows,
+            estimate.nllError ?? .nan))
+    }
+    print(
+      String(
+        format: "%@ regression, scaling %@, prior precision %.3g, temperature %.3f, posterior %@",
+        recipe.likelihood.rawValue, recipe.scaling.rawValue, recipe.priorPrecision,
+        1 / recipe.inverseTemperature, recipe.posterior.rawValue))
+    for reason in recipe.reasons { print(reason) }
+    print("\(recipe.iterationCount) iterations over \(recipe.fitCount) fits")
   }
 
   /// Writes lines to standard error, with what a terminal obeys escaped: they name files, and quote servers.
   static func tell(_ text: String) {
     FileHandle.standardError.write(Data(text.printableLines.utf8))
+  }
+}
+
+extension CalibrationReport {
+  /// What was asked for, what stands and why; `nil` where a temperature was asked for.
+  fileprivate var choice: String? {
+    guard let reason else { return nil }
+    var line = "calibration: \(requested) was asked for, \(method) stands: \(reason)"
+    if let leftOut {
+      line += String(
+        format: " (nll of %ld left-out rows: %@ %.4f, temperature %.4f, difference %.4f ± %.4f)",
+        leftOut.rows, requested, leftOut.requested, leftOut.temperature,
+        leftOut.requested - leftOut.temperature, leftOut.differenceError)
+    }
+    return line
   }
 }
 
@@ -142,7 +210,7 @@ func reportingErrors(_ body: () throws -> Void) throws {
     throw error
   } catch let stop as RunInterrupted {
     let directory = stop.directory ?? "."
-    Terminal.tell("bllarse-finetune: \(stop); resume with: \(CommandLineText.resuming(directory))")
+    Terminal.tell("bllarse-finetune: \(stop); resume with: \(resumingCommand(directory))")
     throw ExitCode(75)
   } catch {
     let (line, status) = failure(error)

@@ -2,6 +2,9 @@ import ArgumentParser
 import BllarseCore
 import Foundation
 
+enum TextCacheList: OptionList { static let options = TextOptions.cache.map(\.info) }
+enum TextMethodList: OptionList { static let options = TextOptions.method.map(\.info) }
+
 /// `bllarse-finetune text`: a head on the cached text features of the Python original's `roberta_mnli.py`.
 struct Text: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -12,8 +15,8 @@ struct Text: ParsableCommand {
       CACHE_DIR/HF_SUBDIR_PREFIX/KEY, where KEY says encoder, length and type.
       """)
 
-  @OptionGroup(title: "Which features") var cache: TextCacheOptions
-  @OptionGroup(title: "What to fit") var method: TextMethodOptions
+  @OptionGroup(title: "Which features") var cache: DeclaredOptions<TextCacheList>
+  @OptionGroup(title: "What to fit") var method: DeclaredOptions<TextMethodList>
   @OptionGroup(title: "Which rows") var splits: DeclaredOptions<SplitList>
   @OptionGroup(title: "Running") var running: DeclaredOptions<RunningList>
   @OptionGroup(title: "Tracking") var tracking: DeclaredOptions<TrackingList>
@@ -24,52 +27,45 @@ struct Text: ParsableCommand {
       """)
   var check = false
 
-  func validate() throws {
-    try cache.check()
-    try method.check()
-    try TrackingOptions(tracking.given).check()
-    _ = try rows()
+  var given: GivenOptions {
+    GivenOptions([cache.given, method.given, splits.given, running.given, tracking.given])
   }
 
-  private var given: GivenOptions {
-    var given = splits.given
-    given.merge(running.given)
-    given.merge(tracking.given)
-    return given
+  func validate() throws { _ = try Text.check(given) }
+
+  static func check(_ given: GivenOptions) throws -> RunConfiguration {
+    try TrackingOptions(given).check()
+    return try asValidation { try RunConfiguration(text: given, defaults: .environment) }
   }
 
-  /// A configuration with the options about rows, output and threads.
-  private func rows() throws -> RunConfiguration {
-    try asValidation { try RunConfiguration(rows: given, defaults: .environment) }
-  }
-
-  func task() throws -> TextTask {
-    let data = try rows().data
-    return TextTask(
-      stage: cache.stage.rawValue,
-      cache: cache.cache(
-        trainLimit: data.maxTrainSamples, validationLimit: data.maxValidationSamples),
-      optimizer: method.optimizer)
-  }
-
-  /// What the options ask for.
-  func configuration() throws -> RunConfiguration {
-    var configuration = try rows()
-    let task = try task()
-    configuration.data.text = task
-    configuration.data.featuresPath = task.cache.path
-    method.apply(to: &configuration)
-    // The script scores between batches with cavi only: for the others, steps are epochs.
-    if method.optimizer != .cavi { configuration.evaluationInterval = 0 }
-    return configuration
+  static func notes(
+    _ configuration: RunConfiguration, _ given: GivenOptions, _ content: TextCache.Content
+  ) -> [String] {
+    var notes = TextOptions.notes(given)
+    let limit = configuration.data.maxTrainSamples
+    if limit == nil, content.trainCount < TextCache.fullTrainCount {
+      notes.append(
+        "the cache holds \(content.trainCount) training rows of the \(TextCache.fullTrainCount) "
+          + "that MultiNLI has")
+    }
+    if let encoder = configuration.data.text?.cache.encoder,
+      let expected = TextCache.featureCount(encoder: encoder), expected != content.featureCount
+    {
+      notes.append(
+        "the cache's rows have \(content.featureCount) features; \(encoder) gives \(expected)")
+    }
+    let count = min(content.trainCount, limit ?? content.trainCount)
+    let batch = configuration.method[FitOptions.batchSize]
+    if batch > count { notes.append("the batch of \(batch) rows is the \(count) there are") }
+    return notes
   }
 
   func run() throws {
-    let configuration = try configuration()
-    let task = try task()
-    let terminal = Terminal()
+    let given = given
+    let configuration = try Text.check(given)
+    guard let task = configuration.data.text else { return }
     func tell(_ content: TextCache.Content) {
-      for note in optionNotes + notes(content) { terminal.runDidNote(note) }
+      for note in Text.notes(configuration, given, content) { Terminal().runDidNote(note) }
     }
     guard !check else {
       try reportingErrors {
@@ -80,7 +76,7 @@ struct Text: ParsableCommand {
       }
       return
     }
-    var run = TrackedRun(configuration, TrackingOptions(tracking.given))
+    var run = TrackedRun(configuration, TrackingOptions(given))
     (run.group, run.showsBest) = ("mnli_roberta_llf", true)
     run.tags = ["task": run.group, "stage": task.stage]
     try run.run { tracker in
@@ -93,43 +89,5 @@ struct Text: ParsableCommand {
         "cache_total_rows": Double(content.totalCount),
       ])
     }
-  }
-
-  /// What should be known about the options.
-  var optionNotes: [String] {
-    var notes =
-      cache.notes + method.notes
-      + (running.given.hasOtherDevice ? [RunConfiguration.deviceNote] : [])
-    if splits.given.contains("train-subset-seed") && !splits.given.contains("max-train-samples") {
-      notes.append(
-        "--train-subset-seed has no effect here: without --max-train-samples all rows are taken")
-    }
-    if splits.given["eval-every-batches"] ?? "0" != "0" && method.optimizer != .cavi {
-      notes.append("--eval-every-batches has no effect here: it is for --optimizer cavi")
-    }
-    return notes
-  }
-
-  /// What the user should know about the cache.
-  func notes(_ content: TextCache.Content) -> [String] {
-    var notes: [String] = []
-    let limit = splits.given["max-train-samples"].flatMap { Int($0) }
-    if limit == nil, content.trainCount < TextCache.fullTrainCount {
-      notes.append(
-        "the cache holds \(content.trainCount) training rows of the \(TextCache.fullTrainCount) "
-          + "that MultiNLI has")
-    }
-    if let expected = TextCache.featureCount(encoder: cache.backbone),
-      expected != content.featureCount
-    {
-      notes.append(
-        "the cache's rows have \(content.featureCount) features; \(cache.backbone) gives \(expected)"
-      )
-    }
-    let count = min(content.trainCount, limit ?? content.trainCount)
-    if method.trainBatchSize > count {
-      notes.append("the batch of \(method.trainBatchSize) rows is the \(count) there are")
-    }
-    return notes
   }
 }

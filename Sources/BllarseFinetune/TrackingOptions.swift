@@ -24,8 +24,7 @@ enum TrackingList: OptionList {
       option(
         "mlflow-tracking-uri", "An MLflow server or sqlite:///FILE.",
         default: "MLFLOW_TRACKING_URI, the credentials file, or ./mlflow.db"),
-      option(
-        "mlflow-experiment", "The experiment.", default: "MLFLOW_EXPERIMENT_NAME, or bllarse"),
+      option("mlflow-experiment", "The experiment.", default: "MLFLOW_EXPERIMENT_NAME, or bllarse"),
       option(
         "mlflow-drain-seconds",
         "Seconds to wait for delivery at the end; the rest stays in the journal.", default: "30",
@@ -46,11 +45,9 @@ enum TrackingList: OptionList {
   }()
 }
 
-/// Where the run is tracked.
 struct TrackingOptions {
   private let given: GivenOptions
 
-  /// Takes what was given.
   init(_ given: GivenOptions) { self.given = given }
 
   /// The group of runs that belong to none, as the Python original names it.
@@ -59,10 +56,8 @@ struct TrackingOptions {
   /// Threads of the journal, of the delivery, and of signals.
   private static let threadCount = 5
 
-  /// Whether tracking is asked for.
   var isEnabled: Bool { given.contains("enable-mlflow") || given.contains("enable-wandb") }
 
-  /// An option that is not empty.
   private func text(_ name: String) -> String? { given[name].flatMap { $0.isEmpty ? nil : $0 } }
 
   private var idle: [OptionInfo] {
@@ -81,8 +76,6 @@ struct TrackingOptions {
   }
 
   /// Refuses what cannot be, and what would change nothing.
-  ///
-  /// - Throws: `ValidationError`.
   func check() throws {
     if let info = idle.first(where: { !$0.isNotedWhereIdle }) {
       throw ValidationError("--\(info.name) is for runs with --enable-mlflow")
@@ -94,52 +87,43 @@ struct TrackingOptions {
     }
   }
 
-  /// Starts tracking, if it was asked for.
+  /// Starts tracking, if it was asked for, with a group for when none is given, and further tags.
   ///
-  /// - Parameters:
-  ///   - configuration: the run.
-  ///   - terminal: takes notes.
-  ///   - group: the group when none is given.
-  ///   - more: tags beside those of every run.
-  /// - Returns: the run, or `nil` when it is not tracked.
   /// - Throws: what makes tracking impossible from the start, an unusable URI for one; a server that
   ///   does not answer is no such thing.
   func start(
-    _ configuration: RunConfiguration, _ terminal: Terminal, group: String = defaultGroup,
-    tags more: [String: String] = [:]
+    _ configuration: RunConfiguration, group: String, tags more: [String: String]
   ) throws -> RunTracking? {
     guard isEnabled else { return nil }
     guard ThreadReservation.canStart(Self.threadCount) else {
       throw NumericsError.outOfThreads(Self.threadCount, purpose: "tracking (--enable-mlflow)")
     }
     var settings = TrackerConfiguration(
-      trackingURI: text("mlflow-tracking-uri"),
-      experiment: text("mlflow-experiment"))
+      trackingURI: text("mlflow-tracking-uri"), experiment: text("mlflow-experiment"))
     settings.drainTimeout = .milliseconds(
       Int((text("mlflow-drain-seconds").flatMap(Double.init) ?? 30) * 1000))
     let method = configuration.method
-    var tags = ["loss_fn": method.head, "tune_mode": "last_layer"]
+    var tags = [
+      "loss_fn": method.head, "tune_mode": "last_layer", "group_id": given["group-id"] ?? group,
+    ]
     tags["optimizer"] =
-      method.selector?.name == "optimizer" ? method.wayName ?? "newton" : "none"
-    tags["group_id"] = given["group-id"] ?? group
-    if let text = configuration.data.text { tags["optimizer"] = text.optimizer.rawValue }
+      configuration.data.text?.optimizer.rawValue
+      ?? (method.selector?.name == "optimizer" ? method.wayName ?? "newton" : "none")
     tags.merge(more) { $1 }
-    let (run, id) = try startOrResume(settings, configuration, tags: tags)
+    let (run, keepID) = try startOrResume(settings, configuration, tags: tags)
     return RunTracking(
-      run, configuration, id: id, logsCheckpoint: given.contains("log-checkpoints"),
+      run, configuration, keepID: keepID, logsCheckpoint: given.contains("log-checkpoints"),
       drainTimeout: settings.drainTimeout)
   }
 
   /// What the user calls the run, else what its sweep does.
-  private var runName: String? {
-    text("uid") ?? EnvironmentVariable.runName.value
-  }
+  private var runName: String? { text("uid") ?? Host.variable("BLLARSE_RUN_NAME") }
 
-  /// A new run, whose id and journal's place are kept in the output directory; or the one that is kept
-  /// there, when a run goes on, from wherever that is done.
+  /// A new run, whose id and journal's place are kept in the output directory, now or by a call later on; or
+  /// the one that is kept there, when a run goes on, from wherever that is done.
   private func startOrResume(
     _ settings: TrackerConfiguration, _ configuration: RunConfiguration, tags: [String: String]
-  ) throws -> (run: Run, id: KeptID?) {
+  ) throws -> (run: Run, keepID: (() throws -> Void)?) {
     guard let directory = configuration.output.path else {
       return (try Tracker(settings).startRun(name: runName, tags: tags), nil)
     }
@@ -163,21 +147,11 @@ struct TrackingOptions {
         || FileManager.default.fileExists(atPath: directory)
     else { return (run, nil) }
     try Files.prepareDirectory(directory)
-    let id = KeptID(path: path, text: "\(run.id)\n\(tracker.journalDirectory)\n")
+    let text = "\(run.id)\n\(tracker.journalDirectory)\n"
+    func keepID() throws { try Files.write(text, to: path, durability: .whole) }
     // Where a run is already, its files stay until there are others.
-    if holdsRun { return (run, id) }
-    try id.write()
+    if holdsRun { return (run, keepID) }
+    try keepID()
     return (run, nil)
   }
-}
-
-/// The id of a tracked run in the output directory, by which a run that goes on finds it.
-struct KeptID {
-  let path: String
-  let text: String
-
-  /// Writes the file.
-  ///
-  /// - Throws: `DataError.Code.unwritableFile`.
-  func write() throws(DataError) { try Files.write(text, to: path, durability: .whole) }
 }

@@ -21,7 +21,6 @@ public final class Run: Sendable {
 
   private let isResumed: Bool
   private let earlierParts: [RunDirectory]
-  /// The experiment's name; nil for a run that was begun elsewhere.
   let experiment: String?
   let destination: Destination
   let delivery: DeliveryThread?
@@ -38,28 +37,24 @@ public final class Run: Sendable {
     destination: Destination, delivery: DeliveryThread?, redaction: Redaction,
     drainTimeout: Duration, command: String, logger: Logger
   ) {
-    isResumed = header.resumedID != nil
-    self.earlierParts = earlierParts
+    (isResumed, self.earlierParts) = (header.resumedID != nil, earlierParts)
     id = header.resumedID ?? header.localID
-    name = header.name
-    parentID = header.parentID
-    experiment =
-      header.resumedID == nil ? header.experiment : earlierParts.first?.header?.experiment
-    self.destination = destination
+    (name, parentID) = (header.name, header.parentID)
+    experiment = isResumed ? earlierParts.first?.start?.header.experiment : header.experiment
+    (self.destination, self.delivery, self.writer) = (destination, delivery, writer)
     directory = writer.directory.path
-    self.writer = writer
-    self.delivery = delivery
-    self.redaction = redaction
-    self.drainTimeout = drainTimeout
-    self.command = command
-    self.logger = logger
-    if let delivery { writer.afterWriting { delivery.wake() } }
+    (self.redaction, self.drainTimeout) = (redaction, drainTimeout)
+    (self.command, self.logger) = (command, logger)
+    if let delivery { writer.afterWriting(ring: delivery.work) }
   }
 
   deinit { end(.end(.failed), waitingUpTo: .zero) }
 
   /// The id the server gave, once it has; in a SQLite file the same as ``id``.
   public var remoteID: String? { delivery?.runID }
+
+  /// Where the run is, as far as its delivery has come: ask when it has ended.
+  public var location: RunLocation { RunLocation(self) }
 
   /// The greatest step of each metric that earlier processes logged into this run.
   ///
@@ -200,7 +195,7 @@ public final class Run: Sendable {
   @discardableResult
   private func end(_ event: Event, waitingUpTo limit: Duration?) -> DeliveryReport {
     if !isEnded.exchange(true, ordering: .acquiringAndReleasing) {
-      writer.append(event, time: Clock.milliseconds())
+      writer.append(event, time: Host.milliseconds)
     }
     writer.flush()
     var report = report(
@@ -232,11 +227,10 @@ public final class Run: Sendable {
   private func report(
     waitingUpTo limit: Duration, isEnd: Bool, countsProgress: Bool = false
   ) -> DeliveryReport {
-    guard let delivery else {
-      return DeliveryReport(undeliveredEvents: writer.recordCount)
-    }
-    return delivery.wait(
-      forRecords: writer.recordCount, isEnd: isEnd, upTo: limit, countsProgress: countsProgress)
+    let count = writer.recordCount
+    return delivery?.wait(
+      forRecords: count, isEnd: isEnd, upTo: limit, countsProgress: countsProgress)
+      ?? DeliveryReport(undeliveredEvents: count)
   }
 
   // MARK: - Parts
@@ -246,7 +240,7 @@ public final class Run: Sendable {
       logger.warning("run '\(name.printable)' has ended; what is logged after that is not kept")
       return
     }
-    writer.append(event, time: time ?? Clock.milliseconds())
+    writer.append(event, time: time ?? Host.milliseconds)
   }
 
   private func shortened(
@@ -267,4 +261,105 @@ public final class Run: Sendable {
     }
     return result
   }
+}
+
+/// Where a run can be looked at: the store, the experiment, the run, its page.
+public struct RunLocation: Sendable, Equatable, CustomStringConvertible {
+  /// The run's id: the store's own, or the local one while the store has not heard of it.
+  public var runID: String
+  /// The experiment's name; nil for a run that was begun elsewhere.
+  public var experiment: String?
+  /// The experiment's id in the store, once it is known.
+  public var experimentID: String?
+  /// The server's address, or the path of the file; without user name and password.
+  public var store: String
+  /// The address of the run's page on a server, once the server has the run.
+  public var page: String?
+  /// The folder that holds the run as long as the store has not heard of it.
+  public var journal: String?
+
+  init(_ run: Run) {
+    let remoteID = run.remoteID
+    runID = remoteID ?? run.id
+    (experiment, experimentID) = (run.experiment, run.delivery?.experimentID)
+    switch run.destination {
+    case .server(let address):
+      store = address
+      if let remoteID, let experimentID {
+        page = "\(address)/#/experiments/\(experimentID)/runs/\(remoteID)"
+      }
+    case .file(let path): store = path
+    case .memory: store = run.destination.uri
+    }
+    journal = remoteID == nil ? run.directory : nil
+  }
+
+  /// One line: `http://HOST, experiment 'NAME', run ID: http://HOST/#/experiments/1/runs/ID`.
+  public var description: String { text() }
+
+  /// One line that calls the run by another word and says how it ended.
+  ///
+  /// - Parameters:
+  ///   - kind: what the run is, `parent run` for one.
+  ///   - state: how it stands, after its id.
+  /// - Returns: the line, without a line feed.
+  public func text(_ kind: String = "run", state: String? = nil) -> String {
+    let experiment =
+      experiment.map { "experiment '\($0.printable)', " }
+      ?? experimentID.map { "experiment \($0), " } ?? ""
+    let line = "\(store), \(experiment)\(kind) \(runID)\(state.map { " \($0)" } ?? "")"
+    if let journal { return "\(line): not there yet, so far in \(journal)" }
+    return line + (page.map { ": \($0)" } ?? "")
+  }
+}
+
+/// The state of a run, spelled as MLflow spells it.
+public enum RunStatus: String, Sendable, CaseIterable, Codable {
+  /// The run is going on.
+  case running = "RUNNING"
+  /// The run waits for its start.
+  case scheduled = "SCHEDULED"
+  /// The run ended as it should.
+  case finished = "FINISHED"
+  /// The run ended with an error.
+  case failed = "FAILED"
+  /// The run was ended from outside, by a signal or a time limit.
+  case killed = "KILLED"
+
+  /// Whether nothing more is expected of a run in this state.
+  public var isTerminal: Bool { self == .finished || self == .failed || self == .killed }
+}
+
+/// Which run a new run is nested under.
+public enum RunParent: Sendable, Equatable {
+  /// The run named by `MLFLOW_PARENT_RUN_ID`, if that variable is set and not empty.
+  case environment
+  /// None: a run at the top level.
+  case none
+  /// The run with this id: the id a server gave, or the local ``Run/id`` of a run of this package.
+  case run(String)
+}
+
+/// How far the delivery of a run has come.
+public struct DeliveryReport: Sendable, Equatable {
+  /// Events that are in the journal only.
+  public var undeliveredEvents = 0
+  /// Items the server refused; they are kept beside the journal.
+  public var refusedItems = 0
+  /// Why delivery stopped, if it did: one line, without secrets.
+  public var problem: String?
+  /// The command that delivers what is left.
+  public var command: String?
+
+  /// Whether everything has arrived.
+  public var isComplete: Bool { undeliveredEvents == 0 }
+}
+
+/// How an artifact is kept until it is delivered.
+public enum ArtifactStaging: Sendable {
+  /// By a copy: the original may be changed afterwards.
+  case copy
+  /// By a hard link, or a copy where the file system has none: the original may be replaced or
+  /// removed, but must not be written to in place.
+  case link
 }

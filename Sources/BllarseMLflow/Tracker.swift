@@ -1,5 +1,6 @@
-import Foundation
-import Logging
+@_exported public import BllarseSupport
+public import Foundation
+public import Logging
 
 /// Starts runs and keeps what they log: first in a journal on disk, then where the URI points.
 ///
@@ -32,28 +33,19 @@ public final class Tracker: Sendable {
   /// The folder journals are kept in.
   public var journalDirectory: String { settings.journalDirectory }
 
-  /// Makes a tracker.
+  /// Makes a tracker; contacts no server.
   ///
-  /// Contacts no server.
-  ///
+  /// - Parameters:
+  ///   - configuration: what it needs to know.
+  ///   - store: a store in memory that it delivers to, for tests.
   /// - Throws: ``TrackingError`` if a setting cannot be used (for example a `file:` URI).
-  public convenience init(_ configuration: TrackerConfiguration = TrackerConfiguration()) throws {
-    try self.init(configuration, store: nil)
-  }
-
-  /// Makes a tracker that delivers to a store in memory, for tests.
-  public convenience init(
-    _ configuration: TrackerConfiguration, recordingTo store: InMemoryStore
+  public init(
+    _ configuration: TrackerConfiguration = TrackerConfiguration(),
+    recordingTo store: InMemoryStore? = nil
   ) throws {
-    try self.init(configuration, store: store)
-  }
-
-  private init(_ configuration: TrackerConfiguration, store: InMemoryStore?) throws {
     // Journals and mlflow.db would be put into "/".
     if configuration.directory.isEmpty { try Files.requireWorkingDirectory() }
-    self.configuration = configuration
-    self.store = store
-    logger = configuration.logger
+    (self.configuration, self.store, logger) = (configuration, store, configuration.logger)
     settings = try TrackingSettings(configuration)
     for warning in settings.warnings { logger.warning("\(warning)") }
     if settings.isDefaultDestination, store == nil { warnAboutFileStore() }
@@ -110,6 +102,33 @@ public final class Tracker: Sendable {
     }
   }
 
+  /// Asks the store for a run, by the store's id or the local one.
+  ///
+  /// Waits for the answer, a quarter of a minute at most. A run whose journal is here counts as found,
+  /// whether or not the store has heard of it.
+  public func lookUp(runID id: String) -> RunLookup {
+    var settings = settings
+    settings.http.timeoutSeconds = min(settings.http.timeoutSeconds, 15)
+    do {
+      let store: any TrackingStore = try store ?? settings.makeStore(patience: 10)
+      defer { store.close() }
+      if case .file(let path) = store.destination, !Files.exists(path) { return unstored(id) }
+      let run =
+        try store.run(id: id)
+        ?? store.runs(withTag: Deliverer.localIDTag, value: id, experimentID: nil).first
+      guard let run else { return unstored(id) }
+      return run.isDeleted ? .deleted : .found(run.status)
+    } catch let failure as StoreFailure {
+      return .unanswered(failure.message)
+    } catch {
+      return .unanswered("\(error)")
+    }
+  }
+
+  private func unstored(_ id: String) -> RunLookup {
+    RunParts(runID: id, in: journalDirectory) == nil ? .missing : .found(.running)
+  }
+
   // MARK: - Parts
 
   private func begin(
@@ -129,7 +148,7 @@ public final class Tracker: Sendable {
       tags: resumedID == nil ? system : [:])
     let parts = RunParts(of: directory, header: header)
     let earlierParts = parts.before(directory)
-    let startTime = Clock.milliseconds()
+    let startTime = Host.milliseconds
     writer.append(.start(header), time: startTime)
     try parts.add(directory, time: startTime)
     let delivery = try makeDelivery(directory, after: earlierParts)
@@ -146,49 +165,28 @@ public final class Tracker: Sendable {
   private func makeDelivery(
     _ directory: RunDirectory, after earlierParts: [RunDirectory]
   ) throws -> DeliveryThread? {
-    if let store {
-      return start(
-        DeliveryThread(
-          directory: directory, after: earlierParts, store: store, http: settings.http,
-          logger: logger, isNew: true))
+    if store == nil, case .file(let path) = settings.destination,
+      let kind = Destination.sharedFileSystem(path)
+    {
+      logger.warning(
+        """
+        \(path) is on a file system of several machines (\(kind)), where SQLite is not safe \
+        while runs write; the run is kept in its journal: \(syncCommand(directory)) puts it \
+        into the file
+        """)
+      return nil
     }
-    switch settings.destination {
-    case .file(let path):
-      if let kind = Destination.sharedFileSystem(path) {
-        logger.warning(
-          """
-          \(path) is on a file system of several machines (\(kind)), where SQLite is not safe \
-          while runs write; the run is kept in its journal: \(syncCommand(directory)) puts it \
-          into the file
-          """)
-        return nil
-      }
-      return start(
-        DeliveryThread(
-          directory: directory, after: earlierParts, store: SQLiteStore(path: path),
-          http: settings.http, logger: logger, isNew: true))
-    case .server:
-      // A run never gives up: it is stopped.
-      let client = try settings.makeClient(patience: .infinity)
-      return start(
-        DeliveryThread(
-          directory: directory, after: earlierParts, store: RESTStore(client: client),
-          http: settings.http, logger: logger, isNew: true))
-    case .memory: return nil
-    }
-  }
-
-  private func start(_ thread: DeliveryThread) -> DeliveryThread {
-    thread.start()
-    return thread
+    // A run never gives up: it is stopped.
+    return DeliveryThread(
+      directory: directory, after: earlierParts,
+      store: try store ?? settings.makeStore(patience: .infinity), http: settings.http,
+      logger: logger)
   }
 
   private func syncCommand(_ directory: RunDirectory) -> String {
-    let current = FileManager.default.currentDirectoryPath + "/"
-    let path =
-      directory.path.hasPrefix(current)
-      ? String(directory.path.dropFirst(current.count)) : directory.path
-    return "bllarse-mlflow sync \(Shell.quote(path)) --to \(Shell.quote(trackingURI))"
+    let (path, current) = (directory.path, FileManager.default.currentDirectoryPath + "/")
+    let shown = path.hasPrefix(current) ? String(path.dropFirst(current.count)) : path
+    return "bllarse-mlflow sync \(Shell.quote(shown)) --to \(Shell.quote(trackingURI))"
   }
 
   /// `mlflow ui` without arguments looks at ./mlruns instead of ./mlflow.db if that holds an old
@@ -209,12 +207,20 @@ public final class Tracker: Sendable {
 }
 
 extension TrackingSettings {
-  /// A client for the server these settings name.
+  /// The store these settings name; `patience` is as in ``makeClient(patience:)``.
+  package func makeStore(
+    patience: Double = 30
+  ) throws(TrackingError) -> any TrackingStore & RunLister {
+    switch destination {
+    case .file(let path): SQLiteStore(path: path)
+    default: RESTStore(client: try makeClient(patience: patience))
+    }
+  }
+
+  /// A client for the server these settings name, which has sent nothing yet.
   ///
-  /// - Parameter patience: for how many seconds it repeats a request that the server refuses for the
-  ///   moment; a finite one is a minute at most for each of `MLFLOW_HTTP_REQUEST_MAX_RETRIES`.
-  /// - Returns: the client, which has sent nothing yet.
-  /// - Throws: ``TrackingError`` if libcurl cannot be used.
+  /// For `patience` seconds it repeats a request that the server refuses for the moment; a finite one is a
+  /// minute at most for each of `MLFLOW_HTTP_REQUEST_MAX_RETRIES`.
   package func makeClient(patience: Double = 30) throws(TrackingError) -> MLflowClient {
     MLflowClient(
       address: destination.uri,
@@ -222,5 +228,88 @@ extension TrackingSettings {
       authorization: authorization, http: http, redaction: redaction,
       patience: http.maxRetries == 0 || patience.isFinite
         ? min(patience, 60 * Double(http.maxRetries)) : patience)
+  }
+}
+
+/// What a ``Tracker`` needs to know; everything has a default that behaves as MLflow's own client.
+public struct TrackerConfiguration: Sendable {
+  /// Where runs go: `http(s)://…`, `sqlite:///FILE`, or nil for `MLFLOW_TRACKING_URI`, then the
+  /// credentials file, then `mlflow.db` in ``directory``.
+  public var trackingURI: String?
+  /// The experiment's name; nil for `MLFLOW_EXPERIMENT_NAME`, then `bllarse`.
+  public var experiment: String?
+  /// The folder that `mlflow.db` and the journals are put in; the current one unless set.
+  public var directory: String
+  /// Where journals are kept; nil for `BLLARSE_MLFLOW_JOURNAL`, then `mlflow-journal` in ``directory``.
+  public var journalDirectory: String?
+  /// How long ``Run/finish(status:waitingUpTo:)`` waits for delivery without anything being delivered, or
+  /// a server's saying that it may come again soon; in all it waits ten times as long at most.
+  public var drainTimeout: Duration = .seconds(30)
+  /// The environment settings are read from.
+  public var environment: [String: String]
+  /// The credentials file; nil for `~/.mlflow/credentials`.
+  public var credentialsFile: String?
+  /// The home folder of the account, wherever `HOME` points.
+  package var accountHome: String? = SystemTags.accountHome
+  /// Where warnings go: an unreachable server, a refused value, what is left to deliver.
+  public var logger: Logger
+
+  /// Makes a configuration.
+  public init(
+    trackingURI: String? = nil, experiment: String? = nil,
+    directory: String = FileManager.default.currentDirectoryPath,
+    environment: [String: String] = ProcessInfo.processInfo.environment,
+    logger: Logger = Logger(label: "bllarse.mlflow")
+  ) {
+    (self.trackingURI, self.experiment, self.directory) = (trackingURI, experiment, directory)
+    (self.environment, self.logger) = (environment, logger)
+  }
+}
+
+/// What a store says of a run that somebody names.
+public enum RunLookup: Sendable, Equatable {
+  /// It is there, in this state.
+  case found(RunStatus)
+  /// It was deleted, and can be restored.
+  case deleted
+  /// The store has no such run.
+  case missing
+  /// The store does not answer: why, in one line without secrets.
+  case unanswered(String)
+}
+
+package typealias Files = FileSystem<TrackingError>
+
+/// A failure of tracking, as one line: what happened, where, what was expected, what to do.
+public struct TrackingError: Error, Sendable, Equatable, CustomStringConvertible {
+  /// What kind of failure it is.
+  public struct Code: Sendable, Hashable {
+    let rawValue: String
+    /// A setting (variable, option, credentials file) cannot be used.
+    public static let settings = Code(rawValue: "settings")
+    /// A file of the journal, or the SQLite file, cannot be read or written.
+    public static let storage = Code(rawValue: "storage")
+    /// Something asked for does not exist.
+    public static let notFound = Code(rawValue: "notFound")
+    /// The server refused a request, or could not be reached.
+    public static let server = Code(rawValue: "server")
+  }
+
+  /// What kind of failure it is.
+  public let code: Code
+  /// The whole message, without any secret.
+  public let description: String
+
+  package init(_ code: Code, _ description: String) {
+    (self.code, self.description) = (code, description)
+  }
+}
+
+extension TrackingError: SystemFailure {
+  package init(_ error: SystemError) {
+    let advice =
+      error.operation == .makeDirectory
+      ? "; choose another with BLLARSE_MLFLOW_JOURNAL, or free space" : ""
+    self.init(.storage, error.description + advice)
   }
 }

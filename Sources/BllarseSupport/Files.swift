@@ -2,17 +2,14 @@ import Foundation
 
 /// A failed call into the operating system.
 package struct SystemError: Error, Equatable, CustomStringConvertible {
-  /// What was tried.
   package enum Operation: String, Sendable {
-    case read, write, create, rename, start
+    case read, write, create, start
     case makeDirectory = "create the directory"
     case enterDirectory = "use the working directory"
   }
 
   package let operation: Operation
-  /// The file or the directory.
   package let path: String
-  /// The system's number of the error.
   package let number: CInt
   /// The file that is where a directory should be.
   package var obstacle: String?
@@ -58,17 +55,25 @@ package enum FileSystem<Failure: SystemFailure> {
 
   /// The whole content of a file.
   package static func bytes(of path: String) throws(Failure) -> [UInt8] {
+    var content: [UInt8] = []
+    try read(path) { (piece) throws(Failure) in content += piece }
+    return content
+  }
+
+  /// Reads a file piece by piece.
+  private static func read(
+    _ path: String, _ take: (ArraySlice<UInt8>) throws(Failure) -> Void
+  ) throws(Failure) {
     let descriptor = open(path, O_RDONLY | O_CLOEXEC)
     guard descriptor >= 0 else { throw failure(.read, path) }
     defer { close(descriptor) }
-    var content: [UInt8] = []
     var buffer = [UInt8](repeating: 0, count: 1 << 16)
     while true {
-      let count = read(descriptor, &buffer, buffer.count)
+      let count = Foundation.read(descriptor, &buffer, buffer.count)
       if count < 0, errno == EINTR { continue }
       guard count >= 0 else { throw failure(.read, path) }
-      if count == 0 { return content }
-      content.append(contentsOf: buffer[..<count])
+      if count == 0 { return }
+      try take(buffer[..<count])
     }
   }
 
@@ -98,7 +103,6 @@ package enum FileSystem<Failure: SystemFailure> {
 
   // MARK: - Status
 
-  /// Whether there is a file or a directory.
   package static func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
 
   package static func isExecutableFile(_ path: String) -> Bool {
@@ -110,7 +114,6 @@ package enum FileSystem<Failure: SystemFailure> {
   /// Whether there is a file, and not a directory, a device or a pipe.
   package static func isFile(_ path: String) -> Bool { kind(of: path) == S_IFREG }
 
-  /// The size of a file in bytes; nil when there is none.
   package static func size(of path: String) -> Int? { status(of: path).map { Int($0.st_size) } }
 
   /// Seconds since 1970 of the last change, by the file system's clock.
@@ -137,8 +140,7 @@ package enum FileSystem<Failure: SystemFailure> {
 
   /// Writes a file so that readers see the old content or the new, also after a crash.
   package static func write(
-    _ bytes: [UInt8], to path: String, executable: Bool = false,
-    durability: Durability = .content
+    _ bytes: [UInt8], to path: String, executable: Bool = false, durability: Durability = .content
   ) throws(Failure) {
     let file = try AtomicFile(path: path, executable: executable, durability: durability)
     try file.write(bytes)
@@ -151,9 +153,7 @@ package enum FileSystem<Failure: SystemFailure> {
     try write(Array(text.utf8), to: path, executable: executable, durability: durability)
   }
 
-  /// Creates a file with its whole content, unless it exists.
-  ///
-  /// - Returns: whether this call created it.
+  /// Creates a file with its whole content, unless it exists; says whether this call created it.
   package static func create(
     _ path: String, _ bytes: [UInt8], durability: Durability = .content
   ) throws(Failure) -> Bool {
@@ -167,31 +167,19 @@ package enum FileSystem<Failure: SystemFailure> {
     try create(path, Array(text.utf8))
   }
 
-  /// Copies a file piece by piece.
-  ///
-  /// - Returns: its size.
+  /// Copies a file piece by piece; returns its size.
   package static func copy(_ source: String, to target: String) throws(Failure) -> Int {
-    let input = open(source, O_RDONLY | O_CLOEXEC)
-    guard input >= 0 else { throw failure(.read, source) }
-    defer { close(input) }
     let file = try AtomicFile(path: target, durability: .content)
-    var buffer = [UInt8](repeating: 0, count: 1 << 18)
     var total = 0
-    while true {
-      let count = read(input, &buffer, buffer.count)
-      if count < 0, errno == EINTR { continue }
-      guard count >= 0 else { throw failure(.read, source) }
-      guard count > 0 else { break }
-      try file.write(Array(buffer[..<count]))
-      total += count
+    try read(source) { (piece) throws(Failure) in
+      try file.write(Array(piece))
+      total += piece.count
     }
     try file.commit()
     return total
   }
 
-  /// Makes a second name for a file, or a copy where links are impossible.
-  ///
-  /// - Returns: its size.
+  /// Makes a second name for a file, or a copy where links are impossible; returns its size.
   package static func linkOrCopy(_ source: String, to target: String) throws(Failure) -> Int {
     if link(source, target) == 0 { return size(of: target) ?? 0 }
     if errno == EEXIST {
@@ -201,16 +189,9 @@ package enum FileSystem<Failure: SystemFailure> {
     return try copy(source, to: target)
   }
 
-  /// Renames a file; used to set a file aside.
-  package static func move(_ source: String, to target: String) throws(Failure) {
-    guard rename(source, target) == 0 else { throw failure(.rename, source) }
-  }
-
   package static func remove(_ path: String) { unlink(path) }
 
-  /// Writes to an open descriptor as much as the system takes.
-  ///
-  /// - Returns: how many bytes; where it is not all of them, `errno` says why.
+  /// Writes to an open descriptor; returns how many bytes: where it is not all, `errno` says why.
   @discardableResult
   package static func write(_ bytes: UnsafeRawBufferPointer, to descriptor: CInt) -> Int {
     var written = 0
@@ -224,9 +205,7 @@ package enum FileSystem<Failure: SystemFailure> {
     return written
   }
 
-  /// Writes to an open descriptor, all of it unless nobody reads.
-  ///
-  /// - Returns: why it could not be written; nil when it was.
+  /// Writes to an open descriptor; returns why it could not be written, nil when it was.
   @discardableResult
   package static func print(_ text: String, to descriptor: CInt) -> String? {
     let bytes = Array(text.utf8)
@@ -236,7 +215,6 @@ package enum FileSystem<Failure: SystemFailure> {
 
   // MARK: - Directories
 
-  /// Creates a directory and those above it.
   package static func makeDirectory(_ path: String) throws(Failure) {
     if mkdir(path, 0o777) == 0 || isDirectory(path) { return }
     var prefix = path.hasPrefix("/") ? "/" : ""
@@ -263,18 +241,15 @@ package enum FileSystem<Failure: SystemFailure> {
     unlink(probe)
   }
 
-  /// Creates a directory: the atomic claim.
-  ///
-  /// - Returns: whether this call created it.
+  /// Creates a directory: the atomic claim; says whether this call created it.
   package static func claim(_ directory: String) throws(Failure) -> Bool {
     if mkdir(directory, 0o777) == 0 { return true }
     if errno == EEXIST { return false }
     throw failure(.create, directory)
   }
 
-  /// Creates a directory with files in it, some of them in folders of their own, in one step.
-  ///
-  /// - Returns: whether this call created it.
+  /// Creates a directory with files in it, some of them in folders of their own, in one step; says whether
+  /// this call created it.
   package static func claim(
     _ directory: String, containing files: [(name: String, text: String)]
   ) throws(Failure) -> Bool {
@@ -341,5 +316,143 @@ package enum FileSystem<Failure: SystemFailure> {
   package static func requireWorkingDirectory() throws(Failure) {
     guard let buffer = getcwd(nil, 0) else { throw failure(.enterDirectory, ".") }
     free(buffer)
+  }
+}
+
+/// What of a file that was written outlives a crash of the machine.
+package enum Durability: Sendable {
+  /// Perhaps nothing: what the file says can be found again.
+  case none
+  /// Its content, or the old one.
+  case content
+  /// Its content and its name.
+  case whole
+}
+
+extension FileSystem {
+  /// A file that appears under its name complete, or not at all.
+  ///
+  /// Bytes go to a temporary name in the same directory; ``commit(isNew:)`` syncs them to the disk and
+  /// renames the file. A crash, a full disk or an error before that leaves what was there before; an
+  /// object that is released without a commit removes its temporary file. A symbolic link is followed. A
+  /// name that stands for a device or a pipe (`/dev/stdout`) is written to directly.
+  package final class AtomicFile {
+    private let path: String
+    private let target: String
+    private let temporary: String?  // nil: written in place
+    private let durability: Durability
+    private var descriptor: CInt
+    private var buffer: [UInt8] = []
+    private static var bufferSize: Int { 1 << 16 }
+
+    /// Starts a file, whose directory must exist; a new one may be run where it is `executable`.
+    package init(
+      path: String, executable: Bool = false, durability: Durability = .whole
+    ) throws(Failure) {
+      (self.path, self.durability) = (path, durability)
+      guard !path.isEmpty, !path.utf8.contains(0) else {
+        throw Failure(SystemError(.write, path, number: EINVAL))
+      }
+      let status = FileSystem.status(of: path)
+      let kind = status.map { $0.st_mode & S_IFMT } ?? S_IFREG
+      guard kind != S_IFDIR else { throw Failure(SystemError(.write, path, number: EISDIR)) }
+      if kind != S_IFREG {
+        target = path
+        temporary = nil
+        descriptor = open(path, O_WRONLY | O_CLOEXEC)
+        guard descriptor >= 0 else { throw FileSystem.failure(.write, path) }
+        return
+      }
+      let resolved = status == nil ? nil : realpath(path, nil)
+      defer { free(resolved) }
+      target = resolved.map { String(cString: $0) } ?? path
+      let base = "\(parent(of: target) ?? ".")/.\(name(of: target).prefix(200)).tmp-\(getpid())-"
+      var attempt = 0
+      while true {
+        let candidate = base + String(UInt64.random(in: .min ... .max), radix: 36)
+        descriptor = open(
+          candidate, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, executable ? 0o777 : 0o666)
+        if descriptor >= 0 {
+          temporary = candidate
+          break
+        }
+        attempt += 1
+        guard errno == EEXIST, attempt < 100 else { throw FileSystem.failure(.write, path) }
+      }
+      if let status { fchmod(descriptor, status.st_mode & 0o777) }
+    }
+
+    deinit {
+      guard descriptor >= 0 else { return }
+      close(descriptor)
+      if let temporary { unlink(temporary) }
+    }
+
+    package func write(_ bytes: UnsafeRawBufferPointer) throws(Failure) {
+      precondition(descriptor >= 0, "\(path) is written after it was committed")
+      if buffer.count + bytes.count <= Self.bufferSize {
+        buffer.append(contentsOf: bytes)
+      } else {
+        try flush()
+        try writeThrough(bytes)
+      }
+    }
+
+    package func write(_ bytes: [UInt8]) throws(Failure) {
+      try bytes.withUnsafeBufferPointer { (pointer) throws(Failure) in
+        try write(UnsafeRawBufferPointer(pointer))
+      }
+    }
+
+    package func write(_ text: String) throws(Failure) { try write(Array(text.utf8)) }
+
+    /// Puts the file in place, under its name and as durably as was asked for; says whether it has the name.
+    ///
+    /// With `isNew` a file that has the name stays. Where it throws, what had the name before is untouched.
+    @discardableResult
+    package func commit(isNew: Bool = false) throws(Failure) -> Bool {
+      precondition(descriptor >= 0, "\(path) is committed twice")
+      try flush()
+      if temporary != nil, durability != .none, fsync(descriptor) != 0 {
+        throw FileSystem.failure(.write, path)
+      }
+      let isClosed = close(descriptor) == 0
+      descriptor = -1
+      guard let temporary else { return true }
+      // link(2) fails when the name exists, on NFS too, where O_EXCL was long unreliable.
+      guard isClosed, (isNew ? link(temporary, path) : rename(temporary, target)) == 0 else {
+        let error = SystemError(isNew ? .create : .write, path)
+        unlink(temporary)
+        if isNew, error.number == EEXIST { return false }
+        throw Failure(error)
+      }
+      if isNew { unlink(temporary) }
+      if durability == .whole { try syncDirectory(parent(of: target) ?? ".") }
+      return true
+    }
+
+    private func flush() throws(Failure) {
+      guard !buffer.isEmpty else { return }
+      try buffer.withUnsafeBufferPointer { (pointer) throws(Failure) in
+        try writeThrough(UnsafeRawBufferPointer(pointer))
+      }
+      buffer.removeAll(keepingCapacity: true)
+    }
+
+    private func writeThrough(_ bytes: UnsafeRawBufferPointer) throws(Failure) {
+      guard FileSystem.write(bytes, to: descriptor) == bytes.count else {
+        throw FileSystem.failure(.write, path)
+      }
+    }
+
+    private func syncDirectory(_ directory: String) throws(Failure) {
+      let descriptor = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+      guard descriptor >= 0 else { return }  // searchable but not readable: the rename still stands
+      defer { close(descriptor) }
+      // Some network file systems do not sync directories and say so with EINVAL.
+      guard fsync(descriptor) == 0 || errno == EINVAL || errno == ENOTSUP || errno == EBADF else {
+        throw FileSystem.failure(.write, path)
+      }
+    }
   }
 }

@@ -46,10 +46,7 @@ package struct CRC32: Sendable {
   package var value: UInt32 { UInt32(truncatingIfNeeded: sum) }
 
   /// Eight hexadecimal digits.
-  package var text: String {
-    let digits = String(value, radix: 16)
-    return String(repeating: "0", count: 8 - digits.count) + digits
-  }
+  package var text: String { .digits(value, radix: 16, width: 8) }
 
   package mutating func update(_ bytes: UnsafeRawBufferPointer) {
     // zlib takes a null pointer for a call to start again.

@@ -5,17 +5,25 @@ private typealias Files = FileSystem<SystemError>
 /// What a process knows about itself and its machine.
 package enum Host {
   /// Seconds since 1970.
-  package static var now: Double {
-    var time = timespec()
-    clock_gettime(CLOCK_REALTIME, &time)
-    return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
+  package static var now: Double { seconds(time(CLOCK_REALTIME)) }
+
+  /// Milliseconds since 1970.
+  package static var milliseconds: Int {
+    let time = time(CLOCK_REALTIME)
+    return Int(time.tv_sec) * 1000 + Int(time.tv_nsec) / 1_000_000
   }
 
   /// Seconds of a clock that is never set back.
-  package static var monotonic: Double {
+  package static var monotonic: Double { seconds(time(CLOCK_MONOTONIC)) }
+
+  private static func time(_ clock: clockid_t) -> timespec {
     var time = timespec()
-    clock_gettime(CLOCK_MONOTONIC, &time)
-    return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
+    clock_gettime(clock, &time)
+    return time
+  }
+
+  private static func seconds(_ time: timespec) -> Double {
+    Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
   }
 
   /// `2025-03-01T12:34:56Z`.
@@ -67,7 +75,6 @@ package enum Host {
     }
   }
 
-  /// The processors this process may run on.
   package static var processors: [Int] {
     // The kernel's list, such as `0-3,8`; sched_getaffinity is not visible to Swift.
     let status = (try? Files.text(of: "/proc/self/status")) ?? nil
@@ -110,7 +117,6 @@ package enum Host {
     return String(cString: value)
   }
 
-  /// The path of the running program.
   package static var executablePath: String? { target(of: "/proc/self/exe") }
 
   /// The namespace that this process' id is of.

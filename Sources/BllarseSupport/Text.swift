@@ -1,4 +1,10 @@
 extension String {
+  /// The digits of a number that is not negative, with zeros in front.
+  package static func digits(_ number: some BinaryInteger, radix: Int = 10, width: Int) -> String {
+    let digits = String(number, radix: radix)
+    return String(repeating: "0", count: Swift.max(0, width - digits.count)) + digits
+  }
+
   /// The text in one line, with what a terminal obeys escaped: names, and what servers say, come from
   /// anywhere.
   ///
@@ -40,7 +46,6 @@ extension String {
 
 /// Words as a POSIX shell reads them.
 package enum Shell {
-  /// The text as one word.
   package static func quote(_ word: String) -> String {
     let isPlain = word.utf8.allSatisfy { byte in
       switch byte {
@@ -53,12 +58,9 @@ package enum Shell {
     return isPlain && !word.isEmpty ? word : "'" + word.replacing("'", with: "'\\''") + "'"
   }
 
-  package static func join(_ words: [String]) -> String {
-    words.map(quote).joined(separator: " ")
-  }
+  package static func join(_ words: [String]) -> String { words.map(quote).joined(separator: " ") }
 }
 
-/// Tables as text.
 package enum TextTable {
   /// A line of comma-separated values (RFC 4180).
   package static func csvLine(_ fields: [String]) -> String {
@@ -68,12 +70,8 @@ package enum TextTable {
     }.joined(separator: ",") + "\n"
   }
 
-  /// Columns padded with spaces, for a terminal.
-  ///
-  /// - Parameters:
-  ///   - rows: cells, as many in each row.
-  ///   - firstNumber: the column from which on cells stand at the right.
-  /// - Returns: a line a row.
+  /// Columns padded with spaces, for a terminal, a line a row; from `firstNumber` on cells stand at the
+  /// right.
   package static func aligned(_ rows: [[String]], firstNumber: Int = .max) -> String {
     let rows = rows.map { $0.map(\.printable) }
     let widths = (rows.first ?? []).indices.map { column in

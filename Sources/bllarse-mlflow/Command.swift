@@ -14,8 +14,7 @@ struct Command: ParsableCommand {
       ~/.mlflow/credentials, else ./mlflow.db. User name and password come from \
       MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD or the credentials file, never from \
       an option.
-      """,
-    subcommands: [Sync.self, Check.self, Runs.self])
+      """, subcommands: [Sync.self, Check.self, Runs.self])
 
   static func main() {
     for note in EnvironmentFiles.load() { complain("note: \(note)") }
@@ -31,9 +30,7 @@ enum Exit {
   static let resumable = ExitCode(75)
 }
 
-/// Writes a result to standard output.
-///
-/// - Throws: `Exit.failed` where it cannot be written: half a table must not pass for a whole one.
+/// Writes a result to standard output, or fails: half a table must not pass for a whole one.
 func output(_ text: String) throws {
   do {
     try FileHandle.standardOutput.write(contentsOf: Data(text.utf8))
@@ -89,4 +86,30 @@ struct StandardErrorLog: LogHandler {
   }
 
   static let logger = Logger(label: "bllarse-mlflow") { _ in StandardErrorLog() }
+}
+
+/// `bllarse-mlflow check`.
+struct Check: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Say whether the server can be reached, who you are there and which version it is.",
+    discussion: "Exits 0 if runs can be delivered, 1 if not.")
+
+  @Option(help: "The address to check: http(s)://HOST or sqlite:///FILE.") var trackingURI: String?
+
+  func run() throws {
+    let settings = try settings(uri: trackingURI)
+    let check: DestinationCheck
+    if case .file(let path) = settings.destination {
+      check = DestinationCheck.file(path)
+    } else {
+      let client = try settings.makeClient()
+      client.observe(tellingWaits)
+      check = DestinationCheck.server(client)
+    }
+    try output(check.text)
+    if let problem = check.problem {
+      complain(problem)
+      throw Exit.failed
+    }
+  }
 }

@@ -21,20 +21,11 @@ struct Runs: ParsableCommand {
   @Option(help: "Metric or parameter to sort by; the newest run first if left out.")
   var sort: String?
 
-  @Flag(help: "Sort from high to low.")
-  var descending = false
-
-  @Option(help: "Show the children of this run only.")
-  var parent: String?
-
-  @Option(help: "How many runs to show.")
-  var limit = 50
-
-  @Option(help: "table, csv or json.")
-  var format = RunTable.Format.table
-
-  @Option(help: "Where from: http(s)://HOST or sqlite:///FILE.")
-  var trackingURI: String?
+  @Flag(help: "Sort from high to low.") var descending = false
+  @Option(help: "Show the children of this run only.") var parent: String?
+  @Option(help: "How many runs to show.") var limit = 50
+  @Option(help: "table, csv or json.") var format = RunTable.Format.table
+  @Option(help: "Where from: http(s)://HOST or sqlite:///FILE.") var trackingURI: String?
 
   func validate() throws {
     if limit < 1 { throw ValidationError("--limit is \(limit), expected a number from 1") }

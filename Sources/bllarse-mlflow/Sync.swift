@@ -18,14 +18,11 @@ struct Sync: ParsableCommand {
   )
   var directories: [String] = []
 
-  @Option(help: "Where to: http(s)://HOST or sqlite:///FILE.")
-  var to: String?
+  @Option(help: "Where to: http(s)://HOST or sqlite:///FILE.") var to: String?
 
-  @Flag(help: "Remove journals of ended runs that are delivered whole.")
-  var prune = false
+  @Flag(help: "Remove journals of ended runs that are delivered whole.") var prune = false
 
-  @Flag(name: .shortAndLong, help: "Print failures and the summary only.")
-  var quiet = false
+  @Flag(name: .shortAndLong, help: "Print failures and the summary only.") var quiet = false
 
   func run() throws {
     let settings = try settings(uri: to)

@@ -30,7 +30,6 @@ struct FilesTests {
     let path = directory.file("no/such/file")
     for (body, verb) in [
       ({ _ = try Files.bytes(of: path) }, "read"), ({ try Files.write("x", to: path) }, "write"),
-      ({ try Files.move(path, to: path) }, "rename"),
     ] as [(() throws -> Void, String)] {
       #expect {
         try body()

@@ -107,8 +107,10 @@ public struct GivenOptions: Sendable, Equatable {
   /// Whether an option is given.
   public func contains(_ name: String) -> Bool { texts[name] != nil }
 
-  /// Takes the options of others, too.
-  public mutating func merge(_ others: GivenOptions) { texts.merge(others.texts) { $1 } }
+  /// The options of all groups.
+  public init(_ groups: [GivenOptions]) {
+    for group in groups { texts.merge(group.texts) { $1 } }
+  }
 
   /// Whether another device than the processor is asked for.
   public var hasOtherDevice: Bool { self["device"] ?? "cpu" != "cpu" }

@@ -51,17 +51,6 @@ extension RunConfiguration {
     guard faults.isEmpty else { throw OptionFault(faults.joined(separator: "; ")) }
   }
 
-  /// The rows, the output and the threads that are given, for features and a method that others choose.
-  ///
-  /// - Throws: ``OptionFault``.
-  public init(
-    rows given: GivenOptions, defaults: OptionDefaults = OptionDefaults()
-  ) throws(OptionFault) {
-    self.init()
-    try takeRunOptions(given)
-    try takeOutput(given, defaults)
-  }
-
   /// The data and the output that are given, for a head that is fitted already.
   ///
   /// - Throws: ``OptionFault``.
@@ -100,8 +89,10 @@ extension RunConfiguration {
     }
   }
 
-  private mutating func takeRunOptions(_ given: GivenOptions) throws(OptionFault) {
-    for option in RunOption.all {
+  mutating func takeRunOptions(
+    _ given: GivenOptions, of options: [RunOption] = RunOption.all
+  ) throws(OptionFault) {
+    for option in options {
       guard let words = given.list(option.info.name) else { continue }
       guard option.take(&self, words) else {
         throw OptionFault(option.info, words.joined(separator: " "))
@@ -109,7 +100,7 @@ extension RunConfiguration {
     }
   }
 
-  private mutating func takeOutput(
+  mutating func takeOutput(
     _ given: GivenOptions, _ defaults: OptionDefaults
   ) throws(OptionFault) {
     threadCount = threadCount ?? defaults.threadCount

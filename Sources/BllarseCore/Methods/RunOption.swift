@@ -305,7 +305,7 @@ public struct RunOption: Sendable {
   }
 
   /// Those that say how and where a run works.
-  private static var running: [RunOption] {
+  static var running: [RunOption] {
     let output = OptionInfo(
       "output", group: .running,
       "The directory for result.json, metrics.jsonl and head.safetensors.")

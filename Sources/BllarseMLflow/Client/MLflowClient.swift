@@ -8,7 +8,6 @@ package final class MLflowClient: Sendable {
   let authorization: Authorization
   let http: HTTPSettings
   let redaction: Redaction
-  /// How long one request is repeated that the server refuses for the moment, in seconds.
   private let patience: Double
   private let sleep: @Sendable (Double) -> Void
   private let state = Mutex(State())
@@ -21,70 +20,40 @@ package final class MLflowClient: Sendable {
     var lastStart: ContinuousClock.Instant?
   }
 
-  /// Makes a client.
+  /// Makes a client of a server, whose address has no slash at its end.
   ///
-  /// - Parameters:
-  ///   - address: the server's, without a slash at its end.
-  ///   - transport: sends the requests.
-  ///   - authorization: who asks.
-  ///   - http: patience with failures.
-  ///   - redaction: what must not stand in messages.
-  ///   - patience: for how many seconds a request is repeated that the server refuses for the moment
-  ///     (429, or 503 with Retry-After); 0 leaves that, and all other repetition, to the caller.
-  ///   - sleep: waits for some seconds; a test passes one that does not.
+  /// For `patience` seconds a request is repeated that the server refuses for the moment (429, or 503
+  /// with Retry-After); 0 leaves that, and all other repetition, to the caller.
   package init(
     address: String, transport: any HTTPTransport, authorization: Authorization = .none,
-    http: HTTPSettings = HTTPSettings(), redaction: Redaction = Redaction([]),
-    patience: Double = 0,
+    http: HTTPSettings = HTTPSettings(), redaction: Redaction = Redaction([]), patience: Double = 0,
     sleep: @escaping @Sendable (Double) -> Void = { Thread.sleep(forTimeInterval: $0) }
   ) {
-    self.address = address
-    self.transport = transport
-    self.authorization = authorization
-    self.http = http
-    self.redaction = redaction
-    self.patience = patience
-    self.sleep = sleep
+    (self.address, self.transport, self.authorization) = (address, transport, authorization)
+    (self.http, self.redaction, self.patience, self.sleep) = (http, redaction, patience, sleep)
   }
 
   /// Asks and tells `observer` from now on.
   package func observe(_ observer: RequestObserver) { state.withLock { $0.observer = observer } }
 
-  /// Gives up waiting requests when `isCancelled` says so.
-  package func cancelWhen(_ isCancelled: @escaping @Sendable () -> Bool) {
-    state.withLock { $0.observer.isCancelled = isCancelled }
-  }
-
   // MARK: - Calls
 
   /// GET with a query; answers with a JSON object.
-  package func get(
-    _ path: String, query: [(String, String)] = []
-  ) throws(StoreFailure) -> JSON {
+  package func get(_ path: String, query: [(String, String)] = []) throws(StoreFailure) -> JSON {
     let text = query.map { "\($0)=\(Self.encoded($1))" }.joined(separator: "&")
     let url = "\(address)/api/2.0/\(path)" + (text.isEmpty ? "" : "?\(text)")
     return try json(from: try send(HTTPRequest("GET", url)), path: path)
   }
 
-  /// POST with a JSON body; answers with a JSON object.
+  /// POST with a JSON body; answers with a JSON object; without `isRepeatable` it is repeated only where it
+  /// has certainly not been carried out.
   @discardableResult
   package func post(
     _ path: String, _ body: JSON, isRepeatable: Bool = true
   ) throws(StoreFailure) -> JSON {
-    try post(path, bytes: body.bytes, isRepeatable: isRepeatable)
-  }
-
-  /// POST of bytes that are JSON; answers with a JSON object.
-  ///
-  /// `isRepeatable` is false for a request that must not be carried out twice: it is repeated only where
-  /// it has certainly not been carried out.
-  @discardableResult
-  package func post(
-    _ path: String, bytes: [UInt8], isRepeatable: Bool = true
-  ) throws(StoreFailure) -> JSON {
     var request = HTTPRequest("POST", "\(address)/api/2.0/\(path)")
     request.headers = [("Content-Type", "application/json")]
-    request.body = .bytes(bytes)
+    request.body = .bytes(body.bytes)
     return try json(from: try send(request, isRepeatable: isRepeatable), path: path)
   }
 
@@ -97,7 +66,7 @@ package final class MLflowClient: Sendable {
     let response = try send(request)
     guard response.status == 200 else { throw failure(response, path: path) }
     // MLflow answers with nothing, some of its relatives with an empty object.
-    guard response.body.isEmpty || Self.isEmptyObject(response.body) else {
+    guard response.body.isEmpty || Self.parsed(response.body) == .object([]) else {
       throw foreign(response.body, path: path)
     }
   }
@@ -110,20 +79,11 @@ package final class MLflowClient: Sendable {
 
   /// A path or query value with everything but letters, digits and `-._~` percent-encoded.
   package static func encoded(_ text: String, keepingSlashes: Bool = false) -> String {
-    var result = ""
-    for byte in text.utf8 {
-      switch byte {
-      case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
-        UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"), UInt8(ascii: "."),
-        UInt8(ascii: "_"), UInt8(ascii: "~"):
-        result.unicodeScalars.append(Unicode.Scalar(byte))
-      case UInt8(ascii: "/") where keepingSlashes: result += "/"
-      default:
-        let digits = String(byte, radix: 16, uppercase: true)
-        result += "%" + (digits.count == 1 ? "0" : "") + digits
-      }
-    }
-    return result
+    text.utf8.map { byte in
+      let isPlain = (0x30...0x39).contains(byte) || (0x41...0x5A).contains(byte & 0xDF)
+      return isPlain || "-._~".utf8.contains(byte) || (byte == 0x2F && keepingSlashes)
+        ? String(Unicode.Scalar(byte)) : "%" + .digits(byte, radix: 16, width: 2).uppercased()
+    }.joined()
   }
 
   // MARK: - Sending
@@ -149,7 +109,7 @@ package final class MLflowClient: Sendable {
         // A connection that was cut; one that timed out has taken long enough.
         guard patience > 0, isRepeatable, troubles < Self.maxTroubles,
           case .unavailable(_, _, mayHaveArrived: true) = error,
-          attempt.duration(to: .now) < .seconds(5), !isCancelled
+          attempt.duration(to: .now) < .seconds(5), !observer.isCancelled()
         else { throw error }
         troubles += 1
         try wait(backoffSeconds(troubles))
@@ -168,10 +128,7 @@ package final class MLflowClient: Sendable {
             failure.message + givenUp(passed, asked: asked), retryAfter: .infinity,
             mayHaveArrived: false)
         }
-        let observer = state.withLock { state in
-          state.pace.refuse(wait: asked ?? seconds)
-          return state.observer
-        }
+        state.withLock { $0.pace.refuse(wait: asked ?? seconds) }
         observer.willWait(
           RequestWait(
             seconds: seconds, asked: asked.flatMap { $0 > RetryAfter.maxSeconds ? $0 : nil },
@@ -187,10 +144,7 @@ package final class MLflowClient: Sendable {
         continue
       }
       if response.status < 500, response.status != 429 {
-        let observer = state.withLock { state in
-          state.pace.take()
-          return state.observer
-        }
+        state.withLock { $0.pace.take() }
         observer.didTake()
       }
       return response
@@ -208,7 +162,7 @@ package final class MLflowClient: Sendable {
   /// more often than that is an outage, which those who wait for it deal with.
   private static let maxTroubles = 2
 
-  private var isCancelled: Bool { state.withLock { $0.observer }.isCancelled() }
+  private var observer: RequestObserver { state.withLock { $0.observer } }
 
   /// The wait before a refused request is repeated: what the server asked for up to a limit, otherwise a
   /// second, doubled with each refusal up to eight; with jitter, as others were refused at the same time.
@@ -235,7 +189,7 @@ package final class MLflowClient: Sendable {
   }
 
   private func wait(_ seconds: Double) throws(StoreFailure) {
-    let observer = state.withLock { $0.observer }
+    let observer = observer
     var left = seconds
     var sinceCall = 0.0
     while left > 0 {
@@ -254,7 +208,7 @@ package final class MLflowClient: Sendable {
   private func exchange(_ request: HTTPRequest) throws(StoreFailure) -> HTTPResponse {
     var request = request
     if let header = authorization.header { request.headers.append(("Authorization", header)) }
-    let isCancelled = state.withLock { $0.observer }.isCancelled
+    let isCancelled = observer.isCancelled
     for _ in 0..<5 {
       let response: HTTPResponse
       do {
@@ -275,8 +229,7 @@ package final class MLflowClient: Sendable {
   private func redirected(_ url: String, _ response: HTTPResponse) throws(StoreFailure) -> String {
     let location = response.headers["location"] ?? ""
     guard http.areRedirectsAllowed, let from = URL(string: url),
-      let target = URL(string: location, relativeTo: from)?.absoluteURL,
-      target.host == from.host,
+      let target = URL(string: location, relativeTo: from)?.absoluteURL, target.host == from.host,
       target.scheme == "https" || (target.scheme == from.scheme && target.port == from.port)
     else {
       throw .blocked(
@@ -286,5 +239,136 @@ package final class MLflowClient: Sendable {
         """)
     }
     return target.absoluteString
+  }
+}
+
+// What an answer means, and what of it may be shown.
+extension MLflowClient {
+  /// Text of a server as it may stand in a message: one line without secrets, without what a terminal
+  /// obeys, and not too long.
+  package func clean(_ text: String, limit: Int = 300) -> String {
+    redaction(text).printable(upTo: limit)
+  }
+
+  /// A 200 counts only with a JSON object: a login page or a proxy's greeting does not.
+  private func json(from response: HTTPResponse, path: String) throws(StoreFailure) -> JSON {
+    guard response.status == 200 else { throw failure(response, path: path) }
+    guard !isTorn(response) else { throw tornFailure(path) }
+    guard let json = Self.parsed(response.body), case .object = json else {
+      throw foreign(response.body, path: path)
+    }
+    return json
+  }
+
+  /// An answer of 200 that is not what MLflow answers.
+  private func foreign(_ body: [UInt8], path: String) -> StoreFailure {
+    .blocked(
+      """
+      \(address) answered \(path) with something that is not MLflow's JSON \
+      ('\(shown(body))'); is this the tracking server's address, and not a \
+      login page's?
+      """)
+  }
+
+  /// An answer of 200 that lacks what MLflow's has.
+  package func lacking(_ member: String, _ answer: JSON, path: String) -> StoreFailure {
+    .blocked(
+      """
+      \(address) answered \(path) with JSON that is not MLflow's: expected \(member), found \
+      '\(shown(answer.bytes))'; is this the tracking server's address?
+      """)
+  }
+
+  private static func parsed(_ body: [UInt8]) -> JSON? {
+    try? JSON.parse(bytes: body, isLenient: true)
+  }
+
+  /// Whether the connection was cut within the answer: every JSON answer of MLflow ends in '}'.
+  ///
+  /// A cut between the headers leaves no length to compare with, so libcurl cannot tell.
+  private func isTorn(_ response: HTTPResponse) -> Bool {
+    guard let first = response.body.first else { return true }
+    return first == UInt8(ascii: "{") && Self.parsed(response.body) == nil
+  }
+
+  private func tornFailure(_ path: String) -> StoreFailure {
+    .unavailable("the answer of \(address) to \(path) was cut", mayHaveArrived: true)
+  }
+
+  private func failure(_ response: HTTPResponse, path: String) -> StoreFailure {
+    if [400, 404].contains(response.status), isTorn(response) { return tornFailure(path) }
+    let body = Self.parsed(response.body)
+    let code = body?["error_code"]?.stringValue.map { clean($0, limit: 80) }
+    let detail = body?["message"]?.stringValue.map { shown([UInt8]($0.utf8)) }
+    let message = [code, detail ?? shown(response.body)].compactMap { $0 }
+      .filter { !$0.isEmpty }.joined(separator: ": ")
+    let text = "\(address) answered \(response.status)" + (message.isEmpty ? "" : ": \(message)")
+    switch response.status {
+    case 401: return .blocked(unauthorized)
+    case 407:
+      return .blocked(
+        """
+        a proxy before \(address) answered 407, it asks for a user and password; give them in the \
+        address that http_proxy or https_proxy holds
+        """)
+    case 403: return .blocked(text)
+    case 404 where code == "RESOURCE_DOES_NOT_EXIST": return .runMissing(message)
+    case 404 where code == nil:
+      return .blocked(
+        "\(text); is this the address of an MLflow server (\(path) is not known there)?")
+    case 500: return .serverError(text)
+    case 429:
+      // Refused before anything was done.
+      return .unavailable(text, retryAfter: retryAfter(response), mayHaveArrived: false)
+    case 408, 425, 502, 503, 504, 505...:
+      return .unavailable(text, retryAfter: retryAfter(response), mayHaveArrived: true)
+    case ..<300: return .blocked("\(text); expected 200, is this the address of an MLflow server?")
+    // MLflow says why it refuses a value; what refuses without a reason is not MLflow, and may be
+    // corrected.
+    case 405..<500 where code == nil && response.status != 413: return .blocked(text)
+    default: return .refused(message.isEmpty ? text : message)
+    }
+  }
+
+  private var unauthorized: String {
+    let who =
+      switch authorization {
+      case .none: "no user name and password are configured"
+      case .basic(let user, _): "user '\(user.printable(upTo: 80))' or its password is wrong"
+      case .bearer: "the token is not accepted"
+      }
+    return """
+      \(address) answered 401, \(who); set MLFLOW_TRACKING_USERNAME and \
+      MLFLOW_TRACKING_PASSWORD or ~/.mlflow/credentials
+      """
+  }
+
+  private func retryAfter(_ response: HTTPResponse) -> Double? {
+    guard http.isRetryAfterRespected else { return nil }
+    return response.headers["retry-after"].flatMap { RetryAfter.seconds($0) }
+  }
+
+  /// The start of a body: without secrets, before it is cut, and without markup and line breaks.
+  private func shown(_ body: [UInt8]) -> String {
+    // More of it than is ever shown, and not all of what may be hundreds of megabytes.
+    let start = Array(body.prefix(1 << 16))
+    // In JSON a secret may stand within a text that is escaped once more.
+    let plain = Self.parsed(start).map { $0.mapStrings { redaction($0) }.bytes } ?? start
+    let text = redaction(String(decoding: plain, as: UTF8.self))
+    return Self.oneLine([UInt8](text.utf8)).printable(upTo: 300)
+  }
+
+  /// The start of a body, without markup and line breaks.
+  static func oneLine(_ body: [UInt8], limit: Int = 300) -> String {
+    var text = String(decoding: body.prefix(4000), as: UTF8.self)
+      .replacing("<redacted>", with: "\u{0}redacted\u{0}")
+    if text.contains("<") {
+      text = text.replacing(
+        /<(script|style)[^>]*>.*?<\/(script|style)>/.dotMatchesNewlines(), with: " ")
+      text = text.replacing(/<[^>]*>/, with: " ")
+    }
+    text = text.replacing("\u{0}redacted\u{0}", with: "<redacted>")
+    let words = text.split { $0.isWhitespace }.joined(separator: " ")
+    return words.count > limit ? words.prefix(limit) + "…" : words
   }
 }

@@ -1,3 +1,5 @@
+import Foundation
+
 /// How fast requests may follow one another, learnt from what a server refuses.
 ///
 /// A server that lets one request a second through refuses the second of two that come at once. From
@@ -64,18 +66,14 @@ package struct RequestObserver: Sendable {
   package init() {}
 }
 
-/// A wait that a server caused.
 package struct RequestWait: Sendable, Equatable {
   /// How long, in seconds.
   package var seconds: Double
   /// What the server asked for, if it is longer than is waited.
   package var asked: Double?
-  /// Why: one line.
   package var reason: String
-  /// How often the request was refused so far.
   package var refusals: Int
 
-  /// One line for a log.
   package var line: String {
     let wish = asked.map { ", not the \(Self.text($0)) that it asks for" } ?? ""
     return "\(reason); the next request goes out in \(Self.text(seconds))\(wish)"
@@ -84,5 +82,59 @@ package struct RequestWait: Sendable, Equatable {
   static func text(_ seconds: Double) -> String {
     if seconds < 10 { return "\((seconds * 10).rounded() / 10) s" }
     return seconds < 1e15 ? "\(Int(seconds.rounded())) s" : "\(seconds) s"
+  }
+}
+
+/// The header by which a server says when to come again.
+enum RetryAfter {
+  /// The longest wait that is done for a server's wish, in seconds: as long as the longest without one.
+  static let maxSeconds = HTTPSettings.maxBackoffSeconds
+
+  /// The longest wish that is told apart from a longer one: some thirty thousand years, in seconds.
+  static let maxWish = 1e12
+
+  /// Reads the header: seconds, or a date in one of HTTP's three forms.
+  ///
+  /// - Returns: the seconds from now, at least 0; nil for anything else (a sign, a hexadecimal number,
+  ///   a word), which says nothing.
+  static func seconds(_ text: String, now: Date = Date()) -> Double? {
+    let text = text.trimmingCharacters(in: .whitespaces)
+    if let first = text.utf8.first, (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(first) {
+      guard text.utf8.allSatisfy({ (0x30...0x39).contains($0) || $0 == UInt8(ascii: ".") }),
+        let seconds = Double(text)
+      else { return nil }
+      // Any longer is for ever, and no number of a clock's.
+      return min(seconds, maxWish)
+    }
+    for format in [
+      "EEE, dd MMM yyyy HH:mm:ss zzz", "EEEE, dd-MMM-yy HH:mm:ss zzz", "EEE MMM d HH:mm:ss yyyy",
+    ] {
+      let formatter = DateFormatter()
+      formatter.locale = Locale(identifier: "en_US_POSIX")
+      formatter.timeZone = TimeZone(identifier: "GMT")
+      formatter.dateFormat = format
+      let words = text.split(separator: " ").joined(separator: " ")
+      if let date = formatter.date(from: words) { return max(0, date.timeIntervalSince(now)) }
+    }
+    return nil
+  }
+}
+
+extension HTTPSettings {
+  /// The longest wait without jitter, as in MLflow's client.
+  static let maxBackoffSeconds = 120.0
+
+  /// How long to wait before trying again: exponential, capped, with jitter so that many runs do not
+  /// come back to a server all at once.
+  ///
+  /// After so many failures in a row, counted from 1; what the server asked for counts as long as it is not
+  /// longer than ``RetryAfter/maxSeconds``. `random` is uniform in 0..<1.
+  func backoffSeconds(
+    failures: Int, retryAfter: Double? = nil, random: Double = .random(in: 0..<1)
+  ) -> Double {
+    let exponential = backoffFactor * Double(1 << min(max(failures - 1, 0), 20))
+    return
+      (retryAfter.map { min($0, RetryAfter.maxSeconds) }
+      ?? min(Self.maxBackoffSeconds, exponential)) + backoffJitter * random
   }
 }

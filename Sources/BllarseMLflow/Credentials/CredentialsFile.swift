@@ -33,8 +33,7 @@ package struct CredentialsFile: Sendable, Equatable {
     isRead = true
     var status = stat()
     if password != nil, stat(path, &status) == 0, status.st_mode & 0o077 != 0 {
-      warnings.append(
-        "\(path) holds a password and can be read by others; run: chmod 600 \(path)")
+      warnings.append("\(path) holds a password and can be read by others; run: chmod 600 \(path)")
     }
   }
 
@@ -46,7 +45,7 @@ package struct CredentialsFile: Sendable, Equatable {
     hasSection = true
     let values = (parsed.sections["DEFAULT"] ?? [:]).merging(section) { $1 }
     user = values["mlflow_tracking_username"]
-    password = values["mlflow_tracking_password"].map { Secret($0) }
+    password = values["mlflow_tracking_password"].map(Secret.init)
     trackingURI = values["mlflow_tracking_uri"] ?? values["tracking_uri"]
   }
 }
@@ -81,7 +80,7 @@ struct INI {
           continue
         }
         let name = String(content[content.index(after: content.startIndex)..<close])
-        sections[name, default: [:]] = sections[name] ?? [:]
+        sections[name] = sections[name] ?? [:]
         (section, key) = (name, nil)
       } else if let split = content.firstIndex(where: { $0 == "=" || $0 == ":" }) {
         guard let section else {
@@ -101,9 +100,7 @@ struct INI {
     }
   }
 
-  /// Reads two percent signs as one.
-  ///
-  /// MLflow's client fails on a lone `%`; here it is taken as it stands.
+  /// Reads two percent signs as one; MLflow's client fails on a lone one, which is taken as it stands.
   private mutating func unescaped(_ value: String, at place: String) -> String {
     if value.replacing("%%", with: "").contains("%") {
       warnings.append(

@@ -23,11 +23,9 @@ package struct Redaction: Sendable {
   private let encoded: [String]
   private let patterns: [SecretPattern]
 
-  /// Secrets shorter than six characters are left alone, but in base64: they would be found in any text.
+  /// Removes passwords and tokens, which may be sent with the names of users.
   ///
-  /// - Parameters:
-  ///   - secrets: passwords and tokens.
-  ///   - users: the names that the passwords may be sent with.
+  /// Secrets shorter than six characters are left alone, but in base64: they would be found in any text.
   package init(_ secrets: [Secret?], users: [String] = []) {
     let exposed = Set(secrets.compactMap { $0?.exposed }.filter { !$0.isEmpty })
     patterns = exposed.filter { $0.count >= 6 }.sorted { $0.count > $1.count }
@@ -78,5 +76,73 @@ package struct Redaction: Sendable {
   package static func withoutUserInfo(inAnyText text: String) -> String {
     guard let at = text.lastIndex(of: "@"), text[..<at].contains(":") else { return text }
     return "…" + text[at...]
+  }
+}
+
+/// Finds a secret in a text, each of its characters as it is or as percent-encoding, JSON or HTML write it.
+///
+/// Which characters an encoding leaves alone differs from one program to the next, so that the forms of a
+/// whole secret cannot be listed.
+struct SecretPattern: Sendable {
+  /// For each character the ways to write it, as UTF-8.
+  private let alternatives: [[[UInt8]]]
+
+  init(_ secret: String) { alternatives = secret.unicodeScalars.map(Self.forms) }
+
+  private static func forms(of scalar: Unicode.Scalar) -> [[UInt8]] {
+    let percent = String(scalar).utf8.map {
+      "%" + String.digits($0, radix: 16, width: 2).uppercased()
+    }.joined()
+    let units = String(scalar).utf16.map { "\\u" + String.digits($0, radix: 16, width: 4) }.joined()
+    var forms = [
+      String(scalar), percent, percent.lowercased(), units, "&#\(scalar.value);",
+      "&#x\(String(scalar.value, radix: 16));",
+    ]
+    switch scalar {
+    case " ": forms.append("+")
+    case "\"": forms += ["\\\"", "&quot;", "&#34;"]
+    case "\\": forms.append("\\\\")
+    case "/": forms.append("\\/")
+    case "&": forms.append("&amp;")
+    case "<": forms.append("&lt;")
+    case ">": forms.append("&gt;")
+    case "'": forms += ["&#39;", "&apos;"]
+    default: break
+    }
+    return Set(forms).map { Array($0.utf8) }
+  }
+
+  func redacted(_ text: String) -> String {
+    let bytes = Array(text.utf8)
+    var result: [UInt8] = []
+    var position = 0
+    var isFound = false
+    while position < bytes.count {
+      if let end = match(bytes, from: position) {
+        result += Array("<redacted>".utf8)
+        position = end
+        isFound = true
+      } else {
+        result.append(bytes[position])
+        position += 1
+      }
+    }
+    return isFound ? String(decoding: result, as: UTF8.self) : text
+  }
+
+  /// Where the longest match that begins at a position ends.
+  ///
+  /// All ways to read what is there are followed at once: a raw `&` may be the beginning of `&amp;`.
+  private func match(_ bytes: [UInt8], from start: Int) -> Int? {
+    var ends: Set<Int> = [start]
+    for forms in alternatives {
+      var next: Set<Int> = []
+      for end in ends {
+        for form in forms where bytes[end...].starts(with: form) { next.insert(end + form.count) }
+      }
+      if next.isEmpty { return nil }
+      ends = next
+    }
+    return ends.max()
   }
 }

@@ -6,7 +6,6 @@ package enum Authorization: Sendable, Hashable {
   case basic(user: String, password: Secret)
   case bearer(Secret)
 
-  /// The value of the Authorization header.
   package var header: String? {
     switch self {
     case .none: nil
@@ -63,22 +62,21 @@ package struct TrackingSettings: Sendable {
   ) throws(TrackingError) {
     let environment = configuration.environment.filter { !$0.value.isEmpty }
     let directory = configuration.directory
-    let home = environment["HOME"] ?? NSHomeDirectory()
-    let filePath = configuration.credentialsFile ?? home + "/.mlflow/credentials"
+    let filePath =
+      configuration.credentialsFile
+      ?? (environment["HOME"] ?? NSHomeDirectory()) + "/.mlflow/credentials"
     let file = CredentialsFile(path: filePath)
     warnings = file.warnings
 
     // Where to.
     let given = uri?.nonEmpty ?? configuration.trackingURI?.nonEmpty
     let named = given ?? environment["MLFLOW_TRACKING_URI"] ?? file.trackingURI?.nonEmpty
-    let parsed: Destination.Parsed
-    if let address = named ?? environment[Self.parentStoreVariable] {
-      parsed = try Destination.parse(address, directory: directory)
-    } else {
-      parsed = Destination.Parsed(
-        destination: .file(Files.absolute("mlflow.db", relativeTo: directory)))
-      isDefaultDestination = true
-    }
+    let address = named ?? environment[Self.parentStoreVariable]
+    isDefaultDestination = address == nil
+    let parsed =
+      try address.map { (text) throws(TrackingError) in
+        try Destination.parse(text, directory: directory)
+      } ?? .init(destination: .file(Files.absolute("mlflow.db", relativeTo: directory)))
     destination = parsed.destination
     warnings +=
       StrayRun(
@@ -99,9 +97,7 @@ package struct TrackingSettings: Sendable {
     let inAddress =
       ([parsed] + configured.filter { $0.destination == parsed.destination })
       .first { $0.user != nil && $0.password != nil }
-    if let user = inAddress?.user, let password = inAddress?.password {
-      authorization = .basic(user: user, password: password)
-    } else if let user, let password {
+    if let user = inAddress?.user ?? user, let password = inAddress?.password ?? password {
       authorization = .basic(user: user, password: password)
     } else if let token {
       authorization = .bearer(token)
@@ -114,15 +110,16 @@ package struct TrackingSettings: Sendable {
         .compactMap { $0 })
 
     // How.
-    var reader = EnvironmentReader(environment: environment)
+    var reader = EnvironmentReader(environment)
     tls.isVerified = !reader.flag("MLFLOW_TRACKING_INSECURE_TLS", default: false)
     tls.authorityPath = environment["MLFLOW_TRACKING_SERVER_CERT_PATH"]
     tls.clientPath = environment["MLFLOW_TRACKING_CLIENT_CERT_PATH"]
     let prefix = "MLFLOW_HTTP_REQUEST_"
     http.timeoutSeconds = reader.number(
       prefix + "TIMEOUT", default: http.timeoutSeconds, in: 1...86_400)
-    http.maxRetries = reader.integer(
-      prefix + "MAX_RETRIES", default: http.maxRetries, in: 0...1000)
+    http.maxRetries = Int(
+      reader.number(
+        prefix + "MAX_RETRIES", default: Double(http.maxRetries), in: 0...1000, isWhole: true))
     http.backoffFactor = reader.number(
       prefix + "BACKOFF_FACTOR", default: http.backoffFactor, in: 0...3600)
     http.backoffJitter = reader.number(
@@ -167,6 +164,136 @@ package struct TrackingSettings: Sendable {
 }
 
 extension String {
-  /// Nil for an empty text.
   fileprivate var nonEmpty: String? { isEmpty ? nil : self }
+}
+
+/// Reads numbers and flags from variables: what cannot be read, or is out of range, is a warning, and a
+/// value that can be used takes its place.
+private struct EnvironmentReader {
+  let environment: [String: String]
+  private(set) var warnings: [String] = []
+
+  init(_ environment: [String: String]) { self.environment = environment }
+
+  mutating func flag(_ name: String, default fallback: Bool) -> Bool {
+    switch environment[name]?.lowercased() {
+    case nil: return fallback
+    case "true", "1": return true
+    case "false", "0": return false
+    default:
+      warnings.append("\(name) must be true or false; using \(fallback)")
+      return fallback
+    }
+  }
+
+  /// A number in a range; one beyond an end of it becomes that end.
+  mutating func number(
+    _ name: String, default fallback: Double, in range: ClosedRange<Double>, isWhole: Bool = false
+  ) -> Double {
+    guard let text = environment[name] else { return fallback }
+    func word(_ value: Double) -> String { Int(exactly: value).map(String.init) ?? "\(value)" }
+    let shown =
+      "\(name) is '\(text.printable(upTo: 40))', expected a \(isWhole ? "whole " : "")number from "
+      + "\(word(range.lowerBound)) to \(word(range.upperBound))"
+    // Swift reads hexadecimal numbers and words too, which MLflow's client does not.
+    guard text.utf8.allSatisfy("0123456789+-.eE".utf8.contains), let value = Double(text),
+      !value.isNaN, !isWhole || value.rounded() == value
+    else {
+      warnings.append("\(shown); using \(word(fallback))")
+      return fallback
+    }
+    guard !range.contains(value) else { return value }
+    let nearest = min(max(value, range.lowerBound), range.upperBound)
+    warnings.append("\(shown); using \(word(nearest))")
+    return nearest
+  }
+}
+
+/// Whether a run may go elsewhere than was meant: to a local file where a server was set up, or away
+/// from the parent run of its sweep.
+private struct StrayRun {
+  let destination: Destination
+  /// Whether the destination was given by an option.
+  let isGiven: Bool
+  /// Whether nothing names a destination.
+  let isDefault: Bool
+  /// The variables that are set to something.
+  let environment: [String: String]
+  let file: CredentialsFile
+  let filePath: String
+  /// The home folder of the account, wherever HOME points.
+  let accountHome: String?
+  /// The folder that relative addresses are relative to.
+  let directory: String
+
+  /// What is missing and what to do: at most one line, without secrets.
+  var warnings: [String] {
+    if let warning = awayFromParent { return [warning] }
+    guard case .file(let path) = destination, !isGiven else { return [] }
+    if isDefault { return missingAddress.map { ["\($0) (runs go to \(path))"] } ?? [] }
+    guard let address = file.trackingURI, let server = server(address),
+      let variable = environment["MLFLOW_TRACKING_URI"], !variable.isEmpty
+    else { return [] }
+    return [
+      """
+      runs go to \(path), as MLFLOW_TRACKING_URI says, and not to \(server), which \(filePath) names; \
+      unset the variable if that is not meant
+      """
+    ]
+  }
+
+  private var awayFromParent: String? {
+    guard let store = environment[TrackingSettings.parentStoreVariable],
+      let parent = try? Destination.parse(store, directory: directory).destination,
+      parent != destination
+    else { return nil }
+    return """
+      this run goes to \(destination.uri), but the parent run of its sweep is in \(parent.uri): it is \
+      not nested there; correct --mlflow-tracking-uri, MLFLOW_TRACKING_URI or \(filePath), which say \
+      otherwise here
+      """
+  }
+
+  /// Why there may be a server that this process was not told of.
+  private var missingAddress: String? {
+    let advice = "set MLFLOW_TRACKING_URI"
+    if let elsewhere = otherFile { return elsewhere }
+    let secrets = ["MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"]
+      .filter { environment[$0] != nil }
+    if !secrets.isEmpty {
+      let verb = secrets.count > 1 ? "are" : "is"
+      return "\(secrets.joined(separator: " and ")) \(verb) set, but no server; \(advice)"
+    }
+    if !file.isRead, !file.warnings.isEmpty {
+      return "if \(filePath), which cannot be read, names a server, \(advice)"
+    }
+    guard file.isRead, file.trackingURI == nil else { return nil }
+    if !file.hasSection {
+      return "\(filePath) has no section [mlflow], so that nothing in it counts; \(advice)"
+    }
+    guard file.user != nil || file.password != nil else { return nil }
+    return
+      "\(filePath) has a user or password, but no server; add mlflow_tracking_uri, or \(advice)"
+  }
+
+  /// A credentials file in the account's own home, while HOME is another folder.
+  private var otherFile: String? {
+    guard !file.isRead, file.warnings.isEmpty, let accountHome else { return nil }
+    let path = accountHome + "/.mlflow/credentials"
+    guard path != filePath else { return nil }
+    let other = CredentialsFile(path: path)
+    guard let server = other.trackingURI.flatMap(server) else { return nil }
+    return """
+      \(path) names the server \(server), but HOME is \(environment["HOME"] ?? "not set") here; set \
+      HOME=\(accountHome) or MLFLOW_TRACKING_URI=\(server)
+      """
+  }
+
+  /// The address of a server without user name and password; nil for anything else.
+  private func server(_ address: String) -> String? {
+    guard
+      case .server(let server)? = try? Destination.parse(address, directory: directory).destination
+    else { return nil }
+    return server
+  }
 }

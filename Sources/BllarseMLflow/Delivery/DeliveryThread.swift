@@ -34,7 +34,8 @@ final class DeliveryThread: Sendable {
   private let progress = Mutex(Progress())
   private let orders = Mutex(Orders())
   private let lease = Mutex(Lease?.none)
-  private let work = Bell()
+  /// Rung when the journal has grown, or somebody waits.
+  let work = Bell()
   private let change = Bell()
   private let directory: RunDirectory
   /// Journals of processes that had the run before.
@@ -42,8 +43,6 @@ final class DeliveryThread: Sendable {
   private let store: any TrackingStore
   private let http: HTTPSettings
   private let logger: Logger
-  /// Whether the journal was begun by this process.
-  private let isNew: Bool
   private let spacing = Mutex(Spacing())
 
   /// How long events are gathered before they are sent.
@@ -58,27 +57,18 @@ final class DeliveryThread: Sendable {
     }
   }
 
+  /// Starts the thread, for a journal that this process has begun.
   init(
-    directory: RunDirectory, after earlierParts: [RunDirectory] = [], store: any TrackingStore,
-    http: HTTPSettings, logger: Logger, isNew: Bool = false
+    directory: RunDirectory, after earlierParts: [RunDirectory], store: any TrackingStore,
+    http: HTTPSettings, logger: Logger
   ) {
-    self.isNew = isNew
-    self.directory = directory
-    self.earlierParts = earlierParts
-    self.store = store
-    self.http = http
-    self.logger = logger
-  }
-
-  func start() {
+    (self.directory, self.earlierParts, self.store) = (directory, earlierParts, store)
+    (self.http, self.logger) = (http, logger)
     let thread = Thread { [self] in run() }
     thread.name = "mlflow-delivery"
     thread.stackSize = 1 << 20
     thread.start()
   }
-
-  /// The journal has grown.
-  func wake() { work.ring() }
 
   var runID: String? { progress.withLock { $0.runID } }
   var experimentID: String? { progress.withLock { $0.experimentID } }
@@ -87,15 +77,10 @@ final class DeliveryThread: Sendable {
   static let progressFactor = 10
 
   /// Waits until `count` records are delivered (and the run's end with all that belongs to it, if
-  /// asked for), delivery is blocked, or time is up.
+  /// asked for), delivery is blocked, or time is up; says what is left.
   ///
-  /// - Parameters:
-  ///   - count: how many records.
-  ///   - isEnd: whether to wait for the end of the run, too.
-  ///   - limit: how long to wait.
-  ///   - countsProgress: whether the limit begins again whenever the store takes a request, or refuses one
-  ///     for a short time; up to ten times the limit in all.
-  /// - Returns: what is left.
+  /// With `countsProgress` the limit begins again whenever the store takes a request, or refuses one
+  /// for a short time; up to ten times the limit in all.
   func wait(
     forRecords count: Int, isEnd: Bool = false, upTo limit: Duration, countsProgress: Bool = false
   ) -> DeliveryReport {
@@ -115,11 +100,10 @@ final class DeliveryThread: Sendable {
       // Where the store wants no request before the time is up, waiting changes nothing.
       let isPutOff = state.notBefore.map { $0 > max(deadline, now + limit) } ?? false
       if isDone || state.isBlocked || state.isFinished || now >= deadline || isPutOff {
-        var report = DeliveryReport()
-        report.undeliveredEvents = max(0, count - state.delivered)
-        report.refusedItems = state.refused
-        report.problem = report.undeliveredEvents > 0 ? state.problem : nil
-        return report
+        let left = max(0, count - state.delivered)
+        return DeliveryReport(
+          undeliveredEvents: left, refusedItems: state.refused,
+          problem: left > 0 ? state.problem : nil)
       }
       // Another waiter may take the ring, so look again after a while.
       change.wait(upTo: min(now.duration(to: deadline), .milliseconds(100)))
@@ -153,16 +137,11 @@ final class DeliveryThread: Sendable {
     self.lease.withLock { $0 = lease }
     defer { lease.release() }  // before the thread counts as finished
     store.observe(observer)
-    let deliverer = Deliverer(directory: directory, store: store, logger: logger, isNew: isNew)
+    let deliverer = Deliverer(directory: directory, store: store, logger: logger, isNew: true)
     var earlier = EarlierParts(earlierParts, store: store, logger: logger)
-    let backoff = Backoff(http)
     var failures = 0
-    var lastRenewal = ContinuousClock.now
     while !isStopped {
-      if lastRenewal.duration(to: .now) > .seconds(20) {
-        lease.renew()
-        lastRenewal = .now
-      }
+      lease.renewWhenDue()
       do {
         try earlier.deliver { isStopped }
         if deliverer.state.runID == nil {
@@ -188,7 +167,7 @@ final class DeliveryThread: Sendable {
         report(error, deliverer, isFirst: failures == 1)
         switch error {
         case .unavailable(_, let retryAfter, _):
-          let seconds = backoff.seconds(failures: failures, retryAfter: retryAfter)
+          let seconds = http.backoffSeconds(failures: failures, retryAfter: retryAfter)
           if let retryAfter, retryAfter > RetryAfter.maxSeconds, failures == 1 {
             logger.warning(
               """
@@ -197,7 +176,7 @@ final class DeliveryThread: Sendable {
               """)
           }
           pause(seconds)
-        case .serverError: pause(backoff.seconds(failures: failures))
+        case .serverError: pause(http.backoffSeconds(failures: failures))
         // Credentials may be corrected, runs restored: a look now and then costs nothing.
         case .blocked, .refused, .runMissing, .deleted, .unsupported: pause(60, isBlocked: true)
         }
@@ -258,24 +237,18 @@ final class DeliveryThread: Sendable {
     return nil
   }
 
-  private func publish(_ deliverer: Deliverer) {
-    progress.withLock { state in
-      state.delivered = deliverer.state.nextSequence
-      state.refused = deliverer.state.refusedCount
-      state.runID = deliverer.state.runID
-      state.experimentID = deliverer.state.experimentID
-      state.problem = nil
-      state.isBlocked = false
+  private func publish(_ deliverer: Deliverer, problem: String? = nil, isBlocked: Bool = false) {
+    let state = deliverer.state
+    progress.withLock { progress in
+      (progress.delivered, progress.refused) = (state.nextSequence, state.refusedCount)
+      (progress.runID, progress.experimentID) = (state.runID, state.experimentID)
+      (progress.problem, progress.isBlocked) = (problem, isBlocked)
     }
     change.ring()
   }
 
   private func report(_ failure: StoreFailure, _ deliverer: Deliverer, isFirst: Bool) {
-    let isBlocked =
-      switch failure {
-      case .unavailable, .serverError: false
-      case .blocked, .refused, .runMissing, .deleted, .unsupported: true
-      }
+    let isBlocked = !failure.isTemporary
     let isNews = progress.withLock { state in
       defer { state.warned = failure.message }
       return state.warned != failure.message && (isFirst || isBlocked)
@@ -286,17 +259,9 @@ final class DeliveryThread: Sendable {
         "\(failure.message);\(isBlocked ? "" : " trying again,") events are kept in \(directory.path)"
       )
     }
-    progress.withLock { state in
-      state.problem = failure.message
-      state.isBlocked = isBlocked
-      state.delivered = deliverer.state.nextSequence
-      state.runID = deliverer.state.runID
-      state.experimentID = deliverer.state.experimentID
-    }
-    change.ring()
+    publish(deliverer, problem: failure.message, isBlocked: isBlocked)
   }
 
-  /// For requests under way.
   private var observer: RequestObserver {
     var observer = RequestObserver()
     observer.isCancelled = { [weak self] in self?.isStopped ?? true }
@@ -326,12 +291,63 @@ final class DeliveryThread: Sendable {
       defer { if wait.seconds >= Self.longWaitSeconds { state.isWaitTold = true } }
       return wait.seconds >= Self.longWaitSeconds && !state.isWaitTold
     }
-    if isNews && !isStopped {
-      logger.warning("\(wait.line); events are kept in \(directory.path)")
-    }
+    if isNews && !isStopped { logger.warning("\(wait.line); events are kept in \(directory.path)") }
     change.ring()
   }
 
   /// A wait that a user should hear of, and that is no sign of progress.
   private static let longWaitSeconds = 10.0
+}
+
+/// Delivers what processes that had the run before have left in their journals: somebody who goes on
+/// with a killed run need not think of `sync`.
+private struct EarlierParts {
+  private var parts: [RunDirectory]
+  private let store: any TrackingStore
+  private let logger: Logger
+  private var nextLook = ContinuousClock.now
+
+  init(_ parts: [RunDirectory], store: any TrackingStore, logger: Logger) {
+    (self.parts, self.store, self.logger) = (parts, store, logger)
+  }
+
+  /// Delivers what nobody else is delivering; names the parts that are left in the last look.
+  mutating func deliver(isLast: Bool = false, isStopped: () -> Bool) throws(StoreFailure) {
+    guard !parts.isEmpty, isLast || .now >= nextLook else { return }
+    nextLook = .now + .seconds(2)
+    for part in parts where Files.exists(part.journal) {
+      if isStopped() { return }
+      let path = part.deliveryLease(to: store.destination)
+      guard let lease = try? Lease.acquire(path, role: "run") else {
+        // Its process lives, or is on a machine whose death shows in a while.
+        if isLast, let holder = Lease.holder(of: path) {
+          logger.notice(
+            "an earlier part of this run, \(part.path), is delivered by \(holder.description)")
+        }
+        continue
+      }
+      defer { lease.release() }
+      try deliver(part, lease, isStopped: isStopped)
+      if !isStopped() { parts.removeAll { $0 == part } }
+    }
+  }
+
+  private func deliver(
+    _ part: RunDirectory, _ lease: Lease, isStopped: () -> Bool
+  ) throws(StoreFailure) {
+    let deliverer = Deliverer(directory: part, store: store, logger: logger)
+    do {
+      try deliverer.readHeader(isFinal: true)
+    } catch {
+      logger.warning("\(error.message)")
+      return
+    }
+    // Its process may be alive and about to write more.
+    let isWriting = Lease.livingHolder(of: part.writerLease) != nil
+    while try deliverer.step(isFinal: !isWriting) {
+      if isStopped() { return }
+      lease.renew()
+    }
+    try deliverer.settle()
+  }
 }

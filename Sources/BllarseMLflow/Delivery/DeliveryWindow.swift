@@ -6,21 +6,65 @@ struct DeliveryWindow {
   static let maxPairs = 100
   static let maxBytes = 800_000
 
-  /// A value and the record it came with.
-  struct Item<Value: Deliverable> {
+  /// What is sent with others and may be refused alone, and the number of the record it came with.
+  struct Item: Sendable {
+    enum Value: Sendable {
+      case metric(MetricPoint)
+      case parameter(KeyValue)
+      case tag(KeyValue)
+      case artifact(StagedArtifact)
+    }
+
     var sequence: Int
-    /// `metric`, `parameter`, `tag` or `artifact`.
-    var kind: String
     var value: Value
 
-    var label: String { "\(sequence)/\(value.key)" }
+    /// As the file of refused ones and warnings say it.
+    var kind: String {
+      switch value {
+      case .metric: "metric"
+      case .parameter: "parameter"
+      case .tag: "tag"
+      case .artifact: "artifact"
+      }
+    }
+
+    var key: String {
+      switch value {
+      case .metric(let point): point.key
+      case .parameter(let pair), .tag(let pair): pair.key
+      case .artifact(let artifact): artifact.path
+      }
+    }
+
+    var label: String { "\(sequence)/\(key)" }
+
+    /// What a store would refuse it for; nil if nothing is known.
+    var fault: String? {
+      if case .artifact(let artifact) = value { return Naming.artifactFault(artifact.path) }
+      return Naming.keyFault(key)
+    }
+
+    /// The value, for the file of refused ones.
+    var members: [JSON.Member] {
+      let rest: [JSON.Member] =
+        switch value {
+        case .metric(let point):
+          [
+            .init("value", .double(point.value)), .init("time", .int(point.time)),
+            .init("step", .int(point.step)),
+          ]
+        case .parameter(let pair), .tag(let pair): [.init("value", .string(pair.value))]
+        case .artifact(let artifact): [.init("file", .string(artifact.file))]
+        }
+      return [.init("key", .string(key))] + rest
+    }
   }
 
-  var metrics: [Item<MetricPoint>] = []
-  var parameters: [Item<KeyValue>] = []
-  var tags: [Item<KeyValue>] = []
+  private(set) var metrics: [Item] = []
+  private(set) var parameters: [Item] = []
+  private(set) var tags: [Item] = []
   /// A record that is not values.
-  var single: Record?
+  private(set) var single: Record?
   private(set) var endOffset = 0
   private(set) var nextSequence = 0
   private(set) var lastTime = 0
@@ -34,33 +78,27 @@ struct DeliveryWindow {
     switch record.event {
     case .metrics(let values, let step):
       let size = values.reduce(0) { $0 + $1.key.utf8.count + 80 }
-      guard isEmpty || (metrics.count + values.count <= Self.maxMetrics && fits(size)) else {
-        return false
-      }
-      byteCount += size
-      for metric in values {
-        metrics.append(
-          Item(
-            sequence: record.sequence, kind: "metric",
-            value: MetricPoint(
-              key: metric.key, value: metric.value, time: record.time, step: step)))
+      guard takes(size, metrics.count + values.count, of: Self.maxMetrics) else { return false }
+      metrics += values.map { metric in
+        Item(
+          sequence: record.sequence,
+          value: .metric(
+            MetricPoint(key: metric.key, value: metric.value, time: record.time, step: step)))
       }
     case .parameters(let values):
       // A key stands once in a batch; a later value has to be refused by itself.
-      guard
-        isEmpty
-          || (parameters.count + values.count <= Self.maxPairs && fits(Self.size(values))
-            && !parameters.contains { values[$0.value.key] != nil })
+      guard isEmpty || !parameters.contains(where: { values[$0.key] != nil }),
+        takes(Self.size(values), parameters.count + values.count, of: Self.maxPairs)
       else { return false }
-      byteCount += Self.size(values)
-      parameters += Self.items(values, kind: "parameter", of: record)
+      parameters += KeyValue.sorted(values).map {
+        Item(sequence: record.sequence, value: .parameter($0))
+      }
     case .tags(let values):
-      guard
-        isEmpty || (tags.count + values.count <= Self.maxPairs && fits(Self.size(values)))
-      else { return false }
-      byteCount += Self.size(values)
-      tags.removeAll { values[$0.value.key] != nil }  // the last value of a tag counts
-      tags += Self.items(values, kind: "tag", of: record)
+      guard takes(Self.size(values), tags.count + values.count, of: Self.maxPairs) else {
+        return false
+      }
+      tags.removeAll { values[$0.key] != nil }  // the last value of a tag counts
+      tags += KeyValue.sorted(values).map { Item(sequence: record.sequence, value: .tag($0)) }
     case .start: break  // the run itself, which is made before anything is sent
     case .artifact, .end, .detached:
       guard isEmpty else { return false }
@@ -73,24 +111,32 @@ struct DeliveryWindow {
     return true
   }
 
-  /// Whether the values may travel in one request.
-  var isOneBatch: Bool {
-    metrics.count + parameters.count + tags.count <= Self.maxMetrics
-      && parameters.count <= Self.maxPairs && tags.count <= Self.maxPairs
-      && byteCount <= Self.maxBytes
+  private mutating func takes(_ size: Int, _ count: Int, of limit: Int) -> Bool {
+    guard isEmpty || count <= limit && byteCount + size <= Self.maxBytes else { return false }
+    byteCount += size
+    return true
   }
-
-  private func fits(_ size: Int) -> Bool { byteCount + size <= Self.maxBytes }
 
   private static func size(_ values: [String: String]) -> Int {
     values.reduce(0) { $0 + $1.key.utf8.count + $1.value.utf8.count + 40 }
   }
 
-  private static func items(_ values: [String: String], kind: String, of record: Record) -> [Item<
-    KeyValue
-  >] {
-    values.sorted { $0.key < $1.key }.map {
-      Item(sequence: record.sequence, kind: kind, value: KeyValue(key: $0.key, value: $0.value))
+  var isOneBatch: Bool {
+    metrics.count + parameters.count + tags.count <= Self.maxMetrics
+      && parameters.count <= Self.maxPairs && tags.count <= Self.maxPairs
+      && byteCount <= Self.maxBytes
+  }
+}
+
+extension ValueBatch {
+  init(_ items: some Sequence<DeliveryWindow.Item>) {
+    for item in items {
+      switch item.value {
+      case .metric(let point): metrics.append(point)
+      case .parameter(let pair): parameters.append(pair)
+      case .tag(let pair): tags.append(pair)
+      case .artifact: break
+      }
     }
   }
 }

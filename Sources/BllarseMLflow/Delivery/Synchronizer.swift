@@ -6,7 +6,6 @@ package import Logging
 /// Running it again changes nothing, and running it twice at once neither: each journal is delivered
 /// by whoever holds its lease, and the other one waits.
 package struct Synchronizer {
-  /// What became of one journal.
   package struct Outcome: Sendable, Equatable {
     package enum Result: Sendable, Equatable {
       case delivered
@@ -23,15 +22,11 @@ package struct Synchronizer {
     package var result = Result.unchanged
     package var deliveredRecords = 0
     package var refusedItems = 0
-    package var tornBytes = 0
-    package var damagedLines = 0
+    var damage = JournalReader.Damage()
     package var missingRecords = 0
     /// Whether the run was ended KILLED because its process is gone.
     package var isClosed = false
     package var isRunning = false
-    /// Whether the failure would stop other journals as well.
-    var isObstacle = false
-    /// Whether nothing is left to deliver.
     package var isComplete: Bool { result == .delivered || result == .unchanged }
   }
 
@@ -45,10 +40,7 @@ package struct Synchronizer {
     store: any TrackingStore, http: HTTPSettings, logger: Logger,
     sleep: @escaping (Double) -> Void = { Thread.sleep(forTimeInterval: $0) }
   ) {
-    self.store = store
-    self.http = http
-    self.logger = logger
-    self.sleep = sleep
+    (self.store, self.http, self.logger, self.sleep) = (store, http, logger, sleep)
     var observer = RequestObserver()
     observer.willWait = { wait in
       if wait.seconds >= 5 || wait.refusals == 1 { logger.notice("\(wait.line)") }
@@ -58,9 +50,7 @@ package struct Synchronizer {
 
   /// Delivers all journals at and below `roots`, parents before children; `report` is called after
   /// each.
-  package func sync(
-    _ roots: [String], report: (Outcome) -> Void = { _ in }
-  ) -> [Outcome] {
+  package func sync(_ roots: [String], report: (Outcome) -> Void = { _ in }) -> [Outcome] {
     var seen: Set<RunDirectory> = []
     let found = roots.flatMap { RunDirectory.find(below: $0) }
     // A run that several processes had is delivered with all its parts.
@@ -69,23 +59,18 @@ package struct Synchronizer {
     }.filter { seen.insert($0.directory).inserted }
     var aliases: [String: String] = [:]
     for journal in journals { aliases.merge(journal.aliases) { first, _ in first } }
-    let resumed = Set(
-      journals.compactMap { journal in
-        journal.header?.resumedID.map { aliases[$0] ?? $0 }
-      })
+    let resumed = Set(journals.compactMap { $0.header?.resumedID.map { aliases[$0] ?? $0 } })
     var outcomes: [Outcome] = []
     var obstacle: String?
     for journal in Self.ordered(journals, aliases: aliases) {
-      var outcome: Outcome
+      var outcome = Outcome(directory: journal.directory, firstPart: journal.firstPart)
+      outcome.name = journal.header?.name ?? ""
       if let obstacle {
         // What stopped one journal stops all of them.
-        outcome = Outcome(directory: journal.directory, firstPart: journal.firstPart)
-        outcome.name = journal.header?.name ?? ""
         outcome.result = .failed(obstacle)
       } else {
-        outcome = deliver(
-          journal, aliases: aliases, isResumed: resumed.contains(journal.directory.name))
-        if case .failed(let message) = outcome.result, outcome.isObstacle { obstacle = message }
+        obstacle = deliver(
+          journal, aliases: aliases, isResumed: resumed.contains(journal.directory.name), &outcome)
       }
       outcomes.append(outcome)
       report(outcome)
@@ -95,27 +80,22 @@ package struct Synchronizer {
 
   // MARK: - One journal
 
+  /// Delivers one; returns a failure that would stop other journals as well.
   private func deliver(
-    _ journal: Journal, aliases: [String: String], isResumed: Bool
-  ) -> Outcome {
-    var outcome = Outcome(directory: journal.directory, firstPart: journal.firstPart)
-    outcome.name = journal.header?.name ?? ""
+    _ journal: Journal, aliases: [String: String], isResumed: Bool, _ outcome: inout Outcome
+  ) -> String? {
     do {
-      guard let lease = try acquireLease(journal.directory, outcome: &outcome) else {
-        return outcome
-      }
+      guard let lease = try acquireLease(journal.directory, outcome: &outcome) else { return nil }
       defer { lease.release() }
       try deliver(journal, aliases: aliases, isResumed: isResumed, lease, outcome: &outcome)
     } catch let failure as StoreFailure {
       outcome.result = .failed(failure.message)
-      switch failure {
-      case .blocked, .unavailable, .serverError: outcome.isObstacle = true
-      case .refused, .runMissing, .deleted, .unsupported: break
-      }
+      if case .blocked = failure { return failure.message }
+      if failure.isTemporary { return failure.message }
     } catch {
       outcome.result = .failed("\(error)")
     }
-    return outcome
+    return nil
   }
 
   private func deliver(
@@ -123,16 +103,14 @@ package struct Synchronizer {
     outcome: inout Outcome
   ) throws {
     let directory = journal.directory
-    let deliverer = Deliverer(
-      directory: directory, store: store, logger: logger, aliases: aliases)
+    let deliverer = Deliverer(directory: directory, store: store, logger: logger, aliases: aliases)
     let isWriting = Lease.livingHolder(of: directory.writerLease) != nil
     outcome.isRunning = isWriting
     let before = deliverer.state.nextSequence
     defer {
       outcome.deliveredRecords = deliverer.state.nextSequence - before
       outcome.refusedItems = deliverer.state.refusedCount
-      outcome.tornBytes = deliverer.damage.tornBytes
-      outcome.damagedLines = deliverer.damage.damagedLines
+      outcome.damage = deliverer.damage
       outcome.missingRecords = deliverer.missingRecords
     }
     while try retrying({ () throws(StoreFailure) in try deliverer.step(isFinal: !isWriting) }) {
@@ -180,7 +158,6 @@ package struct Synchronizer {
   private func retrying<Value>(
     _ body: () throws(StoreFailure) -> Value
   ) throws(StoreFailure) -> Value {
-    let backoff = Backoff(http)
     var failures = 0
     while true {
       do {
@@ -194,8 +171,8 @@ package struct Synchronizer {
         case .unavailable(_, let retryAfter?, _) where retryAfter > RetryAfter.maxSeconds:
           throw error
         case .unavailable(_, let retryAfter, _):
-          seconds = backoff.seconds(failures: failures, retryAfter: retryAfter)
-        case .serverError: seconds = backoff.seconds(failures: failures)
+          seconds = http.backoffSeconds(failures: failures, retryAfter: retryAfter)
+        case .serverError: seconds = http.backoffSeconds(failures: failures)
         default: throw error
         }
         logger.notice(
@@ -216,40 +193,23 @@ package struct Synchronizer {
     let header: RunHeader?
     let startTime: Int
     /// This run's local id, by the ids it has elsewhere.
-    let aliases: [String: String]
+    var aliases: [String: String] = [:]
 
     init(_ directory: RunDirectory) {
       self.directory = directory
-      var header: RunHeader?
-      var startTime = 0
-      if var reader = try? JournalReader(path: directory.journal),
-        let first = reader.next(isFinal: true), case .start(let start) = first.record.event
-      {
-        header = start
-        startTime = first.record.time
+      let start = directory.start
+      (header, startTime) = (start?.header, start?.time ?? 0)
+      guard let header, header.resumedID == nil else { return }
+      for state in directory.deliveryStates {
+        if let id = state.runID, id != header.localID { aliases[id] = header.localID }
       }
-      self.header = header
-      self.startTime = startTime
-      var aliases: [String: String] = [:]
-      let names = (try? FileManager.default.contentsOfDirectory(atPath: directory.path)) ?? []
-      for name in names where name.hasPrefix("delivery-") && name.hasSuffix(".json") {
-        if let state = DeliveryState(path: directory.path + "/" + name), let id = state.runID,
-          let header, header.resumedID == nil, id != header.localID
-        {
-          aliases[id] = header.localID
-        }
-      }
-      self.aliases = aliases
     }
 
-    var firstPart: RunDirectory {
-      header.map { RunParts(of: directory, header: $0).first } ?? directory
-    }
+    private var parts: RunParts? { header.map { RunParts(of: directory, header: $0) } }
+    var firstPart: RunDirectory { parts?.first ?? directory }
 
     /// Journals of the same run, if this is not the only one.
-    var otherParts: [RunDirectory] {
-      header.map { RunParts(of: directory, header: $0).all.filter { $0 != directory } } ?? []
-    }
+    var otherParts: [RunDirectory] { (parts?.all ?? []).filter { $0 != directory } }
   }
 
   /// Runs that others are nested under, or go on with, come first.
@@ -258,13 +218,53 @@ package struct Synchronizer {
       journals.compactMap { journal in journal.header.map { ($0.localID, journal) } },
       uniquingKeysWith: { first, _ in first })
     func depth(_ journal: Journal, _ limit: Int) -> Int {
-      guard limit > 0, let header = journal.header,
-        let above = header.resumedID ?? header.parentID, let next = byID[aliases[above] ?? above],
-        next.directory != journal.directory
+      guard limit > 0, let header = journal.header, let above = header.resumedID ?? header.parentID,
+        let next = byID[aliases[above] ?? above], next.directory != journal.directory
       else { return 0 }
       return 1 + depth(next, limit - 1)
     }
     return journals.enumerated().map { (depth($1, 32), $1.startTime, $0, $1) }
       .sorted { ($0.0, $0.1, $0.2) < ($1.0, $1.1, $1.2) }.map(\.3)
+  }
+}
+
+extension Synchronizer.Outcome {
+  package var line: String {
+    let title = name.isEmpty ? directory.name : "\(name) (\(directory.name))"
+    var parts: [String] = []
+    switch result {
+    case .delivered: parts.append("delivered \(deliveredRecords) events")
+    case .unchanged: parts.append(isRunning ? "nothing new so far" : "nothing to deliver")
+    case .busy(let reason): parts.append(reason)
+    case .failed(let reason): parts.append("not delivered: \(reason)")
+    }
+    if isClosed { parts.append("ended KILLED, its process is gone") }
+    if refusedItems > 0 { parts.append("\(refusedItems) items refused, kept in \(directory.path)") }
+    if damage.tornBytes > 0 {
+      parts.append("\(damage.tornBytes) bytes of an unfinished last event cut off")
+    }
+    if damage.damagedLines > 0 { parts.append("\(damage.damagedLines) damaged events skipped") }
+    if missingRecords > 0 { parts.append("\(missingRecords) events are missing") }
+    return "\(title): \(parts.joined(separator: "; "))".printable
+  }
+
+  /// Whether nothing would be lost with the journal.
+  fileprivate var isPrunable: Bool {
+    isComplete && !isRunning && refusedItems == 0 && damage.damagedLines == 0 && missingRecords == 0
+  }
+}
+
+extension Synchronizer {
+  /// The journals of runs that are delivered whole, in all their parts.
+  package static func prunable(_ outcomes: [Outcome]) -> [RunDirectory] {
+    Dictionary(grouping: outcomes, by: \.firstPart).values
+      .filter { $0.allSatisfy(\.isPrunable) }.flatMap { $0.map(\.directory) }
+  }
+
+  package static func summary(_ outcomes: [Outcome], destination: String) -> String {
+    let left = outcomes.count { !$0.isComplete }
+    let events = outcomes.reduce(0) { $0 + $1.deliveredRecords }
+    let end = left == 0 ? "nothing is left" : "\(left) not complete"
+    return "\(outcomes.count) runs, \(events) events delivered to \(destination); \(end)"
   }
 }

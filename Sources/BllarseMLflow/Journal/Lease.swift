@@ -7,7 +7,6 @@ import Synchronization
 /// A holder on this machine is alive if its process is; a holder elsewhere, if it has renewed the
 /// file's time within ``lifetime``.
 package final class Lease: Sendable {
-  /// Who holds a lease.
   package struct Holder: Equatable, Sendable {
     package var host: String
     package var process: Int
@@ -26,10 +25,10 @@ package final class Lease: Sendable {
   package let path: String
   private let holder: Holder
   private let isReleased = Mutex(false)
+  private let lastRenewal = Mutex(ContinuousClock.now)
 
   private init(path: String, holder: Holder) {
-    self.path = path
-    self.holder = holder
+    (self.path, self.holder) = (path, holder)
   }
 
   deinit { release() }
@@ -53,7 +52,6 @@ package final class Lease: Sendable {
     return nil
   }
 
-  /// Who holds the lease at `path`, living or not.
   package static func holder(of path: String) -> Holder? {
     guard let bytes = try? Files.bytes(of: path),
       let json = try? JSON.parse(bytes: bytes, isLenient: true),
@@ -64,7 +62,6 @@ package final class Lease: Sendable {
       role: json["role"]?.stringValue ?? "", token: json["token"]?.stringValue ?? "")
   }
 
-  /// The living holder of the lease at `path`.
   package static func livingHolder(of path: String) -> Holder? {
     guard let holder = holder(of: path), isAlive(holder, path: path) else { return nil }
     return holder
@@ -72,6 +69,16 @@ package final class Lease: Sendable {
 
   /// Tells other machines that the holder lives.
   package func renew() { utimensat(AT_FDCWD, path, nil, 0) }
+
+  /// Does so every twenty seconds, however often it is called.
+  func renewWhenDue() {
+    let isDue = lastRenewal.withLock { last in
+      guard last.duration(to: .now) > .seconds(20) else { return false }
+      last = .now
+      return true
+    }
+    if isDue { renew() }
+  }
 
   /// Gives the lease up; only a lease that is still this one's is removed.
   package func release() {
@@ -125,9 +132,7 @@ package final class Lease: Sendable {
     guard descriptor >= 0 else { return false }
     close(descriptor)
     defer { unlink(probe) }
-    guard let now = Files.modified(probe), let then = Files.modified(path) else {
-      return false
-    }
+    guard let now = Files.modified(probe), let then = Files.modified(path) else { return false }
     return now - then > lifetime
   }
 

@@ -11,7 +11,6 @@ package struct RunHeader: Equatable, Sendable {
   package var tags: [String: String]
 }
 
-/// One thing that happened in a run.
 package enum Event: Equatable, Sendable {
   case start(RunHeader)
   case metrics([Metric], step: Int)
@@ -39,7 +38,6 @@ package struct StagedArtifact: Equatable, Sendable {
   package var path: String
   /// The file's name inside the `artifacts` folder beside the journal.
   package var file: String
-  /// Its size in bytes.
   package var size: Int
 }
 
@@ -93,8 +91,7 @@ extension Record {
     case .end(let status):
       writer.append(raw: ",\"event\":\"end\",\"status\":")
       writer.append(string: status.rawValue)
-    case .detached:
-      writer.append(raw: ",\"event\":\"detached\"")
+    case .detached: writer.append(raw: ",\"event\":\"detached\"")
     }
     writer.append(raw: "}")
     let end = writer.bytes.count
@@ -114,15 +111,8 @@ extension Record {
       let stated = UInt32(String(decoding: line[0..<8], as: UTF8.self), radix: 16)
     else { return nil }
     let text = UnsafeRawBufferPointer(UnsafeBufferPointer(rebasing: line[9...]))
-    guard CRC32.checksum(text) == stated,
-      let json = try? JSON.parse(text, isLenient: true)
-    else { return nil }
-    self.init(json)
-  }
-
-  private init?(_ json: JSON) {
-    guard let sequence = json["seq"]?.integer, let time = json["time"]?.integer,
-      let event = Event(json)
+    guard CRC32.checksum(text) == stated, let json = try? JSON.parse(text, isLenient: true),
+      let sequence = json["seq"]?.integer, let time = json["time"]?.integer, let event = Event(json)
     else { return nil }
     self.init(sequence: sequence, time: time, event: event)
   }
@@ -140,10 +130,8 @@ extension Event {
       }
       self = .metrics(
         members.map { Metric(key: $0.key, value: $0.value.double ?? .nan) }, step: step)
-    case "parameters":
-      self = .parameters(json["values"]?.strings ?? [:])
-    case "tags":
-      self = .tags(json["values"]?.strings ?? [:])
+    case "parameters": self = .parameters(json["values"]?.strings ?? [:])
+    case "tags": self = .tags(json["values"]?.strings ?? [:])
     case "artifact":
       guard let path = json["path"]?.stringValue, let file = json["file"]?.stringValue,
         let size = json["size"]?.integer
@@ -160,14 +148,11 @@ extension Event {
 
 extension RunHeader {
   fileprivate var json: JSON {
-    var members: [JSON.Member] = [
-      .init("id", .string(localID)), .init("name", .string(name)),
-      .init("experiment", .string(experiment)), .init("user", .string(user)),
-    ]
-    if let parentID { members.append(.init("parent", .string(parentID))) }
-    if let resumedID { members.append(.init("resumes", .string(resumedID))) }
-    members.append(.init("tags", .strings(tags)))
-    return .object(members)
+    .object([
+      "id": .string(localID), "name": .string(name), "experiment": .string(experiment),
+      "user": .string(user), "parent": parentID.map(JSON.string),
+      "resumes": resumedID.map(JSON.string), "tags": .strings(tags),
+    ])
   }
 
   fileprivate init?(_ json: JSON) {

@@ -5,8 +5,6 @@ import Foundation
 package struct RunDirectory: Sendable, Hashable {
   package let path: String
 
-  package init(path: String) { self.path = path }
-
   package static let journalName = "journal.jsonl"
 
   package var journal: String { path + "/" + Self.journalName }
@@ -17,12 +15,18 @@ package struct RunDirectory: Sendable, Hashable {
   /// The last part of the path: the run's local id, unless the user has renamed the folder.
   package var name: String { URL(fileURLWithPath: path).lastPathComponent }
 
-  /// What was known of the run when it started; nil where that cannot be read.
-  package var header: RunHeader? {
+  /// What was known of the run when it started, and when that was; nil where that cannot be read.
+  var start: (header: RunHeader, time: Int)? {
     guard var reader = try? JournalReader(path: journal),
-      case .start(let header)? = reader.next(isFinal: true)?.record.event
+      let record = reader.next(isFinal: true)?.record, case .start(let header) = record.event
     else { return nil }
-    return header
+    return (header, record.time)
+  }
+
+  var deliveryStates: [DeliveryState] {
+    let names = (try? FileManager.default.contentsOfDirectory(atPath: path)) ?? []
+    return names.filter { $0.hasPrefix("delivery-") && $0.hasSuffix(".json") }
+      .compactMap { DeliveryState(path: path + "/" + $0) }
   }
 
   package func deliveryState(to destination: Destination) -> String {
@@ -46,5 +50,123 @@ package struct RunDirectory: Sendable, Hashable {
       let path = root + "/" + name
       return Files.isDirectory(path) ? find(below: path, depth: depth - 1) : []
     }
+  }
+}
+
+/// The journals that together hold one run: the one it began with, and those of processes that went
+/// on with it.
+///
+/// A journal has one writer, so a process that goes on with a run writes another one beside the
+/// first, and leaves a note of it there: `continued-TIME-ID`, an empty file.
+struct RunParts {
+  private static let prefix = "continued-"
+
+  /// The folder of the first part; there may be none, where the run was begun elsewhere.
+  let first: RunDirectory
+
+  /// The parts of the run that this journal belongs to.
+  init(of directory: RunDirectory, header: RunHeader) {
+    first = header.resumedID.flatMap { directory.sibling($0) } ?? directory
+  }
+
+  /// The parts of the run with this local id, if its journal is in `root`.
+  init?(runID: String, in root: String) {
+    guard let first = RunDirectory(path: root + "/.").sibling(runID), Files.exists(first.journal)
+    else { return nil }
+    self.first = first
+  }
+
+  /// Notes that another journal goes on with the run, if the first part is here.
+  func add(_ part: RunDirectory, time: Int) throws(TrackingError) {
+    guard Files.exists(first.journal), part != first else { return }
+    try Files.write(
+      [], to: first.path + "/\(Self.prefix)\(String.digits(time, width: 15))-\(part.name)")
+  }
+
+  /// The later parts and when they began, in milliseconds since 1970, the earliest first.
+  private var later: [(time: Int, directory: RunDirectory)] {
+    let names = (try? FileManager.default.contentsOfDirectory(atPath: first.path)) ?? []
+    return names.sorted().compactMap { name in
+      let fields = name.split(separator: "-")
+      guard name.hasPrefix(Self.prefix), fields.count == 3, let time = Int(fields[1]),
+        let directory = first.sibling(String(fields[2])), Files.exists(directory.journal)
+      else { return nil }
+      return (time, directory)
+    }
+  }
+
+  var all: [RunDirectory] { (Files.exists(first.journal) ? [first] : []) + later.map(\.directory) }
+
+  func before(_ part: RunDirectory) -> [RunDirectory] { Array(all.prefix { $0 != part }) }
+
+  /// Whether another process than a part's went on with the run at that time or later.
+  func isContinued(_ part: RunDirectory, after time: Int) -> Bool {
+    later.contains { $0.time >= time && $0.directory != part }
+  }
+}
+
+extension RunDirectory {
+  /// The folder of that name beside this one; nil if it is no plain name, or this folder's own.
+  func sibling(_ name: String) -> RunDirectory? {
+    guard Naming.artifactFault(name) == nil, !name.utf8.contains(UInt8(ascii: "/")),
+      name != self.name
+    else { return nil }
+    let root = URL(fileURLWithPath: path).deletingLastPathComponent().path
+    return RunDirectory(path: root + "/" + name)
+  }
+}
+
+/// Puts files beside a journal until they are delivered, each under a number of its own.
+struct ArtifactStager {
+  let directory: RunDirectory
+
+  /// A file, or all files of a folder, as artifacts at and below `artifactPath`.
+  func stage(
+    _ path: String, as artifactPath: String?, staging: ArtifactStaging
+  ) throws(TrackingError) -> [StagedArtifact] {
+    let name = artifactPath ?? URL(fileURLWithPath: path).lastPathComponent
+    guard Files.exists(path) else {
+      throw TrackingError(.notFound, "the artifact \(path) does not exist")
+    }
+    guard Files.isDirectory(path) else { return [try stageFile(path, as: name, staging: staging)] }
+    var staged: [StagedArtifact] = []
+    let names = FileManager.default.enumerator(atPath: path)
+    for case let relative as String in names ?? FileManager.DirectoryEnumerator() {
+      let file = path + "/" + relative
+      guard !Files.isDirectory(file) else { continue }
+      staged.append(try stageFile(file, as: name + "/" + relative, staging: staging))
+    }
+    return staged.sorted { $0.path < $1.path }
+  }
+
+  func stage(text: String, as artifactPath: String) throws(TrackingError) -> StagedArtifact {
+    let file = try freshName(for: artifactPath)
+    try Files.write(Array(text.utf8), to: directory.artifacts + "/" + file)
+    return StagedArtifact(path: artifactPath, file: file, size: text.utf8.count)
+  }
+
+  private func stageFile(
+    _ path: String, as artifactPath: String, staging: ArtifactStaging
+  ) throws(TrackingError) -> StagedArtifact {
+    let file = try freshName(for: artifactPath)
+    let target = directory.artifacts + "/" + file
+    let size =
+      switch staging {
+      case .copy: try Files.copy(path, to: target)
+      case .link: try Files.linkOrCopy(path, to: target)
+      }
+    return StagedArtifact(path: artifactPath, file: file, size: size)
+  }
+
+  /// A random prefix keeps files apart that are logged twice under one path.
+  private func freshName(for artifactPath: String) throws(TrackingError) -> String {
+    if let fault = Naming.artifactFault(artifactPath) {
+      throw TrackingError(
+        .settings, "the artifact path '\(artifactPath)' \(fault); expected 'folder/file'")
+    }
+    try Files.makeDirectory(directory.artifacts)
+    let last = artifactPath.split(separator: "/").last.map(String.init) ?? "artifact"
+    let prefix = String(UInt64.random(in: 0...UInt64.max), radix: 16)
+    return "\(prefix)-\(last.utf8.count > 150 ? "artifact" : last)"
   }
 }

@@ -2,39 +2,28 @@ import Foundation
 import GRDB
 
 /// Whether the destination can be reached, who we are there, and which version it has.
-package struct DestinationCheck: Sendable, Equatable {
+package struct DestinationCheck: Sendable {
   /// Named facts in the order they are shown.
   package var facts: [(name: String, value: String)] = []
-  /// What is wrong, if anything is.
   package var problem: String?
 
-  package static func == (first: Self, second: Self) -> Bool {
-    first.problem == second.problem && first.facts.elementsEqual(second.facts, by: ==)
-  }
-
-  /// Asks a server.
-  package static func server(
-    _ client: MLflowClient, authorization: Authorization
-  ) -> DestinationCheck {
+  package static func server(_ client: MLflowClient) -> DestinationCheck {
     var check = DestinationCheck()
     check.facts.append(("server", client.address))
     do throws(StoreFailure) {
       let start = ContinuousClock.now
       let health = try client.text("health")
       let milliseconds = Int((start.duration(to: .now).seconds * 1000).rounded(.up))
-      check.facts.append(
-        (
-          "reachable",
-          health.status == 200 ? "yes, in \(milliseconds) ms" : "answers \(health.status)"
-        ))
+      let answers = health.status == 200 ? "yes, in \(milliseconds) ms" : "answers \(health.status)"
+      check.facts.append(("reachable", answers))
       let version = try client.text("version")
       if version.status == 200, version.body.count < 40, version.body.first?.isNumber == true {
         check.facts.append(("version", version.body.printable))
       }
-      check.facts.append(("user", who(authorization, client: client)))
+      check.facts.append(("user", who(client)))
       // Any call that needs permission shows whether the credentials are good.
       let path = "mlflow/experiments/search"
-      let answer = try client.post(path, .object([.init("max_results", .int(1000))]))
+      let answer = try client.post(path, .object(["max_results": 1000]))
       let count = try RESTStore(client: client).list("experiments", in: answer, path: path).count
       // An empty object is what MLflow answers where there is nothing to see, and others to anything.
       if count == 0, health.status != 200 || !health.body.hasPrefix("OK"), version.status != 200 {
@@ -48,8 +37,8 @@ package struct DestinationCheck: Sendable, Equatable {
     return check
   }
 
-  private static func who(_ authorization: Authorization, client: MLflowClient) -> String {
-    switch authorization {
+  private static func who(_ client: MLflowClient) -> String {
+    switch client.authorization {
     case .none: return "nobody (no credentials are configured)"
     case .bearer: return "whoever the token stands for"
     case .basic(let user, _):
@@ -77,12 +66,12 @@ package struct DestinationCheck: Sendable, Equatable {
       try queue.read { database in
         let revision =
           try String.fetchOne(database, sql: "SELECT version_num FROM alembic_version") ?? "none"
-        let isOurs = revision == SQLiteSchema.revision
+        let isOurs = revision == SQLiteStore.revision
         check.facts.append(
           ("schema", revision + (isOurs ? " (MLflow migrates it when it opens the file)" : "")))
-        for (name, table) in [("experiments", "experiments"), ("runs", "runs")] {
+        for table in ["experiments", "runs"] {
           let count = try Int.fetchOne(database, sql: "SELECT count(*) FROM \(table)") ?? 0
-          check.facts.append((name, "\(count)"))
+          check.facts.append((table, "\(count)"))
         }
       }
     } catch {
@@ -92,11 +81,5 @@ package struct DestinationCheck: Sendable, Equatable {
     return check
   }
 
-  /// The facts, one a line.
-  package var text: String {
-    let width = facts.map(\.name.count).max() ?? 0
-    return facts.map { fact in
-      fact.name + String(repeating: " ", count: width - fact.name.count + 2) + fact.value + "\n"
-    }.joined()
-  }
+  package var text: String { TextTable.aligned(facts.map { [$0.name, $0.value] }) }
 }

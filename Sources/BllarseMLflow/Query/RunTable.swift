@@ -23,14 +23,9 @@ package struct RunTable: Sendable {
 
   /// Chooses columns, order and number of rows.
   ///
-  /// - Parameters:
-  ///   - runs: the runs, the newest first.
-  ///   - metrics: the metrics to show; the scores that a person compares if there are none.
-  ///   - parameters: the parameters to show; those that differ between the runs shown if there are none.
-  ///   - sortKey: a metric or parameter to sort by; nil keeps the order. Runs without it, and those where
-  ///     it is NaN, come last either way.
-  ///   - isDescending: whether to sort from high to low.
-  ///   - limit: how many runs to show.
+  /// Without names the metrics are the scores that a person compares, and the parameters those that differ
+  /// between the runs shown. Runs without the metric or parameter to sort by, and those where it is NaN,
+  /// come last either way.
   package init(
     _ runs: [RunSummary], metrics: [String] = [], parameters: [String] = [],
     sortKey: String? = nil, isDescending: Bool = false, limit: Int = .max
@@ -39,9 +34,7 @@ package struct RunTable: Sendable {
     unknownSortKey = sortKey.flatMap { key in
       runs.contains { $0.metrics[key] != nil || $0.parameters[key] != nil } ? nil : key
     }
-    if let sortKey {
-      runs = Self.sorted(runs, by: sortKey, isDescending: isDescending)
-    }
+    if let sortKey { runs = Self.sorted(runs, by: sortKey, isDescending: isDescending) }
     self.runs = Array(runs.prefix(limit))
     var shown = metrics.isEmpty ? Self.mainMetrics(of: self.runs) : metrics
     if metrics.isEmpty, let sortKey, unknownSortKey == nil,
@@ -90,20 +83,12 @@ package struct RunTable: Sendable {
         counts[key, default: 0] += 1
       }
     }
-    let varying = values.keys.filter { key in
-      (values[key]?.count ?? 0) > 1
-    }
-    return varying.sorted { (counts[$1] ?? 0, $0) < (counts[$0] ?? 0, $1) }
-      .prefix(parameterLimit).map { $0 }
+    let varying = values.filter { $0.value.count > 1 }.keys
+    return Array(
+      varying.sorted { (counts[$1] ?? 0, $0) < (counts[$0] ?? 0, $1) }.prefix(parameterLimit))
   }
 
-  /// Names that no run has, with the nearest that one has.
-  ///
-  /// - Parameters:
-  ///   - wanted: metrics or parameters.
-  ///   - runs: all runs.
-  ///   - path: where a run has them.
-  /// - Returns: the first that is unknown, and what may be meant; nil when all are known.
+  /// The first name that no run has, with the nearest that one has; nil when all are known.
   package static func unknown<Value>(
     _ wanted: [String], of runs: [RunSummary], _ path: KeyPath<RunSummary, [String: Value]>
   ) -> (name: String, meant: [String])? {
@@ -119,26 +104,16 @@ package struct RunTable: Sendable {
   private static func sorted(
     _ runs: [RunSummary], by key: String, isDescending: Bool
   ) -> [RunSummary] {
-    enum Key {
-      case number(Double), text(String)
-    }
-    func value(_ run: RunSummary) -> Key? {
+    // Numbers before texts.
+    func value(_ run: RunSummary) -> (isText: Int, number: Double, text: String)? {
       if let number = run.metrics[key] ?? run.parameters[key].flatMap(Double.init) {
-        return number.isNaN ? nil : .number(number)
+        return number.isNaN ? nil : (0, number, "")
       }
-      return run.parameters[key].map(Key.text)
-    }
-    func isLess(_ first: Key, _ second: Key) -> Bool {
-      switch (first, second) {
-      case (.number(let first), .number(let second)): first < second
-      case (.text(let first), .text(let second)): first < second
-      case (.number, .text): true
-      case (.text, .number): false
-      }
+      return run.parameters[key].map { (1, 0, $0) }
     }
     let keyed = runs.map { ($0, value($0)) }
     let present = keyed.compactMap { run, key in key.map { (run, $0) } }
-      .sorted { isDescending ? isLess($1.1, $0.1) : isLess($0.1, $1.1) }
+      .sorted { isDescending ? $1.1 < $0.1 : $0.1 < $1.1 }
     return present.map(\.0) + keyed.filter { $0.1 == nil }.map(\.0)
   }
 
@@ -166,21 +141,14 @@ package struct RunTable: Sendable {
     .array(
       runs.map { run in
         .object([
-          .init("run_id", .string(run.id)), .init("name", .string(run.name)),
-          .init("status", .string(run.status)),
-          .init("start_time", run.startTime.map(JSON.int) ?? .null),
-          .init("end_time", run.endTime.map(JSON.int) ?? .null),
-          .init(
-            "parameters",
-            .strings(
-              hasEveryParameter
-                ? run.parameters : run.parameters.filter { parameters.contains($0.key) })),
-          .init(
-            "metrics",
-            .object(
-              (hasEveryMetric ? run.metrics.keys.sorted() : metrics).compactMap { key in
-                run.metrics[key].map { JSON.Member(key, .double($0)) }
-              })),
+          "run_id": .string(run.id), "name": .string(run.name), "status": .string(run.status),
+          "start_time": .optional(run.startTime), "end_time": .optional(run.endTime),
+          "parameters": .strings(
+            run.parameters.filter { hasEveryParameter || parameters.contains($0.key) }),
+          "metrics": .object(
+            (hasEveryMetric ? run.metrics.keys.sorted() : metrics).compactMap { key in
+              run.metrics[key].map { JSON.Member(key, .double($0)) }
+            }),
         ])
       })
   }

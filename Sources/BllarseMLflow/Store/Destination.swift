@@ -1,6 +1,5 @@
 import Foundation
 
-/// Where runs are delivered to.
 package enum Destination: Sendable, Hashable {
   /// An MLflow server; the address ends without a slash and holds no user name or password.
   case server(String)
@@ -24,8 +23,7 @@ package enum Destination: Sendable, Hashable {
     let hash = uri.utf8.reduce(0xCBF2_9CE4_8422_2325 as UInt64) {
       ($0 ^ UInt64($1)) &* 0x100_0000_01B3
     }
-    let digits = String(hash, radix: 16)
-    return String(repeating: "0", count: 16 - digits.count) + digits
+    return .digits(hash, radix: 16, width: 16)
   }
 
   /// A destination, and the user name and password that stood in its address.
@@ -35,37 +33,31 @@ package enum Destination: Sendable, Hashable {
     package var password: Secret?
   }
 
-  /// Reads a tracking URI.
-  ///
-  /// - Throws: ``TrackingError`` for a URI that cannot be delivered to, with the alternative.
+  /// Reads a tracking URI; one that cannot be delivered to is refused with the alternative.
   package static func parse(_ text: String, directory: String) throws(TrackingError) -> Parsed {
     let text = text.trimmingCharacters(in: .whitespacesAndNewlines)
-    if let reason = foreignService(text) { throw TrackingError(.settings, reason) }
+    if let reason = foreignService(text) { throw failure(reason) }
     let scheme = text.range(of: "://").map { text[..<$0.lowerBound].lowercased() }
     switch scheme {
     case "http", "https": return try server(text)
     case "sqlite": return Parsed(destination: .file(try sqlitePath(text, directory: directory)))
     case nil where meantAddress(text) != nil:
-      throw TrackingError(
-        .settings,
+      throw failure(
         "the tracking URI '\(Redaction.withoutUserInfo(inAnyText: text))' has no scheme; "
           + "write \(meantAddress(text) ?? "")")
     case nil where !text.hasPrefix("file:") && text.hasSuffix(".db"):
       // sqlite:/x.db, sqlite:x.db
       let path = text.lowercased().hasPrefix("sqlite:") ? String(text.dropFirst(7)) : text
-      throw TrackingError(
-        .settings, "the tracking URI '\(text)' is a path; write sqlite:///\(path)")
+      throw failure("the tracking URI '\(text)' is a path; write sqlite:///\(path)")
     case nil, "file":
-      throw TrackingError(
-        .settings,
+      throw failure(
         """
         the tracking URI '\(Redaction.withoutUserInfo(inAnyText: text))' means MLflow's file store, which MLflow itself now refuses to \
         open; use sqlite:///mlflow.db (the default) or the address of a server; `mlflow \
         migrate-filestore --source DIR --target sqlite:///mlflow.db` converts old runs
         """)
     default:
-      throw TrackingError(
-        .settings,
+      throw failure(
         """
         the tracking URI's scheme '\(scheme ?? "")' is not supported; expected http, https or \
         sqlite (for another database start `mlflow server --backend-store-uri …` and give its \
@@ -102,26 +94,22 @@ package enum Destination: Sendable, Hashable {
   /// The address that somebody meant who left something of the scheme out: `localhost:5000`,
   /// `http:/host`, `https//host`, `mlflow.example.org`; without user name and password.
   private static func meantAddress(_ text: String) -> String? {
-    var rest = text[...]
-    var scheme = "http"
-    let lower = text.lowercased()
-    for known in ["https", "http"] where lower.hasPrefix(known) {
-      let after = rest.dropFirst(known.count)
+    for scheme in ["https", "http"] where text.lowercased().hasPrefix(scheme) {
+      let after = text.dropFirst(scheme.count)
       guard let first = after.first, first == ":" || first == "/" else { continue }
-      scheme = known
-      rest = after.drop { $0 == ":" || $0 == "/" }
+      let rest = after.drop { $0 == ":" || $0 == "/" }
       return rest.isEmpty ? nil : scheme + "://" + withoutUser(rest)
     }
-    guard let first = rest.first, first != ".", first != "/" else { return nil }
-    let host = withoutUser(rest).prefix { $0 != "/" }
+    guard let first = text.first, first != ".", first != "/" else { return nil }
+    let address = withoutUser(text[...])
+    let host = address.prefix { $0 != "/" }
     let parts = host.split(separator: ":", omittingEmptySubsequences: false)
     let hasPort = parts.count == 2 && Int(parts[1]) != nil && !parts[0].isEmpty
     let isName =
       parts.count == 1 && host.contains(".") && !host.hasSuffix(".db")
       && host.allSatisfy { $0.isLetter || $0.isNumber || $0 == "." || $0 == "-" }
     guard hasPort || isName || host == "localhost" else { return nil }
-    return (isName && host.contains(where: \.isLetter) ? "https" : scheme) + "://"
-      + withoutUser(rest)
+    return (isName && host.contains(where: \.isLetter) ? "https://" : "http://") + address
   }
 
   private static func withoutUser(_ text: Substring) -> String {
@@ -130,17 +118,17 @@ package enum Destination: Sendable, Hashable {
     return String(text[text.index(after: at)...])
   }
 
+  private static func failure(_ text: String) -> TrackingError { TrackingError(.settings, text) }
+
   private static func server(_ text: String) throws(TrackingError) -> Parsed {
     guard let components = URLComponents(string: text), let host = components.host, !host.isEmpty
     else {
-      throw TrackingError(
-        .settings,
+      throw failure(
         "a tracking URI for a server reads http(s)://HOST[:PORT][/PREFIX]; this one is "
           + "not like that: '\(Redaction.withoutUserInfo(text))'")
     }
     if let port = components.port, !(1...65535).contains(port) {
-      throw TrackingError(
-        .settings, "the tracking URI names the port \(port); expected a number from 1 to 65535")
+      throw failure("the tracking URI names the port \(port); expected a number from 1 to 65535")
     }
     var bare = URLComponents()
     bare.scheme = components.scheme?.lowercased()
@@ -159,23 +147,20 @@ package enum Destination: Sendable, Hashable {
     _ text: String, directory: String
   ) throws(TrackingError) -> String {
     guard text.lowercased().hasPrefix("sqlite:///") else {
-      throw TrackingError(
-        .settings,
+      throw failure(
         "the tracking URI '\(text)' names no file; expected sqlite:///FILE (or sqlite:////ABSOLUTE)"
       )
     }
     let rest = text.dropFirst("sqlite:///".count)
     let path = String(rest.prefix { $0 != "?" })
     guard !path.isEmpty, path != ":memory:" else {
-      throw TrackingError(
-        .settings, "the tracking URI '\(text)' names no file; expected sqlite:///FILE")
+      throw failure("the tracking URI '\(text)' names no file; expected sqlite:///FILE")
     }
     return Files.absolute(path, relativeTo: directory)
   }
 
-  /// The kind of a file system that several machines share, nil if `path` is on a local one.
-  ///
-  /// `mounts` is the text of /proc/self/mounts: device, mount point, type, options.
+  /// The kind of a file system that several machines share, nil if `path` is on a local one; `mounts` has
+  /// lines of device, mount point, type and options.
   package static func sharedFileSystem(
     _ path: String, mounts: String? = try? Files.text(of: "/proc/self/mounts")
   ) -> String? {

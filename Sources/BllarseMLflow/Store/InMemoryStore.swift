@@ -125,39 +125,37 @@ extension InMemoryStore: TrackingStore {
       isDeleted: run.isDeleted)
   }
 
-  package func log(metrics: [MetricPoint], runID: String) throws(StoreFailure) {
-    try change(runID, .metrics(metrics.map(\.key))) { run in
-      for metric in metrics {
-        let point = Point(value: metric.value, step: metric.step, time: metric.time)
-        let isKnown = run.metrics[metric.key, default: []].contains {
-          $0.step == point.step && $0.time == point.time
-            && ($0.value == point.value || ($0.value.isNaN && point.value.isNaN))
+  package func log(_ batch: ValueBatch, runID: String) throws(StoreFailure) {
+    if !batch.metrics.isEmpty {
+      try change(runID, .metrics(batch.metrics.map(\.key))) { run in
+        for metric in batch.metrics {
+          let point = Point(value: metric.value, step: metric.step, time: metric.time)
+          let isKnown = run.metrics[metric.key, default: []].contains {
+            $0.step == point.step && $0.time == point.time
+              && ($0.value == point.value || ($0.value.isNaN && point.value.isNaN))
+          }
+          if !isKnown { run.metrics[metric.key, default: []].append(point) }
         }
-        if !isKnown { run.metrics[metric.key, default: []].append(point) }
+      }
+    }
+    if !batch.parameters.isEmpty {
+      try change(runID, .parameters(batch.parameters.map(\.key))) { run throws(StoreFailure) in
+        for parameter in batch.parameters {
+          if let known = run.parameters[parameter.key], known != parameter.value {
+            throw .refused("parameter '\(parameter.key)' is '\(known)' and cannot be changed")
+          }
+          run.parameters[parameter.key] = parameter.value
+        }
+      }
+    }
+    if !batch.tags.isEmpty {
+      try change(runID, .tags(batch.tags.map(\.key))) { run in
+        for tag in batch.tags { run.tags[tag.key] = tag.value }
       }
     }
   }
 
-  package func log(parameters: [KeyValue], runID: String) throws(StoreFailure) {
-    try change(runID, .parameters(parameters.map(\.key))) { run throws(StoreFailure) in
-      for parameter in parameters {
-        if let known = run.parameters[parameter.key], known != parameter.value {
-          throw .refused("parameter '\(parameter.key)' is '\(known)' and cannot be changed")
-        }
-        run.parameters[parameter.key] = parameter.value
-      }
-    }
-  }
-
-  package func set(tags: [KeyValue], runID: String) throws(StoreFailure) {
-    try change(runID, .tags(tags.map(\.key))) { run in
-      for tag in tags { run.tags[tag.key] = tag.value }
-    }
-  }
-
-  package func upload(
-    file: String, size: Int, path: String, run: StoredRun
-  ) throws(StoreFailure) {
+  package func upload(file: String, size: Int, path: String, run: StoredRun) throws(StoreFailure) {
     try change(run.id, .upload(path)) { recorded throws(StoreFailure) in
       guard let bytes = try? Files.bytes(of: file) else {
         throw .unavailable("cannot read \(file)")
@@ -167,10 +165,7 @@ extension InMemoryStore: TrackingStore {
   }
 
   package func update(runID: String, status: RunStatus, endTime: Int?) throws(StoreFailure) {
-    try change(runID, .update(status)) { run in
-      run.status = status
-      run.endTime = endTime
-    }
+    try change(runID, .update(status)) { ($0.status, $0.endTime) = (status, endTime) }
   }
 
   package func delete(runID: String) throws(StoreFailure) {

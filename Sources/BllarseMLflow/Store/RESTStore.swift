@@ -29,7 +29,7 @@ package final class RESTStore: TrackingStore {
     if let id = try existingExperimentID(named: name) { return id }
     let path = "mlflow/experiments/create"
     do throws(StoreFailure) {
-      let answer = try client.post(path, .object([.init("name", .string(name))]))
+      let answer = try client.post(path, .object(["name": .string(name)]))
       guard let id = Self.identifier(answer["experiment_id"]) else {
         throw client.lacking("an experiment_id", answer, path: path)
       }
@@ -67,12 +67,11 @@ package final class RESTStore: TrackingStore {
   // MARK: - Runs
 
   package func createRun(_ new: NewRun) throws(StoreFailure) -> StoredRun {
-    let tags = new.tags.sorted { $0.key < $1.key }.map { KeyValue(key: $0.key, value: $0.value) }
     let path = "mlflow/runs/create"
     let body = JSON.object([
-      .init("experiment_id", .string(new.experimentID)), .init("user_id", .string(new.user)),
-      .init("run_name", .string(new.name)), .init("start_time", .int(new.startTime)),
-      .init("tags", Self.list(tags)),
+      "experiment_id": .string(new.experimentID), "user_id": .string(new.user),
+      "run_name": .string(new.name), "start_time": .int(new.startTime),
+      "tags": Self.list(KeyValue.sorted(new.tags)),
     ])
     let answer: JSON
     do {
@@ -118,71 +117,62 @@ package final class RESTStore: TrackingStore {
     for start in stride(from: 0, to: experiments.count, by: 100) {
       let some = experiments[start..<min(start + 100, experiments.count)]
       let rows = try search(
-        experimentIDs: Array(some),
-        filter: "tags.`\(tag)` = '\(value.replacing("'", with: "\\'"))'", orderBy: [], limit: 1000)
+        Array(some), filter: "tags.`\(tag)` = '\(value.replacing("'", with: "\\'"))'")
       found += rows.compactMap(Self.storedRun)
     }
     return found
   }
 
   private func allExperimentIDs() throws(StoreFailure) -> [String] {
-    var ids: [String] = []
-    var token: String?
-    repeat {
-      var members: [JSON.Member] = [.init("max_results", .int(1000))]
-      if let token { members.append(.init("page_token", .string(token))) }
-      let path = "mlflow/experiments/search"
-      let answer = try client.post(path, .object(members))
-      ids += try list("experiments", in: answer, path: path).compactMap {
-        Self.identifier($0["experiment_id"])
-      }
-      token = answer["next_page_token"]?.stringValue
-    } while token?.isEmpty == false
-    return ids
+    try pages(of: "experiments").compactMap { Self.identifier($0["experiment_id"]) }
   }
 
-  /// Runs as the server describes them, page by page, up to `limit`.
-  package func search(
-    experimentIDs: [String], filter: String, orderBy: [String], limit: Int
+  /// Runs as the server describes them, up to `limit`.
+  private func search(
+    _ experimentIDs: [String], filter: String, orderBy: [String] = [], limit: Int = 1000
+  ) throws(StoreFailure) -> [JSON] {
+    try pages(
+      of: "runs",
+      [
+        .init("experiment_ids", .array(experimentIDs.map { .string($0) })),
+        .init("filter", .string(filter)), .init("run_view_type", "ACTIVE_ONLY"),
+        .init("order_by", .array(orderBy.map { .string($0) })),
+      ], limit: limit)
+  }
+
+  /// What a search finds, page by page, up to `limit`.
+  private func pages(
+    of name: String, _ members: [JSON.Member] = [], limit: Int = .max
   ) throws(StoreFailure) -> [JSON] {
     var rows: [JSON] = []
     var token: String?
     repeat {
-      var members: [JSON.Member] = [
-        .init("experiment_ids", .array(experimentIDs.map { .string($0) })),
-        .init("filter", .string(filter)), .init("run_view_type", .string("ACTIVE_ONLY")),
-        .init("max_results", .int(min(1000, limit - rows.count))),
-        .init("order_by", .array(orderBy.map { .string($0) })),
-      ]
+      var members = members + [.init("max_results", .int(min(1000, limit - rows.count)))]
       if let token { members.append(.init("page_token", .string(token))) }
-      let path = "mlflow/runs/search"
+      let path = "mlflow/\(name)/search"
       let answer = try client.post(path, .object(members))
-      rows += try list("runs", in: answer, path: path)
+      rows += try list(name, in: answer, path: path)
       token = answer["next_page_token"]?.stringValue
     } while token?.isEmpty == false && rows.count < limit
     return rows
   }
 
   /// The members of a list; MLflow leaves an empty one out, and then answers with an empty object.
-  package func list(
-    _ name: String, in answer: JSON, path: String
-  ) throws(StoreFailure) -> [JSON] {
+  func list(_ name: String, in answer: JSON, path: String) throws(StoreFailure) -> [JSON] {
     if let list = answer[name]?.arrayValue { return list }
-    guard answer[name] == nil,
-      answer.members?.allSatisfy({ $0.key == "next_page_token" }) == true
+    guard answer[name] == nil, answer.members?.allSatisfy({ $0.key == "next_page_token" }) == true
     else { throw client.lacking("a list of \(name)", answer, path: path) }
     return []
   }
 
-  package func update(
-    runID: String, status: RunStatus, endTime: Int?
-  ) throws(StoreFailure) {
-    var members: [JSON.Member] = [
-      .init("run_id", .string(runID)), .init("status", .string(status.rawValue)),
-    ]
-    if let endTime { members.append(.init("end_time", .int(endTime))) }
+  package func update(runID: String, status: RunStatus, endTime: Int?) throws(StoreFailure) {
     let path = "mlflow/runs/update"
-    let answer = try client.post(path, .object(members))
+    let answer = try client.post(
+      path,
+      .object([
+        "run_id": .string(runID), "status": .string(status.rawValue),
+        "end_time": endTime.map(JSON.int),
+      ]))
     guard let info = answer["run_info"] else {
       throw client.lacking("the run_info", answer, path: path)
     }
@@ -194,67 +184,34 @@ package final class RESTStore: TrackingStore {
   }
 
   package func delete(runID: String) throws(StoreFailure) {
-    try change("mlflow/runs/delete", JSON.object([.init("run_id", .string(runID))]).bytes)
+    try change("mlflow/runs/delete", .object(["run_id": .string(runID)]))
   }
 
   /// A request that MLflow answers with an empty object: anything else has stored nothing.
-  private func change(_ path: String, _ bytes: [UInt8]) throws(StoreFailure) {
-    let answer = try client.post(path, bytes: bytes)
+  private func change(_ path: String, _ body: JSON) throws(StoreFailure) {
+    let answer = try client.post(path, body)
     guard answer == .object([]) else { throw client.lacking("{}", answer, path: path) }
   }
 
   // MARK: - Values
 
-  package func log(metrics: [MetricPoint], runID: String) throws(StoreFailure) {
-    try log(ValueBatch(metrics: metrics), runID: runID)
-  }
-
-  package func log(parameters: [KeyValue], runID: String) throws(StoreFailure) {
-    try log(ValueBatch(parameters: parameters), runID: runID)
-  }
-
-  package func set(tags: [KeyValue], runID: String) throws(StoreFailure) {
-    try log(ValueBatch(tags: tags), runID: runID)
-  }
-
-  /// One request for all.
   package func log(_ batch: ValueBatch, runID: String) throws(StoreFailure) {
-    var writer = JSON.Writer()
-    writer.bytes.reserveCapacity(batch.metrics.count * 80 + 200)
-    writer.append(raw: "{\"run_id\":")
-    writer.append(string: runID)
-    if !batch.metrics.isEmpty { Self.append(batch.metrics, to: &writer) }
-    if !batch.parameters.isEmpty {
-      writer.append(raw: ",\"params\":")
-      writer.append(Self.list(batch.parameters))
+    let metrics = batch.metrics.map { point in
+      JSON.object([
+        "key": .string(point.key), "value": .double(point.value), "timestamp": .int(point.time),
+        "step": .int(point.step),
+      ])
     }
-    if !batch.tags.isEmpty {
-      writer.append(raw: ",\"tags\":")
-      writer.append(Self.list(batch.tags))
-    }
-    writer.append(raw: "}")
-    try change("mlflow/runs/log-batch", writer.bytes)
+    try change(
+      "mlflow/runs/log-batch",
+      .object([
+        "run_id": .string(runID), "metrics": metrics.isEmpty ? nil : .array(metrics),
+        "params": batch.parameters.isEmpty ? nil : Self.list(batch.parameters),
+        "tags": batch.tags.isEmpty ? nil : Self.list(batch.tags),
+      ]))
   }
 
-  private static func append(_ metrics: [MetricPoint], to writer: inout JSON.Writer) {
-    writer.append(raw: ",\"metrics\":[")
-    for (index, point) in metrics.enumerated() {
-      writer.append(raw: index == 0 ? "{\"key\":" : ",{\"key\":")
-      writer.append(string: point.key)
-      writer.append(raw: ",\"value\":")
-      writer.append(number: point.value)
-      writer.append(raw: ",\"timestamp\":")
-      writer.append(integer: point.time)
-      writer.append(raw: ",\"step\":")
-      writer.append(integer: point.step)
-      writer.append(raw: "}")
-    }
-    writer.append(raw: "]")
-  }
-
-  package func upload(
-    file: String, size: Int, path: String, run: StoredRun
-  ) throws(StoreFailure) {
+  package func upload(file: String, size: Int, path: String, run: StoredRun) throws(StoreFailure) {
     let scheme = "mlflow-artifacts:"
     guard run.artifactURI.hasPrefix(scheme) else {
       throw .unsupported(
@@ -276,8 +233,7 @@ package final class RESTStore: TrackingStore {
   // MARK: - Parts
 
   private static func list(_ values: [KeyValue]) -> JSON {
-    .array(
-      values.map { .object([.init("key", .string($0.key)), .init("value", .string($0.value))]) })
+    .array(values.map { .object(["key": .string($0.key), "value": .string($0.value)]) })
   }
 
   static func storedRun(_ json: JSON) -> StoredRun? {
@@ -304,5 +260,41 @@ package final class RESTStore: TrackingStore {
       })
     else { return nil }
     return text
+  }
+}
+
+extension RESTStore: RunLister {
+  package func summaries(experiment: String) throws(StoreFailure) -> [RunSummary] {
+    let path = "mlflow/experiments/get-by-name"
+    let answer = try client.get(path, query: [("experiment_name", experiment)])
+    guard let id = Self.identifier(answer["experiment"]?["experiment_id"]) else {
+      throw client.lacking("an experiment with an experiment_id", answer, path: path)
+    }
+    return try search([id], filter: "", orderBy: ["attributes.start_time DESC"], limit: 50_000)
+      .compactMap(Self.summary)
+  }
+
+  private static func summary(_ json: JSON) -> RunSummary? {
+    guard let info = json["info"], let id = info["run_id"]?.stringValue else { return nil }
+    var summary = RunSummary(
+      id: id, name: info["run_name"]?.stringValue ?? "", status: info["status"]?.stringValue ?? "",
+      startTime: info["start_time"]?.integer, endTime: info["end_time"]?.integer)
+    let data = json["data"]
+    for metric in data?["metrics"]?.arrayValue ?? [] {
+      if let key = metric["key"]?.stringValue {
+        summary.metrics[key] = metric["value"]?.double ?? .nan
+      }
+    }
+    summary.parameters = pairs(data?["params"])
+    summary.tags = pairs(data?["tags"])
+    return summary
+  }
+
+  private static func pairs(_ json: JSON?) -> [String: String] {
+    var values: [String: String] = [:]
+    for pair in json?.arrayValue ?? [] {
+      if let key = pair["key"]?.stringValue { values[key] = pair["value"]?.stringValue ?? "" }
+    }
+    return values
   }
 }

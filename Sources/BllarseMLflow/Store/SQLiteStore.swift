@@ -4,18 +4,28 @@ import Synchronization
 
 /// A SQLite file in MLflow's own schema, which `mlflow ui` and `mlflow server` open.
 ///
-/// Only columns of the old revision are named, so writing goes on after MLflow has migrated the
-/// file: what it adds later is nullable or has a default. Several processes may write at once.
+/// A new file has the tables of an old revision on purpose: a present MLflow finds tables missing in it
+/// and migrates it by itself when its server or pages start, while a file at another recent revision would
+/// be refused until somebody ran `mlflow db upgrade`. Only columns of that revision are named, so writing
+/// goes on after the migration: what it adds later is nullable or has a default. Several processes may
+/// write at once.
 package final class SQLiteStore: TrackingStore {
   package let destination: Destination
   let path: String
   private let opened = Mutex<DatabaseQueue?>(nil)
 
-  /// Opens nothing yet.
   package init(path: String) {
     self.path = path
     destination = .file(path)
   }
+
+  /// The revision of ``schema``.
+  static let revision = "7f2a7d5fae7d"
+  private static let schema = String(decoding: PackageResources.schema_sql, as: UTF8.self)
+  /// The tables that tracking writes; a file that lacks one of them is not MLflow's.
+  private static let trackingTables = [
+    "experiments", "runs", "metrics", "latest_metrics", "params", "tags", "alembic_version",
+  ]
 
   // MARK: - Experiments
 
@@ -36,7 +46,7 @@ package final class SQLiteStore: TrackingStore {
         }
         return String(id)
       }
-      let now = Clock.milliseconds()
+      let now = Host.milliseconds
       try database.execute(
         sql: """
           INSERT INTO experiments (name, lifecycle_stage, creation_time, last_update_time)
@@ -76,7 +86,7 @@ package final class SQLiteStore: TrackingStore {
           root + "/\(new.localID)/artifacts", experimentID,
         ])
       for (key, value) in new.tags.merging(["mlflow.runName": new.name], uniquingKeysWith: { $1 }) {
-        try Self.set(key: key, value: value, runID: new.localID, in: database)
+        try Self.set(key, value, runID: new.localID, in: database)
       }
       guard let run = try Self.run(id: new.localID, in: database) else {
         throw StoreFailure.serverError("the run \(new.localID) was not stored")
@@ -116,8 +126,7 @@ package final class SQLiteStore: TrackingStore {
   }
 
   package func update(runID: String, status: RunStatus, endTime: Int?) throws(StoreFailure) {
-    try write { database in
-      try Self.checkActive(runID, in: database)
+    try write(runID) { database in
       try database.execute(
         sql: "UPDATE runs SET status = ?, end_time = ? WHERE run_uuid = ?",
         arguments: [status.rawValue, endTime, runID])
@@ -128,38 +137,29 @@ package final class SQLiteStore: TrackingStore {
     try write { database in
       try database.execute(
         sql: "UPDATE runs SET lifecycle_stage = 'deleted', deleted_time = ? WHERE run_uuid = ?",
-        arguments: [Clock.milliseconds(), runID])
+        arguments: [Host.milliseconds, runID])
     }
   }
 
   // MARK: - Values
 
-  package func log(metrics: [MetricPoint], runID: String) throws(StoreFailure) {
-    try write { database in
-      try Self.checkActive(runID, in: database)
+  package func log(_ batch: ValueBatch, runID: String) throws(StoreFailure) {
+    if !batch.metrics.isEmpty { try log(batch.metrics, runID: runID) }
+    if !batch.parameters.isEmpty { try log(batch.parameters, runID: runID) }
+    if !batch.tags.isEmpty { try set(batch.tags, runID: runID) }
+  }
+
+  private func log(_ metrics: [MetricPoint], runID: String) throws(StoreFailure) {
+    try write(runID) { database in
       let insert = try database.cachedStatement(
         sql: """
           INSERT OR IGNORE INTO metrics (key, value, timestamp, run_uuid, step, is_nan)
           VALUES (?, ?, ?, ?, ?, ?)
           """)
-      var latest: [String: (point: MetricPoint, stored: Double)] = [:]
-      for point in metrics {
-        let stored = Self.stored(point.value)
-        try insert.execute(arguments: [
-          point.key, stored, point.time, runID, point.step, point.value.isNaN,
-        ])
-        if let known = latest[point.key],
-          (known.point.step, known.point.time, known.stored)
-            >= (point.step, point.time, stored)
-        {
-          continue
-        }
-        latest[point.key] = (point, stored)
-      }
       // The run list shows these: the greatest by step, time and value, NaN counting as 0.
       let upsert = try database.cachedStatement(
         sql: """
-          INSERT INTO latest_metrics (key, value, timestamp, step, is_nan, run_uuid)
+          INSERT INTO latest_metrics (key, value, timestamp, run_uuid, step, is_nan)
           VALUES (?, ?, ?, ?, ?, ?)
           ON CONFLICT (key, run_uuid) DO UPDATE SET
             value = excluded.value, timestamp = excluded.timestamp, step = excluded.step,
@@ -167,10 +167,12 @@ package final class SQLiteStore: TrackingStore {
           WHERE (excluded.step, excluded.timestamp, excluded.value)
             > (latest_metrics.step, latest_metrics.timestamp, latest_metrics.value)
           """)
-      for (key, entry) in latest {
-        try upsert.execute(arguments: [
-          key, entry.stored, entry.point.time, entry.point.step, entry.point.value.isNaN, runID,
-        ])
+      for point in metrics {
+        let row: StatementArguments = [
+          point.key, Self.stored(point.value), point.time, runID, point.step, point.value.isNaN,
+        ]
+        try insert.execute(arguments: row)
+        try upsert.execute(arguments: row)
       }
     }
   }
@@ -178,15 +180,12 @@ package final class SQLiteStore: TrackingStore {
   /// NaN is stored as 0 with a mark, infinities as the greatest finite numbers, as MLflow does it.
   private static func stored(_ value: Double) -> Double {
     if value.isNaN { return 0 }
-    if value.isInfinite {
-      return value > 0 ? .greatestFiniteMagnitude : -.greatestFiniteMagnitude
-    }
+    if value.isInfinite { return value > 0 ? .greatestFiniteMagnitude : -.greatestFiniteMagnitude }
     return value == 0 ? 0 : value
   }
 
-  package func log(parameters: [KeyValue], runID: String) throws(StoreFailure) {
-    try write { database in
-      try Self.checkActive(runID, in: database)
+  private func log(_ parameters: [KeyValue], runID: String) throws(StoreFailure) {
+    try write(runID) { database in
       for parameter in parameters {
         let known = try String.fetchOne(
           database, sql: "SELECT value FROM params WHERE key = ? AND run_uuid = ?",
@@ -205,11 +204,10 @@ package final class SQLiteStore: TrackingStore {
     }
   }
 
-  package func set(tags: [KeyValue], runID: String) throws(StoreFailure) {
-    try write { database in
-      try Self.checkActive(runID, in: database)
+  private func set(_ tags: [KeyValue], runID: String) throws(StoreFailure) {
+    try write(runID) { database in
       for tag in tags {
-        try Self.set(key: tag.key, value: tag.value, runID: runID, in: database)
+        try Self.set(tag.key, tag.value, runID: runID, in: database)
         if tag.key == "mlflow.runName" {
           try database.execute(
             sql: "UPDATE runs SET name = ? WHERE run_uuid = ?", arguments: [tag.value, runID])
@@ -219,20 +217,13 @@ package final class SQLiteStore: TrackingStore {
   }
 
   private static func set(
-    key: String, value: String, runID: String, in database: Database
+    _ key: String, _ value: String, runID: String, in database: Database
   ) throws {
     try database.execute(
       sql: """
         INSERT INTO tags (key, value, run_uuid) VALUES (?, ?, ?)
         ON CONFLICT (key, run_uuid) DO UPDATE SET value = excluded.value
         """, arguments: [key, value, runID])
-  }
-
-  private static func checkActive(_ runID: String, in database: Database) throws {
-    guard let run = try run(id: runID, in: database) else {
-      throw StoreFailure.runMissing("the run \(runID) is not in the file")
-    }
-    if run.isDeleted { throw StoreFailure.refused("the run \(runID) is deleted") }
   }
 
   package func upload(
@@ -250,10 +241,7 @@ package final class SQLiteStore: TrackingStore {
   /// Where a server that is started beside the file looks for the run's artifacts.
   private func artifactDirectory(of run: StoredRun) throws(StoreFailure) -> String {
     let uri = run.artifactURI
-    guard !Files.isDirectory(path) else {
-      throw StoreFailure.blocked("\(path) is a folder; expected a SQLite file or none")
-    }
-    let folder = URL(fileURLWithPath: path).deletingLastPathComponent().path
+    let folder = try folder()
     if uri.hasPrefix("mlflow-artifacts:/") {
       return folder + "/mlartifacts/" + uri.dropFirst("mlflow-artifacts:".count).drop { $0 == "/" }
     }
@@ -277,6 +265,17 @@ package final class SQLiteStore: TrackingStore {
 
   func read<Value>(_ body: (Database) throws -> Value) throws(StoreFailure) -> Value {
     do { return try queue().read(body) } catch { throw failure(error) }
+  }
+
+  /// Changes a run that must be there and not be deleted.
+  private func write(_ runID: String, _ body: (Database) throws -> Void) throws(StoreFailure) {
+    try write { database in
+      guard let run = try Self.run(id: runID, in: database) else {
+        throw StoreFailure.runMissing("the run \(runID) is not in the file")
+      }
+      if run.isDeleted { throw StoreFailure.refused("the run \(runID) is deleted") }
+      try body(database)
+    }
   }
 
   private func write<Value>(_ body: (Database) throws -> Value) throws(StoreFailure) -> Value {
@@ -306,11 +305,15 @@ package final class SQLiteStore: TrackingStore {
     }
   }
 
-  private func open() throws -> DatabaseQueue {
+  private func folder() throws(StoreFailure) -> String {
     guard !Files.isDirectory(path) else {
-      throw StoreFailure.blocked("\(path) is a folder; expected a SQLite file or none")
+      throw .blocked("\(path) is a folder; expected a SQLite file or none")
     }
-    let folder = URL(fileURLWithPath: path).deletingLastPathComponent().path
+    return URL(fileURLWithPath: path).deletingLastPathComponent().path
+  }
+
+  private func open() throws -> DatabaseQueue {
+    let folder = try folder()
     do { try Files.makeDirectory(folder) } catch { throw StoreFailure.blocked("\(error)") }
     let isShared = Destination.sharedFileSystem(path) != nil
     var configuration = Configuration()
@@ -328,8 +331,8 @@ package final class SQLiteStore: TrackingStore {
         let tables = try String.fetchAll(
           database, sql: "SELECT name FROM sqlite_master WHERE type = 'table'")
         if tables.isEmpty {
-          try SQLiteSchema.create(in: database, now: Clock.milliseconds())
-        } else if let missing = SQLiteSchema.trackingTables.first(where: { !tables.contains($0) }) {
+          try Self.makeTables(in: database)
+        } else if let missing = Self.trackingTables.first(where: { !tables.contains($0) }) {
           throw tables.contains("alembic_version")
             ? StoreFailure.unavailable(
               "\(path) lacks the table '\(missing)': is it being migrated?")
@@ -341,6 +344,20 @@ package final class SQLiteStore: TrackingStore {
       }
     }
     return queue
+  }
+
+  /// Makes all tables in an empty file, and the experiment "Default" that MLflow expects.
+  private static func makeTables(in database: Database) throws {
+    try database.execute(sql: schema)
+    try database.execute(
+      sql: "INSERT INTO alembic_version (version_num) VALUES (?)", arguments: [revision])
+    let now = Host.milliseconds
+    try database.execute(
+      sql: """
+        INSERT INTO experiments
+          (experiment_id, name, artifact_location, lifecycle_stage, creation_time, last_update_time)
+        VALUES (0, 'Default', 'mlflow-artifacts:/0', 'active', ?, ?)
+        """, arguments: [now, now])
   }
 
   private func switchToWriteAheadLog(_ queue: DatabaseQueue) throws {
@@ -378,12 +395,42 @@ package final class SQLiteStore: TrackingStore {
   }
 }
 
-/// The time, where it is needed without a clock to inject.
-package enum Clock {
-  /// Milliseconds since 1970.
-  package static func milliseconds() -> Int {
-    var time = timespec()
-    clock_gettime(CLOCK_REALTIME, &time)
-    return Int(time.tv_sec) * 1000 + Int(time.tv_nsec) / 1_000_000
+extension SQLiteStore: RunLister {
+  package func summaries(experiment: String) throws(StoreFailure) -> [RunSummary] {
+    guard Files.exists(path) else { throw .runMissing("\(path) does not exist") }
+    return try read { database in
+      guard
+        let id = try Int64.fetchOne(
+          database, sql: "SELECT experiment_id FROM experiments WHERE name = ?",
+          arguments: [experiment])
+      else { throw StoreFailure.runMissing("no experiment '\(experiment)' in \(path)") }
+      let rows = try Row.fetchAll(
+        database,
+        sql: """
+          SELECT run_uuid, name, status, start_time, end_time FROM runs
+          WHERE experiment_id = ? AND lifecycle_stage = 'active' ORDER BY start_time DESC
+          """, arguments: [id])
+      return try rows.map { row in
+        var summary = RunSummary(
+          id: row[0], name: row[1] ?? "", status: row[2] ?? "", startTime: row[3], endTime: row[4])
+        for metric in try Row.fetchAll(
+          database, sql: "SELECT key, value, is_nan FROM latest_metrics WHERE run_uuid = ?",
+          arguments: [summary.id])
+        {
+          summary.metrics[metric[0]] = metric[2] ? Double.nan : metric[1]
+        }
+        for (table, path) in [
+          ("params", \RunSummary.parameters), ("tags", \RunSummary.tags),
+        ] {
+          for pair in try Row.fetchAll(
+            database, sql: "SELECT key, value FROM \(table) WHERE run_uuid = ?",
+            arguments: [summary.id])
+          {
+            summary[keyPath: path][pair[0]] = pair[1] ?? ""
+          }
+        }
+        return summary
+      }
+    }
   }
 }

@@ -1,6 +1,4 @@
-/// A place that runs are delivered to.
-///
-/// Calls wait for their result; each may be repeated.
+/// A place that runs are delivered to: calls wait for their result; each may be repeated.
 package protocol TrackingStore: Sendable {
   var destination: Destination { get }
 
@@ -18,17 +16,10 @@ package protocol TrackingStore: Sendable {
     withTag tag: String, value: String, experimentID: String?
   ) throws(StoreFailure) -> [StoredRun]
 
-  /// Stores metric values. Storing an equal one (key, value, time, step) twice changes nothing.
-  func log(metrics: [MetricPoint], runID: String) throws(StoreFailure)
-
-  /// Stores parameters, each key once in the list. A stored one cannot be changed.
-  func log(parameters: [KeyValue], runID: String) throws(StoreFailure)
-
-  /// Sets tags, each key once in the list.
-  func set(tags: [KeyValue], runID: String) throws(StoreFailure)
-
-  /// Stores metrics, parameters and tags, in one request where the store can; a key stands once in each
-  /// list of pairs.
+  /// Stores values, in one request where the store can.
+  ///
+  /// Storing an equal metric value (key, value, time, step) twice changes nothing; a stored parameter
+  /// cannot be changed. A key stands once in each list of pairs.
   func log(_ batch: ValueBatch, runID: String) throws(StoreFailure)
 
   /// Stores a file, over one of the same path.
@@ -37,7 +28,6 @@ package protocol TrackingStore: Sendable {
   /// Sets the state; an end time in milliseconds since 1970 belongs to the terminal ones.
   func update(runID: String, status: RunStatus, endTime: Int?) throws(StoreFailure)
 
-  /// Marks a run as deleted.
   func delete(runID: String) throws(StoreFailure)
 
   /// Asks and tells `observer` while calls wait.
@@ -51,30 +41,14 @@ extension TrackingStore {
   package func close() {}
 
   package func observe(_ observer: RequestObserver) {}
-
-  package func log(_ batch: ValueBatch, runID: String) throws(StoreFailure) {
-    if !batch.metrics.isEmpty { try log(metrics: batch.metrics, runID: runID) }
-    if !batch.parameters.isEmpty { try log(parameters: batch.parameters, runID: runID) }
-    if !batch.tags.isEmpty { try set(tags: batch.tags, runID: runID) }
-  }
 }
 
-/// Values that are stored together.
 package struct ValueBatch: Sendable, Equatable {
-  package var metrics: [MetricPoint] = []
-  package var parameters: [KeyValue] = []
-  package var tags: [KeyValue] = []
-
-  package init(
-    metrics: [MetricPoint] = [], parameters: [KeyValue] = [], tags: [KeyValue] = []
-  ) {
-    self.metrics = metrics
-    self.parameters = parameters
-    self.tags = tags
-  }
+  var metrics: [MetricPoint] = []
+  var parameters: [KeyValue] = []
+  var tags: [KeyValue] = []
 }
 
-/// What a run is made with.
 package struct NewRun: Sendable, Equatable {
   package var localID: String
   package var name: String
@@ -84,7 +58,6 @@ package struct NewRun: Sendable, Equatable {
   package var tags: [String: String]
 }
 
-/// A run as the store has it.
 package struct StoredRun: Sendable, Equatable {
   package var id: String
   package var experimentID: String
@@ -96,6 +69,11 @@ package struct StoredRun: Sendable, Equatable {
 package struct KeyValue: Sendable, Hashable {
   package var key: String
   package var value: String
+
+  /// Pairs in the order of their keys.
+  static func sorted(_ values: [String: String]) -> [KeyValue] {
+    values.sorted { $0.key < $1.key }.map { KeyValue(key: $0.key, value: $0.value) }
+  }
 }
 
 package struct MetricPoint: Sendable, Equatable {
@@ -105,9 +83,7 @@ package struct MetricPoint: Sendable, Equatable {
   package var step: Int
 }
 
-/// Why a store did not do what it was asked, by what there is to do about it.
-///
-/// Messages are one line.
+/// Why a store did not do what it was asked, by what there is to do about it, in one line.
 package enum StoreFailure: Error, Sendable, Equatable {
   /// No answer, or one that says to come again (408, 429, 502-504): repeat later.
   case unavailable(String, retryAfter: Double? = nil, mayHaveArrived: Bool = false)
@@ -124,6 +100,14 @@ package enum StoreFailure: Error, Sendable, Equatable {
   /// This kind of store cannot do it.
   case unsupported(String)
 
+  /// Whether it may pass by itself.
+  var isTemporary: Bool {
+    switch self {
+    case .unavailable, .serverError: true
+    case .blocked, .refused, .runMissing, .deleted, .unsupported: false
+    }
+  }
+
   package var message: String {
     switch self {
     case .unavailable(let message, _, _), .serverError(let message), .blocked(let message),
@@ -132,4 +116,23 @@ package enum StoreFailure: Error, Sendable, Equatable {
       message
     }
   }
+}
+
+/// A run as a list shows it: the latest value of each metric.
+package struct RunSummary: Sendable, Equatable {
+  package var id: String
+  package var name: String
+  package var status: String
+  /// Milliseconds since 1970.
+  package var startTime: Int?
+  package var endTime: Int?
+  package var metrics: [String: Double] = [:]
+  package var parameters: [String: String] = [:]
+  package var tags: [String: String] = [:]
+}
+
+/// A store whose runs can be listed.
+package protocol RunLister: Sendable {
+  /// The active runs of an experiment, the newest first; `.runMissing` if there is no such experiment.
+  func summaries(experiment: String) throws(StoreFailure) -> [RunSummary]
 }

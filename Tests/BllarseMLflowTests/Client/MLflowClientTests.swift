@@ -49,11 +49,11 @@ struct MLflowClientTests {
   func body() throws {
     let (client, transport) = client(response(200))
     try RESTStore(client: client).log(
-      metrics: [
+      ValueBatch(metrics: [
         MetricPoint(key: "a/b", value: .nan, time: 1, step: -2),
         MetricPoint(key: "ü", value: -.infinity, time: 2, step: 3),
         MetricPoint(key: "c", value: 1e-300, time: 3, step: 0),
-      ], runID: "r")
+      ]), runID: "r")
     let request = try #require(transport.requests.first)
     guard case .bytes(let bytes) = request.body else {
       Issue.record("no body")
@@ -79,7 +79,9 @@ struct MLflowClientTests {
     }
     let client = MLflowClient(address: "http://h", transport: Asking())
     for _ in 0..<100_000 { _ = try client.get("x") }
-    client.cancelWhen { true }
+    var observer = RequestObserver()
+    observer.isCancelled = { true }
+    client.observe(observer)
     #expect(throws: StoreFailure.self) { try client.get("x") }
   }
 
@@ -200,10 +202,10 @@ struct MLflowClientTests {
 struct BackoffTests {
   @Test("waits double up to the cap, jitter is added, the server's wish comes first")
   func waits() {
-    let backoff = Backoff(HTTPSettings())
-    let waits = (1...9).map { backoff.seconds(failures: $0, random: 0) }
+    let http = HTTPSettings()
+    let waits = (1...9).map { http.backoffSeconds(failures: $0, random: 0) }
     #expect(waits == [2, 4, 8, 16, 32, 64, 120, 120, 120])
-    #expect(backoff.seconds(failures: 1, random: 0.5) == 2.5)
-    #expect(backoff.seconds(failures: 5, retryAfter: 3, random: 0) == 3)
+    #expect(http.backoffSeconds(failures: 1, random: 0.5) == 2.5)
+    #expect(http.backoffSeconds(failures: 5, retryAfter: 3, random: 0) == 3)
   }
 }

@@ -209,9 +209,10 @@ struct RefusedRequestTests {
       try failure { _ = try $0.runs(withTag: "t", value: "v", experimentID: "1") },
       try failure { _ = try $0.summaries(experiment: "e") },
       try failure {
-        try $0.log(metrics: [MetricPoint(key: "a", value: 1, time: 1, step: 1)], runID: "r")
+        try $0.log(
+          ValueBatch(metrics: [MetricPoint(key: "a", value: 1, time: 1, step: 1)]), runID: "r")
       },
-      try failure { try $0.set(tags: [KeyValue(key: "a", value: "b")], runID: "r") },
+      try failure { try $0.log(ValueBatch(tags: [KeyValue(key: "a", value: "b")]), runID: "r") },
       try failure { try $0.update(runID: "r", status: .finished, endTime: 1) },
       try failure { try $0.delete(runID: "r") },
     ]

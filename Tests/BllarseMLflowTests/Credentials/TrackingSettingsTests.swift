@@ -110,7 +110,7 @@ struct TrackingSettingsTests {
     #expect(!warning.unicodeScalars.contains("\u{1B}"))
     // And with these settings there is a client, and a wait.
     _ = try CurlTransport(tls: TLSSettings(), timeoutSeconds: http.timeoutSeconds)
-    for failures in [1, 100, Int.max] { #expect(Backoff(http).seconds(failures: failures) < 8000) }
+    for failures in [1, 100, Int.max] { #expect(http.backoffSeconds(failures: failures) < 8000) }
   }
 
   @Test(

@@ -243,9 +243,10 @@ struct DeliveryTests {
       return try #require(Synchronizer(InMemoryStore()).sync([scratch.path]).first)
     }
     let torn = try outcome(Array(bytes.prefix(40)))
-    #expect(torn.tornBytes == 40 && torn.line.contains("40 bytes of an unfinished last event"))
+    #expect(
+      torn.damage.tornBytes == 40 && torn.line.contains("40 bytes of an unfinished last event"))
     let damaged = try outcome(bytes.map { $0 == 0x0A ? $0 : 0x78 })
-    #expect(damaged.damagedLines == 3 && damaged.line.contains("3 damaged events skipped"))
+    #expect(damaged.damage.damagedLines == 3 && damaged.line.contains("3 damaged events skipped"))
     #expect(Synchronizer.prunable([damaged]).isEmpty)
     #expect(try outcome([]).line.hasSuffix(": nothing to deliver"))
   }
@@ -263,7 +264,7 @@ struct DeliveryTests {
     try Files.write(Array(bytes.dropLast(10)), to: directory.journal)
     let outcome = try #require(Synchronizer(store).sync([scratch.path]).first)
     #expect(outcome.missingRecords == 1)
-    #expect(outcome.tornBytes == lines[3].count - 9)
+    #expect(outcome.damage.tornBytes == lines[3].count - 9)
     #expect(Set(store.runs.first?.metrics.keys.map { $0 } ?? []) == ["a", "c"])
   }
 }

@@ -30,7 +30,8 @@ struct SQLiteFileTests {
       [(1, 9.0, 99)],
     ] {
       try store.log(
-        metrics: values.map { MetricPoint(key: "m", value: $0.1, time: $0.2, step: $0.0) },
+        ValueBatch(
+          metrics: values.map { MetricPoint(key: "m", value: $0.1, time: $0.2, step: $0.0) }),
         runID: "r")
     }
     let path = scratch.file("mlflow.db")
@@ -152,7 +153,7 @@ struct SQLiteServerTests {
       config = _get_alembic_config(uri)
       with engine.begin() as connection:
           config.attributes["connection"] = connection
-          command.upgrade(config, "\(SQLiteSchema.revision)")
+          command.upgrade(config, "\(SQLiteStore.revision)")
       """
     let python = Program(path: MLflowServer.environmentPath + "/bin/python")
     let output = try python.run(["-c", script, scratch.file("theirs.db")], in: scratch.path)

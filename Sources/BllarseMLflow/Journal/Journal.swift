@@ -26,9 +26,7 @@ final class JournalWriter: Sendable {
     var writeCount = 0
     var syncedCount = 0
     var lastSync = ContinuousClock.now
-    var lastRenewal = ContinuousClock.now
     var isClosed = false
-    /// Why the system did not take the last write.
     var problem: String?
   }
   /// More pending records than this and the caller writes them himself: only a disk slower than the
@@ -42,18 +40,12 @@ final class JournalWriter: Sendable {
   private let isStopping = Atomic<Bool>(false)
   private let isStopped = DispatchSemaphore(value: 0)
   private let logger: Logger
-  private let listener = Mutex<Listener?>(nil)
-
-  /// A closure in a struct: bare in a generic container it would be wrapped once more each time the
-  /// container is looked into, until calling it overflows the stack.
-  private struct Listener {
-    let action: @Sendable () -> Void
-  }
+  /// Rung after lines have reached the file.
+  private let listener = Mutex<Bell?>(nil)
 
   /// Makes the run's folder and its journal.
   init(directory: RunDirectory, logger: Logger) throws(TrackingError) {
-    self.directory = directory
-    self.logger = logger
+    (self.directory, self.logger) = (directory, logger)
     try Files.makeDirectory(directory.path)
     guard let lease = try Lease.acquire(directory.writerLease, role: "run") else {
       throw TrackingError(
@@ -77,12 +69,9 @@ final class JournalWriter: Sendable {
     thread.start()
   }
 
-  /// Calls `action` on the writer's thread after lines have reached the file.
-  func afterWriting(_ action: @escaping @Sendable () -> Void) {
-    listener.withLock { $0 = Listener(action: action) }
-  }
+  /// Rings `bell` from now on after lines have reached the file.
+  func afterWriting(ring bell: Bell) { listener.withLock { $0 = bell } }
 
-  /// The number of records so far.
   var recordCount: Int { pending.withLock { $0.nextSequence } }
 
   /// Adds a record; returns its sequence number.
@@ -146,9 +135,9 @@ final class JournalWriter: Sendable {
         writeOut()
         if isSyncDue { sync() }
         notify()
-        renewLease()
+        lease.renewWhenDue()
       }
-      renewLease()
+      lease.renewWhenDue()
     }
     isStopped.signal()
   }
@@ -160,15 +149,6 @@ final class JournalWriter: Sendable {
       state.isAsleep = state.records.isEmpty
       return state.isAsleep
     }
-  }
-
-  private func renewLease() {
-    let isDue = file.withLock { state in
-      guard state.lastRenewal.duration(to: .now) > .seconds(20) else { return false }
-      state.lastRenewal = .now
-      return true
-    }
-    if isDue { lease.renew() }
   }
 
   private var isSyncPending: Bool {
@@ -183,7 +163,7 @@ final class JournalWriter: Sendable {
     return isWanted || file.withLock { $0.lastSync.duration(to: .now) >= .seconds(1) }
   }
 
-  private func notify() { listener.withLock { $0 }?.action() }
+  private func notify() { listener.withLock { $0 }?.ring() }
 
   /// Moves what is pending into the file, in order; false if the system does not take all of it.
   @discardableResult
@@ -236,5 +216,118 @@ final class JournalWriter: Sendable {
       if isSynced { state.syncedCount = max(state.syncedCount, count) }
       return isSynced || state.isClosed  // whoever closed it has synced it
     }
+  }
+}
+
+/// Reads a journal from any line on, piece by piece, also while it is being written.
+package struct JournalReader: ~Copyable {
+  package struct Entry {
+    package var record: Record
+    package var endOffset: Int
+  }
+
+  package struct Damage: Equatable, Sendable {
+    package var tornBytes = 0
+    package var damagedLines = 0
+
+    package var isEmpty: Bool { self == Damage() }
+  }
+
+  private let descriptor: Int32
+  private var buffer: [UInt8] = []
+  private var start = 0  // of the unread part of the buffer
+  /// Where the next unread line begins in the file.
+  package private(set) var offset: Int
+  package private(set) var damage = Damage()
+
+  /// Opens the journal at `offset`, the start of a line.
+  package init(path: String, offset: Int = 0) throws(TrackingError) {
+    descriptor = open(path, O_RDONLY | O_CLOEXEC)
+    guard descriptor >= 0 else {
+      throw TrackingError(.storage, "cannot read the journal \(path): \(SystemError.text())")
+    }
+    self.offset = offset
+  }
+
+  deinit { close(descriptor) }
+
+  /// The next record, nil at the end of what is written so far.
+  ///
+  /// `isFinal` says that the writer is gone: a last line that is unfinished counts as torn. While the
+  /// writer lives, an unfinished or unreadable last line is taken for one being written.
+  package mutating func next(isFinal: Bool) -> Entry? {
+    while true {
+      if let length = lineLength() {
+        let record = buffer.withUnsafeBufferPointer {
+          Record(line: UnsafeBufferPointer(rebasing: $0[start..<start + length]))
+        }
+        if record == nil, !isFinal, start + length + 1 == buffer.count, !fill() { return nil }
+        start += length + 1
+        offset += length + 1
+        if let record { return Entry(record: record, endOffset: offset) }
+        damage.damagedLines += 1
+      } else if !fill() {
+        if isFinal { damage.tornBytes = buffer.count - start }
+        return nil
+      }
+    }
+  }
+
+  private func lineLength() -> Int? {
+    buffer.withUnsafeBufferPointer { bytes in
+      guard start < bytes.count, let base = bytes.baseAddress,
+        let feed = memchr(base + start, 0x0A, bytes.count - start)
+      else { return nil }
+      return UnsafeRawPointer(feed) - UnsafeRawPointer(base + start)
+    }
+  }
+
+  /// Reads another piece behind the buffer; false at the end of the file.
+  private mutating func fill() -> Bool {
+    if start > 0 {
+      buffer.removeFirst(start)
+      start = 0
+    }
+    let unread = buffer.count
+    let position = offset + unread
+    let capacity = 1 << 18
+    let piece = [UInt8](unsafeUninitializedCapacity: capacity) { target, count in
+      count = max(0, pread(descriptor, target.baseAddress, capacity, off_t(position)))
+    }
+    buffer.append(contentsOf: piece)
+    return !piece.isEmpty
+  }
+}
+
+/// Wakes a waiting thread; a ring before the wait is not lost.
+final class Bell: Sendable {
+  private let condition = NSCondition()
+  // Guarded by the condition's lock.
+  nonisolated(unsafe) private var isRung = false
+
+  func ring() {
+    condition.lock()
+    isRung = true
+    condition.broadcast()
+    condition.unlock()
+  }
+
+  /// Waits for a ring, at most `limit`; says whether there was one.
+  @discardableResult
+  func wait(upTo limit: Duration) -> Bool {
+    let deadline = Date(timeIntervalSinceNow: limit.seconds)
+    condition.lock()
+    defer { condition.unlock() }
+    while !isRung {
+      guard condition.wait(until: deadline) else { break }
+    }
+    defer { isRung = false }
+    return isRung
+  }
+}
+
+extension Duration {
+  package var seconds: Double {
+    Double(components.seconds) + Double(components.attoseconds) * 1e-18
   }
 }
