@@ -1,6 +1,6 @@
 public import BllarseNumerics
 
-extension IBProbitHead: LatentHead where Scalar == Float {
+extension IBProbitHead: Head, LatentHead where Scalar == Float {
   /// "IBProbit".
   public static var kind: String { "IBProbit" }
   /// The number of features of a row.
