@@ -119,8 +119,8 @@ extension NamedBackbone {
       }
     return DataError(
       .missingFile, file: directory, found: found,
-      expected: [name, publishedName].compactMap { $0.map { $0 + ".safetensors" } }
-        .joined(separator: " or "), advice: advice)
+      expected: [name, publishedName].compactMap { $0.map { $0 + ".safetensors" } }.joined(
+        separator: " or "), advice: advice)
   }
 }
 
@@ -155,11 +155,8 @@ extension BackboneHeader {
 extension ResidualMLP.Configuration {
   /// Refuses images of other channels.
   func requireChannels(_ found: Int, of path: String) throws(DataError) {
-    guard found == channels else {
-      throw DataError(
-        .wrongShape, file: path, found: "the images have \(found) channels",
-        expected: "\(channels), which the backbone was made for",
-        advice: "choose another backbone")
-    }
+    try DataError.require(
+      found == channels, .wrongShape, file: path, found: "the images have \(found) channels",
+      expected: "\(channels), which the backbone was made for", advice: "choose another backbone")
   }
 }

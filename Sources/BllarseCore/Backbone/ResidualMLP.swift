@@ -25,7 +25,7 @@ public struct ResidualMLP: Sendable {
     /// The constant in the layer normalisation.
     public var layerNormEpsilon: Double
     /// The channels' statistics; `nil` when the file has none.
-    public var normalization: ChannelNormalization?
+    package var normalization: ChannelNormalization?
   }
 
   struct Linear: Sendable {
@@ -70,7 +70,7 @@ extension ResidualMLP {
   /// - Returns: N x `featureCount`.
   /// - Throws: `DataError.Code.wrongShape` when the channels differ. A cancelled computation returns
   ///   early, with rows of zeros.
-  public func features(
+  package func features(
     of images: ImageSet, normalization: ChannelNormalization? = nil,
     augmentation: EpochAugmentation? = nil,
     parallelism: Parallelism = .available
@@ -87,7 +87,11 @@ extension ResidualMLP {
           return
         }
         var batch = images.images(range).batch
-        if let augmentation { batch = augmentation.apply(to: batch, rows: range) }
+        if let augmentation {
+          batch = batch.augmented(
+            by: augmentation.augmentation, seed: augmentation.seed, epoch: augmentation.epoch,
+            rows: range)
+        }
         batch = batch.resized(height: configuration.imageSize, width: configuration.imageSize)
         if let normalization = configuration.normalization ?? normalization {
           batch.normalize(normalization)
@@ -100,10 +104,7 @@ extension ResidualMLP {
     }
   }
 
-  /// The features of prepared images.
-  ///
-  /// - Parameter input: N x (channels · size · size), resized and normalised.
-  /// - Returns: N x `featureCount`, contiguous.
+  /// The features, N x `featureCount`, of images, N x (channels · size · size), resized and normalised.
   func forward(_ input: Matrix<Float>) -> Matrix<Float> {
     let rows = input.rowCount
     var x = Matrix<Float>(rows: rows, columns: featureCount, repeating: 0)
@@ -361,9 +362,8 @@ extension SafetensorsFile {
 
   private func notFinite(_ name: String, _ value: Float, _ row: Int, _ column: Int?) -> DataError {
     DataError(
-      .notFinite, file: path, key: name, row: row, column: column,
-      found: "the weight is \(value)", expected: "a finite number",
-      advice: "export the backbone again")
+      .notFinite, file: path, key: name, row: row, column: column, found: "the weight is \(value)",
+      expected: "a finite number", advice: "export the backbone again")
   }
 
   fileprivate func unexpectedShape(_ name: String, _ expected: String) -> DataError {

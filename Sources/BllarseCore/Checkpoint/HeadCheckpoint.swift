@@ -28,11 +28,8 @@ public struct HeadCheckpoint: Sendable {
     head: any Head, classNames: [String], dataset: String, backbone: String,
     backboneDigest: String = "", arguments: String
   ) {
-    self.head = head
-    self.classNames = classNames
-    self.dataset = dataset
-    self.backbone = backbone
-    self.backboneDigest = backboneDigest
+    (self.head, self.classNames, self.dataset) = (head, classNames, dataset)
+    (self.backbone, self.backboneDigest) = (backbone, backboneDigest)
     self.arguments = arguments
   }
 
@@ -64,18 +61,15 @@ public struct HeadCheckpoint: Sendable {
   ///   holds a NaN or an infinity.
   public init(path: String) throws(DataError) {
     let file = try SafetensorsFile(path: path)
-    guard try file.metadata("format") == "bllarse-head" else {
-      throw DataError(
-        .wrongType, file: path, key: "format", found: "the file holds no head",
-        expected: "the metadata entry format = bllarse-head",
-        advice: "give a head.safetensors that bllarse-finetune wrote")
-    }
+    try DataError.require(
+      try file.metadata("format") == "bllarse-head", .wrongType, file: path, key: "format",
+      found: "the file holds no head", expected: "the metadata entry format = bllarse-head",
+      advice: "give a head.safetensors that bllarse-finetune wrote")
     let version = try file.metadata("format_version")
-    guard version == String(Self.formatVersion) else {
-      throw DataError(
-        .wrongType, file: path, key: "format_version", found: "the version is \(version)",
-        expected: "\(Self.formatVersion)", advice: "update bllarse to read it")
-    }
+    try DataError.require(
+      version == String(Self.formatVersion), .wrongType, file: path, key: "format_version",
+      found: "the version is \(version)", expected: "\(Self.formatVersion)",
+      advice: "update bllarse to read it")
     try file.requireFinite()
     let name = try file.metadata("head")
     guard let kind = HeadRegistry.kind(named: name) else {
@@ -152,24 +146,21 @@ extension HeldOutCalibration {
       self = .temperature(try file.number("held_out_inverse_temperature", above: 0))
     case "vector":
       self = .vector(
-        scales: try file.finiteVector("held_out_scales", count: classCount),
-        shifts: try file.finiteVector("held_out_shifts", count: classCount))
+        scales: try file.vector("held_out_scales", count: classCount),
+        shifts: try file.vector("held_out_shifts", count: classCount))
     case "isotonic":
       var functions: [IsotonicFunction] = []
       for k in 0..<classCount {
         let knots = try file.array("isotonic\(k).knots", as: Double.self)
-        guard !knots.isEmpty, knots.allSatisfy(\.isFinite),
-          zip(knots, knots.dropFirst()).allSatisfy({ $0 < $1 })
-        else {
-          throw DataError(
-            .wrongShape, file: file.path, key: "isotonic\(k).knots",
-            found: "there are no numbers that ascend", expected: "one or more that do",
-            advice: "write the checkpoint again")
-        }
+        try DataError.require(
+          !knots.isEmpty && knots.allSatisfy(\.isFinite)
+            && zip(knots, knots.dropFirst()).allSatisfy({ $0 < $1 }), .wrongShape, file: file.path,
+          key: "isotonic\(k).knots", found: "there are no numbers that ascend",
+          expected: "one or more that do", advice: "write the checkpoint again")
         functions.append(
           IsotonicFunction(
             knots: knots,
-            values: try file.finiteVector("isotonic\(k).values", count: knots.count)))
+            values: try file.vector("isotonic\(k).values", count: knots.count)))
       }
       self = .isotonic(functions)
     default:
@@ -187,18 +178,5 @@ extension HeldOutCalibration {
     case .vector: "vector"
     case .isotonic: "isotonic"
     }
-  }
-}
-
-extension SafetensorsFile {
-  /// A vector of finite numbers.
-  fileprivate func finiteVector(_ name: String, count: Int) throws(DataError) -> [Double] {
-    let values = try vector(name, count: count)
-    if let index = values.firstIndex(where: { !$0.isFinite }) {
-      throw DataError(
-        .notFinite, file: path, key: name, row: index, found: "the value is \(values[index])",
-        expected: "a finite number", advice: "write the checkpoint again")
-    }
-    return values
   }
 }

@@ -73,11 +73,8 @@ public struct FeatureDataset: Sendable {
     self.splits = splits
   }
 
-  /// The data set with some of the rows of some splits; the classes stay those of all rows.
-  ///
-  /// - Parameter subset: the rows to take of a split, or `nil` for all of them.
-  /// - Returns: the same splits.
-  /// - Throws: what `subset` throws.
+  /// The data set with a subset of the rows of each split, all where it is `nil`; the classes stay those of
+  /// all rows.
   func limited(
     to subset: (_ name: String, _ split: FeatureSplit) throws(DataError) -> RowSubset?
   ) throws(DataError) -> FeatureDataset {
@@ -106,7 +103,9 @@ public struct FeatureDataset: Sendable {
   /// - Throws: `DataError.Code.missingKey`, with the names that are there.
   public func split(_ name: String) throws(DataError) -> FeatureSplit {
     guard let split = splits[name] else {
-      throw Self.missingSplit(name, file: file, among: splitNames)
+      throw DataError(
+        .missingKey, file: file, key: "\(name) split",
+        found: DataError.absence("split", among: splitNames))
     }
     return split
   }
@@ -131,12 +130,6 @@ public struct FeatureDataset: Sendable {
       + "; predictions can give it next to nothing: add rows, or number the classes that there are "
       + "from 0 without gaps and list them in the metadata class_names"
   }
-
-  static func missingSplit(_ name: String, file: String?, among names: [String]) -> DataError {
-    DataError(
-      .missingKey, file: file, key: "\(name) split",
-      found: DataError.absence("split", among: names))
-  }
 }
 
 /// The checks behind ``FeatureDataset``.
@@ -160,13 +153,9 @@ struct DatasetValidation {
       code, file: file, key: key, row: row, found: found, expected: expected, advice: advice)
   }
 
-  /// Checks all but the features.
+  /// Checks all but the features, and tells the number of classes, as announced, as there are names or as the
+  /// labels show.
   ///
-  /// - Parameters:
-  ///   - splits: all of them.
-  ///   - announced: the number of classes, where it is known otherwise.
-  ///   - names: the names of the classes, where there are some.
-  /// - Returns: the number of classes, as announced or as the labels show.
   /// - Throws: `DataError` that names split and row.
   func check(
     _ splits: [Outline], announced: Int?, names: [String]?
@@ -213,8 +202,7 @@ struct DatasetValidation {
       if width != first.featureCount {
         throw fault(
           .wrongShape, key, "the rows have \(width) features",
-          "\(first.featureCount) as in \(first.name)",
-          "make all splits with the same backbone")
+          "\(first.featureCount) as in \(first.name)", "make all splits with the same backbone")
       }
     }
   }
@@ -260,12 +248,10 @@ extension RowValues {
       labels.indices.contains { (weights?[$0] ?? 1) > 0 && isOther($0) }
     }
     let rows = weights == nil ? "\(labels.count) rows" : "rows of positive weight"
-    guard differs({ labels[$0] != labels[first] }) else {
-      throw DataError(
-        .insufficientData, file: file, key: "\(key) split labels",
-        found: "all \(rows) have the label \(labels[first])",
-        expected: "at least two classes", advice: "add rows of another class")
-    }
+    try DataError.require(
+      differs({ labels[$0] != labels[first] }), .insufficientData, file: file,
+      key: "\(key) split labels", found: "all \(rows) have the label \(labels[first])",
+      expected: "at least two classes", advice: "add rows of another class")
     guard let groups, !differs({ groups[$0] != groups[first] }) else { return }
     throw DataError(
       .insufficientData, file: file, key: "\(key) split groups",
@@ -318,9 +304,8 @@ struct FeatureRange: Sendable, Equatable {
   ) -> DataError {
     guard value.isFinite else {
       return DataError(
-        .notFinite, file: file, key: key, row: row, column: column,
-        found: "the value is \(value)", expected: "a finite number",
-        advice: "remove the row or replace the value")
+        .notFinite, file: file, key: key, row: row, column: column, found: "the value is \(value)",
+        expected: "a finite number", advice: "remove the row or replace the value")
     }
     return DataError(
       .outOfRange, file: file, key: key, row: row, column: column,

@@ -37,10 +37,7 @@ public struct FeatureSplit: Sendable {
       try RowWeights.check(weights, rowCount: labels.count, file: nil, key: "\(name) split weights")
     }
     if let groups, groups.count != labels.count {
-      throw DataError(
-        .wrongShape, key: "\(name) split groups",
-        found: "there are \(labels.count) rows of features and \(groups.count) groups",
-        expected: "one group a row")
+      throw .wrongCount(groups.count, "group", rowCount: labels.count, key: "\(name) split groups")
     }
     self.init(features, labels, weights, groups?.dense)
   }
@@ -48,10 +45,7 @@ public struct FeatureSplit: Sendable {
   /// Refuses another number of labels than rows.
   static func require(_ labelCount: Int, rowCount: Int, name: String) throws(DataError) {
     guard rowCount == labelCount else {
-      throw DataError(
-        .wrongShape, key: "\(name) split",
-        found: "there are \(rowCount) rows of features and \(labelCount) labels",
-        expected: "one label a row")
+      throw .wrongCount(labelCount, "label", rowCount: rowCount, key: "\(name) split")
     }
   }
 
@@ -73,23 +67,20 @@ public struct FeatureSplit: Sendable {
   private init(
     _ features: FeatureMatrix, _ labels: [Int32], _ weights: [Double]?, _ groups: [Int]?
   ) {
-    self.features = features
-    self.labels = labels
-    self.weights = weights
-    self.groups = groups
+    (self.features, self.labels) = (features, labels)
+    (self.weights, self.groups) = (weights, groups)
   }
 }
 
 extension FeatureSplit {
   /// What the user should know of weights.
-  var weightNotes: [String] {
+  var weightNote: String? {
     let count = weights?.count { $0 == 0 } ?? 0
-    guard count > 0 else { return [] }
-    return [
-      count == 1
+    return count == 0
+      ? nil
+      : count == 1
         ? "1 training row has the weight 0 and counts for nothing"
         : "\(count) training rows have the weight 0 and count for nothing"
-    ]
   }
 }
 
@@ -107,10 +98,7 @@ enum RowWeights {
     _ weights: [Double], rowCount: Int, file: String?, key: String
   ) throws(DataError) {
     guard weights.count == rowCount else {
-      throw DataError(
-        .wrongShape, file: file, key: key,
-        found: "there are \(rowCount) rows of features and \(weights.count) weights",
-        expected: "one weight a row")
+      throw .wrongCount(weights.count, "weight", rowCount: rowCount, file: file, key: key)
     }
     if let row = weights.firstIndex(where: { !($0 >= 0 && $0 <= limit) }) {
       let weight = weights[row]
@@ -119,8 +107,7 @@ enum RowWeights {
         found: "the weight is \(weight)", expected: "a number from 0 to \(Int(limit))",
         advice: weight > limit && weight.isFinite
           ? "divide all weights by their mean"
-          : "correct it, or give 0 for a row that is not to count"
-      )
+          : "correct it, or give 0 for a row that is not to count")
     }
     try requirePositive(weights, file: file, key: key)
   }
@@ -129,11 +116,9 @@ enum RowWeights {
   static func requirePositive(
     _ weights: [Double], file: String?, key: String
   ) throws(DataError) {
-    guard weights.contains(where: { $0 > 0 }) else {
-      throw DataError(
-        .insufficientData, file: file, key: key, found: "all \(weights.count) weights are 0",
-        expected: "rows that count")
-    }
+    try DataError.require(
+      weights.contains(where: { $0 > 0 }), .insufficientData, file: file, key: key,
+      found: "all \(weights.count) weights are 0", expected: "rows that count")
   }
 }
 
@@ -162,11 +147,6 @@ struct RowSubset: Sendable, Equatable {
   /// A class gets the whole part of its share, and the largest remainders get one row more; then a class
   /// that has got none gets one from the class that has most, as long as there are rows enough. With the
   /// same seed, a class's rows in a smaller subset are among those in a larger one.
-  ///
-  /// - Parameters:
-  ///   - count: how many rows, at least 1.
-  ///   - labels: the class of each row.
-  ///   - seed: of the choice.
   init(stratified count: Int, of labels: [Int32], seed: UInt64) {
     guard count < labels.count else {
       rows = Array(labels.indices)
@@ -186,12 +166,7 @@ struct RowSubset: Sendable, Equatable {
     rows = chosen.sorted()
   }
 
-  /// How many rows each class gets.
-  ///
-  /// - Parameters:
-  ///   - count: the rows to share out, fewer than there are.
-  ///   - sizes: the rows of each class.
-  /// - Returns: the rows to take of each class.
+  /// How many rows each class gets of `count`, which are fewer than there are.
   static func quotas(_ count: Int, _ sizes: [Int]) -> [Int] {
     let total = sizes.reduce(0, +)
     // Whole numbers: sizes times count stay far below 2⁶³.
@@ -223,9 +198,7 @@ extension ImageSplit {
   /// The images of a subset.
   func rows(_ subset: RowSubset) -> ImageSplit {
     ImageSplit(
-      images: ImageSet(
-        pixels: images.pixels.gatheringRows(subset.rows), channels: images.channels,
-        height: images.height, width: images.width, maximum: images.maximum),
+      images: images.with(images.pixels.gatheringRows(subset.rows)),
       labels: subset.rows.map { labels[$0] })
   }
 }
@@ -233,14 +206,8 @@ extension ImageSplit {
 // MARK: - As a run asks for it
 
 extension RunConfiguration {
-  /// The rows of a split that the run takes.
+  /// The rows of a split with these labels that the run takes; `nil` for all.
   ///
-  /// - Parameters:
-  ///   - name: the split.
-  ///   - labels: of all its rows.
-  ///   - roles: which split is which.
-  ///   - file: the file they are in, for messages.
-  /// - Returns: the rows; `nil` for all.
   /// - Throws: `DataError.Code.insufficientData` when the training rows taken are of one class.
   func subset(
     of name: String, _ labels: [Int32], _ roles: SplitRoles, file: String?
@@ -255,14 +222,13 @@ extension RunConfiguration {
       data.trainSubsetSeed.map { RowSubset(stratified: limit, of: labels, seed: $0) }
       ?? RowSubset(first: limit, of: labels.count)
     let classes = Set(subset.rows.map { labels[$0] })
-    guard classes.count > 1 || Set(labels).count < 2 else {
-      throw DataError(
-        .insufficientData, file: file, key: "\(name) split labels",
-        found: "the \(subset.rows.count) rows of --max-train-samples are of one class",
-        expected: "at least two classes",
-        advice: data.trainSubsetSeed == nil
-          ? "give --train-subset-seed, for random rows of every class" : "take more rows")
-    }
+    try DataError.require(
+      classes.count > 1 || Set(labels).count < 2, .insufficientData, file: file,
+      key: "\(name) split labels",
+      found: "the \(subset.rows.count) rows of --max-train-samples are of one class",
+      expected: "at least two classes",
+      advice: data.trainSubsetSeed == nil
+        ? "give --train-subset-seed, for random rows of every class" : "take more rows")
     return subset
   }
 

@@ -284,11 +284,9 @@ extension SafetensorsFile {
   /// A tensor of one dimension with a known number of elements.
   func vector(_ name: String, count: Int) throws(DataError) -> [Double] {
     let values = try array(name, as: Double.self)
-    guard values.count == count else {
-      throw DataError(
-        .wrongShape, file: path, key: name, found: "\(values.count) elements",
-        expected: "\(count), as the metadata say")
-    }
+    try DataError.require(
+      values.count == count, .wrongShape, file: path, key: name, found: "\(values.count) elements",
+      expected: "\(count), as the metadata say")
     return values
   }
 
@@ -297,13 +295,10 @@ extension SafetensorsFile {
     _ name: String, rows: Int, columns: Int
   ) throws(DataError) -> Matrix<Element> {
     let matrix = try matrix(name, as: Element.self)
-    guard matrix.rowCount == rows, matrix.columnCount == columns else {
-      throw DataError(
-        .wrongShape, file: path, key: name,
-        found: "the shape is (\(matrix.rowCount), \(matrix.columnCount))",
-        expected: "(\(rows), \(columns)), as the metadata say",
-        advice: "write the checkpoint again")
-    }
+    try DataError.require(
+      matrix.rowCount == rows && matrix.columnCount == columns, .wrongShape, file: path, key: name,
+      found: "the shape is (\(matrix.rowCount), \(matrix.columnCount))",
+      expected: "(\(rows), \(columns)), as the metadata say", advice: "write the checkpoint again")
     return matrix
   }
 

@@ -113,8 +113,8 @@ public struct StoredTensor: @unchecked Sendable {
   ) -> DataError {
     DataError(
       .wrongShape, file: path, key: name,
-      found: "the shape is (\(shape.map(String.init).joined(separator: ", ")))",
-      expected: expected, advice: advice)
+      found: "the shape is (\(shape.map(String.init).joined(separator: ", ")))", expected: expected,
+      advice: advice)
   }
 
   func wrongType(expected: String, advice: String? = nil) -> DataError {

@@ -1,51 +1,105 @@
-public import BllarseNumerics
+package import BllarseNumerics
+
+/// Images and the class of each.
+package struct ImageSplit: Sendable {
+  /// N images.
+  package let images: ImageSet
+  /// The class of each image, N.
+  package let labels: [Int32]
+
+  package init(images: ImageSet, labels: [Int32]) {
+    precondition(images.count == labels.count, "\(images.count) images but \(labels.count) labels")
+    (self.images, self.labels) = (images, labels)
+  }
+}
+
+/// Images in named splits.
+package struct ImageDataset: Sendable {
+  /// What the data set is called, "cifar10".
+  package let name: String
+  /// The splits in their order; "train" and "test" are among them.
+  package let splits: [(name: String, split: ImageSplit)]
+  package let classNames: [String]
+  /// The channels' statistics, for backbones whose file has none.
+  package let normalization: ChannelNormalization?
+
+  package init(
+    name: String, splits: [(name: String, split: ImageSplit)], classNames: [String],
+    normalization: ChannelNormalization? = nil
+  ) {
+    (self.name, self.splits, self.classNames) = (name, splits, classNames)
+    self.normalization = normalization
+  }
+
+  /// The split of a name, if there is one.
+  package subscript(name: String) -> ImageSplit? { splits.first { $0.name == name }?.split }
+
+  /// The features that a backbone gives to all images.
+  ///
+  /// - Throws: `DataError` when images and backbone do not fit, or a feature is not finite.
+  package func features(
+    through backbone: ResidualMLP, parallelism: Parallelism = .available
+  ) throws(DataError) -> FeatureDataset {
+    try features(parallelism: parallelism) { (images) throws(DataError) in
+      try backbone.features(of: images, normalization: normalization, parallelism: parallelism)
+    }
+  }
+
+  /// The pixels themselves as features, intensities in [0, 1].
+  ///
+  /// - Throws: `DataError` when the data are not sound.
+  package func pixelFeatures() throws(DataError) -> FeatureDataset {
+    try features(parallelism: .available) { (images) throws(DataError) in images.batch.pixels }
+  }
+
+  private func features(
+    parallelism: Parallelism, _ features: (ImageSet) throws(DataError) -> Matrix<Float>
+  ) throws(DataError) -> FeatureDataset {
+    var result: [(name: String, split: FeatureSplit)] = []
+    for (name, split) in splits {
+      let features = FeatureMatrix(try features(split.images))
+      result.append((name, try FeatureSplit(features: features, labels: split.labels, name: name)))
+    }
+    return try FeatureDataset(
+      name: name, splits: result, classNames: classNames, parallelism: parallelism)
+  }
+}
 
 /// The built-in data: 1,797 images of handwritten digits, 8 x 8 pixels in 17 grey levels, with a small
 /// backbone that was trained on other digits.
 ///
+/// The package's data files may be named ($BLLARSE_RESOURCES) when they are not beside the executable.
+///
 /// - Note: Source: Alpaydin and Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine
 ///   Learning Repository, 1998, doi:10.24432/C50P49 (CC BY 4.0). 1,297 images are for training and 500
 ///   for testing.
-public enum DigitsDataset {
+package enum DigitsDataset {
   /// The name of the file of the backbone that ships with the images.
-  public static let backboneName = "scaling_mlp_mnist5k.safetensors"
+  package static let backboneName = "scaling_mlp_mnist5k.safetensors"
 
-  /// The images.
+  /// The images, in the splits "train" and "test".
   ///
-  /// - Parameter resources: where the package's data files are, when they are not beside the executable
-  ///   ($BLLARSE_RESOURCES).
-  /// - Returns: the splits "train" and "test".
   /// - Throws: `DataError` when the data files are missing or damaged.
-  public static func images(resources: String? = nil) throws(DataError) -> ImageDataset {
-    let file = try SafetensorsFile(
-      path: Resources.path("digits/digits.safetensors", in: resources))
+  package static func images(resources: String? = nil) throws(DataError) -> ImageDataset {
+    let file = try file(resources)
     var splits: [(name: String, split: ImageSplit)] = []
     for name in ["train", "test"] {
       let pixels = try file.stored(name + "_images").pixels()
       let labels = try file.labels(name + "_labels")
-      guard pixels.columnCount == 64, pixels.rowCount == labels.count else {
-        throw DataError(
-          .wrongShape, file: file.path, key: name + "_images", found: "\(pixels)",
-          expected: "\(labels.count) images of 8 x 8")
-      }
-      splits.append(
-        (
-          name,
-          ImageSplit(
-            images: ImageSet(pixels: pixels, channels: 1, height: 8, width: 8, maximum: 16),
-            labels: labels)
-        ))
+      try DataError.require(
+        pixels.columnCount == 64 && pixels.rowCount == labels.count, .wrongShape, file: file.path,
+        key: name + "_images", found: "\(pixels)", expected: "\(labels.count) images of 8 x 8")
+      let images = ImageSet(pixels: pixels, channels: 1, height: 8, width: 8, maximum: 16)
+      splits.append((name, ImageSplit(images: images, labels: labels)))
     }
     return ImageDataset(
       name: "digits", splits: splits, classNames: (0..<10).map(String.init))
   }
 
-  /// The backbone that ships with the images.
+  /// The backbone that ships with the images: 128 features for images of one channel.
   ///
-  /// - Parameter resources: where the package's data files are, when they are not beside the executable.
-  /// - Returns: a backbone of 128 features for images of one channel.
   /// - Throws: `DataError` when the file is missing or damaged.
-  public static func backbone(resources: String? = nil) throws(DataError) -> ResidualMLP {
+  package static func backbone(resources: String? = nil) throws(DataError) -> ResidualMLP {
     try ResidualMLP(path: try backbonePath(resources: resources))
   }
 
@@ -53,41 +107,13 @@ public enum DigitsDataset {
     try Resources.path("digits/" + backboneName, in: resources)
   }
 
-  /// For every row of "train" and then of "test", its position in the published order of the images.
-  ///
-  /// - Parameter resources: where the package's data files are, when they are not beside the executable.
-  /// - Returns: 1,797 positions from 0.
-  /// - Throws: `DataError` when the file is missing or damaged.
-  public static func publishedOrder(resources: String? = nil) throws(DataError) -> [Int32] {
-    try SafetensorsFile(path: Resources.path("digits/digits.safetensors", in: resources))
-      .labels("order")
+  /// For every row of "train" and then of "test", its position, from 0, in the published order of the images.
+  package static func publishedOrder(resources: String? = nil) throws(DataError) -> [Int32] {
+    try file(resources).labels("order")
   }
-}
 
-extension ImageDataset {
-  /// The features that a backbone gives to all images.
-  ///
-  /// - Parameters:
-  ///   - backbone: the backbone.
-  ///   - parallelism: the threads to work with.
-  /// - Returns: the same splits.
-  /// - Throws: `DataError` when images and backbone do not fit, or a feature is not finite.
-  public func features(
-    through backbone: ResidualMLP, parallelism: Parallelism = .available
-  ) throws(DataError) -> FeatureDataset {
-    var result: [(name: String, split: FeatureSplit)] = []
-    for (name, split) in splits {
-      let features = try backbone.features(
-        of: split.images, normalization: normalization, parallelism: parallelism)
-      result.append(
-        (
-          name,
-          try FeatureSplit(
-            features: FeatureMatrix(features), labels: split.labels, name: name)
-        ))
-    }
-    return try FeatureDataset(
-      name: name, splits: result, classNames: classNames, parallelism: parallelism)
+  private static func file(_ resources: String?) throws(DataError) -> SafetensorsFile {
+    try SafetensorsFile(path: Resources.path("digits/digits.safetensors", in: resources))
   }
 }
 
@@ -98,7 +124,7 @@ extension ImageDataset {
 ///
 /// - Note: Source: Krizhevsky, "Learning multiple layers of features from tiny images", 2009;
 ///   cs.toronto.edu/~kriz/cifar.html, "Binary version".
-public enum CIFARDataset: String, Sendable, CaseIterable {
+package enum CIFARDataset: String, Sendable, CaseIterable {
   /// Ten classes, five training files.
   case cifar10
   /// A hundred (fine) classes, one training file.
@@ -118,23 +144,18 @@ public enum CIFARDataset: String, Sendable, CaseIterable {
   }
   private var testFile: String { self == .cifar10 ? "test_batch.bin" : "test.bin" }
 
-  /// Reads the data set.
+  /// Reads the splits "train" and "test", with the fine labels for CIFAR-100, from the directory of the files
+  /// or the one in which the published archive was unpacked.
   ///
-  /// - Parameter directory: the directory of the files, or the one that holds `cifar-10-batches-bin` or
-  ///   `cifar-100-binary` as the published archive unpacks.
-  /// - Returns: the splits "train" and "test", with the fine labels for CIFAR-100, and the channels'
-  ///   statistics.
   /// - Throws: `DataError`: a file is missing, is not made of whole records, or has a label that is no
   ///   class.
-  public func load(from directory: String) throws(DataError) -> ImageDataset {
+  package func load(from directory: String) throws(DataError) -> ImageDataset {
     let place = try locate(in: directory)
     var train: [ImageSplit] = []
     for name in trainFiles { train.append(try read(place + "/" + name)) }
+    let test = try read(place + "/" + testFile)
     return ImageDataset(
-      name: rawValue,
-      splits: [
-        ("train", Self.joined(train)), ("test", try read(place + "/" + testFile)),
-      ],
+      name: rawValue, splits: [("train", Self.joined(train)), ("test", test)],
       classNames: try classNames(place), normalization: .cifar)
   }
 
@@ -153,12 +174,11 @@ public enum CIFARDataset: String, Sendable, CaseIterable {
 
   private func recordCount(_ file: MappedFile) throws(DataError) -> Int {
     let recordSize = labelBytes + Self.pixelCount
-    guard file.bytes.count > 0, file.bytes.count.isMultiple(of: recordSize) else {
-      throw DataError(
-        .malformedFile, file: file.path, found: "the file has \(file.bytes.count) bytes",
-        expected: "whole records of \(recordSize) bytes",
-        advice: "the file is damaged or not the binary version: unpack \(archive) again")
-    }
+    try DataError.require(
+      file.bytes.count > 0 && file.bytes.count.isMultiple(of: recordSize), .malformedFile,
+      file: file.path, found: "the file has \(file.bytes.count) bytes",
+      expected: "whole records of \(recordSize) bytes",
+      advice: "the file is damaged or not the binary version: unpack \(archive) again")
     return file.bytes.count / recordSize
   }
 
@@ -168,8 +188,7 @@ public enum CIFARDataset: String, Sendable, CaseIterable {
       return place
     }
     throw DataError(
-      .missingFile, file: directory,
-      found: "there is no \(testFile) here nor in \(folder)",
+      .missingFile, file: directory, found: "there is no \(testFile) here nor in \(folder)",
       expected: (trainFiles + [testFile]).joined(separator: ", "),
       advice: "unpack \(archive) (cs.toronto.edu/~kriz/cifar.html) into this directory")
   }
@@ -184,12 +203,10 @@ public enum CIFARDataset: String, Sendable, CaseIterable {
     labels.reserveCapacity(records.rowCount)
     for row in 0..<records.rowCount {
       let label = records[row, labelBytes - 1]
-      guard label < classCount else {
-        throw DataError(
-          .invalidLabel, file: path, row: row, found: "the label is \(label)",
-          expected: "a class index in 0..<\(classCount)",
-          advice: "the file is damaged or of another data set: unpack \(archive) again")
-      }
+      try DataError.require(
+        label < classCount, .invalidLabel, file: path, row: row, found: "the label is \(label)",
+        expected: "a class index in 0..<\(classCount)",
+        advice: "the file is damaged or of another data set: unpack \(archive) again")
       labels.append(Int32(label))
     }
     return ImageSplit(
@@ -204,11 +221,10 @@ public enum CIFARDataset: String, Sendable, CaseIterable {
     guard Files.exists(path) else { return (0..<classCount).map(String.init) }
     let text = try MappedFile(path: path).withBytes { String(decoding: $0, as: UTF8.self) }
     let names = text.split(whereSeparator: \.isNewline).map(String.init).filter { !$0.isEmpty }
-    guard names.count == classCount else {
-      throw DataError(
-        .malformedFile, file: path, found: "there are \(names.count) names",
-        expected: "\(classCount), one a line", advice: "correct or remove the file")
-    }
+    try DataError.require(
+      names.count == classCount, .malformedFile, file: path,
+      found: "there are \(names.count) names", expected: "\(classCount), one a line",
+      advice: "correct or remove the file")
     return names
   }
 
@@ -221,9 +237,7 @@ public enum CIFARDataset: String, Sendable, CaseIterable {
       pixels.replaceBlock(row: row, column: 0, with: split.images.pixels)
       row += split.labels.count
     }
-    return ImageSplit(
-      images: ImageSet(pixels: pixels, channels: 3, height: 32, width: 32),
-      labels: splits.flatMap(\.labels))
+    return ImageSplit(images: splits[0].images.with(pixels), labels: splits.flatMap(\.labels))
   }
 }
 
@@ -246,7 +260,7 @@ public enum ImageDatasets {
 
   /// What may happen to a training image: crops and mirror images for photographs, nothing for digits,
   /// which fill their frames and have no mirror image.
-  public static func augmentation(of name: String) -> Augmentation? {
+  package static func augmentation(of name: String) -> Augmentation? {
     CIFARDataset(rawValue: name) == nil ? nil : .naturalImages
   }
 
@@ -332,7 +346,7 @@ public enum ImageDatasets {
 
   private static func unknown(_ name: String) -> DataError {
     DataError(
-      .missingKey, found: "there is no data set '\(name)'",
-      expected: names.joined(separator: ", "), advice: "or give features with --features FILE")
+      .missingKey, found: "there is no data set '\(name)'", expected: names.joined(separator: ", "),
+      advice: "or give features with --features FILE")
   }
 }

@@ -16,8 +16,6 @@ extension Metrics {
   ///
   /// Rows of equal confidence count as in a random order, on average; so permuting rows changes nothing.
   ///
-  /// - Parameter predictions: with labels.
-  /// - Returns: both areas.
   /// - Complexity: O(N log N).
   /// - Note: Source: Geifman, Uziel and El-Yaniv, "Bias-reduced uncertainty estimation for deep neural
   ///   classifiers", ICLR 2019, eq. (1) and section 3.
@@ -55,10 +53,8 @@ extension Metrics {
   ///     FPR@95 = min over thresholds t with P(s_out ≥ t) ≥ 0.95 of P(s_in ≥ t)
   ///     AUPR = Σ_t (recall_t - recall_{t-1}) precision_t   (average precision)
   ///
-  /// - Parameters:
-  ///   - inDistribution: the scores of rows like the training rows.
-  ///   - outOfDistribution: the scores of the others.
-  /// - Returns: four numbers in 0...1; NaN when either list is empty or holds a NaN, which has no order.
+  /// All four are in 0...1; NaN when either list is empty or holds a NaN, which has no order.
+  ///
   /// - Complexity: O(N log N).
   /// - Note: Source: Hanley and McNeil, "The meaning and use of the area under a receiver operating
   ///   characteristic (ROC) curve", Radiology 1982 (mid-ranks); Hendrycks and Gimpel, "A baseline for

@@ -285,8 +285,7 @@ extension FineTuning {
         data.backbone?.classifierWeights?.columnCount, isBackbone: data.backbone != nil,
         classCount: data.dataset.classCount)
     }
-    let outside = try OutOfDistributionRows.features(
-      of: configuration, featureCount: head.featureCount)
+    let outside = try configuration.outOfDistributionRows(featureCount: head.featureCount)
     let watch = Stopwatch()
     let scores = try SplitEvaluations(head, on: data.dataset, data.roles, configuration)
     var metrics = try RunMetrics(

@@ -10,26 +10,18 @@ protocol HeadTrainer {
   var evidenceLowerBound: Double? { get }
   /// Bounds on its distance to the maximum, after a converged fit.
   var certificate: GapCertificate? { get }
-
   /// What was chosen and why, for heads that choose.
   var report: EvidenceReport? { get }
-
   /// The L2 strength, where it was chosen by the evidence.
   var chosenPenalty: Double? { get }
-
   /// What the user should know about the fit, in one line.
   var note: String? { get }
-
   /// The number of steps in an epoch: 1, unless batches are steps of their own.
   func stepCount(rowCount: Int) -> Int
 
   /// Takes one step of an epoch. What it does depends on the state, the epoch and the step alone, so that
-  /// a restored state goes on with the same bits.
+  /// a restored state goes on with the same bits. Steps are counted from 0 in each epoch, epochs from 1.
   ///
-  /// - Parameters:
-  ///   - step: counted from 0 in each epoch.
-  ///   - epoch: counted from 1.
-  ///   - split: the training rows.
   /// - Throws: `NumericsError` when the data make the step impossible; `NumericsError.cancelled` where
   ///   the step is a fit to all rows and was told to stop, which leaves the trainer as it was.
   mutating func runStep(_ step: Int, epoch: Int, on split: FeatureSplit) throws(NumericsError)

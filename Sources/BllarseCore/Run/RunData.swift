@@ -14,15 +14,10 @@ struct RunData {
   /// Training rows that are new in every epoch, where images are augmented.
   private(set) var augmentedTraining: AugmentedTraining?
 
-  /// Loads what a configuration names.
+  /// Loads what a configuration names: a feature file, or a data set and perhaps a backbone.
   ///
-  /// - Parameters:
-  ///   - configuration: names a feature file, or a data set and perhaps a backbone.
-  ///   - classCount: the number of classes, when it is known otherwise (from a checkpoint).
-  ///   - fits: whether a head is fitted, for which there must be rows to fit and to test on; a stored
-  ///     head is scored on whatever splits there are.
-  ///   - parallelism: the threads to work with.
-  /// - Throws: `DataError`.
+  /// Where a head is fitted, there must be rows to fit and to test on; a stored one, whose checkpoint tells the
+  /// number of classes, is scored on whatever splits there are.
   init(
     _ configuration: RunConfiguration, classCount: Int? = nil, fits: Bool = true,
     parallelism: Parallelism
@@ -69,9 +64,10 @@ struct RunData {
       self.backbone = backbone
       seconds.features = featureWatch.elapsed
     }
-    notes =
-      limitNotes + (dataset[SplitRoles.training]?.weightNotes ?? [])
-      + (fits ? dataset.unseenClassNote.map { [$0] } ?? [] : [])
+    let others = [
+      dataset[SplitRoles.training]?.weightNote, fits ? dataset.unseenClassNote : nil,
+    ]
+    notes = limitNotes + others.compactMap { $0 }
   }
 }
 
@@ -107,23 +103,15 @@ extension RunData {
   static func requireClassifier(
     _ found: Int?, classCount: Int, of path: String
   ) throws(DataError) {
-    guard found == classCount else {
-      throw DataError(
-        .wrongShape, file: path, key: "fc",
-        found: found.map { "the classifier has \($0) classes" }
-          ?? "the backbone has no classifier",
-        expected: "one of \(classCount) classes, for the head to start from",
-        advice: "give --reinitialize, for a head that starts from zero")
-    }
+    try DataError.require(
+      found == classCount, .wrongShape, file: path, key: "fc",
+      found: found.map { "the classifier has \($0) classes" } ?? "the backbone has no classifier",
+      expected: "one of \(classCount) classes, for the head to start from",
+      advice: "give --reinitialize, for a head that starts from zero")
   }
 
-  /// There is nothing to score without a head.
-  ///
-  /// - Parameters:
-  ///   - path: the backbone, or the stored features.
-  ///   - found: the classes of the backbone's classifier, where it has one.
-  ///   - isBackbone: whether there is a backbone at all.
-  ///   - classCount: the classes of the data.
+  /// There is nothing to score without a head: the backbone, if there is one, has no classifier, or one of
+  /// `found` classes.
   static func missingClassifier(
     of path: String?, _ found: Int?, isBackbone: Bool, classCount: Int
   ) -> DataError {
@@ -155,7 +143,8 @@ struct AugmentedTraining {
   func rows(epoch: Int) throws(DataError) -> FeatureSplit {
     let features = try backbone.features(
       of: images.images, normalization: normalization,
-      augmentation: EpochAugmentation(augmentation, seed: seed, epoch: epoch - 1),
+      augmentation: EpochAugmentation(
+        augmentation: augmentation, seed: seed, epoch: epoch - 1),
       parallelism: parallelism)
     return try FeatureSplit(
       features: FeatureMatrix(features), labels: images.labels, name: "train")

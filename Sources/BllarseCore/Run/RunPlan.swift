@@ -187,10 +187,8 @@ public final class FileHeaders: Sendable {
       header: FeatureHeader(
         file: nil, names: images.splits.map(\.name),
         splits: images.splits.map {
-          FeatureHeader.Split(
-            name: $0.name, rowCount: $0.rowCount, featureCount: width,
-            byteCount: $0.rowCount * width * MemoryLayout<Float>.size, isCopied: true)
-        }, classCount: images.classCount),
+          ($0.name, $0.rowCount, $0.rowCount * width * MemoryLayout<Float>.size)
+        }, featureCount: width, classCount: images.classCount),
       backbone: backbone, imageBytes: images.byteCount)
   }
 }

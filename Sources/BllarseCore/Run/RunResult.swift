@@ -103,8 +103,8 @@ public struct RunResult: Sendable, Equatable, Encodable {
   public var best: BestEpoch?
   /// What was chosen and why, for heads that choose.
   public var recipe: EvidenceReport?
-  /// The values that were chosen where options left them to the data.
-  public var chosen: ChosenSettings?
+  /// The L2 strength with the best evidence, where that was looked for.
+  var chosenPenalty: Double?
   /// More scores, calibration and uncertainty.
   public var metrics: RunMetrics?
   /// The options of the run.
@@ -145,11 +145,36 @@ extension RunResult {
       "roles": roles, "baseline": baseline?.byName, "uncalibrated": uncalibrated,
       "calibration": calibration, "temperature_scaling": temperatureScaling, "seconds": seconds,
       "threads": threads, "elbo": elbo, "iterations": iterations, "certificate": certificate,
-      "best": best, "recipe": recipe, "chosen": chosen, "metrics": metrics,
+      "best": best, "recipe": recipe, "metrics": metrics,
+      "chosen": chosen.map { chosen in
+        chosen.numbers.mapValues(ArgumentValue.number)
+          .merging(chosen.words.mapValues(ArgumentValue.text)) { number, _ in number }
+      },
       "arguments": arguments, "notes": notes, "data": data, "versions": versions,
     ]
     if let failure { members["failure"] = failure }
     return members
+  }
+
+  /// The values that were chosen where options left them to the data, by name; `nil` where none was.
+  public var chosen: (numbers: [String: Double], words: [String: String])? {
+    var numbers: [String: Double] = [:]
+    var words: [String: String] = [:]
+    if let recipe {
+      words["posterior"] = recipe.posterior.rawValue
+      words["scaling"] = recipe.scaling.rawValue
+      words["likelihood"] = recipe.likelihood.rawValue
+      numbers["prior_precision"] = recipe.priorPrecision
+      numbers["temperature"] = 1 / recipe.inverseTemperature
+    }
+    numbers["l2"] = chosenPenalty
+    words["calibration"] = calibration?.method
+    // A head that has a temperature of its own keeps it, and this one comes after it.
+    if numbers["temperature"] == nil {
+      numbers["temperature"] = calibration?.inverseTemperature.map { 1 / $0 }
+    }
+    numbers = numbers.filter(\.value.isFinite)
+    return numbers.isEmpty && words.isEmpty ? nil : (numbers, words)
   }
 
   /// A number of the result, and where it stands.
@@ -234,49 +259,6 @@ struct JSONMembers: Encodable {
   func encode(to encoder: any Encoder) throws {
     var container = encoder.container(keyedBy: Name.self)
     for (name, value) in members { try container.encode(value, forKey: Name(stringValue: name)) }
-  }
-}
-
-/// What a fit chose where the options left something to the data.
-public struct ChosenSettings: Sendable, Equatable {
-  /// Numbers by name: `prior_precision`, `l2`, `temperature`.
-  public private(set) var numbers: [String: Double] = [:]
-  /// Words by name: `scaling`, `likelihood`, `posterior`, `calibration`.
-  public private(set) var words: [String: String] = [:]
-
-  /// Gathers it; nothing where nothing was chosen.
-  ///
-  /// - Parameters:
-  ///   - report: of a head that chooses.
-  ///   - penalty: the L2 strength with the best evidence, where that was looked for.
-  ///   - calibration: what was fitted to the validation split.
-  init?(_ report: EvidenceReport?, penalty: Double?, calibration: CalibrationReport?) {
-    if let report {
-      words["posterior"] = report.posterior.rawValue
-      words["scaling"] = report.scaling.rawValue
-      words["likelihood"] = report.likelihood.rawValue
-      numbers["prior_precision"] = report.priorPrecision
-      numbers["temperature"] = 1 / report.inverseTemperature
-    }
-    numbers["l2"] = penalty
-    if let calibration {
-      words["calibration"] = calibration.method
-      // A head that has a temperature of its own keeps it, and this one comes after it.
-      if numbers["temperature"] == nil, let beta = calibration.inverseTemperature {
-        numbers["temperature"] = 1 / beta
-      }
-    }
-    numbers = numbers.filter(\.value.isFinite)
-    if numbers.isEmpty && words.isEmpty { return nil }
-  }
-}
-
-extension ChosenSettings: Encodable {
-  /// One object, all by their names.
-  public func encode(to encoder: any Encoder) throws {
-    let values = numbers.mapValues(ArgumentValue.number)
-      .merging(words.mapValues(ArgumentValue.text)) { number, _ in number }
-    try values.encode(to: encoder)
   }
 }
 
