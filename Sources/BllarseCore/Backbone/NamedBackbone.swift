@@ -21,14 +21,10 @@ public struct NamedBackbone: Sendable, Equatable {
 
   /// What it was trained on.
   public var pretraining: Pretraining
-  /// The number of features.
-  public var embeddingSize: Int
-  /// The number of residual blocks.
-  public var blockCount: Int
-  /// The data set that the head is fitted to.
-  public var dataset: String
-  /// Where files are looked for.
-  public var directory: String
+  /// The numbers of features and of residual blocks.
+  public var embeddingSize, blockCount: Int
+  /// The data set that the head is fitted to, and where files are looked for.
+  public var dataset, directory: String
 
   /// Names a backbone; the defaults are the Python original's.
   public init(

@@ -16,10 +16,9 @@ public struct HeadCheckpoint: Sendable {
   public var classNames: [String]
   /// The data set that the head was fitted to.
   public var dataset: String
-  /// The backbone whose features the head expects, as a path; empty when the data are features.
-  public var backbone: String
-  /// ``ResidualMLP/digest`` of that backbone; empty when the data are features.
-  public var backboneDigest: String
+  /// The backbone whose features the head expects, as a path, and its ``ResidualMLP/digest``; empty when the
+  /// data are features.
+  public var backbone, backboneDigest: String
   /// The arguments that made it, as a JSON object.
   public var arguments: String
 
@@ -35,19 +34,14 @@ public struct HeadCheckpoint: Sendable {
 
   /// Writes the checkpoint, in one step: a reader sees the old file or the new one.
   ///
-  /// - Parameter path: where to.
   /// - Throws: `DataError` when the file cannot be written.
   public func write(to path: String) throws(DataError) {
     var writer = SafetensorsWriter(metadata: [
-      "format": "bllarse-head",
-      "format_version": String(Self.formatVersion),
-      "head": type(of: head).kind,
-      "feature_count": String(head.featureCount),
+      "format": "bllarse-head", "format_version": String(Self.formatVersion),
+      "head": type(of: head).kind, "feature_count": String(head.featureCount),
       "class_count": String(head.classCount),
-      "class_names": ClassNames.format(classNames, separator: ", "),
-      "dataset": dataset,
-      "backbone": backbone,
-      "arguments": arguments,
+      "class_names": ClassNames.format(classNames, separator: ", "), "dataset": dataset,
+      "backbone": backbone, "arguments": arguments,
     ])
     if !backboneDigest.isEmpty { writer.metadata["backbone_digest"] = backboneDigest }
     head.encode(into: &writer)
@@ -56,7 +50,6 @@ public struct HeadCheckpoint: Sendable {
 
   /// Reads a checkpoint.
   ///
-  /// - Parameter path: the file.
   /// - Throws: `DataError` when it is missing, malformed, of a newer format or of an unknown kind, or
   ///   holds a NaN or an infinity.
   public init(path: String) throws(DataError) {
@@ -159,8 +152,7 @@ extension HeldOutCalibration {
           expected: "one or more that do", advice: "write the checkpoint again")
         functions.append(
           IsotonicFunction(
-            knots: knots,
-            values: try file.vector("isotonic\(k).values", count: knots.count)))
+            knots: knots, values: try file.vector("isotonic\(k).values", count: knots.count)))
       }
       self = .isotonic(functions)
     default:

@@ -17,7 +17,7 @@ public struct FeatureDataset: Sendable {
   /// The classes' names, `classCount` of them; their numbers when nobody named them.
   public let classNames: [String]
 
-  private let splits: [String: FeatureSplit]
+  private var splits: [String: FeatureSplit]
 
   /// The number of features of a row.
   public var featureCount: Int { splits.values.first?.featureCount ?? 0 }
@@ -55,34 +55,19 @@ public struct FeatureDataset: Sendable {
       try range.check(
         split.features, file: file, key: "\(name) split features", parallelism: parallelism)
     }
-    self.name = name
-    self.file = file
-    self.splitNames = splits.map(\.name)
+    (self.name, self.file) = (name, file)
+    splitNames = splits.map(\.name)
     self.splits = Dictionary(uniqueKeysWithValues: splits.map { ($0.name, $0.split) })
     self.classCount = classCount
     self.classNames = classNames ?? (0..<classCount).map(String.init)
   }
 
-  /// The same data with fewer rows, which need no check of their own.
-  private init(_ whole: FeatureDataset, splits: [String: FeatureSplit]) {
-    name = whole.name
-    file = whole.file
-    splitNames = whole.splitNames
-    classCount = whole.classCount
-    classNames = whole.classNames
-    self.splits = splits
-  }
-
-  /// The data set with a subset of the rows of each split, all where it is `nil`; the classes stay those of
-  /// all rows.
-  func limited(
-    to subset: (_ name: String, _ split: FeatureSplit) throws(DataError) -> RowSubset?
-  ) throws(DataError) -> FeatureDataset {
-    var limited = splits
-    for (name, split) in splits {
-      if let subset = try subset(name, split) { limited[name] = split.rows(subset) }
-    }
-    return FeatureDataset(self, splits: limited)
+  /// The data set with subsets of the rows of some splits, which need no check of their own; the classes stay
+  /// those of all rows.
+  func limited(to subsets: [String: RowSubset]) -> FeatureDataset {
+    var copy = self
+    for (name, subset) in subsets { copy.splits[name] = splits[name]?.rows(subset) }
+    return copy
   }
 
   /// Makes sure that the training rows that are taken and count show two classes and two groups.
@@ -102,12 +87,7 @@ public struct FeatureDataset: Sendable {
   ///
   /// - Throws: `DataError.Code.missingKey`, with the names that are there.
   public func split(_ name: String) throws(DataError) -> FeatureSplit {
-    guard let split = splits[name] else {
-      throw DataError(
-        .missingKey, file: file, key: "\(name) split",
-        found: DataError.absence("split", among: splitNames))
-    }
-    return split
+    try DataError.find(splits[name], "split", "\(name) split", in: file, among: splitNames)
   }
 
   /// What the user should know of classes that no training row has; `nil` when there are none.

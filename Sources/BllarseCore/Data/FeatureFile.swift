@@ -46,14 +46,12 @@ public struct FeatureFile: Sendable {
     return features
   }
 
-  /// Reads and checks all splits that have features and labels.
+  /// Reads and checks all splits that have features and labels, with weights and groups of the training rows
+  /// where they are named.
   ///
-  /// - Parameters:
-  ///   - required: splits that must be there; by default "train" and the test split.
-  ///   - classCount: the number of classes, when it is known otherwise (from a checkpoint).
-  ///   - arrays: the names of weights and groups of the training rows.
-  ///   - parallelism: the threads to check with.
-  /// - Returns: the data set, named after the file.
+  /// Required are by default "train" and the test split; the number of classes may be known otherwise (from a
+  /// checkpoint).
+  ///
   /// - Throws: `DataError`, naming tensor, row and column.
   public func dataset(
     requiring required: [String]? = nil, classCount: Int? = nil,

@@ -165,10 +165,8 @@ public struct FeatureArrays: Sendable {
     read: @escaping @Sendable (_ name: String) throws(DataError) -> StoredTensor
   ) {
     @Sendable func tensor(_ name: String) throws(DataError) -> StoredTensor {
-      try DataError.require(
-        names.contains(name), .missingKey, file: path, key: name,
-        found: DataError.absence("array", among: names))
-      return try read(name)
+      let known = names.first { $0 == name }
+      return try read(DataError.find(known, "array", name, in: path, among: names))
     }
     self.init(path, names, metadata, tensor)
   }
@@ -214,12 +212,8 @@ extension ZipArchive {
   }
 
   private func member(_ name: String) throws(DataError) -> Member {
-    guard let member = members.first(where: { Self.arrayName($0) == name }) else {
-      throw DataError(
-        .missingKey, file: file.path, key: name,
-        found: DataError.absence("array", among: arrayNames))
-    }
-    return member
+    try DataError.find(
+      members.first { Self.arrayName($0) == name }, "array", name, in: file.path, among: arrayNames)
   }
 
   fileprivate func tensor(_ name: String) throws(DataError) -> StoredTensor {

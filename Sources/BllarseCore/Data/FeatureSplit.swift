@@ -84,12 +84,10 @@ extension FeatureSplit {
   }
 }
 
-/// What is asked of row weights and row groups, wherever they come from.
+/// What is asked of row weights, wherever they come from.
 enum RowWeights {
-  /// The largest weight.
-  ///
-  /// Sums over rows are products of weights, features and numbers of rows in single precision, which ends
-  /// at 3e38.
+  /// The largest weight: sums over rows are products of weights, features and numbers of rows in single
+  /// precision, which ends at 3e38.
   static let limit = 1e12
 
   /// Refuses another number of weights than rows, a weight that is not finite, negative or above
@@ -186,94 +184,64 @@ struct RowSubset: Sendable, Equatable {
   }
 }
 
-extension FeatureSplit {
-  /// The rows of a subset: a view where they are the first, otherwise a copy.
-  func rows(_ subset: RowSubset) -> FeatureSplit {
-    subset.rows.last.map { $0 == subset.rows.count - 1 } ?? true
-      ? rows(0..<subset.rows.count) : gatheringRows(subset.rows)
-  }
-}
-
-extension ImageSplit {
-  /// The images of a subset.
-  func rows(_ subset: RowSubset) -> ImageSplit {
-    ImageSplit(
-      images: images.with(images.pixels.gatheringRows(subset.rows)),
-      labels: subset.rows.map { labels[$0] })
-  }
-}
-
 // MARK: - As a run asks for it
 
 extension RunConfiguration {
-  /// The rows of a split with these labels that the run takes; `nil` for all.
+  /// The rows that the run takes of splits, whose labels are given: all of those that are not among them.
   ///
+  /// - Returns: rows by split, and what the user should know about limits that are above what there is.
   /// - Throws: `DataError.Code.insufficientData` when the training rows taken are of one class.
-  func subset(
-    of name: String, _ labels: [Int32], _ roles: SplitRoles, file: String?
-  ) throws(DataError) -> RowSubset? {
-    guard name == SplitRoles.training else {
-      guard let limit = data.maxValidationSamples, roles.isValidation(name), limit < labels.count
-      else { return nil }
-      return RowSubset(first: limit, of: labels.count)
-    }
-    guard let limit = data.maxTrainSamples, limit < labels.count else { return nil }
-    let subset =
-      data.trainSubsetSeed.map { RowSubset(stratified: limit, of: labels, seed: $0) }
-      ?? RowSubset(first: limit, of: labels.count)
-    let classes = Set(subset.rows.map { labels[$0] })
-    try DataError.require(
-      classes.count > 1 || Set(labels).count < 2, .insufficientData, file: file,
-      key: "\(name) split labels",
-      found: "the \(subset.rows.count) rows of --max-train-samples are of one class",
-      expected: "at least two classes",
-      advice: data.trainSubsetSeed == nil
-        ? "give --train-subset-seed, for random rows of every class" : "take more rows")
-    return subset
-  }
-
-  /// What the user should know about limits that are above what there is.
-  func limitNotes(_ splits: [(name: String, rowCount: Int)], _ roles: SplitRoles) -> [String] {
-    var notes: [String] = []
-    if let limit = data.maxTrainSamples {
-      for (name, count) in splits where name == SplitRoles.training && limit > count {
-        notes.append("--max-train-samples \(limit): there are \(count) rows, all are taken")
+  func subsets(
+    _ splits: [(name: String, labels: [Int32])], _ roles: SplitRoles, file: String?
+  ) throws(DataError) -> (rows: [String: RowSubset], notes: [String]) {
+    var (subsets, notes): ([String: RowSubset], [String]) = ([:], [])
+    for (name, labels) in splits where name == SplitRoles.training {
+      guard let limit = data.maxTrainSamples else { continue }
+      if limit > labels.count {
+        notes.append("--max-train-samples \(limit): there are \(labels.count) rows, all are taken")
       }
+      guard limit < labels.count else { continue }
+      let subset =
+        data.trainSubsetSeed.map { RowSubset(stratified: limit, of: labels, seed: $0) }
+        ?? RowSubset(first: limit, of: labels.count)
+      try DataError.require(
+        Set(subset.rows.map { labels[$0] }).count > 1 || Set(labels).count < 2, .insufficientData,
+        file: file, key: "\(name) split labels",
+        found: "the \(subset.rows.count) rows of --max-train-samples are of one class",
+        expected: "at least two classes",
+        advice: data.trainSubsetSeed == nil
+          ? "give --train-subset-seed, for random rows of every class" : "take more rows")
+      subsets[name] = subset
     }
-    guard let limit = data.maxValidationSamples else { return notes }
+    guard let limit = data.maxValidationSamples else { return (subsets, notes) }
     let validation = splits.filter { roles.isValidation($0.name) }.sorted { $0.name < $1.name }
     if validation.isEmpty {
       notes.append("--max-val-samples has no effect here: there is no validation split")
     }
-    for (name, count) in validation where limit > count {
-      notes.append("--max-val-samples \(limit): there are \(count) rows of \(name), all are taken")
+    for (name, labels) in validation {
+      if limit < labels.count { subsets[name] = RowSubset(first: limit, of: labels.count) }
+      if limit > labels.count {
+        notes.append(
+          "--max-val-samples \(limit): there are \(labels.count) rows of \(name), all are taken")
+      }
     }
-    return notes
-  }
-}
-
-extension ImageDataset {
-  /// The images that a run takes.
-  ///
-  /// - Throws: as ``RunConfiguration/subset(of:_:_:file:)``.
-  func limited(
-    to configuration: RunConfiguration, _ roles: SplitRoles
-  ) throws(DataError) -> ImageDataset {
-    var limited: [(name: String, split: ImageSplit)] = []
-    for (name, split) in splits {
-      let subset = try configuration.subset(of: name, split.labels, roles, file: nil)
-      limited.append((name, subset.map { split.rows($0) } ?? split))
-    }
-    return ImageDataset(
-      name: name, splits: limited, classNames: classNames, normalization: normalization)
+    return (subsets, notes)
   }
 }
 
 extension SplitRoles {
   /// Whether `--max-val-samples` is about a split: the validation split, and those that such a file names
   /// so.
-  func isValidation(_ name: String) -> Bool {
+  fileprivate func isValidation(_ name: String) -> Bool {
     guard name != Self.training else { return false }
     return name == validation || Self.validationNames.contains(name) || name.hasPrefix("val_")
+  }
+}
+
+extension FeatureSplit {
+  /// The rows of a subset: a view where they are the first, otherwise a copy.
+  func rows(_ subset: RowSubset) -> FeatureSplit {
+    subset.rows.last.map { $0 == subset.rows.count - 1 } ?? true
+      ? rows(0..<subset.rows.count) : gatheringRows(subset.rows)
   }
 }

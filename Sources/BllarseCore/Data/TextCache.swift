@@ -20,10 +20,8 @@ public struct TextCache: Sendable, Equatable {
   public var maxLength = 256
   /// How features are stored.
   public var elementType = ElementType.float16
-  /// The training rows that were encoded, or `nil` for all.
-  public var trainLimit: Int?
-  /// The rows of each validation split that were encoded, or `nil` for all.
-  public var validationLimit: Int?
+  /// The training rows that were encoded, and the rows of each validation split, or `nil` for all.
+  public var trainLimit, validationLimit: Int?
   /// The directory of all caches.
   public var directory = "data/feature_cache"
   /// The folder in it, and in the repository of published caches.

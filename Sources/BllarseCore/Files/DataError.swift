@@ -50,18 +50,13 @@ public struct DataError: Error, Equatable, Sendable {
   public var file: String?
   /// The tensor, array, split or metadata entry.
   public var key: String?
-  /// The line of a text file, from 1.
-  public var line: Int?
-  /// The row, from 0.
-  public var row: Int?
-  /// The column, from 0.
-  public var column: Int?
+  /// The line of a text file, from 1; the row and the column, from 0.
+  public var line, row, column: Int?
   /// What is wrong, a clause without a full stop: "the value is nan".
   public var found: String
-  /// What should have been there, a noun phrase: "a finite number".
-  public var expected: String?
-  /// What the user can do about it, an imperative: "remove the row".
-  public var advice: String?
+  /// What should have been there, a noun phrase: "a finite number", and what the user can do about it, an
+  /// imperative: "remove the row".
+  public var expected, advice: String?
 
   /// Describes a fault; every part is as the property of its name says.
   public init(
@@ -92,6 +87,15 @@ public struct DataError: Error, Equatable, Sendable {
       + (names.count > 12 ? ", … (\(names.count) in all)" : "")
   }
 
+  /// What is there under a name; a fault with the names that are there, where it is not.
+  static func find<Value>(
+    _ value: Value?, _ noun: String, _ key: String, in file: String?,
+    among names: @autoclosure () -> [String]
+  ) throws(DataError) -> Value {
+    if let value { return value }
+    throw DataError(.missingKey, file: file, key: key, found: absence(noun, among: names()))
+  }
+
   /// There are not as many labels, weights or groups as rows.
   static func wrongCount(
     _ count: Int, _ noun: String, rowCount: Int, file: String? = nil, key: String
@@ -118,11 +122,9 @@ extension DataError: CustomStringConvertible {
   public var description: String {
     var text = ""
     if let file { text += file + ": " }
-    var place: [String] = []
-    if let key { place.append(key) }
-    if let line { place.append("line \(line)") }
-    if let row { place.append("row \(row)") }
-    if let column { place.append("column \(column)") }
+    let place = [
+      key, line.map { "line \($0)" }, row.map { "row \($0)" }, column.map { "column \($0)" },
+    ].compactMap { $0 }
     if !place.isEmpty {
       text += place.joined(separator: ", ")
       if row != nil || column != nil { text += " (from 0)" }

@@ -18,9 +18,8 @@ public final class MappedFile: PagedMemory, @unchecked Sendable {
   /// ``withBytes(_:)``.
   let bytes: UnsafeRawBufferPointer
 
-  /// Maps a file.
+  /// Maps a regular file.
   ///
-  /// - Parameter path: a regular file.
   /// - Throws: `DataError.Code.missingFile` or `.unreadableFile`.
   public init(path: String) throws(DataError) {
     self.path = path

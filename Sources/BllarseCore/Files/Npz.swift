@@ -210,8 +210,7 @@ struct ZipArchive {
     let packed = try packedBytes(of: member)
     if member.method == 0 { return (packed, file) }
     let isWhole = member.size <= limit
-    let storage = ByteStorage(
-      count: min(member.size, limit), for: "\(member.name) of \(file.path)")
+    let storage = ByteStorage(count: min(member.size, limit), for: "\(member.name) of \(file.path)")
     guard Self.inflate(packed, into: storage.bytes, isWhole: isWhole),
       !isWhole || CRC32.checksum(UnsafeRawBufferPointer(storage.bytes)) == member.checksum
     else { throw fault(member, "the compressed bytes are damaged") }
@@ -236,8 +235,7 @@ struct ZipArchive {
       throw fault(
         member, "the member should be \(member.compressedSize) bytes long but the file ends before")
     }
-    let packed = UnsafeRawBufferPointer(
-      rebasing: file.bytes[start..<start + member.compressedSize])
+    let packed = UnsafeRawBufferPointer(rebasing: file.bytes[start..<start + member.compressedSize])
     try DataError.require(
       !member.isEncrypted && (member.method == 0 || member.method == 8), .wrongType,
       file: file.path, key: member.name,

@@ -58,8 +58,8 @@ package struct Augmentation: Sendable, Equatable {
       guard (1...width).contains(cropWidth), (1...height).contains(cropHeight) else { continue }
       return Draw(
         top: generator.integer(below: height - cropHeight + 1),
-        left: generator.integer(below: width - cropWidth + 1), height: cropHeight,
-        width: cropWidth, isFlipped: isFlipped)
+        left: generator.integer(below: width - cropWidth + 1), height: cropHeight, width: cropWidth,
+        isFlipped: isFlipped)
     }
     // No crop fitted: the image itself, cut to the nearest ratio allowed.
     var (cropHeight, cropWidth) = (height, width)
@@ -94,8 +94,7 @@ extension ImageBatch {
     var line = [Float](repeating: 0, count: width)
     var plane = [Float](repeating: 0, count: area)
     for (image, row) in rows.enumerated() {
-      let draw = augmentation.draw(
-        seed: seed, epoch: epoch, row: row, height: height, width: width)
+      let draw = augmentation.draw(seed: seed, epoch: epoch, row: row, height: height, width: width)
       let vertical = ResampleWeights(
         inputLength: height, start: draw.top, length: draw.height, outputLength: height)
       let horizontal = ResampleWeights(

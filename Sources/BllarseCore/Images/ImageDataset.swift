@@ -34,6 +34,17 @@ package struct ImageDataset: Sendable {
   /// The split of a name, if there is one.
   package subscript(name: String) -> ImageSplit? { splits.first { $0.name == name }?.split }
 
+  /// The data set with subsets of the images of some splits.
+  func limited(to subsets: [String: RowSubset]) -> ImageDataset {
+    let splits = splits.map { name, split in
+      guard let rows = subsets[name]?.rows else { return (name, split) }
+      let images = split.images.with(split.images.pixels.gatheringRows(rows))
+      return (name, ImageSplit(images: images, labels: rows.map { split.labels[$0] }))
+    }
+    return ImageDataset(
+      name: name, splits: splits, classNames: classNames, normalization: normalization)
+  }
+
   /// The features that a backbone gives to all images.
   ///
   /// - Throws: `DataError` when images and backbone do not fit, or a feature is not finite.
@@ -92,8 +103,7 @@ package enum DigitsDataset {
       let images = ImageSet(pixels: pixels, channels: 1, height: 8, width: 8, maximum: 16)
       splits.append((name, ImageSplit(images: images, labels: labels)))
     }
-    return ImageDataset(
-      name: "digits", splits: splits, classNames: (0..<10).map(String.init))
+    return ImageDataset(name: "digits", splits: splits, classNames: (0..<10).map(String.init))
   }
 
   /// The backbone that ships with the images: 128 features for images of one channel.
@@ -164,9 +174,12 @@ package enum CIFARDataset: String, Sendable, CaseIterable {
   /// - Throws: `DataError`: a file is missing, or is not made of whole records.
   func header(in directory: String) throws(DataError) -> ImageHeader {
     let place = try locate(in: directory)
+    func count(_ name: String) throws(DataError) -> Int {
+      try recordCount(MappedFile(path: place + "/" + name))
+    }
     var train = 0
-    for name in trainFiles { train += try recordCount(try MappedFile(path: place + "/" + name)) }
-    let test = try recordCount(try MappedFile(path: place + "/" + testFile))
+    for name in trainFiles { train += try count(name) }
+    let test = try count(testFile)
     return ImageHeader(
       splits: [("train", train), ("test", test)], channels: 3, classCount: classCount,
       byteCount: (train + test) * Self.pixelCount)
@@ -263,90 +276,75 @@ public enum ImageDatasets {
   package static func augmentation(of name: String) -> Augmentation? {
     CIFARDataset(rawValue: name) == nil ? nil : .naturalImages
   }
+}
 
-  static func load(
-    _ name: String, _ configuration: RunConfiguration
-  ) throws(DataError) -> ImageDataset {
-    if name == "digits" {
-      return try DigitsDataset.images(resources: configuration.data.resourcesPath)
+extension DataSource {
+  /// The images of the data set.
+  ///
+  /// - Throws: `DataError`: there is no such data set, or its files are missing or damaged.
+  func images() throws(DataError) -> ImageDataset {
+    guard let (dataset, directory) = try files() else {
+      return try DigitsDataset.images(resources: resourcesPath)
     }
-    let (dataset, directory) = try files(of: name, configuration)
     return try dataset.load(from: directory)
   }
 
-  /// The sizes of a data set.
-  ///
-  /// - Throws: `DataError`: its files are missing or damaged.
-  static func header(
-    _ name: String, _ configuration: RunConfiguration
-  ) throws(DataError) -> ImageHeader {
-    if name == "digits" {
-      let images = try DigitsDataset.images(resources: configuration.data.resourcesPath)
-      let splits = images.splits.map { (name: $0.name, rowCount: $0.split.labels.count) }
-      return ImageHeader(
-        splits: splits, channels: 1, classCount: images.classNames.count,
-        byteCount: splits.reduce(0) { $0 + $1.rowCount } * 64)
-    }
-    let (dataset, directory) = try files(of: name, configuration)
-    return try dataset.header(in: directory)
+  /// The sizes of the images, as ``images()``.
+  func imageHeader() throws(DataError) -> ImageHeader {
+    if let (dataset, directory) = try files() { return try dataset.header(in: directory) }
+    let images = try DigitsDataset.images(resources: resourcesPath)
+    let splits = images.splits.map { (name: $0.name, rowCount: $0.split.labels.count) }
+    return ImageHeader(
+      splits: splits, channels: 1, classCount: images.classNames.count,
+      byteCount: splits.reduce(0) { $0 + $1.rowCount } * 64)
   }
 
-  private static func files(
-    of name: String, _ configuration: RunConfiguration
-  ) throws(DataError) -> (dataset: CIFARDataset, directory: String) {
-    guard let dataset = CIFARDataset(rawValue: name) else { throw unknown(name) }
-    guard let directory = configuration.data.directory else {
+  /// Where the files of the data set are; `nil` for the digits.
+  private func files() throws(DataError) -> (dataset: CIFARDataset, directory: String)? {
+    if ImageDatasets.isBuiltIn(dataset) { return nil }
+    guard let known = CIFARDataset(rawValue: dataset) else {
       throw DataError(
-        .missingFile, found: "the data set \(name) does not ship with the package",
+        .missingKey, found: "there is no data set '\(dataset)'",
+        expected: ImageDatasets.names.joined(separator: ", "),
+        advice: "or give features with --features FILE")
+    }
+    guard let directory else {
+      throw DataError(
+        .missingFile, found: "the data set \(dataset) does not ship with the package",
         advice: "name the directory of its files with --data-dir DIR")
     }
-    return (dataset, directory)
+    return (known, directory)
   }
 
-  /// The backbone that a configuration asks for, of the size that it asks for.
-  static func backbone(
-    of name: String, _ images: ImageDataset, _ configuration: RunConfiguration
-  ) throws(DataError) -> ResidualMLP {
+  /// The backbone that is asked for, of the size that is asked for; random weights are a function of the seed.
+  func backbone(of images: ImageDataset, seed: UInt64) throws(DataError) -> ResidualMLP {
     let channels = images.splits.first?.split.images.channels ?? 3
-    let header = try backboneHeader(of: name, channels: channels, configuration)
+    let header = try backboneHeader(channels: channels)
     guard header.file == nil else { return try ResidualMLP(header) }
     return ResidualMLP(
-      random: header.configuration, seed: configuration.seed,
-      name: "\(header.path), seed \(configuration.seed)")
+      random: header.configuration, seed: seed, name: "\(header.path), seed \(seed)")
   }
 
-  /// The sizes of the backbone that a configuration asks for.
+  /// The sizes of that backbone.
   ///
   /// - Throws: `DataError`: its file is missing, damaged, or of another size.
-  static func backboneHeader(
-    of name: String, channels: Int, _ configuration: RunConfiguration
-  ) throws(DataError) -> BackboneHeader {
-    if let named = configuration.data.namedBackbone {
-      return named.pretraining == .random
-        ? BackboneHeader(random: named, channels: channels) : try named.header()
+  func backboneHeader(channels: Int) throws(DataError) -> BackboneHeader {
+    if let namedBackbone {
+      return namedBackbone.pretraining == .random
+        ? BackboneHeader(random: namedBackbone, channels: channels) : try namedBackbone.header()
     }
-    let header = try BackboneHeader(path: try backbonePath(of: name, configuration))
-    try header.require(
-      embeddingSize: configuration.data.embeddingSize, blockCount: configuration.data.blockCount)
+    let path: String
+    if let backbonePath {
+      path = backbonePath
+    } else if ImageDatasets.isBuiltIn(dataset) {
+      path = try DigitsDataset.backbonePath(resources: resourcesPath)
+    } else {
+      throw DataError(
+        .missingFile, found: "the data set \(dataset) has no backbone of its own",
+        advice: "give one with --backbone FILE, or --pretrained and --model-dir DIR")
+    }
+    let header = try BackboneHeader(path: path)
+    try header.require(embeddingSize: embeddingSize, blockCount: blockCount)
     return header
-  }
-
-  /// The file of the backbone that a configuration names, or of the data set's own.
-  private static func backbonePath(
-    of name: String, _ configuration: RunConfiguration
-  ) throws(DataError) -> String {
-    if let path = configuration.data.backbonePath { return path }
-    if name == "digits" {
-      return try DigitsDataset.backbonePath(resources: configuration.data.resourcesPath)
-    }
-    throw DataError(
-      .missingFile, found: "the data set \(name) has no backbone of its own",
-      advice: "give one with --backbone FILE, or --pretrained and --model-dir DIR")
-  }
-
-  private static func unknown(_ name: String) -> DataError {
-    DataError(
-      .missingKey, found: "there is no data set '\(name)'", expected: names.joined(separator: ", "),
-      advice: "or give features with --features FILE")
   }
 }

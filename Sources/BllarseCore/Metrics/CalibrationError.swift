@@ -12,12 +12,9 @@ public import BllarseNumerics
 /// - Note: Source: Naeini, Cooper and Hauskrecht, "Obtaining well calibrated probabilities using
 ///   Bayesian binning", AAAI 2015; Guo et al., "On calibration of modern neural networks", ICML 2017.
 public struct CalibrationError: Sendable, Equatable {
-  /// The mean distance, weighted by rows (averaged over classes, where each has bins).
-  public let expected: Double
-  /// The largest distance.
-  public let maximum: Double
-  /// The root of the mean squared distance.
-  public let rootMeanSquare: Double
+  /// The mean distance, weighted by rows (averaged over classes, where each has bins), the largest, and the root
+  /// of the mean squared distance.
+  public let expected, maximum, rootMeanSquare: Double
 
   init(_ sums: [BinSums]) {
     let total = Double(sums.reduce(0) { $0 + $1.count })
@@ -36,16 +33,13 @@ public struct CalibrationError: Sendable, Equatable {
 
 /// A bin of a reliability diagram.
 public struct ReliabilityBin: Sendable, Equatable, Encodable {
-  /// The confidence from which on rows belong to it.
-  public var from: Double
-  /// The confidence up to which they do; that itself belongs to the next bin, but for the last.
-  public var to: Double
+  /// The confidence from which on rows belong to it, and up to which; that itself belongs to the next bin, but
+  /// for the last.
+  public let from, to: Double
   /// The number of rows.
-  public var count: Int
-  /// Their mean confidence; nothing in an empty bin.
-  public var confidence: Double?
-  /// Their accuracy; nothing in an empty bin.
-  public var accuracy: Double?
+  public let count: Int
+  /// Their mean confidence and their accuracy; nothing in an empty bin.
+  public let confidence, accuracy: Double?
 }
 
 /// The sums of one bin.

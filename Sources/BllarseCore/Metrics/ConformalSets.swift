@@ -69,12 +69,9 @@ public struct ConformalSets: Sendable, Equatable {
 
   /// What the sets are worth on labelled rows.
   public struct Report: Sendable, Equatable {
-    /// The share of rows whose set holds the label.
-    public let coverage: Double
-    /// The mean number of classes in a set.
-    public let meanSize: Double
-    /// The share of rows whose set is empty.
-    public let emptyShare: Double
+    /// The share of rows whose set holds the label, the mean number of classes in a set, and the share of rows
+    /// whose set is empty.
+    public let coverage, meanSize, emptyShare: Double
   }
 
   /// The score of a class.

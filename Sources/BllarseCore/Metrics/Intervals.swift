@@ -3,24 +3,14 @@ import Glibc
 
 /// A score with an interval for it.
 public struct BootstrapInterval: Sendable, Equatable, Encodable {
-  /// The score on all rows.
-  public let value: Double
-  /// The lower end.
-  public let lower: Double
-  /// The upper end.
-  public let upper: Double
+  /// The score on all rows, and the ends of the interval.
+  public let value, lower, upper: Double
 }
 
 /// Bootstrap confidence intervals of the main scores.
 public struct BootstrapIntervals: Sendable, Equatable, Encodable {
-  /// Of the accuracy.
-  public let accuracy: BootstrapInterval
-  /// Of the negative log-likelihood.
-  public let nll: BootstrapInterval
-  /// Of the Brier score.
-  public let brier: BootstrapInterval
-  /// Of the expected calibration error over bins of equal width.
-  public let ece: BootstrapInterval
+  /// Of accuracy, negative log-likelihood, Brier score, and expected calibration error over bins of equal width.
+  public let accuracy, nll, brier, ece: BootstrapInterval
   /// The coverage that the intervals aim at.
   public let level: Double
   /// How often the rows were resampled.
@@ -100,8 +90,7 @@ extension Metrics {
       nll: interval({ $0.nll }, negativeLogLikelihood(predictions)),
       brier: interval({ $0.brier }, brierScore(predictions)),
       ece: BootstrapInterval(
-        value: CalibrationError(sums).expected,
-        lower: ends.lower, upper: ends.upper),
+        value: CalibrationError(sums).expected, lower: ends.lower, upper: ends.upper),
       level: level, replicateCount: replicateCount)
   }
 

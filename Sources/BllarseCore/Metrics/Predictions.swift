@@ -8,18 +8,14 @@ public import BllarseNumerics
 public struct Predictions: Sendable {
   /// What is known of a row.
   public struct Row: Sendable, Equatable {
-    /// The class that it has.
-    public var label: Int32
-    /// The most probable class; of equals the first.
-    public var predicted: Int32
+    /// The class that it has, and the most probable one; of equals the first.
+    public var label, predicted: Int32
     /// The highest probability.
     public var confidence: Double
     /// Whether the label is predicted; never where its probability is not a number.
     public var isCorrect: Bool
-    /// The log-probability of the label.
-    public var logLikelihood: Double
-    /// The Brier score, in 0...2.
-    public var brier: Double
+    /// The log-probability of the label, and the Brier score, in 0...2.
+    public var logLikelihood, brier: Double
     /// The number of classes that are more probable than the label, or equal and before it.
     public var labelRank: Int32
   }

@@ -2,10 +2,8 @@ import Glibc
 
 /// How well confidence ranks right predictions before wrong ones.
 public struct SelectiveRisk: Sendable, Equatable {
-  /// The area under the risk-coverage curve.
-  public let areaUnderRiskCoverage: Double
-  /// The area in excess of the best possible order of these predictions.
-  public let excess: Double
+  /// The area under the risk-coverage curve, and its excess over that of the best possible order.
+  public let areaUnderRiskCoverage, excess: Double
 }
 
 extension Metrics {
@@ -40,10 +38,8 @@ public struct OutOfDistributionDetection: Sendable, Equatable {
   public let auroc: Double
   /// The share of in-distribution rows above the threshold that 95 % of the others reach.
   public let falsePositiveRateAt95: Double
-  /// The average precision with out-of-distribution rows as the positive class.
-  public let auprOut: Double
-  /// The average precision with in-distribution rows as the positive class.
-  public let auprIn: Double
+  /// The average precision with the rows out of distribution, or in distribution, as the positive class.
+  public let auprOut, auprIn: Double
 }
 
 extension Metrics {

@@ -13,10 +13,8 @@ public struct DataSource: Sendable, Equatable {
   public var backbonePath: String?
   /// A backbone that is found by its name, instead of the data set's own.
   public var namedBackbone: NamedBackbone?
-  /// The number of features that a backbone must have, or `nil` for any.
-  public var embeddingSize: Int?
-  /// The number of blocks that a backbone must have, or `nil` for any.
-  public var blockCount: Int?
+  /// The numbers of features and of blocks that a backbone must have, or `nil` for any.
+  public var embeddingSize, blockCount: Int?
   /// Whether a head that starts from the backbone's own classifier starts from zero instead.
   public var reinitializes = false
   /// Where the package's data files are, when they are not beside the executable.

@@ -45,8 +45,7 @@ struct RunLoop {
       configuration,
       data: TrainingData(
         split: train, classCount: data.dataset.classCount,
-        initialWeights: try data.initialWeights(configuration)),
-      parallelism: parallelism)
+        initialWeights: try data.initialWeights(configuration)), parallelism: parallelism)
     // Only files that are written need it.
     backboneDigest = output == nil ? "" : data.backbone?.digest ?? ""
     progress.seconds = data.seconds
@@ -113,27 +112,24 @@ struct RunLoop {
   mutating func runEpoch(shouldStop: () -> Bool, report: (EpochRecord) -> Void) throws {
     let count = trainer.stepCount(rowCount: train.rowCount)
     var rows = train
-    if progress.step < count, let augmented = data.augmentedTraining {
+    if progress.step < count, let augmentedRows = data.augmentedRows {
       let watch = Stopwatch()
-      rows = try augmented.rows(epoch: progress.epoch)
+      rows = try augmentedRows(progress.epoch)
       progress.seconds.features += watch.elapsed
       guard !shouldStop() else {
-        try save()
-        throw interruption(during: .steps(taken: progress.step, of: count))
+        throw try interrupt(during: .steps(taken: progress.step, of: count))
       }
     }
     while progress.step < count {
       guard try takeStep(on: rows) else {
         // The state is the one before the step, so the fit that goes on from it ends with the same bits.
-        try save()
-        throw interruption(during: .fit)
+        throw try interrupt(during: .fit)
       }
       for kept in trainer.takeBatchReports() { report(try finishBatch(kept)) }
       // After the very last step it is quicker to finish than to stop.
       let isOver = progress.step == count && progress.epoch == configuration.effectiveEpochs
       guard isOver || !shouldStop() else {
-        try save()
-        throw interruption(during: .steps(taken: progress.step, of: count))
+        throw try interrupt(during: .steps(taken: progress.step, of: count))
       }
     }
   }
@@ -154,8 +150,10 @@ struct RunLoop {
     return true
   }
 
-  private func interruption(during place: RunInterrupted.Place) -> RunInterrupted {
-    RunInterrupted(directory: output?.directory, epoch: progress.epoch, place: place)
+  /// Writes the checkpoint, for a run that ends here.
+  private func interrupt(during place: RunInterrupted.Place) throws(DataError) -> RunInterrupted {
+    try save()
+    return RunInterrupted(directory: output?.directory, epoch: progress.epoch, place: place)
   }
 
   /// Scores the head after a batch within the epoch.
@@ -353,9 +351,7 @@ public struct RunInterrupted: Error, Equatable, CustomStringConvertible {
 
   /// Describes an interruption.
   public init(directory: String?, epoch: Int, place: Place) {
-    self.directory = directory
-    self.epoch = epoch
-    self.place = place
+    (self.directory, self.epoch, self.place) = (directory, epoch, place)
   }
 
   /// A place in an epoch.

@@ -79,17 +79,13 @@ struct SplitEvaluations {
 public struct RunMetrics: Sendable, Equatable, Encodable {
   /// Conformal sets of one kind at one level.
   public struct Conformal: Sendable, Equatable, Encodable {
-    /// "lac" or "aps".
-    public let method: String
-    /// The coverage aimed at.
-    public let level: Double
-    /// The rows that the threshold comes from: "validation", or "folds" for predictions of training rows
-    /// that were left out.
-    public let calibratedOn: String
+    /// "lac" or "aps"; what the sets promise, in words; the rows that the threshold comes from, "validation", or
+    /// "folds" for predictions of training rows that were left out.
+    public let method, guarantee, calibratedOn: String
     /// The number of these rows.
     public let calibrationRows: Int
-    /// What the sets promise, in words.
-    public let guarantee: String
+    /// The coverage aimed at.
+    public let level: Double
     /// By metric: what the sets are worth on the test rows, and `threshold`, the largest score of a class
     /// in a set, where there were rows enough to set one.
     public let scores: [String: Double]
@@ -192,16 +188,15 @@ public struct RunMetrics: Sendable, Equatable, Encodable {
     return try methods.flatMap { name, method in
       try conformalLevels.map { level in
         let sets = try ConformalSets(
-          method, level: level, probabilities: calibration.probabilities,
-          labels: calibration.labels)
+          method, level: level, probabilities: calibration.probabilities, labels: calibration.labels
+        )
         var scores = Metric.values(
           of: try sets.evaluate(probabilities: probabilities, labels: labels))
         scores["threshold"] = sets.threshold.isFinite ? sets.threshold : nil
+        let rows = calibration.labels.count
         return Conformal(
-          method: name, level: level, calibratedOn: source.rawValue,
-          calibrationRows: calibration.labels.count,
-          guarantee: source.guarantee(level: level, rowCount: calibration.labels.count),
-          scores: scores)
+          method: name, guarantee: source.guarantee(level: level, rowCount: rows),
+          calibratedOn: source.rawValue, calibrationRows: rows, level: level, scores: scores)
       }
     }
   }

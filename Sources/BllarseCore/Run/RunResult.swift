@@ -51,26 +51,18 @@ extension [NamedScores] {
 
 /// What a run took, in seconds.
 public struct RunSeconds: Sendable, Equatable, Codable {
-  /// Reading and checking the data.
-  public var load = 0.0
-  /// The backbone.
-  public var features = 0.0
-  /// Fitting the head.
-  public var fit = 0.0
-  /// Predicting and scoring.
-  public var evaluate = 0.0
+  /// Reading and checking the data, the backbone, fitting the head, predicting and scoring.
+  public var load = 0.0, features = 0.0, fit = 0.0, evaluate = 0.0
   /// From the first to the last.
   public var total = 0.0
 }
 
 /// What `result.json` holds.
 public struct RunResult: Sendable, Equatable, Encodable {
-  /// The figures of the training split.
-  public var train: SplitScores
-  /// The figures of the test split.
-  public var test: SplitScores
+  /// The figures of the training split and of the test split.
+  public let train, test: SplitScores
   /// The figures of every split, in the data set's order.
-  public var splits: [NamedScores]
+  public let splits: [NamedScores]
   /// Which split is which.
   public var roles: SplitRoles
   /// The figures of every split under the backbone's own classifier, before a head is fitted, where it
@@ -264,10 +256,8 @@ struct JSONMembers: Encodable {
 
 /// What a run's calibration is, for its result.
 public struct CalibrationReport: Sendable, Equatable, Encodable {
-  /// What stands: "temperature", "vector" or "isotonic".
-  public var method: String
-  /// What was asked for, by the same names.
-  public var requested: String
+  /// What stands, and what was asked for: "temperature", "vector" or "isotonic".
+  public let method, requested: String
   /// Why ``method`` stands, in a clause; `nil` where a temperature was asked for.
   public var reason: String?
   /// How left-out rows were predicted by what was asked for and by temperatures; `nil` where a temperature
@@ -279,14 +269,10 @@ public struct CalibrationReport: Sendable, Equatable, Encodable {
   public var rows: Int
   /// The factor of the log-probabilities, of a temperature.
   public var inverseTemperature: Double?
-  /// Each class's factor of its log-probability, of a vector.
-  public var scales: [Double]?
-  /// Each class's shift, of a vector.
-  public var shifts: [Double]?
-  /// The log-odds at which each class's map is given, of isotonic regressions.
-  public var knots: [[Double]]?
-  /// The log-odds there after the map, of isotonic regressions.
-  public var values: [[Double]]?
+  /// Each class's factor of its log-probability, and its shift, of a vector.
+  public var scales, shifts: [Double]?
+  /// The log-odds at which each class's map is given, and those there after it, of isotonic regressions.
+  public var knots, values: [[Double]]?
   /// How many numbers were fitted.
   public var parameters: Int
   /// The smallest and the largest of what the predictions were changed by: factors of log-probabilities of a

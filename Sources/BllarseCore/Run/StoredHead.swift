@@ -2,21 +2,18 @@ public import BllarseNumerics
 
 /// The scores of a stored head on data.
 public struct HeadEvaluation {
-  /// The checkpoint's path.
-  public let checkpoint: String
-  /// Names the data; the rest is not used.
-  public let configuration: RunConfiguration
+  private let checkpoint: String
+  private let configuration: RunConfiguration
 
-  /// Prepares an evaluation.
+  /// Prepares an evaluation of the head in a checkpoint on the data that a configuration names; the rest of it is
+  /// not used.
   public init(checkpoint: String, _ configuration: RunConfiguration) {
     (self.checkpoint, self.configuration) = (checkpoint, configuration)
   }
 
-  /// Does it.
+  /// The scores of each split, by name, in the data set's order; for the rows that the head was fitted to and
+  /// those that it was tested on they equal the run's to the bit.
   ///
-  /// - Parameter note: receives what the user should know, in one line.
-  /// - Returns: the scores of each split, by name, in the data set's order; for the rows that the head
-  ///   was fitted to and those that it was tested on they equal the run's to the bit.
   /// - Throws: `DataError` for a bad checkpoint or bad data, or data that do not fit the head.
   public func run(
     note: (String) -> Void = { _ in }
@@ -28,8 +25,7 @@ public struct HeadEvaluation {
     var head = stored.head
     head.parallelism = parallelism
     let loaded = try RunData(
-      withBackbone(of: stored), classCount: head.classCount, fits: false,
-      parallelism: parallelism)
+      withBackbone(of: stored), classCount: head.classCount, fits: false, parallelism: parallelism)
     try require(loaded.backbone, of: stored)
     let data = loaded.dataset
     try DataError.require(
@@ -105,15 +101,9 @@ public struct HeadPrediction {
   private let splitsEntropy: Bool
   private let threadCount: Int?
 
-  /// Prepares a prediction.
+  /// Prepares a prediction for a split of a feature file: "test", or the first there is, when `nil`.
   ///
-  /// - Parameters:
-  ///   - checkpoint: the checkpoint's path.
-  ///   - featuresPath: a feature file.
-  ///   - split: the split of the file; "test", or the first there is, when `nil`.
-  ///   - splitsEntropy: whether the entropy is split into mutual information and the rest, which takes
-  ///     longer than all else.
-  ///   - threadCount: the number of threads, or `nil` for all that are allowed.
+  /// Splitting the entropy into mutual information and the rest takes longer than all else.
   public init(
     checkpoint: String, featuresPath: String, split: String?, splitsEntropy: Bool = false,
     threadCount: Int?
@@ -122,12 +112,9 @@ public struct HeadPrediction {
     (self.splitsEntropy, self.threadCount) = (splitsEntropy, threadCount)
   }
 
-  /// Predicts, and writes the file.
+  /// Predicts, writes a table, where the name of the file ends in ".csv", or else a safetensors file, and tells
+  /// the number of rows.
   ///
-  /// - Parameters:
-  ///   - path: a name that ends in ".csv" for a table; anything else is a safetensors file.
-  ///   - note: receives what the user should know, in one line.
-  /// - Returns: the number of rows.
   /// - Throws: `DataError` for files that cannot be read or written, or do not fit together, for a head
   ///   whose entropy cannot be split, and for rows whose predictions are not numbers; nothing is written
   ///   then.
