@@ -21,14 +21,10 @@ public struct NamedBackbone: Sendable, Equatable {
 
   /// What it was trained on.
   public var pretraining: Pretraining
-  /// The number of features.
-  public var embeddingSize: Int
-  /// The number of residual blocks.
-  public var blockCount: Int
-  /// The data set that the head is fitted to.
-  public var dataset: String
-  /// Where files are looked for.
-  public var directory: String
+  /// The numbers of features and of residual blocks.
+  public var embeddingSize, blockCount: Int
+  /// The data set that the head is fitted to, and where files are looked for.
+  public var dataset, directory: String
 
   /// Names a backbone; the defaults are the Python original's.
   public init(
@@ -119,8 +115,8 @@ extension NamedBackbone {
       }
     return DataError(
       .missingFile, file: directory, found: found,
-      expected: [name, publishedName].compactMap { $0.map { $0 + ".safetensors" } }
-        .joined(separator: " or "), advice: advice)
+      expected: [name, publishedName].compactMap { $0.map { $0 + ".safetensors" } }.joined(
+        separator: " or "), advice: advice)
   }
 }
 
@@ -155,11 +151,8 @@ extension BackboneHeader {
 extension ResidualMLP.Configuration {
   /// Refuses images of other channels.
   func requireChannels(_ found: Int, of path: String) throws(DataError) {
-    guard found == channels else {
-      throw DataError(
-        .wrongShape, file: path, found: "the images have \(found) channels",
-        expected: "\(channels), which the backbone was made for",
-        advice: "choose another backbone")
-    }
+    try DataError.require(
+      found == channels, .wrongShape, file: path, found: "the images have \(found) channels",
+      expected: "\(channels), which the backbone was made for", advice: "choose another backbone")
   }
 }

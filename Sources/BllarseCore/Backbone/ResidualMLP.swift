@@ -12,20 +12,14 @@ public import BllarseNumerics
 public struct ResidualMLP: Sendable {
   /// What the backbone was made for.
   public struct Configuration: Sendable, Equatable {
-    /// The number of channels of an image.
-    public var channels: Int
-    /// Images are resized to this many rows and columns.
-    public var imageSize: Int
-    /// The number of features.
-    public var embeddingSize: Int
-    /// The number of residual blocks.
-    public var blockCount: Int
-    /// The width inside a block.
-    public var hiddenSize: Int
+    /// The channels of an image, and its rows and columns, to which it is resized.
+    public var channels, imageSize: Int
+    /// The number of features, of residual blocks, and the width inside a block.
+    public var embeddingSize, blockCount, hiddenSize: Int
     /// The constant in the layer normalisation.
     public var layerNormEpsilon: Double
     /// The channels' statistics; `nil` when the file has none.
-    public var normalization: ChannelNormalization?
+    package var normalization: ChannelNormalization?
   }
 
   struct Linear: Sendable {
@@ -57,20 +51,15 @@ extension ResidualMLP {
   /// Images in a block: enough for a product to run at speed, few enough to stay in cache.
   private static let blockSize = 128
 
-  /// The features of images.
+  /// The features of images, N x `featureCount`.
   ///
-  /// Images are scaled to [0, 1], resized (bilinear, antialiased) and normalised block by block, each
-  /// block on one thread, so memory beyond the result is a block's for each thread.
+  /// Images are scaled to [0, 1], perhaps changed at random, resized (bilinear, antialiased) and normalised (by
+  /// the given statistics where the file has none) block by block, each block on one thread, so memory beyond
+  /// the result is a block's for each thread.
   ///
-  /// - Parameters:
-  ///   - images: N images with as many channels as the backbone expects.
-  ///   - normalization: the channels' statistics for a backbone whose file has none.
-  ///   - augmentation: random changes of the images before they are resized, or `nil`.
-  ///   - parallelism: the threads to work with.
-  /// - Returns: N x `featureCount`.
   /// - Throws: `DataError.Code.wrongShape` when the channels differ. A cancelled computation returns
   ///   early, with rows of zeros.
-  public func features(
+  package func features(
     of images: ImageSet, normalization: ChannelNormalization? = nil,
     augmentation: EpochAugmentation? = nil,
     parallelism: Parallelism = .available
@@ -87,7 +76,11 @@ extension ResidualMLP {
           return
         }
         var batch = images.images(range).batch
-        if let augmentation { batch = augmentation.apply(to: batch, rows: range) }
+        if let augmentation {
+          batch = batch.augmented(
+            by: augmentation.augmentation, seed: augmentation.seed, epoch: augmentation.epoch,
+            rows: range)
+        }
         batch = batch.resized(height: configuration.imageSize, width: configuration.imageSize)
         if let normalization = configuration.normalization ?? normalization {
           batch.normalize(normalization)
@@ -100,10 +93,7 @@ extension ResidualMLP {
     }
   }
 
-  /// The features of prepared images.
-  ///
-  /// - Parameter input: N x (channels · size · size), resized and normalised.
-  /// - Returns: N x `featureCount`, contiguous.
+  /// The features, N x `featureCount`, of images, N x (channels · size · size), resized and normalised.
   func forward(_ input: Matrix<Float>) -> Matrix<Float> {
     let rows = input.rowCount
     var x = Matrix<Float>(rows: rows, columns: featureCount, repeating: 0)
@@ -168,10 +158,9 @@ extension ResidualMLP {
   ///
   /// Weights are (out, in). The metadata `num_blocks`, `embed_dim`, `in_chans`, `img_size`,
   /// `hidden_dim_ratio`, `layer_norm_eps`, `mean` and `std` (one number, or one for each channel
-  /// separated by commas) are checked against the tensors, and inferred from them where missing.
+  /// separated by commas) are checked against the tensors, and inferred from them where missing. The tensors have
+  /// the names of this package or of the published PyTorch checkpoints.
   ///
-  /// - Parameter path: a safetensors file with the tensors' names of this package or of the published
-  ///   PyTorch checkpoints.
   /// - Throws: `DataError`, naming the tensor: one is missing, or its shape contradicts the metadata or
   ///   the other tensors.
   public init(path: String) throws(DataError) { try self.init(BackboneHeader(path: path)) }
@@ -361,9 +350,8 @@ extension SafetensorsFile {
 
   private func notFinite(_ name: String, _ value: Float, _ row: Int, _ column: Int?) -> DataError {
     DataError(
-      .notFinite, file: path, key: name, row: row, column: column,
-      found: "the weight is \(value)", expected: "a finite number",
-      advice: "export the backbone again")
+      .notFinite, file: path, key: name, row: row, column: column, found: "the weight is \(value)",
+      expected: "a finite number", advice: "export the backbone again")
   }
 
   fileprivate func unexpectedShape(_ name: String, _ expected: String) -> DataError {
@@ -380,10 +368,7 @@ extension ResidualMLP {
   /// A backbone that nothing was taught: weights and biases uniform within ±1/√inputs, as PyTorch and
   /// equinox start theirs, normalisations that change nothing.
   ///
-  /// - Parameters:
-  ///   - configuration: the sizes.
-  ///   - seed: the same seed gives the same weights, on every machine.
-  ///   - name: what stands for the file in messages and checkpoints.
+  /// The same seed gives the same weights, on every machine; the name stands for the file in messages.
   public init(random configuration: Configuration, seed: UInt64, name: String) {
     var layers: UInt64 = 0
     func linear(from inputs: Int, to outputs: Int) -> Linear {

@@ -16,10 +16,9 @@ public struct HeadCheckpoint: Sendable {
   public var classNames: [String]
   /// The data set that the head was fitted to.
   public var dataset: String
-  /// The backbone whose features the head expects, as a path; empty when the data are features.
-  public var backbone: String
-  /// ``ResidualMLP/digest`` of that backbone; empty when the data are features.
-  public var backboneDigest: String
+  /// The backbone whose features the head expects, as a path, and its ``ResidualMLP/digest``; empty when the
+  /// data are features.
+  public var backbone, backboneDigest: String
   /// The arguments that made it, as a JSON object.
   public var arguments: String
 
@@ -28,29 +27,21 @@ public struct HeadCheckpoint: Sendable {
     head: any Head, classNames: [String], dataset: String, backbone: String,
     backboneDigest: String = "", arguments: String
   ) {
-    self.head = head
-    self.classNames = classNames
-    self.dataset = dataset
-    self.backbone = backbone
-    self.backboneDigest = backboneDigest
+    (self.head, self.classNames, self.dataset) = (head, classNames, dataset)
+    (self.backbone, self.backboneDigest) = (backbone, backboneDigest)
     self.arguments = arguments
   }
 
   /// Writes the checkpoint, in one step: a reader sees the old file or the new one.
   ///
-  /// - Parameter path: where to.
   /// - Throws: `DataError` when the file cannot be written.
   public func write(to path: String) throws(DataError) {
     var writer = SafetensorsWriter(metadata: [
-      "format": "bllarse-head",
-      "format_version": String(Self.formatVersion),
-      "head": type(of: head).kind,
-      "feature_count": String(head.featureCount),
+      "format": "bllarse-head", "format_version": String(Self.formatVersion),
+      "head": type(of: head).kind, "feature_count": String(head.featureCount),
       "class_count": String(head.classCount),
-      "class_names": ClassNames.format(classNames, separator: ", "),
-      "dataset": dataset,
-      "backbone": backbone,
-      "arguments": arguments,
+      "class_names": ClassNames.format(classNames, separator: ", "), "dataset": dataset,
+      "backbone": backbone, "arguments": arguments,
     ])
     if !backboneDigest.isEmpty { writer.metadata["backbone_digest"] = backboneDigest }
     head.encode(into: &writer)
@@ -59,23 +50,19 @@ public struct HeadCheckpoint: Sendable {
 
   /// Reads a checkpoint.
   ///
-  /// - Parameter path: the file.
   /// - Throws: `DataError` when it is missing, malformed, of a newer format or of an unknown kind, or
   ///   holds a NaN or an infinity.
   public init(path: String) throws(DataError) {
     let file = try SafetensorsFile(path: path)
-    guard try file.metadata("format") == "bllarse-head" else {
-      throw DataError(
-        .wrongType, file: path, key: "format", found: "the file holds no head",
-        expected: "the metadata entry format = bllarse-head",
-        advice: "give a head.safetensors that bllarse-finetune wrote")
-    }
+    try DataError.require(
+      try file.metadata("format") == "bllarse-head", .wrongType, file: path, key: "format",
+      found: "the file holds no head", expected: "the metadata entry format = bllarse-head",
+      advice: "give a head.safetensors that bllarse-finetune wrote")
     let version = try file.metadata("format_version")
-    guard version == String(Self.formatVersion) else {
-      throw DataError(
-        .wrongType, file: path, key: "format_version", found: "the version is \(version)",
-        expected: "\(Self.formatVersion)", advice: "update bllarse to read it")
-    }
+    try DataError.require(
+      version == String(Self.formatVersion), .wrongType, file: path, key: "format_version",
+      found: "the version is \(version)", expected: "\(Self.formatVersion)",
+      advice: "update bllarse to read it")
     try file.requireFinite()
     let name = try file.metadata("head")
     guard let kind = HeadRegistry.kind(named: name) else {
@@ -152,24 +139,20 @@ extension HeldOutCalibration {
       self = .temperature(try file.number("held_out_inverse_temperature", above: 0))
     case "vector":
       self = .vector(
-        scales: try file.finiteVector("held_out_scales", count: classCount),
-        shifts: try file.finiteVector("held_out_shifts", count: classCount))
+        scales: try file.vector("held_out_scales", count: classCount),
+        shifts: try file.vector("held_out_shifts", count: classCount))
     case "isotonic":
       var functions: [IsotonicFunction] = []
       for k in 0..<classCount {
         let knots = try file.array("isotonic\(k).knots", as: Double.self)
-        guard !knots.isEmpty, knots.allSatisfy(\.isFinite),
-          zip(knots, knots.dropFirst()).allSatisfy({ $0 < $1 })
-        else {
-          throw DataError(
-            .wrongShape, file: file.path, key: "isotonic\(k).knots",
-            found: "there are no numbers that ascend", expected: "one or more that do",
-            advice: "write the checkpoint again")
-        }
+        try DataError.require(
+          !knots.isEmpty && knots.allSatisfy(\.isFinite)
+            && zip(knots, knots.dropFirst()).allSatisfy({ $0 < $1 }), .wrongShape, file: file.path,
+          key: "isotonic\(k).knots", found: "there are no numbers that ascend",
+          expected: "one or more that do", advice: "write the checkpoint again")
         functions.append(
           IsotonicFunction(
-            knots: knots,
-            values: try file.finiteVector("isotonic\(k).values", count: knots.count)))
+            knots: knots, values: try file.vector("isotonic\(k).values", count: knots.count)))
       }
       self = .isotonic(functions)
     default:
@@ -187,18 +170,5 @@ extension HeldOutCalibration {
     case .vector: "vector"
     case .isotonic: "isotonic"
     }
-  }
-}
-
-extension SafetensorsFile {
-  /// A vector of finite numbers.
-  fileprivate func finiteVector(_ name: String, count: Int) throws(DataError) -> [Double] {
-    let values = try vector(name, count: count)
-    if let index = values.firstIndex(where: { !$0.isFinite }) {
-      throw DataError(
-        .notFinite, file: path, key: name, row: index, found: "the value is \(values[index])",
-        expected: "a finite number", advice: "write the checkpoint again")
-    }
-    return values
   }
 }

@@ -31,39 +31,29 @@ struct RunCheckpoint {
     try writer.write(to: path)
   }
 
-  /// Reads a checkpoint, and makes sure that it is whole and of this run.
+  /// Reads a checkpoint, and makes sure that it is whole and of the run that has these options and rows now.
   ///
-  /// - Parameters:
-  ///   - file: the file.
-  ///   - arguments: the options that the run has now, as a JSON object.
-  ///   - data: the fingerprint of the training rows that it has now.
   /// - Throws: `DataError`: another kind of file, a newer format, damage, other arguments, other data.
   init(reading file: SafetensorsFile, arguments: String, data: String) throws(DataError) {
-    guard try file.metadata("format") == "bllarse-run" else {
-      throw DataError(
-        .wrongType, file: file.path, key: "metadata format",
-        found: "the file holds no state of a run", expected: "bllarse-run",
-        advice: "give --resume the output directory of a run")
-    }
+    try DataError.require(
+      try file.metadata("format") == "bllarse-run", .wrongType, file: file.path,
+      key: "metadata format", found: "the file holds no state of a run", expected: "bllarse-run",
+      advice: "give --resume the output directory of a run")
     let version = try file.metadata("format_version")
-    guard version == String(Self.formatVersion) else {
-      throw DataError(
-        .wrongType, file: file.path, key: "metadata format_version",
-        found: "the version is \(version.quoted())", expected: "\(Self.formatVersion)",
-        advice: "resume with the version of bllarse that wrote it")
-    }
+    try DataError.require(
+      version == String(Self.formatVersion), .wrongType, file: file.path,
+      key: "metadata format_version", found: "the version is \(version.quoted())",
+      expected: "\(Self.formatVersion)", advice: "resume with the version of bllarse that wrote it")
     try Self.verify(file)
     self.arguments = try file.metadata("arguments")
     self.data = try file.metadata("data")
     guard self.arguments == arguments else {
       throw Self.otherArguments(file, stored: self.arguments, given: arguments)
     }
-    guard self.data == data else {
-      throw DataError(
-        .wrongType, file: file.path, key: "metadata data",
-        found: "the run was started on other training rows (\(self.data))",
-        expected: data, advice: "give the data of the first start, or another --output")
-    }
+    try DataError.require(
+      self.data == data, .wrongType, file: file.path, key: "metadata data",
+      found: "the run was started on other training rows (\(self.data))", expected: data,
+      advice: "give the data of the first start, or another --output")
     let text = try file.metadata("progress")
     guard let progress = RunOutput.decode(RunProgress.self, from: text) else {
       throw DataError(
@@ -74,9 +64,7 @@ struct RunCheckpoint {
   }
 
   init(arguments: String, data: String, progress: RunProgress) {
-    self.arguments = arguments
-    self.data = data
-    self.progress = progress
+    (self.arguments, self.data, self.progress) = (arguments, data, progress)
   }
 
   private static func verify(_ file: SafetensorsFile) throws(DataError) {
@@ -88,12 +76,10 @@ struct RunCheckpoint {
     for tensor in file.tensors {
       checksum.add(tensor.name, try file.stored(tensor.name).bytes)
     }
-    guard checksum.text == stored else {
-      throw DataError(
-        .malformedFile, file: file.path, key: "metadata crc32",
-        found: "the content has the checksum \(checksum.text)", expected: stored,
-        advice: "the checkpoint is damaged: remove it and start the run again")
-    }
+    try DataError.require(
+      checksum.text == stored, .malformedFile, file: file.path, key: "metadata crc32",
+      found: "the content has the checksum \(checksum.text)", expected: stored,
+      advice: "the checkpoint is damaged: remove it and start the run again")
   }
 
   /// Names the first option that differs.

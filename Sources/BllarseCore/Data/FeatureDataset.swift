@@ -17,7 +17,7 @@ public struct FeatureDataset: Sendable {
   /// The classes' names, `classCount` of them; their numbers when nobody named them.
   public let classNames: [String]
 
-  private let splits: [String: FeatureSplit]
+  private var splits: [String: FeatureSplit]
 
   /// The number of features of a row.
   public var featureCount: Int { splits.values.first?.featureCount ?? 0 }
@@ -55,37 +55,19 @@ public struct FeatureDataset: Sendable {
       try range.check(
         split.features, file: file, key: "\(name) split features", parallelism: parallelism)
     }
-    self.name = name
-    self.file = file
-    self.splitNames = splits.map(\.name)
+    (self.name, self.file) = (name, file)
+    splitNames = splits.map(\.name)
     self.splits = Dictionary(uniqueKeysWithValues: splits.map { ($0.name, $0.split) })
     self.classCount = classCount
     self.classNames = classNames ?? (0..<classCount).map(String.init)
   }
 
-  /// The same data with fewer rows, which need no check of their own.
-  private init(_ whole: FeatureDataset, splits: [String: FeatureSplit]) {
-    name = whole.name
-    file = whole.file
-    splitNames = whole.splitNames
-    classCount = whole.classCount
-    classNames = whole.classNames
-    self.splits = splits
-  }
-
-  /// The data set with some of the rows of some splits; the classes stay those of all rows.
-  ///
-  /// - Parameter subset: the rows to take of a split, or `nil` for all of them.
-  /// - Returns: the same splits.
-  /// - Throws: what `subset` throws.
-  func limited(
-    to subset: (_ name: String, _ split: FeatureSplit) throws(DataError) -> RowSubset?
-  ) throws(DataError) -> FeatureDataset {
-    var limited = splits
-    for (name, split) in splits {
-      if let subset = try subset(name, split) { limited[name] = split.rows(subset) }
-    }
-    return FeatureDataset(self, splits: limited)
+  /// The data set with subsets of the rows of some splits, which need no check of their own; the classes stay
+  /// those of all rows.
+  func limited(to subsets: [String: RowSubset]) -> FeatureDataset {
+    var copy = self
+    for (name, subset) in subsets { copy.splits[name] = splits[name]?.rows(subset) }
+    return copy
   }
 
   /// Makes sure that the training rows that are taken and count show two classes and two groups.
@@ -105,10 +87,7 @@ public struct FeatureDataset: Sendable {
   ///
   /// - Throws: `DataError.Code.missingKey`, with the names that are there.
   public func split(_ name: String) throws(DataError) -> FeatureSplit {
-    guard let split = splits[name] else {
-      throw Self.missingSplit(name, file: file, among: splitNames)
-    }
-    return split
+    try DataError.find(splits[name], "split", "\(name) split", in: file, among: splitNames)
   }
 
   /// What the user should know of classes that no training row has; `nil` when there are none.
@@ -130,12 +109,6 @@ public struct FeatureDataset: Sendable {
         ? "class \(list)" : "\(unseen.count) of the \(classCount) classes: \(list)")
       + "; predictions can give it next to nothing: add rows, or number the classes that there are "
       + "from 0 without gaps and list them in the metadata class_names"
-  }
-
-  static func missingSplit(_ name: String, file: String?, among names: [String]) -> DataError {
-    DataError(
-      .missingKey, file: file, key: "\(name) split",
-      found: DataError.absence("split", among: names))
   }
 }
 
@@ -160,13 +133,9 @@ struct DatasetValidation {
       code, file: file, key: key, row: row, found: found, expected: expected, advice: advice)
   }
 
-  /// Checks all but the features.
+  /// Checks all but the features, and tells the number of classes, as announced, as there are names or as the
+  /// labels show.
   ///
-  /// - Parameters:
-  ///   - splits: all of them.
-  ///   - announced: the number of classes, where it is known otherwise.
-  ///   - names: the names of the classes, where there are some.
-  /// - Returns: the number of classes, as announced or as the labels show.
   /// - Throws: `DataError` that names split and row.
   func check(
     _ splits: [Outline], announced: Int?, names: [String]?
@@ -213,8 +182,7 @@ struct DatasetValidation {
       if width != first.featureCount {
         throw fault(
           .wrongShape, key, "the rows have \(width) features",
-          "\(first.featureCount) as in \(first.name)",
-          "make all splits with the same backbone")
+          "\(first.featureCount) as in \(first.name)", "make all splits with the same backbone")
       }
     }
   }
@@ -260,12 +228,10 @@ extension RowValues {
       labels.indices.contains { (weights?[$0] ?? 1) > 0 && isOther($0) }
     }
     let rows = weights == nil ? "\(labels.count) rows" : "rows of positive weight"
-    guard differs({ labels[$0] != labels[first] }) else {
-      throw DataError(
-        .insufficientData, file: file, key: "\(key) split labels",
-        found: "all \(rows) have the label \(labels[first])",
-        expected: "at least two classes", advice: "add rows of another class")
-    }
+    try DataError.require(
+      differs({ labels[$0] != labels[first] }), .insufficientData, file: file,
+      key: "\(key) split labels", found: "all \(rows) have the label \(labels[first])",
+      expected: "at least two classes", advice: "add rows of another class")
     guard let groups, !differs({ groups[$0] != groups[first] }) else { return }
     throw DataError(
       .insufficientData, file: file, key: "\(key) split groups",
@@ -318,9 +284,8 @@ struct FeatureRange: Sendable, Equatable {
   ) -> DataError {
     guard value.isFinite else {
       return DataError(
-        .notFinite, file: file, key: key, row: row, column: column,
-        found: "the value is \(value)", expected: "a finite number",
-        advice: "remove the row or replace the value")
+        .notFinite, file: file, key: key, row: row, column: column, found: "the value is \(value)",
+        expected: "a finite number", advice: "remove the row or replace the value")
     }
     return DataError(
       .outOfRange, file: file, key: key, row: row, column: column,

@@ -46,14 +46,12 @@ public struct FeatureFile: Sendable {
     return features
   }
 
-  /// Reads and checks all splits that have features and labels.
+  /// Reads and checks all splits that have features and labels, with weights and groups of the training rows
+  /// where they are named.
   ///
-  /// - Parameters:
-  ///   - required: splits that must be there; by default "train" and the test split.
-  ///   - classCount: the number of classes, when it is known otherwise (from a checkpoint).
-  ///   - arrays: the names of weights and groups of the training rows.
-  ///   - parallelism: the threads to check with.
-  /// - Returns: the data set, named after the file.
+  /// Required are by default "train" and the test split; the number of classes may be known otherwise (from a
+  /// checkpoint).
+  ///
   /// - Throws: `DataError`, naming tensor, row and column.
   public func dataset(
     requiring required: [String]? = nil, classCount: Int? = nil,
@@ -79,12 +77,8 @@ public struct FeatureFile: Sendable {
       parallelism: parallelism)
   }
 
-  /// Reads the splits that have labels, and those that must be there.
+  /// Reads the splits that have labels, and those that must be there, with what `features` gives of each.
   ///
-  /// - Parameters:
-  ///   - required: splits that must be there, with labels.
-  ///   - arrays: the names of weights and groups of the training rows.
-  ///   - features: gives the number of rows of a split, and what is wanted of its features.
   /// - Throws: `DataError`; that a split is missing comes after the faults of the others.
   private func readSplits<Features>(
     requiring required: [String], with arrays: RowArrays,
@@ -118,19 +112,15 @@ public struct FeatureFile: Sendable {
     var (count, names): (Int?, [String]?) = (nil, nil)
     if let text = source.metadata["class_names"] {
       names = ClassNames.parse(text)
-      guard names != nil else {
-        throw DataError(
-          .wrongType, file: path, key: "metadata class_names",
-          found: "the value is \(text.quoted())", expected: "a JSON list of texts")
-      }
+      try DataError.require(
+        names != nil, .wrongType, file: path, key: "metadata class_names",
+        found: "the value is \(text.quoted())", expected: "a JSON list of texts")
     }
     if let text = source.metadata["num_classes"] {
       count = Int(text)
-      guard count != nil else {
-        throw DataError(
-          .wrongType, file: path, key: "metadata num_classes",
-          found: "the value is \(text.quoted())", expected: "a number")
-      }
+      try DataError.require(
+        count != nil, .wrongType, file: path, key: "metadata num_classes",
+        found: "the value is \(text.quoted())", expected: "a number")
     }
     return (count, names)
   }
@@ -165,16 +155,8 @@ extension JSON {
 
 /// What is known of stored features before they are read: sizes and labels.
 struct FeatureHeader: Sendable {
-  /// The sizes of one split.
-  struct Split: Sendable, Equatable {
-    let name: String
-    let rowCount: Int
-    let featureCount: Int
-    /// The bytes of its features.
-    let byteCount: Int
-    /// Whether they take memory of the process's own, not the mapped file's.
-    let isCopied: Bool
-  }
+  /// A split, its rows, and the bytes of its features.
+  typealias Split = (name: String, rowCount: Int, byteCount: Int)
 
   /// The file, unless the features are yet to be made.
   let file: String?
@@ -182,20 +164,16 @@ struct FeatureHeader: Sendable {
   let names: [String]
   /// The splits with features and labels.
   let splits: [Split]
+  let featureCount: Int
   let classCount: Int
 
-  var featureCount: Int { splits.first?.featureCount ?? 0 }
   subscript(name: String) -> Split? { splits.first { $0.name == name } }
 }
 
 extension FeatureFile {
-  /// Reads sizes and labels and checks them, as ``dataset(requiring:classCount:parallelism:)`` does before
+  /// Reads sizes and labels and checks them, as ``dataset(requiring:classCount:with:parallelism:)`` does before
   /// it looks at the features.
   ///
-  /// - Parameters:
-  ///   - required: splits that must be there, with labels.
-  ///   - arrays: the names of weights and groups of the training rows.
-  /// - Returns: the sizes and the number of classes.
   /// - Throws: `DataError`, naming tensor and row.
   func header(
     requiring required: [String] = [], with arrays: RowArrays = RowArrays()
@@ -211,12 +189,11 @@ extension FeatureFile {
           name: $0.name, rowCount: $0.features.shape[0], featureCount: $0.features.shape[1],
           labels: $0.labels, values: $0.values)
       }, announced: announced, names: names)
-    let splits = read.map { name, features, _, _ in
-      FeatureHeader.Split(
-        name: name, rowCount: features.shape[0], featureCount: features.shape[1],
-        byteCount: features.shape.reduce(features.type.size, *), isCopied: features.isCopied)
-    }
-    return FeatureHeader(file: path, names: splitNames, splits: splits, classCount: classCount)
+    return FeatureHeader(
+      file: path, names: splitNames,
+      splits: read.map { name, features, _, _ in
+        (name, features.shape[0], features.shape.reduce(features.type.size, *))
+      }, featureCount: read.first?.features.shape[1] ?? 0, classCount: classCount)
   }
 
   /// The sizes of the features of a split, with or without labels.
@@ -244,8 +221,7 @@ public struct RowArrays: Sendable, Hashable {
 
   /// Names arrays.
   public init(weights: String? = nil, groups: String? = nil) {
-    self.weights = weights
-    self.groups = groups
+    (self.weights, self.groups) = (weights, groups)
   }
 }
 
@@ -258,24 +234,19 @@ struct RowValues: Sendable, Equatable {
 extension FeatureFile {
   /// Reads and checks the arrays of the training rows.
   ///
-  /// - Parameters:
-  ///   - arrays: their names.
-  ///   - rowCount: the number of training rows.
-  /// - Returns: what was named.
   /// - Throws: `DataError` that names array and row: there is no such array, it has another number of rows,
   ///   or a value is no weight or no group.
   func values(of arrays: RowArrays, rowCount: Int) throws(DataError) -> RowValues {
     var values = RowValues()
     if let name = arrays.weights {
-      let tensor = try source.tensor(try trainingArray(name, "weight", rowCount: rowCount))
+      let tensor = try trainingArray(name, "weight", rowCount: rowCount)
       let weights: [Double] = try tensor.array()
       try RowWeights.check(weights, rowCount: rowCount, file: tensor.path, key: tensor.name)
       values.weights = weights
     }
     if let name = arrays.groups {
       do throws(DataError) {
-        let tensor = try source.tensor(try trainingArray(name, "group", rowCount: rowCount))
-        values.groups = try tensor.groups()
+        values.groups = try trainingArray(name, "group", rowCount: rowCount).groups()
       } catch {
         guard error.code == .wrongType else { throw error }
         // Names, as NumPy stores them, are no numbers.
@@ -291,7 +262,7 @@ extension FeatureFile {
   /// The array that holds one entry a training row under a name.
   private func trainingArray(
     _ name: String, _ noun: String, rowCount: Int
-  ) throws(DataError) -> String {
+  ) throws(DataError) -> StoredTensor {
     let names = source.names
     let candidates = [name + "_" + SplitRoles.training, name]
     guard let found = candidates.first(where: names.contains) else {
@@ -308,6 +279,6 @@ extension FeatureFile {
         header.shape, path: header.path, name: header.name,
         expected: "one \(noun) for each of the \(rowCount) training rows")
     }
-    return found
+    return try source.tensor(found)
   }
 }

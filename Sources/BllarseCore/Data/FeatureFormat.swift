@@ -60,11 +60,9 @@ extension FeatureFormat {
   /// - Throws: `DataError.Code.outOfRange` for a name that is taken.
   public static func register(_ format: FeatureFormat) throws(DataError) {
     let isTaken = all.contains { $0.name == format.name }
-    guard !isTaken else {
-      throw DataError(
-        .outOfRange, key: "the feature format \(format.name.quoted())",
-        found: "there is one of this name", expected: "a new name")
-    }
+    try DataError.require(
+      !isTaken, .outOfRange, key: "the feature format \(format.name.quoted())",
+      found: "there is one of this name", expected: "a new name")
     registered.withLock { $0.append(format) }
   }
 
@@ -109,12 +107,11 @@ extension FeatureFormat {
     for name in contents where name.hasSuffix(".npz") || name.hasSuffix(".npy") {
       files[String(name.dropLast(4))] = path + "/" + name
     }
-    guard files.keys.contains(where: { $0.hasPrefix("X_") || $0.hasPrefix("y_") }) else {
-      throw DataError(
-        .missingFile, file: path, found: "the directory has no arrays",
-        expected: "X_train.npz, y_train.npz and so on",
-        advice: "name a safetensors file or a cache of features")
-    }
+    try DataError.require(
+      files.keys.contains(where: { $0.hasPrefix("X_") || $0.hasPrefix("y_") }), .missingFile,
+      file: path, found: "the directory has no arrays",
+      expected: "X_train.npz, y_train.npz and so on",
+      advice: "name a safetensors file or a cache of features")
     var metadata: [String: String] = [:]
     if contents.contains("metadata.json") {
       let json = try JSON(file: path + "/metadata.json", advice: "correct or remove the file")
@@ -168,15 +165,10 @@ public struct FeatureArrays: Sendable {
     read: @escaping @Sendable (_ name: String) throws(DataError) -> StoredTensor
   ) {
     @Sendable func tensor(_ name: String) throws(DataError) -> StoredTensor {
-      guard names.contains(name) else {
-        throw DataError(
-          .missingKey, file: path, key: name, found: DataError.absence("array", among: names))
-      }
-      return try read(name)
+      let known = names.first { $0 == name }
+      return try read(DataError.find(known, "array", name, in: path, among: names))
     }
-    self.init(path, names, metadata, tensor) { (name) throws(DataError) in
-      ArrayHeader(try tensor(name), isCopied: true)
-    }
+    self.init(path, names, metadata, tensor)
   }
 
   fileprivate init(
@@ -202,15 +194,11 @@ struct ArrayHeader: Sendable, Equatable {
   let type: SafetensorsType
   /// Sizes, outermost first.
   let shape: [Int]
-  /// Whether reading it takes memory of the process's own, not the mapped file's.
-  let isCopied: Bool
 }
 
 extension ArrayHeader {
-  init(_ tensor: StoredTensor, isCopied: Bool = false) {
-    self.init(
-      path: tensor.path, name: tensor.name, type: tensor.type, shape: tensor.shape,
-      isCopied: isCopied)
+  init(_ tensor: StoredTensor) {
+    self.init(path: tensor.path, name: tensor.name, type: tensor.type, shape: tensor.shape)
   }
 }
 
@@ -224,12 +212,8 @@ extension ZipArchive {
   }
 
   private func member(_ name: String) throws(DataError) -> Member {
-    guard let member = members.first(where: { Self.arrayName($0) == name }) else {
-      throw DataError(
-        .missingKey, file: file.path, key: name,
-        found: DataError.absence("array", among: arrayNames))
-    }
-    return member
+    try DataError.find(
+      members.first { Self.arrayName($0) == name }, "array", name, in: file.path, among: arrayNames)
   }
 
   fileprivate func tensor(_ name: String) throws(DataError) -> StoredTensor {
@@ -242,9 +226,7 @@ extension ZipArchive {
     let (bytes, owner) = try content(of: member, upTo: 1 << 16)
     defer { withExtendedLifetime(owner) {} }
     let found = try NpyHeader(of: bytes, count: member.size, path: file.path, name: name)
-    return ArrayHeader(
-      path: file.path, name: name, type: found.type, shape: found.shape,
-      isCopied: member.method != 0 || found.isFortranOrder)
+    return ArrayHeader(path: file.path, name: name, type: found.type, shape: found.shape)
   }
 
   /// The array of a file that holds one; the original's caches call it "data".

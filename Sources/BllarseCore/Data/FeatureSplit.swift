@@ -37,10 +37,7 @@ public struct FeatureSplit: Sendable {
       try RowWeights.check(weights, rowCount: labels.count, file: nil, key: "\(name) split weights")
     }
     if let groups, groups.count != labels.count {
-      throw DataError(
-        .wrongShape, key: "\(name) split groups",
-        found: "there are \(labels.count) rows of features and \(groups.count) groups",
-        expected: "one group a row")
+      throw .wrongCount(groups.count, "group", rowCount: labels.count, key: "\(name) split groups")
     }
     self.init(features, labels, weights, groups?.dense)
   }
@@ -48,10 +45,7 @@ public struct FeatureSplit: Sendable {
   /// Refuses another number of labels than rows.
   static func require(_ labelCount: Int, rowCount: Int, name: String) throws(DataError) {
     guard rowCount == labelCount else {
-      throw DataError(
-        .wrongShape, key: "\(name) split",
-        found: "there are \(rowCount) rows of features and \(labelCount) labels",
-        expected: "one label a row")
+      throw .wrongCount(labelCount, "label", rowCount: rowCount, key: "\(name) split")
     }
   }
 
@@ -73,32 +67,27 @@ public struct FeatureSplit: Sendable {
   private init(
     _ features: FeatureMatrix, _ labels: [Int32], _ weights: [Double]?, _ groups: [Int]?
   ) {
-    self.features = features
-    self.labels = labels
-    self.weights = weights
-    self.groups = groups
+    (self.features, self.labels) = (features, labels)
+    (self.weights, self.groups) = (weights, groups)
   }
 }
 
 extension FeatureSplit {
   /// What the user should know of weights.
-  var weightNotes: [String] {
+  var weightNote: String? {
     let count = weights?.count { $0 == 0 } ?? 0
-    guard count > 0 else { return [] }
-    return [
-      count == 1
+    return count == 0
+      ? nil
+      : count == 1
         ? "1 training row has the weight 0 and counts for nothing"
         : "\(count) training rows have the weight 0 and count for nothing"
-    ]
   }
 }
 
-/// What is asked of row weights and row groups, wherever they come from.
+/// What is asked of row weights, wherever they come from.
 enum RowWeights {
-  /// The largest weight.
-  ///
-  /// Sums over rows are products of weights, features and numbers of rows in single precision, which ends
-  /// at 3e38.
+  /// The largest weight: sums over rows are products of weights, features and numbers of rows in single
+  /// precision, which ends at 3e38.
   static let limit = 1e12
 
   /// Refuses another number of weights than rows, a weight that is not finite, negative or above
@@ -107,10 +96,7 @@ enum RowWeights {
     _ weights: [Double], rowCount: Int, file: String?, key: String
   ) throws(DataError) {
     guard weights.count == rowCount else {
-      throw DataError(
-        .wrongShape, file: file, key: key,
-        found: "there are \(rowCount) rows of features and \(weights.count) weights",
-        expected: "one weight a row")
+      throw .wrongCount(weights.count, "weight", rowCount: rowCount, file: file, key: key)
     }
     if let row = weights.firstIndex(where: { !($0 >= 0 && $0 <= limit) }) {
       let weight = weights[row]
@@ -119,8 +105,7 @@ enum RowWeights {
         found: "the weight is \(weight)", expected: "a number from 0 to \(Int(limit))",
         advice: weight > limit && weight.isFinite
           ? "divide all weights by their mean"
-          : "correct it, or give 0 for a row that is not to count"
-      )
+          : "correct it, or give 0 for a row that is not to count")
     }
     try requirePositive(weights, file: file, key: key)
   }
@@ -129,11 +114,9 @@ enum RowWeights {
   static func requirePositive(
     _ weights: [Double], file: String?, key: String
   ) throws(DataError) {
-    guard weights.contains(where: { $0 > 0 }) else {
-      throw DataError(
-        .insufficientData, file: file, key: key, found: "all \(weights.count) weights are 0",
-        expected: "rows that count")
-    }
+    try DataError.require(
+      weights.contains(where: { $0 > 0 }), .insufficientData, file: file, key: key,
+      found: "all \(weights.count) weights are 0", expected: "rows that count")
   }
 }
 
@@ -162,11 +145,6 @@ struct RowSubset: Sendable, Equatable {
   /// A class gets the whole part of its share, and the largest remainders get one row more; then a class
   /// that has got none gets one from the class that has most, as long as there are rows enough. With the
   /// same seed, a class's rows in a smaller subset are among those in a larger one.
-  ///
-  /// - Parameters:
-  ///   - count: how many rows, at least 1.
-  ///   - labels: the class of each row.
-  ///   - seed: of the choice.
   init(stratified count: Int, of labels: [Int32], seed: UInt64) {
     guard count < labels.count else {
       rows = Array(labels.indices)
@@ -186,12 +164,7 @@ struct RowSubset: Sendable, Equatable {
     rows = chosen.sorted()
   }
 
-  /// How many rows each class gets.
-  ///
-  /// - Parameters:
-  ///   - count: the rows to share out, fewer than there are.
-  ///   - sizes: the rows of each class.
-  /// - Returns: the rows to take of each class.
+  /// How many rows each class gets of `count`, which are fewer than there are.
   static func quotas(_ count: Int, _ sizes: [Int]) -> [Int] {
     let total = sizes.reduce(0, +)
     // Whole numbers: sizes times count stay far below 2⁶³.
@@ -211,103 +184,64 @@ struct RowSubset: Sendable, Equatable {
   }
 }
 
-extension FeatureSplit {
-  /// The rows of a subset: a view where they are the first, otherwise a copy.
-  func rows(_ subset: RowSubset) -> FeatureSplit {
-    subset.rows.last.map { $0 == subset.rows.count - 1 } ?? true
-      ? rows(0..<subset.rows.count) : gatheringRows(subset.rows)
-  }
-}
-
-extension ImageSplit {
-  /// The images of a subset.
-  func rows(_ subset: RowSubset) -> ImageSplit {
-    ImageSplit(
-      images: ImageSet(
-        pixels: images.pixels.gatheringRows(subset.rows), channels: images.channels,
-        height: images.height, width: images.width, maximum: images.maximum),
-      labels: subset.rows.map { labels[$0] })
-  }
-}
-
 // MARK: - As a run asks for it
 
 extension RunConfiguration {
-  /// The rows of a split that the run takes.
+  /// The rows that the run takes of splits, whose labels are given: all of those that are not among them.
   ///
-  /// - Parameters:
-  ///   - name: the split.
-  ///   - labels: of all its rows.
-  ///   - roles: which split is which.
-  ///   - file: the file they are in, for messages.
-  /// - Returns: the rows; `nil` for all.
+  /// - Returns: rows by split, and what the user should know about limits that are above what there is.
   /// - Throws: `DataError.Code.insufficientData` when the training rows taken are of one class.
-  func subset(
-    of name: String, _ labels: [Int32], _ roles: SplitRoles, file: String?
-  ) throws(DataError) -> RowSubset? {
-    guard name == SplitRoles.training else {
-      guard let limit = data.maxValidationSamples, roles.isValidation(name), limit < labels.count
-      else { return nil }
-      return RowSubset(first: limit, of: labels.count)
-    }
-    guard let limit = data.maxTrainSamples, limit < labels.count else { return nil }
-    let subset =
-      data.trainSubsetSeed.map { RowSubset(stratified: limit, of: labels, seed: $0) }
-      ?? RowSubset(first: limit, of: labels.count)
-    let classes = Set(subset.rows.map { labels[$0] })
-    guard classes.count > 1 || Set(labels).count < 2 else {
-      throw DataError(
-        .insufficientData, file: file, key: "\(name) split labels",
+  func subsets(
+    _ splits: [(name: String, labels: [Int32])], _ roles: SplitRoles, file: String?
+  ) throws(DataError) -> (rows: [String: RowSubset], notes: [String]) {
+    var (subsets, notes): ([String: RowSubset], [String]) = ([:], [])
+    for (name, labels) in splits where name == SplitRoles.training {
+      guard let limit = data.maxTrainSamples else { continue }
+      if limit > labels.count {
+        notes.append("--max-train-samples \(limit): there are \(labels.count) rows, all are taken")
+      }
+      guard limit < labels.count else { continue }
+      let subset =
+        data.trainSubsetSeed.map { RowSubset(stratified: limit, of: labels, seed: $0) }
+        ?? RowSubset(first: limit, of: labels.count)
+      try DataError.require(
+        Set(subset.rows.map { labels[$0] }).count > 1 || Set(labels).count < 2, .insufficientData,
+        file: file, key: "\(name) split labels",
         found: "the \(subset.rows.count) rows of --max-train-samples are of one class",
         expected: "at least two classes",
         advice: data.trainSubsetSeed == nil
           ? "give --train-subset-seed, for random rows of every class" : "take more rows")
+      subsets[name] = subset
     }
-    return subset
-  }
-
-  /// What the user should know about limits that are above what there is.
-  func limitNotes(_ splits: [(name: String, rowCount: Int)], _ roles: SplitRoles) -> [String] {
-    var notes: [String] = []
-    if let limit = data.maxTrainSamples {
-      for (name, count) in splits where name == SplitRoles.training && limit > count {
-        notes.append("--max-train-samples \(limit): there are \(count) rows, all are taken")
-      }
-    }
-    guard let limit = data.maxValidationSamples else { return notes }
+    guard let limit = data.maxValidationSamples else { return (subsets, notes) }
     let validation = splits.filter { roles.isValidation($0.name) }.sorted { $0.name < $1.name }
     if validation.isEmpty {
       notes.append("--max-val-samples has no effect here: there is no validation split")
     }
-    for (name, count) in validation where limit > count {
-      notes.append("--max-val-samples \(limit): there are \(count) rows of \(name), all are taken")
+    for (name, labels) in validation {
+      if limit < labels.count { subsets[name] = RowSubset(first: limit, of: labels.count) }
+      if limit > labels.count {
+        notes.append(
+          "--max-val-samples \(limit): there are \(labels.count) rows of \(name), all are taken")
+      }
     }
-    return notes
-  }
-}
-
-extension ImageDataset {
-  /// The images that a run takes.
-  ///
-  /// - Throws: as ``RunConfiguration/subset(of:_:_:file:)``.
-  func limited(
-    to configuration: RunConfiguration, _ roles: SplitRoles
-  ) throws(DataError) -> ImageDataset {
-    var limited: [(name: String, split: ImageSplit)] = []
-    for (name, split) in splits {
-      let subset = try configuration.subset(of: name, split.labels, roles, file: nil)
-      limited.append((name, subset.map { split.rows($0) } ?? split))
-    }
-    return ImageDataset(
-      name: name, splits: limited, classNames: classNames, normalization: normalization)
+    return (subsets, notes)
   }
 }
 
 extension SplitRoles {
   /// Whether `--max-val-samples` is about a split: the validation split, and those that such a file names
   /// so.
-  func isValidation(_ name: String) -> Bool {
+  fileprivate func isValidation(_ name: String) -> Bool {
     guard name != Self.training else { return false }
     return name == validation || Self.validationNames.contains(name) || name.hasPrefix("val_")
+  }
+}
+
+extension FeatureSplit {
+  /// The rows of a subset: a view where they are the first, otherwise a copy.
+  func rows(_ subset: RowSubset) -> FeatureSplit {
+    subset.rows.last.map { $0 == subset.rows.count - 1 } ?? true
+      ? rows(0..<subset.rows.count) : gatheringRows(subset.rows)
   }
 }

@@ -18,9 +18,7 @@ public struct SplitRoles: Sendable, Equatable {
   public var isShared: Bool { validation == test }
 
   /// The test split where nobody names one: "test", or the matched rows of the Python original's text
-  /// caches, "val_m".
-  ///
-  /// - Returns: `nil` when there is neither.
+  /// caches, "val_m", if there is one of them.
   static func defaultTest(of names: [String]) -> String? {
     ["test", "val_m"].first(where: names.contains)
   }
@@ -42,13 +40,12 @@ public struct SplitRoles: Sendable, Equatable {
     func named(_ name: String, by option: String) throws(DataError) -> String {
       // The file may call it X_val; its split is "validation".
       let name = name == "val" && !others.contains(name) ? "validation" : name
-      guard others.contains(name) else {
-        throw DataError(
-          name == Self.training ? .wrongType : .missingKey, file: file, key: "\(name) split",
-          found: name == Self.training
-            ? "\(option) names the rows that the head is fitted to" : "there is no such split",
-          expected: Self.list(others), advice: "correct \(option)")
-      }
+      try DataError.require(
+        others.contains(name), name == Self.training ? .wrongType : .missingKey, file: file,
+        key: "\(name) split",
+        found: name == Self.training
+          ? "\(option) names the rows that the head is fitted to" : "there is no such split",
+        expected: Self.list(others), advice: "correct \(option)")
       return name
     }
     if let test {
@@ -57,8 +54,8 @@ public struct SplitRoles: Sendable, Equatable {
       self.test = test
     } else {
       throw DataError(
-        .missingKey, file: file, key: "test split",
-        found: DataError.absence("split", among: names), expected: "X_test and y_test",
+        .missingKey, file: file, key: "test split", found: DataError.absence("split", among: names),
+        expected: "X_test and y_test",
         advice: others.isEmpty ? "add them" : "add them, or name another with --test-split")
     }
     if let validation {
@@ -114,13 +111,10 @@ extension SplitRoles: CustomStringConvertible {
         expected: "rows to calibrate on, beside " + names.joined(separator: " and "),
         advice: "add X_val and y_val, or name another split with --validation-split")
     }
-    guard !isShared || isChosen else {
-      throw DataError(
-        .wrongType, file: file, key: "\(validation) split",
-        found: "its rows are the test split too",
-        expected: "other rows to calibrate on",
-        advice: "name the splits with --validation-split and --test-split")
-    }
+    try DataError.require(
+      !isShared || isChosen, .wrongType, file: file, key: "\(validation) split",
+      found: "its rows are the test split too", expected: "other rows to calibrate on",
+      advice: "name the splits with --validation-split and --test-split")
     return validation
   }
 }

@@ -12,12 +12,7 @@
 /// cache holds the first N and M rows of its splits only ("all" for one that is not limited).
 public struct TextCache: Sendable, Equatable {
   /// How features are stored.
-  public enum ElementType: String, Sendable, CaseIterable {
-    /// Half precision.
-    case float16
-    /// Single precision.
-    case float32
-  }
+  public enum ElementType: String, Sendable, CaseIterable { case float16, float32 }
 
   /// The text encoder, "FacebookAI/roberta-base".
   public var encoder = "FacebookAI/roberta-base"
@@ -25,10 +20,8 @@ public struct TextCache: Sendable, Equatable {
   public var maxLength = 256
   /// How features are stored.
   public var elementType = ElementType.float16
-  /// The training rows that were encoded, or `nil` for all.
-  public var trainLimit: Int?
-  /// The rows of each validation split that were encoded, or `nil` for all.
-  public var validationLimit: Int?
+  /// The training rows that were encoded, and the rows of each validation split, or `nil` for all.
+  public var trainLimit, validationLimit: Int?
   /// The directory of all caches.
   public var directory = "data/feature_cache"
   /// The folder in it, and in the repository of published caches.
@@ -71,26 +64,20 @@ public struct TextCache: Sendable, Equatable {
 }
 
 extension TextCache {
-  /// What a cache holds, as its metadata and the headers of its arrays say.
-  public struct Content: Sendable, Equatable {
-    /// Training rows.
-    public var trainCount: Int
-    /// Rows of the validation split whose genres are those of the training rows.
-    public var matchedCount: Int
-    /// Rows of the validation split of other genres.
-    public var mismatchedCount: Int
-    /// The features of a row.
-    public var featureCount: Int
+  /// What a cache holds, as its metadata and the headers of its arrays say: rows of the training split and of
+  /// the validation splits of the same genres and of others.
+  package struct Content: Sendable, Equatable {
+    package let trainCount, matchedCount, mismatchedCount, featureCount: Int
 
     /// The rows of all splits.
-    public var totalCount: Int { trainCount + matchedCount + mismatchedCount }
+    package var totalCount: Int { trainCount + matchedCount + mismatchedCount }
   }
 
   /// The training rows of MultiNLI.
-  public static let fullTrainCount = 392_702
+  package static let fullTrainCount = 392_702
 
   /// The features that the published encoders give a row.
-  public static func featureCount(encoder: String) -> Int? {
+  package static func featureCount(encoder: String) -> Int? {
     ["FacebookAI/roberta-base": 768, "FacebookAI/roberta-large": 1024][encoder]
   }
 
@@ -104,7 +91,7 @@ extension TextCache {
   ///
   /// - Throws: `DataError`: a file is missing or damaged, the metadata contradict the folder's name, or
   ///   the arrays have other sizes than the metadata say.
-  public func content() throws(DataError) -> Content {
+  package func content() throws(DataError) -> Content {
     let path = path
     // 1. All files.
     let arrays = Self.splits.flatMap { ["X_\($0.suffix)", "y_\($0.suffix)"] }
@@ -113,14 +100,11 @@ extension TextCache {
         ![".npz", ".npy"].contains { Files.exists("\(path)/\(name)\($0)") }
       }.map { $0 + ".npz" }
       + (Files.exists("\(path)/\(Self.metadataName)") ? [] : [Self.metadataName])
-    guard missing.isEmpty else {
-      throw DataError(
-        .missingFile, file: path,
-        found: Files.exists(path)
-          ? "the feature cache has no \(missing.joined(separator: ", no "))"
-          : "there is no feature cache",
-        advice: howToGetIt)
-    }
+    try DataError.require(
+      missing.isEmpty, .missingFile, file: path,
+      found: Files.exists(path)
+        ? "the feature cache has no \(missing.joined(separator: ", no "))"
+        : "there is no feature cache", advice: howToGetIt)
 
     // 2. What the metadata say.
     let metadata = try TextCacheMetadata(path: "\(path)/\(Self.metadataName)")
@@ -152,17 +136,12 @@ extension TextCache {
     _ suffix: String, _ source: FeatureArrays
   ) throws(DataError) -> (rows: Int, features: Int) {
     let shape = try source.header("X_" + suffix).shape
-    guard shape.count == 2 else {
-      throw DataError(
-        .wrongShape, file: source.path, key: "X_" + suffix, found: "the shape is \(shape)",
-        expected: "a matrix (rows, features)")
-    }
+    try DataError.require(
+      shape.count == 2, .wrongShape, file: source.path, key: "X_" + suffix,
+      found: "the shape is \(shape)", expected: "a matrix (rows, features)")
     let labels = try source.header("y_" + suffix).shape.reduce(1, *)
     guard labels == shape[0] else {
-      throw DataError(
-        .wrongShape, file: source.path, key: "y_" + suffix,
-        found: "there are \(shape[0]) rows of features and \(labels) labels",
-        expected: "one label a row")
+      throw .wrongCount(labels, "label", rowCount: shape[0], file: source.path, key: "y_" + suffix)
     }
     return (shape[0], shape[1])
   }

@@ -50,56 +50,60 @@ public struct DataError: Error, Equatable, Sendable {
   public var file: String?
   /// The tensor, array, split or metadata entry.
   public var key: String?
-  /// The line of a text file, from 1.
-  public var line: Int?
-  /// The row, from 0.
-  public var row: Int?
-  /// The column, from 0.
-  public var column: Int?
+  /// The line of a text file, from 1; the row and the column, from 0.
+  public var line, row, column: Int?
   /// What is wrong, a clause without a full stop: "the value is nan".
   public var found: String
-  /// What should have been there, a noun phrase: "a finite number".
-  public var expected: String?
-  /// What the user can do about it, an imperative: "remove the row".
-  public var advice: String?
+  /// What should have been there, a noun phrase: "a finite number", and what the user can do about it, an
+  /// imperative: "remove the row".
+  public var expected, advice: String?
 
-  /// Describes a fault.
-  ///
-  /// - Parameters:
-  ///   - code: the kind of fault.
-  ///   - file: the file, as the caller named it.
-  ///   - key: the tensor, array, split or metadata entry.
-  ///   - line: the line of a text file, from 1.
-  ///   - row: the row, from 0.
-  ///   - column: the column, from 0.
-  ///   - found: what is wrong, a clause without a full stop.
-  ///   - expected: what should have been there, a noun phrase.
-  ///   - advice: what the user can do about it, an imperative.
+  /// Describes a fault; every part is as the property of its name says.
   public init(
     _ code: Code, file: String? = nil, key: String? = nil, line: Int? = nil, row: Int? = nil,
     column: Int? = nil, found: String, expected: String? = nil, advice: String? = nil
   ) {
-    self.code = code
-    self.file = file
-    self.key = key
-    self.line = line
-    self.row = row
-    self.column = column
-    self.found = found
-    self.expected = expected
-    self.advice = advice
+    (self.code, self.file, self.key, self.line) = (code, file, key, line)
+    (self.row, self.column) = (row, column)
+    (self.found, self.expected, self.advice) = (found, expected, advice)
   }
 
-  /// A clause that something is missing, with the names that are there.
-  ///
-  /// - Parameters:
-  ///   - noun: what is missing: "tensor".
-  ///   - names: what is there.
-  /// - Returns: "there is no such tensor among X_train, y_train".
+  /// Throws a fault unless a condition holds.
+  static func require(
+    _ condition: Bool, _ code: Code, file: String? = nil, key: @autoclosure () -> String? = nil,
+    row: Int? = nil, found: @autoclosure () -> String,
+    expected: @autoclosure () -> String? = nil, advice: @autoclosure () -> String? = nil
+  ) throws(DataError) {
+    if condition { return }
+    throw DataError(
+      code, file: file, key: key(), row: row, found: found(), expected: expected(), advice: advice()
+    )
+  }
+
+  /// A clause with the names that are there: "there is no such tensor among X_train, y_train".
   static func absence(_ noun: String, among names: [String]) -> String {
     guard !names.isEmpty else { return "there is no such \(noun), nor any other" }
     return "there is no such \(noun) among " + names.prefix(12).joined(separator: ", ")
       + (names.count > 12 ? ", … (\(names.count) in all)" : "")
+  }
+
+  /// What is there under a name; a fault with the names that are there, where it is not.
+  static func find<Value>(
+    _ value: Value?, _ noun: String, _ key: String, in file: String?,
+    among names: @autoclosure () -> [String]
+  ) throws(DataError) -> Value {
+    if let value { return value }
+    throw DataError(.missingKey, file: file, key: key, found: absence(noun, among: names()))
+  }
+
+  /// There are not as many labels, weights or groups as rows.
+  static func wrongCount(
+    _ count: Int, _ noun: String, rowCount: Int, file: String? = nil, key: String
+  ) -> DataError {
+    DataError(
+      .wrongShape, file: file, key: key,
+      found: "there are \(rowCount) rows of features and \(count) \(noun)s",
+      expected: "one \(noun) a row")
   }
 
   /// The same fault, located in a file unless it is located in one already.
@@ -118,11 +122,9 @@ extension DataError: CustomStringConvertible {
   public var description: String {
     var text = ""
     if let file { text += file + ": " }
-    var place: [String] = []
-    if let key { place.append(key) }
-    if let line { place.append("line \(line)") }
-    if let row { place.append("row \(row)") }
-    if let column { place.append("column \(column)") }
+    let place = [
+      key, line.map { "line \($0)" }, row.map { "row \($0)" }, column.map { "column \($0)" },
+    ].compactMap { $0 }
     if !place.isEmpty {
       text += place.joined(separator: ", ")
       if row != nil || column != nil { text += " (from 0)" }

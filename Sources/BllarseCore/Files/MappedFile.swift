@@ -18,17 +18,14 @@ public final class MappedFile: PagedMemory, @unchecked Sendable {
   /// ``withBytes(_:)``.
   let bytes: UnsafeRawBufferPointer
 
-  /// Maps a file.
+  /// Maps a regular file.
   ///
-  /// - Parameter path: a regular file.
   /// - Throws: `DataError.Code.missingFile` or `.unreadableFile`.
   public init(path: String) throws(DataError) {
     self.path = path
-    guard !path.isEmpty, !path.utf8.contains(0) else {
-      throw DataError(
-        .missingFile, file: path, found: "the name of the file is empty or holds a null byte",
-        expected: "a path")
-    }
+    try DataError.require(
+      !path.isEmpty && !path.utf8.contains(0), .missingFile, file: path,
+      found: "the name of the file is empty or holds a null byte", expected: "a path")
     let descriptor = open(path, O_RDONLY | O_CLOEXEC)
     guard descriptor >= 0 else { throw Files.failure(.read, path) }
     defer { close(descriptor) }
@@ -74,12 +71,7 @@ public final class MappedFile: PagedMemory, @unchecked Sendable {
 }
 
 extension JSON {
-  /// The value in a file.
-  ///
-  /// - Parameters:
-  ///   - path: a file that is one JSON text.
-  ///   - advice: what to do about another one, an imperative.
-  /// - Throws: `DataError.Code.malformedFile`, `.missingFile` or `.unreadableFile`.
+  /// The value in a file that is one JSON text; the advice says what to do about another one.
   init(file path: String, advice: String) throws(DataError) {
     let file = try MappedFile(path: path)
     do throws(JSONSyntaxError) {
@@ -94,12 +86,7 @@ extension JSON {
 
 /// What a file is by its first bytes, to tell somebody who named the wrong one.
 enum FileSignature {
-  /// An advice for a file that is not what was wanted.
-  ///
-  /// - Parameters:
-  ///   - bytes: the file.
-  ///   - wanted: the format that was expected, "safetensors".
-  /// - Returns: an imperative.
+  /// An advice for a file that is not what was wanted, "safetensors".
   static func advice(_ bytes: UnsafeRawBufferPointer, wanted: String) -> String {
     if let kind = kind(bytes), kind != wanted {
       return "the file looks like \(kind): convert it to \(wanted)"

@@ -12,13 +12,8 @@ struct NpyHeader: Equatable {
   /// Where the elements begin.
   let start: Int
 
-  /// Reads and checks the header of an array.
+  /// Reads and checks the header of an array of `count` bytes, of which the first, with the header, are given.
   ///
-  /// - Parameters:
-  ///   - bytes: the beginning of the array, with the whole header.
-  ///   - count: the number of bytes of the whole array.
-  ///   - path: the file, for messages.
-  ///   - name: what messages call the array.
   /// - Throws: `DataError`: not npy, cut short, or of a type that holds no numbers.
   init(
     of bytes: UnsafeRawBufferPointer, count: Int, path: String, name: String
@@ -44,8 +39,7 @@ struct NpyHeader: Equatable {
     }
     let text = String(decoding: bytes[start..<start + length], as: UTF8.self)
     guard let (description, isFortranOrder, shape) = Self.parse(text) else {
-      throw malformed(
-        "the header is \(text.printable.quoted())", "descr, fortran_order and shape")
+      throw malformed("the header is \(text.printable.quoted())", "descr, fortran_order and shape")
     }
     guard let type = Self.type(description) else {
       throw DataError(
@@ -216,8 +210,7 @@ struct ZipArchive {
     let packed = try packedBytes(of: member)
     if member.method == 0 { return (packed, file) }
     let isWhole = member.size <= limit
-    let storage = ByteStorage(
-      count: min(member.size, limit), for: "\(member.name) of \(file.path)")
+    let storage = ByteStorage(count: min(member.size, limit), for: "\(member.name) of \(file.path)")
     guard Self.inflate(packed, into: storage.bytes, isWhole: isWhole),
       !isWhole || CRC32.checksum(UnsafeRawBufferPointer(storage.bytes)) == member.checksum
     else { throw fault(member, "the compressed bytes are damaged") }
@@ -240,18 +233,15 @@ struct ZipArchive {
     let start = member.headerOffset + 30 + nameLength + extraLength
     guard start <= file.bytes.count, member.compressedSize <= file.bytes.count - start else {
       throw fault(
-        member,
-        "the member should be \(member.compressedSize) bytes long but the file ends before")
+        member, "the member should be \(member.compressedSize) bytes long but the file ends before")
     }
-    let packed = UnsafeRawBufferPointer(
-      rebasing: file.bytes[start..<start + member.compressedSize])
-    guard !member.isEncrypted, member.method == 0 || member.method == 8 else {
-      throw DataError(
-        .wrongType, file: file.path, key: member.name,
-        found: member.isEncrypted
-          ? "the member is encrypted" : "the compression method is \(member.method)",
-        expected: "stored or deflated", advice: "write the file with numpy.savez")
-    }
+    let packed = UnsafeRawBufferPointer(rebasing: file.bytes[start..<start + member.compressedSize])
+    try DataError.require(
+      !member.isEncrypted && (member.method == 0 || member.method == 8), .wrongType,
+      file: file.path, key: member.name,
+      found: member.isEncrypted
+        ? "the member is encrypted" : "the compression method is \(member.method)",
+      expected: "stored or deflated", advice: "write the file with numpy.savez")
     if member.method == 0 {
       guard member.size == member.compressedSize else {
         throw fault(member, "the stored member's sizes differ")
@@ -260,9 +250,7 @@ struct ZipArchive {
     }
     // DEFLATE packs 258 bytes into two bits at best: a larger claim is not worth its memory.
     guard member.size / 1032 <= member.compressedSize else {
-      throw fault(
-        member,
-        "\(member.compressedSize) bytes cannot unpack to \(member.size)")
+      throw fault(member, "\(member.compressedSize) bytes cannot unpack to \(member.size)")
     }
     return packed
   }

@@ -9,12 +9,10 @@ import Foundation
 enum Resources {
   static let directoryName = "bllarse_BllarseCore.resources"
 
-  /// The path of a resource.
+  /// The path of a resource, "digits/digits.safetensors", that can be read.
   ///
-  /// - Parameters:
-  ///   - name: the path inside the resources, "digits/digits.safetensors".
-  ///   - directory: where the user said that they are ($BLLARSE_RESOURCES), if anywhere.
-  /// - Returns: a path that can be read.
+  /// The user may have said where they are ($BLLARSE_RESOURCES).
+  ///
   /// - Throws: `DataError.Code.missingFile`, with the places where it was looked for.
   static func path(_ name: String, in directory: String?) throws(DataError) -> String {
     let places = candidates(directory)

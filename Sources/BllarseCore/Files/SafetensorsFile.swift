@@ -33,7 +33,6 @@ public struct SafetensorsFile: Sendable {
 
   /// Opens a file and checks its header.
   ///
-  /// - Parameter path: the file.
   /// - Throws: `DataError` when the file is missing, unreadable, or not a sound safetensors file: a
   ///   truncated header, a header that is not JSON or names a tensor twice, a shape that contradicts
   ///   the number of bytes, bytes outside the file, shared by two tensors or belonging to none.
@@ -81,8 +80,7 @@ public struct SafetensorsFile: Sendable {
       if member.key == "__metadata__" {
         metadata = try Self.metadata(member.value, in: path)
       } else {
-        tensors.append(
-          try Tensor(member, dataStart: dataStart, size: bytes.count, in: path))
+        tensors.append(try Tensor(member, dataStart: dataStart, size: bytes.count, in: path))
       }
     }
     // 4. The bytes: every one belongs to exactly one tensor.
@@ -137,24 +135,15 @@ public struct SafetensorsFile: Sendable {
   ///
   /// - Throws: `DataError.Code.missingKey`, with the names that are there.
   public func tensor(_ name: String) throws(DataError) -> Tensor {
-    guard let position = index[name] else {
-      throw DataError(
-        .missingKey, file: path, key: name,
-        found: DataError.absence("tensor", among: tensors.map(\.name)))
-    }
-    return tensors[position]
+    tensors[try DataError.find(index[name], "tensor", name, in: path, among: tensors.map(\.name))]
   }
 
   /// The metadata entry of a name.
   ///
   /// - Throws: `DataError.Code.missingKey`, with the names that are there.
   public func metadata(_ name: String) throws(DataError) -> String {
-    guard let value = metadata[name] else {
-      throw DataError(
-        .missingKey, file: path, key: "metadata \(name)",
-        found: DataError.absence("entry", among: metadata.keys.sorted()))
-    }
-    return value
+    try DataError.find(
+      metadata[name], "entry", "metadata \(name)", in: path, among: metadata.keys.sorted())
   }
 
   /// A tensor with its bytes.
@@ -193,9 +182,7 @@ extension SafetensorsFile.Tensor {
       throw malformed("the shape is not a list of sizes", "integers from 0 on")
     }
     guard let offsets = sizes(value["data_offsets"]), offsets.count == 2, offsets[0] <= offsets[1]
-    else {
-      throw malformed("the data_offsets are not a range", "two integers from 0 on, in order")
-    }
+    else { throw malformed("the data_offsets are not a range", "two integers from 0 on, in order") }
     guard let byteCount = type.byteCount(of: shape) else {
       throw malformed("the shape \(shape) is larger than any file", "a shape that fits the bytes")
     }
@@ -284,11 +271,9 @@ extension SafetensorsFile {
   /// A tensor of one dimension with a known number of elements.
   func vector(_ name: String, count: Int) throws(DataError) -> [Double] {
     let values = try array(name, as: Double.self)
-    guard values.count == count else {
-      throw DataError(
-        .wrongShape, file: path, key: name, found: "\(values.count) elements",
-        expected: "\(count), as the metadata say")
-    }
+    try DataError.require(
+      values.count == count, .wrongShape, file: path, key: name, found: "\(values.count) elements",
+      expected: "\(count), as the metadata say")
     return values
   }
 
@@ -297,13 +282,10 @@ extension SafetensorsFile {
     _ name: String, rows: Int, columns: Int
   ) throws(DataError) -> Matrix<Element> {
     let matrix = try matrix(name, as: Element.self)
-    guard matrix.rowCount == rows, matrix.columnCount == columns else {
-      throw DataError(
-        .wrongShape, file: path, key: name,
-        found: "the shape is (\(matrix.rowCount), \(matrix.columnCount))",
-        expected: "(\(rows), \(columns)), as the metadata say",
-        advice: "write the checkpoint again")
-    }
+    try DataError.require(
+      matrix.rowCount == rows && matrix.columnCount == columns, .wrongShape, file: path, key: name,
+      found: "the shape is (\(matrix.rowCount), \(matrix.columnCount))",
+      expected: "(\(rows), \(columns)), as the metadata say", advice: "write the checkpoint again")
     return matrix
   }
 

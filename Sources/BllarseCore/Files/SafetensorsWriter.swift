@@ -31,11 +31,7 @@ public struct SafetensorsWriter: Sendable {
   /// - Parameter metadata: the text metadata.
   public init(metadata: [String: String] = [:]) { self.metadata = metadata }
 
-  /// Adds a matrix.
-  ///
-  /// - Parameters:
-  ///   - name: the tensor's name, not used before.
-  ///   - matrix: rows x columns; its memory is shared until the file is written.
+  /// Adds a matrix under a name that was not used before; its memory is shared until the file is written.
   public mutating func add<Element: SafetensorsElement>(_ name: String, _ matrix: Matrix<Element>) {
     append(name, Element.safetensorsType, [matrix.rowCount, matrix.columnCount]) {
       (sink) throws(DataError) in
@@ -62,12 +58,7 @@ public struct SafetensorsWriter: Sendable {
     }
   }
 
-  /// Adds a tensor of any shape.
-  ///
-  /// - Parameters:
-  ///   - name: the tensor's name, not used before.
-  ///   - elements: its elements in row-major order.
-  ///   - shape: its sizes; one dimension when `nil`.
+  /// Adds a tensor of any shape, or of one dimension, by its elements in row-major order.
   public mutating func add<Element: SafetensorsElement>(
     _ name: String, _ elements: [Element], shape: [Int]? = nil
   ) {
@@ -98,7 +89,6 @@ public struct SafetensorsWriter: Sendable {
 extension SafetensorsWriter {
   /// Writes the file, complete or not at all.
   ///
-  /// - Parameter path: the name under which it will appear.
   /// - Throws: `DataError.Code.unwritableFile`.
   public func write(to path: String) throws(DataError) {
     let entries = orderedEntries

@@ -113,8 +113,8 @@ public struct StoredTensor: @unchecked Sendable {
   ) -> DataError {
     DataError(
       .wrongShape, file: path, key: name,
-      found: "the shape is (\(shape.map(String.init).joined(separator: ", ")))",
-      expected: expected, advice: advice)
+      found: "the shape is (\(shape.map(String.init).joined(separator: ", ")))", expected: expected,
+      advice: advice)
   }
 
   func wrongType(expected: String, advice: String? = nil) -> DataError {
@@ -125,13 +125,7 @@ public struct StoredTensor: @unchecked Sendable {
 }
 
 extension StoredTensor {
-  /// Takes an array that was read.
-  ///
-  /// - Parameters:
-  ///   - path: the file, for messages.
-  ///   - name: what messages call the array.
-  ///   - elements: all elements in row-major order.
-  ///   - shape: the sizes, outermost first; their product is the number of elements.
+  /// Takes an array that was read, in row-major order; messages name it and the file.
   public init<Element: SafetensorsElement>(
     path: String, name: String, elements: [Element], shape: [Int]
   ) {
@@ -306,8 +300,7 @@ final class ByteStorage: @unchecked Sendable {
   let bytes: UnsafeMutableRawBufferPointer
 
   init(count: Int, for purpose: @autoclosure () -> String) {
-    let memory = AllocationFailure.allocate(
-      bytes: max(count, 1), alignment: 64, for: purpose())
+    let memory = AllocationFailure.allocate(bytes: max(count, 1), alignment: 64, for: purpose())
     bytes = UnsafeMutableRawBufferPointer(start: memory, count: count)
   }
 

@@ -1,5 +1,5 @@
-import Glibc
 import BllarseNumerics
+import Glibc
 
 /// Random changes of images that leave their class: a random resized crop and a horizontal flip.
 ///
@@ -12,21 +12,15 @@ import BllarseNumerics
 ///
 /// - Note: Source: Szegedy et al., "Going deeper with convolutions", CVPR 2015, section 6; the
 ///   parameters' meaning is that of torchvision's `RandomResizedCrop`.
-public struct Augmentation: Sendable, Equatable {
+package struct Augmentation: Sendable, Equatable {
   /// The share of the area that a crop covers.
-  public var scale: ClosedRange<Double>
+  package var scale: ClosedRange<Double>
   /// The ratio of a crop's width to its height.
-  public var ratio: ClosedRange<Double>
+  package var ratio: ClosedRange<Double>
   /// The probability of a horizontal flip.
-  public var flipProbability: Double
+  package var flipProbability: Double
 
-  /// Describes random changes.
-  ///
-  /// - Parameters:
-  ///   - scale: the share of the area that a crop covers, in (0, 1].
-  ///   - ratio: the ratio of a crop's width to its height, positive.
-  ///   - flipProbability: the probability of a horizontal flip, in 0...1.
-  public init(
+  package init(
     scale: ClosedRange<Double>, ratio: ClosedRange<Double> = 3.0 / 4...4.0 / 3,
     flipProbability: Double
   ) {
@@ -34,16 +28,11 @@ public struct Augmentation: Sendable, Equatable {
       scale.lowerBound > 0 && scale.upperBound <= 1 && ratio.lowerBound > 0
         && (0...1).contains(flipProbability),
       "crops of \(scale) of the area, ratio \(ratio), flips with \(flipProbability)")
-    self.scale = scale
-    self.ratio = ratio
-    self.flipProbability = flipProbability
+    (self.scale, self.ratio, self.flipProbability) = (scale, ratio, flipProbability)
   }
 
   /// For natural images: crops of a quarter of the area or more, half of the images flipped.
-  public static let naturalImages = Augmentation(scale: 0.25...1, flipProbability: 0.5)
-  /// For characters, which have no mirror image: mild crops and no flip.
-  public static let characters = Augmentation(
-    scale: 0.75...1, ratio: 9.0 / 10...10.0 / 9, flipProbability: 0)
+  package static let naturalImages = Augmentation(scale: 0.25...1, flipProbability: 0.5)
 
   /// One image's change: a rectangle of it, in pixels, and whether it is mirrored.
   struct Draw: Equatable {
@@ -51,15 +40,7 @@ public struct Augmentation: Sendable, Equatable {
     var isFlipped: Bool
   }
 
-  /// What happens to an image.
-  ///
-  /// - Parameters:
-  ///   - seed: the seed of the run.
-  ///   - epoch: the epoch, from 0.
-  ///   - row: the image's position in its split.
-  ///   - height: the image's rows.
-  ///   - width: the image's columns.
-  /// - Returns: a rectangle inside the image, and whether it is mirrored.
+  /// What happens to the image at a row of its split in an epoch, from 0: a rectangle inside it.
   func draw(seed: UInt64, epoch: Int, row: Int, height: Int, width: Int) -> Draw {
     // The stream's index is the row; the epoch makes another seed (Weyl's constant keeps them apart).
     var generator = Philox(
@@ -77,8 +58,8 @@ public struct Augmentation: Sendable, Equatable {
       guard (1...width).contains(cropWidth), (1...height).contains(cropHeight) else { continue }
       return Draw(
         top: generator.integer(below: height - cropHeight + 1),
-        left: generator.integer(below: width - cropWidth + 1), height: cropHeight,
-        width: cropWidth, isFlipped: isFlipped)
+        left: generator.integer(below: width - cropWidth + 1), height: cropHeight, width: cropWidth,
+        isFlipped: isFlipped)
     }
     // No crop fitted: the image itself, cut to the nearest ratio allowed.
     var (cropHeight, cropWidth) = (height, width)
@@ -94,38 +75,17 @@ public struct Augmentation: Sendable, Equatable {
   }
 }
 
-/// The random changes that images go through in one epoch of a run.
-public struct EpochAugmentation: Sendable, Equatable {
-  /// What may happen to an image.
-  public var augmentation: Augmentation
-  /// The seed of the run.
-  public var seed: UInt64
-  /// The epoch, from 0.
-  public var epoch: Int
-
-  /// Describes the changes of an epoch.
-  public init(_ augmentation: Augmentation, seed: UInt64, epoch: Int) {
-    self.augmentation = augmentation
-    self.seed = seed
-    self.epoch = epoch
-  }
-
-  /// The images of these rows after their changes.
-  func apply(to images: ImageBatch, rows: Range<Int>) -> ImageBatch {
-    images.augmented(by: augmentation, seed: seed, epoch: epoch, rows: rows)
-  }
+/// The random changes that images go through in one epoch of a run, from 0.
+package struct EpochAugmentation: Sendable {
+  let augmentation: Augmentation
+  let seed: UInt64
+  let epoch: Int
 }
 
 extension ImageBatch {
-  /// The images after random changes.
-  ///
-  /// - Parameters:
-  ///   - augmentation: what may happen to an image.
-  ///   - seed: the seed of the run.
-  ///   - epoch: the epoch, from 0.
-  ///   - rows: the position of each image in its split, below 2³².
-  /// - Returns: as many images of the same size.
-  public func augmented(
+  /// The images, whose positions in their split (below 2³²) are `rows`, after the random changes of an epoch,
+  /// from 0.
+  package func augmented(
     by augmentation: Augmentation, seed: UInt64, epoch: Int, rows: some Collection<Int>
   ) -> ImageBatch {
     precondition(rows.count == count, "\(rows.count) positions for \(count) images")
@@ -134,8 +94,7 @@ extension ImageBatch {
     var line = [Float](repeating: 0, count: width)
     var plane = [Float](repeating: 0, count: area)
     for (image, row) in rows.enumerated() {
-      let draw = augmentation.draw(
-        seed: seed, epoch: epoch, row: row, height: height, width: width)
+      let draw = augmentation.draw(seed: seed, epoch: epoch, row: row, height: height, width: width)
       let vertical = ResampleWeights(
         inputLength: height, start: draw.top, length: draw.height, outputLength: height)
       let horizontal = ResampleWeights(

@@ -1,51 +1,115 @@
-public import BllarseNumerics
+package import BllarseNumerics
+
+/// Images and the class of each.
+package struct ImageSplit: Sendable {
+  /// N images.
+  package let images: ImageSet
+  /// The class of each image, N.
+  package let labels: [Int32]
+
+  package init(images: ImageSet, labels: [Int32]) {
+    precondition(images.count == labels.count, "\(images.count) images but \(labels.count) labels")
+    (self.images, self.labels) = (images, labels)
+  }
+}
+
+/// Images in named splits.
+package struct ImageDataset: Sendable {
+  /// What the data set is called, "cifar10".
+  package let name: String
+  /// The splits in their order; "train" and "test" are among them.
+  package let splits: [(name: String, split: ImageSplit)]
+  package let classNames: [String]
+  /// The channels' statistics, for backbones whose file has none.
+  package let normalization: ChannelNormalization?
+
+  package init(
+    name: String, splits: [(name: String, split: ImageSplit)], classNames: [String],
+    normalization: ChannelNormalization? = nil
+  ) {
+    (self.name, self.splits, self.classNames) = (name, splits, classNames)
+    self.normalization = normalization
+  }
+
+  /// The split of a name, if there is one.
+  package subscript(name: String) -> ImageSplit? { splits.first { $0.name == name }?.split }
+
+  /// The data set with subsets of the images of some splits.
+  func limited(to subsets: [String: RowSubset]) -> ImageDataset {
+    let splits = splits.map { name, split in
+      guard let rows = subsets[name]?.rows else { return (name, split) }
+      let images = split.images.with(split.images.pixels.gatheringRows(rows))
+      return (name, ImageSplit(images: images, labels: rows.map { split.labels[$0] }))
+    }
+    return ImageDataset(
+      name: name, splits: splits, classNames: classNames, normalization: normalization)
+  }
+
+  /// The features that a backbone gives to all images.
+  ///
+  /// - Throws: `DataError` when images and backbone do not fit, or a feature is not finite.
+  package func features(
+    through backbone: ResidualMLP, parallelism: Parallelism = .available
+  ) throws(DataError) -> FeatureDataset {
+    try features(parallelism: parallelism) { (images) throws(DataError) in
+      try backbone.features(of: images, normalization: normalization, parallelism: parallelism)
+    }
+  }
+
+  /// The pixels themselves as features, intensities in [0, 1].
+  ///
+  /// - Throws: `DataError` when the data are not sound.
+  package func pixelFeatures() throws(DataError) -> FeatureDataset {
+    try features(parallelism: .available) { (images) throws(DataError) in images.batch.pixels }
+  }
+
+  private func features(
+    parallelism: Parallelism, _ features: (ImageSet) throws(DataError) -> Matrix<Float>
+  ) throws(DataError) -> FeatureDataset {
+    var result: [(name: String, split: FeatureSplit)] = []
+    for (name, split) in splits {
+      let features = FeatureMatrix(try features(split.images))
+      result.append((name, try FeatureSplit(features: features, labels: split.labels, name: name)))
+    }
+    return try FeatureDataset(
+      name: name, splits: result, classNames: classNames, parallelism: parallelism)
+  }
+}
 
 /// The built-in data: 1,797 images of handwritten digits, 8 x 8 pixels in 17 grey levels, with a small
 /// backbone that was trained on other digits.
 ///
+/// The package's data files may be named ($BLLARSE_RESOURCES) when they are not beside the executable.
+///
 /// - Note: Source: Alpaydin and Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine
 ///   Learning Repository, 1998, doi:10.24432/C50P49 (CC BY 4.0). 1,297 images are for training and 500
 ///   for testing.
-public enum DigitsDataset {
+package enum DigitsDataset {
   /// The name of the file of the backbone that ships with the images.
-  public static let backboneName = "scaling_mlp_mnist5k.safetensors"
+  package static let backboneName = "scaling_mlp_mnist5k.safetensors"
 
-  /// The images.
+  /// The images, in the splits "train" and "test".
   ///
-  /// - Parameter resources: where the package's data files are, when they are not beside the executable
-  ///   ($BLLARSE_RESOURCES).
-  /// - Returns: the splits "train" and "test".
   /// - Throws: `DataError` when the data files are missing or damaged.
-  public static func images(resources: String? = nil) throws(DataError) -> ImageDataset {
-    let file = try SafetensorsFile(
-      path: Resources.path("digits/digits.safetensors", in: resources))
+  package static func images(resources: String? = nil) throws(DataError) -> ImageDataset {
+    let file = try file(resources)
     var splits: [(name: String, split: ImageSplit)] = []
     for name in ["train", "test"] {
       let pixels = try file.stored(name + "_images").pixels()
       let labels = try file.labels(name + "_labels")
-      guard pixels.columnCount == 64, pixels.rowCount == labels.count else {
-        throw DataError(
-          .wrongShape, file: file.path, key: name + "_images", found: "\(pixels)",
-          expected: "\(labels.count) images of 8 x 8")
-      }
-      splits.append(
-        (
-          name,
-          ImageSplit(
-            images: ImageSet(pixels: pixels, channels: 1, height: 8, width: 8, maximum: 16),
-            labels: labels)
-        ))
+      try DataError.require(
+        pixels.columnCount == 64 && pixels.rowCount == labels.count, .wrongShape, file: file.path,
+        key: name + "_images", found: "\(pixels)", expected: "\(labels.count) images of 8 x 8")
+      let images = ImageSet(pixels: pixels, channels: 1, height: 8, width: 8, maximum: 16)
+      splits.append((name, ImageSplit(images: images, labels: labels)))
     }
-    return ImageDataset(
-      name: "digits", splits: splits, classNames: (0..<10).map(String.init))
+    return ImageDataset(name: "digits", splits: splits, classNames: (0..<10).map(String.init))
   }
 
-  /// The backbone that ships with the images.
+  /// The backbone that ships with the images: 128 features for images of one channel.
   ///
-  /// - Parameter resources: where the package's data files are, when they are not beside the executable.
-  /// - Returns: a backbone of 128 features for images of one channel.
   /// - Throws: `DataError` when the file is missing or damaged.
-  public static func backbone(resources: String? = nil) throws(DataError) -> ResidualMLP {
+  package static func backbone(resources: String? = nil) throws(DataError) -> ResidualMLP {
     try ResidualMLP(path: try backbonePath(resources: resources))
   }
 
@@ -53,41 +117,13 @@ public enum DigitsDataset {
     try Resources.path("digits/" + backboneName, in: resources)
   }
 
-  /// For every row of "train" and then of "test", its position in the published order of the images.
-  ///
-  /// - Parameter resources: where the package's data files are, when they are not beside the executable.
-  /// - Returns: 1,797 positions from 0.
-  /// - Throws: `DataError` when the file is missing or damaged.
-  public static func publishedOrder(resources: String? = nil) throws(DataError) -> [Int32] {
-    try SafetensorsFile(path: Resources.path("digits/digits.safetensors", in: resources))
-      .labels("order")
+  /// For every row of "train" and then of "test", its position, from 0, in the published order of the images.
+  package static func publishedOrder(resources: String? = nil) throws(DataError) -> [Int32] {
+    try file(resources).labels("order")
   }
-}
 
-extension ImageDataset {
-  /// The features that a backbone gives to all images.
-  ///
-  /// - Parameters:
-  ///   - backbone: the backbone.
-  ///   - parallelism: the threads to work with.
-  /// - Returns: the same splits.
-  /// - Throws: `DataError` when images and backbone do not fit, or a feature is not finite.
-  public func features(
-    through backbone: ResidualMLP, parallelism: Parallelism = .available
-  ) throws(DataError) -> FeatureDataset {
-    var result: [(name: String, split: FeatureSplit)] = []
-    for (name, split) in splits {
-      let features = try backbone.features(
-        of: split.images, normalization: normalization, parallelism: parallelism)
-      result.append(
-        (
-          name,
-          try FeatureSplit(
-            features: FeatureMatrix(features), labels: split.labels, name: name)
-        ))
-    }
-    return try FeatureDataset(
-      name: name, splits: result, classNames: classNames, parallelism: parallelism)
+  private static func file(_ resources: String?) throws(DataError) -> SafetensorsFile {
+    try SafetensorsFile(path: Resources.path("digits/digits.safetensors", in: resources))
   }
 }
 
@@ -98,7 +134,7 @@ extension ImageDataset {
 ///
 /// - Note: Source: Krizhevsky, "Learning multiple layers of features from tiny images", 2009;
 ///   cs.toronto.edu/~kriz/cifar.html, "Binary version".
-public enum CIFARDataset: String, Sendable, CaseIterable {
+package enum CIFARDataset: String, Sendable, CaseIterable {
   /// Ten classes, five training files.
   case cifar10
   /// A hundred (fine) classes, one training file.
@@ -118,23 +154,18 @@ public enum CIFARDataset: String, Sendable, CaseIterable {
   }
   private var testFile: String { self == .cifar10 ? "test_batch.bin" : "test.bin" }
 
-  /// Reads the data set.
+  /// Reads the splits "train" and "test", with the fine labels for CIFAR-100, from the directory of the files
+  /// or the one in which the published archive was unpacked.
   ///
-  /// - Parameter directory: the directory of the files, or the one that holds `cifar-10-batches-bin` or
-  ///   `cifar-100-binary` as the published archive unpacks.
-  /// - Returns: the splits "train" and "test", with the fine labels for CIFAR-100, and the channels'
-  ///   statistics.
   /// - Throws: `DataError`: a file is missing, is not made of whole records, or has a label that is no
   ///   class.
-  public func load(from directory: String) throws(DataError) -> ImageDataset {
+  package func load(from directory: String) throws(DataError) -> ImageDataset {
     let place = try locate(in: directory)
     var train: [ImageSplit] = []
     for name in trainFiles { train.append(try read(place + "/" + name)) }
+    let test = try read(place + "/" + testFile)
     return ImageDataset(
-      name: rawValue,
-      splits: [
-        ("train", Self.joined(train)), ("test", try read(place + "/" + testFile)),
-      ],
+      name: rawValue, splits: [("train", Self.joined(train)), ("test", test)],
       classNames: try classNames(place), normalization: .cifar)
   }
 
@@ -143,9 +174,12 @@ public enum CIFARDataset: String, Sendable, CaseIterable {
   /// - Throws: `DataError`: a file is missing, or is not made of whole records.
   func header(in directory: String) throws(DataError) -> ImageHeader {
     let place = try locate(in: directory)
+    func count(_ name: String) throws(DataError) -> Int {
+      try recordCount(MappedFile(path: place + "/" + name))
+    }
     var train = 0
-    for name in trainFiles { train += try recordCount(try MappedFile(path: place + "/" + name)) }
-    let test = try recordCount(try MappedFile(path: place + "/" + testFile))
+    for name in trainFiles { train += try count(name) }
+    let test = try count(testFile)
     return ImageHeader(
       splits: [("train", train), ("test", test)], channels: 3, classCount: classCount,
       byteCount: (train + test) * Self.pixelCount)
@@ -153,12 +187,11 @@ public enum CIFARDataset: String, Sendable, CaseIterable {
 
   private func recordCount(_ file: MappedFile) throws(DataError) -> Int {
     let recordSize = labelBytes + Self.pixelCount
-    guard file.bytes.count > 0, file.bytes.count.isMultiple(of: recordSize) else {
-      throw DataError(
-        .malformedFile, file: file.path, found: "the file has \(file.bytes.count) bytes",
-        expected: "whole records of \(recordSize) bytes",
-        advice: "the file is damaged or not the binary version: unpack \(archive) again")
-    }
+    try DataError.require(
+      file.bytes.count > 0 && file.bytes.count.isMultiple(of: recordSize), .malformedFile,
+      file: file.path, found: "the file has \(file.bytes.count) bytes",
+      expected: "whole records of \(recordSize) bytes",
+      advice: "the file is damaged or not the binary version: unpack \(archive) again")
     return file.bytes.count / recordSize
   }
 
@@ -168,8 +201,7 @@ public enum CIFARDataset: String, Sendable, CaseIterable {
       return place
     }
     throw DataError(
-      .missingFile, file: directory,
-      found: "there is no \(testFile) here nor in \(folder)",
+      .missingFile, file: directory, found: "there is no \(testFile) here nor in \(folder)",
       expected: (trainFiles + [testFile]).joined(separator: ", "),
       advice: "unpack \(archive) (cs.toronto.edu/~kriz/cifar.html) into this directory")
   }
@@ -184,12 +216,10 @@ public enum CIFARDataset: String, Sendable, CaseIterable {
     labels.reserveCapacity(records.rowCount)
     for row in 0..<records.rowCount {
       let label = records[row, labelBytes - 1]
-      guard label < classCount else {
-        throw DataError(
-          .invalidLabel, file: path, row: row, found: "the label is \(label)",
-          expected: "a class index in 0..<\(classCount)",
-          advice: "the file is damaged or of another data set: unpack \(archive) again")
-      }
+      try DataError.require(
+        label < classCount, .invalidLabel, file: path, row: row, found: "the label is \(label)",
+        expected: "a class index in 0..<\(classCount)",
+        advice: "the file is damaged or of another data set: unpack \(archive) again")
       labels.append(Int32(label))
     }
     return ImageSplit(
@@ -204,11 +234,10 @@ public enum CIFARDataset: String, Sendable, CaseIterable {
     guard Files.exists(path) else { return (0..<classCount).map(String.init) }
     let text = try MappedFile(path: path).withBytes { String(decoding: $0, as: UTF8.self) }
     let names = text.split(whereSeparator: \.isNewline).map(String.init).filter { !$0.isEmpty }
-    guard names.count == classCount else {
-      throw DataError(
-        .malformedFile, file: path, found: "there are \(names.count) names",
-        expected: "\(classCount), one a line", advice: "correct or remove the file")
-    }
+    try DataError.require(
+      names.count == classCount, .malformedFile, file: path,
+      found: "there are \(names.count) names", expected: "\(classCount), one a line",
+      advice: "correct or remove the file")
     return names
   }
 
@@ -221,9 +250,7 @@ public enum CIFARDataset: String, Sendable, CaseIterable {
       pixels.replaceBlock(row: row, column: 0, with: split.images.pixels)
       row += split.labels.count
     }
-    return ImageSplit(
-      images: ImageSet(pixels: pixels, channels: 3, height: 32, width: 32),
-      labels: splits.flatMap(\.labels))
+    return ImageSplit(images: splits[0].images.with(pixels), labels: splits.flatMap(\.labels))
   }
 }
 
@@ -246,93 +273,78 @@ public enum ImageDatasets {
 
   /// What may happen to a training image: crops and mirror images for photographs, nothing for digits,
   /// which fill their frames and have no mirror image.
-  public static func augmentation(of name: String) -> Augmentation? {
+  package static func augmentation(of name: String) -> Augmentation? {
     CIFARDataset(rawValue: name) == nil ? nil : .naturalImages
   }
+}
 
-  static func load(
-    _ name: String, _ configuration: RunConfiguration
-  ) throws(DataError) -> ImageDataset {
-    if name == "digits" {
-      return try DigitsDataset.images(resources: configuration.data.resourcesPath)
+extension DataSource {
+  /// The images of the data set.
+  ///
+  /// - Throws: `DataError`: there is no such data set, or its files are missing or damaged.
+  func images() throws(DataError) -> ImageDataset {
+    guard let (dataset, directory) = try files() else {
+      return try DigitsDataset.images(resources: resourcesPath)
     }
-    let (dataset, directory) = try files(of: name, configuration)
     return try dataset.load(from: directory)
   }
 
-  /// The sizes of a data set.
-  ///
-  /// - Throws: `DataError`: its files are missing or damaged.
-  static func header(
-    _ name: String, _ configuration: RunConfiguration
-  ) throws(DataError) -> ImageHeader {
-    if name == "digits" {
-      let images = try DigitsDataset.images(resources: configuration.data.resourcesPath)
-      let splits = images.splits.map { (name: $0.name, rowCount: $0.split.labels.count) }
-      return ImageHeader(
-        splits: splits, channels: 1, classCount: images.classNames.count,
-        byteCount: splits.reduce(0) { $0 + $1.rowCount } * 64)
-    }
-    let (dataset, directory) = try files(of: name, configuration)
-    return try dataset.header(in: directory)
+  /// The sizes of the images, as ``images()``.
+  func imageHeader() throws(DataError) -> ImageHeader {
+    if let (dataset, directory) = try files() { return try dataset.header(in: directory) }
+    let images = try DigitsDataset.images(resources: resourcesPath)
+    let splits = images.splits.map { (name: $0.name, rowCount: $0.split.labels.count) }
+    return ImageHeader(
+      splits: splits, channels: 1, classCount: images.classNames.count,
+      byteCount: splits.reduce(0) { $0 + $1.rowCount } * 64)
   }
 
-  private static func files(
-    of name: String, _ configuration: RunConfiguration
-  ) throws(DataError) -> (dataset: CIFARDataset, directory: String) {
-    guard let dataset = CIFARDataset(rawValue: name) else { throw unknown(name) }
-    guard let directory = configuration.data.directory else {
+  /// Where the files of the data set are; `nil` for the digits.
+  private func files() throws(DataError) -> (dataset: CIFARDataset, directory: String)? {
+    if ImageDatasets.isBuiltIn(dataset) { return nil }
+    guard let known = CIFARDataset(rawValue: dataset) else {
       throw DataError(
-        .missingFile, found: "the data set \(name) does not ship with the package",
+        .missingKey, found: "there is no data set '\(dataset)'",
+        expected: ImageDatasets.names.joined(separator: ", "),
+        advice: "or give features with --features FILE")
+    }
+    guard let directory else {
+      throw DataError(
+        .missingFile, found: "the data set \(dataset) does not ship with the package",
         advice: "name the directory of its files with --data-dir DIR")
     }
-    return (dataset, directory)
+    return (known, directory)
   }
 
-  /// The backbone that a configuration asks for, of the size that it asks for.
-  static func backbone(
-    of name: String, _ images: ImageDataset, _ configuration: RunConfiguration
-  ) throws(DataError) -> ResidualMLP {
+  /// The backbone that is asked for, of the size that is asked for; random weights are a function of the seed.
+  func backbone(of images: ImageDataset, seed: UInt64) throws(DataError) -> ResidualMLP {
     let channels = images.splits.first?.split.images.channels ?? 3
-    let header = try backboneHeader(of: name, channels: channels, configuration)
+    let header = try backboneHeader(channels: channels)
     guard header.file == nil else { return try ResidualMLP(header) }
     return ResidualMLP(
-      random: header.configuration, seed: configuration.seed,
-      name: "\(header.path), seed \(configuration.seed)")
+      random: header.configuration, seed: seed, name: "\(header.path), seed \(seed)")
   }
 
-  /// The sizes of the backbone that a configuration asks for.
+  /// The sizes of that backbone.
   ///
   /// - Throws: `DataError`: its file is missing, damaged, or of another size.
-  static func backboneHeader(
-    of name: String, channels: Int, _ configuration: RunConfiguration
-  ) throws(DataError) -> BackboneHeader {
-    if let named = configuration.data.namedBackbone {
-      return named.pretraining == .random
-        ? BackboneHeader(random: named, channels: channels) : try named.header()
+  func backboneHeader(channels: Int) throws(DataError) -> BackboneHeader {
+    if let namedBackbone {
+      return namedBackbone.pretraining == .random
+        ? BackboneHeader(random: namedBackbone, channels: channels) : try namedBackbone.header()
     }
-    let header = try BackboneHeader(path: try backbonePath(of: name, configuration))
-    try header.require(
-      embeddingSize: configuration.data.embeddingSize, blockCount: configuration.data.blockCount)
+    let path: String
+    if let backbonePath {
+      path = backbonePath
+    } else if ImageDatasets.isBuiltIn(dataset) {
+      path = try DigitsDataset.backbonePath(resources: resourcesPath)
+    } else {
+      throw DataError(
+        .missingFile, found: "the data set \(dataset) has no backbone of its own",
+        advice: "give one with --backbone FILE, or --pretrained and --model-dir DIR")
+    }
+    let header = try BackboneHeader(path: path)
+    try header.require(embeddingSize: embeddingSize, blockCount: blockCount)
     return header
-  }
-
-  /// The file of the backbone that a configuration names, or of the data set's own.
-  private static func backbonePath(
-    of name: String, _ configuration: RunConfiguration
-  ) throws(DataError) -> String {
-    if let path = configuration.data.backbonePath { return path }
-    if name == "digits" {
-      return try DigitsDataset.backbonePath(resources: configuration.data.resourcesPath)
-    }
-    throw DataError(
-      .missingFile, found: "the data set \(name) has no backbone of its own",
-      advice: "give one with --backbone FILE, or --pretrained and --model-dir DIR")
-  }
-
-  private static func unknown(_ name: String) -> DataError {
-    DataError(
-      .missingKey, found: "there is no data set '\(name)'",
-      expected: names.joined(separator: ", "), advice: "or give features with --features FILE")
   }
 }

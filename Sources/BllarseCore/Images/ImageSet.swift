@@ -1,51 +1,36 @@
-public import BllarseNumerics
+package import BllarseNumerics
 
 /// Images of one size as they are stored: one byte a pixel and channel.
-public struct ImageSet: Sendable {
+package struct ImageSet: Sendable {
   /// N x (channels · height · width), each image channel by channel, each channel row by row.
-  public let pixels: Matrix<UInt8>
-  /// The channels of an image.
-  public let channels: Int
-  /// The rows of an image.
-  public let height: Int
-  /// The columns of an image.
-  public let width: Int
+  package let pixels: Matrix<UInt8>
+  package let channels, height, width: Int
   /// The stored value of full intensity, 255 for most images.
-  public let maximum: Int
+  package let maximum: Int
 
   /// The number of images.
-  public var count: Int { pixels.rowCount }
+  package var count: Int { pixels.rowCount }
 
-  /// Describes stored images.
-  ///
-  /// - Parameters:
-  ///   - pixels: N x (channels · height · width).
-  ///   - channels: the channels of an image.
-  ///   - height: the rows of an image.
-  ///   - width: the columns of an image.
-  ///   - maximum: the stored value of full intensity, at least 1.
-  public init(
+  package init(
     pixels: Matrix<UInt8>, channels: Int, height: Int, width: Int, maximum: Int = 255
   ) {
     precondition(
       pixels.columnCount == channels * height * width && maximum > 0,
       "\(pixels.columnCount) pixels a row, \(channels) x \(height) x \(width) expected")
-    self.pixels = pixels
-    self.channels = channels
-    self.height = height
-    self.width = width
-    self.maximum = maximum
+    (self.pixels, self.maximum) = (pixels, maximum)
+    (self.channels, self.height, self.width) = (channels, height, width)
   }
 
   /// A view of a range of images, sharing memory.
-  public func images(_ range: Range<Int>) -> ImageSet {
-    ImageSet(
-      pixels: pixels.rows(range), channels: channels, height: height, width: width,
-      maximum: maximum)
+  package func images(_ range: Range<Int>) -> ImageSet { with(pixels.rows(range)) }
+
+  /// Other images of the same size.
+  func with(_ pixels: Matrix<UInt8>) -> ImageSet {
+    ImageSet(pixels: pixels, channels: channels, height: height, width: width, maximum: maximum)
   }
 
   /// The images as intensities: stored values divided by `maximum`.
-  public var batch: ImageBatch {
+  package var batch: ImageBatch {
     let intensities = (0..<256).map { Float($0) / Float(maximum) }
     let count = pixels.columnCount
     return ImageBatch(
@@ -61,133 +46,33 @@ public struct ImageSet: Sendable {
   }
 }
 
-/// Images and the class of each.
-public struct ImageSplit: Sendable {
-  /// N images.
-  public let images: ImageSet
-  /// The class of each image, N.
-  public let labels: [Int32]
-
-  /// Joins images and labels, as many of one as of the other.
-  public init(images: ImageSet, labels: [Int32]) {
-    precondition(
-      images.count == labels.count, "\(images.count) images but \(labels.count) labels")
-    self.images = images
-    self.labels = labels
-  }
-}
-
-/// Images in named splits.
-public struct ImageDataset: Sendable {
-  /// What the data set is called, "cifar10".
-  public let name: String
-  /// The splits in their order; "train" and "test" are among them.
-  public let splits: [(name: String, split: ImageSplit)]
-  /// The classes' names.
-  public let classNames: [String]
-  /// The channels' statistics, for backbones whose file has none.
-  public let normalization: ChannelNormalization?
-
-  /// Joins splits.
-  public init(
-    name: String, splits: [(name: String, split: ImageSplit)], classNames: [String],
-    normalization: ChannelNormalization? = nil
-  ) {
-    self.name = name
-    self.splits = splits
-    self.classNames = classNames
-    self.normalization = normalization
-  }
-
-  /// The split of a name, if there is one.
-  public subscript(name: String) -> ImageSplit? { splits.first { $0.name == name }?.split }
-
-  /// The pixels themselves as features, intensities in [0, 1].
-  ///
-  /// - Throws: `DataError` when the data are not sound.
-  public func pixelFeatures() throws(DataError) -> FeatureDataset {
-    var result: [(name: String, split: FeatureSplit)] = []
-    for (name, split) in splits {
-      let features = FeatureMatrix(split.images.batch.pixels)
-      result.append((name, try FeatureSplit(features: features, labels: split.labels, name: name)))
-    }
-    return try FeatureDataset(name: name, splits: result, classNames: classNames)
-  }
-}
-
 /// Images of one size as numbers, (N, C, H, W) in row-major order.
-public struct ImageBatch: Sendable, Equatable {
+package struct ImageBatch: Sendable, Equatable {
   /// N x (channels · height · width); intensities in [0, 1] until they are normalised.
-  public var pixels: Matrix<Float>
-  /// The channels of an image.
-  public let channels: Int
-  /// The rows of an image.
-  public let height: Int
-  /// The columns of an image.
-  public let width: Int
+  package var pixels: Matrix<Float>
+  package let channels, height, width: Int
 
   /// The number of images.
-  public var count: Int { pixels.rowCount }
+  package var count: Int { pixels.rowCount }
 
-  /// Describes images.
-  ///
-  /// - Parameters:
-  ///   - pixels: N x (channels · height · width).
-  ///   - channels: the channels of an image.
-  ///   - height: the rows of an image.
-  ///   - width: the columns of an image.
-  public init(pixels: Matrix<Float>, channels: Int, height: Int, width: Int) {
+  package init(pixels: Matrix<Float>, channels: Int, height: Int, width: Int) {
     precondition(
       pixels.columnCount == channels * height * width,
       "\(pixels.columnCount) pixels a row, \(channels) x \(height) x \(width) expected")
     self.pixels = pixels
-    self.channels = channels
-    self.height = height
-    self.width = width
-  }
-}
-
-/// The mean and the standard deviation of each channel, which a backbone was trained with.
-public struct ChannelNormalization: Sendable, Equatable {
-  /// The mean of each channel.
-  public let mean: [Float]
-  /// The standard deviation of each channel, positive.
-  public let standardDeviation: [Float]
-
-  /// Describes a normalisation.
-  ///
-  /// - Parameters:
-  ///   - mean: one number for each channel, or one for all.
-  ///   - standardDeviation: as many positive numbers.
-  public init(mean: [Float], standardDeviation: [Float]) {
-    precondition(
-      mean.count == standardDeviation.count && !mean.isEmpty
-        && standardDeviation.allSatisfy { $0 > 0 },
-      "means \(mean) and standard deviations \(standardDeviation)")
-    self.mean = mean
-    self.standardDeviation = standardDeviation
+    (self.channels, self.height, self.width) = (channels, height, width)
   }
 
-  /// CIFAR-10 and CIFAR-100.
-  public static let cifar = ChannelNormalization(
-    mean: [0.49139968, 0.48215827, 0.44653124],
-    standardDeviation: [0.24703233, 0.24348505, 0.26158768])
-  /// ImageNet.
-  public static let imageNet = ChannelNormalization(
-    mean: [0.485, 0.456, 0.406], standardDeviation: [0.229, 0.224, 0.225])
-}
-
-extension ImageBatch {
   /// Subtracts the mean of each channel and divides by its standard deviation, in place.
-  public mutating func normalize(_ normalization: ChannelNormalization) {
+  package mutating func normalize(_ normalization: ChannelNormalization) {
+    let statistics = normalization.mean.count
     precondition(
-      normalization.mean.count == channels || normalization.mean.count == 1,
-      "\(normalization.mean.count) means for \(channels) channels")
+      [1, channels].contains(statistics), "\(statistics) means for \(channels) channels")
     let (area, channels) = (height * width, channels)
     for row in 0..<count {
       pixels.withMutableRow(row) { values in
         for channel in 0..<channels {
-          let index = normalization.mean.count == 1 ? 0 : channel
+          let index = statistics == 1 ? 0 : channel
           let mean = normalization.mean[index]
           let factor = 1 / normalization.standardDeviation[index]
           for pixel in channel * area..<(channel + 1) * area {
@@ -198,6 +83,29 @@ extension ImageBatch {
     }
   }
 }
+
+/// The mean and the standard deviation of each channel, or one of each for all, which a backbone was trained
+/// with.
+package struct ChannelNormalization: Sendable, Equatable {
+  package let mean: [Float]
+  /// Positive.
+  package let standardDeviation: [Float]
+
+  package init(mean: [Float], standardDeviation: [Float]) {
+    precondition(
+      mean.count == standardDeviation.count && !mean.isEmpty
+        && standardDeviation.allSatisfy { $0 > 0 },
+      "means \(mean) and standard deviations \(standardDeviation)")
+    (self.mean, self.standardDeviation) = (mean, standardDeviation)
+  }
+
+  /// CIFAR-10 and CIFAR-100.
+  package static let cifar = ChannelNormalization(
+    mean: [0.49139968, 0.48215827, 0.44653124],
+    standardDeviation: [0.24703233, 0.24348505, 0.26158768])
+}
+
+// MARK: - Other sizes
 
 /// The weights that resample a line of pixels to another length with the triangle filter.
 ///
@@ -224,12 +132,6 @@ struct ResampleWeights: Sendable, Equatable {
   }
 
   /// Describes the resampling of a part of a line, as a crop needs it; pixels outside have no weight.
-  ///
-  /// - Parameters:
-  ///   - inputLength: the length of the whole line.
-  ///   - start: the first pixel of the part.
-  ///   - length: the length of the part, at least 1.
-  ///   - outputLength: the length to resample to, at least 1.
   init(inputLength: Int, start: Int, length: Int, outputLength: Int) {
     precondition(
       start >= 0 && length > 0 && start + length <= inputLength && outputLength > 0,
@@ -254,13 +156,8 @@ struct ResampleWeights: Sendable, Equatable {
 }
 
 extension ImageBatch {
-  /// The images in another size: bilinear, antialiased.
-  ///
-  /// - Parameters:
-  ///   - newHeight: the new number of rows, at least 1.
-  ///   - newWidth: the new number of columns, at least 1.
-  /// - Returns: the same number of images and channels.
-  public func resized(height newHeight: Int, width newWidth: Int) -> ImageBatch {
+  /// The images in another size, bilinear and antialiased, of at least one row and column.
+  package func resized(height newHeight: Int, width newWidth: Int) -> ImageBatch {
     if newHeight == height && newWidth == width { return self }
     let vertical = ResampleWeights(from: height, to: newHeight)
     let horizontal = ResampleWeights(from: width, to: newWidth)

@@ -12,12 +12,9 @@ public import BllarseNumerics
 /// - Note: Source: Naeini, Cooper and Hauskrecht, "Obtaining well calibrated probabilities using
 ///   Bayesian binning", AAAI 2015; Guo et al., "On calibration of modern neural networks", ICML 2017.
 public struct CalibrationError: Sendable, Equatable {
-  /// The mean distance, weighted by rows (averaged over classes, where each has bins).
-  public let expected: Double
-  /// The largest distance.
-  public let maximum: Double
-  /// The root of the mean squared distance.
-  public let rootMeanSquare: Double
+  /// The mean distance, weighted by rows (averaged over classes, where each has bins), the largest, and the root
+  /// of the mean squared distance.
+  public let expected, maximum, rootMeanSquare: Double
 
   init(_ sums: [BinSums]) {
     let total = Double(sums.reduce(0) { $0 + $1.count })
@@ -36,16 +33,13 @@ public struct CalibrationError: Sendable, Equatable {
 
 /// A bin of a reliability diagram.
 public struct ReliabilityBin: Sendable, Equatable, Encodable {
-  /// The confidence from which on rows belong to it.
-  public var from: Double
-  /// The confidence up to which they do; that itself belongs to the next bin, but for the last.
-  public var to: Double
+  /// The confidence from which on rows belong to it, and up to which; that itself belongs to the next bin, but
+  /// for the last.
+  public let from, to: Double
   /// The number of rows.
-  public var count: Int
-  /// Their mean confidence; nothing in an empty bin.
-  public var confidence: Double?
-  /// Their accuracy; nothing in an empty bin.
-  public var accuracy: Double?
+  public let count: Int
+  /// Their mean confidence and their accuracy; nothing in an empty bin.
+  public let confidence, accuracy: Double?
 }
 
 /// The sums of one bin.
@@ -72,11 +66,6 @@ extension Metrics {
   ///
   /// A row with confidence `c` is in bin `floor(c · binCount)`, the last for 1: a confidence on an edge
   /// goes up. (This is TensorFlow Probability's rule; others put it down.)
-  ///
-  /// - Parameters:
-  ///   - predictions: with labels.
-  ///   - binCount: the number of bins, at least 1.
-  /// - Returns: the errors.
   public static func calibrationError(
     _ predictions: Predictions, binCount: Int = 20
   ) -> CalibrationError {
@@ -84,12 +73,7 @@ extension Metrics {
     return CalibrationError(binSums(predictions, binCount: binCount))
   }
 
-  /// The reliability diagram: the bins of equal width, from low to high confidence.
-  ///
-  /// - Parameters:
-  ///   - predictions: with labels.
-  ///   - binCount: the number of bins, at least 1.
-  /// - Returns: the bins, empty ones among them.
+  /// The reliability diagram: the bins of equal width, from low to high confidence, empty ones among them.
   public static func reliability(
     _ predictions: Predictions, binCount: Int = 20
   ) -> [ReliabilityBin] {
@@ -117,10 +101,6 @@ extension Metrics {
   /// fall into two bins; each then counts with the accuracy that these rows have together, so that the
   /// order of the rows does not matter.
   ///
-  /// - Parameters:
-  ///   - predictions: with labels.
-  ///   - binCount: the number of bins, at least 1.
-  /// - Returns: the errors.
   /// - Complexity: O(N log N).
   /// - Note: Source: Nguyen and O'Connor, "Posterior calibration and exploratory analysis for natural
   ///   language processing models", EMNLP 2015; "adaptive ECE".
@@ -146,12 +126,7 @@ extension Metrics {
   /// probabilities and `freq_mk` the share of these rows whose label is `k`. `maximum` is the largest
   /// distance over all bins of all classes.
   ///
-  /// - Parameters:
-  ///   - probabilities: N x K, rows sum to 1.
-  ///   - labels: N class indices in `0..<K`.
-  ///   - binCount: the number of bins of each class, at least 1.
   /// - Throws: `NumericsError` when labels and rows differ in number, or a label is no class.
-  /// - Returns: the errors.
   /// - Complexity: O(N·K).
   /// - Note: Source: Kull et al., "Beyond temperature scaling: obtaining well-calibrated multiclass
   ///   probabilities with Dirichlet calibration", NeurIPS 2019, eq. (2).
@@ -181,8 +156,8 @@ extension Metrics {
   ///
   ///     KS = max_c 1/N |Σ_{i: confᵢ ≤ c} (confᵢ - correctᵢ)|
   ///
-  /// - Parameter predictions: with labels.
-  /// - Returns: a number in 0...1; |accuracy - mean confidence| is a lower bound.
+  /// It is in 0...1; |accuracy - mean confidence| is a lower bound.
+  ///
   /// - Complexity: O(N log N).
   /// - Note: Source: Gupta et al., "Calibration of neural networks using splines", ICLR 2021, eq. (7).
   public static func kolmogorovSmirnovCalibrationError(_ predictions: Predictions) -> Double {

@@ -46,11 +46,6 @@ public struct ConformalSets: Sendable, Equatable {
     case folds
 
     /// The promise in one line, for a result.
-    ///
-    /// - Parameters:
-    ///   - level: the probability that a set should hold the label.
-    ///   - rowCount: the calibration rows.
-    /// - Returns: a clause.
     public func guarantee(level: Double, rowCount: Int) -> String {
       let needed = ConformalSets.rowCountNeeded(level: level)
       if rowCount < needed {
@@ -74,12 +69,9 @@ public struct ConformalSets: Sendable, Equatable {
 
   /// What the sets are worth on labelled rows.
   public struct Report: Sendable, Equatable {
-    /// The share of rows whose set holds the label.
-    public let coverage: Double
-    /// The mean number of classes in a set.
-    public let meanSize: Double
-    /// The share of rows whose set is empty.
-    public let emptyShare: Double
+    /// The share of rows whose set holds the label, the mean number of classes in a set, and the share of rows
+    /// whose set is empty.
+    public let coverage, meanSize, emptyShare: Double
   }
 
   /// The score of a class.
@@ -91,11 +83,8 @@ public struct ConformalSets: Sendable, Equatable {
 
   /// Finds the threshold.
   ///
-  /// - Parameters:
-  ///   - method: the score of a class.
-  ///   - level: the probability that a set should hold the label, in 0..<1.
-  ///   - probabilities: n x K, predictions for rows that the model was not fitted on.
-  ///   - labels: n class indices in `0..<K`.
+  /// It comes from predictions, n x K, for rows that the model was not fitted on, and their labels.
+  ///
   /// - Throws: `NumericsError` for a level, labels or probabilities that cannot be, with the first row. No
   ///   rows are no fault: the threshold is infinite.
   public init<Scalar: BLASScalar>(
@@ -108,8 +97,7 @@ public struct ConformalSets: Sendable, Equatable {
     if let (row, column) = probabilities.firstNonFinite {
       throw .notFinite(row: row, column: column)
     }
-    self.method = method
-    self.level = level
+    (self.method, self.level) = (method, level)
     // Calibration rows and test rows draw from streams of their own.
     let scores = labels.indices.map { row in
       Self.scores(method, probabilities.row(row), stream: 2 * row)[Int(labels[row])]
@@ -125,9 +113,6 @@ public struct ConformalSets: Sendable, Equatable {
   }
 
   /// The calibration rows that a level takes: with fewer, sets hold every class.
-  ///
-  /// - Parameter level: above 0 and below 1.
-  /// - Returns: n, at least 1.
   static func rowCountNeeded(level: Double) -> Int {
     // n ≥ level·(n + 1), and one less or more by rounding.
     var count = max(1, Int(min(level / (1 - level), 1e15)) - 1)
@@ -138,9 +123,6 @@ public struct ConformalSets: Sendable, Equatable {
   /// The classes in the set of every row, in ascending order.
   ///
   /// A class whose probability is not a number is in the set: nothing speaks against it.
-  ///
-  /// - Parameter probabilities: N x K.
-  /// - Returns: N lists of class indices.
   public func sets<Scalar: BLASScalar>(for probabilities: Matrix<Scalar>) -> [[Int]] {
     (0..<probabilities.rowCount).map { row in
       let scores = Self.scores(method, probabilities.row(row), stream: 2 * row + 1)
@@ -148,12 +130,8 @@ public struct ConformalSets: Sendable, Equatable {
     }
   }
 
-  /// Coverage and size of the sets of labelled rows.
+  /// Coverage and size of the sets of labelled rows; NaN without rows.
   ///
-  /// - Parameters:
-  ///   - probabilities: N x K.
-  ///   - labels: N class indices in `0..<K`.
-  /// - Returns: the shares and the mean size; NaN without rows.
   /// - Throws: `NumericsError` when labels and rows differ in number, or a label is no class.
   public func evaluate<Scalar: BLASScalar>(
     probabilities: Matrix<Scalar>, labels: [Int32]

@@ -3,24 +3,14 @@ import Glibc
 
 /// A score with an interval for it.
 public struct BootstrapInterval: Sendable, Equatable, Encodable {
-  /// The score on all rows.
-  public let value: Double
-  /// The lower end.
-  public let lower: Double
-  /// The upper end.
-  public let upper: Double
+  /// The score on all rows, and the ends of the interval.
+  public let value, lower, upper: Double
 }
 
 /// Bootstrap confidence intervals of the main scores.
 public struct BootstrapIntervals: Sendable, Equatable, Encodable {
-  /// Of the accuracy.
-  public let accuracy: BootstrapInterval
-  /// Of the negative log-likelihood.
-  public let nll: BootstrapInterval
-  /// Of the Brier score.
-  public let brier: BootstrapInterval
-  /// Of the expected calibration error over bins of equal width.
-  public let ece: BootstrapInterval
+  /// Of accuracy, negative log-likelihood, Brier score, and expected calibration error over bins of equal width.
+  public let accuracy, nll, brier, ece: BootstrapInterval
   /// The coverage that the intervals aim at.
   public let level: Double
   /// How often the rows were resampled.
@@ -48,14 +38,8 @@ extension Metrics {
   /// Replicate `r` draws from the stream (seed, bootstrap, r), so the result does not depend on the
   /// number of threads.
   ///
-  /// - Parameters:
-  ///   - predictions: with labels.
-  ///   - replicateCount: how often rows are resampled, at least 2.
-  ///   - level: the coverage aimed at, in 0..<1.
-  ///   - binCount: the number of bins of the calibration error.
-  ///   - seed: the seed of the run.
-  ///   - parallelism: the threads to work with.
-  /// - Returns: the scores with their intervals; NaN when there are no rows.
+  /// There are at least 2 replicates; all are NaN when there are no rows.
+  ///
   /// - Complexity: O(replicateCount · N).
   /// - Note: Source: Efron, "Bootstrap methods: another look at the jackknife", Annals of Statistics
   ///   1979; Agresti and Coull, "Approximate is better than 'exact' for interval estimation of binomial
@@ -106,8 +90,7 @@ extension Metrics {
       nll: interval({ $0.nll }, negativeLogLikelihood(predictions)),
       brier: interval({ $0.brier }, brierScore(predictions)),
       ece: BootstrapInterval(
-        value: CalibrationError(sums).expected,
-        lower: ends.lower, upper: ends.upper),
+        value: CalibrationError(sums).expected, lower: ends.lower, upper: ends.upper),
       level: level, replicateCount: replicateCount)
   }
 
@@ -160,27 +143,18 @@ private struct AddedRows: Sendable {
       let p = row.isCorrect ? row.confidence : exp(row.logLikelihood)
       return row.brier + p * p - (1 - p) * (1 - p)
     }
-    func cumulated(_ values: [Double]) -> [Double] {
-      var sum = 0.0
-      return values.map { value in
-        sum += value
-        return sum
-      }
-    }
-    right = cumulated(confidence)
-    wrong = cumulated(confidence.map { 1 - $0 })
+    right = confidence.cumulated
+    wrong = confidence.map { 1 - $0 }.cumulated
     count = (wrong.last ?? 0) > 0 && (right.last ?? 0) > 0 ? 4 : 0
   }
 
-  /// An added row of the confidence of one of the rows, drawn by what the predictions expect.
-  ///
-  /// - Parameters:
-  ///   - index: in `0..<count`; the first half is right.
-  ///   - uniform: in 0..<1.
-  /// - Returns: its scores.
+  /// The scores of an added row of the confidence of one of the rows, drawn by what the predictions expect: the
+  /// first half of them is right.
   func row(_ index: Int, _ uniform: Double) -> RowScores {
     let isRight = index < count / 2
-    let source = Self.draw(isRight ? right : wrong, uniform)
+    let sums = isRight ? right : wrong
+    let target = uniform * (sums.last ?? 0)
+    let source = sums.end { $0 <= target }
     let (c, square) = (confidence[source], squares[source])
     if isRight {
       return RowScores(correct: 1, nll: -log(c), brier: square - c * c + (1 - c) * (1 - c))
@@ -192,14 +166,26 @@ private struct AddedRows: Sendable {
     return RowScores(correct: 0, nll: -log(q), brier: square + 1 - 2 * q)
   }
 
-  private static func draw(_ cumulated: [Double], _ uniform: Double) -> Int {
-    let target = uniform * (cumulated.last ?? 0)
-    var (low, high) = (0, cumulated.count - 1)
+}
+
+extension [Double] {
+  /// The first index of an ascending list from which on a condition does not hold, or the last index.
+  fileprivate func end(where holds: (Double) -> Bool) -> Int {
+    var (low, high) = (0, count - 1)
     while low < high {
       let middle = (low + high) / 2
-      if cumulated[middle] <= target { low = middle + 1 } else { high = middle }
+      if holds(self[middle]) { low = middle + 1 } else { high = middle }
     }
     return low
+  }
+
+  /// The sums up to each element.
+  fileprivate var cumulated: [Double] {
+    var sum = 0.0
+    return map { value in
+      sum += value
+      return sum
+    }
   }
 }
 
@@ -243,11 +229,7 @@ struct CalibrationErrorInterval {
   private static let drawCount = 500
   private static let halvings = 14
 
-  /// Prepares an interval.
-  ///
-  /// - Parameters:
-  ///   - sums: of every bin.
-  ///   - seed: of the draws, which are the same for all θ.
+  /// Prepares an interval from the sums of every bin; the draws are the same for all θ.
   init(_ sums: [BinSums], seed: UInt64) {
     bins = sums.filter { $0.count > 0 }.map { sum in
       let count = Double(sum.count)
@@ -266,10 +248,7 @@ struct CalibrationErrorInterval {
     total = bins.reduce(0) { $0 + $1.count }
   }
 
-  /// The ends.
-  ///
-  /// - Parameter level: the coverage aimed at.
-  /// - Returns: two numbers in 0...1 with T between them; NaN when there are no rows.
+  /// The ends for a coverage: two numbers in 0...1 with T between them; NaN when there are no rows.
   func ends(level: Double) -> (lower: Double, upper: Double) {
     guard total > 0, observed.isFinite else { return (.nan, .nan) }
     let tail = (1 - level) / 2
@@ -325,10 +304,6 @@ struct BinomialQuantiles {
   private let cumulated: [Double]
 
   /// Tabulates twelve standard deviations to either side of the mode, which leaves out less than 1e-30.
-  ///
-  /// - Parameters:
-  ///   - count: the number of trials.
-  ///   - probability: of a success, in 0...1.
   init(count: Int, probability: Double) {
     guard probability > 0, probability < 1 else {
       start = probability > 0 ? count : 0
@@ -348,22 +323,13 @@ struct BinomialQuantiles {
     for k in stride(from: mode - 1, through: first, by: -1) {
       masses[k - first] = masses[k - first + 1] / odds * Double(k + 1) / Double(count - k)
     }
-    var sum = 0.0
-    for index in masses.indices {
-      sum += masses[index]
-      masses[index] = sum
-    }
+    let sums = masses.cumulated
     start = first
-    cumulated = masses.map { $0 / sum }
+    cumulated = sums.map { $0 / sums[sums.count - 1] }
   }
 
   /// The smallest number whose cumulated probability is not below `uniform`.
   func callAsFunction(_ uniform: Double) -> Double {
-    var (low, high) = (0, cumulated.count - 1)
-    while low < high {
-      let middle = (low + high) / 2
-      if cumulated[middle] < uniform { low = middle + 1 } else { high = middle }
-    }
-    return Double(start + low)
+    Double(start + cumulated.end { $0 < uniform })
   }
 }

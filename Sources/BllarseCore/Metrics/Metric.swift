@@ -45,8 +45,8 @@ public struct Metric: Sendable {
   ///
   /// - Parameters:
   ///   - name: letters, digits and `_`, as no other metric is called.
-  ///   - direction: which values are better; `nil` where neither large nor small ones are.
-  ///   - unit: the unit, in words.
+  ///   - direction: which values are better.
+  ///   - unit: in words.
   ///   - meaning: what it is, in a line.
   ///   - everySplit: whether it is computed after every epoch for every split, beside the accuracy;
   ///     otherwise once, for the test split.
@@ -221,8 +221,7 @@ extension Metric {
         "elbo", .higher, "nats", "evidence lower bound, or Laplace's log evidence, of all rows",
         .fit),
       Metric("log_evidence", .higher, "nats", "log evidence by Laplace's method", .fit),
-      Metric(
-        "certificate", .lower, "nats", "bounds on the distance to the bound's maximum", .fit),
+      Metric("certificate", .lower, "nats", "bounds on the distance to the bound's maximum", .fit),
       Metric("gap_bound", .lower, "nats", "largest distance to the optimum", .fit),
       Metric("iterations", .lower, "iterations", "iterations of the fit over all epochs", .fit),
       Metric("nll_se", .lower, "nats", "standard error of the estimated NLL", .fit),

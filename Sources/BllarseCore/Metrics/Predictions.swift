@@ -8,18 +8,14 @@ public import BllarseNumerics
 public struct Predictions: Sendable {
   /// What is known of a row.
   public struct Row: Sendable, Equatable {
-    /// The class that it has.
-    public var label: Int32
-    /// The most probable class; of equals the first.
-    public var predicted: Int32
+    /// The class that it has, and the most probable one; of equals the first.
+    public var label, predicted: Int32
     /// The highest probability.
     public var confidence: Double
     /// Whether the label is predicted; never where its probability is not a number.
     public var isCorrect: Bool
-    /// The log-probability of the label.
-    public var logLikelihood: Double
-    /// The Brier score, in 0...2.
-    public var brier: Double
+    /// The log-probability of the label, and the Brier score, in 0...2.
+    public var logLikelihood, brier: Double
     /// The number of classes that are more probable than the label, or equal and before it.
     public var labelRank: Int32
   }
@@ -39,12 +35,9 @@ public struct Predictions: Sendable {
   /// - Complexity: O(N·K) for predictions that were given as log-probabilities.
   public var probabilities: Matrix<Float> { areLogarithms ? values.exponentials() : values }
 
-  /// Takes predictions given as log-probabilities, which lose nothing to underflow.
+  /// Takes predictions given as log-probabilities, N x K, which lose nothing to underflow, with N labels in
+  /// `0..<K`.
   ///
-  /// - Parameters:
-  ///   - logProbabilities: N x K, the logarithms of rows that sum to 1.
-  ///   - labels: N class indices in `0..<K`.
-  ///   - parallelism: the threads to work with.
   /// - Throws: `NumericsError` when labels and rows differ in number, or a label is no class.
   /// - Complexity: O(N·K), one pass.
   public init<Scalar: BLASScalar>(
@@ -55,12 +48,7 @@ public struct Predictions: Sendable {
 
   /// Takes predictions given as probabilities; one that is 0 at the label has an infinite loss.
   ///
-  /// - Parameters:
-  ///   - probabilities: N x K, rows sum to 1.
-  ///   - labels: N class indices in `0..<K`.
-  ///   - parallelism: the threads to work with.
-  /// - Throws: `NumericsError` when labels and rows differ in number, or a label is no class.
-  /// - Complexity: O(N·K), one pass.
+  /// - Throws: as ``init(logProbabilities:labels:parallelism:)``.
   public init<Scalar: BLASScalar>(
     probabilities: Matrix<Scalar>, labels: [Int32], parallelism: Parallelism = .available
   ) throws(NumericsError) {
@@ -175,14 +163,7 @@ public enum Metrics {
     Double(predictions.rows.count { $0.isCorrect }) / Double(predictions.count)
   }
 
-  /// The share of rows whose label is among the k most probable classes.
-  ///
-  /// Of classes with equal probability the first are preferred.
-  ///
-  /// - Parameters:
-  ///   - predictions: with labels.
-  ///   - k: how many classes count, at least 1; with 1 this is ``accuracy(_:)``.
-  /// - Returns: a number in 0...1.
+  /// The share of rows whose label is among the k ≥ 1 most probable classes, of equals the first.
   public static func topKAccuracy(_ predictions: Predictions, k: Int) -> Double {
     precondition(k >= 1, "the \(k) most probable classes")
     return Double(predictions.rows.count { Int($0.labelRank) < k }) / Double(predictions.count)

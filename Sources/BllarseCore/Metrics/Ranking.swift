@@ -2,10 +2,8 @@ import Glibc
 
 /// How well confidence ranks right predictions before wrong ones.
 public struct SelectiveRisk: Sendable, Equatable {
-  /// The area under the risk-coverage curve.
-  public let areaUnderRiskCoverage: Double
-  /// The area in excess of the best possible order of these predictions.
-  public let excess: Double
+  /// The area under the risk-coverage curve, and its excess over that of the best possible order.
+  public let areaUnderRiskCoverage, excess: Double
 }
 
 extension Metrics {
@@ -16,8 +14,6 @@ extension Metrics {
   ///
   /// Rows of equal confidence count as in a random order, on average; so permuting rows changes nothing.
   ///
-  /// - Parameter predictions: with labels.
-  /// - Returns: both areas.
   /// - Complexity: O(N log N).
   /// - Note: Source: Geifman, Uziel and El-Yaniv, "Bias-reduced uncertainty estimation for deep neural
   ///   classifiers", ICLR 2019, eq. (1) and section 3.
@@ -42,10 +38,8 @@ public struct OutOfDistributionDetection: Sendable, Equatable {
   public let auroc: Double
   /// The share of in-distribution rows above the threshold that 95 % of the others reach.
   public let falsePositiveRateAt95: Double
-  /// The average precision with out-of-distribution rows as the positive class.
-  public let auprOut: Double
-  /// The average precision with in-distribution rows as the positive class.
-  public let auprIn: Double
+  /// The average precision with the rows out of distribution, or in distribution, as the positive class.
+  public let auprOut, auprIn: Double
 }
 
 extension Metrics {
@@ -55,10 +49,8 @@ extension Metrics {
   ///     FPR@95 = min over thresholds t with P(s_out ≥ t) ≥ 0.95 of P(s_in ≥ t)
   ///     AUPR = Σ_t (recall_t - recall_{t-1}) precision_t   (average precision)
   ///
-  /// - Parameters:
-  ///   - inDistribution: the scores of rows like the training rows.
-  ///   - outOfDistribution: the scores of the others.
-  /// - Returns: four numbers in 0...1; NaN when either list is empty or holds a NaN, which has no order.
+  /// All four are in 0...1; NaN when either list is empty or holds a NaN, which has no order.
+  ///
   /// - Complexity: O(N log N).
   /// - Note: Source: Hanley and McNeil, "The meaning and use of the area under a receiver operating
   ///   characteristic (ROC) curve", Radiology 1982 (mid-ranks); Hendrycks and Gimpel, "A baseline for

@@ -2,14 +2,11 @@ public import BllarseNumerics
 
 /// One run: data, features, head, scores, checkpoint.
 public struct FineTuning {
-  /// What to do.
-  public let configuration: RunConfiguration
-  /// Who wants to know.
-  public let observers: [any RunObserver]
-  /// Asked after every step; the run stops there when it says so.
-  public let shouldStop: @Sendable () -> Bool
+  let configuration: RunConfiguration
+  let observers: [any RunObserver]
+  let shouldStop: @Sendable () -> Bool
 
-  /// Prepares a run.
+  /// Prepares a run, with those who want to know how it goes; it is asked after every step whether to stop there.
   public init(
     _ configuration: RunConfiguration, observers: [any RunObserver] = [],
     shouldStop: @escaping @Sendable () -> Bool = { false }
@@ -28,8 +25,7 @@ public struct FineTuning {
   public func run() throws -> (result: RunResult, head: any Head) {
     let loaded = try load(try prepare())
     return try publish(
-      configuration.effectiveEpochs > 0
-        ? try score(try fit(loaded)) : try scoreClassifier(loaded))
+      configuration.effectiveEpochs > 0 ? try score(try fit(loaded)) : try scoreClassifier(loaded))
   }
 }
 
@@ -155,8 +151,7 @@ extension FineTuning {
     let output = try configuration.output.path.map {
       try RunOutput(directory: $0, isOwn: false, resumes: configuration.output.resumes)
     }
-    let threads = try ThreadReservation(
-      configuration.threadCount, workingBytes: plan.memoryBytes)
+    let threads = try ThreadReservation(configuration.threadCount, workingBytes: plan.memoryBytes)
     for text in [threads.note, plan.memoryNote] { text.map(notes.tell) }
     let parallelism = threads.parallelism.cancelled(by: Cancellation(shouldStop))
     parallelism.withBLAS {}
@@ -283,12 +278,10 @@ extension FineTuning {
     tell(data)
     guard let head = loaded.classifier else {
       throw RunData.missingClassifier(
-        of: data.backbone?.path ?? data.dataset.file,
-        data.backbone?.classifierWeights?.columnCount, isBackbone: data.backbone != nil,
-        classCount: data.dataset.classCount)
+        of: data.backbone?.path ?? data.dataset.file, data.backbone?.classifierWeights?.columnCount,
+        isBackbone: data.backbone != nil, classCount: data.dataset.classCount)
     }
-    let outside = try OutOfDistributionRows.features(
-      of: configuration, featureCount: head.featureCount)
+    let outside = try configuration.outOfDistributionRows(featureCount: head.featureCount)
     let watch = Stopwatch()
     let scores = try SplitEvaluations(
       head, on: data.dataset, data.roles, configuration, parallelism: prepared.parallelism)

@@ -13,10 +13,8 @@ public struct DataSource: Sendable, Equatable {
   public var backbonePath: String?
   /// A backbone that is found by its name, instead of the data set's own.
   public var namedBackbone: NamedBackbone?
-  /// The number of features that a backbone must have, or `nil` for any.
-  public var embeddingSize: Int?
-  /// The number of blocks that a backbone must have, or `nil` for any.
-  public var blockCount: Int?
+  /// The numbers of features and of blocks that a backbone must have, or `nil` for any.
+  public var embeddingSize, blockCount: Int?
   /// Whether a head that starts from the backbone's own classifier starts from zero instead.
   public var reinitializes = false
   /// Where the package's data files are, when they are not beside the executable.
@@ -216,17 +214,9 @@ extension RunConfiguration {
 
 /// A run on a feature cache of the Python original's text script.
 public struct TextTask: Sendable, Equatable {
-  /// How a head is fitted, by the script's names.
-  public enum Optimizer: String, Sendable, CaseIterable {
-    /// The probit head in closed form, batch by batch.
-    case cavi
-    /// Softmax regression by steps of Adam.
-    case adam
-    /// Softmax regression by steps of AdamW.
-    case adamw
-    /// Softmax regression by steps of Lion.
-    case lion
-  }
+  /// How a head is fitted, by the script's names: the probit head in closed form, batch by batch, or softmax
+  /// regression by steps of an optimiser.
+  public enum Optimizer: String, Sendable, CaseIterable { case cavi, adam, adamw, lion }
 
   /// The stage that was asked for, "train_eval" or "all".
   public var stage: String
@@ -237,9 +227,7 @@ public struct TextTask: Sendable, Equatable {
 
   /// Describes a run.
   public init(stage: String, cache: TextCache, optimizer: Optimizer) {
-    self.stage = stage
-    self.cache = cache
-    self.optimizer = optimizer
+    (self.stage, self.cache, self.optimizer) = (stage, cache, optimizer)
   }
 }
 
@@ -298,13 +286,7 @@ public enum ArgumentValue: Sendable, Equatable {
 extension ArgumentValue: CustomStringConvertible {
   /// The value as text; switches as "True" and "False", as the Python original logs them.
   public var description: String {
-    switch self {
-    case .text(let value): value
-    case .integer(let value): String(value)
-    case .unsigned(let value): String(value)
-    case .number(let value): String(value)
-    case .flag(let value): value ? "True" : "False"
-    }
+    if case .flag(let value) = self { value ? "True" : "False" } else { "\(value)" }
   }
 }
 
@@ -330,12 +312,16 @@ extension ArgumentValue: Encodable {
   /// Writes the bare value.
   public func encode(to encoder: any Encoder) throws {
     var container = encoder.singleValueContainer()
+    try container.encode(value)
+  }
+
+  private var value: any Encodable {
     switch self {
-    case .text(let value): try container.encode(value)
-    case .integer(let value): try container.encode(value)
-    case .unsigned(let value): try container.encode(value)
-    case .number(let value): try container.encode(value)
-    case .flag(let value): try container.encode(value)
+    case .text(let value): value
+    case .integer(let value): value
+    case .unsigned(let value): value
+    case .number(let value): value
+    case .flag(let value): value
     }
   }
 }

@@ -11,18 +11,14 @@ struct RunData {
   private(set) var seconds = RunSeconds()
   /// What the user should know about the rows that are taken.
   let notes: [String]
-  /// Training rows that are new in every epoch, where images are augmented.
-  private(set) var augmentedTraining: AugmentedTraining?
+  /// Where images are augmented, the training rows of an epoch, counted from 1: they depend on seed and epoch
+  /// only.
+  private(set) var augmentedRows: ((_ epoch: Int) throws -> FeatureSplit)?
 
-  /// Loads what a configuration names.
+  /// Loads what a configuration names: a feature file, or a data set and perhaps a backbone.
   ///
-  /// - Parameters:
-  ///   - configuration: names a feature file, or a data set and perhaps a backbone.
-  ///   - classCount: the number of classes, when it is known otherwise (from a checkpoint).
-  ///   - fits: whether a head is fitted, for which there must be rows to fit and to test on; a stored
-  ///     head is scored on whatever splits there are.
-  ///   - parallelism: the threads to work with.
-  /// - Throws: `DataError`.
+  /// Where a head is fitted, there must be rows to fit and to test on; a stored one, whose checkpoint tells the
+  /// number of classes, is scored on whatever splits there are.
   init(
     _ configuration: RunConfiguration, classCount: Int? = nil, fits: Bool = true,
     parallelism: Parallelism
@@ -39,22 +35,20 @@ struct RunData {
       let whole = try file.dataset(
         requiring: fits ? roles.required : [], classCount: classCount,
         with: fits ? configuration.rowArrays : RowArrays(), parallelism: parallelism)
-      limitNotes = configuration.limitNotes(
-        whole.splitNames.map { ($0, whole[$0]?.rowCount ?? 0) }, roles)
-      dataset = try whole.limited { (name, split) throws(DataError) in
-        try configuration.subset(of: name, split.labels, roles, file: path)
-      }
+      let taken = try configuration.subsets(
+        whole.splitNames.map { ($0, whole[$0]?.labels ?? []) }, roles, file: path)
+      (dataset, limitNotes) = (whole.limited(to: taken.rows), taken.notes)
       try dataset.checkRowsThatCount()
       self.roles = roles
       seconds.load = watch.elapsed
     } else {
-      let whole = try ImageDatasets.load(configuration.data.dataset, configuration)
+      let whole = try configuration.data.images()
       roles = try SplitRoles(of: whole.splits.map(\.name), configuration)
-      limitNotes = configuration.limitNotes(
-        whole.splits.map { ($0.name, $0.split.labels.count) }, roles)
-      let images = try whole.limited(to: configuration, roles)
-      let backbone = try ImageDatasets.backbone(
-        of: configuration.data.dataset, images, configuration)
+      let taken = try configuration.subsets(
+        whole.splits.map { ($0.name, $0.split.labels) }, roles, file: nil)
+      limitNotes = taken.notes
+      let images = whole.limited(to: taken.rows)
+      let backbone = try configuration.data.backbone(of: images, seed: configuration.seed)
       seconds.load = watch.elapsed
       let featureWatch = Stopwatch()
       dataset = try images.features(through: backbone, parallelism: parallelism)
@@ -62,16 +56,23 @@ struct RunData {
         configuration.data.augments, configuration.method.has(.takesFreshRows),
         let train = images["train"]
       {
-        augmentedTraining = AugmentedTraining(
-          images: train, normalization: images.normalization, backbone: backbone,
-          augmentation: augmentation, seed: configuration.seed, parallelism: parallelism)
+        augmentedRows = { epoch in
+          let features = try backbone.features(
+            of: train.images, normalization: images.normalization,
+            augmentation: EpochAugmentation(
+              augmentation: augmentation, seed: configuration.seed, epoch: epoch - 1),
+            parallelism: parallelism)
+          return try FeatureSplit(
+            features: FeatureMatrix(features), labels: train.labels, name: SplitRoles.training)
+        }
       }
       self.backbone = backbone
       seconds.features = featureWatch.elapsed
     }
-    notes =
-      limitNotes + (dataset[SplitRoles.training]?.weightNotes ?? [])
-      + (fits ? dataset.unseenClassNote.map { [$0] } ?? [] : [])
+    let others = [
+      dataset[SplitRoles.training]?.weightNote, fits ? dataset.unseenClassNote : nil,
+    ]
+    notes = limitNotes + others.compactMap { $0 }
   }
 }
 
@@ -107,23 +108,15 @@ extension RunData {
   static func requireClassifier(
     _ found: Int?, classCount: Int, of path: String
   ) throws(DataError) {
-    guard found == classCount else {
-      throw DataError(
-        .wrongShape, file: path, key: "fc",
-        found: found.map { "the classifier has \($0) classes" }
-          ?? "the backbone has no classifier",
-        expected: "one of \(classCount) classes, for the head to start from",
-        advice: "give --reinitialize, for a head that starts from zero")
-    }
+    try DataError.require(
+      found == classCount, .wrongShape, file: path, key: "fc",
+      found: found.map { "the classifier has \($0) classes" } ?? "the backbone has no classifier",
+      expected: "one of \(classCount) classes, for the head to start from",
+      advice: "give --reinitialize, for a head that starts from zero")
   }
 
-  /// There is nothing to score without a head.
-  ///
-  /// - Parameters:
-  ///   - path: the backbone, or the stored features.
-  ///   - found: the classes of the backbone's classifier, where it has one.
-  ///   - isBackbone: whether there is a backbone at all.
-  ///   - classCount: the classes of the data.
+  /// There is nothing to score without a head: the backbone, if there is one, has no classifier, or one of
+  /// `found` classes.
   static func missingClassifier(
     of path: String?, _ found: Int?, isBackbone: Bool, classCount: Int
   ) -> DataError {
@@ -137,27 +130,5 @@ extension RunData {
       advice: isBackbone
         ? "give --epochs 1 or more, or a backbone that was trained on these classes"
         : "give --epochs 1 or more")
-  }
-}
-
-/// Training images that are changed at random in every epoch, and the backbone that sees them.
-struct AugmentedTraining {
-  let images: ImageSplit
-  let normalization: ChannelNormalization?
-  let backbone: ResidualMLP
-  let augmentation: Augmentation
-  let seed: UInt64
-  let parallelism: Parallelism
-
-  /// The rows of an epoch, counted from 1; they depend on seed and epoch only.
-  ///
-  /// - Throws: `DataError` when a feature is not finite.
-  func rows(epoch: Int) throws(DataError) -> FeatureSplit {
-    let features = try backbone.features(
-      of: images.images, normalization: normalization,
-      augmentation: EpochAugmentation(augmentation, seed: seed, epoch: epoch - 1),
-      parallelism: parallelism)
-    return try FeatureSplit(
-      features: FeatureMatrix(features), labels: images.labels, name: "train")
   }
 }

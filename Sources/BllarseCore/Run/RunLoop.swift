@@ -32,27 +32,22 @@ struct RunLoop {
     _ configuration: RunConfiguration, data: RunData, parallelism: Parallelism,
     output: RunOutput?, clock: Stopwatch
   ) throws(DataError) {
-    self.configuration = configuration
-    self.data = data
-    self.output = output
-    self.clock = clock
+    (self.configuration, self.data, self.output) = (configuration, data, output)
+    (self.clock, self.parallelism, roles) = (clock, parallelism, data.roles)
     train = try data.dataset.split(SplitRoles.training)
-    roles = data.roles
     calibrationSplit =
       configuration.calibrationOrDefault.needsValidation
       ? try data.dataset.split(
         roles.calibrationSplit(
           among: data.dataset.splitNames, of: data.dataset.file,
           isChosen: configuration.data.choosesSplits)) : nil
-    self.parallelism = parallelism
-    outOfDistributionRows = try OutOfDistributionRows.features(
-      of: configuration, featureCount: data.dataset.featureCount)
+    outOfDistributionRows = try configuration.outOfDistributionRows(
+      featureCount: data.dataset.featureCount)
     trainer = try HeadRegistry.trainer(
       configuration,
       data: TrainingData(
         split: train, classCount: data.dataset.classCount,
-        initialWeights: try data.initialWeights(configuration)),
-      parallelism: parallelism)
+        initialWeights: try data.initialWeights(configuration)), parallelism: parallelism)
     // Only files that are written need it.
     backboneDigest = output == nil ? "" : data.backbone?.digest ?? ""
     progress.seconds = data.seconds
@@ -78,14 +73,12 @@ struct RunLoop {
     }
     let file = try SafetensorsFile(path: path)
     let stored = try RunCheckpoint(reading: file, arguments: arguments, data: train.fingerprint)
-    guard stored.progress.epoch >= 1, stored.progress.step >= 0,
-      stored.progress.step <= trainer.stepCount(rowCount: train.rowCount)
-    else {
-      throw DataError(
-        .malformedFile, file: path, key: "metadata progress",
-        found: "epoch \(stored.progress.epoch), step \(stored.progress.step)",
-        expected: "a place in this run", advice: "remove the checkpoint and start the run again")
-    }
+    try DataError.require(
+      stored.progress.epoch >= 1 && stored.progress.step >= 0
+        && stored.progress.step <= trainer.stepCount(rowCount: train.rowCount), .malformedFile,
+      file: path, key: "metadata progress",
+      found: "epoch \(stored.progress.epoch), step \(stored.progress.step)",
+      expected: "a place in this run", advice: "remove the checkpoint and start the run again")
     try trainer.restore(from: file)
     progress = stored.progress
     secondsBefore = progress.seconds.total
@@ -114,36 +107,31 @@ struct RunLoop {
 
   // MARK: - An epoch
 
-  /// Takes the steps of the epoch that are left.
+  /// Takes the steps of the epoch that are left, and reports the scores after batches, where these were asked
+  /// for.
   ///
-  /// - Parameters:
-  ///   - shouldStop: asked after every step.
-  ///   - report: told the scores after batches, where these were asked for.
   /// - Throws: `RunInterrupted`, after writing a checkpoint.
   mutating func runEpoch(shouldStop: () -> Bool, report: (EpochRecord) -> Void) throws {
     let count = trainer.stepCount(rowCount: train.rowCount)
     var rows = train
-    if progress.step < count, let augmented = data.augmentedTraining {
+    if progress.step < count, let augmentedRows = data.augmentedRows {
       let watch = Stopwatch()
-      rows = try augmented.rows(epoch: progress.epoch)
+      rows = try augmentedRows(progress.epoch)
       progress.seconds.features += watch.elapsed
       guard !shouldStop() else {
-        try save()
-        throw interruption(during: .steps(taken: progress.step, of: count))
+        throw try interrupt(during: .steps(taken: progress.step, of: count))
       }
     }
     while progress.step < count {
       guard let reports = try takeStep(on: rows) else {
         // The state is the one before the step, so the fit that goes on from it ends with the same bits.
-        try save()
-        throw interruption(during: .fit)
+        throw try interrupt(during: .fit)
       }
       for kept in reports { report(try finishBatch(kept)) }
       // After the very last step it is quicker to finish than to stop.
       let isOver = progress.step == count && progress.epoch == configuration.effectiveEpochs
       guard isOver || !shouldStop() else {
-        try save()
-        throw interruption(during: .steps(taken: progress.step, of: count))
+        throw try interrupt(during: .steps(taken: progress.step, of: count))
       }
     }
   }
@@ -166,8 +154,10 @@ struct RunLoop {
     }
   }
 
-  private func interruption(during place: RunInterrupted.Place) -> RunInterrupted {
-    RunInterrupted(directory: output?.directory, epoch: progress.epoch, place: place)
+  /// Writes the checkpoint, for a run that ends here.
+  private func interrupt(during place: RunInterrupted.Place) throws(DataError) -> RunInterrupted {
+    try save()
+    return RunInterrupted(directory: output?.directory, epoch: progress.epoch, place: place)
   }
 
   /// Scores the head after a batch within the epoch.
@@ -185,10 +175,9 @@ struct RunLoop {
 
   /// Scores the head, keeps what is to be kept, and moves on to the next epoch.
   ///
-  /// - Parameter willSave: told, where the state of the run is to be kept, which epoch it is and how to
-  ///   write it to a file. This comes before the checkpoint itself: a run that is killed in between tells
-  ///   it again.
-  /// - Returns: what the epoch measured.
+  /// Where the state of the run is to be kept, `willSave` is told which epoch it is and how to write it to a
+  /// file. This comes before the checkpoint itself: a run that is killed in between tells it again.
+  ///
   /// - Throws: `NumericsError` for an unusable head, `DataError` for a file that cannot be written.
   mutating func finishEpoch(
     willSave: (_ epoch: Int, _ write: (String) throws -> Void) -> Void
@@ -259,12 +248,8 @@ struct RunLoop {
       backbone: data.backbone?.path ?? "", backboneDigest: backboneDigest, arguments: arguments)
   }
 
-  /// The scores of the head as it is now.
-  ///
-  /// - Parameter computesMetrics: whether to compute the scores that need more than the epochs'; otherwise
-  ///   those that an earlier call came to are taken.
-  /// - Returns: what `result.json` holds.
-  /// - Throws: `NumericsError` for an unusable head.
+  /// What `result.json` holds of the head as it is now; scores that need more than the epochs' are computed, or
+  /// taken as far as an earlier call came.
   mutating func result(computesMetrics: Bool = true) throws -> RunResult {
     let scores = try scores ?? evaluate()
     let watch = Stopwatch()
@@ -285,8 +270,7 @@ struct RunLoop {
     (result.elbo, result.certificate) = (trainer.info.evidence, trainer.info.certificate)
     (result.iterations, result.recipe) = (trainer.info.iterations, trainer.info.report)
     (result.best, result.metrics) = (progress.best, metrics)
-    result.chosen = ChosenSettings(
-      trainer.info.report, penalty: trainer.info.chosenPenalty, calibration: calibration?.report)
+    result.chosenPenalty = trainer.info.chosenPenalty
     result.data = output == nil ? nil : train.fingerprint
     return result
   }
@@ -295,7 +279,6 @@ struct RunLoop {
 extension RunLoop {
   /// Fits the map that `--calibration` asks for to the validation split, for the last head and the best.
   ///
-  /// - Parameter note: receives what the user should know.
   /// - Throws: `DataError` when predictions are not numbers, or a file cannot be written; `NumericsError`
   ///   for an unusable head.
   mutating func calibrate(note: (String) -> Void) throws {
@@ -376,9 +359,7 @@ public struct RunInterrupted: Error, Equatable, CustomStringConvertible {
 
   /// Describes an interruption.
   public init(directory: String?, epoch: Int, place: Place) {
-    self.directory = directory
-    self.epoch = epoch
-    self.place = place
+    (self.directory, self.epoch, self.place) = (directory, epoch, place)
   }
 
   /// A place in an epoch.

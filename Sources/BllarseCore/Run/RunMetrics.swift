@@ -1,24 +1,94 @@
 import BllarseNumerics
 
+// MARK: - After every epoch
+
+/// The scores of a head on every split of a data set.
+struct SplitEvaluations {
+  let roles: SplitRoles
+  /// In the data set's order.
+  private(set) var scores: [NamedScores] = []
+  /// What the Python original would log of a split, for the splits that it logs.
+  private var original: [String: SplitScores] = [:]
+
+  /// The Python original's names of splits, and of the metrics that it logs of each.
+  static let originalNames = ["val_m": "val_matched", "val_mm": "val_mismatched"]
+  static let loggedNames: Set = ["acc", "nll", "ece"]
+
+  /// Scores a fitted head on all splits; the training rows, which may be many, can be left out.
+  init(
+    _ head: any Head, on data: FeatureDataset, _ roles: SplitRoles,
+    _ configuration: RunConfiguration, skipsTraining: Bool = false, parallelism: Parallelism
+  ) throws {
+    self.roles = roles
+    let logged = Set(roles.required.dropFirst()).union(Self.originalNames.keys)
+    for name in data.splitNames where !(skipsTraining && name == SplitRoles.training) {
+      let split = try data.split(name)
+      let own = try FineTuning.evaluate(head, on: split, parallelism: parallelism)
+      scores.append(NamedScores(split: name, scores: own))
+      guard logged.contains(name) else { continue }
+      // A fit that the original makes, too, when it is asked in these words: batches that are merged, or steps.
+      if configuration.method.has(.takesFreshRows), let head = head as? any OriginallyScoredHead {
+        original[name] = try head.originalScores(split, own: own, configuration.method, parallelism)
+      } else {
+        original[name] = own
+      }
+    }
+  }
+
+  /// The scores of a split, which must have been scored.
+  subscript(name: String) -> SplitScores {
+    guard let found = scores.first(where: { $0.split == name }) else {
+      preconditionFailure("no scores of the split \(name)")
+    }
+    return found.scores
+  }
+
+  var train: SplitScores { self[SplitRoles.training] }
+  var test: SplitScores { self[roles.test] }
+
+  /// What chooses the best epoch, where there is a validation split.
+  var validation: SplitScores? { roles.validation.flatMap { original[$0] } }
+
+  /// What is logged as `acc`, `nll` and `ece`.
+  var logged: [String: Double] { loggedScores(roles.test) }
+
+  private func loggedScores(_ split: String) -> [String: Double] {
+    (original[split]?.values ?? [:]).filter { Self.loggedNames.contains($0.key) }
+  }
+
+  /// The scores by the names under which they are logged.
+  ///
+  /// `SPLIT_acc` and so on, with "val" for "validation"; the matched and mismatched validation rows of
+  /// the Python original's text caches also have the names that it logs.
+  var metrics: [String: Double] {
+    let named =
+      scores.map { ($0.split == "validation" ? "val" : $0.split, $0.scores.values) }
+      + Self.originalNames.map { split, prefix in (prefix, loggedScores(split)) }
+    var metrics: [String: Double] = [:]
+    for (prefix, values) in named {
+      for (name, value) in values { metrics["\(prefix)_\(name)"] = value }
+    }
+    return metrics
+  }
+}
+
+// MARK: - At the end
+
 /// Further scores of a run, on the test split: calibration in several forms, selective risk, intervals,
 /// conformal sets, and the detection of out-of-distribution rows.
 public struct RunMetrics: Sendable, Equatable, Encodable {
   /// Conformal sets of one kind at one level.
   public struct Conformal: Sendable, Equatable, Encodable {
-    /// "lac" or "aps".
-    public var method: String
-    /// The coverage aimed at.
-    public var level: Double
-    /// The rows that the threshold comes from: "validation", or "folds" for predictions of training rows
-    /// that were left out.
-    public var calibratedOn: String
+    /// "lac" or "aps"; what the sets promise, in words; the rows that the threshold comes from, "validation", or
+    /// "folds" for predictions of training rows that were left out.
+    public let method, guarantee, calibratedOn: String
     /// The number of these rows.
-    public var calibrationRows: Int
-    /// What the sets promise, in words.
-    public var guarantee: String
+    public let calibrationRows: Int
+    /// The coverage aimed at.
+    public let level: Double
     /// By metric: what the sets are worth on the test rows, and `threshold`, the largest score of a class
     /// in a set, where there were rows enough to set one.
-    public var scores: [String: Double]
+    public let scores: [String: Double]
 
     /// Writes one object, the scores beside the rest.
     public func encode(to encoder: any Encoder) throws {
@@ -31,17 +101,17 @@ public struct RunMetrics: Sendable, Equatable, Encodable {
   }
 
   /// Metrics that are one number each, by name.
-  public var test: [String: Double]
+  public let test: [String: Double]
   /// The reliability diagram, 20 bins of equal width.
-  public var reliability: [ReliabilityBin]
+  public let reliability: [ReliabilityBin]
   /// Rows of labels, columns of predictions, for at most 100 classes.
-  public var confusion: [[Int]]?
+  public let confusion: [[Int]]?
   /// Confidence intervals of the main scores.
-  public var bootstrap: BootstrapIntervals
+  public let bootstrap: BootstrapIntervals
   /// Conformal sets, where there are rows to calibrate them on.
-  public var conformal: [Conformal]
+  public let conformal: [Conformal]
   /// The metrics of the detection of the rows of `--ood`, by score and name.
-  public var outOfDistribution: [String: [String: Double]]?
+  public private(set) var outOfDistribution: [String: [String: Double]]?
 
   enum CodingKeys: String, CodingKey {
     case test, reliability, confusion, bootstrap, conformal
@@ -53,14 +123,8 @@ public struct RunMetrics: Sendable, Equatable, Encodable {
   /// Rows times replicates of a bootstrap: some tenths of a second.
   private static let bootstrapLimit = 20_000_000
 
-  /// Scores a head.
+  /// Scores a head on the test split.
   ///
-  /// - Parameters:
-  ///   - head: fitted.
-  ///   - data: the splits.
-  ///   - roles: which of them is which.
-  ///   - configuration: the seed, and whether the validation rows were used up.
-  ///   - parallelism: the threads to work with.
   /// - Throws: `NumericsError` for an unusable head.
   init(
     _ head: any Head, on data: FeatureDataset, _ roles: SplitRoles,
@@ -125,31 +189,30 @@ public struct RunMetrics: Sendable, Equatable, Encodable {
     return try methods.flatMap { name, method in
       try conformalLevels.map { level in
         let sets = try ConformalSets(
-          method, level: level, probabilities: calibration.probabilities,
-          labels: calibration.labels)
+          method, level: level, probabilities: calibration.probabilities, labels: calibration.labels
+        )
         var scores = Metric.values(
           of: try sets.evaluate(probabilities: probabilities, labels: labels))
         scores["threshold"] = sets.threshold.isFinite ? sets.threshold : nil
+        let rows = calibration.labels.count
         return Conformal(
-          method: name, level: level, calibratedOn: source.rawValue,
-          calibrationRows: calibration.labels.count,
-          guarantee: source.guarantee(level: level, rowCount: calibration.labels.count),
-          scores: scores)
+          method: name, guarantee: source.guarantee(level: level, rowCount: rows),
+          calibratedOn: source.rawValue, calibrationRows: rows, level: level, scores: scores)
       }
     }
   }
 }
 
+extension RunConfiguration {
+  /// The rows that a run is asked to tell from its own, n x featureCount; `nil` where it is not.
+  func outOfDistributionRows(featureCount: Int) throws(DataError) -> FeatureMatrix? {
+    guard let path = outOfDistributionPath else { return nil }
+    return try OutOfDistributionRows.features(path: path, featureCount: featureCount)
+  }
+}
+
 /// Rows without labels, from a feature file.
 enum OutOfDistributionRows {
-  /// The rows that a run is asked to tell from its own, n x featureCount; `nil` where it is not.
-  static func features(
-    of configuration: RunConfiguration, featureCount: Int
-  ) throws(DataError) -> FeatureMatrix? {
-    guard let path = configuration.outOfDistributionPath else { return nil }
-    return try features(path: path, featureCount: featureCount)
-  }
-
   /// The features of a split of a file, n x featureCount: of the test split, or the first there is, where
   /// none is named.
   static func features(
@@ -172,98 +235,17 @@ enum OutOfDistributionRows {
     _ shape: [Int], split: String? = nil, featureCount: Int, of path: String
   ) throws(DataError) {
     let key = split.map { "\($0) split" }
-    guard shape[0] > 0 else {
-      throw DataError(
-        .insufficientData, file: path, key: key, found: "there are no rows",
-        expected: "at least one row")
-    }
-    guard shape[1] == featureCount else {
-      throw DataError(
-        .wrongShape, file: path, key: key,
-        found: "rows have \(shape[1]) features", expected: "\(featureCount), as the head has",
-        advice: "use features of the same backbone")
-    }
+    try DataError.require(
+      shape[0] > 0, .insufficientData, file: path, key: key, found: "there are no rows",
+      expected: "at least one row")
+    try DataError.require(
+      shape[1] == featureCount, .wrongShape, file: path, key: key,
+      found: "rows have \(shape[1]) features", expected: "\(featureCount), as the head has",
+      advice: "use features of the same backbone")
   }
 }
 
-/// The scores of a head on every split of a data set.
-struct SplitEvaluations {
-  let roles: SplitRoles
-  /// In the data set's order.
-  let scores: [NamedScores]
-  /// What the Python original would log of a split, for the splits that it logs.
-  private let original: [String: SplitScores]
-
-  /// Scores a fitted head on all splits; the training rows, which may be many, can be left out.
-  init(
-    _ head: any Head, on data: FeatureDataset, _ roles: SplitRoles,
-    _ configuration: RunConfiguration, skipsTraining: Bool = false, parallelism: Parallelism
-  ) throws {
-    self.roles = roles
-    var scores: [NamedScores] = []
-    var original: [String: SplitScores] = [:]
-    let logged = Set([roles.test] + (roles.validation.map { [$0] } ?? []))
-      .union(Self.originalNames.keys)
-    for name in data.splitNames where !(skipsTraining && name == SplitRoles.training) {
-      let split = try data.split(name)
-      let own = try FineTuning.evaluate(head, on: split, parallelism: parallelism)
-      scores.append(NamedScores(split: name, scores: own))
-      guard logged.contains(name) else { continue }
-      // A fit that the original makes, too, when it is asked in these words: batches that are merged, or steps.
-      if configuration.method.has(.takesFreshRows), let head = head as? any OriginallyScoredHead {
-        original[name] = try head.originalScores(split, own: own, configuration.method, parallelism)
-      } else {
-        original[name] = own
-      }
-    }
-    self.scores = scores
-    self.original = original
-  }
-
-  /// The scores of a split, which must have been scored.
-  subscript(name: String) -> SplitScores {
-    guard let found = scores.first(where: { $0.split == name }) else {
-      preconditionFailure("no scores of the split \(name)")
-    }
-    return found.scores
-  }
-
-  var train: SplitScores { self[SplitRoles.training] }
-  var test: SplitScores { self[roles.test] }
-
-  /// What is logged as `acc`, `nll` and `ece`.
-  var logged: [String: Double] {
-    guard let found = original[roles.test] else {
-      preconditionFailure("no scores of the test split")
-    }
-    return found.values.filter { Self.loggedNames.contains($0.key) }
-  }
-
-  /// What chooses the best epoch, where there is a validation split.
-  var validation: SplitScores? { roles.validation.flatMap { original[$0] } }
-
-  /// The scores by the names under which they are logged.
-  ///
-  /// `SPLIT_acc` and so on, with "val" for "validation"; the matched and mismatched validation rows of
-  /// the Python original's text caches also have the names that it logs.
-  var metrics: [String: Double] {
-    var metrics: [String: Double] = [:]
-    for own in scores {
-      let prefix = own.split == "validation" ? "val" : own.split
-      for (name, value) in own.scores.values { metrics["\(prefix)_\(name)"] = value }
-    }
-    for (split, prefix) in Self.originalNames {
-      for (name, value) in original[split]?.values ?? [:] where Self.loggedNames.contains(name) {
-        metrics["\(prefix)_\(name)"] = value
-      }
-    }
-    return metrics
-  }
-
-  /// The Python original's names of splits, and of the metrics that it logs of each.
-  static let originalNames = ["val_m": "val_matched", "val_mm": "val_mismatched"]
-  static let loggedNames: Set = ["acc", "nll", "ece"]
-}
+// MARK: - Are they numbers?
 
 /// A run whose scores are not all numbers, for a reason that lies in the fit: it did not succeed, whatever
 /// it wrote.
@@ -284,24 +266,19 @@ public struct ScoresNotFinite: Error, Equatable, Sendable, CustomStringConvertib
 enum FiniteScores {
   /// Checks everything that a run reports.
   ///
-  /// - Parameters:
-  ///   - result: of the run.
-  ///   - head: what was scored.
-  ///   - data: what it was scored on.
   /// - Throws: `DataError.Code.notFinite` with the row whose predictions are not numbers, where those of
   ///   the training rows are; ``ScoresNotFinite`` otherwise.
   static func check(
     _ result: RunResult, _ head: any Head, on data: FeatureDataset
   ) throws {
-    guard let (score, value) = firstNonFinite(in: result) else { return }
-    let names = data.splitNames.filter { $0 != SplitRoles.training }
+    guard let fault = firstNonFinite(in: result) else { return }
     if let train = data[SplitRoles.training], place(head, train) == nil {
-      for name in names {
+      for name in data.splitNames where name != SplitRoles.training {
         guard let split = data[name], let row = place(head, split) else { continue }
-        throw fault(split.features, row: row, file: data.file, key: "\(name) split features")
+        throw overflow(split.features, row: row, file: data.file, key: "\(name) split features")
       }
     }
-    throw ScoresNotFinite(score: score, value: value)
+    throw fault
   }
 
   /// Checks the scores of a stored head, whose own numbers were checked when it was read.
@@ -314,7 +291,7 @@ enum FiniteScores {
     guard let row = place(head, split) else {
       throw ScoresNotFinite(score: "nll", value: "\(scores.nll)")
     }
-    throw fault(split.features, row: row, file: file, key: key)
+    throw overflow(split.features, row: row, file: file, key: key)
   }
 
   /// Checks predictions of a stored head.
@@ -328,25 +305,25 @@ enum FiniteScores {
       predictions.columns.compactMap { $0.values.firstIndex { !$0.isFinite } }.min(),
     ]
     guard let row = rows.compactMap({ $0 }).min() else { return }
-    throw fault(features, row: row, file: file, key: key)
+    throw overflow(features, row: row, file: file, key: key)
   }
 
   /// The first number of a result that is none.
   ///
   /// The result is looked through as it is written, so that a score that is added tomorrow passes here too.
-  static func firstNonFinite(in result: RunResult) -> (score: String, value: String)? {
+  static func firstNonFinite(in result: RunResult) -> ScoresNotFinite? {
     // Options are the user's, and the bounds of a certificate are no scores.
     let others: Set = ["arguments", "notes", "data", "versions", "certificate", "seconds"]
+    let faults = result.numbers.filter { !$0.value.isFinite && !others.contains($0.path[0]) }
     // The scores of splits first: the others follow from them.
     let first = ["train", "test", "splits"]
-    let faults = result.numbers.filter { !$0.value.isFinite && !others.contains($0.path[0]) }
-    let fault = faults.min {
-      (first.firstIndex(of: $0.path[0]) ?? first.count)
-        < (first.firstIndex(of: $1.path[0]) ?? first.count)
+    func rank(_ fault: RunResult.Number) -> Int {
+      first.firstIndex(of: fault.path[0]) ?? first.count
     }
-    return fault.map { path, value in
-      let text = value.isNaN ? "NaN" : value > 0 ? "Infinity" : "-Infinity"
-      return (path.joined(separator: "."), text)
+    return faults.min { rank($0) < rank($1) }.map { path, value in
+      ScoresNotFinite(
+        score: path.joined(separator: "."),
+        value: value.isNaN ? "NaN" : value > 0 ? "Infinity" : "-Infinity")
     }
   }
 
@@ -362,7 +339,7 @@ enum FiniteScores {
   }
 
   /// What is wrong with a row: its largest feature is most likely the reason.
-  private static func fault(
+  private static func overflow(
     _ features: FeatureMatrix, row: Int, file: String?, key: String
   ) -> DataError {
     let column =

@@ -15,14 +15,9 @@ package final class RunOutput {
 
   /// Makes the directory, and finds out now whether it can be written.
   ///
-  /// - Parameters:
-  ///   - directory: the directory.
-  ///   - isOwn: whether the files that are there belong to what will be written.
-  ///   - resumes: whether the run is one that had been started before.
-  /// - Throws: `DataError.Code.unwritableFile`.
+  /// The files that are there may belong to what will be written, or to this run, which was started before.
   init(directory: String, isOwn: Bool, resumes: Bool = false) throws(DataError) {
-    self.directory = directory
-    self.isOwn = isOwn
+    (self.directory, self.isOwn) = (directory, isOwn)
     replacesRun = !isOwn && !resumes && OutputOwner(of: directory) != nil
     try Files.prepareDirectory(directory)
     removeTemporaries()
@@ -201,8 +196,7 @@ struct OutputOwner {
 
   private func refusal(_ found: String) -> DataError {
     DataError(
-      .unwritableFile, file: file, found: found,
-      expected: "an empty directory, or the same run",
+      .unwritableFile, file: file, found: found, expected: "an empty directory, or the same run",
       advice: "name another --output, or replace what is there with --overwrite")
   }
 }

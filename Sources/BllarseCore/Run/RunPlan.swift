@@ -9,18 +9,13 @@ import Synchronization
 public struct RunPlan: Sendable {
   /// The rows of each split, in the data set's order.
   public let rowCounts: [(split: String, rows: Int)]
-  /// The number of features.
-  public let featureCount: Int
-  /// The number of classes.
-  public let classCount: Int
+  /// The numbers of features and of classes.
+  public let featureCount, classCount: Int
   /// An estimate of the memory that the run needs at its peak, in bytes.
   public let memoryBytes: Int
 
-  /// Plans a run.
+  /// Plans a run; headers are kept that were read before.
   ///
-  /// - Parameters:
-  ///   - configuration: what to do.
-  ///   - files: where headers are kept that were read before.
   /// - Throws: `DataError`: a file is missing or damaged, a split is missing, or sizes and labels
   ///   contradict one another or the options.
   public init(
@@ -50,8 +45,7 @@ public struct RunPlan: Sendable {
     }
     if configuration.calibrationOrDefault.needsValidation {
       _ = try roles.calibrationSplit(
-        among: data.header.names, of: data.header.file,
-        isChosen: configuration.data.choosesSplits)
+        among: data.header.names, of: data.header.file, isChosen: configuration.data.choosesSplits)
     }
     let classes = data.backbone?.classCount
     if configuration.effectiveEpochs == 0, classes != data.header.classCount {
@@ -69,8 +63,7 @@ public struct RunPlan: Sendable {
     }
 
     rowCounts = data.header.splits.map { ($0.name, $0.rowCount) }
-    featureCount = data.header.featureCount
-    classCount = data.header.classCount
+    (featureCount, classCount) = (data.header.featureCount, data.header.classCount)
     memoryBytes = Self.memory(configuration, data)
   }
 }
@@ -178,19 +171,16 @@ public final class FileHeaders: Sendable {
     if let path = configuration.data.featuresPath {
       return Data(header: try FeatureFile(path: path).header(with: configuration.rowArrays))
     }
-    let images = try ImageDatasets.header(configuration.data.dataset, configuration)
-    let backbone = try ImageDatasets.backboneHeader(
-      of: configuration.data.dataset, channels: images.channels, configuration)
+    let images = try configuration.data.imageHeader()
+    let backbone = try configuration.data.backboneHeader(channels: images.channels)
     try backbone.configuration.requireChannels(images.channels, of: backbone.path)
     let width = backbone.configuration.embeddingSize
     return Data(
       header: FeatureHeader(
         file: nil, names: images.splits.map(\.name),
         splits: images.splits.map {
-          FeatureHeader.Split(
-            name: $0.name, rowCount: $0.rowCount, featureCount: width,
-            byteCount: $0.rowCount * width * MemoryLayout<Float>.size, isCopied: true)
-        }, classCount: images.classCount),
+          ($0.name, $0.rowCount, $0.rowCount * width * MemoryLayout<Float>.size)
+        }, featureCount: width, classCount: images.classCount),
       backbone: backbone, imageBytes: images.byteCount)
   }
 }

@@ -51,26 +51,18 @@ extension [NamedScores] {
 
 /// What a run took, in seconds.
 public struct RunSeconds: Sendable, Equatable, Codable {
-  /// Reading and checking the data.
-  public var load = 0.0
-  /// The backbone.
-  public var features = 0.0
-  /// Fitting the head.
-  public var fit = 0.0
-  /// Predicting and scoring.
-  public var evaluate = 0.0
+  /// Reading and checking the data, the backbone, fitting the head, predicting and scoring.
+  public var load = 0.0, features = 0.0, fit = 0.0, evaluate = 0.0
   /// From the first to the last.
   public var total = 0.0
 }
 
 /// What `result.json` holds.
 public struct RunResult: Sendable, Equatable, Encodable {
-  /// The figures of the training split.
-  public var train: SplitScores
-  /// The figures of the test split.
-  public var test: SplitScores
+  /// The figures of the training split and of the test split.
+  public let train, test: SplitScores
   /// The figures of every split, in the data set's order.
-  public var splits: [NamedScores]
+  public let splits: [NamedScores]
   /// Which split is which.
   public var roles: SplitRoles
   /// The figures of every split under the backbone's own classifier, before a head is fitted, where it
@@ -103,8 +95,8 @@ public struct RunResult: Sendable, Equatable, Encodable {
   public var best: BestEpoch?
   /// What was chosen and why, for heads that choose.
   public var recipe: EvidenceReport?
-  /// The values that were chosen where options left them to the data.
-  public var chosen: ChosenSettings?
+  /// The L2 strength with the best evidence, where that was looked for.
+  var chosenPenalty: Double?
   /// More scores, calibration and uncertainty.
   public var metrics: RunMetrics?
   /// The options of the run.
@@ -145,11 +137,36 @@ extension RunResult {
       "roles": roles, "baseline": baseline?.byName, "uncalibrated": uncalibrated,
       "calibration": calibration, "temperature_scaling": temperatureScaling, "seconds": seconds,
       "threads": threads, "elbo": elbo, "iterations": iterations, "certificate": certificate,
-      "best": best, "recipe": recipe, "chosen": chosen, "metrics": metrics,
+      "best": best, "recipe": recipe, "metrics": metrics,
+      "chosen": chosen.map { chosen in
+        chosen.numbers.mapValues(ArgumentValue.number)
+          .merging(chosen.words.mapValues(ArgumentValue.text)) { number, _ in number }
+      },
       "arguments": arguments, "notes": notes, "data": data, "versions": versions,
     ]
     if let failure { members["failure"] = failure }
     return members
+  }
+
+  /// The values that were chosen where options left them to the data, by name; `nil` where none was.
+  public var chosen: (numbers: [String: Double], words: [String: String])? {
+    var numbers: [String: Double] = [:]
+    var words: [String: String] = [:]
+    if let recipe {
+      words["posterior"] = recipe.posterior.rawValue
+      words["scaling"] = recipe.scaling.rawValue
+      words["likelihood"] = recipe.likelihood.rawValue
+      numbers["prior_precision"] = recipe.priorPrecision
+      numbers["temperature"] = 1 / recipe.inverseTemperature
+    }
+    numbers["l2"] = chosenPenalty
+    words["calibration"] = calibration?.method
+    // A head that has a temperature of its own keeps it, and this one comes after it.
+    if numbers["temperature"] == nil {
+      numbers["temperature"] = calibration?.inverseTemperature.map { 1 / $0 }
+    }
+    numbers = numbers.filter(\.value.isFinite)
+    return numbers.isEmpty && words.isEmpty ? nil : (numbers, words)
   }
 
   /// A number of the result, and where it stands.
@@ -237,55 +254,10 @@ struct JSONMembers: Encodable {
   }
 }
 
-/// What a fit chose where the options left something to the data.
-public struct ChosenSettings: Sendable, Equatable {
-  /// Numbers by name: `prior_precision`, `l2`, `temperature`.
-  public private(set) var numbers: [String: Double] = [:]
-  /// Words by name: `scaling`, `likelihood`, `posterior`, `calibration`.
-  public private(set) var words: [String: String] = [:]
-
-  /// Gathers it; nothing where nothing was chosen.
-  ///
-  /// - Parameters:
-  ///   - report: of a head that chooses.
-  ///   - penalty: the L2 strength with the best evidence, where that was looked for.
-  ///   - calibration: what was fitted to the validation split.
-  init?(_ report: EvidenceReport?, penalty: Double?, calibration: CalibrationReport?) {
-    if let report {
-      words["posterior"] = report.posterior.rawValue
-      words["scaling"] = report.scaling.rawValue
-      words["likelihood"] = report.likelihood.rawValue
-      numbers["prior_precision"] = report.priorPrecision
-      numbers["temperature"] = 1 / report.inverseTemperature
-    }
-    numbers["l2"] = penalty
-    if let calibration {
-      words["calibration"] = calibration.method
-      // A head that has a temperature of its own keeps it, and this one comes after it.
-      if numbers["temperature"] == nil, let beta = calibration.inverseTemperature {
-        numbers["temperature"] = 1 / beta
-      }
-    }
-    numbers = numbers.filter(\.value.isFinite)
-    if numbers.isEmpty && words.isEmpty { return nil }
-  }
-}
-
-extension ChosenSettings: Encodable {
-  /// One object, all by their names.
-  public func encode(to encoder: any Encoder) throws {
-    let values = numbers.mapValues(ArgumentValue.number)
-      .merging(words.mapValues(ArgumentValue.text)) { number, _ in number }
-    try values.encode(to: encoder)
-  }
-}
-
 /// What a run's calibration is, for its result.
 public struct CalibrationReport: Sendable, Equatable, Encodable {
-  /// What stands: "temperature", "vector" or "isotonic".
-  public var method: String
-  /// What was asked for, by the same names.
-  public var requested: String
+  /// What stands, and what was asked for: "temperature", "vector" or "isotonic".
+  public let method, requested: String
   /// Why ``method`` stands, in a clause; `nil` where a temperature was asked for.
   public var reason: String?
   /// How left-out rows were predicted by what was asked for and by temperatures; `nil` where a temperature
@@ -297,14 +269,10 @@ public struct CalibrationReport: Sendable, Equatable, Encodable {
   public var rows: Int
   /// The factor of the log-probabilities, of a temperature.
   public var inverseTemperature: Double?
-  /// Each class's factor of its log-probability, of a vector.
-  public var scales: [Double]?
-  /// Each class's shift, of a vector.
-  public var shifts: [Double]?
-  /// The log-odds at which each class's map is given, of isotonic regressions.
-  public var knots: [[Double]]?
-  /// The log-odds there after the map, of isotonic regressions.
-  public var values: [[Double]]?
+  /// Each class's factor of its log-probability, and its shift, of a vector.
+  public var scales, shifts: [Double]?
+  /// The log-odds at which each class's map is given, and those there after it, of isotonic regressions.
+  public var knots, values: [[Double]]?
   /// How many numbers were fitted.
   public var parameters: Int
   /// The smallest and the largest of what the predictions were changed by: factors of log-probabilities of a

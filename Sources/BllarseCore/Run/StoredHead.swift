@@ -2,22 +2,18 @@ public import BllarseNumerics
 
 /// The scores of a stored head on data.
 public struct HeadEvaluation {
-  /// The checkpoint's path.
-  public let checkpoint: String
-  /// Names the data; the rest is not used.
-  public let configuration: RunConfiguration
+  private let checkpoint: String
+  private let configuration: RunConfiguration
 
-  /// Prepares an evaluation.
+  /// Prepares an evaluation of the head in a checkpoint on the data that a configuration names; the rest of it is
+  /// not used.
   public init(checkpoint: String, _ configuration: RunConfiguration) {
-    self.checkpoint = checkpoint
-    self.configuration = configuration
+    (self.checkpoint, self.configuration) = (checkpoint, configuration)
   }
 
-  /// Does it.
+  /// The scores of each split, by name, in the data set's order; for the rows that the head was fitted to and
+  /// those that it was tested on they equal the run's to the bit.
   ///
-  /// - Parameter note: receives what the user should know, in one line.
-  /// - Returns: the scores of each split, by name, in the data set's order; for the rows that the head
-  ///   was fitted to and those that it was tested on they equal the run's to the bit.
   /// - Throws: `DataError` for a bad checkpoint or bad data, or data that do not fit the head.
   public func run(
     note: (String) -> Void = { _ in }
@@ -28,18 +24,16 @@ public struct HeadEvaluation {
     let stored = try HeadCheckpoint(path: checkpoint)
     let head = stored.head
     let loaded = try RunData(
-      withBackbone(of: stored), classCount: head.classCount, fits: false,
-      parallelism: parallelism)
+      withBackbone(of: stored), classCount: head.classCount, fits: false, parallelism: parallelism)
     try require(loaded.backbone, of: stored)
     let data = loaded.dataset
-    guard data.featureCount == head.featureCount, data.classCount <= head.classCount else {
-      throw DataError(
-        .wrongShape, file: data.file, key: data.name,
-        found: "the data have \(data.featureCount) features and \(data.classCount) classes",
-        expected:
-          "\(head.featureCount) features and \(head.classCount) classes, as \(checkpoint) has",
-        advice: "use the features that the head was fitted to")
-    }
+    try DataError.require(
+      data.featureCount == head.featureCount && data.classCount <= head.classCount, .wrongShape,
+      file: data.file, key: data.name,
+      found: "the data have \(data.featureCount) features and \(data.classCount) classes",
+      expected:
+        "\(head.featureCount) features and \(head.classCount) classes, as \(checkpoint) has",
+      advice: "use the features that the head was fitted to")
     return try data.splitNames.map { name in
       let split = try data.split(name)
       let scores = try FineTuning.evaluate(head, on: split, parallelism: parallelism)
@@ -53,9 +47,6 @@ public struct HeadEvaluation {
   private func withBackbone(of stored: HeadCheckpoint) -> RunConfiguration {
     var configuration = configuration
     let arguments = RunOutput.decode([String: ArgumentValue].self, from: stored.arguments) ?? [:]
-    func integer(_ name: String) -> Int? {
-      if case .integer(let value)? = arguments[name] { value } else { nil }
-    }
     // Random weights are a function of the seed.
     switch arguments["seed"] {
     case .integer(let seed)?: configuration.seed = UInt64(clamping: seed)
@@ -66,7 +57,8 @@ public struct HeadEvaluation {
       configuration.data.namedBackbone == nil
     else { return configuration }
     if arguments["pretrained"] == .text(NamedBackbone.Pretraining.random.rawValue),
-      let width = integer("embed_dim"), let count = integer("num_blocks")
+      case .integer(let width)? = arguments["embed_dim"],
+      case .integer(let count)? = arguments["num_blocks"]
     {
       configuration.data.namedBackbone = NamedBackbone(
         pretraining: .random, embeddingSize: width, blockCount: count, dataset: stored.dataset)
@@ -103,51 +95,43 @@ public struct HeadEvaluation {
 
 /// The predictions of a stored head for rows without labels.
 public struct HeadPrediction {
-  /// The checkpoint's path.
-  public let checkpoint: String
-  /// A feature file.
-  public let featuresPath: String
-  /// The split of the file; "test", or the first there is, when `nil`.
-  public let split: String?
-  /// Whether the entropy is split into mutual information and the rest, which takes longer than all else.
-  public let splitsEntropy: Bool
-  /// The number of threads, or `nil` for all that are allowed.
-  public let threadCount: Int?
+  private let checkpoint, featuresPath: String
+  private let split: String?
+  private let splitsEntropy: Bool
+  private let threadCount: Int?
 
-  /// Prepares a prediction.
+  /// Prepares a prediction for a split of a feature file: "test", or the first there is, when `nil`.
+  ///
+  /// Splitting the entropy into mutual information and the rest takes longer than all else.
   public init(
     checkpoint: String, featuresPath: String, split: String?, splitsEntropy: Bool = false,
     threadCount: Int?
   ) {
-    self.checkpoint = checkpoint
-    self.featuresPath = featuresPath
-    self.split = split
-    self.splitsEntropy = splitsEntropy
-    self.threadCount = threadCount
+    (self.checkpoint, self.featuresPath, self.split) = (checkpoint, featuresPath, split)
+    (self.splitsEntropy, self.threadCount) = (splitsEntropy, threadCount)
   }
 
-  /// Predicts, and writes the file.
+  /// Predicts, writes a table, where the name of the file ends in ".csv", or else a safetensors file, and tells
+  /// the number of rows.
   ///
-  /// - Parameters:
-  ///   - path: a name that ends in ".csv" for a table; anything else is a safetensors file.
-  ///   - note: receives what the user should know, in one line.
-  /// - Returns: the number of rows.
   /// - Throws: `DataError` for files that cannot be read or written, or do not fit together, for a head
   ///   whose entropy cannot be split, and for rows whose predictions are not numbers; nothing is written
   ///   then.
   public func write(to path: String, note: (String) -> Void = { _ in }) throws -> Int {
-    try PredictionFile.requireReplaceable(path)
+    try DataError.require(
+      !Files.isFile(path) || Self.isReplaceable(path), .unwritableFile, file: path,
+      found: "the file is there already, and holds no predictions",
+      expected: "a new file, or predictions to replace",
+      advice: "choose another --out, or remove the file")
     let threads = try ThreadReservation(threadCount)
     if let text = threads.note { note(text) }
     let stored = try HeadCheckpoint(path: checkpoint)
     let head = stored.head
-    guard !splitsEntropy || Uncertainty.canSplit(head) else {
-      throw DataError(
-        .wrongType, file: checkpoint, key: "head",
-        found: "a head \(type(of: head.uncalibrated).kind) has no posterior to draw from",
-        expected: "a head of the default recipe for --mutual-information",
-        advice: "leave the option out")
-    }
+    try DataError.require(
+      !splitsEntropy || Uncertainty.canSplit(head), .wrongType, file: checkpoint, key: "head",
+      found: "a head \(type(of: head.uncalibrated).kind) has no posterior to draw from",
+      expected: "a head of the default recipe for --mutual-information",
+      advice: "leave the option out")
     let features = try OutOfDistributionRows.features(
       path: featuresPath, split: split, featureCount: head.featureCount)
     let uncertainty = try Uncertainty(
@@ -156,23 +140,32 @@ public struct HeadPrediction {
       uncertainty, of: features, file: featuresPath,
       key: split.map { "\($0) split features" } ?? "features")
     if path.hasSuffix(".csv") {
-      try PredictionTable(uncertainty, classNames: stored.classNames).write(to: path)
+      try uncertainty.writeTable(to: path, classNames: stored.classNames)
     } else {
-      try writer(uncertainty, stored).write(to: path)
+      var writer = SafetensorsWriter(metadata: [
+        "format": Self.format, "head": checkpoint,
+        "class_names": ClassNames.format(stored.classNames),
+      ])
+      writer.add("probabilities", uncertainty.probabilities)
+      writer.add("logits", uncertainty.logProbabilities)
+      writer.add("predicted", uncertainty.predictions)
+      for (name, values) in uncertainty.columns { writer.add(name, values) }
+      try writer.write(to: path)
     }
     return features.rowCount
   }
 
-  private func writer(_ uncertainty: Uncertainty, _ stored: HeadCheckpoint) -> SafetensorsWriter {
-    var writer = SafetensorsWriter(metadata: [
-      "format": "bllarse-predictions", "head": checkpoint,
-      "class_names": ClassNames.format(stored.classNames),
-    ])
-    writer.add("probabilities", uncertainty.probabilities)
-    writer.add("logits", uncertainty.logProbabilities)
-    writer.add("predicted", uncertainty.predictions)
-    for (name, values) in uncertainty.columns { writer.add(name, values) }
-    return writer
+  private static let format = "bllarse-predictions"
+
+  /// Whether a file holds predictions: those of a head may take their place, but not that of the head or the
+  /// features that they are made of, nor of anything else.
+  private static func isReplaceable(_ path: String) -> Bool {
+    let start = Array("row,predicted,".utf8)
+    guard let file = try? MappedFile(path: path) else { return false }
+    let found = file.withBytes { Array($0.prefix(start.count)) }
+    // An empty file is what a shell leaves that was to write there.
+    if found.isEmpty || found == start { return true }
+    return (try? SafetensorsFile(path: path))?.metadata["format"] == format
   }
 }
 
@@ -184,43 +177,24 @@ extension Uncertainty {
   public var predictions: [Int32] {
     (0..<logProbabilities.rowCount).map { row in
       logProbabilities.withRow(row) { values in
-        var best = 0
-        for k in values.indices where values[k] > values[best] { best = k }
-        return Int32(best)
+        Int32(values.indices.reduce(0) { values[$1] > values[$0] ? $1 : $0 })
       }
     }
   }
 
   /// The columns of a table of uncertainties, in a fixed order: `max_probability` as it is.
   var columns: [(name: String, values: [Double])] {
-    var columns = [
-      (name: "max_probability", values: confidence), (name: "entropy", values: entropy),
-    ]
-    for (name, values) in [
+    let columns = [
+      ("max_probability", confidence), ("entropy", entropy),
       ("mutual_information", mutualInformation), ("aleatoric", aleatoric), ("energy", energy),
       ("leverage", leverage),
-    ] {
-      if let values { columns.append((name, values)) }
-    }
-    return columns
-  }
-}
-
-/// Predictions as comma-separated values: one line a row, after a line of names.
-struct PredictionTable {
-  let uncertainty: Uncertainty
-  let classNames: [String]
-
-  init(_ uncertainty: Uncertainty, classNames: [String]) {
-    self.uncertainty = uncertainty
-    self.classNames = classNames
+    ]
+    return columns.compactMap { name, values in values.map { (name, $0) } }
   }
 
-  /// Writes the table in one step.
-  func write(to path: String) throws(DataError) {
-    let columns = uncertainty.columns
-    let probabilities = uncertainty.probabilities
-    let predictions = uncertainty.predictions
+  /// Writes predictions as comma-separated values: one line a row, after a line of names.
+  fileprivate func writeTable(to path: String, classNames: [String]) throws(DataError) {
+    let (columns, probabilities, predictions) = (columns, probabilities, predictions)
     let file = try AtomicFile(path: path)
     var text = TextTable.csvLine(
       ["row", "predicted"] + classNames.map { "p_" + $0 } + classNames.map { "logit_" + $0 }
@@ -228,7 +202,7 @@ struct PredictionTable {
     for row in 0..<probabilities.rowCount {
       var fields = [String(row), classNames[Int(predictions[row])]]
       fields += probabilities.row(row).map { String($0) }
-      fields += uncertainty.logProbabilities.row(row).map { String($0) }
+      fields += logProbabilities.row(row).map { String($0) }
       fields += columns.map { String($0.values[row]) }
       text += TextTable.csvLine(fields)
       // Write in pieces: a table of a million rows need not be one text.
@@ -239,32 +213,5 @@ struct PredictionTable {
     }
     try file.write(Array(text.utf8))
     try file.commit()
-  }
-}
-
-/// A file of predictions that is there already.
-enum PredictionFile {
-  /// How a table of predictions begins.
-  static let tableStart = "row,predicted,"
-
-  /// Makes sure that predictions take the place of predictions at most: not of the head or the features
-  /// that they are made of, nor of anything else.
-  ///
-  /// - Parameter path: where they are to be written.
-  /// - Throws: `DataError.Code.unwritableFile`.
-  static func requireReplaceable(_ path: String) throws(DataError) {
-    guard Files.isFile(path), !isPredictions(path) else { return }
-    throw DataError(
-      .unwritableFile, file: path, found: "the file is there already, and holds no predictions",
-      expected: "a new file, or predictions to replace",
-      advice: "choose another --out, or remove the file")
-  }
-
-  private static func isPredictions(_ path: String) -> Bool {
-    guard let file = try? MappedFile(path: path) else { return false }
-    let start = file.withBytes { Array($0.prefix(tableStart.utf8.count)) }
-    // An empty file is what a shell leaves that was to write there.
-    if start.isEmpty || start == Array(tableStart.utf8) { return true }
-    return (try? SafetensorsFile(path: path))?.metadata["format"] == "bllarse-predictions"
   }
 }
