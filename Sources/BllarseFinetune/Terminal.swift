@@ -159,7 +159,7 @@ struct Terminal: RunObserver {
   }
 
   /// What to expect on new rows, what was chosen, and on what grounds.
-  func show(_ recipe: EvidenceReport) {
+  func show(_ recipe: LaplaceReport) {
     if let estimate = recipe.estimate {
       print(
         "estimate     "

@@ -9,7 +9,7 @@ import Synchronization
 /// Rows are divided among threads in a fixed way, so results depend on the number of threads but on
 /// nothing else. BLAS runs on one thread inside such a loop; outside it, on all of them for large
 /// products and factorisations and on one for small ones.
-public struct Parallelism: Sendable, Equatable {
+public struct Execution: Sendable, Equatable {
   /// The number of threads, at least 1.
   public let threadCount: Int
   /// What computations ask whether to go on; `nil` for those that always do.
@@ -26,7 +26,7 @@ public struct Parallelism: Sendable, Equatable {
     let allowed = Int(bllarse_allowed_processor_count())
     // Half a processor's worth of time is a processor, for a while.
     let granted = MachineLimits.current.groupProcessors.map { Int($0.rounded(.up)) }
-    return Parallelism(threadCount: max(min(allowed, granted ?? allowed), 1))
+    return Execution(threadCount: max(min(allowed, granted ?? allowed), 1))
   }()
 
   /// Calls `body` once for each worker, on threads of their own, and waits for all.
@@ -56,7 +56,7 @@ public struct Parallelism: Sendable, Equatable {
     precondition(blockSize > 0, "a block of \(blockSize) items")
     let blockCount = (count + blockSize - 1) / blockSize
     let workers = max(1, min(threadCount, blockCount))
-    Parallelism(threadCount: workers).run { worker in
+    Execution(threadCount: workers).run { worker in
       let first = blockCount * worker / workers
       let last = blockCount * (worker + 1) / workers
       for block in first..<last {
@@ -136,7 +136,7 @@ final class BLASThreads: Sendable {
   func call<Result>(operations: Double, _ body: () -> Result) -> Result {
     state.withLock {
       guard $0.regions == 0 else { return }
-      let all = $0.wanted > 0 ? $0.wanted : Parallelism.available.threadCount
+      let all = $0.wanted > 0 ? $0.wanted : Execution.available.threadCount
       tell(operations < Self.operationsOfOneThread ? 1 : all, &$0)
     }
     return body()
@@ -219,8 +219,8 @@ final class BLASThreads: Sendable {
 
 /// The threads of BLAS outside this package's own loops.
 public enum BLASThreadCount {
-  /// Lets products of large matrices use as many threads as `parallelism` allows.
-  public static func set(_ parallelism: Parallelism) { parallelism.withBLAS {} }
+  /// Lets products of large matrices use as many threads as `execution` allows.
+  public static func set(_ execution: Execution) { execution.withBLAS {} }
 }
 
 /// Tells long computations that nobody waits for their result any more.
@@ -242,17 +242,17 @@ extension Cancellation: Equatable {
   public static func == (a: Cancellation, b: Cancellation) -> Bool { a === b }
 }
 
-extension Parallelism {
+extension Execution {
   /// The same, for computations that may be cancelled; or, with `nil`, that may not.
-  public func cancelled(by cancellation: Cancellation?) -> Parallelism {
+  public func cancelled(by cancellation: Cancellation?) -> Execution {
     var copy = self
     copy.cancellation = cancellation
     return copy
   }
 
   /// The same with another number of threads.
-  package func with(threadCount: Int) -> Parallelism {
-    Parallelism(threadCount: threadCount).cancelled(by: cancellation)
+  package func with(threadCount: Int) -> Execution {
+    Execution(threadCount: threadCount).cancelled(by: cancellation)
   }
 
   /// Whether computations should stop.
@@ -295,7 +295,7 @@ package final class Scratch<Element: BitwiseCopyable>: @unchecked Sendable {
 /// threads when the limits ask for that, or not at all.
 public struct ThreadReservation: Sendable {
   /// The threads that computations may use.
-  public let parallelism: Parallelism
+  public let execution: Execution
   /// What the user should know: that there are fewer threads than were asked for, and why.
   public let note: String?
 
@@ -307,7 +307,7 @@ public struct ThreadReservation: Sendable {
 
   /// The number of threads that are of use, whatever memory there is.
   package static func usable(_ wanted: Int?) -> Int {
-    let processors = Parallelism.available.threadCount
+    let processors = Execution.available.threadCount
     guard let wanted else { return processors }
     return wanted > max(processors, mostBeyondProcessors) ? processors : max(wanted, 1)
   }
@@ -345,7 +345,7 @@ public struct ThreadReservation: Sendable {
       note =
         "\(fitting) of \(count) threads are used: there is no room for more, as \(reason)"
     }
-    parallelism = Parallelism(threadCount: fitting)
+    execution = Execution(threadCount: fitting)
     self.note = note
   }
 }

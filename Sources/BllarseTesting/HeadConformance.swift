@@ -68,7 +68,7 @@ public struct HeadConformance {
 
   /// What is wrong with the moments of logits.
   private func faults(of head: any LatentHead, _ rows: Rows) throws -> [String] {
-    let moments = try head.latent(rows.test, parallelism: .available)
+    let moments = try head.latent(rows.test, execution: .available)
     let (means, variances) = (moments.means, moments.variances)
     guard means.rowCount == rows.test.rowCount, variances.rowCount == means.rowCount,
       variances.columnCount == means.columnCount, means.columnCount > 0

@@ -15,7 +15,7 @@ struct ColumnStatisticsTests {
   func statistics(rows: Int) {
     let matrix = Self.features(rows: rows, columns: 5, seed: rows)
     let found = ColumnStatistics(
-      FeatureMatrix(matrix), parallelism: Parallelism(threadCount: 2))
+      FeatureMatrix(matrix), execution: Execution(threadCount: 2))
     for column in 0..<5 {
       let values = matrix.column(column)
       let mean = values.reduce(0, +) / Double(rows)
@@ -52,7 +52,7 @@ struct ColumnStatisticsTests {
     var matrix = Self.features(rows: 300, columns: 70, seed: 5)
     for row in 0..<300 { for column in 0..<70 { matrix[row, column] += 1e7 } }
     let features = FeatureMatrix(matrix)
-    let statistics = ColumnStatistics(features, parallelism: Parallelism(threadCount: 2))
+    let statistics = ColumnStatistics(features, execution: Execution(threadCount: 2))
     let mean = (0..<70).map { 0.01 * Double($0) }
     for transform: FeatureTransform in [
       .columns(
@@ -73,8 +73,8 @@ struct ColumnStatisticsTests {
     let design = DesignMatrix<Double>(features, transform: .standardLayerNorm, hasBias: true)
     let weights = (0..<rows).map { 0.5 + Double($0 % 3) }
     for (found, expected) in [
-      (design.gram(rowWeights: nil, parallelism: .available), design.gram()),
-      (design.gram(rowWeights: weights, parallelism: .available), design.gram(weights: weights)),
+      (design.gram(rowWeights: nil, execution: .available), design.gram()),
+      (design.gram(rowWeights: weights, execution: .available), design.gram(weights: weights)),
     ] {
       #expect(relativeDifference(found.elements, expected.elements) < 1e-13)
     }

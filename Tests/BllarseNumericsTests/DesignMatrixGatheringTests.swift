@@ -12,8 +12,8 @@ struct DesignMatrixGatheringTests {
     var design = DesignMatrix<Float>(
       FeatureMatrix(features), transform: .columns(scale: [2, 1, 0.5], shift: [0, -1, 3]),
       hasBias: true)
-    if isResident { design.makeResident(limit: 1 << 20, parallelism: .available) }
-    let gathered = design.gathering([3, 0, 3, 4], parallelism: .available)
+    if isResident { design.makeResident(limit: 1 << 20, execution: .available) }
+    let gathered = design.gathering([3, 0, 3, 4], execution: .available)
     #expect(gathered.isResident == isResident)
     #expect(gathered.columnCount == 4 && gathered.hasBias)
     let expected: [[Float]] = [
@@ -22,7 +22,7 @@ struct DesignMatrixGatheringTests {
     let found = gathered.matrix(rows: 0..<4)
     #expect((0..<4).map { found.row($0) } == expected)
     // What is made of the gathered rows once more is the same.
-    let again = gathered.gathering([1], parallelism: .available)
+    let again = gathered.gathering([1], execution: .available)
     #expect(again.matrix(rows: 0..<1).row(0) == expected[1])
   }
 }

@@ -30,19 +30,19 @@ struct DesignMatrixVectorsTests {
   @Test("X·w and Xᵀ·r equal plain sums", arguments: shapes, [1, 2])
   func products(shape: (Int, Int), threads: Int) {
     var problem = Problem(rows: shape.0, columns: shape.1, seed: 1)
-    let parallelism = Parallelism(threadCount: threads)
+    let execution = Execution(threadCount: threads)
     let weights = problem.vector(shape.1 + 1)
     let expected = problem.rows.map { x in zip(x, weights).reduce(0) { $0 + $1.0 * $1.1 } }
     #expect(
       relativeDifference(
-        problem.design.multiplied(by: weights, parallelism: parallelism), expected) < 1e-12)
+        problem.design.multiplied(by: weights, execution: execution), expected) < 1e-12)
     let values = problem.vector(shape.0)
     let transposed = (0...shape.1).map { column in
       zip(problem.rows, values).reduce(0) { $0 + $1.0[column] * $1.1 }
     }
     #expect(
       relativeDifference(
-        problem.design.transposeMultiplied(by: values, parallelism: parallelism), transposed)
+        problem.design.transposeMultiplied(by: values, execution: execution), transposed)
         < 1e-12)
   }
 
@@ -54,7 +54,7 @@ struct DesignMatrixVectorsTests {
     let cholesky = try Cholesky(precision)
     let inverse = cholesky.inverse()
     let result = problem.design.quadraticForms(
-      cholesky, parallelism: Parallelism(threadCount: threads))
+      cholesky, execution: Execution(threadCount: threads))
     let expected = problem.rows.map { x in
       zip(x, inverse.multiplied(by: x)).reduce(0) { $0 + $1.0 * $1.1 }
     }
@@ -71,7 +71,7 @@ struct DesignMatrixVectorsTests {
     var expected = Matrix<Double>.diagonal(2, size: 7)
     var sum = expected
     problem.design.addLowerGram(
-      weights: weights, to: &sum, .init(problem.design), parallelism: .available)
+      weights: weights, to: &sum, .init(problem.design), execution: .available)
     for (x, weight) in zip(problem.rows, weights) {
       for i in 0..<7 { for j in 0...i { expected[i, j] += weight * x[i] * x[j] } }
     }

@@ -60,7 +60,7 @@ struct MachineLimitsTests {
 struct ThreadReservationTests {
   @Test("more threads than processors are taken up to 64, and lowered to the processors beyond")
   func usable() {
-    let processors = Parallelism.available.threadCount
+    let processors = Execution.available.threadCount
     #expect(ThreadReservation.usable(nil) == processors)
     #expect(ThreadReservation.usable(1) == 1)
     #expect(ThreadReservation.usable(64) == 64)

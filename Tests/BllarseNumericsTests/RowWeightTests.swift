@@ -43,7 +43,7 @@ private struct WeightedRows<Scalar: BLASScalar> {
 
 @Suite("Row weights")
 struct RowWeightTests {
-  private static let parallelism = Parallelism(threadCount: 2)
+  private static let execution = Execution(threadCount: 2)
 
   /// Walks through all readings of a pass, beside those of the repeated rows.
   private func check<Pass: LikelihoodPass>(
@@ -95,9 +95,9 @@ struct RowWeightTests {
     }
     for index in 0..<classes {
       let gram = weighted.design.gram(
-        rowWeights: a.curvatures.column(index).map { Double($0) }, parallelism: Self.parallelism)
+        rowWeights: a.curvatures.column(index).map { Double($0) }, execution: Self.execution)
       let other = repeated.design.gram(
-        rowWeights: b.curvatures.column(index).map { Double($0) }, parallelism: Self.parallelism)
+        rowWeights: b.curvatures.column(index).map { Double($0) }, execution: Self.execution)
       #expect(relativeDifference(gram.elements, other.elements) < bound)
     }
   }
@@ -107,17 +107,17 @@ struct RowWeightTests {
     check(
       SoftmaxPass(
         design: rows.design(), labels: rows.labels, classCount: classes, weights: rows.weights,
-        parallelism: Self.parallelism),
+        execution: Self.execution),
       SoftmaxPass(
         design: rows.design(rows.repeats), labels: rows.repeatedLabels, classCount: classes,
-        parallelism: Self.parallelism), rows, bound: bound)
+        execution: Self.execution), rows, bound: bound)
     check(
       ProbitPass(
         design: rows.design(), labels: rows.labels, classCount: classes, weights: rows.weights,
-        parallelism: Self.parallelism),
+        execution: Self.execution),
       ProbitPass(
         design: rows.design(rows.repeats), labels: rows.repeatedLabels, classCount: classes,
-        parallelism: Self.parallelism), rows, bound: bound)
+        execution: Self.execution), rows, bound: bound)
   }
 
   @Test("SoftmaxPass, ProbitPass: whole weights are repeated rows", arguments: [2, 5, 19])
@@ -131,13 +131,13 @@ struct RowWeightTests {
     let rows = WeightedRows<Double>(rows: 700, columns: 6, classes: 3, seed: 4)
     let weighted = ProbitPass(
       design: rows.design(), labels: rows.labels, classCount: 3, weights: rows.weights,
-      parallelism: Self.parallelism)
+      execution: Self.execution)
     let repeated = ProbitPass(
       design: rows.design(rows.repeats), labels: rows.repeatedLabels, classCount: 3,
-      parallelism: Self.parallelism)
+      execution: Self.execution)
     let mean = rows.coefficients(3, seed: 5)
     func sums(_ pass: ProbitPass<Double>) -> [Double] {
-      let logits = pass.design.multiplied(by: mean, parallelism: Self.parallelism)
+      let logits = pass.design.multiplied(by: mean, execution: Self.execution)
       return pass.columnCurvatures(logits).map { $0 * Double(pass.design.rowCount) }
     }
     #expect(relativeDifference(sums(weighted), sums(repeated)) < 1e-12)
@@ -156,10 +156,10 @@ struct RowWeightTests {
     var logits = Matrix<Double>.zeros(3, 2)
     let softmax = SoftmaxPass(
       design: design, labels: [0, 0, 1], classCount: 2, weights: weights,
-      parallelism: Self.parallelism)
+      execution: Self.execution)
     let probit = ProbitPass(
       design: design, labels: [0, 0, 1], classCount: 2, weights: weights,
-      parallelism: Self.parallelism)
+      execution: Self.execution)
     for sums in [
       softmax.restart(at: coefficients, logits: &logits),
       probit.restart(at: coefficients, logits: &logits),
@@ -183,10 +183,10 @@ struct RowWeightTests {
     for transform: FeatureTransform in [.identity, .standardLayerNorm] {
       let found = ColumnStatistics(
         FeatureMatrix(features), transform: transform, weights: rows.weights,
-        parallelism: Self.parallelism)
+        execution: Self.execution)
       let expected = ColumnStatistics(
         FeatureMatrix(features.gatheringRows(rows.repeats)), transform: transform,
-        parallelism: Self.parallelism)
+        execution: Self.execution)
       #expect(found.magnitudes == expected.magnitudes)
       #expect(relativeDifference(found.means, expected.means) < 1e-12)
       #expect(relativeDifference(found.deviations, expected.deviations) < 1e-9)

@@ -71,7 +71,7 @@ struct StructureTests {
   func rooms() throws {
     let rooms = "BllarseCore/Heads/"
     let names = try Regex(
-      #"\b(EvidenceHead|IBProbit(Head|ReferenceHead|Trainer|SiteRefinement)|LinearHead|LinearTrainer"#
+      #"\b(LaplaceHead|IBProbit(Head|ReferenceHead|Trainer|SiteRefinement)|LinearHead|LinearTrainer"#
         + #"|PolyaGamma(Head|Trainer)|CrossEntropyLoss|SquaredErrorLoss|OneAgainstRest|StickBreaking)\b"#
     )
     for source in try sources()

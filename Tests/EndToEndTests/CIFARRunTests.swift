@@ -48,7 +48,7 @@ struct CIFARRunTests {
       writer.add(
         "X_\(name)",
         try ResidualMLP(path: backbone).features(
-          of: split.images, normalization: .cifar, parallelism: Parallelism(threadCount: 1)))
+          of: split.images, normalization: .cifar, execution: Execution(threadCount: 1)))
       writer.add("y_\(name)", split.labels)
     }
     try writer.write(to: directory.file("features.safetensors"))

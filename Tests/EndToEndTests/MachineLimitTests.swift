@@ -50,7 +50,7 @@ struct MachineLimitTests {
       outcome.errors.contains("note: 1000 threads are more than this machine's processors can use"))
     let output = try #require(arguments.last)
     let result = try String(contentsOfFile: output + "/result.json", encoding: .utf8)
-    #expect(result.contains("\"threads\" : \(Parallelism.available.threadCount)"))
+    #expect(result.contains("\"threads\" : \(Execution.available.threadCount)"))
   }
 
   @Test(

@@ -40,7 +40,8 @@ extension SweepEndToEnd {
     func ownOptimizer() throws {
       let directory = try TemporaryDirectory()
       let words = [
-        "--head", "CrossEntropy", "--optimizer", "sgd", "--momentum", "0.5", "--learning-rate", "0.01",
+        "--head", "CrossEntropy", "--optimizer", "sgd", "--momentum", "0.5", "--learning-rate",
+        "0.01",
         "--epochs", "2",
       ]
       let fitted = try Self.program.run(words + ["--output", directory.file("out")])

@@ -10,7 +10,7 @@ struct LibraryUseTests {
       [0.9, 0.1, 0.3], [0.8, 0.2, 0.4], [0.1, 0.9, 0.2], [0.2, 0.7, 0.1], [0.3, 0.1, 0.9],
     ]
     let labels = [0, 0, 1, 1, 2]
-    let head = try EvidenceHead(fitting: features, labels: labels)
+    let head = try LaplaceHead(fitting: features, labels: labels)
     let probabilities = try head.probabilities([[0.85, 0.15, 0.35], [0.15, 0.8, 0.2]])
     #expect(probabilities.map { $0.firstIndex(of: $0.max()!) } == [0, 1])
     for row in probabilities { #expect(abs(row.reduce(0, +) - 1) < 1e-5) }
@@ -25,7 +25,7 @@ struct LibraryUseTests {
       values[row % 3] += 1
       rows.append(values)
     }
-    let head = try EvidenceHead(fitting: rows, labels: labels)
+    let head = try LaplaceHead(fitting: rows, labels: labels)
     #expect(head.likelihood == .softmax)
     // As on the command line, the data choose the scaling.
     let tried = try #require(head.report).candidates.map(\.scaling)
@@ -38,7 +38,7 @@ struct LibraryUseTests {
       #expect(try head.probabilities([]) == [])
       #expect(throws: DataError.self) { try head.probabilities([[1, 2]]) }
     }
-    let two = try EvidenceHead(fitting: rows, labels: labels.map { min($0, 1) })
+    let two = try LaplaceHead(fitting: rows, labels: labels.map { min($0, 1) })
     #expect(two.likelihood == .softmax)
   }
 
@@ -64,12 +64,12 @@ struct LibraryUseTests {
       try IBProbitHead(fitting: [[1, 2], [2, 1]], labels: [0, 0])
     }
     #expect(throws: DataError.self) { try IBProbitHead(fitting: [], labels: []) }
-    #expect(throws: DataError.self) { try EvidenceHead(fitting: [], labels: []) }
+    #expect(throws: DataError.self) { try LaplaceHead(fitting: [], labels: []) }
     #expect(throws: DataError.self) {
-      try EvidenceHead(fitting: [[1, 2], [2, 1]], labels: [0, -1])
+      try LaplaceHead(fitting: [[1, 2], [2, 1]], labels: [0, -1])
     }
     #expect(throws: DataError.self) {
-      try EvidenceHead(fitting: [[1, 2], [.nan, 1]], labels: [0, 1])
+      try LaplaceHead(fitting: [[1, 2], [.nan, 1]], labels: [0, 1])
     }
     #expect(throws: DataError.self) {
       try IBProbitHead(fitting: [[1, 2], [2, 1]], labels: [0, -1])

@@ -51,13 +51,13 @@ struct Bench: ParsableCommand {
   @Flag(help: "Skip the sgemm peak, whose matrices would count as memory.") var noPeak = false
 
   func run() throws {
-    let parallelism = threads.map(Parallelism.init(threadCount:)) ?? .available
-    let peak = noPeak ? .infinity : Peak.measure(parallelism)
-    var report = Report(name: self.case.rawValue, threads: parallelism.threadCount, peak: peak)
+    let execution = threads.map(Execution.init(threadCount:)) ?? .available
+    let peak = noPeak ? .infinity : Peak.measure(execution)
+    var report = Report(name: self.case.rawValue, threads: execution.threadCount, peak: peak)
     guard self.case != .peak else { return report.show() }
 
     let data =
-      try features.map { try BenchData(file: $0, parallelism) }
+      try features.map { try BenchData(file: $0, execution) }
       ?? BenchData(rows: rows, dim: dim, classes: classes, half: half)
     report.describe(data)
     let (n, d, k) = (Double(data.rowCount), Double(data.columnCount + 1), Double(data.classCount))
@@ -73,7 +73,7 @@ struct Bench: ParsableCommand {
         head.reset()
         try head.update(
           features: data.features, labels: data.labels, iterations: iterations,
-          parallelism: parallelism)
+          execution: execution)
       }
     case .pass:
       // Two lengths of the same run: what they share cancels.
@@ -82,7 +82,7 @@ struct Bench: ParsableCommand {
           head.reset()
           try head.update(
             features: data.features, labels: data.labels, iterations: count,
-            parallelism: parallelism)
+            execution: execution)
         }
       }
       _ = try seconds(2)
@@ -128,14 +128,14 @@ struct Bench: ParsableCommand {
         head.reset()
         try head.update(
           features: data.features, labels: data.labels, order: order, batchSize: batchSize,
-          iterations: iterations, forgettingRate: 1e-3, parallelism: parallelism)
+          iterations: iterations, forgettingRate: 1e-3, execution: execution)
         _ = try head.mean()
       }
     case .sites:
       report.iterations = iterations
       report.extra["batch_size"] = Double(batchSize)
       var refinement = try IBProbitSiteRefinement<Float>(
-        head.configuration, features: data.features, labels: data.labels, parallelism: parallelism)
+        head.configuration, features: data.features, labels: data.labels, execution: execution)
       let order = Array(0..<data.rowCount)
       report.flops = 2 * n * d * d
       try report.time(repeats) {
@@ -143,21 +143,21 @@ struct Bench: ParsableCommand {
       }
     case .predict, .evaluate:
       try head.fit(
-        features: data.features, labels: data.labels, tolerance: 1e-3, parallelism: parallelism)
+        features: data.features, labels: data.labels, tolerance: 1e-3, execution: execution)
       report.flops = 2 * n * d * k
       try report.time(repeats) {
-        let logProbabilities = try head.logProbabilities(data.features, parallelism: parallelism)
+        let logProbabilities = try head.logProbabilities(data.features, execution: execution)
         if self.case == .evaluate {
           _ = SplitScores(
             try Predictions(
-              logProbabilities: logProbabilities, labels: data.labels, parallelism: parallelism))
+              logProbabilities: logProbabilities, labels: data.labels, execution: execution))
         }
       }
     case .polyaGamma:
-      try HeadCases(data: data, parallelism: parallelism)
+      try HeadCases(data: data, execution: execution)
         .polyaGamma(&report, iterations: iterations, repeats: repeats)
     case .adamw:
-      try HeadCases(data: data, parallelism: parallelism)
+      try HeadCases(data: data, execution: execution)
         .adamw(&report, batchSize: batchSize, repeats: repeats)
     case .peak:
       break

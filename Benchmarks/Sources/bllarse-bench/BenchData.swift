@@ -11,8 +11,8 @@ struct BenchData {
   var columnCount: Int { features.columnCount }
 
   /// The training split of a feature file.
-  init(file: String, _ parallelism: Parallelism) throws {
-    let data = try FeatureFile(path: file).dataset(parallelism: parallelism)
+  init(file: String, _ execution: Execution) throws {
+    let data = try FeatureFile(path: file).dataset(execution: execution)
     let train = try data.split("train")
     features = train.features
     labels = train.labels

@@ -5,7 +5,7 @@ import Foundation
 /// Cases of heads other than the probit one.
 struct HeadCases {
   let data: BenchData
-  let parallelism: Parallelism
+  let execution: Execution
 
   /// Coordinate ascent of the one-against-rest Polya-Gamma head on all rows.
   func polyaGamma(_ report: inout Report, iterations: Int, repeats: Int) throws {
@@ -21,7 +21,7 @@ struct HeadCases {
       head.reset()
       try head.update(
         features: data.features, labels: data.labels, iterations: iterations,
-        parallelism: parallelism)
+        execution: execution)
     }
   }
 
@@ -48,7 +48,7 @@ struct HeadCases {
     configuration.data.featuresPath = path
     configuration.method = Method("CrossEntropy", "adamw")
     configuration.method[FitOptions.batchSize] = batchSize
-    configuration.threadCount = parallelism.threadCount
+    configuration.threadCount = execution.threadCount
     configuration.epochs = 5
     var products: [Double] = []
     for _ in 0..<repeats {
@@ -61,7 +61,7 @@ struct HeadCases {
 
   /// The seconds of an epoch's products, one batch after the other, by BLAS on all threads.
   private func twoProducts(_ features: Matrix<Float>, _ batchSize: Int) -> Double {
-    BLASThreadCount.set(parallelism)
+    BLASThreadCount.set(execution)
     let (columns, classes) = (features.columnCount, data.classCount)
     let weights = Matrix<Float>(rows: columns, columns: classes, repeating: 0.01)
     var gradient = Matrix<Float>.zeros(columns, classes)

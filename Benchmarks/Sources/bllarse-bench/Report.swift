@@ -15,11 +15,11 @@ enum Clock {
 
 /// The speed of sgemm on large square matrices: what this machine can do at most.
 enum Peak {
-  static func measure(_ parallelism: Parallelism) -> Double {
+  static func measure(_ execution: Execution) -> Double {
     let size = 2048
     let a = Matrix<Float>(rows: size, columns: size, repeating: 0.5)
     var c = Matrix<Float>.zeros(size, size)
-    BLASThreadCount.set(parallelism)
+    BLASThreadCount.set(execution)
     let samples = (0..<5).map { _ in
       Clock.seconds { Matrix.multiply(a, a, into: &c) }
     }

@@ -62,15 +62,15 @@ extension ResidualMLP {
   package func features(
     of images: ImageSet, normalization: ChannelNormalization? = nil,
     augmentation: EpochAugmentation? = nil,
-    parallelism: Parallelism = .available
+    execution: Execution = .available
   ) throws(DataError) -> Matrix<Float> {
     try configuration.requireChannels(images.channels, of: path)
     let width = featureCount
     return Matrix(rows: images.count, columns: width) { target in
       guard let base = target.baseAddress else { return }
       let output = SharedAddress(base)
-      parallelism.forEachBlock(of: images.count, blockSize: Self.blockSize) { _, range in
-        guard !parallelism.isCancelled else {
+      execution.forEachBlock(of: images.count, blockSize: Self.blockSize) { _, range in
+        guard !execution.isCancelled else {
           (output.pointer + range.lowerBound * width).initialize(
             repeating: 0, count: range.count * width)
           return

@@ -31,13 +31,13 @@ public struct FeatureDataset: Sendable {
   ///   - classCount: the number of classes; by default the largest label of "train" (of all splits when
   ///     there is no "train") plus one.
   ///   - classNames: the classes' names; they tell the number of classes, too.
-  ///   - parallelism: the threads to check with.
+  ///   - execution: the threads to check with.
   /// - Throws: `DataError`, naming split, row and column: no rows, widths that differ, features that are
   ///   NaN, infinite or so large that sums of squares overflow, labels that are no class, one class only.
   /// - Complexity: one pass over all features.
   public init(
     name: String, file: String? = nil, splits: [(name: String, split: FeatureSplit)],
-    classCount: Int? = nil, classNames: [String]? = nil, parallelism: Parallelism = .available
+    classCount: Int? = nil, classNames: [String]? = nil, execution: Execution = .available
   ) throws(DataError) {
     let validation = DatasetValidation(file: file)
     let classCount = try validation.check(
@@ -53,7 +53,7 @@ public struct FeatureDataset: Sendable {
         ? FeatureRange(fitting: split.rowCount, columnCount: split.featureCount)
         : FeatureRange(predicting: split.featureCount)
       try range.check(
-        split.features, file: file, key: "\(name) split features", parallelism: parallelism)
+        split.features, file: file, key: "\(name) split features", execution: execution)
     }
     (self.name, self.file) = (name, file)
     splitNames = splits.map(\.name)
@@ -270,9 +270,9 @@ struct FeatureRange: Sendable, Equatable {
 
   /// Refuses features with a value that is not in the range.
   func check(
-    _ features: FeatureMatrix, file: String?, key: String, parallelism: Parallelism = .available
+    _ features: FeatureMatrix, file: String?, key: String, execution: Execution = .available
   ) throws(DataError) {
-    guard let (row, column) = features.firstValue(beyond: bound, parallelism: parallelism) else {
+    guard let (row, column) = features.firstValue(beyond: bound, execution: execution) else {
       return
     }
     throw fault(features.value(row, column), file: file, key: key, row: row, column: column)

@@ -56,7 +56,7 @@ public struct FeatureFile: Sendable {
   public func dataset(
     requiring required: [String]? = nil, classCount: Int? = nil,
     with arrays: RowArrays = RowArrays(),
-    parallelism: Parallelism = .available
+    execution: Execution = .available
   ) throws(DataError) -> FeatureDataset {
     let required =
       required ?? [SplitRoles.training, SplitRoles.defaultTest(of: splitNames) ?? "test"]
@@ -74,7 +74,7 @@ public struct FeatureFile: Sendable {
         return (name, split)
       },
       classCount: classNames == nil ? classCount ?? announced : announced, classNames: classNames,
-      parallelism: parallelism)
+      execution: execution)
   }
 
   /// Reads the splits that have labels, and those that must be there, with what `features` gives of each.
@@ -171,7 +171,7 @@ struct FeatureHeader: Sendable {
 }
 
 extension FeatureFile {
-  /// Reads sizes and labels and checks them, as ``dataset(requiring:classCount:with:parallelism:)`` does before
+  /// Reads sizes and labels and checks them, as ``dataset(requiring:classCount:with:execution:)`` does before
   /// it looks at the features.
   ///
   /// - Throws: `DataError`, naming tensor and row.

@@ -20,12 +20,12 @@ public protocol Head: Sendable {
   ///
   /// - Parameters:
   ///   - features: N x featureCount, finite.
-  ///   - parallelism: the threads to work with.
+  ///   - execution: the threads to work with.
   /// - Returns: N x classCount; the exponentials of a row sum to 1.
   /// - Throws: `NumericsError` for rows of another width, and when the state of the head is numerically
   ///   unusable.
   func logProbabilities(
-    _ features: FeatureMatrix, parallelism: Parallelism
+    _ features: FeatureMatrix, execution: Execution
   ) throws(NumericsError) -> Matrix<Float>
 
   /// Scores the head on labelled rows, with its predictions mapped.
@@ -34,12 +34,12 @@ public protocol Head: Sendable {
   ///   - features: N x featureCount, finite.
   ///   - labels: a class in `0..<classCount` for each row.
   ///   - calibration: the map.
-  ///   - parallelism: the threads to work with.
+  ///   - execution: the threads to work with.
   /// - Returns: the scores.
-  /// - Throws: as ``logProbabilities(_:parallelism:)``, and for labels that cannot be.
+  /// - Throws: as ``logProbabilities(_:execution:)``, and for labels that cannot be.
   func evaluation(
     features: FeatureMatrix, labels: [Int32], calibration: HeldOutCalibration,
-    parallelism: Parallelism
+    execution: Execution
   ) throws(NumericsError) -> SplitScores
 
   /// Adds everything that prediction needs to a checkpoint: tensors, and metadata as strings.
@@ -55,26 +55,26 @@ public protocol Head: Sendable {
 extension Head {
   /// The logarithms of the predictive class probabilities, computed on all threads that this process has.
   public func logProbabilities(_ features: FeatureMatrix) throws(NumericsError) -> Matrix<Float> {
-    try logProbabilities(features, parallelism: .available)
+    try logProbabilities(features, execution: .available)
   }
 
   /// Scores the head on labelled rows.
   public func evaluation(
-    features: FeatureMatrix, labels: [Int32], parallelism: Parallelism = .available
+    features: FeatureMatrix, labels: [Int32], execution: Execution = .available
   ) throws(NumericsError) -> SplitScores {
     try evaluation(
-      features: features, labels: labels, calibration: .none, parallelism: parallelism)
+      features: features, labels: labels, calibration: .none, execution: execution)
   }
 
-  /// The scores of the mapped ``logProbabilities(_:parallelism:)``.
+  /// The scores of the mapped ``logProbabilities(_:execution:)``.
   public func evaluation(
     features: FeatureMatrix, labels: [Int32], calibration: HeldOutCalibration,
-    parallelism: Parallelism
+    execution: Execution
   ) throws(NumericsError) -> SplitScores {
     let logs = calibration.apply(
-      to: try logProbabilities(features, parallelism: parallelism), parallelism: parallelism)
+      to: try logProbabilities(features, execution: execution), execution: execution)
     return SplitScores(
-      try Predictions(logProbabilities: logs, labels: labels, parallelism: parallelism))
+      try Predictions(logProbabilities: logs, labels: labels, execution: execution))
   }
 }
 
@@ -84,12 +84,12 @@ public protocol LatentHead: Head {
   ///
   /// - Parameters:
   ///   - features: n x featureCount, finite.
-  ///   - parallelism: the threads to work with.
+  ///   - execution: the threads to work with.
   /// - Returns: n x C, with C the columns of the weights: one for each class, or for each question about it.
   /// - Throws: `NumericsError` for rows of another width, and when the state of the head is numerically
   ///   unusable.
   func latent(
-    _ features: FeatureMatrix, parallelism: Parallelism
+    _ features: FeatureMatrix, execution: Execution
   ) throws(NumericsError) -> LatentMoments
 }
 
@@ -121,12 +121,12 @@ protocol UncertaintySplittingHead: Head {
   ///   - features: n x D, finite.
   ///   - map: the calibration.
   ///   - splitsEntropy: whether to split the entropy by draws, which takes up to ten times as long.
-  ///   - parallelism: the threads to work with.
+  ///   - execution: the threads to work with.
   /// - Returns: n rows of predictions, and a number a row for each part.
   /// - Throws: `NumericsError.sizeMismatch` for rows of another width.
   func uncertaintyParts(
     _ features: FeatureMatrix, map: HeldOutCalibration, splitsEntropy: Bool,
-    parallelism: Parallelism
+    execution: Execution
   ) throws(NumericsError) -> UncertaintyParts
 }
 
@@ -136,7 +136,7 @@ protocol LogitHead: Head {
   ///
   /// - Throws: `NumericsError.sizeMismatch` for rows of another width.
   func logits(
-    _ features: FeatureMatrix, parallelism: Parallelism
+    _ features: FeatureMatrix, execution: Execution
   ) throws(NumericsError) -> Matrix<Float>
 }
 
@@ -148,11 +148,11 @@ protocol OriginallyScoredHead: Head {
   ///   - split: labelled rows.
   ///   - own: our scores of them.
   ///   - method: how the head was fitted.
-  ///   - parallelism: the threads to work with.
+  ///   - execution: the threads to work with.
   /// - Returns: the scores under our names.
   /// - Throws: `NumericsError` when the head's state is numerically unusable.
   func originalScores(
-    _ split: FeatureSplit, own: SplitScores, _ method: Method, _ parallelism: Parallelism
+    _ split: FeatureSplit, own: SplitScores, _ method: Method, _ execution: Execution
   ) throws(NumericsError) -> SplitScores
 }
 

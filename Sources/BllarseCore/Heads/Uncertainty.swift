@@ -43,21 +43,21 @@ public struct Uncertainty: Sendable {
   ///   - features: n x D, finite.
   ///   - splitsEntropy: whether to split the entropy, where the head can; it takes up to ten times as
   ///     long as everything else.
-  ///   - parallelism: the threads to work with.
+  ///   - execution: the threads to work with.
   /// - Throws: as the head's `logProbabilities`.
   public init(
     _ head: any Head, _ features: FeatureMatrix, splitsEntropy: Bool = true,
-    parallelism: Parallelism = .available
+    execution: Execution = .available
   ) throws(NumericsError) {
     var parts: UncertaintyParts?
     if let splitting = head.uncalibrated as? any UncertaintySplittingHead {
       let map = (head as? CalibratedHead)?.calibration ?? .none
       let predicted = try splitting.uncertaintyParts(
-        features, map: map, splitsEntropy: splitsEntropy, parallelism: parallelism)
+        features, map: map, splitsEntropy: splitsEntropy, execution: execution)
       logProbabilities = predicted.logProbabilities
       parts = predicted
     } else {
-      logProbabilities = try head.logProbabilities(features, parallelism: parallelism)
+      logProbabilities = try head.logProbabilities(features, execution: execution)
     }
     let logs = logProbabilities
     let entropy = (0..<logs.rowCount).map { row in

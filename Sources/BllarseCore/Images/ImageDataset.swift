@@ -49,10 +49,10 @@ package struct ImageDataset: Sendable {
   ///
   /// - Throws: `DataError` when images and backbone do not fit, or a feature is not finite.
   package func features(
-    through backbone: ResidualMLP, parallelism: Parallelism = .available
+    through backbone: ResidualMLP, execution: Execution = .available
   ) throws(DataError) -> FeatureDataset {
-    try features(parallelism: parallelism) { (images) throws(DataError) in
-      try backbone.features(of: images, normalization: normalization, parallelism: parallelism)
+    try features(execution: execution) { (images) throws(DataError) in
+      try backbone.features(of: images, normalization: normalization, execution: execution)
     }
   }
 
@@ -60,11 +60,11 @@ package struct ImageDataset: Sendable {
   ///
   /// - Throws: `DataError` when the data are not sound.
   package func pixelFeatures() throws(DataError) -> FeatureDataset {
-    try features(parallelism: .available) { (images) throws(DataError) in images.batch.pixels }
+    try features(execution: .available) { (images) throws(DataError) in images.batch.pixels }
   }
 
   private func features(
-    parallelism: Parallelism, _ features: (ImageSet) throws(DataError) -> Matrix<Float>
+    execution: Execution, _ features: (ImageSet) throws(DataError) -> Matrix<Float>
   ) throws(DataError) -> FeatureDataset {
     var result: [(name: String, split: FeatureSplit)] = []
     for (name, split) in splits {
@@ -72,7 +72,7 @@ package struct ImageDataset: Sendable {
       result.append((name, try FeatureSplit(features: features, labels: split.labels, name: name)))
     }
     return try FeatureDataset(
-      name: name, splits: result, classNames: classNames, parallelism: parallelism)
+      name: name, splits: result, classNames: classNames, execution: execution)
   }
 }
 

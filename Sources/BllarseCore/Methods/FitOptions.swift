@@ -4,14 +4,14 @@ public enum FitOptions {
   // MARK: The default recipe
 
   /// Where the prior precision comes from.
-  public static let prior = FitOption<EvidencePrior>(
+  public static let prior = FitOption<LaplacePrior>(
     info: OptionInfo(
       "prior", group: .recipe,
       """
       The prior precision of the weights: folds (one, by the log score of rows left out in folds), \
       evidence (one, the most probable), evidence-per-class, ard (one a feature), or a number.
       """, default: "folds for softmax and a converged IBProbit, 1 otherwise"),
-    defaultValue: .folds, parse: { EvidencePrior($0) }, text: { $0.description },
+    defaultValue: .folds, parse: { LaplacePrior($0) }, text: { $0.description },
     record: { .text($0.description) }
   ).with { $0.expected = "folds, evidence, evidence-per-class, ard or a positive number" }
 
@@ -21,7 +21,7 @@ public enum FitOptions {
   ).with { $0.recordedAs = "prior_precision" }
 
   /// The covariance.
-  public static let posterior = FitOption<PosteriorKind?>(
+  public static let posterior = FitOption<CovarianceStructure?>(
     "posterior", group: .recipe,
     """
     The covariance behind predictions: kronecker, meanfield, laplace-shared, laplace, laplace-diag.

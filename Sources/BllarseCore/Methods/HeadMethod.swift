@@ -29,13 +29,13 @@ public struct FittingWay: Sendable {
   /// An estimate of the memory that it works in, beside the features, in bytes.
   let memory: @Sendable (MemoryShape, Method) -> Double
   /// What fits it.
-  let trainer: @Sendable (FitPlan, TrainingData, Parallelism) -> any HeadTrainer
+  let trainer: @Sendable (FitPlan, TrainingData, Execution) -> any HeadTrainer
 
   init(
     _ name: String = "", requiring requiredSwitch: String? = nil, _ options: [any AnyFitOption],
     _ traits: Traits = [], memory: @escaping @Sendable (MemoryShape, Method) -> Double,
     trainer:
-      @escaping @Sendable (FitPlan, TrainingData, Parallelism) -> any HeadTrainer
+      @escaping @Sendable (FitPlan, TrainingData, Execution) -> any HeadTrainer
   ) {
     self.name = name
     self.requiredSwitch = requiredSwitch
@@ -63,8 +63,8 @@ public struct FittingWay: Sendable {
     self.init(
       name, options, .isOnePass,
       memory: { shape, _ in memory(Int(shape.rows), Int(shape.columns - 1), Int(shape.classes)) },
-      trainer: { plan, data, parallelism in
-        OnePassTrainer(plan, data, parallelism) { request throws(NumericsError) in
+      trainer: { plan, data, execution in
+        OnePassTrainer(plan, data, execution) { request throws(NumericsError) in
           let head = try fit(request)
           return (head, (head as? any ReportingHead)?.fitInfo ?? FitInfo())
         }

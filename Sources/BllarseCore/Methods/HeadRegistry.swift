@@ -83,9 +83,9 @@ public enum HeadRegistry {
   ///
   /// - Throws: `DataError.Code.missingKey` when there is no such head, or no such way to fit it.
   static func trainer(
-    _ configuration: RunConfiguration, data: TrainingData, parallelism: Parallelism
+    _ configuration: RunConfiguration, data: TrainingData, execution: Execution
   ) throws(DataError) -> any HeadTrainer {
-    try configuration.method.way().trainer(configuration.fitPlan, data, parallelism)
+    try configuration.method.way().trainer(configuration.fitPlan, data, execution)
   }
 
   /// Whose an option is, in the words of the command line: "IBProbit and IBPolyaGamma by --update merge".

@@ -19,7 +19,7 @@ public struct FitRequest: Sendable {
   /// Whether predictions for left-out rows are to calibrate the head.
   public let calibratesOnFolds: Bool
   /// The threads to work with, and what tells it to stop.
-  public let parallelism: Parallelism
+  public let execution: Execution
 }
 
 /// How classes of different sizes count.
@@ -119,7 +119,7 @@ struct FitInfo: Sendable {
   /// Bounds on the distance to the maximum, in nats.
   var certificate: GapCertificate?
   /// What was chosen and why, for heads that choose.
-  var report: EvidenceReport?
+  var report: LaplaceReport?
   /// The L2 strength, where it was chosen by the evidence.
   var chosenPenalty: Double?
   /// What the user should know about the fit, in one line.
@@ -182,7 +182,7 @@ struct TrainingData {
 struct OnePassTrainer: HeadTrainer {
   private let plan: FitPlan
   private let data: TrainingData
-  private let parallelism: Parallelism
+  private let execution: Execution
   private let fit: @Sendable (FitRequest) throws(NumericsError) -> (any Head, FitInfo)
   private var fitted: (any Head)?
   private(set) var info = FitInfo()
@@ -193,10 +193,10 @@ struct OnePassTrainer: HeadTrainer {
   }
 
   init(
-    _ plan: FitPlan, _ data: TrainingData, _ parallelism: Parallelism,
+    _ plan: FitPlan, _ data: TrainingData, _ execution: Execution,
     fit: @escaping @Sendable (FitRequest) throws(NumericsError) -> (any Head, FitInfo)
   ) {
-    (self.plan, self.data, self.parallelism) = (plan, data, parallelism)
+    (self.plan, self.data, self.execution) = (plan, data, execution)
     self.fit = fit
   }
 
@@ -207,7 +207,7 @@ struct OnePassTrainer: HeadTrainer {
       method: plan.method, features: split.features, labels: split.labels,
       weights: split.weights, groups: split.groups, classCount: data.classCount,
       seed: plan.seed, calibratesOnFolds: plan.calibratesOnFolds,
-      parallelism: parallelism)
+      execution: execution)
     let (head, info) = try fit(request)
     (fitted, self.info) = (head, info)
     return []

@@ -46,7 +46,7 @@ extension Metrics {
   ///   proportions", American Statistician 1998. Coverage by simulation: `IntervalCoverageTests`.
   public static func bootstrapIntervals(
     _ predictions: Predictions, replicateCount: Int = 1000, level: Double = 0.95,
-    binCount: Int = 20, seed: UInt64 = 0, parallelism: Parallelism = .available
+    binCount: Int = 20, seed: UInt64 = 0, execution: Execution = .available
   ) -> BootstrapIntervals {
     precondition(
       replicateCount >= 2 && level > 0 && level < 1 && binCount >= 1,
@@ -60,7 +60,7 @@ extension Metrics {
     let means = [RowScores](unsafeUninitializedCapacity: replicateCount) { buffer, initialized in
       if let base = buffer.baseAddress {
         let output = SharedAddress(base)
-        parallelism.forEachBlock(of: replicateCount, blockSize: 8) { _, range in
+        execution.forEachBlock(of: replicateCount, blockSize: 8) { _, range in
           for replicate in range {
             var generator = Philox(seed: seed, purpose: .bootstrap, index: UInt64(replicate))
             var sums = RowScores()

@@ -41,31 +41,31 @@ public struct Predictions: Sendable {
   /// - Throws: `NumericsError` when labels and rows differ in number, or a label is no class.
   /// - Complexity: O(N·K), one pass.
   public init<Scalar: BLASScalar>(
-    logProbabilities: Matrix<Scalar>, labels: [Int32], parallelism: Parallelism = .available
+    logProbabilities: Matrix<Scalar>, labels: [Int32], execution: Execution = .available
   ) throws(NumericsError) {
-    try self.init(logProbabilities, labels, areLogarithms: true, parallelism)
+    try self.init(logProbabilities, labels, areLogarithms: true, execution)
   }
 
   /// Takes predictions given as probabilities; one that is 0 at the label has an infinite loss.
   ///
-  /// - Throws: as ``init(logProbabilities:labels:parallelism:)``.
+  /// - Throws: as ``init(logProbabilities:labels:execution:)``.
   public init<Scalar: BLASScalar>(
-    probabilities: Matrix<Scalar>, labels: [Int32], parallelism: Parallelism = .available
+    probabilities: Matrix<Scalar>, labels: [Int32], execution: Execution = .available
   ) throws(NumericsError) {
-    try self.init(probabilities, labels, areLogarithms: false, parallelism)
+    try self.init(probabilities, labels, areLogarithms: false, execution)
   }
 
   @specialized(where Scalar == Float)
   @specialized(where Scalar == Double)
   private init<Scalar: BLASScalar>(
-    _ values: Matrix<Scalar>, _ labels: [Int32], areLogarithms: Bool, _ parallelism: Parallelism
+    _ values: Matrix<Scalar>, _ labels: [Int32], areLogarithms: Bool, _ execution: Execution
   ) throws(NumericsError) {
     let count = values.rowCount
     try TrainingRows.matchLabels(labels, rowCount: count, classCount: values.columnCount)
     rows = [Row](unsafeUninitializedCapacity: count) { buffer, initialized in
       if let base = buffer.baseAddress {
         let output = SharedAddress(base)
-        parallelism.forEachBlock(of: count, blockSize: 4096) { _, range in
+        execution.forEachBlock(of: count, blockSize: 4096) { _, range in
           let block = values.rows(range)
           Self.summarize(
             block, probabilities: areLogarithms ? block.exponentials() : block,

@@ -97,7 +97,7 @@ final class RunNotes {
 struct PreparedRun {
   let clock: Stopwatch
   let output: RunOutput?
-  let parallelism: Parallelism
+  let execution: Execution
   let notes: RunNotes
 }
 
@@ -153,16 +153,16 @@ extension FineTuning {
     }
     let threads = try ThreadReservation(configuration.threadCount, workingBytes: plan.memoryBytes)
     for text in [threads.note, plan.memoryNote] { text.map(notes.tell) }
-    let parallelism = threads.parallelism.cancelled(by: Cancellation(shouldStop))
-    parallelism.withBLAS {}
-    return PreparedRun(clock: clock, output: output, parallelism: parallelism, notes: notes)
+    let execution = threads.execution.cancelled(by: Cancellation(shouldStop))
+    execution.withBLAS {}
+    return PreparedRun(clock: clock, output: output, execution: execution, notes: notes)
   }
 
   /// Reads the rows, and computes the features of images.
   ///
   /// - Throws: `DataError`, `RunInterrupted`.
   func load(_ prepared: PreparedRun) throws -> LoadedRun {
-    let data = try RunData(configuration, parallelism: prepared.parallelism)
+    let data = try RunData(configuration, execution: prepared.execution)
     guard !shouldStop() else {
       throw RunInterrupted(directory: prepared.output?.directory, epoch: 1, place: .data)
     }
@@ -181,13 +181,13 @@ extension FineTuning {
     let (prepared, data) = (loaded.prepared, loaded.data)
     let notes = prepared.notes
     var loop = try RunLoop(
-      configuration, data: data, parallelism: prepared.parallelism, output: prepared.output,
+      configuration, data: data, execution: prepared.execution, output: prepared.output,
       clock: prepared.clock)
     tell(data)
     data.roles.note.map(notes.keep)
     let baseline = try loaded.classifier.map { classifier in
       try SplitEvaluations(
-        classifier, on: data.dataset, data.roles, configuration, parallelism: prepared.parallelism
+        classifier, on: data.dataset, data.roles, configuration, execution: prepared.execution
       ).scores
     }
     tell(baseline, data.roles)
@@ -284,14 +284,14 @@ extension FineTuning {
     let outside = try configuration.outOfDistributionRows(featureCount: head.featureCount)
     let watch = Stopwatch()
     let scores = try SplitEvaluations(
-      head, on: data.dataset, data.roles, configuration, parallelism: prepared.parallelism)
+      head, on: data.dataset, data.roles, configuration, execution: prepared.execution)
     var metrics = try RunMetrics(
-      head, on: data.dataset, data.roles, configuration, parallelism: prepared.parallelism)
+      head, on: data.dataset, data.roles, configuration, execution: prepared.execution)
     try metrics.detect(
       outside, head, among: try data.dataset.split(data.roles.test),
-      parallelism: prepared.parallelism)
+      execution: prepared.execution)
     var result = RunResult(
-      scores, configuration, seconds: data.seconds, threads: prepared.parallelism.threadCount)
+      scores, configuration, seconds: data.seconds, threads: prepared.execution.threadCount)
     (result.baseline, result.hasHead, result.metrics) = (scores.scores, false, metrics)
     (result.seconds.evaluate, result.seconds.total) = (watch.elapsed, prepared.clock.elapsed)
     result.temperatureScaling = try temperatureScaling(loaded, head: nil)
@@ -337,10 +337,10 @@ extension FineTuning {
   ///
   /// - Throws: `NumericsError` when the head's state is numerically unusable.
   public static func evaluate(
-    _ head: any Head, on split: FeatureSplit, parallelism: Parallelism = .available
+    _ head: any Head, on split: FeatureSplit, execution: Execution = .available
   ) throws(NumericsError) -> SplitScores {
     try head.evaluation(
-      features: split.features, labels: split.labels, parallelism: parallelism)
+      features: split.features, labels: split.labels, execution: execution)
   }
 }
 
@@ -377,27 +377,27 @@ extension FineTuning {
   ) throws -> [TemperatureScaling.Row]? {
     guard let scaling = configuration.temperatureScaling else { return nil }
     let (data, notes) = (loaded.data, loaded.prepared.notes)
-    let parallelism = loaded.prepared.parallelism
+    let execution = loaded.prepared.execution
     notes.keep(
       "--temperature-scaling fits temperatures to rows of the test split: its scores say what a "
         + "temperature could do, and are no test of a model that has it")
     let test = try data.dataset.split(data.roles.test)
     var sources: [(name: String, logits: Matrix<Float>)] = []
     if let classifier = loaded.classifier {
-      sources.append(("baseline", try classifier.logits(test.features, parallelism: parallelism)))
+      sources.append(("baseline", try classifier.logits(test.features, execution: execution)))
     } else {
       notes.keep(
         "there is no pretrained classifier of these classes: temperatures are fitted for the head")
     }
     if let head {
-      sources.append(("head", try head.logProbabilities(test.features, parallelism: parallelism)))
+      sources.append(("head", try head.logProbabilities(test.features, execution: execution)))
     }
     return try sources.flatMap { source in
       let logits = HeldOutCalibration.arguments(source.logits)
       guard let row = logits.firstNonFinite?.row else {
         return try scaling.rows(
           source.name, logits: logits, labels: test.labels, seed: configuration.seed,
-          parallelism: parallelism)
+          execution: execution)
       }
       throw DataError(
         .notFinite, key: "predictions of the \(source.name)", row: row,

@@ -21,7 +21,7 @@ struct RunData {
   /// number of classes, is scored on whatever splits there are.
   init(
     _ configuration: RunConfiguration, classCount: Int? = nil, fits: Bool = true,
-    parallelism: Parallelism
+    execution: Execution
   ) throws(DataError) {
     let watch = Stopwatch()
     let limitNotes: [String]
@@ -34,7 +34,7 @@ struct RunData {
         : SplitRoles(scoring: file.splitNames)
       let whole = try file.dataset(
         requiring: fits ? roles.required : [], classCount: classCount,
-        with: fits ? configuration.rowArrays : RowArrays(), parallelism: parallelism)
+        with: fits ? configuration.rowArrays : RowArrays(), execution: execution)
       let taken = try configuration.subsets(
         whole.splitNames.map { ($0, whole[$0]?.labels ?? []) }, roles, file: path)
       (dataset, limitNotes) = (whole.limited(to: taken.rows), taken.notes)
@@ -51,7 +51,7 @@ struct RunData {
       let backbone = try configuration.data.backbone(of: images, seed: configuration.seed)
       seconds.load = watch.elapsed
       let featureWatch = Stopwatch()
-      dataset = try images.features(through: backbone, parallelism: parallelism)
+      dataset = try images.features(through: backbone, execution: execution)
       if let augmentation = ImageDatasets.augmentation(of: configuration.data.dataset),
         configuration.data.augments, configuration.method.has(.takesFreshRows),
         let train = images["train"]
@@ -61,7 +61,7 @@ struct RunData {
             of: train.images, normalization: images.normalization,
             augmentation: EpochAugmentation(
               augmentation: augmentation, seed: configuration.seed, epoch: epoch - 1),
-            parallelism: parallelism)
+            execution: execution)
           return try FeatureSplit(
             features: FeatureMatrix(features), labels: train.labels, name: SplitRoles.training)
         }

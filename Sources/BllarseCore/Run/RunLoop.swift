@@ -23,17 +23,17 @@ struct RunLoop {
   private var calibration:
     (head: CalibratedHead, report: CalibrationReport, uncalibrated: [String: SplitScores])?
   private let arguments: String
-  let parallelism: Parallelism
+  let execution: Execution
   /// For what is finished, whoever wants to stop.
-  private var scoring: Parallelism { parallelism.cancelled(by: nil) }
+  private var scoring: Execution { execution.cancelled(by: nil) }
   private let backboneDigest: String
 
   init(
-    _ configuration: RunConfiguration, data: RunData, parallelism: Parallelism,
+    _ configuration: RunConfiguration, data: RunData, execution: Execution,
     output: RunOutput?, clock: Stopwatch
   ) throws(DataError) {
     (self.configuration, self.data, self.output) = (configuration, data, output)
-    (self.clock, self.parallelism, roles) = (clock, parallelism, data.roles)
+    (self.clock, self.execution, roles) = (clock, execution, data.roles)
     train = try data.dataset.split(SplitRoles.training)
     calibrationSplit =
       configuration.calibrationOrDefault.needsValidation
@@ -47,7 +47,7 @@ struct RunLoop {
       configuration,
       data: TrainingData(
         split: train, classCount: data.dataset.classCount,
-        initialWeights: try data.initialWeights(configuration)), parallelism: parallelism)
+        initialWeights: try data.initialWeights(configuration)), execution: execution)
     // Only files that are written need it.
     backboneDigest = output == nil ? "" : data.backbone?.digest ?? ""
     progress.seconds = data.seconds
@@ -165,7 +165,7 @@ struct RunLoop {
     let watch = Stopwatch()
     let scores = try SplitEvaluations(
       report.head, on: data.dataset, roles, configuration, skipsTraining: report.loss != nil,
-      parallelism: parallelism)
+      execution: execution)
     progress.seconds.evaluate += watch.elapsed
     let seen = configuration.seenExamples(
       epoch: progress.epoch, batch: report.batch, rowCount: train.rowCount)
@@ -229,7 +229,7 @@ struct RunLoop {
 
   private mutating func evaluate() throws -> SplitEvaluations {
     let result = try SplitEvaluations(
-      head, on: data.dataset, roles, configuration, parallelism: parallelism)
+      head, on: data.dataset, roles, configuration, execution: execution)
     scores = result
     return result
   }
@@ -255,17 +255,17 @@ struct RunLoop {
     let watch = Stopwatch()
     if computesMetrics {
       var further = try RunMetrics(
-        head, on: data.dataset, roles, configuration, parallelism: parallelism)
+        head, on: data.dataset, roles, configuration, execution: execution)
       metrics = further
       try further.detect(
         outOfDistributionRows, head, among: try data.dataset.split(roles.test),
-        parallelism: parallelism)
+        execution: execution)
       metrics = further
     }
     progress.seconds.evaluate += watch.elapsed
     progress.seconds.total = secondsBefore + clock.elapsed
     var result = RunResult(
-      scores, configuration, seconds: progress.seconds, threads: parallelism.threadCount)
+      scores, configuration, seconds: progress.seconds, threads: execution.threadCount)
     (result.uncalibrated, result.calibration) = (calibration?.uncalibrated, calibration?.report)
     (result.elbo, result.certificate) = (trainer.info.evidence, trainer.info.certificate)
     (result.iterations, result.recipe) = (trainer.info.iterations, trainer.info.report)
@@ -287,8 +287,8 @@ extension RunLoop {
     else { return }
     let before = try scores ?? evaluate()
     let watch = Stopwatch()
-    let choice = try CalibrationChoice(method, for: trainer.head, on: split, parallelism: scoring)
-    try output?.calibrateBest(method, on: split, parallelism: scoring)
+    let choice = try CalibrationChoice(method, for: trainer.head, on: split, execution: scoring)
+    try output?.calibrateBest(method, on: split, execution: scoring)
     calibration = (
       CalibratedHead(trainer.head, choice.calibration),
       CalibrationReport(choice, split: name, rowCount: split.rowCount), before.scores.byName

@@ -17,18 +17,18 @@ struct SplitEvaluations {
   /// Scores a fitted head on all splits; the training rows, which may be many, can be left out.
   init(
     _ head: any Head, on data: FeatureDataset, _ roles: SplitRoles,
-    _ configuration: RunConfiguration, skipsTraining: Bool = false, parallelism: Parallelism
+    _ configuration: RunConfiguration, skipsTraining: Bool = false, execution: Execution
   ) throws {
     self.roles = roles
     let logged = Set(roles.required.dropFirst()).union(Self.originalNames.keys)
     for name in data.splitNames where !(skipsTraining && name == SplitRoles.training) {
       let split = try data.split(name)
-      let own = try FineTuning.evaluate(head, on: split, parallelism: parallelism)
+      let own = try FineTuning.evaluate(head, on: split, execution: execution)
       scores.append(NamedScores(split: name, scores: own))
       guard logged.contains(name) else { continue }
       // A fit that the original makes, too, when it is asked in these words: batches that are merged, or steps.
       if configuration.method.has(.takesFreshRows), let head = head as? any OriginallyScoredHead {
-        original[name] = try head.originalScores(split, own: own, configuration.method, parallelism)
+        original[name] = try head.originalScores(split, own: own, configuration.method, execution)
       } else {
         original[name] = own
       }
@@ -128,32 +128,32 @@ public struct RunMetrics: Sendable, Equatable, Encodable {
   /// - Throws: `NumericsError` for an unusable head.
   init(
     _ head: any Head, on data: FeatureDataset, _ roles: SplitRoles,
-    _ configuration: RunConfiguration, parallelism: Parallelism
+    _ configuration: RunConfiguration, execution: Execution
   ) throws {
     let split = try data.split(roles.test)
     let predictions = try Predictions(
-      logProbabilities: head.logProbabilities(split.features, parallelism: parallelism),
+      logProbabilities: head.logProbabilities(split.features, execution: execution),
       labels: split.labels,
-      parallelism: parallelism)
+      execution: execution)
     test = Metric.values(of: predictions, everySplit: false)
     confusion = head.classCount <= 100 ? ConfusionMatrix(predictions).counts : nil
     reliability = Metrics.reliability(predictions)
     bootstrap = Metrics.bootstrapIntervals(
       predictions,
       replicateCount: min(1000, max(100, Self.bootstrapLimit / max(predictions.count, 1))),
-      seed: configuration.seed, parallelism: parallelism)
+      seed: configuration.seed, execution: execution)
     conformal = try Self.conformal(
-      predictions.probabilities, split.labels, head, data, roles, configuration, parallelism)
+      predictions.probabilities, split.labels, head, data, roles, configuration, execution)
   }
 
   /// Scores the detection of out-of-distribution rows, if there are some, as wide as the head, among test rows.
   mutating func detect(
-    _ rows: FeatureMatrix?, _ head: any Head, among test: FeatureSplit, parallelism: Parallelism
+    _ rows: FeatureMatrix?, _ head: any Head, among test: FeatureSplit, execution: Execution
   ) throws(NumericsError) {
     guard let rows else { return }
-    let inside = try Uncertainty(head, test.features, parallelism: parallelism).scores
+    let inside = try Uncertainty(head, test.features, execution: execution).scores
     var detections: [String: [String: Double]] = [:]
-    for (name, scores) in try Uncertainty(head, rows, parallelism: parallelism).scores {
+    for (name, scores) in try Uncertainty(head, rows, execution: execution).scores {
       guard let inside = inside[name] else { continue }
       detections[name] = Metric.values(
         of: Metrics.outOfDistributionDetection(inDistribution: inside, outOfDistribution: scores))
@@ -164,7 +164,7 @@ public struct RunMetrics: Sendable, Equatable, Encodable {
   /// Conformal sets of test rows, calibrated on rows that the head was not fitted to.
   private static func conformal(
     _ probabilities: Matrix<Float>, _ labels: [Int32], _ head: any Head, _ data: FeatureDataset,
-    _ roles: SplitRoles, _ configuration: RunConfiguration, _ parallelism: Parallelism
+    _ roles: SplitRoles, _ configuration: RunConfiguration, _ execution: Execution
   ) throws -> [Conformal] {
     let source: ConformalSets.Source
     let calibration: (probabilities: Matrix<Float>, labels: [Int32])
@@ -172,7 +172,7 @@ public struct RunMetrics: Sendable, Equatable, Encodable {
       !configuration.calibrationOrDefault.needsValidation
     {
       source = .validation
-      let logs = try head.logProbabilities(validation.features, parallelism: parallelism)
+      let logs = try head.logProbabilities(validation.features, execution: execution)
       calibration = (logs.exponentials(), validation.labels)
     } else if let left = (head.uncalibrated as? any LeftOutPredictingHead)?.leftOut {
       source = .folds

@@ -60,13 +60,13 @@ package final class RunOutput {
   ///
   /// - Throws: `DataError` when its predictions are not numbers, or the file cannot be read or written.
   func calibrateBest(
-    _ method: HeldOutCalibration.Method, on split: FeatureSplit, parallelism: Parallelism
+    _ method: HeldOutCalibration.Method, on split: FeatureSplit, execution: Execution
   ) throws {
     let path = path("best.safetensors")
     guard Files.exists(path) else { return }
     var best = try HeadCheckpoint(path: path)
     best.head = try CalibratedHead(
-      calibrating: best.head, on: split, method, parallelism: parallelism)
+      calibrating: best.head, on: split, method, execution: execution)
     try writeBest(best)
   }
 

@@ -94,7 +94,7 @@ public struct RunResult: Sendable, Equatable, Encodable {
   /// The best epoch on the validation split, where there is one.
   public var best: BestEpoch?
   /// What was chosen and why, for heads that choose.
-  public var recipe: EvidenceReport?
+  public var recipe: LaplaceReport?
   /// The L2 strength with the best evidence, where that was looked for.
   var chosenPenalty: Double?
   /// More scores, calibration and uncertainty.

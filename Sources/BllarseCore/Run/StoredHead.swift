@@ -20,11 +20,11 @@ public struct HeadEvaluation {
   ) throws -> [(split: String, scores: SplitScores)] {
     let threads = try ThreadReservation(configuration.threadCount)
     if let text = threads.note { note(text) }
-    let parallelism = threads.parallelism
+    let execution = threads.execution
     let stored = try HeadCheckpoint(path: checkpoint)
     let head = stored.head
     let loaded = try RunData(
-      withBackbone(of: stored), classCount: head.classCount, fits: false, parallelism: parallelism)
+      withBackbone(of: stored), classCount: head.classCount, fits: false, execution: execution)
     try require(loaded.backbone, of: stored)
     let data = loaded.dataset
     try DataError.require(
@@ -36,7 +36,7 @@ public struct HeadEvaluation {
       advice: "use the features that the head was fitted to")
     return try data.splitNames.map { name in
       let split = try data.split(name)
-      let scores = try FineTuning.evaluate(head, on: split, parallelism: parallelism)
+      let scores = try FineTuning.evaluate(head, on: split, execution: execution)
       try FiniteScores.check(
         scores, head, on: split, file: data.file, key: "\(name) split features")
       return (name, scores)
@@ -135,7 +135,7 @@ public struct HeadPrediction {
     let features = try OutOfDistributionRows.features(
       path: featuresPath, split: split, featureCount: head.featureCount)
     let uncertainty = try Uncertainty(
-      head, features, splitsEntropy: splitsEntropy, parallelism: threads.parallelism)
+      head, features, splitsEntropy: splitsEntropy, execution: threads.execution)
     try FiniteScores.check(
       uncertainty, of: features, file: featuresPath,
       key: split.map { "\($0) split features" } ?? "features")

@@ -21,8 +21,8 @@ struct CoordinateAscent<Scalar: BLASScalar> {
     var natural = start
     var bounds: [Double] = []
     for _ in 0..<iterations {
-      try pass.parallelism.checkCancellation()
-      let mean = problem.cholesky.solve(natural, parallelism: pass.parallelism)  // (D, K)
+      try pass.execution.checkCancellation()
+      let mean = problem.cholesky.solve(natural, execution: pass.execution)  // (D, K)
       let sums = pass.sums(at: mean, withLikelihoods: reportsBounds)
       if reportsBounds { bounds.append(bound(at: mean, sums)) }
       natural.add(mean, times: -problem.priorPrecision)
@@ -58,13 +58,13 @@ package struct ProbitProblemPrecision {
   let logOfPrior: Double
 
   init<Scalar: BLASScalar>(
-    _ design: DesignMatrix<Scalar>, _ configuration: HeadShape, _ parallelism: Parallelism
+    _ design: DesignMatrix<Scalar>, _ configuration: HeadShape, _ execution: Execution
   ) throws(NumericsError) {
-    gram = design.gram(parallelism: parallelism)
+    gram = design.gram(execution: execution)
     var precision = gram
     priorPrecision = configuration.priorPrecision
     precision.addToDiagonal([Double](repeating: priorPrecision, count: precision.rowCount))
-    cholesky = try parallelism.withBLAS { () throws(NumericsError) in try Cholesky(precision) }
+    cholesky = try execution.withBLAS { () throws(NumericsError) in try Cholesky(precision) }
     self.precision = precision
     logOfPrior = Double(precision.rowCount) * log(priorPrecision)
   }
@@ -92,7 +92,7 @@ struct ProbitBatchPass<Scalar: BLASScalar>: Sendable {
   /// λ.
   let priorPrecision: Double
   let iterations: Int
-  let parallelism: Parallelism
+  let execution: Execution
 
   /// A batch: its rows, and the weight of its natural mean in the sum.
   struct Batch: Sendable {
@@ -116,9 +116,9 @@ struct ProbitBatchPass<Scalar: BLASScalar>: Sendable {
     of batches: [Batch], start: @Sendable (Int) -> Matrix<Double>?
   ) throws(NumericsError) -> Matrix<Double> {
     let rowLimit = batches.map(\.rows.count).max() ?? 0
-    let workers = Swift.max(1, Swift.min(parallelism.threadCount, batches.count))
+    let workers = Swift.max(1, Swift.min(execution.threadCount, batches.count))
     let slots = WorkerSlots((0..<workers).map { _ in Workspace(self, rowLimit: rowLimit) })
-    Parallelism(threadCount: workers).run { worker in
+    Execution(threadCount: workers).run { worker in
       let workspace = slots[worker]
       for index in batches.count * worker / workers..<batches.count * (worker + 1) / workers {
         guard workspace.failure == nil else { return }

@@ -299,9 +299,9 @@ final class FoldedFits<Pass: LaplacePass> {
   private var folds: [Fold]
   private let predictive: Predictive
   /// The covariance that is integrated over; `nil` for predictions at the optimum.
-  private let posterior: PosteriorKind?
+  private let posterior: CovarianceStructure?
   private let classCount: Int
-  private let parallelism: Parallelism
+  private let execution: Execution
   /// Solver iterations so far.
   private(set) var iterationCount = 0
   private(set) var fitCount = 0
@@ -345,35 +345,36 @@ final class FoldedFits<Pass: LaplacePass> {
   ///   - makePass: the likelihood of all rows in another order, some of them left out.
   /// - Throws: `NumericsError` when an eigendecomposition fails.
   init(
-    _ whole: LaplaceProblem<Pass>, leftOut: [[Int]], posterior: PosteriorKind?, classCount: Int,
+    _ whole: LaplaceProblem<Pass>, leftOut: [[Int]], posterior: CovarianceStructure?,
+    classCount: Int,
     makePass: (
-      _ design: DesignMatrix<Scalar>, _ order: [Int], _ leavingOut: Range<Int>, Parallelism
+      _ design: DesignMatrix<Scalar>, _ order: [Int], _ leavingOut: Range<Int>, Execution
     ) -> Pass
   ) throws(NumericsError) {
     let design = whole.pass.design
-    let parallelism = whole.parallelism
+    let execution = whole.execution
     let rowCount = design.rowCount
     predictive = Predictive(likelihood: Pass.likelihood)
     self.posterior = posterior
     self.classCount = classCount
-    self.parallelism = parallelism
+    self.execution = execution
     // Folds are divided among the threads where one alone has too little to do for all of them.
     let work = rowCount * design.columnCount * whole.pass.classCount
     let isShared = leftOut.count > 1 && work < Self.sharedWork
-    let inner = isShared ? parallelism.with(threadCount: 1) : parallelism
+    let inner = isShared ? execution.with(threadCount: 1) : execution
     let columns = Double(design.columnCount)
     let directions = Pass.directionCount(whole.pass.classCount)
     let isDear = Double(rowCount) * columns * columns > Self.gramWork
     sharesGram = isDear
     let sharedInputs =
       isDear && posterior == .kronecker && directions >= Self.sharedDirections
-      ? try parallelism.withBLAS { () throws(NumericsError) in
+      ? try execution.withBLAS { () throws(NumericsError) in
         try KroneckerCovariance<Scalar>.Inputs(gram: whole.gram)
       } : nil
     // The rows of a fold stand together, so that a fold is a run of rows of weight 0.
     let order = Self.order(leftOut, rowCount: rowCount)
-    var ordered = design.gathering(order, parallelism: parallelism)
-    ordered.makeResident(limit: residentDesignLimit, parallelism: parallelism)
+    var ordered = design.gathering(order, execution: execution)
+    ordered.makeResident(limit: residentDesignLimit, execution: execution)
     var start = 0
     folds = leftOut.map { fold in
       let places = start..<start + fold.count
@@ -384,7 +385,7 @@ final class FoldedFits<Pass: LaplacePass> {
           pass: makePass(ordered, order, places, inner), gram: whole.gram),
         held: held,
         projected: sharedInputs.map {
-          KroneckerCovariance<Scalar>.ProjectedRows(held, on: $0, parallelism: parallelism)
+          KroneckerCovariance<Scalar>.ProjectedRows(held, on: $0, execution: execution)
         },
         places: places,
         weights: .zeros(design.columnCount, whole.pass.classCount))
@@ -440,14 +441,14 @@ final class FoldedFits<Pass: LaplacePass> {
       }
       outcomes.withLock { $0[index] = outcome }
     }
-    if folds[0].problem.parallelism.threadCount == parallelism.threadCount {
+    if folds[0].problem.execution.threadCount == execution.threadCount {
       for index in folds.indices { predict(index) }
     } else {
-      parallelism.forEachBlock(of: folds.count, blockSize: 1) { _, range in
+      execution.forEachBlock(of: folds.count, blockSize: 1) { _, range in
         for index in range { predict(index) }
       }
     }
-    try parallelism.checkCancellation()
+    try execution.checkCancellation()
     // 2. What they predict.
     let count = folds.last?.places.upperBound ?? 0
     var means = Matrix<Double>.zeros(count, prior.columnCount)
@@ -475,7 +476,7 @@ final class FoldedFits<Pass: LaplacePass> {
 
   private struct Settings: Sendable {
     let prior: Matrix<Double>
-    let posterior: PosteriorKind?
+    let posterior: CovarianceStructure?
     let isExact: Bool
     let sharesGram: Bool
   }
@@ -506,14 +507,14 @@ final class FoldedFits<Pass: LaplacePass> {
           try projected.leverages(
             outputCurvature: outputCurvature, directionCount: directionCount,
             priorPrecision: precision, biasPrecision: RecipeConstants.biasPrecision,
-            parallelism: problem.parallelism)
+            execution: problem.execution)
         } else {
           try KroneckerCovariance.leverages(
             of: fold.held,
             gram: settings.sharesGram ? problem.gram : problem.inputGram(solution.logits),
             outputCurvature: outputCurvature, directionCount: directionCount,
             priorPrecision: precision, biasPrecision: RecipeConstants.biasPrecision,
-            parallelism: problem.parallelism)
+            execution: problem.execution)
         }
       variances = Matrix<Double>(leverages)
     case .some(let kind):
@@ -523,7 +524,7 @@ final class FoldedFits<Pass: LaplacePass> {
         ? LaplaceProblem(
           pass: problem.pass,
           gram: problem.pass.design.gram(
-            rowWeights: problem.pass.weights, parallelism: problem.parallelism)) : problem
+            rowWeights: problem.pass.weights, execution: problem.execution)) : problem
       variances = Matrix<Double>(
         try own.covariance(kind, solution.logits, settings.prior).leverages(fold.held))
     }

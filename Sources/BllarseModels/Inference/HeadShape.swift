@@ -42,11 +42,11 @@ public struct HeadShape: Sendable, Equatable {
 
   /// Refuses rows and labels that cannot be, as ``TrainingRows`` says.
   func check(
-    _ features: FeatureMatrix, _ labels: [Int32], _ parallelism: Parallelism
+    _ features: FeatureMatrix, _ labels: [Int32], _ execution: Execution
   ) throws(NumericsError) {
     try TrainingRows.check(
       features, labels: labels, featureCount: featureCount, classCount: classCount,
-      parallelism: parallelism)
+      execution: execution)
   }
 }
 
@@ -63,17 +63,17 @@ package enum TrainingRows {
   ///   - featureCount: D of the head; whatever the features have when `nil`.
   ///   - classCount: K, at least 2.
   ///   - weights: of the rows, N finite numbers that are not negative and not all 0; `nil` for 1 each.
-  ///   - parallelism: the threads to look at the features with.
+  ///   - execution: the threads to look at the features with.
   /// - Throws: `NumericsError` with the first row at fault: `noRows`, `sizeMismatch`, `labelOutOfRange`,
   ///   `notFinite`, `outOfRange`, `invalidWeight`, `invalidParameter`.
   /// - Complexity: one pass over the features.
   package static func check(
     _ features: FeatureMatrix, labels: [Int32], featureCount: Int? = nil, classCount: Int,
-    weights: [Double]? = nil, parallelism: Parallelism = .available
+    weights: [Double]? = nil, execution: Execution = .available
   ) throws(NumericsError) {
     try checkLabels(labels, rowCount: features.rowCount, classCount: classCount)
     try checkFeatureCount(features, featureCount ?? features.columnCount)
-    try checkValues(features, parallelism: parallelism)
+    try checkValues(features, execution: execution)
     if let weights { try checkWeights(weights, rowCount: features.rowCount) }
   }
 
@@ -130,14 +130,14 @@ package enum TrainingRows {
   ///
   /// - Parameters:
   ///   - features: N x D.
-  ///   - parallelism: the threads to look with.
+  ///   - execution: the threads to look with.
   /// - Throws: `NumericsError.notFinite` or `NumericsError.outOfRange` with the first place.
   package static func checkValues(
-    _ features: FeatureMatrix, parallelism: Parallelism = .available
+    _ features: FeatureMatrix, execution: Execution = .available
   ) throws(NumericsError) {
     let bound = FeatureMatrix.largestValue(
       termCount: Double(features.rowCount) * Double(features.columnCount))
-    guard let (row, column) = features.firstValue(beyond: bound, parallelism: parallelism) else {
+    guard let (row, column) = features.firstValue(beyond: bound, execution: execution) else {
       return
     }
     let value = features.value(row, column)

@@ -107,7 +107,7 @@ extension IBProbitHead {
   ///   - isCertified: whether that has to be proven whatever the proof costs: a Gram matrix for each
   ///     class. Otherwise, where it would take more than some 20 ms, an estimate from the last steps is
   ///     enough.
-  ///   - parallelism: the threads to work with, and what tells them to stop.
+  ///   - execution: the threads to work with, and what tells them to stop.
   /// - Returns: iterations, bound, certificate.
   /// - Throws: `NumericsError` for rows or labels that cannot be, with the first of them;
   ///   `notPositiveDefinite` if rounding made `Λ₀ + XᵀX` indefinite. The head is unchanged then.
@@ -115,12 +115,12 @@ extension IBProbitHead {
   @discardableResult
   public mutating func fit(
     features: FeatureMatrix, labels: [Int32], tolerance: Double = 1e-6, iterationLimit: Int = 1000,
-    isCertified: Bool = false, parallelism: Parallelism = .available
+    isCertified: Bool = false, execution: Execution = .available
   ) throws(NumericsError) -> FitInfo {
-    try configuration.check(features, labels, parallelism)
+    try configuration.check(features, labels, execution)
     return try fit(
       features: features, labels: labels, tolerance: tolerance, iterationLimit: iterationLimit,
-      isCertified: isCertified, logitLimit: Self.logitLimit, parallelism: parallelism)
+      isCertified: isCertified, logitLimit: Self.logitLimit, execution: execution)
   }
 
   /// Bytes for the logits of all rows in the solver.
@@ -133,14 +133,14 @@ extension IBProbitHead {
   @specialized(where Scalar == Float)
   package mutating func fit(
     features: FeatureMatrix, labels: [Int32], tolerance: Double, iterationLimit: Int = 1000,
-    isCertified: Bool = false, logitLimit: Int, parallelism: Parallelism = .available
+    isCertified: Bool = false, logitLimit: Int, execution: Execution = .available
   ) throws(NumericsError) -> FitInfo {
     try NumericsError.require(tolerance > 0, "the tolerance", tolerance, "more than 0")
     var design = try design(features)
-    design.makeResident(limit: residentDesignLimit, parallelism: parallelism)
-    let problem = try ProbitProblemPrecision(design, configuration, parallelism)
+    design.makeResident(limit: residentDesignLimit, execution: execution)
+    let problem = try ProbitProblemPrecision(design, configuration, execution)
     let solution = try solve(
-      design, labels, problem, tolerance, iterationLimit, isCertified, logitLimit, parallelism)
+      design, labels, problem, tolerance, iterationLimit, isCertified, logitLimit, execution)
     posterior = GaussianPosterior(
       precision: problem.precision, naturalMean: problem.precision.multiplied(by: solution.mean))
     solvedMean = solution.mean
@@ -158,7 +158,7 @@ extension IBProbitHead {
   private func solve(
     _ design: DesignMatrix<Scalar>, _ labels: [Int32], _ problem: ProbitProblemPrecision,
     _ tolerance: Double, _ iterationLimit: Int, _ isCertified: Bool, _ logitLimit: Int,
-    _ parallelism: Parallelism
+    _ execution: Execution
   ) throws(NumericsError) -> JoinedOptimum {
     let classes = configuration.classCount
     let bytesOfClass = 2 * design.rowCount * MemoryLayout<Scalar>.size
@@ -171,7 +171,7 @@ extension IBProbitHead {
         labels: groups == 1
           ? labels
           : labels.map { range.contains(Int($0)) ? $0 - Int32(range.lowerBound) : -1 },
-        classCount: range.count, parallelism: parallelism)
+        classCount: range.count, execution: execution)
       var solver = ConcaveSolver(
         pass: pass, gram: problem.gram, prior: .columns(problem.prior, count: range.count))
       solver.tolerance = .fraction(
@@ -263,7 +263,7 @@ extension IBProbitHead {
   ///   - forgettingRate: a, in `0...1`.
   ///   - start: where the steps begin.
   ///   - reportsBounds: whether to compute the evidence lower bounds, for the price of one more pass.
-  ///   - parallelism: the threads to work with.
+  ///   - execution: the threads to work with.
   /// - Returns: iterations and bounds.
   /// - Throws: `NumericsError` for rows or labels that cannot be, with the first of them;
   ///   `notPositiveDefinite` if rounding made `Λ₀ + XᵀX` indefinite. The head is unchanged then.
@@ -272,38 +272,38 @@ extension IBProbitHead {
   @discardableResult
   public mutating func update(
     features: FeatureMatrix, labels: [Int32], iterations: Int, forgettingRate: Double = 0,
-    start: Start = .zero, reportsBounds: Bool = false, parallelism: Parallelism = .available
+    start: Start = .zero, reportsBounds: Bool = false, execution: Execution = .available
   ) throws(NumericsError) -> UpdateInfo {
-    try configuration.check(features, labels, parallelism)
+    try configuration.check(features, labels, execution)
     try NumericsError.requireUpdate(iterations: iterations, forgettingRate: forgettingRate)
     try check(start)
     return try update(
       checked: features, labels: labels, iterations: iterations, forgettingRate: forgettingRate,
-      start: start, reportsBounds: reportsBounds, parallelism: parallelism)
+      start: start, reportsBounds: reportsBounds, execution: execution)
   }
 
   /// Updates the posterior by a batch that was checked.
   @specialized(where Scalar == Float)
   package mutating func update(
     checked features: FeatureMatrix, labels: [Int32], iterations: Int, forgettingRate: Double,
-    start: Start, reportsBounds: Bool = false, parallelism: Parallelism
+    start: Start, reportsBounds: Bool = false, execution: Execution
   ) throws(NumericsError) -> UpdateInfo {
     if features.rowCount < configuration.designColumnCount && !reportsBounds {
       let total = try runEpoch(
         MergedEpoch(
           self, features: features, labels: labels, order: Array(0..<features.rowCount),
           batchSize: features.rowCount, iterations: iterations, forgettingRate: forgettingRate,
-          parallelism: parallelism)
+          execution: execution)
       ) { _ in start }
       return UpdateInfo(iterations: total, evidenceLowerBounds: [])
     }
     var design = try design(features)
-    design.makeResident(limit: residentDesignLimit, parallelism: parallelism)
+    design.makeResident(limit: residentDesignLimit, execution: execution)
     let fit = CoordinateAscent(
       pass: ProbitPass(
         design: design, labels: labels, classCount: configuration.classCount,
-        parallelism: parallelism),
-      problem: try ProbitProblemPrecision(design, configuration, parallelism))
+        execution: execution),
+      problem: try ProbitProblemPrecision(design, configuration, execution))
     let (natural, bounds) = try fit.run(
       from: naturalMean(of: start), iterations: iterations, reportsBounds: reportsBounds)
     merge(gram: fit.problem.gram, naturalMean: natural, forgettingRate: forgettingRate)
@@ -324,7 +324,7 @@ extension IBProbitHead {
   ///   - batchSize: rows of a batch; the last may have fewer.
   ///   - iterations: how many steps a batch takes, at least 1.
   ///   - forgettingRate: in `0...1`, applied before each batch is merged.
-  ///   - parallelism: the threads to work with.
+  ///   - execution: the threads to work with.
   ///   - start: where the steps of a batch begin, by its position in the epoch.
   /// - Returns: the iterations of all batches; no bounds.
   /// - Throws: `NumericsError` for rows, labels or an order that cannot be, with the first place;
@@ -333,10 +333,10 @@ extension IBProbitHead {
   @discardableResult
   public mutating func update(
     features: FeatureMatrix, labels: [Int32], order: [Int], batchSize: Int, iterations: Int,
-    forgettingRate: Double = 0, parallelism: Parallelism = .available,
+    forgettingRate: Double = 0, execution: Execution = .available,
     start: @Sendable (_ batch: Int) -> Start = { _ in .zero }
   ) throws(NumericsError) -> UpdateInfo {
-    try configuration.check(features, labels, parallelism)
+    try configuration.check(features, labels, execution)
     try NumericsError.requireUpdate(iterations: iterations, forgettingRate: forgettingRate)
     try NumericsError.require(batchSize >= 1, "the batch size", Double(batchSize), "1 or more")
     try TrainingRows.checkOrder(order, rowCount: features.rowCount)
@@ -344,7 +344,7 @@ extension IBProbitHead {
     let total = try runEpoch(
       MergedEpoch(
         self, features: features, labels: labels, order: order, batchSize: batchSize,
-        iterations: iterations, forgettingRate: forgettingRate, parallelism: parallelism),
+        iterations: iterations, forgettingRate: forgettingRate, execution: execution),
       start: start)
     return UpdateInfo(iterations: total, evidenceLowerBounds: [])
   }
@@ -405,38 +405,38 @@ extension IBProbitHead {
   ///
   /// - Parameters:
   ///   - features: N x featureCount, finite.
-  ///   - parallelism: the threads to work with.
+  ///   - execution: the threads to work with.
   /// - Returns: N x K.
   /// - Throws: `NumericsError.sizeMismatch` for rows of another width, `notPositiveDefinite` if rounding
   ///   made the precision indefinite.
   public func arguments(
-    _ features: FeatureMatrix, parallelism: Parallelism = .available
+    _ features: FeatureMatrix, execution: Execution = .available
   ) throws(NumericsError) -> Matrix<Scalar> {
-    try design(features).multiplied(by: try mean(), parallelism: parallelism)
+    try design(features).multiplied(by: try mean(), execution: execution)
   }
 
   /// Means and variances of the probit arguments of rows, n x K; the variance is the same for all classes.
   ///
   /// - Parameters:
   ///   - features: n x featureCount, finite.
-  ///   - parallelism: the threads to work with.
+  ///   - execution: the threads to work with.
   /// - Throws: `NumericsError.sizeMismatch` for rows of another width, `notPositiveDefinite` if rounding
   ///   made the precision indefinite.
   public func latent(
-    _ features: FeatureMatrix, parallelism: Parallelism
+    _ features: FeatureMatrix, execution: Execution
   ) throws(NumericsError) -> LatentMoments {
     let variances = try design(features).quadraticForms(
-      Cholesky(posterior.precision), parallelism: parallelism)
+      Cholesky(posterior.precision), execution: execution)
     return LatentMoments(
-      means: Matrix<Double>(try arguments(features, parallelism: parallelism)),
+      means: Matrix<Double>(try arguments(features, execution: execution)),
       variances: .columns(variances, count: configuration.classCount))
   }
 
   /// The two normalisations of the answers to rows.
   package func mixture(
-    _ features: FeatureMatrix, _ parallelism: Parallelism
+    _ features: FeatureMatrix, _ execution: Execution
   ) throws(NumericsError) -> BinaryMixture<Scalar> {
-    BinaryMixture(probit: try arguments(features, parallelism: parallelism), cdfForm)
+    BinaryMixture(probit: try arguments(features, execution: execution), cdfForm)
   }
 
   /// Losses and logits as the Python original computes them.
@@ -445,18 +445,18 @@ extension IBProbitHead {
   ///   - features: N x featureCount, finite.
   ///   - labels: a class in `0..<classCount` for each row.
   ///   - loss: which of the four.
-  ///   - parallelism: the threads to work with.
+  ///   - execution: the threads to work with.
   /// - Returns: one loss a row, in nats, and the logits, N x K: multiplied by the inverse temperature they
   ///   are the logarithms of unnormalised class probabilities.
   /// - Throws: `NumericsError` for labels or rows of another width that cannot be, `notPositiveDefinite` if
   ///   rounding made the precision indefinite.
   public func lossesAndLogits(
     features: FeatureMatrix, labels: [Int32], loss: BinaryLoss,
-    parallelism: Parallelism = .available
+    execution: Execution = .available
   ) throws(NumericsError) -> (losses: [Double], logits: Matrix<Scalar>) {
     try TrainingRows.matchLabels(
       labels, rowCount: features.rowCount, classCount: configuration.classCount)
-    let arguments = try arguments(features, parallelism: parallelism)
+    let arguments = try arguments(features, execution: execution)
     return BinaryMixture(probit: arguments, cdfForm).losses(
       loss, arguments: arguments, labels: labels, inverseTemperature: inverseTemperature)
   }
@@ -465,14 +465,14 @@ extension IBProbitHead {
   ///
   /// - Parameters:
   ///   - features: N x featureCount, finite.
-  ///   - parallelism: the threads to work with.
+  ///   - execution: the threads to work with.
   /// - Returns: N x K; the exponentials of a row sum to 1.
   /// - Throws: `NumericsError.sizeMismatch` for rows of another width, `notPositiveDefinite` if rounding
   ///   made the precision indefinite.
   public func logProbabilities(
-    _ features: FeatureMatrix, parallelism: Parallelism
+    _ features: FeatureMatrix, execution: Execution
   ) throws(NumericsError) -> Matrix<Scalar> {
-    try mixture(features, parallelism).mixture(inverseTemperature)
+    try mixture(features, execution).mixture(inverseTemperature)
   }
 
   /// The mean loss of rows as the Python original takes it: of the mixture, under the posterior mean.
@@ -481,11 +481,11 @@ extension IBProbitHead {
   ///
   /// - Throws: `NumericsError.notPositiveDefinite` if rounding made the precision indefinite.
   package mutating func originalLoss(
-    _ features: FeatureMatrix, _ labels: [Int32], _ parallelism: Parallelism
+    _ features: FeatureMatrix, _ labels: [Int32], _ execution: Execution
   ) throws(NumericsError) -> Double {
     solvedMean = try mean()
     let losses = try lossesAndLogits(
-      features: features, labels: labels, loss: .mixture, parallelism: parallelism
+      features: features, labels: labels, loss: .mixture, execution: execution
     ).losses
     return losses.reduce(0, +) / Double(max(losses.count, 1))
   }
@@ -503,18 +503,18 @@ extension IBProbitHead {
   ///   - labels: a class in `0..<classCount` for each row.
   ///   - loss: which logits are scaled; CBC by default.
   ///   - steps: the number of damped steps.
-  ///   - parallelism: the threads to work with.
+  ///   - execution: the threads to work with.
   /// - Returns: the inverse temperature, which the head keeps.
   /// - Throws: `NumericsError` for rows or labels that cannot be, with the first of them;
   ///   `notPositiveDefinite` if rounding made the precision indefinite.
   @discardableResult
   public mutating func calibrate(
     features: FeatureMatrix, labels: [Int32], loss: BinaryLoss = .conditionals, steps: Int = 8,
-    parallelism: Parallelism = .available
+    execution: Execution = .available
   ) throws(NumericsError) -> Double {
-    try configuration.check(features, labels, parallelism)
+    try configuration.check(features, labels, execution)
     let logits = try lossesAndLogits(
-      features: features, labels: labels, loss: loss, parallelism: parallelism
+      features: features, labels: labels, loss: loss, execution: execution
     ).logits
     var beta = 1.0
     for _ in 0..<steps {

@@ -36,28 +36,28 @@ public struct IBProbitSiteRefinement<Scalar: BLASScalar>: Sendable {
   ///   - configuration: describes the design and the prior.
   ///   - features: N x featureCount, finite.
   ///   - labels: a class in `0..<classCount` for each row.
-  ///   - parallelism: the threads to work with.
+  ///   - execution: the threads to work with.
   /// - Throws: `NumericsError` for rows or labels that cannot be, with the first of them;
   ///   `notPositiveDefinite` if rounding made `Λ₀ + XᵀX` indefinite.
   public init(
     _ configuration: HeadShape, features: FeatureMatrix, labels: [Int32],
-    parallelism: Parallelism = .available
+    execution: Execution = .available
   ) throws(NumericsError) {
-    try configuration.check(features, labels, parallelism)
-    try self.init(configuration, checked: features, labels: labels, parallelism: parallelism)
+    try configuration.check(features, labels, execution)
+    try self.init(configuration, checked: features, labels: labels, execution: execution)
   }
 
   /// Reads rows that were checked.
   package init(
     _ configuration: HeadShape, checked features: FeatureMatrix, labels: [Int32],
-    parallelism: Parallelism
+    execution: Execution
   ) throws(NumericsError) {
     var design: DesignMatrix<Scalar> = try configuration.design(features)
-    design.makeResident(limit: residentDesignLimit, parallelism: parallelism)
-    problem = try ProbitProblemPrecision(design, configuration, parallelism)
+    design.makeResident(limit: residentDesignLimit, execution: execution)
+    problem = try ProbitProblemPrecision(design, configuration, execution)
     pass = ProbitPass(
       design: design, labels: labels, classCount: configuration.classCount,
-      parallelism: parallelism)
+      execution: execution)
     covariance = Matrix(problem.cholesky.inverse())
     // At zero weights S·r(0) is both residual and z̄, so the sums are the natural mean.
     naturalMean = pass.sums(at: .zeros(design.columnCount, pass.classCount)).products
@@ -131,7 +131,7 @@ public struct IBProbitSiteRefinement<Scalar: BLASScalar>: Sendable {
   @specialized(where Scalar == Double)
   public func evidenceLowerBound() -> Double {
     let mean = problem.cholesky.solve(naturalMean)
-    let logits = pass.design.multiplied(by: mean, parallelism: pass.parallelism)
+    let logits = pass.design.multiplied(by: mean, execution: pass.execution)
     var sum = pass.logLikelihood(of: referenceLogits)
     for row in 0..<logits.rowCount {
       logits.withRow(row) { new in

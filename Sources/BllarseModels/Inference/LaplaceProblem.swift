@@ -13,7 +13,7 @@ struct LaplaceProblem<Pass: LaplacePass>: Sendable {
   var linearTerm: Matrix<Double>?
 
   var columnCount: Int { gram.rowCount }
-  var parallelism: Parallelism { pass.parallelism }
+  var execution: Execution { pass.execution }
 
   /// Λ₀ for one precision, D x C.
   func prior(_ precision: Double) -> Matrix<Double> {
@@ -78,7 +78,7 @@ struct LaplaceProblem<Pass: LaplacePass>: Sendable {
     let mean = h.reduce(0, +) / Double(max(h.count, 1))
     // Rows that are all certain say the same as rows that are all alike.
     guard mean > 0 else { return gram }
-    return pass.design.gram(rowWeights: h.map { $0 / mean }, parallelism: parallelism)
+    return pass.design.gram(rowWeights: h.map { $0 / mean }, execution: execution)
   }
 
   /// The Kronecker covariance at an optimum.
@@ -86,7 +86,7 @@ struct LaplaceProblem<Pass: LaplacePass>: Sendable {
     _ logits: Matrix<Scalar>, precision: Double
   ) throws(NumericsError) -> KroneckerCovariance<Scalar> {
     let gram = inputGram(logits)
-    return try parallelism.withBLAS { () throws(NumericsError) in
+    return try execution.withBLAS { () throws(NumericsError) in
       try KroneckerCovariance(
         KroneckerCovariance.Inputs(gram: gram), outputCurvature: pass.outputCurvature(logits),
         directionCount: Pass.directionCount(pass.classCount), priorPrecision: precision,
@@ -103,22 +103,24 @@ struct LaplaceProblem<Pass: LaplacePass>: Sendable {
     solution.objective - 0.5 * covariance.logDeterminantRatio
   }
 
-  /// The covariance of a kind.
+  /// The covariance of a structure.
   ///
   /// Softmax logits have no meaning but their differences: where the probabilities are equal, treating the
   /// columns one by one understates the curvature by C/(C-1); for two classes always.
   func covariance(
-    _ kind: PosteriorKind, _ logits: Matrix<Scalar>, _ prior: Matrix<Double>
+    _ structure: CovarianceStructure, _ logits: Matrix<Scalar>, _ prior: Matrix<Double>
   ) throws(NumericsError) -> PosteriorCovariance<Scalar> {
-    if kind == .kronecker {
+    if structure == .kronecker {
       return PosteriorCovariance(try kronecker(logits, precision: geometricMean(prior)))
     }
     var h = pass.residualsAndCurvatures(logits).curvatures
     let (columns, directions) = (pass.classCount, Pass.directionCount(pass.classCount))
     if directions < columns { h.scale(by: Scalar(columns) / Scalar(max(directions, 1))) }
-    if kind == .meanField { h = Matrix(rows: h.rowCount, columns: h.columnCount, repeating: 1) }
+    if structure == .meanField {
+      h = Matrix(rows: h.rowCount, columns: h.columnCount, repeating: 1)
+    }
     return try PosteriorCovariance(
-      kind, design: pass.design, curvatures: h, prior: prior, gram: gram, parallelism: parallelism)
+      structure, design: pass.design, curvatures: h, prior: prior, gram: gram, execution: execution)
   }
 
   /// The geometric mean of the precisions without the bias.
@@ -199,6 +201,6 @@ struct EvidenceChoice<Pass: LaplacePass> {
       h.scale(by: Pass.Scalar(columns) / Pass.Scalar(max(directions, 1)))
     }
     return try PosteriorCovariance<Double>.inverseDiagonals(
-      design: problem.pass.design, curvatures: h, prior: prior, parallelism: problem.parallelism)
+      design: problem.pass.design, curvatures: h, prior: prior, execution: problem.execution)
   }
 }

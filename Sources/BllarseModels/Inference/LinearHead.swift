@@ -108,16 +108,16 @@ public struct LinearHead<Loss: LinearLoss>: Sendable {
   ///
   /// - Throws: `NumericsError.sizeMismatch` for rows of another width.
   public func logits(
-    _ features: FeatureMatrix, parallelism: Parallelism = .available
+    _ features: FeatureMatrix, execution: Execution = .available
   ) throws(NumericsError) -> Matrix<Float> {
-    try design(features).multiplied(by: Matrix(designWeights), parallelism: parallelism)
+    try design(features).multiplied(by: Matrix(designWeights), execution: execution)
   }
 
   /// The logarithms of the class probabilities.
   public func logProbabilities(
-    _ features: FeatureMatrix, parallelism: Parallelism
+    _ features: FeatureMatrix, execution: Execution
   ) throws(NumericsError) -> Matrix<Float> {
-    var logits = try logits(features, parallelism: parallelism)
+    var logits = try logits(features, execution: execution)
     logits.formLogSoftmaxRows()
     return logits
   }
@@ -130,7 +130,7 @@ package protocol TrainableLoss: LinearLoss {
   /// The minimum over all rows with an L2 penalty; with the most probable one for `nil`.
   static func optimum(
     _ rows: CentredDesign, labels: [Int32], classCount: Int, smoothing: Double, penalty: Double?,
-    parallelism: Parallelism
+    execution: Execution
   ) throws(NumericsError) -> PenalisedOptimum
 }
 

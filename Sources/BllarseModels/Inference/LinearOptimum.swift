@@ -12,11 +12,11 @@ extension CrossEntropyLoss: TrainableLoss {
   /// scaling `global` does.
   package static func optimum(
     _ rows: CentredDesign, labels: [Int32], classCount: Int, smoothing: Double, penalty: Double?,
-    parallelism: Parallelism
+    execution: Execution
   ) throws(NumericsError) -> PenalisedOptimum {
     let problem = PenalisedSoftmax(
       rows, labels: labels, classCount: classCount, smoothing: smoothing,
-      parallelism: parallelism)
+      execution: execution)
     if let penalty {
       return try problem.optimum(rows.scaledPenalty(penalty))
     }
@@ -38,17 +38,17 @@ private struct PenalisedSoftmax {
 
   init(
     _ rows: CentredDesign, labels: [Int32], classCount: Int, smoothing: Double,
-    parallelism: Parallelism
+    execution: Execution
   ) {
     var design = rows.design
-    design.makeResident(limit: residentDesignLimit, parallelism: parallelism)
-    let gram = design.gram(rowWeights: nil, parallelism: parallelism)
+    design.makeResident(limit: residentDesignLimit, execution: execution)
+    let gram = design.gram(rowWeights: nil, execution: execution)
     let exactPass = SoftmaxPass(
-      design: rows.doubleDesign, labels: labels, classCount: classCount, parallelism: parallelism)
+      design: rows.doubleDesign, labels: labels, classCount: classCount, execution: execution)
     let linearTerm = exactPass.linearTerm(smoothing: smoothing)
     quick = LaplaceProblem(
       pass: SoftmaxPass(
-        design: design, labels: labels, classCount: classCount, parallelism: parallelism),
+        design: design, labels: labels, classCount: classCount, execution: execution),
       gram: gram, biasPrecision: Self.biasPrecision, linearTerm: linearTerm)
     exact = LaplaceProblem(
       pass: exactPass, gram: gram, biasPrecision: Self.biasPrecision, linearTerm: linearTerm)
@@ -117,12 +117,12 @@ extension SquaredErrorLoss: TrainableLoss {
   ///   factors; written as a sum of positive terms it has no cancellation where the fit is close.
   package static func optimum(
     _ rows: CentredDesign, labels: [Int32], classCount: Int, smoothing: Double,
-    penalty given: Double?, parallelism: Parallelism
+    penalty given: Double?, execution: Execution
   ) throws(NumericsError) -> PenalisedOptimum {
     let count = Double(labels.count)
     var shares = [Double](repeating: 0, count: classCount)
     for label in labels { shares[Int(label)] += 1 / count }
-    let ridge = try RidgeProblem(rows, labels: labels, shares: shares, parallelism: parallelism)
+    let ridge = try RidgeProblem(rows, labels: labels, shares: shares, execution: execution)
     let total = shares.reduce(0) { $0 + count * $1 * (1 - $1) }
     // Rows whose space is everything but their mean leave nothing; rounding would.
     let outside =
@@ -193,7 +193,7 @@ private struct RidgeProblem {
   private let vectors: Matrix<Double>?
 
   init(
-    _ rows: CentredDesign, labels: [Int32], shares: [Double], parallelism: Parallelism
+    _ rows: CentredDesign, labels: [Int32], shares: [Double], execution: Execution
   ) throws(NumericsError) {
     let (size, classCount) = (rows.design.columnCount - 1, shares.count)
     if let basis = rows.basis {
@@ -216,15 +216,15 @@ private struct RidgeProblem {
     // In double precision: columns that nearly repeat one another differ in small eigenvalues.
     let design = DesignMatrix<Double>(
       rows.design.features, transform: rows.design.transform, hasBias: false)
-    let gram = design.gram(rowWeights: nil, parallelism: parallelism)
+    let gram = design.gram(rowWeights: nil, execution: execution)
     var crossed = Matrix<Double>.zeros(size, classCount)  // XᵀY, centred
     for k in 0..<classCount {
       let column = design.transposeMultiplied(
-        by: labels.map { (Int($0) == k ? 1 : 0) - shares[k] }, parallelism: parallelism)
+        by: labels.map { (Int($0) == k ? 1 : 0) - shares[k] }, execution: execution)
       for row in 0..<size { crossed[row, k] = column[row] }
     }
-    try parallelism.checkCancellation()
-    let eigen = try parallelism.withBLAS { () throws(NumericsError) in try SymmetricEigen(gram) }
+    try execution.checkCancellation()
+    let eigen = try execution.withBLAS { () throws(NumericsError) in try SymmetricEigen(gram) }
     let resolution = 1e-13 * max(eigen.values.last ?? 0, 0)
     let kept = eigen.values.indices.filter { eigen.values[$0] > resolution }
     let vectors = eigen.rowVectors.gatheringRows(kept)

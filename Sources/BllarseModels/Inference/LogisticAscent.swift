@@ -23,7 +23,7 @@ package struct LogisticAscent<Scalar: BLASScalar> {
   let priorPrecision: Matrix<Double>
   /// η₀ = Λ₀·m₀, D numbers.
   let priorNaturalMean: [Double]
-  let parallelism: Parallelism
+  let execution: Execution
 
   /// When to stop.
   struct Limit {
@@ -56,7 +56,7 @@ package struct LogisticAscent<Scalar: BLASScalar> {
     let priorLogDeterminant = factor.logDeterminant
     let priorMean = factor.solution
     let naturalMean = zip(
-      priorNaturalMean, design.transposeMultiplied(by: responses, parallelism: parallelism)
+      priorNaturalMean, design.transposeMultiplied(by: responses, execution: execution)
     ).map(+)
     var precision = priorPrecision
     var mean = start ?? priorMean
@@ -68,8 +68,8 @@ package struct LogisticAscent<Scalar: BLASScalar> {
 
     func moments() -> (logits: [Double], variances: [Double]) {
       (
-        design.multiplied(by: mean, parallelism: parallelism),
-        factor.variances(design, parallelism: parallelism)
+        design.multiplied(by: mean, execution: execution),
+        factor.variances(design, execution: execution)
       )
     }
     func bound(_ logits: [Double], _ variances: [Double]) -> Double {
@@ -83,7 +83,7 @@ package struct LogisticAscent<Scalar: BLASScalar> {
     }
 
     while iterations < limit.iterations {
-      try parallelism.checkCancellation()
+      try execution.checkCancellation()
       let (logits, variances) = moments()
       bounds.append(bound(logits, variances))
       if let tolerance = limit.tolerance, bounds.count >= 2 {
@@ -97,7 +97,7 @@ package struct LogisticAscent<Scalar: BLASScalar> {
       }
       // Only the lower triangle is read until the end.
       precision.copyLowerTriangle(of: priorPrecision)
-      design.addLowerGram(weights: weights, to: &precision, workspace, parallelism: parallelism)
+      design.addLowerGram(weights: weights, to: &precision, workspace, execution: execution)
       factor = try PrecisionFactor(precision, solving: naturalMean)
       mean = factor.solution
       iterations += 1
@@ -196,12 +196,12 @@ package struct PrecisionFactor<Scalar: BLASScalar> {
   }
 
   /// `xᵀP⁻¹x` of every row.
-  func variances(_ design: DesignMatrix<Scalar>, parallelism: Parallelism) -> [Double] {
+  func variances(_ design: DesignMatrix<Scalar>, execution: Execution) -> [Double] {
     switch kind {
     case .scaled(let value, _):
-      design.squaredNorms(parallelism: parallelism).map { $0 / value }
-    case .fast(let factor, _): design.quadraticForms(factor, parallelism: parallelism)
-    case .exact(let factor): design.quadraticForms(factor, parallelism: parallelism)
+      design.squaredNorms(execution: execution).map { $0 / value }
+    case .fast(let factor, _): design.quadraticForms(factor, execution: execution)
+    case .exact(let factor): design.quadraticForms(factor, execution: execution)
     }
   }
 

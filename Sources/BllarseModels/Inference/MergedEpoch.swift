@@ -15,7 +15,7 @@ package struct MergedEpoch<Scalar: BLASScalar>: Sendable {
   let batchSize: Int
   let iterations: Int
   let forgettingRate: Double
-  let parallelism: Parallelism
+  let execution: Execution
   package let steps: Steps
 
   /// Σ of the weighted natural means of the batches so far, D x K; `nil` before the first.
@@ -31,10 +31,10 @@ package struct MergedEpoch<Scalar: BLASScalar>: Sendable {
   ///   - batchSize: rows of a batch, at least 1; the last may have fewer.
   ///   - iterations: how many steps the fit of a batch takes, at least 1.
   ///   - forgettingRate: in `0...1`, applied before each batch is merged.
-  ///   - parallelism: the threads to work with.
+  ///   - execution: the threads to work with.
   package init(
     _ head: IBProbitHead<Scalar>, features: FeatureMatrix, labels: [Int32], order: [Int],
-    batchSize: Int, iterations: Int, forgettingRate: Double, parallelism: Parallelism
+    batchSize: Int, iterations: Int, forgettingRate: Double, execution: Execution
   ) {
     self.features = features
     self.labels = labels
@@ -42,10 +42,10 @@ package struct MergedEpoch<Scalar: BLASScalar>: Sendable {
     self.batchSize = batchSize
     self.iterations = iterations
     self.forgettingRate = forgettingRate
-    self.parallelism = parallelism
+    self.execution = execution
     steps = Steps(
       head.configuration, rowCount: order.count, batchSize: batchSize, iterations: iterations,
-      threadCount: parallelism.threadCount)
+      threadCount: execution.threadCount)
   }
 
   /// Takes up what an epoch over the same rows had come to.
@@ -72,7 +72,7 @@ package struct MergedEpoch<Scalar: BLASScalar>: Sendable {
       _ = try head.update(
         checked: features.gatheringRows(rows), labels: rows.map { labels[$0] },
         iterations: iterations, forgettingRate: forgettingRate, start: start(step),
-        parallelism: parallelism)
+        execution: execution)
       return iterations
     }
     if step < steps.batchSteps {
@@ -107,7 +107,7 @@ package struct MergedEpoch<Scalar: BLASScalar>: Sendable {
     let pass = ProbitBatchPass(
       design: try head.design(features), labels: labels, classCount: head.configuration.classCount,
       priorPrecision: head.configuration.priorPrecision, iterations: iterations,
-      parallelism: parallelism)
+      execution: execution)
     let sum = try pass.naturalMeans(
       of: batches.map { ProbitBatchPass<Scalar>.Batch(rows: rows(of: $0), weight: weight(of: $0)) }
     ) { index in
@@ -127,7 +127,7 @@ package struct MergedEpoch<Scalar: BLASScalar>: Sendable {
       for row in rows(of: batch) { weights[row] = weight }
     }
     let part = try head.design(features.rows(range)).gram(
-      weights: Array(weights[range]), parallelism: parallelism)
+      weights: Array(weights[range]), execution: execution)
     if gram == nil { gram = part } else { gram?.add(part) }
   }
 }
@@ -199,7 +199,7 @@ package struct RunningMerge {
   private let labels: [Int32]
   private let iterations: Int
   private let forgettingRate: Double
-  private let parallelism: Parallelism
+  private let execution: Execution
 
   /// Λ after the batches so far, D x D, in the lower triangle.
   private var precision: Matrix<Double>
@@ -214,17 +214,17 @@ package struct RunningMerge {
   ///   - labels: a class in `0..<classCount` for each row.
   ///   - iterations: how many steps the fit of a batch takes.
   ///   - forgettingRate: in `0...1`, applied before each batch is merged.
-  ///   - parallelism: the threads to work with.
+  ///   - execution: the threads to work with.
   package init(
     _ head: IBProbitHead<Float>, features: FeatureMatrix, labels: [Int32], iterations: Int,
-    forgettingRate: Double, parallelism: Parallelism
+    forgettingRate: Double, execution: Execution
   ) {
     start = head
     self.features = features
     self.labels = labels
     self.iterations = iterations
     self.forgettingRate = forgettingRate
-    self.parallelism = parallelism
+    self.execution = execution
     precision = head.posterior.precision
     naturalMean = head.posterior.naturalMean
   }
@@ -266,7 +266,7 @@ package struct RunningMerge {
     // 1. The batch alone.
     let pass = ProbitBatchPass(
       design: design, labels: batch.labels, classCount: start.configuration.classCount,
-      priorPrecision: prior, iterations: iterations, parallelism: parallelism)
+      priorPrecision: prior, iterations: iterations, execution: execution)
     let natural = try pass.naturalMeans(
       of: [.init(rows: Array(0..<rows.count)[...], weight: 1)]
     ) { _ in eta }
@@ -283,6 +283,6 @@ package struct RunningMerge {
     mean = solved
     var plugIn = start
     plugIn.solvedMean = solved
-    return try plugIn.originalLoss(batch.features, batch.labels, parallelism)
+    return try plugIn.originalLoss(batch.features, batch.labels, execution)
   }
 }

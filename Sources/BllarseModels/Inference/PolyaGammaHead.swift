@@ -99,8 +99,8 @@ public struct PolyaGammaHead<Scalar: BLASScalar, Coding: BinaryCoding>: Sendable
   /// The mean of the weights, D x C; the bias is the last row.
   ///
   /// - Throws: `NumericsError.notPositiveDefinite` if rounding made a precision indefinite.
-  public func mean(parallelism: Parallelism = .available) throws(NumericsError) -> Matrix<Double> {
-    try columns(rowCount: naturalMean.rowCount, parallelism) { cholesky, column in
+  public func mean(execution: Execution = .available) throws(NumericsError) -> Matrix<Double> {
+    try columns(rowCount: naturalMean.rowCount, execution) { cholesky, column in
       cholesky.solve(naturalMean.column(column))
     }
   }
@@ -114,12 +114,12 @@ public struct PolyaGammaHead<Scalar: BLASScalar, Coding: BinaryCoding>: Sendable
 
   /// A matrix from what `body` makes of each question's factored precision.
   private func columns(
-    rowCount: Int, _ parallelism: Parallelism,
+    rowCount: Int, _ execution: Execution,
     _ body: (Cholesky<Double>, _ column: Int) -> [Double]
   ) throws(NumericsError) -> Matrix<Double> {
     var result = Matrix<Double>.zeros(rowCount, columnCount)
     for (column, precision) in precisions.enumerated() {
-      let cholesky = try parallelism.withBLAS { () throws(NumericsError) in
+      let cholesky = try execution.withBLAS { () throws(NumericsError) in
         try Cholesky(precision)
       }
       result.replaceBlock(
@@ -169,7 +169,7 @@ extension PolyaGammaHead {
   ///   - forgettingRate: a, in `0...1`.
   ///   - start: the mean of the weights from which the iterations start, D x C; the prior's by default.
   ///   - reportsBounds: whether to evaluate the bound after the last iteration, for one more pass.
-  ///   - parallelism: the threads to work with, and what tells them to stop.
+  ///   - execution: the threads to work with, and what tells them to stop.
   /// - Returns: iterations and bounds.
   /// - Throws: `NumericsError` for rows or labels that cannot be, with the first of them;
   ///   `notPositiveDefinite` if rounding made a precision indefinite. The head is unchanged then.
@@ -179,9 +179,9 @@ extension PolyaGammaHead {
   public mutating func update(
     features: FeatureMatrix, labels: [Int32], iterations: Int, forgettingRate: Double = 0,
     start: Matrix<Double>? = nil, reportsBounds: Bool = false,
-    parallelism: Parallelism = .available
+    execution: Execution = .available
   ) throws(NumericsError) -> UpdateInfo {
-    try configuration.check(features, labels, parallelism)
+    try configuration.check(features, labels, execution)
     try NumericsError.requireUpdate(iterations: iterations, forgettingRate: forgettingRate)
     if let start {
       try TrainingRows.checkStart(
@@ -189,18 +189,18 @@ extension PolyaGammaHead {
     }
     return try update(
       checked: features, labels: labels, iterations: iterations, forgettingRate: forgettingRate,
-      start: start, reportsBounds: reportsBounds, parallelism: parallelism)
+      start: start, reportsBounds: reportsBounds, execution: execution)
   }
 
   /// Updates the posterior by a batch that was checked.
   package mutating func update(
     checked features: FeatureMatrix, labels: [Int32], iterations: Int, forgettingRate: Double = 0,
     start: Matrix<Double>? = nil, reportsBounds: Bool = false,
-    parallelism: Parallelism = .available
+    execution: Execution = .available
   ) throws(NumericsError) -> UpdateInfo {
     try ascend(
       features, labels, start: start, forgettingRate: forgettingRate,
-      .init(iterations: iterations, tolerance: nil, reportsLastBound: reportsBounds), parallelism)
+      .init(iterations: iterations, tolerance: nil, reportsLastBound: reportsBounds), execution)
   }
 
   /// Fits all rows at once, until the bound stops rising, and makes that the posterior.
@@ -213,39 +213,39 @@ extension PolyaGammaHead {
   ///   - tolerance: a question is done when two iterations in a row gain less than this fraction of its
   ///     bound's magnitude.
   ///   - iterationLimit: the fit ends after so many iterations, converged or not.
-  ///   - parallelism: the threads to work with, and what tells them to stop.
+  ///   - execution: the threads to work with, and what tells them to stop.
   /// - Returns: iterations and bounds.
   /// - Throws: `NumericsError` for rows or labels that cannot be, with the first of them, before anything
   ///   changes; `notPositiveDefinite` if rounding made a precision indefinite.
   @discardableResult
   public mutating func fit(
     features: FeatureMatrix, labels: [Int32], tolerance: Double = 1e-6, iterationLimit: Int = 500,
-    parallelism: Parallelism = .available
+    execution: Execution = .available
   ) throws(NumericsError) -> UpdateInfo {
-    try configuration.check(features, labels, parallelism)
+    try configuration.check(features, labels, execution)
     try NumericsError.require(tolerance > 0, "the tolerance", tolerance, "more than 0")
     return try fit(
       checked: features, labels: labels, tolerance: tolerance, iterationLimit: iterationLimit,
-      parallelism: parallelism)
+      execution: execution)
   }
 
   /// Fits rows that were checked.
   package mutating func fit(
     checked features: FeatureMatrix, labels: [Int32], tolerance: Double, iterationLimit: Int = 500,
-    parallelism: Parallelism
+    execution: Execution
   ) throws(NumericsError) -> UpdateInfo {
     reset()
     return try ascend(
       features, labels, start: nil, forgettingRate: 0,
-      .init(iterations: iterationLimit, tolerance: tolerance, reportsLastBound: true), parallelism)
+      .init(iterations: iterationLimit, tolerance: tolerance, reportsLastBound: true), execution)
   }
 
   private mutating func ascend(
     _ features: FeatureMatrix, _ labels: [Int32], start: Matrix<Double>?, forgettingRate: Double,
-    _ limit: LogisticAscent<Scalar>.Limit, _ parallelism: Parallelism
+    _ limit: LogisticAscent<Scalar>.Limit, _ execution: Execution
   ) throws(NumericsError) -> UpdateInfo {
     let solutions = try solveColumns(
-      features, labels, start, forgettingRate, limit, parallelism)
+      features, labels, start, forgettingRate, limit, execution)
     for (column, solution) in solutions.enumerated() {
       precisions[column] = solution.precision
       for (row, value) in solution.naturalMean.enumerated() { naturalMean[row, column] = value }
@@ -267,15 +267,15 @@ extension PolyaGammaHead {
   /// after the other on all threads.
   private func solveColumns(
     _ features: FeatureMatrix, _ labels: [Int32], _ start: Matrix<Double>?,
-    _ forgettingRate: Double, _ limit: LogisticAscent<Scalar>.Limit, _ parallelism: Parallelism
+    _ forgettingRate: Double, _ limit: LogisticAscent<Scalar>.Limit, _ execution: Execution
   ) throws(NumericsError) -> [LogisticAscent<Scalar>.Solution] {
     typealias Outcome = Result<LogisticAscent<Scalar>.Solution, NumericsError>
     var design = try design(features)
-    design.makeResident(limit: residentDesignLimit, parallelism: parallelism)
+    design.makeResident(limit: residentDesignLimit, execution: execution)
     let whole = design
     let columns = columnCount
-    let inParallel = columns >= parallelism.threadCount && parallelism.threadCount > 1
-    let inner = inParallel ? parallelism.with(threadCount: 1) : parallelism
+    let inParallel = columns >= execution.threadCount && execution.threadCount > 1
+    let inner = inParallel ? execution.with(threadCount: 1) : execution
 
     @Sendable func solve(_ column: Int) -> Outcome {
       Outcome { () throws(NumericsError) in
@@ -285,15 +285,15 @@ extension PolyaGammaHead {
     }
     let outcomes = Mutex([Outcome?](repeating: nil, count: columns))
     if inParallel {
-      let workers = parallelism.threadCount
-      parallelism.run { worker in
+      let workers = execution.threadCount
+      execution.run { worker in
         for column in stride(from: worker, to: columns, by: workers) {
           let outcome = solve(column)
           outcomes.withLock { $0[column] = outcome }
         }
       }
     } else {
-      parallelism.withBLAS {
+      execution.withBLAS {
         for column in 0..<columns { outcomes.withLock { $0[column] = solve(column) } }
       }
     }
@@ -306,7 +306,7 @@ extension PolyaGammaHead {
 
   private func problem(
     _ design: DesignMatrix<Scalar>, _ labels: [Int32], _ column: Int,
-    _ forgettingRate: Double, _ inner: Parallelism
+    _ forgettingRate: Double, _ inner: Execution
   ) throws(NumericsError) -> LogisticAscent<Scalar> {
     var (design, labels) = (design, labels)
     var counts = labels.map { Coding.asks(label: Int($0), column: column) ? 1.0 : 0.0 }
@@ -314,7 +314,7 @@ extension PolyaGammaHead {
     // Rows that are not asked cost as much as others: leave them out where a copy is affordable.
     if !rows.isEmpty, rows.count < counts.count, design.features.byteCount <= residentDesignLimit {
       design = try self.design(design.features.gatheringRows(rows))
-      design.makeResident(limit: residentDesignLimit, parallelism: inner)
+      design.makeResident(limit: residentDesignLimit, execution: inner)
       labels = rows.map { labels[$0] }
       counts = [Double](repeating: 1, count: rows.count)
     }
@@ -330,7 +330,7 @@ extension PolyaGammaHead {
     return LogisticAscent(
       design: design, counts: counts, responses: responses, priorPrecision: precision,
       priorNaturalMean: naturalMean.column(column).map { (1 - forgettingRate) * $0 },
-      parallelism: inner)
+      execution: inner)
   }
 }
 
@@ -341,16 +341,16 @@ extension PolyaGammaHead {
   ///
   /// - Parameters:
   ///   - features: N x featureCount, finite.
-  ///   - parallelism: the threads to work with.
+  ///   - execution: the threads to work with.
   /// - Returns: N x C.
   /// - Throws: `NumericsError` for labels that cannot be or rows of another width, `notPositiveDefinite` if
   ///   rounding made a precision indefinite.
   public func logits(
-    _ features: FeatureMatrix, parallelism: Parallelism = .available
+    _ features: FeatureMatrix, execution: Execution = .available
   ) throws(NumericsError) -> Matrix<Double> {
     let design = try design(features)
-    return try columns(rowCount: features.rowCount, parallelism) { cholesky, column in
-      design.multiplied(by: cholesky.solve(naturalMean.column(column)), parallelism: parallelism)
+    return try columns(rowCount: features.rowCount, execution) { cholesky, column in
+      design.multiplied(by: cholesky.solve(naturalMean.column(column)), execution: execution)
     }
   }
 
@@ -358,17 +358,17 @@ extension PolyaGammaHead {
   ///
   /// - Parameters:
   ///   - features: N x featureCount, finite.
-  ///   - parallelism: the threads to work with.
+  ///   - execution: the threads to work with.
   /// - Returns: N x C.
   /// - Throws: `NumericsError` for labels that cannot be or rows of another width, `notPositiveDefinite` if
   ///   rounding made a precision indefinite.
   public func logitVariances(
-    _ features: FeatureMatrix, parallelism: Parallelism = .available
+    _ features: FeatureMatrix, execution: Execution = .available
   ) throws(NumericsError) -> Matrix<Double> {
     var design = try design(features)
-    design.makeResident(limit: residentDesignLimit, parallelism: parallelism)
-    return try columns(rowCount: features.rowCount, parallelism) { cholesky, _ in
-      design.quadraticForms(cholesky, parallelism: parallelism)
+    design.makeResident(limit: residentDesignLimit, execution: execution)
+    return try columns(rowCount: features.rowCount, execution) { cholesky, _ in
+      design.quadraticForms(cholesky, execution: execution)
     }
   }
 
@@ -376,14 +376,14 @@ extension PolyaGammaHead {
   ///
   /// - Parameters:
   ///   - features: n x featureCount, finite.
-  ///   - parallelism: the threads to work with.
-  /// - Throws: as ``logits(_:parallelism:)``.
+  ///   - execution: the threads to work with.
+  /// - Throws: as ``logits(_:execution:)``.
   public func latent(
-    _ features: FeatureMatrix, parallelism: Parallelism
+    _ features: FeatureMatrix, execution: Execution
   ) throws(NumericsError) -> LatentMoments {
     LatentMoments(
-      means: try logits(features, parallelism: parallelism),
-      variances: try logitVariances(features, parallelism: parallelism))
+      means: try logits(features, execution: execution),
+      variances: try logitVariances(features, execution: execution))
   }
 }
 

@@ -3,11 +3,11 @@ package import BllarseNumerics
 /// A likelihood whose curvature between the columns of its logits is known.
 package protocol LaplacePass: LikelihoodPass {
   /// Which likelihood it is.
-  static var likelihood: EvidenceLikelihood { get }
+  static var likelihood: LaplaceLikelihood { get }
   /// The likelihood of rows of classes in `0..<classCount`, each counted as often as its weight says.
   static func make(
     _ design: DesignMatrix<Scalar>, labels: [Int32], classCount: Int, weights: [Double]?,
-    parallelism: Parallelism
+    execution: Execution
   ) -> Self
   /// The number of directions in which logits have a meaning: one less than columns where only their
   /// differences have.
@@ -28,16 +28,16 @@ package protocol LaplacePass: LikelihoodPass {
 }
 
 extension SoftmaxPass: LaplacePass {
-  package static var likelihood: EvidenceLikelihood { .softmax }
+  package static var likelihood: LaplaceLikelihood { .softmax }
   package static func directionCount(_ columnCount: Int) -> Int { columnCount - 1 }
 
   package static func make(
     _ design: DesignMatrix<Scalar>, labels: [Int32], classCount: Int, weights: [Double]?,
-    parallelism: Parallelism
+    execution: Execution
   ) -> Self {
     SoftmaxPass(
       design: design, labels: labels, classCount: classCount, weights: weights,
-      parallelism: parallelism)
+      execution: execution)
   }
 
   /// `B_i = wᵢ(diag(pᵢ) - pᵢpᵢᵀ)`.
@@ -76,7 +76,7 @@ extension SoftmaxPass: LaplacePass {
       } else {
         for (k, sum) in probabilities.columnSums().enumerated() { diagonal[k] += sum }
       }
-      curvature.add(Matrix<Double>(parallelism.withBLAS { probabilities.gram() }), times: -1)
+      curvature.add(Matrix<Double>(execution.withBLAS { probabilities.gram() }), times: -1)
     }
     curvature.addToDiagonal(diagonal)
     curvature.scale(by: 1 / Double(max(logits.rowCount, 1)))
@@ -106,18 +106,18 @@ extension SoftmaxPass: LaplacePass {
 }
 
 extension ProbitPass: LaplacePass {
-  package static var likelihood: EvidenceLikelihood { .probit }
+  package static var likelihood: LaplaceLikelihood { .probit }
   package static func directionCount(_ columnCount: Int) -> Int { columnCount }
 
   /// Two classes are one column, whose sign is that of class 1.
   package static func make(
     _ design: DesignMatrix<Scalar>, labels: [Int32], classCount: Int, weights: [Double]?,
-    parallelism: Parallelism
+    execution: Execution
   ) -> Self {
     let isBinary = classCount == 2
     return ProbitPass(
       design: design, labels: isBinary ? labels.map { $0 == 1 ? 0 : -1 } : labels,
-      classCount: isBinary ? 1 : classCount, weights: weights, parallelism: parallelism)
+      classCount: isBinary ? 1 : classCount, weights: weights, execution: execution)
   }
 
   /// Diagonal: the mean curvatures of the columns.
@@ -156,7 +156,7 @@ extension LikelihoodPass {
     let parts = Matrix<Double>(rows: blockCount, columns: columns) { target in
       guard let base = target.baseAddress else { return }
       let address = SharedAddress(base)
-      parallelism.forEachBlock(of: logits.rowCount, blockSize: blockSize) { _, range in
+      execution.forEachBlock(of: logits.rowCount, blockSize: blockSize) { _, range in
         for (k, sum) in sums(logits.rows(range), range).enumerated() {
           address.pointer[range.lowerBound / blockSize * columns + k] = sum
         }
@@ -173,7 +173,7 @@ extension LikelihoodPass {
     result.withUnsafeMutableBufferPointer { target in
       guard let base = target.baseAddress else { return }
       let address = SharedAddress(base)
-      parallelism.forEachBlock(of: logits.rowCount, blockSize: 512) { _, range in
+      execution.forEachBlock(of: logits.rowCount, blockSize: 512) { _, range in
         for (index, value) in body(logits.rows(range)).enumerated() {
           address.pointer[range.lowerBound + index] = value
         }
@@ -244,7 +244,7 @@ package enum LikelihoodCurvature: Sendable {
       let h = pass.rowCurvatures(logits)
       let mean = h.reduce(0, +) / Double(max(h.count, 1))
       if mean > 0 {
-        matrix = pass.design.gram(rowWeights: h.map { $0 / mean }, parallelism: pass.parallelism)
+        matrix = pass.design.gram(rowWeights: h.map { $0 / mean }, execution: pass.execution)
       }
     }
     self = .common(matrix, scales)
@@ -300,7 +300,7 @@ extension SoftmaxPass {
           }
         }
       }
-      total.add(Matrix<Double>(parallelism.withBLAS { products.gram() }), times: -1)
+      total.add(Matrix<Double>(execution.withBLAS { products.gram() }), times: -1)
     }
     for row in 0..<order {
       let k = row / columns

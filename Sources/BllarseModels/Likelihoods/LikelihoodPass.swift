@@ -57,16 +57,16 @@ extension LikelihoodPass {
   ///   - labels: N class indices; or -1, for none of these, where the likelihood is separable.
   ///   - classCount: C.
   ///   - weights: w, N numbers that are not negative; `nil` for 1.
-  ///   - parallelism: the threads to work with.
+  ///   - execution: the threads to work with.
   package init(
     design: DesignMatrix<Scalar>, labels: [Int32], classCount: Int, weights: [Double]? = nil,
-    parallelism: Parallelism
+    execution: Execution
   ) {
     let lowest: Int32 = Self.isSeparable ? -1 : 0
     if let row = labels.firstIndex(where: { $0 < lowest || Int($0) >= classCount }) {
       preconditionFailure("the label of row \(row) is \(labels[row]) of \(classCount) classes")
     }
-    self.init(rows: LabelledRows(design, labels, classCount, weights, parallelism))
+    self.init(rows: LabelledRows(design, labels, classCount, weights, execution))
   }
 
   /// The design, N x D.
@@ -78,9 +78,9 @@ extension LikelihoodPass {
   /// C, the number of columns of the weights.
   package var classCount: Int { rows.blocks.outputCount }
   /// How threads are used, and what solvers ask whether to go on.
-  package var parallelism: Parallelism {
-    get { rows.blocks.parallelism }
-    set { rows.blocks.parallelism = newValue }
+  package var execution: Execution {
+    get { rows.blocks.execution }
+    set { rows.blocks.execution = newValue }
   }
   /// The number of steps of a line search: one a column, or one.
   package var stepCount: Int { Self.isSeparable ? classCount : 1 }
@@ -226,7 +226,7 @@ package struct LabelledRows<Scalar: BLASScalar>: Sendable {
 
   init(
     _ design: DesignMatrix<Scalar>, _ labels: [Int32], _ classCount: Int, _ weights: [Double]?,
-    _ parallelism: Parallelism
+    _ execution: Execution
   ) {
     precondition(
       labels.count == design.rowCount, "\(labels.count) labels for \(design.rowCount) rows")
@@ -236,7 +236,7 @@ package struct LabelledRows<Scalar: BLASScalar>: Sendable {
       precondition(
         weights.allSatisfy { $0 >= 0 && $0.isFinite }, "a weight is negative or not finite")
     }
-    blocks = RowBlocks(design, outputCount: classCount, parallelism: parallelism)
+    blocks = RowBlocks(design, outputCount: classCount, execution: execution)
     self.labels = labels
     self.weights = weights
   }

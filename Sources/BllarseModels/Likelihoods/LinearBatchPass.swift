@@ -37,7 +37,7 @@ package final class LinearBatchPass<Scalar: BLASScalar>: Sendable {
 
   package init(
     design: DesignMatrix<Scalar>, labels: [Int32], classCount: Int, loss: Loss,
-    parallelism: Parallelism
+    execution: Execution
   ) {
     precondition(
       labels.count == design.rowCount, "\(labels.count) labels for \(design.rowCount) rows")
@@ -47,11 +47,11 @@ package final class LinearBatchPass<Scalar: BLASScalar>: Sendable {
     self.labels = labels
     self.loss = loss
     let blocks = RowBlocks(
-      design, outputCount: classCount, blockSize: Self.blockSize, parallelism: parallelism)
+      design, outputCount: classCount, blockSize: Self.blockSize, execution: execution)
     self.blocks = blocks
     // The sum of a worker is that of its rows' losses.
     workers = WorkerSlots(
-      (0..<parallelism.threadCount).map { _ in
+      (0..<execution.threadCount).map { _ in
         (
           RowBlocks.Block(blocks, sumCount: 1, hasProducts: true, ownsRows: true),
           Scratch<Int32>(count: Self.blockSize)
@@ -94,7 +94,7 @@ package final class LinearBatchPass<Scalar: BLASScalar>: Sendable {
     let blockCount = (rows.count + Self.blockSize - 1) / Self.blockSize
     let isSmall = rows.count * packed.count < Self.smallestParallelBatch
     let count = isSmall ? 1 : Swift.max(1, Swift.min(workers.values.count, blockCount))
-    Parallelism(threadCount: count).run { index in
+    Execution(threadCount: count).run { index in
       let (block, labels) = workers[index]
       block.reset()
       for place in blockCount * index / count..<blockCount * (index + 1) / count {

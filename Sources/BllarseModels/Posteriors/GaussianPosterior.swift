@@ -52,22 +52,22 @@ public struct GaussianPosterior: Sendable, Equatable {
 /// Which covariance of the weights stands behind the predictions of a Laplace head.
 ///
 /// With h the curvatures of the log-likelihood at the optimum (N x C):
-public enum PosteriorKind: String, Sendable, Equatable, CaseIterable, Codable {
+public enum CovarianceStructure: String, Sendable, Equatable, CaseIterable, Codable {
   /// `Λ = B ⊗ A + λ·I`: one matrix between features, one between classes; the default.
   case kronecker
   /// `Λ = Λ₀ + XᵀX`: unit curvature for every row, as in mean-field variational inference.
   case meanField = "meanfield"
   /// `Λ = Λ₀ + Xᵀ·diag(mean_k h_ik)·X`, one for all classes.
-  case laplaceShared = "laplace-shared"
+  case shared = "laplace-shared"
   /// `Λ_k = Λ₀ + Xᵀ·diag(h_ik)·X`, one for each class.
-  case laplace
+  case block = "laplace"
   /// The diagonal of `Λ_k` alone.
-  case laplaceDiagonal = "laplace-diag"
+  case diagonal = "laplace-diag"
 }
 
 /// A Gaussian's covariance over the weights of C columns, in the form that leverages are computed from.
 package struct PosteriorCovariance<Scalar: BLASScalar>: Sendable {
-  package let kind: PosteriorKind
+  package let structure: CovarianceStructure
   /// The number of columns of the weights.
   let columnCount: Int
   /// Of the precisions: one, or one for each column; none for diagonals.
@@ -79,9 +79,10 @@ package struct PosteriorCovariance<Scalar: BLASScalar>: Sendable {
 
   /// Keeps a covariance as a checkpoint holds it.
   package init(
-    kind: PosteriorKind, columnCount: Int, factors: [Cholesky<Scalar>], variances: Matrix<Double>?
+    structure: CovarianceStructure, columnCount: Int, factors: [Cholesky<Scalar>],
+    variances: Matrix<Double>?
   ) {
-    self.kind = kind
+    self.structure = structure
     self.columnCount = columnCount
     self.factors = factors
     self.variances = variances
@@ -90,7 +91,7 @@ package struct PosteriorCovariance<Scalar: BLASScalar>: Sendable {
 
   /// Wraps a Kronecker product.
   package init(_ kronecker: KroneckerCovariance<Scalar>) {
-    kind = .kronecker
+    structure = .kronecker
     columnCount = kronecker.outputShares.rowCount
     factors = []
     variances = nil
@@ -100,18 +101,18 @@ package struct PosteriorCovariance<Scalar: BLASScalar>: Sendable {
   /// Computes the covariance at the optimum.
   ///
   /// - Parameters:
-  ///   - kind: which, but for `kronecker`.
+  ///   - structure: which, but for `kronecker`.
   ///   - design: N x D.
   ///   - curvatures: h, N x C.
   ///   - prior: the diagonals of Λ₀, D x C.
   ///   - gram: XᵀX.
-  ///   - parallelism: the threads to work with.
+  ///   - execution: the threads to work with.
   /// - Throws: `NumericsError.notPositiveDefinite` when rounding made a precision indefinite.
   init(
-    _ kind: PosteriorKind, design: DesignMatrix<Scalar>, curvatures: Matrix<Scalar>,
-    prior: Matrix<Double>, gram: Matrix<Double>, parallelism: Parallelism
+    _ structure: CovarianceStructure, design: DesignMatrix<Scalar>, curvatures: Matrix<Scalar>,
+    prior: Matrix<Double>, gram: Matrix<Double>, execution: Execution
   ) throws(NumericsError) {
-    self.kind = kind
+    self.structure = structure
     columnCount = curvatures.columnCount
     kronecker = nil
     func factor(_ gram: Matrix<Double>, _ column: Int) throws(NumericsError) -> Cholesky<Double> {
@@ -122,10 +123,10 @@ package struct PosteriorCovariance<Scalar: BLASScalar>: Sendable {
     let isShared = (1..<max(columnCount, 1)).allSatisfy { prior.column($0) == prior.column(0) }
     var factors: [Cholesky<Double>] = []
     var variances = Matrix<Double>?.none
-    switch kind {
+    switch structure {
     case .meanField, .kronecker:
       for k in 0..<(isShared ? 1 : columnCount) { factors.append(try factor(gram, k)) }
-    case .laplaceShared:
+    case .shared:
       let means = (0..<curvatures.rowCount).map { row in
         curvatures.withRow(row) { h in
           var sum = 0.0
@@ -133,17 +134,17 @@ package struct PosteriorCovariance<Scalar: BLASScalar>: Sendable {
           return sum / Double(h.count)
         }
       }
-      let weighted = design.gram(rowWeights: means, parallelism: parallelism)
+      let weighted = design.gram(rowWeights: means, execution: execution)
       for k in 0..<(isShared ? 1 : columnCount) { factors.append(try factor(weighted, k)) }
-    case .laplace:
+    case .block:
       // The two logits of two classes have the same curvature.
       for k in 0..<(columnCount == 2 && isShared ? 1 : columnCount) {
-        try parallelism.checkCancellation()
+        try execution.checkCancellation()
         let weights = curvatures.column(k).map(Double.init)
         factors.append(
-          try factor(design.gram(rowWeights: weights, parallelism: parallelism), k))
+          try factor(design.gram(rowWeights: weights, execution: execution), k))
       }
-    case .laplaceDiagonal:
+    case .diagonal:
       variances = Self.diagonal(design, curvatures, prior)
     }
     self.variances = variances
@@ -190,12 +191,12 @@ package struct PosteriorCovariance<Scalar: BLASScalar>: Sendable {
   }
 
   /// The same for the rows of a design, block by block on all threads.
-  func leverages(of design: DesignMatrix<Scalar>, parallelism: Parallelism) -> Matrix<Scalar> {
+  func leverages(of design: DesignMatrix<Scalar>, execution: Execution) -> Matrix<Scalar> {
     let columns = columnCount
     return Matrix(rows: design.rowCount, columns: columns) { target in
       guard let base = target.baseAddress else { return }
       let address = SharedAddress(base)
-      parallelism.forEachBlock(of: design.rowCount, blockSize: 256) { _, range in
+      execution.forEachBlock(of: design.rowCount, blockSize: 256) { _, range in
         leverages(design.matrix(rows: range)).withUnsafePointer { source, _ in
           (address.pointer + range.lowerBound * columns).update(
             from: source, count: range.count * columns)

@@ -183,9 +183,9 @@ extension KroneckerCovariance {
     let squares: Matrix<Scalar>
 
     /// Projects rows, n x (D + 1), the last column ones.
-    init(_ rows: Matrix<Scalar>, on inputs: Inputs, parallelism: Parallelism) {
+    init(_ rows: Matrix<Scalar>, on inputs: Inputs, execution: Execution) {
       self.inputs = inputs
-      squares = inBlocks(of: rows, columns: inputs.values.count, parallelism) {
+      squares = inBlocks(of: rows, columns: inputs.values.count, execution) {
         inputs.squares(of: $0)
       }
     }
@@ -197,18 +197,18 @@ extension KroneckerCovariance {
     ///   - directionCount: how many of its directions mean something.
     ///   - priorPrecision: λ.
     ///   - biasPrecision: of the bias.
-    ///   - parallelism: the threads to work with.
+    ///   - execution: the threads to work with.
     /// - Returns: n x C.
     /// - Throws: `NumericsError` when an eigendecomposition fails.
     func leverages(
       outputCurvature: Matrix<Double>, directionCount: Int, priorPrecision: Double,
-      biasPrecision: Double, parallelism: Parallelism
+      biasPrecision: Double, execution: Execution
     ) throws(NumericsError) -> Matrix<Scalar> {
       let covariance = try KroneckerCovariance(
         inputs, outputCurvature: outputCurvature, directionCount: directionCount,
         priorPrecision: priorPrecision, biasPrecision: biasPrecision)
       let factors = covariance.factors
-      return inBlocks(of: squares, columns: outputCurvature.rowCount, parallelism) {
+      return inBlocks(of: squares, columns: outputCurvature.rowCount, execution) {
         covariance.leverages(squares: $0, factors)
       }
     }
@@ -224,19 +224,19 @@ extension KroneckerCovariance {
   ///   - directionCount: how many of its directions mean something.
   ///   - priorPrecision: λ.
   ///   - biasPrecision: of the bias.
-  ///   - parallelism: the threads to work with.
+  ///   - execution: the threads to work with.
   /// - Returns: n x C.
   /// - Throws: `NumericsError` when an eigendecomposition fails or a matrix is indefinite.
   static func leverages(
     of rows: Matrix<Scalar>, gram: Matrix<Double>, outputCurvature: Matrix<Double>,
-    directionCount: Int, priorPrecision: Double, biasPrecision: Double, parallelism: Parallelism
+    directionCount: Int, priorPrecision: Double, biasPrecision: Double, execution: Execution
   ) throws(NumericsError) -> Matrix<Scalar> {
     let columns = outputCurvature.rowCount
     guard directionCount <= directionLimit else {
-      let projected = ProjectedRows(rows, on: try Inputs(gram: gram), parallelism: parallelism)
+      let projected = ProjectedRows(rows, on: try Inputs(gram: gram), execution: execution)
       return try projected.leverages(
         outputCurvature: outputCurvature, directionCount: directionCount,
-        priorPrecision: priorPrecision, biasPrecision: biasPrecision, parallelism: parallelism)
+        priorPrecision: priorPrecision, biasPrecision: biasPrecision, execution: execution)
     }
     let eigen = try SymmetricEigen(outputCurvature)
     let kept = eigen.values.indices.suffix(directionCount)
@@ -256,7 +256,7 @@ extension KroneckerCovariance {
         ))
     }
     let factors = choleskies
-    return inBlocks(of: rows, columns: columns, parallelism) { rows in
+    return inBlocks(of: rows, columns: columns, execution) { rows in
       var result = Matrix<Scalar>.zeros(rows.rowCount, columns)
       for (factor, shares) in factors {
         var whitened = rows.compact()
@@ -271,13 +271,13 @@ extension KroneckerCovariance {
 
   /// Variances of rows, block by block on all threads.
   private static func inBlocks(
-    of rows: Matrix<Scalar>, columns: Int, _ parallelism: Parallelism,
+    of rows: Matrix<Scalar>, columns: Int, _ execution: Execution,
     _ body: @Sendable (Matrix<Scalar>) -> Matrix<Scalar>
   ) -> Matrix<Scalar> {
     Matrix(rows: rows.rowCount, columns: columns) { target in
       guard let base = target.baseAddress else { return }
       let address = SharedAddress(base)
-      parallelism.forEachBlock(of: rows.rowCount, blockSize: 256) { _, range in
+      execution.forEachBlock(of: rows.rowCount, blockSize: 256) { _, range in
         body(rows.rows(range)).withUnsafePointer { source, _ in
           (address.pointer + range.lowerBound * columns).update(
             from: source, count: range.count * columns)

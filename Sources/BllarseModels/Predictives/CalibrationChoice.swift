@@ -90,12 +90,12 @@ public struct CalibrationChoice: Sendable, Equatable {
   ///   - labels: a class for each row, n at least 1.
   ///   - groups: numbers, the same for rows that are left out together; by default rows that are predicted
   ///     the same.
-  ///   - parallelism: the threads to work with.
-  /// - Throws: as ``HeldOutCalibration/init(_:logProbabilities:labels:groups:parallelism:)``.
+  ///   - execution: the threads to work with.
+  /// - Throws: as ``HeldOutCalibration/init(_:logProbabilities:labels:groups:execution:)``.
   /// - Complexity: that of up to 11 fits; of 2 for 25,000 rows and more, of which a tenth is left out.
   package init(
     _ requested: HeldOutCalibration.Method, logProbabilities: Matrix<Double>, labels: [Int32],
-    groups: [Int]? = nil, parallelism: Parallelism
+    groups: [Int]? = nil, execution: Execution
   ) throws(NumericsError) {
     try TrainingRows.checkLabels(
       labels, rowCount: logProbabilities.rowCount, classCount: logProbabilities.columnCount,
@@ -114,10 +114,10 @@ public struct CalibrationChoice: Sendable, Equatable {
       ? nil
       : try LeftOutLosses(
         requested, logProbabilities, labels,
-        RowFolds(groups: groups, seed: 1, count: RecipeConstants.foldCount), parallelism)
+        RowFolds(groups: groups, seed: 1, count: RecipeConstants.foldCount), execution)
     calibration = try HeldOutCalibration(
       fitting: leftOut?.prefersRequested == true ? requested : .temperature,
-      to: logProbabilities, labels, parallelism)
+      to: logProbabilities, labels, execution)
   }
 }
 
@@ -125,7 +125,7 @@ extension CalibrationChoice.LeftOutLosses {
   /// Leaves out fold after fold; `nil` where all rows are of one group.
   fileprivate init?(
     _ requested: HeldOutCalibration.Method, _ logProbabilities: Matrix<Double>, _ labels: [Int32],
-    _ division: RowFolds, _ parallelism: Parallelism
+    _ division: RowFolds, _ execution: Execution
   ) throws(NumericsError) {
     // 1. The sums of the two losses over each group, and its rows.
     var sums = [Int: (requested: Double, temperature: Double, rows: Int)]()
@@ -134,10 +134,10 @@ extension CalibrationChoice.LeftOutLosses {
       let left = labels.indices.filter { division.folds[$0] == fold }
       let (logs, keptLabels) = (logProbabilities.gatheringRows(kept), kept.map { labels[$0] })
       let new = logProbabilities.gatheringRows(left)
-      let own = try HeldOutCalibration(fitting: requested, to: logs, keptLabels, parallelism)
+      let own = try HeldOutCalibration(fitting: requested, to: logs, keptLabels, execution)
         .apply(to: new)
       let tempered = try HeldOutCalibration(
-        fitting: .temperature, to: logs, keptLabels, parallelism
+        fitting: .temperature, to: logs, keptLabels, execution
       ).apply(to: new)
       for (place, row) in left.enumerated() {
         let label = Int(labels[row])
@@ -173,7 +173,7 @@ package struct CalibrationRows: Sendable {
   let labels: [Int32]
   /// How often each row counts; `nil` for once.
   var weights: [Double]?
-  let parallelism: Parallelism
+  let execution: Execution
 
   /// The negative log-likelihood, with two derivatives with respect to log β.
   struct Terms: Sendable {
@@ -237,7 +237,7 @@ package struct CalibrationRows: Sendable {
     let count = labels.count
     let blockCount = (count + blockSize - 1) / blockSize
     let parts = SumSlots(count: blockCount)
-    parallelism.forEachBlock(of: count, blockSize: blockSize) { _, range in
+    execution.forEachBlock(of: count, blockSize: blockSize) { _, range in
       let block = logits.rows(range)
       var probabilities = block.compact()
       probabilities.scale(by: beta)

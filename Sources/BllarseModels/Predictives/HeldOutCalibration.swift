@@ -79,16 +79,16 @@ extension HeldOutCalibration {
   ///   - labels: a class for each row, n at least 1.
   ///   - groups: numbers, the same for rows that are no evidence of their own; by default rows that are
   ///     predicted the same.
-  ///   - parallelism: the threads to work with.
+  ///   - execution: the threads to work with.
   /// - Throws: `NumericsError` with the first row whose label is no class or whose predictions are not
   ///   finite, when there are no rows, and when there are not as many groups.
   public init(
     _ method: Method, logProbabilities: Matrix<Double>, labels: [Int32], groups: [Int]? = nil,
-    parallelism: Parallelism = .available
+    execution: Execution = .available
   ) throws(NumericsError) {
     self = try CalibrationChoice(
       method, logProbabilities: logProbabilities, labels: labels, groups: groups,
-      parallelism: parallelism
+      execution: execution
     ).calibration
   }
 
@@ -98,17 +98,17 @@ extension HeldOutCalibration {
   ///   - method: the kind of map.
   ///   - logProbabilities: predictions, n x K, finite.
   ///   - labels: a class for each row, n at least 1.
-  ///   - parallelism: the threads to work with.
+  ///   - execution: the threads to work with.
   /// - Throws: `NumericsError` where isotonic regressions have no rows, or predictions that are not finite.
   init(
     fitting method: Method, to logProbabilities: Matrix<Double>, _ labels: [Int32],
-    _ parallelism: Parallelism = .available
+    _ execution: Execution = .available
   ) throws(NumericsError) {
     switch method {
     case .temperature:
-      self = .temperature(Self.inverseTemperature(logProbabilities, labels, parallelism))
+      self = .temperature(Self.inverseTemperature(logProbabilities, labels, execution))
     case .vector:
-      self = VectorScalingFit(logProbabilities, labels, parallelism).calibration
+      self = VectorScalingFit(logProbabilities, labels, execution).calibration
     case .isotonic:
       var functions: [IsotonicFunction] = []
       for k in 0..<logProbabilities.columnCount {
@@ -122,9 +122,9 @@ extension HeldOutCalibration {
 
   /// The most probable inverse temperature, see ``CalibrationRows/optimum(from:tolerance:)``.
   static func inverseTemperature(
-    _ logProbabilities: Matrix<Double>, _ labels: [Int32], _ parallelism: Parallelism
+    _ logProbabilities: Matrix<Double>, _ labels: [Int32], _ execution: Execution
   ) -> Double {
-    CalibrationRows(logits: logProbabilities, labels: labels, parallelism: parallelism)
+    CalibrationRows(logits: logProbabilities, labels: labels, execution: execution)
       .optimum().inverseTemperature
   }
 }
@@ -141,8 +141,8 @@ extension HeldOutCalibration {
 private struct VectorScalingFit {
   private(set) var calibration: HeldOutCalibration
 
-  init(_ logProbabilities: Matrix<Double>, _ labels: [Int32], _ parallelism: Parallelism) {
-    let beta = HeldOutCalibration.inverseTemperature(logProbabilities, labels, parallelism)
+  init(_ logProbabilities: Matrix<Double>, _ labels: [Int32], _ execution: Execution) {
+    let beta = HeldOutCalibration.inverseTemperature(logProbabilities, labels, execution)
     let classes = logProbabilities.columnCount
     var logits = logProbabilities.compact()
     logits.scale(by: beta)
@@ -175,7 +175,7 @@ private struct VectorScalingFit {
       var joint = Matrix<Double>.zeros(logits.rowCount, 2 * classes)
       joint.replaceBlock(row: 0, column: 0, with: weighted)
       joint.replaceBlock(row: 0, column: classes, with: probabilities)
-      var hessian = parallelism.withBLAS { joint.gram() }
+      var hessian = execution.withBLAS { joint.gram() }
       hessian.scale(by: -1)
       hessian.addToDiagonal([Double](repeating: 1, count: 2 * classes))
       let second = weighted.columnDots(logits)

@@ -2,7 +2,7 @@ public import BllarseNumerics
 import Glibc
 
 /// Which likelihood a Laplace head has.
-public enum EvidenceLikelihood: String, Sendable, Equatable, CaseIterable, Codable {
+public enum LaplaceLikelihood: String, Sendable, Equatable, CaseIterable, Codable {
   /// Two classes: one column, `p(1 | f) = Φ(f)`. More: K columns, one class against the rest each.
   case probit
   /// `p = softmax(f)`, K columns.
@@ -53,7 +53,7 @@ public struct LatentMoments: Sendable {
 /// number for all logits of a row, as a class of which there are few rows has a large variance everywhere, and a
 /// logit far below the others that were drawn towards them would gain probability for nothing.
 package struct Predictive: Sendable {
-  let likelihood: EvidenceLikelihood
+  let likelihood: LaplaceLikelihood
 
   /// Log-probabilities up to a constant in each row.
   ///

@@ -24,21 +24,21 @@ public enum FeatureScaling: String, Sendable, Equatable, CaseIterable, Codable {
   /// - Parameters:
   ///   - features: the training rows, N x D.
   ///   - weights: how often each row counts; `nil` for once.
-  ///   - parallelism: the threads to work with.
+  ///   - execution: the threads to work with.
   /// - Returns: the transform.
   package func transform(
-    of features: FeatureMatrix, weights: [Double]? = nil, parallelism: Parallelism
+    of features: FeatureMatrix, weights: [Double]? = nil, execution: Execution
   ) -> FeatureTransform {
     switch self {
     case .rows:
-      let variance = features.meanRowVariance(parallelism: parallelism)
+      let variance = features.meanRowVariance(execution: execution)
       let epsilon = Self.layerNormEpsilon * (variance > 0 ? min(1, variance) : 1)
       let statistics = ColumnStatistics(
         features, transform: .layerNorm(epsilon: epsilon), weights: weights,
-        parallelism: parallelism)
+        execution: execution)
       return .centredLayerNorm(epsilon: epsilon, mean: statistics.means)
     case .columns, .global:
-      let statistics = ColumnStatistics(features, weights: weights, parallelism: parallelism)
+      let statistics = ColumnStatistics(features, weights: weights, execution: execution)
       let varies = statistics.variation
       let global = statistics.globalDeviation
       let scale = varies.indices.map { j in
@@ -66,13 +66,13 @@ extension ColumnStatistics {
 
 extension FeatureMatrix {
   /// The mean over the rows of the variance of a row's elements.
-  func meanRowVariance(parallelism: Parallelism) -> Double {
+  func meanRowVariance(execution: Execution) -> Double {
     guard columnCount > 0 else { return 0 }
     let block = 256
     // About the first element, so that a common offset costs no accuracy.
     let parts = Mutex([Double](repeating: 0, count: (rowCount + block - 1) / block))
     let design = DesignMatrix<Double>(self, transform: .identity, hasBias: false)
-    parallelism.forEachBlock(of: rowCount, blockSize: block) { _, range in
+    execution.forEachBlock(of: rowCount, blockSize: block) { _, range in
       let rows = design.matrix(rows: range)
       var sum = 0.0
       for row in 0..<rows.rowCount {
@@ -123,14 +123,14 @@ extension ScaledDesign {
   ///   - allowsRotation: whether to change the basis where there are more features than rows; not with
   ///     a prior that tells features apart.
   ///   - relevances: what each scaled feature is multiplied by, with scalings of columns.
-  ///   - parallelism: the threads to work with.
+  ///   - execution: the threads to work with.
   /// - Throws: `NumericsError` when an eigendecomposition fails.
   init(
     _ features: FeatureMatrix, _ scaling: FeatureScaling, weights: [Double]? = nil,
-    allowsRotation: Bool = true, relevances: [Double]? = nil, parallelism: Parallelism
+    allowsRotation: Bool = true, relevances: [Double]? = nil, execution: Execution
   ) throws(NumericsError) {
     self.scaling = scaling
-    var transform = scaling.transform(of: features, weights: weights, parallelism: parallelism)
+    var transform = scaling.transform(of: features, weights: weights, execution: execution)
     if let relevances, case .columns(let scale, let shift) = transform {
       transform = .columns(
         scale: zip(scale, relevances).map { $0 * $1 }, shift: zip(shift, relevances).map { $0 * $1 }
@@ -139,20 +139,20 @@ extension ScaledDesign {
     self.transform = transform
     if allowsRotation && features.columnCount > features.rowCount {
       let rows = DesignMatrix<Scalar>(features, transform: transform, hasBias: false)
-      let space = try RowSpaceBasis(rows, parallelism: parallelism)
-      rotation = space.vectors(of: rows, parallelism: parallelism)
+      let space = try RowSpaceBasis(rows, execution: execution)
+      rotation = space.vectors(of: rows, execution: execution)
       let coordinates = space.coordinates
       design = DesignMatrix(
         Scalar.self == Float.self
           ? FeatureMatrix(Matrix<Float>(coordinates)) : FeatureMatrix(coordinates),
         transform: .identity, hasBias: true)
-      gram = design.gram(rowWeights: weights, parallelism: parallelism)
+      gram = design.gram(rowWeights: weights, execution: execution)
     } else {
       rotation = nil
       var design = DesignMatrix<Scalar>(features, transform: transform, hasBias: true)
-      design.makeResident(limit: residentDesignLimit, parallelism: parallelism)
+      design.makeResident(limit: residentDesignLimit, execution: execution)
       self.design = design
-      gram = design.gram(rowWeights: weights, parallelism: parallelism)
+      gram = design.gram(rowWeights: weights, execution: execution)
     }
   }
 }

@@ -184,13 +184,13 @@ extension PosteriorCovariance {
   /// The diagonals of `Λ_k⁻¹`, D x C, Laplace's covariance class by class.
   static func inverseDiagonals<Other: BLASScalar>(
     design: DesignMatrix<Other>, curvatures: Matrix<Other>, prior: Matrix<Double>,
-    parallelism: Parallelism
+    execution: Execution
   ) throws(NumericsError) -> Matrix<Double> {
     var result = prior
     for k in 0..<curvatures.columnCount {
-      try parallelism.checkCancellation()
+      try execution.checkCancellation()
       var precision = design.gram(
-        rowWeights: curvatures.column(k).map(Double.init), parallelism: parallelism)
+        rowWeights: curvatures.column(k).map(Double.init), execution: execution)
       precision.addToDiagonal(prior.column(k))
       for (j, variance) in try Cholesky(precision).inverseDiagonal().enumerated() {
         result[j, k] = variance

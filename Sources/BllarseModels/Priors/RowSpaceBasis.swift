@@ -24,14 +24,14 @@ struct RowSpaceBasis {
   /// - Parameters:
   ///   - design: N x D, without a bias; center it beforehand, as the Gram matrix of rows with a common
   ///     offset has that offset for its only large eigenvalue.
-  ///   - parallelism: the threads to work with.
+  ///   - execution: the threads to work with.
   /// - Throws: `NumericsError` when the eigendecomposition fails or a feature is not finite.
   init<Scalar: BLASScalar>(
-    _ design: DesignMatrix<Scalar>, parallelism: Parallelism
+    _ design: DesignMatrix<Scalar>, execution: Execution
   ) throws(NumericsError) {
-    let gram = Self.gramOfRows(design, parallelism: parallelism)
-    try parallelism.checkCancellation()
-    let eigen = try parallelism.withBLAS { () throws(NumericsError) in try SymmetricEigen(gram) }
+    let gram = Self.gramOfRows(design, execution: execution)
+    try execution.checkCancellation()
+    let eigen = try execution.withBLAS { () throws(NumericsError) in try SymmetricEigen(gram) }
     let largest = max(eigen.values.last ?? 0, 0)
     let resolution = Scalar.self == Double.self ? 1e-13 : 1e-10
     let kept = eigen.values.indices.filter {
@@ -48,11 +48,11 @@ struct RowSpaceBasis {
 
   /// The basis itself, D x R.
   func vectors<Scalar: BLASScalar>(
-    of design: DesignMatrix<Scalar>, parallelism: Parallelism
+    of design: DesignMatrix<Scalar>, execution: Execution
   ) -> Matrix<Scalar> {
     let coefficients = scaledVectors { 1 / $0.squareRoot() }  // (R, N)
     return Matrix<Scalar>(
-      Self.combine(design, coefficients, parallelism: parallelism)
+      Self.combine(design, coefficients, execution: execution)
     ).transposed()
   }
 
@@ -61,14 +61,14 @@ struct RowSpaceBasis {
   /// - Parameters:
   ///   - weights: R x K.
   ///   - design: what the basis was made from.
-  ///   - parallelism: the threads to work with.
+  ///   - execution: the threads to work with.
   /// - Returns: D x K.
   func featureWeights<Scalar: BLASScalar>(
-    _ weights: Matrix<Double>, _ design: DesignMatrix<Scalar>, parallelism: Parallelism
+    _ weights: Matrix<Double>, _ design: DesignMatrix<Scalar>, execution: Execution
   ) -> Matrix<Double> {
     let coefficients = scaledVectors { 1 / $0.squareRoot() }  // (R, N)
     let rows = weights.multiplied(by: coefficients, transposing: true)  // (K, N)
-    return Self.combine(design, rows, parallelism: parallelism).transposed()
+    return Self.combine(design, rows, execution: execution).transposed()
   }
 
   /// U with each row multiplied by a function of its eigenvalue.
@@ -91,7 +91,7 @@ struct RowSpaceBasis {
 
   /// `XXᵀ`, N x N.
   private static func gramOfRows<Scalar: BLASScalar>(
-    _ design: DesignMatrix<Scalar>, parallelism: Parallelism
+    _ design: DesignMatrix<Scalar>, execution: Execution
   ) -> Matrix<Double> {
     let blocks = blocks(design.rowCount, design.columnCount)
     var gram = Matrix<Double>.zeros(design.rowCount, design.rowCount)
@@ -99,7 +99,7 @@ struct RowSpaceBasis {
       let rows = Matrix<Double>(design.matrix(rows: range))
       for other in blocks[...index] {
         let columns = other == range ? rows : Matrix<Double>(design.matrix(rows: other))
-        let product = parallelism.withBLAS {
+        let product = execution.withBLAS {
           rows.multiplied(by: columns, transposingOther: true)
         }
         gram.replaceBlock(row: range.lowerBound, column: other.lowerBound, with: product)
@@ -111,12 +111,12 @@ struct RowSpaceBasis {
 
   /// `coefficients · X`: M x N times N x D.
   private static func combine<Scalar: BLASScalar>(
-    _ design: DesignMatrix<Scalar>, _ coefficients: Matrix<Double>, parallelism: Parallelism
+    _ design: DesignMatrix<Scalar>, _ coefficients: Matrix<Double>, execution: Execution
   ) -> Matrix<Double> {
     var result = Matrix<Double>.zeros(coefficients.rowCount, design.columnCount)
     for range in blocks(design.rowCount, design.columnCount) {
       let rows = Matrix<Double>(design.matrix(rows: range))
-      parallelism.withBLAS {
+      execution.withBLAS {
         Matrix.multiply(coefficients.columns(range), rows, into: &result, beta: 1)
       }
     }
@@ -142,7 +142,7 @@ package struct CentredDesign {
   let design: DesignMatrix<Float>
   /// The features, centred and divided, N x D.
   private let rows: DesignMatrix<Double>
-  private let parallelism: Parallelism
+  private let execution: Execution
 
   /// Centres and scales the rows.
   ///
@@ -151,10 +151,10 @@ package struct CentredDesign {
   ///
   /// - Parameters:
   ///   - features: N x D, finite.
-  ///   - parallelism: the threads to work with.
+  ///   - execution: the threads to work with.
   /// - Throws: `NumericsError` when the eigendecomposition of the rows' Gram matrix fails.
-  package init(_ features: FeatureMatrix, parallelism: Parallelism) throws(NumericsError) {
-    let statistics = ColumnStatistics(features, parallelism: parallelism)
+  package init(_ features: FeatureMatrix, execution: Execution) throws(NumericsError) {
+    let statistics = ColumnStatistics(features, execution: execution)
     let deviation = statistics.globalDeviation
     let scale = deviation > 0 ? deviation : 1
     let factors = statistics.variation.map { $0 ? 1 / scale : 0 }
@@ -162,7 +162,7 @@ package struct CentredDesign {
       scale: factors, shift: zip(factors, statistics.means).map { -$0 * $1 })
     let rows = DesignMatrix<Double>(features, transform: transform, hasBias: false)
     if features.columnCount > features.rowCount {
-      let basis = try RowSpaceBasis(rows, parallelism: parallelism)
+      let basis = try RowSpaceBasis(rows, execution: execution)
       design = DesignMatrix(
         FeatureMatrix(basis.coordinates), transform: .identity, hasBias: true)
       self.basis = basis
@@ -173,7 +173,7 @@ package struct CentredDesign {
     means = statistics.means
     self.scale = scale
     self.rows = rows
-    self.parallelism = parallelism
+    self.execution = execution
   }
 
   /// The same rows in double precision.
@@ -194,7 +194,7 @@ package struct CentredDesign {
   package func featureWeights(_ weights: Matrix<Double>) -> Matrix<Double> {
     let size = weights.rowCount - 1
     var inner = weights.rows(0..<size)
-    if let basis { inner = basis.featureWeights(inner, rows, parallelism: parallelism) }
+    if let basis { inner = basis.featureWeights(inner, rows, execution: execution) }
     if case .columns(let factors, _) = rows.transform {
       for (row, factor) in factors.enumerated() {
         // Rounding may have left something to a constant; it has no right to a weight.

@@ -2,7 +2,7 @@ package import BllarseNumerics
 import Glibc
 
 /// Where the precision of the prior over the weights comes from.
-public enum EvidencePrior: Sendable, Equatable {
+public enum LaplacePrior: Sendable, Equatable {
   /// One precision for all weights, by the log score of rows that are left out in folds.
   case folds
   /// One precision for all weights, which maximises the evidence.
@@ -28,7 +28,7 @@ public enum EvidencePrior: Sendable, Equatable {
   }
 }
 
-extension EvidencePrior: CustomStringConvertible {
+extension LaplacePrior: CustomStringConvertible {
   /// The name or number.
   public var description: String {
     switch self {
@@ -42,15 +42,15 @@ extension EvidencePrior: CustomStringConvertible {
 }
 
 /// What a Laplace head is to be fitted with; `nil` leaves the choice to the data.
-public struct EvidenceConfiguration: Sendable, Equatable {
+public struct LaplaceConfiguration: Sendable, Equatable {
   /// The number of classes, at least 2; some may have no rows.
   public var classCount: Int
   /// The likelihood.
-  public var likelihood = EvidenceLikelihood.softmax
+  public var likelihood = LaplaceLikelihood.softmax
   /// The covariance; `nil` for a Kronecker product, with `evidence-per-class` for one a class.
-  public var posterior: PosteriorKind?
+  public var posterior: CovarianceStructure?
   /// Where the prior precision comes from.
-  public var prior = EvidencePrior.folds
+  public var prior = LaplacePrior.folds
   /// The scaling of the features; `nil` for `columns`, unless another predicts left-out rows plainly better.
   public var scaling: FeatureScaling?
   /// Whether a temperature is fitted to the predictions for left-out rows.
@@ -70,12 +70,12 @@ public struct EvidenceConfiguration: Sendable, Equatable {
   var scalings: [FeatureScaling] { scaling.map { [$0] } ?? FeatureScaling.allCases }
 
   /// The covariance.
-  var posteriorKind: PosteriorKind {
-    posterior ?? (prior == .evidencePerClass ? .laplace : .kronecker)
+  var covarianceStructure: CovarianceStructure {
+    posterior ?? (prior == .evidencePerClass ? .block : .kronecker)
   }
 
   /// What predictions for left-out rows integrate over.
-  var predictivePosterior: PosteriorKind? { integrates ? posteriorKind : nil }
+  var predictivePosterior: CovarianceStructure? { integrates ? covarianceStructure : nil }
 }
 
 /// Every constant of the default fit, and where it comes from.
@@ -167,7 +167,7 @@ enum RecipeConstants {
 }
 
 /// What a fit chose, and what it based the choice on.
-public struct EvidenceReport: Sendable, Equatable, Codable {
+public struct LaplaceReport: Sendable, Equatable, Codable {
   /// A scaling and a precision that were tried.
   public struct Candidate: Sendable, Equatable, Codable {
     /// The scaling of the features.
@@ -187,9 +187,9 @@ public struct EvidenceReport: Sendable, Equatable, Codable {
   }
 
   /// The likelihood.
-  public var likelihood: EvidenceLikelihood
+  public var likelihood: LaplaceLikelihood
   /// The covariance.
-  public var posterior: PosteriorKind
+  public var posterior: CovarianceStructure
   /// Where the prior precision comes from.
   public var prior: String
   /// The scaling of the features.
@@ -235,15 +235,15 @@ public struct EvidenceReport: Sendable, Equatable, Codable {
   }
 }
 
-extension EvidenceReport {
+extension LaplaceReport {
   /// Puts what a recipe found into words.
   init<Pass: LaplacePass>(
-    _ configuration: EvidenceConfiguration, _ outcome: LaplaceRecipe<Pass>.Outcome,
+    _ configuration: LaplaceConfiguration, _ outcome: LaplaceRecipe<Pass>.Outcome,
     _ solution: ConcaveSolver<Pass>.Solution, _ covariance: PosteriorCovariance<Pass.Scalar>,
     logEvidence: Double?
   ) {
     likelihood = Pass.likelihood
-    posterior = covariance.kind
+    posterior = covariance.structure
     prior = configuration.prior.description
     scaling = outcome.scaled.scaling
     let best = outcome.best.map { outcome.candidates[$0] }
@@ -358,9 +358,9 @@ extension LaplaceRecipe.Outcome {
   ///
   /// - Parameters:
   ///   - calibrates: whether a temperature is fitted.
-  ///   - parallelism: the threads to work with.
+  ///   - execution: the threads to work with.
   /// - Returns: `nil` where no row can be left out.
-  func estimate(calibrates: Bool, parallelism: Parallelism) -> LeftOutEstimate? {
+  func estimate(calibrates: Bool, execution: Execution) -> LeftOutEstimate? {
     guard let best, !leftOut.isEmpty else { return nil }
     let labels = leftOut.labels
     let weights = leftOut.weights
@@ -379,7 +379,7 @@ extension LaplaceRecipe.Outcome {
           CalibrationRows(
             logits: source.gatheringRows(outside), labels: outside.map { labels[$0] },
             weights: weights.map { weights in outside.map { weights[$0] } },
-            parallelism: parallelism
+            execution: execution
           ).optimum(from: beta, tolerance: 1e-4).inverseTemperature
       }
       let predicted = TemperedLogits(source.gatheringRows(inside), beta).logProbabilities

@@ -7,17 +7,17 @@ import Glibc
 /// training rows that are left out, see ``LaplaceRecipe``; what was chosen is in ``report``.
 ///
 /// ```swift
-/// let head = try EvidenceHead(
-///   fitting: features, labels: labels, EvidenceConfiguration(classCount: 10))
+/// let head = try LaplaceHead(
+///   fitting: features, labels: labels, LaplaceConfiguration(classCount: 10))
 /// let logProbabilities = try head.logProbabilities(newFeatures)
 /// ```
-public struct EvidenceHead: Sendable {
+public struct LaplaceHead: Sendable {
   /// The number of features of a row.
   public let featureCount: Int
   /// The number of classes, K.
   public let classCount: Int
   /// The likelihood.
-  public let likelihood: EvidenceLikelihood
+  public let likelihood: LaplaceLikelihood
   /// The scaling of the features.
   public let scaling: FeatureScaling
   /// λ, the precision of the prior of the scaled features' weights; a geometric mean if there are many.
@@ -31,14 +31,14 @@ public struct EvidenceHead: Sendable {
   package let weights: Matrix<Double>
   package let covariance: PosteriorCovariance<Float>
   /// What was chosen and why; `nil` after reading a checkpoint.
-  public package(set) var report: EvidenceReport?
+  public package(set) var report: LaplaceReport?
   /// Predictions for training rows that were left out; `nil` after reading a checkpoint, and where no row could
   /// be left out.
   public package(set) var leftOut: LeftOutPredictions?
 
   /// Puts a head together from what was fitted or stored.
   package init(
-    featureCount: Int, classCount: Int, likelihood: EvidenceLikelihood, scaling: FeatureScaling,
+    featureCount: Int, classCount: Int, likelihood: LaplaceLikelihood, scaling: FeatureScaling,
     priorPrecision: Double, inverseTemperature: Double, transform: FeatureTransform,
     rotation: Matrix<Float>?, weights: Matrix<Double>, covariance: PosteriorCovariance<Float>
   ) {
@@ -60,33 +60,33 @@ public struct LeftOutPredictions: Sendable {
   public let logProbabilities: Matrix<Double>
 }
 
-extension EvidenceHead {
+extension LaplaceHead {
   /// Fits a head to rows that were checked.
   ///
   /// - Parameters: as the public initialiser takes them.
   /// - Returns: the head, its report without scores to expect, and what these are to be computed from.
   package static func fit(
     _ features: FeatureMatrix, labels: [Int32], weights: [Double]?, groups: [Int]?,
-    _ configuration: EvidenceConfiguration, parallelism: Parallelism
-  ) throws(NumericsError) -> (head: EvidenceHead, estimate: LeftOutEstimate?) {
+    _ configuration: LaplaceConfiguration, execution: Execution
+  ) throws(NumericsError) -> (head: LaplaceHead, estimate: LeftOutEstimate?) {
     switch configuration.likelihood {
     case .softmax:
       try fit(
-        SoftmaxPass<Float>.self, features, labels, weights, groups, configuration, parallelism)
+        SoftmaxPass<Float>.self, features, labels, weights, groups, configuration, execution)
     case .probit:
       try fit(
-        ProbitPass<Float>.self, features, labels, weights, groups, configuration, parallelism)
+        ProbitPass<Float>.self, features, labels, weights, groups, configuration, execution)
     }
   }
 
   private static func fit<Pass: LaplacePass>(
     _ type: Pass.Type, _ features: FeatureMatrix, _ labels: [Int32], _ weights: [Double]?,
-    _ groups: [Int]?, _ configuration: EvidenceConfiguration, _ parallelism: Parallelism
-  ) throws(NumericsError) -> (EvidenceHead, LeftOutEstimate?) where Pass.Scalar == Float {
+    _ groups: [Int]?, _ configuration: LaplaceConfiguration, _ execution: Execution
+  ) throws(NumericsError) -> (LaplaceHead, LeftOutEstimate?) where Pass.Scalar == Float {
     let recipe = LaplaceRecipe<Pass>(
       features: features, labels: labels, weights: weights,
       division: RowFolds(features, groups: groups, seed: configuration.seed),
-      configuration: configuration, parallelism: parallelism)
+      configuration: configuration, execution: execution)
     let outcome = try recipe.run()
 
     // The fit to all rows.
@@ -95,16 +95,16 @@ extension EvidenceHead {
       outcome.weights ?? .zeros(problem.columnCount, problem.pass.classCount)
     let solution = try problem.solve(outcome.prior, from: start, isFinal: true)
     let covariance = try problem.covariance(
-      configuration.posteriorKind, solution.logits, outcome.prior)
+      configuration.covarianceStructure, solution.logits, outcome.prior)
     let best = outcome.best.map { outcome.candidates[$0] }
     let beta = best?.inverseTemperature ?? 1
-    var head = EvidenceHead(
+    var head = LaplaceHead(
       featureCount: features.columnCount, classCount: configuration.classCount,
       likelihood: Pass.likelihood, scaling: outcome.scaled.scaling,
       priorPrecision: problem.geometricMean(outcome.prior), inverseTemperature: beta,
       transform: outcome.scaled.transform, rotation: outcome.scaled.rotation,
       weights: solution.weights, covariance: covariance)
-    head.report = EvidenceReport(
+    head.report = LaplaceReport(
       configuration, outcome, solution, covariance,
       logEvidence: covariance.kronecker.map { problem.logEvidence(solution, $0) })
     if outcome.best != nil {
@@ -115,7 +115,7 @@ extension EvidenceHead {
     }
     return (
       head,
-      outcome.estimate(calibrates: configuration.calibratesOnLeftOut, parallelism: parallelism)
+      outcome.estimate(calibrates: configuration.calibratesOnLeftOut, execution: execution)
     )
   }
 }
@@ -123,7 +123,7 @@ extension EvidenceHead {
 /// Rows that are predicted together, which bounds the memory and divides the work among threads.
 private let predictionBlockSize = 512
 
-extension EvidenceHead {
+extension LaplaceHead {
   /// Means and variances of the logits.
   func moments(_ features: FeatureMatrix, _ weights: Matrix<Float>) -> LatentMoments {
     let rows: Matrix<Float>
@@ -154,11 +154,11 @@ extension EvidenceHead {
 
   /// Calls `body` with blocks of rows and the moments there, on all threads.
   func forEachBlock(
-    _ features: FeatureMatrix, _ parallelism: Parallelism,
+    _ features: FeatureMatrix, _ execution: Execution,
     _ body: @Sendable (Range<Int>, LatentMoments) -> Void
   ) {
     let weights = Matrix<Float>(weights)
-    parallelism.forEachBlock(of: features.rowCount, blockSize: predictionBlockSize) { _, range in
+    execution.forEachBlock(of: features.rowCount, blockSize: predictionBlockSize) { _, range in
       body(range, moments(features.rows(range), weights))
     }
   }
@@ -176,10 +176,10 @@ extension EvidenceHead {
   ///
   /// - Parameters:
   ///   - features: n x featureCount, finite.
-  ///   - parallelism: the threads to work with; they do not change the result.
+  ///   - execution: the threads to work with; they do not change the result.
   /// - Throws: `NumericsError.sizeMismatch` for rows of another width.
   public func latent(
-    _ features: FeatureMatrix, parallelism: Parallelism
+    _ features: FeatureMatrix, execution: Execution
   ) throws(NumericsError) -> LatentMoments {
     try TrainingRows.checkFeatureCount(features, featureCount)
     let columns = weights.columnCount
@@ -187,7 +187,7 @@ extension EvidenceHead {
     let both = Matrix<Double>(rows: features.rowCount, columns: 2 * columns) { target in
       guard let base = target.baseAddress else { return }
       let rows = SharedRows(base, stride: 2 * columns)
-      forEachBlock(features, parallelism) { range, moments in
+      forEachBlock(features, execution) { range, moments in
         for row in range {
           for k in 0..<columns {
             rows[row][k] = moments.means[row - range.lowerBound, k]
@@ -205,19 +205,19 @@ extension EvidenceHead {
   ///
   /// - Parameters:
   ///   - features: N x featureCount, finite.
-  ///   - parallelism: the threads to work with; they do not change the result.
+  ///   - execution: the threads to work with; they do not change the result.
   /// - Returns: N x K; the exponentials of a row sum to 1.
   /// - Throws: `NumericsError.sizeMismatch` for rows of another width.
   /// - Complexity: N·D² (N·D²·K with one covariance a class) and 2·N·D·K.
   public func logProbabilities(
-    _ features: FeatureMatrix, parallelism: Parallelism
+    _ features: FeatureMatrix, execution: Execution
   ) throws(NumericsError) -> Matrix<Float> {
     try TrainingRows.checkFeatureCount(features, featureCount)
     let classes = classCount
     return Matrix<Float>(rows: features.rowCount, columns: classes) { target in
       guard let base = target.baseAddress else { return }
       let address = SharedAddress(base)
-      forEachBlock(features, parallelism) { range, moments in
+      forEachBlock(features, execution) { range, moments in
         let rounded = Matrix<Float>(logProbabilities(moments))
         rounded.withUnsafePointer { source, _ in
           (address.pointer + range.lowerBound * classes).update(
@@ -238,7 +238,7 @@ package struct UncertaintyParts: Sendable {
   package var leverage: [Double]
 }
 
-extension EvidenceHead {
+extension LaplaceHead {
   /// Draws of the logits for the softmax.
   private static var drawCount: Int { 64 }
   /// Numbers of draws that are held at once, for each thread: 16 MB.
@@ -256,12 +256,12 @@ extension EvidenceHead {
   ///   - features: n x D, finite.
   ///   - map: a calibration on held-out rows that predictions go through.
   ///   - splitsEntropy: whether to compute mutual informations.
-  ///   - parallelism: the threads to work with; they do not change the result.
+  ///   - execution: the threads to work with; they do not change the result.
   /// - Returns: predictions, the same bits as `logProbabilities` gives, and scores.
   /// - Throws: `NumericsError.sizeMismatch` for rows of another width.
   package func uncertaintyParts(
     _ features: FeatureMatrix, map: HeldOutCalibration, splitsEntropy: Bool,
-    parallelism: Parallelism
+    execution: Execution
   ) throws(NumericsError) -> UncertaintyParts {
     try TrainingRows.checkFeatureCount(features, featureCount)
     let draws = splitsEntropy ? logitDraws() : nil
@@ -275,7 +275,7 @@ extension EvidenceHead {
       logs = Matrix<Float>(rows: rows, columns: classes) { target in
         guard let base = target.baseAddress else { return }
         let address = SharedAddress(base)
-        forEachBlock(features, parallelism) { range, moments in
+        forEachBlock(features, execution) { range, moments in
           let own = Matrix<Float>(logProbabilities(moments))
           let block =
             map == .none

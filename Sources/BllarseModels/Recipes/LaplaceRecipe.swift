@@ -14,8 +14,8 @@ struct LaplaceRecipe<Pass: LaplacePass> {
   let weights: [Double]?
   /// The division of the rows.
   let division: RowFolds
-  let configuration: EvidenceConfiguration
-  let parallelism: Parallelism
+  let configuration: LaplaceConfiguration
+  let execution: Execution
 
   /// A scaling and a prior, with what they predict for left-out rows.
   struct Candidate: Sendable {
@@ -128,7 +128,7 @@ struct LaplaceRecipe<Pass: LaplacePass> {
       division: RowFolds(
         groups: rows.map { division.groups[$0] }, seed: configuration.seed,
         count: RecipeConstants.scalingFoldCount),
-      configuration: configuration, parallelism: parallelism)
+      configuration: configuration, execution: execution)
   }
 
   /// The best under the first scaling, unless one under another is plainly better, by its standard error.
@@ -163,7 +163,7 @@ struct LaplaceRecipe<Pass: LaplacePass> {
     LaplaceProblem(
       pass: Pass.make(
         scaled.design, labels: labels, classCount: classCount, weights: weights,
-        parallelism: parallelism),
+        execution: execution),
       gram: scaled.gram)
   }
 
@@ -208,7 +208,7 @@ struct LaplaceRecipe<Pass: LaplacePass> {
     _ scaling: FeatureScaling, relevances: [Double]? = nil
   ) throws(NumericsError) -> ScaledDesign<Scalar> {
     try ScaledDesign(
-      features, scaling, weights: weights, relevances: relevances, parallelism: parallelism)
+      features, scaling, weights: weights, relevances: relevances, execution: execution)
   }
 
   private func folds(
@@ -222,7 +222,7 @@ struct LaplaceRecipe<Pass: LaplacePass> {
       for place in held { kept[place] = 0 }
       return Pass.make(
         design, labels: order.map { labels[$0] }, classCount: classCount, weights: kept,
-        parallelism: inner)
+        execution: inner)
     }
   }
 
@@ -377,7 +377,7 @@ struct LaplaceRecipe<Pass: LaplacePass> {
     var (beta, objective) = (1.0, Double?.none)
     if configuration.calibratesOnLeftOut {
       let optimum = CalibrationRows(
-        logits: logits, labels: leftOut.labels, weights: leftOut.weights, parallelism: parallelism
+        logits: logits, labels: leftOut.labels, weights: leftOut.weights, execution: execution
       ).optimum(tolerance: 1e-6)
       (beta, objective) = (optimum.inverseTemperature, optimum.objective)
     }
@@ -450,7 +450,7 @@ struct RelevanceChoice<Pass: LaplacePass> {
     var precision = try EvidenceChoice(problem: recipe.problem(scaled)).precision().precision
     guard scaling != .rows else { return (scaled, precision) }
     for _ in 0..<Self.iterationLimit {
-      try recipe.parallelism.checkCancellation()
+      try recipe.execution.checkCancellation()
       let problem = recipe.problem(scaled)
       let columns = problem.columnCount
       let solution = try problem.solve(
@@ -464,7 +464,7 @@ struct RelevanceChoice<Pass: LaplacePass> {
       padded.replaceBlock(row: 0, column: 0, with: basis)
       basis = padded
       let variances = try problem.covariance(
-        .laplace, solution.logits, problem.prior(precision)
+        .block, solution.logits, problem.prior(precision)
       ).leverages(basis)
       // 2. The fixed point.
       var precisions: [Double] = []

@@ -129,7 +129,7 @@ struct ConcaveSolver<Pass: LaplacePass> {
           gapBound: 0.5 * gradient.combined(with: prior) { g, l in g * g / l }.sum,
           converged: isNear || stalls >= 2 && gap < limit)
       }
-      try pass.parallelism.checkCancellation()
+      try pass.execution.checkCancellation()
 
       // 1. An exact step along the direction.
       steps = lineSearch(weights, direction, logits, &directionLogits, gradient, firstSteps: steps)

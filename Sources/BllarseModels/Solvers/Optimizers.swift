@@ -366,9 +366,9 @@ package enum StepConditions {
   private static let spreads = 0.03...300
 
   /// What the user should know before the learning rate is blamed, or `nil`.
-  package static func note(_ features: FeatureMatrix, parallelism: Parallelism) -> String? {
+  package static func note(_ features: FeatureMatrix, execution: Execution) -> String? {
     let rows = features.rows(0..<min(features.rowCount, rowLimit))
-    let statistics = ColumnStatistics(rows, parallelism: parallelism)
+    let statistics = ColumnStatistics(rows, execution: execution)
     let spread = statistics.globalDeviation
     guard spread > 0 else { return nil }
     let squares = statistics.means.reduce(0) { $0 + $1 * $1 }

@@ -3,7 +3,7 @@ import BllarseKernels
 /// The matrix that a head works on: transformed features, with a last column of ones if wanted.
 ///
 /// The rows are made block by block from the features as they are stored, so the design matrix itself
-/// need not exist; ``makeResident(limit:parallelism:)`` keeps it in memory where that is affordable.
+/// need not exist; ``makeResident(limit:execution:)`` keeps it in memory where that is affordable.
 public struct DesignMatrix<Scalar: BLASScalar>: Sendable {
   /// The features as they are stored, N x D (without the column of ones).
   public let features: FeatureMatrix
@@ -61,7 +61,7 @@ public struct DesignMatrix<Scalar: BLASScalar>: Sendable {
   /// classes.
   @specialized(where Scalar == Float)
   @specialized(where Scalar == Double)
-  public mutating func makeResident(limit: Int, parallelism: Parallelism) {
+  public mutating func makeResident(limit: Int, execution: Execution) {
     let stride = paddedColumnCount
     guard resident == nil, rowCount * stride * MemoryLayout<Scalar>.size <= limit else { return }
     let columns = columnCount
@@ -69,7 +69,7 @@ public struct DesignMatrix<Scalar: BLASScalar>: Sendable {
     let whole = unsafe Matrix<Scalar>(rows: rowCount, columns: stride) { target in
       guard let base = target.baseAddress else { return }
       let address = unsafe SharedAddress(base)
-      parallelism.forEachBlock(of: source.rowCount, blockSize: 256) { _, range in
+      execution.forEachBlock(of: source.rowCount, blockSize: 256) { _, range in
         unsafe source.fill(range, into: address.pointer + range.lowerBound * stride)
       }
     }
@@ -82,11 +82,11 @@ public struct DesignMatrix<Scalar: BLASScalar>: Sendable {
   ///
   /// - Parameters:
   ///   - rows: any of `0..<rowCount`, in any order.
-  ///   - parallelism: the threads to work with.
+  ///   - execution: the threads to work with.
   /// - Returns: a design of rows.count rows.
   @specialized(where Scalar == Float)
   @specialized(where Scalar == Double)
-  package func gathering(_ rows: [Int], parallelism: Parallelism) -> DesignMatrix {
+  package func gathering(_ rows: [Int], execution: Execution) -> DesignMatrix {
     guard let resident else {
       return DesignMatrix(features.gatheringRows(rows), transform: transform, hasBias: hasBias)
     }
@@ -96,7 +96,7 @@ public struct DesignMatrix<Scalar: BLASScalar>: Sendable {
     let whole = unsafe Matrix<Scalar>(rows: rows.count, columns: stride) { target in
       guard let base = target.baseAddress else { return }
       let address = unsafe SharedAddress(base)
-      parallelism.forEachBlock(of: rows.count, blockSize: 256) { _, range in
+      execution.forEachBlock(of: rows.count, blockSize: 256) { _, range in
         unsafe resident.withUnsafePointer { source, sourceStride in
           for place in range {
             unsafe (address.pointer + place * stride).update(
@@ -268,11 +268,11 @@ extension DesignMatrix {
   ///
   /// - Parameters:
   ///   - weights: columnCount numbers; they are rounded to `Scalar`.
-  ///   - parallelism: the threads to work with.
+  ///   - execution: the threads to work with.
   /// - Returns: one number a row.
   @specialized(where Scalar == Float)
   @specialized(where Scalar == Double)
-  public func multiplied(by weights: [Double], parallelism: Parallelism = .available) -> [Double] {
+  public func multiplied(by weights: [Double], execution: Execution = .available) -> [Double] {
     precondition(
       weights.count == columnCount, "\(weights.count) weights for \(columnCount) columns")
     var result = [Double](repeating: 0, count: rowCount)
@@ -280,7 +280,7 @@ extension DesignMatrix {
     unsafe result.withUnsafeMutableBufferPointer { target in
       guard let base = target.baseAddress else { return }
       let address = unsafe SharedAddress(base)
-      _ = unsafe forEachBlock(parallelism) { _, range, rows in
+      _ = unsafe forEachBlock(execution) { _, range, rows in
         let products = Scratch<Scalar>(count: range.count)
         unsafe vector.withUnsafeBufferPointer { vector in
           guard let x = vector.baseAddress else { return }
@@ -299,16 +299,16 @@ extension DesignMatrix {
   ///
   /// - Parameters:
   ///   - values: one number a row; they are rounded to `Scalar`.
-  ///   - parallelism: the threads to work with.
+  ///   - execution: the threads to work with.
   /// - Returns: one number a column.
   @specialized(where Scalar == Float)
   @specialized(where Scalar == Double)
   public func transposeMultiplied(
-    by values: [Double], parallelism: Parallelism = .available
+    by values: [Double], execution: Execution = .available
   ) -> [Double] {
     precondition(values.count == rowCount, "\(values.count) values for \(rowCount) rows")
     let vector = values.map { Scalar($0) }
-    let sums = unsafe forEachBlock(parallelism, sumCount: columnCount) { sums, range, rows in
+    let sums = unsafe forEachBlock(execution, sumCount: columnCount) { sums, range, rows in
       let products = Scratch<Scalar>(count: columnCount)
       unsafe vector.withUnsafeBufferPointer { vector in
         guard let r = vector.baseAddress else { return }
@@ -328,13 +328,13 @@ extension DesignMatrix {
   /// The squared norms `xᵢᵀxᵢ` of all rows, in double precision.
   @specialized(where Scalar == Float)
   @specialized(where Scalar == Double)
-  public func squaredNorms(parallelism: Parallelism = .available) -> [Double] {
+  public func squaredNorms(execution: Execution = .available) -> [Double] {
     var result = [Double](repeating: 0, count: rowCount)
     let (columns, stride) = (columnCount, paddedColumnCount)
     unsafe result.withUnsafeMutableBufferPointer { target in
       guard let base = target.baseAddress else { return }
       let address = unsafe SharedAddress(base)
-      _ = unsafe forEachBlock(parallelism) { _, range, rows in
+      _ = unsafe forEachBlock(execution) { _, range, rows in
         for row in 0..<range.count {
           unsafe address.pointer[range.lowerBound + row] = sumOfSquares(
             rows + row * stride, columns)
@@ -348,10 +348,10 @@ extension DesignMatrix {
 
   /// Hands every block of rows to one of the threads, which have some sums each.
   private func forEachBlock(
-    _ parallelism: Parallelism, sumCount: Int = 0,
+    _ execution: Execution, sumCount: Int = 0,
     _ body: @Sendable (Scratch<Double>, Range<Int>, UnsafePointer<Scalar>) -> Void
   ) -> [Scratch<Double>] {
-    parallelism.forEachBlock(of: rowCount, blockSize: Self.vectorBlockSize) {
+    execution.forEachBlock(of: rowCount, blockSize: Self.vectorBlockSize) {
       (
         sums: Scratch<Double>(count: sumCount),
         rows: Scratch<Scalar>(
@@ -381,7 +381,7 @@ extension DesignMatrix {
   ///
   /// - Parameters:
   ///   - cholesky: of A, columnCount x columnCount; its factor is rounded to `Scalar`.
-  ///   - parallelism: the threads to work with.
+  ///   - execution: the threads to work with.
   /// - Returns: one number a row, not negative.
   /// - Complexity: N·columnCount² floating-point operations: a triangular solve by blocks, whose products
   ///   run at the speed of gemm (four times that of trsm).
@@ -389,7 +389,7 @@ extension DesignMatrix {
   @specialized(where Scalar == Float, Factor == Double)
   @specialized(where Scalar == Double, Factor == Double)
   public func quadraticForms<Factor: BLASScalar>(
-    _ cholesky: Cholesky<Factor>, parallelism: Parallelism = .available
+    _ cholesky: Cholesky<Factor>, execution: Execution = .available
   ) -> [Double] {
     precondition(
       cholesky.size == columnCount, "a factor of order \(cholesky.size) for \(columnCount) columns")
@@ -404,7 +404,7 @@ extension DesignMatrix {
     unsafe result.withUnsafeMutableBufferPointer { target in
       guard let base = target.baseAddress else { return }
       let address = unsafe SharedAddress(base)
-      _ = parallelism.forEachBlock(of: rowCount, blockSize: blockSize) {
+      _ = execution.forEachBlock(of: rowCount, blockSize: blockSize) {
         (
           source: Scratch<Scalar>(count: isResident ? 0 : blockSize * stride),
           solution: Scratch<Scalar>(count: blockSize * stride),
@@ -485,18 +485,18 @@ extension DesignMatrix {
   ///
   /// - Returns: columnCount x columnCount, both triangles filled.
   /// - Complexity: N·columnCount² floating-point operations.
-  public func gram(parallelism: Parallelism = .available) -> Matrix<Double> {
-    gram(rowWeights: nil, parallelism: parallelism)
+  public func gram(execution: Execution = .available) -> Matrix<Double> {
+    gram(rowWeights: nil, execution: execution)
   }
 
   /// The Gram matrix `Xᵀ·diag(w)·X` for row weights `w` that are not negative.
   ///
   /// - Parameters:
   ///   - weights: N numbers, one for each row.
-  ///   - parallelism: the threads to work with.
+  ///   - execution: the threads to work with.
   /// - Returns: columnCount x columnCount, both triangles filled.
-  public func gram(weights: [Double], parallelism: Parallelism = .available) -> Matrix<Double> {
-    gram(rowWeights: weights, parallelism: parallelism)
+  public func gram(weights: [Double], execution: Execution = .available) -> Matrix<Double> {
+    gram(rowWeights: weights, execution: execution)
   }
 
   /// The Gram matrix with weights or without, by whichever division of the work fits.
@@ -505,17 +505,17 @@ extension DesignMatrix {
   /// own, which for very many columns and threads is too much.
   @specialized(where Scalar == Float)
   @specialized(where Scalar == Double)
-  package func gram(rowWeights weights: [Double]?, parallelism: Parallelism) -> Matrix<Double> {
+  package func gram(rowWeights weights: [Double]?, execution: Execution) -> Matrix<Double> {
     precondition(
       weights == nil || weights?.count == rowCount,
       "\(weights?.count ?? 0) weights for \(rowCount) rows")
     let bytes = columnCount * paddedColumnCount * (MemoryLayout<Scalar>.size + 8)
-    if parallelism.threadCount * bytes <= Self.ownGramLimit {
-      return gramByRows(weights: weights, parallelism: parallelism)
+    if execution.threadCount * bytes <= Self.ownGramLimit {
+      return gramByRows(weights: weights, execution: execution)
     }
     var total = Matrix<Double>.zeros(columnCount, columnCount)
     let workspace = GramWorkspace(self, isWeighted: weights != nil)
-    addLowerGram(weights: weights, to: &total, workspace, parallelism: parallelism)
+    addLowerGram(weights: weights, to: &total, workspace, execution: execution)
     total.mirrorLowerTriangle()
     return total
   }
@@ -546,12 +546,12 @@ extension DesignMatrix {
   ///   - weights: N numbers that are not negative, or `nil` for ones.
   ///   - total: columnCount x columnCount.
   ///   - workspace: made for this design.
-  ///   - parallelism: the threads to work with.
+  ///   - execution: the threads to work with.
   @specialized(where Scalar == Float)
   @specialized(where Scalar == Double)
   package func addLowerGram(
     weights: [Double]?, to total: inout Matrix<Double>, _ workspace: GramWorkspace,
-    parallelism: Parallelism
+    execution: Execution
   ) {
     let size = columnCount
     let stride = paddedColumnCount
@@ -562,7 +562,7 @@ extension DesignMatrix {
     for start in Swift.stride(from: 0, to: rowCount, by: Self.gramBlockSize) {
       let range = start..<Swift.min(start + Self.gramBlockSize, rowCount)
       if weights != nil || !isResident {
-        parallelism.forEachBlock(of: range.count, blockSize: 128) { _, part in
+        execution.forEachBlock(of: range.count, blockSize: 128) { _, part in
           let target = unsafe address.pointer + part.lowerBound * stride
           let rows = start + part.lowerBound..<start + part.upperBound
           unsafe copyRows(rows, into: target)
@@ -570,7 +570,7 @@ extension DesignMatrix {
         }
       }
       let multiply = { (rows: UnsafePointer<Scalar>) in
-        parallelism.withBLAS {
+        execution.withBLAS {
           unsafe Scalar.syrk(
             true, size, range.count, 1, rows, stride, 0, workspace.product.pointer, stride)
         }
@@ -606,15 +606,15 @@ extension DesignMatrix {
   ///
   /// - Parameters:
   ///   - weights: N numbers that are not negative, or `nil` for ones.
-  ///   - parallelism: the threads to work with.
+  ///   - execution: the threads to work with.
   /// - Returns: columnCount x columnCount, both triangles filled.
-  func gramByRows(weights: [Double]?, parallelism: Parallelism) -> Matrix<Double> {
+  func gramByRows(weights: [Double]?, execution: Execution) -> Matrix<Double> {
     let size = columnCount
     let stride = paddedColumnCount
     // Long enough that adding the product to the sum costs little, short enough to stay in cache.
     let blockSize = 1024
     let ownsRows = weights != nil || !isResident
-    let workers = parallelism.forEachBlock(of: rowCount, blockSize: blockSize) {
+    let workers = execution.forEachBlock(of: rowCount, blockSize: blockSize) {
       (
         block: Scratch<Scalar>(count: ownsRows ? Swift.min(blockSize, rowCount) * stride : 0),
         product: Scratch<Scalar>(count: size * stride),

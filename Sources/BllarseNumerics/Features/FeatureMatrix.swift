@@ -126,11 +126,11 @@ extension FeatureMatrix {
 
   /// The position of ``firstValue(beyond:)``, found by all threads.
   package func firstValue(
-    beyond bound: Double, parallelism: Parallelism
+    beyond bound: Double, execution: Execution
   ) -> (row: Int, column: Int)? {
     let found = Mutex<(row: Int, column: Int)?>(nil)
     let blockSize = max(1, (1 << 18) / max(columnCount, 1))
-    parallelism.forEachBlock(of: rowCount, blockSize: blockSize) { _, range in
+    execution.forEachBlock(of: rowCount, blockSize: blockSize) { _, range in
       if found.withLock({ $0.map { $0.row < range.lowerBound } ?? false }) { return }
       guard let (row, column) = rows(range).firstValue(beyond: bound) else { return }
       found.withLock { best in
@@ -223,10 +223,10 @@ package struct ColumnStatistics: Sendable, Equatable {
   ///   - transform: how a row becomes a row of the design.
   ///   - weights: how often each row counts, N numbers that are not negative, not all 0; `nil` for once. A
   ///     row of weight 0 is not looked at.
-  ///   - parallelism: the threads to work with.
+  ///   - execution: the threads to work with.
   package init(
     _ features: FeatureMatrix, transform: FeatureTransform = .identity, weights: [Double]? = nil,
-    parallelism: Parallelism
+    execution: Execution
   ) {
     precondition(
       weights == nil || weights?.count == features.rowCount,
@@ -238,7 +238,7 @@ package struct ColumnStatistics: Sendable, Equatable {
     let origin = design.matrix(rows: first..<first + 1).elements
     let blockSize = 256
     // Sums, sums of squares and magnitudes of each worker, after room for a block.
-    let workers = parallelism.forEachBlock(of: features.rowCount, blockSize: blockSize) {
+    let workers = execution.forEachBlock(of: features.rowCount, blockSize: blockSize) {
       (sums: Scratch<Double>(count: 3 * columns), rows: Scratch<Double>(count: blockSize * stride))
     } _: { worker, range in
       let (sum, block) = worker

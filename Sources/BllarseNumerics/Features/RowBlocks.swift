@@ -8,7 +8,7 @@ package struct RowBlocks<Scalar: BLASScalar>: Sendable {
   package let design: DesignMatrix<Scalar>
   /// C.
   package let outputCount: Int
-  package var parallelism: Parallelism
+  package var execution: Execution
   /// Rows of a block.
   let blockSize: Int
 
@@ -22,14 +22,14 @@ package struct RowBlocks<Scalar: BLASScalar>: Sendable {
   ///   - design: X.
   ///   - outputCount: C.
   ///   - blockSize: rows of a block; `nil` for what fits into the cache.
-  ///   - parallelism: the threads to work with.
+  ///   - execution: the threads to work with.
   package init(
     _ design: DesignMatrix<Scalar>, outputCount: Int, blockSize: Int? = nil,
-    parallelism: Parallelism
+    execution: Execution
   ) {
     self.design = design
     self.outputCount = outputCount
-    self.parallelism = parallelism
+    self.execution = execution
     let padded = Self.padded(outputCount)
     let bytesOfRow = (design.paddedColumnCount + 2 * padded) * MemoryLayout<Scalar>.size
     // Weights whose gradients, in double precision, take a megabyte.
@@ -139,7 +139,7 @@ package struct RowBlocks<Scalar: BLASScalar>: Sendable {
     count sumCount: Int, hasProducts: Bool = true, _ body: @Sendable (Block) -> Void
   ) -> Sums {
     sums(
-      of: parallelism.forEachBlock(of: design.rowCount, blockSize: blockSize) {
+      of: execution.forEachBlock(of: design.rowCount, blockSize: blockSize) {
         Block(
           self, sumCount: sumCount, hasProducts: hasProducts, ownsRows: !design.isResident)
       } _: { block, range in
@@ -215,14 +215,14 @@ extension DesignMatrix {
   ///
   /// - Parameters:
   ///   - weights: columnCount x C; they are rounded to `Scalar`.
-  ///   - parallelism: the threads to work with.
+  ///   - execution: the threads to work with.
   /// - Returns: N x C.
   @specialized(where Scalar == Float)
   @specialized(where Scalar == Double)
   package func multiplied(
-    by weights: Matrix<Double>, parallelism: Parallelism
+    by weights: Matrix<Double>, execution: Execution
   ) -> Matrix<Scalar> {
-    let blocks = RowBlocks(self, outputCount: weights.columnCount, parallelism: parallelism)
+    let blocks = RowBlocks(self, outputCount: weights.columnCount, execution: execution)
     let packed = blocks.pack(Matrix(weights))
     var result = Matrix<Scalar>.zeros(rowCount, weights.columnCount)
     result.withSharedMutableRows { result in

@@ -78,9 +78,9 @@ public struct Cholesky<Scalar: BLASScalar>: Sendable {
   ///
   /// - Parameters:
   ///   - right: `B`, size x any.
-  ///   - parallelism: the threads to work with.
+  ///   - execution: the threads to work with.
   /// - Returns: `X`, of the shape of `B`.
-  package func solve(_ right: Matrix<Scalar>, parallelism: Parallelism) -> Matrix<Scalar> {
+  package func solve(_ right: Matrix<Scalar>, execution: Execution) -> Matrix<Scalar> {
     var solution = right
     let (rows, columns) = (right.rowCount, right.columnCount)
     guard rows > 0, columns > 0 else { return solution }
@@ -88,7 +88,7 @@ public struct Cholesky<Scalar: BLASScalar>: Sendable {
       unsafe factor.withUnsafePointer { lower, lowerStride in
         let target = unsafe SharedAddress(base)
         let source = unsafe SharedAddress(UnsafeMutablePointer(mutating: lower))
-        parallelism.forEachBlock(of: columns, blockSize: 16) { _, range in
+        execution.forEachBlock(of: columns, blockSize: 16) { _, range in
           for transposed in [false, true] {
             unsafe Scalar.trsm(
               false, transposed, rows, range.count, UnsafePointer(source.pointer), lowerStride,
@@ -386,7 +386,7 @@ extension Cholesky {
   static var leafSize: Int { 64 }
 
   /// Factors a symmetric matrix by halves, of which only the lower triangle is read; on one thread it is
-  /// quicker than potrf, and ``DesignMatrix/quadraticForms(_:parallelism:)`` need not invert leaves.
+  /// quicker than potrf, and ``DesignMatrix/quadraticForms(_:execution:)`` need not invert leaves.
   ///
   /// - Parameter matrix: size x size, symmetric, positive definite; it is factored in place when nobody
   ///   else refers to it.

@@ -157,7 +157,7 @@ struct RandomBackboneTests {
     }
     #expect(one.blocks[0].linear1.weight != one.blocks[1].linear1.weight)
     let images = try #require(try DigitsDataset.images()["test"]).images
-    let features = try one.features(of: images, parallelism: Parallelism(threadCount: 1))
+    let features = try one.features(of: images, execution: Execution(threadCount: 1))
     #expect(features.elements.allSatisfy { $0.isFinite })
     #expect(try backbone(seed: 137).features(of: images) == features)
   }

@@ -40,8 +40,8 @@ struct ResidualMLPTests {
   func threads() throws {
     let images = try #require(try DigitsDataset.images()["test"]).images
     let backbone = try DigitsDataset.backbone()
-    let one = try backbone.features(of: images, parallelism: Parallelism(threadCount: 1))
-    let two = try backbone.features(of: images, parallelism: Parallelism(threadCount: 2))
+    let one = try backbone.features(of: images, execution: Execution(threadCount: 1))
+    let two = try backbone.features(of: images, execution: Execution(threadCount: 2))
     #expect(one == two)
   }
 

@@ -54,7 +54,7 @@ struct CalibrationChoiceTests {
   ) throws -> CalibrationChoice {
     try CalibrationChoice(
       method, logProbabilities: rows.logs, labels: rows.labels,
-      parallelism: Parallelism(threadCount: threads))
+      execution: Execution(threadCount: threads))
   }
 
   @Test(
@@ -109,11 +109,11 @@ struct CalibrationChoiceTests {
       // Groups that are given are taken as they are.
       let grouped = try CalibrationChoice(
         method, logProbabilities: repeated.logs, labels: repeated.labels,
-        groups: rows.map { $0 / 4 }, parallelism: Parallelism(threadCount: 1))
+        groups: rows.map { $0 / 4 }, execution: Execution(threadCount: 1))
       #expect(grouped.leftOut?.groups == 3)
       let alone = try CalibrationChoice(
         method, logProbabilities: repeated.logs, labels: repeated.labels,
-        groups: rows.map { _ in 5 }, parallelism: Parallelism(threadCount: 1))
+        groups: rows.map { _ in 5 }, execution: Execution(threadCount: 1))
       #expect(alone.leftOut == nil && alone.calibration.kind == "temperature")
       #expect(alone.requested == method && alone.reason?.hasPrefix("all rows are of one") == true)
     }

@@ -94,7 +94,7 @@ struct CalibrationReferenceTests {
     for method in HeldOutCalibration.Method.allCases {
       let arguments = HeldOutCalibration.arguments(single)
       let map = try HeldOutCalibration(fitting: method, to: arguments, labels)
-      let mapped = map.apply(to: single, parallelism: Parallelism(threadCount: 2))
+      let mapped = map.apply(to: single, execution: Execution(threadCount: 2))
       for row in 0..<mapped.rowCount {
         let sum = mapped.row(row).reduce(0.0) { $0 + exp(Double($1)) }
         #expect(sum.isClose(to: 1, relative: 1e-5), "\(method), row \(row): \(mapped.row(row))")

@@ -57,7 +57,7 @@ struct FeatureDatasetTests {
                 $0[290_000, 1] = value
               }
             ),
-          ], parallelism: Parallelism(threadCount: threads))
+          ], execution: Execution(threadCount: threads))
       } throws: { error in
         "\(error)" == "test split features, row 270003, column 0 (from 0): the value is \(text), "
           + "expected a finite number; remove the row or replace the value"

@@ -12,12 +12,12 @@ struct ConcaveSolverTests {
   ) -> ConcaveSolver<Pass> {
     let design = DesignMatrix<Pass.Scalar>(
       FeatureMatrix(problem.features), transform: .identity, hasBias: true)
-    let parallelism = Parallelism(threadCount: 2)
+    let execution = Execution(threadCount: 2)
     let pass = Pass.make(
       design, labels: problem.labels, classCount: problem.classCount, weights: nil,
-      parallelism: parallelism)
+      execution: execution)
     return ConcaveSolver(
-      pass: pass, gram: design.gram(rowWeights: nil, parallelism: parallelism),
+      pass: pass, gram: design.gram(rowWeights: nil, execution: execution),
       prior: Matrix(rows: design.columnCount, columns: pass.classCount, repeating: prior))
   }
 

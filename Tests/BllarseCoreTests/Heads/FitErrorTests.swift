@@ -210,7 +210,7 @@ struct FitErrorTests {
     var broken = logs
     broken[4, 1] = .nan
     let scaling = TemperatureScaling()
-    let parallelism = Parallelism(threadCount: 1)
+    let execution = Execution(threadCount: 1)
     let calls: [(String, (Matrix<Double>, [Int32]) throws(NumericsError) -> Void)] = [
       (
         "predictions",
@@ -259,7 +259,7 @@ struct FitErrorTests {
         "parts",
         { (logs, y) throws(NumericsError) in
           _ = try TemperatureScaling(fractions: [0.5]).rows(
-            "head", logits: logs, labels: y, seed: 0, parallelism: parallelism)
+            "head", logits: logs, labels: y, seed: 0, execution: execution)
         }
       ),
     ]

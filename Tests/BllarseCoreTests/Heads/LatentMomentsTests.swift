@@ -26,7 +26,7 @@ struct LatentMomentsTests {
   func probit() throws {
     var head = IBProbitHead<Double>(.init(featureCount: 4, classCount: 3, transform: .identity))
     try head.fit(features: Self.features, labels: Self.problem.labels)
-    let moments = try head.latent(Self.features, parallelism: .available)
+    let moments = try head.latent(Self.features, execution: .available)
     for row in 0..<60 {
       let expected = Self.quadraticForm(head.posterior.precision, row)
       for k in 0..<3 { #expect(moments.variances[row, k].isClose(to: expected, relative: 1e-9)) }
@@ -39,7 +39,7 @@ struct LatentMomentsTests {
     var head = MultinomialPolyaGammaHead<Double>(
       .init(featureCount: 4, classCount: 3, transform: .identity))
     try head.fit(features: Self.features, labels: Self.problem.labels)
-    let moments = try head.latent(Self.features, parallelism: .available)
+    let moments = try head.latent(Self.features, execution: .available)
     #expect(moments.means.columnCount == 2)
     for row in 0..<60 {
       for k in 0..<2 {
@@ -51,11 +51,11 @@ struct LatentMomentsTests {
 
   @Test("the default recipe's probabilities follow from its moments: Φ(m/√(1 + v)) for probit")
   func laplace() throws {
-    var configuration = EvidenceConfiguration(classCount: 2)
+    var configuration = LaplaceConfiguration(classCount: 2)
     (configuration.likelihood, configuration.calibratesOnLeftOut) = (.probit, false)
     let labels = Self.problem.labels.map { min($0, 1) }
-    let head = try EvidenceHead(fitting: Self.features, labels: labels, configuration)
-    let moments = try head.latent(Self.features, parallelism: .available)
+    let head = try LaplaceHead(fitting: Self.features, labels: labels, configuration)
+    let moments = try head.latent(Self.features, execution: .available)
     let logs = try head.logProbabilities(Self.features)
     #expect(moments.means.columnCount == 1)
     for row in 0..<60 {

@@ -15,7 +15,7 @@ struct LinearHeadTests {
       design: DesignMatrix(
         FeatureMatrix(Self.problem.features), transform: .identity, hasBias: true),
       labels: Self.problem.labels, classCount: 4, loss: loss,
-      parallelism: Parallelism(threadCount: threads))
+      execution: Execution(threadCount: threads))
   }
 
   private func weights() -> Matrix<Double> {
@@ -126,7 +126,7 @@ struct LinearHeadTests {
       features: FeatureMatrix(Self.problem.features), labels: Self.problem.labels)
     var trainer = try HeadRegistry.trainer(
       configuration, data: TrainingData(split: split, classCount: 4),
-      parallelism: Parallelism(threadCount: 1))
+      execution: Execution(threadCount: 1))
     for epoch in 1...configuration.effectiveEpochs {
       for step in 0..<trainer.stepCount(rowCount: 150) {
         try trainer.runStep(step, epoch: epoch, on: split)
@@ -196,7 +196,7 @@ struct LinearHeadTests {
       let split = try FeatureSplit(features: FeatureMatrix(Self.problem.features), labels: labels)
       var trainer = try HeadRegistry.trainer(
         configuration, data: TrainingData(split: split, classCount: 4),
-        parallelism: Parallelism(threadCount: 1))
+        execution: Execution(threadCount: 1))
       try trainer.runStep(0, epoch: 1, on: split)
       return try #require(trainer.head as? LinearHead<CrossEntropyLoss>).weights.rows(0..<6)
         .squaredNorm

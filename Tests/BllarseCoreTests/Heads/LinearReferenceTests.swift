@@ -14,7 +14,7 @@ import Testing
 struct LinearReferenceTests {
   let file: SafetensorsFile
   static let cases = ["tall", "below", "above", "wide"]
-  private let parallelism = Parallelism(threadCount: 2)
+  private let execution = Execution(threadCount: 2)
 
   init() throws {
     file = try SafetensorsFile(path: Fixtures.path("linear/reference.safetensors"))
@@ -23,12 +23,12 @@ struct LinearReferenceTests {
   private func optimum<Loss: TrainableLoss>(
     _ loss: Loss.Type, _ name: String, penalty: Double?
   ) throws -> (rows: CentredDesign, optimum: PenalisedOptimum) {
-    let rows = try CentredDesign(file.features("\(name).X_train"), parallelism: parallelism)
+    let rows = try CentredDesign(file.features("\(name).X_train"), execution: execution)
     return (
       rows,
       try Loss.optimum(
         rows, labels: file.labels("\(name).y_train"), classCount: 3, smoothing: 0,
-        penalty: penalty, parallelism: parallelism)
+        penalty: penalty, execution: execution)
     )
   }
 
@@ -62,10 +62,10 @@ struct LinearReferenceTests {
   @Test("the same model has the same penalty as a softmax head by evidence", arguments: cases)
   func sameThroughBothDoors(name: String) throws {
     let (_, optimum) = try optimum(CrossEntropyLoss.self, name, penalty: nil)
-    var configuration = EvidenceConfiguration(classCount: 3)
+    var configuration = LaplaceConfiguration(classCount: 3)
     configuration.prior = .evidence
     configuration.scaling = .global
-    let head = try EvidenceHead(
+    let head = try LaplaceHead(
       fitting: file.features("\(name).X_train"), labels: file.labels("\(name).y_train"),
       configuration)
     let precision = try #require(head.report?.priorPrecision)
@@ -107,7 +107,7 @@ struct LinearReferenceTests {
       configuration.method.wayName = "newton"
       var trainer = try HeadRegistry.trainer(
         configuration, data: TrainingData(split: split, classCount: 2),
-        parallelism: parallelism)
+        execution: execution)
       try trainer.runStep(0, epoch: 1, on: split)
       let scores = try trainer.head.evaluation(features: split.features, labels: labels)
       #expect(scores.acc == 1)

@@ -165,7 +165,7 @@ struct PolyaGammaHeadTests {
       var head: IBPolyaGammaHead<Float> = head(problem)
       try head.update(
         features: FeatureMatrix(problem.features), labels: problem.labels, iterations: 8,
-        parallelism: Parallelism(threadCount: threads))
+        execution: Execution(threadCount: threads))
       return try head.mean().elements
     }
     let two = try fit(2)

@@ -351,7 +351,7 @@ struct ProbitSolverTests {
       var head = head(problem, prior: 1, of: Float.self)
       try head.fit(
         features: FeatureMatrix(problem.features), labels: problem.labels, tolerance: 1e-9,
-        parallelism: Parallelism(threadCount: threads))
+        execution: Execution(threadCount: threads))
       return try head.mean().elements
     }
     let one = try fit(1)

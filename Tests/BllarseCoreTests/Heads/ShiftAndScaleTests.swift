@@ -123,7 +123,7 @@ struct ShiftAndScaleTests {
     let split = try FeatureSplit(features: train, labels: labels)
     var trainer = try HeadRegistry.trainer(
       method.configuration(scale: scale), data: TrainingData(split: split, classCount: 3),
-      parallelism: Parallelism(threadCount: 2))
+      execution: Execution(threadCount: 2))
     for step in 0..<trainer.stepCount(rowCount: labels.count) {
       try trainer.runStep(step, epoch: 1, on: split)
     }
@@ -191,7 +191,7 @@ struct ShiftAndScaleTests {
     let split = try FeatureSplit(features: FeatureMatrix(twice), labels: problem.labels)
     var trainer = try HeadRegistry.trainer(
       configuration, data: TrainingData(split: split, classCount: 3),
-      parallelism: Parallelism(threadCount: 2))
+      execution: Execution(threadCount: 2))
     try trainer.runStep(0, epoch: 1, on: split)
     let head = try #require(trainer.head as? LinearHead<CrossEntropyLoss>)
     // What is the same twice shares its weight.
@@ -258,7 +258,7 @@ struct ShiftAndScaleTests {
       configuration.method.head = loss
       var trainer = try HeadRegistry.trainer(
         configuration, data: TrainingData(split: split, classCount: 2),
-        parallelism: Parallelism(threadCount: 1))
+        execution: Execution(threadCount: 1))
       try trainer.runStep(0, epoch: 1, on: split)
       let note = try #require(trainer.info.note)
       #expect(note.contains("the strongest of those that are searched"), "\(note)")
@@ -276,7 +276,7 @@ struct ShiftAndScaleTests {
       let split = try FeatureSplit(features: train, labels: Self.tall.labels)
       return try HeadRegistry.trainer(
         configuration, data: TrainingData(split: split, classCount: 3),
-        parallelism: Parallelism(threadCount: 1)
+        execution: Execution(threadCount: 1)
       ).info.note
     }
     #expect(try note(nil) == nil)

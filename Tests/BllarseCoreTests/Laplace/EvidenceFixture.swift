@@ -43,13 +43,13 @@ enum EvidenceFixture {
   private static func problem<Pass: LaplacePass>(
     _ features: Matrix<Double>, _ labels: [Int32], classCount: Int, weights: [Double]? = nil
   ) -> LaplaceProblem<Pass> where Pass.Scalar == Double {
-    let parallelism = Parallelism(threadCount: 2)
+    let execution = Execution(threadCount: 2)
     let design = DesignMatrix<Double>(
       FeatureMatrix(features), transform: .identity, hasBias: true)
     return LaplaceProblem(
       pass: Pass.make(
-        design, labels: labels, classCount: classCount, weights: weights, parallelism: parallelism),
-      gram: design.gram(rowWeights: weights, parallelism: parallelism))
+        design, labels: labels, classCount: classCount, weights: weights, execution: execution),
+      gram: design.gram(rowWeights: weights, execution: execution))
   }
 
   /// Rows from a softmax model with random weights.

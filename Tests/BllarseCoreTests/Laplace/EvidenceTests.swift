@@ -19,15 +19,15 @@ struct EvidenceTests {
   }
 
   private static func recipe(
-    _ features: FeatureMatrix, _ labels: [Int32], classCount: Int, prior: EvidencePrior
+    _ features: FeatureMatrix, _ labels: [Int32], classCount: Int, prior: LaplacePrior
   ) -> LaplaceRecipe<SoftmaxPass<Float>> {
-    var configuration = EvidenceConfiguration(classCount: classCount)
+    var configuration = LaplaceConfiguration(classCount: classCount)
     configuration.prior = prior
     configuration.scaling = .columns
     return LaplaceRecipe(
       features: features, labels: labels, weights: nil,
       division: RowFolds(features, seed: 1), configuration: configuration,
-      parallelism: Parallelism(threadCount: 2))
+      execution: Execution(threadCount: 2))
   }
 
   @Test(
@@ -115,11 +115,11 @@ struct EvidenceTests {
   func headAgainstNeighbours() throws {
     let (features, labels) = EvidenceFixture.sample(
       rows: 150, columns: 6, classes: 3, strength: 1, seed: 4)
-    func head(_ prior: EvidencePrior) throws -> EvidenceHead {
-      var configuration = EvidenceConfiguration(classCount: 3)
+    func head(_ prior: LaplacePrior) throws -> LaplaceHead {
+      var configuration = LaplaceConfiguration(classCount: 3)
       configuration.prior = prior
       configuration.scaling = .columns
-      return try EvidenceHead(fitting: FeatureMatrix(features), labels: labels, configuration)
+      return try LaplaceHead(fitting: FeatureMatrix(features), labels: labels, configuration)
     }
     let found = try head(.evidence)
     let best = try #require(found.report?.logEvidence)

@@ -16,9 +16,9 @@ struct FoldedFitsTests {
       rows: 150, columns: 500, classes: 2, strength: 1, seed: 4)
     var generator = SplitMix64(seed: 9)
     let labels = (0..<150).map { _ in Int32(generator.uniform() < 0.5 ? 0 : 1) }
-    var configuration = EvidenceConfiguration(classCount: 2)
+    var configuration = LaplaceConfiguration(classCount: 2)
     configuration.scaling = scaling
-    let head = try EvidenceHead(
+    let head = try LaplaceHead(
       fitting: FeatureMatrix(features), labels: labels, configuration)
     let estimate = try #require(head.report?.estimate)
     // Nobody knows more than the classes' frequencies: log 2.
@@ -47,7 +47,7 @@ struct FoldedFitsTests {
         for place in held { kept[place] = 0 }
         return SoftmaxPass(
           design: design, labels: order.map { labels[$0] }, classCount: classes, weights: kept,
-          parallelism: inner)
+          execution: inner)
       }
     }
     func loss(_ logits: Matrix<Double>) -> Double {

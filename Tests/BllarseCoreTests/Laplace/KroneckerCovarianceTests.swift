@@ -98,12 +98,12 @@ struct KroneckerCovarianceTests {
     let direct = try KroneckerCovariance.leverages(
       of: some, gram: gram, outputCurvature: curvature,
       directionCount: classes - 1, priorPrecision: 3,
-      biasPrecision: RecipeConstants.biasPrecision, parallelism: problem.parallelism)
+      biasPrecision: RecipeConstants.biasPrecision, execution: problem.execution)
     let projected = KroneckerCovariance.ProjectedRows(
-      some, on: try KroneckerCovariance.Inputs(gram: gram), parallelism: problem.parallelism)
+      some, on: try KroneckerCovariance.Inputs(gram: gram), execution: problem.execution)
     let eigen = try projected.leverages(
       outputCurvature: curvature, directionCount: classes - 1, priorPrecision: 3,
-      biasPrecision: RecipeConstants.biasPrecision, parallelism: problem.parallelism)
+      biasPrecision: RecipeConstants.biasPrecision, execution: problem.execution)
     let whole = try problem.kronecker(solution.logits, precision: 3).leverages(some)
     for row in 0..<50 {
       for k in 0..<classes {

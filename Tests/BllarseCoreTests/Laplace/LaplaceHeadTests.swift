@@ -71,8 +71,8 @@ struct LaplaceHeadTests {
   @Test("degenerate data give finite probabilities that sum to one", arguments: degenerateCases)
   func degenerate(data: DegenerateCase) throws {
     let features = Self.matrix(data.features)
-    let head = try EvidenceHead(
-      fitting: features, labels: data.labels, EvidenceConfiguration(classCount: data.classCount))
+    let head = try LaplaceHead(
+      fitting: features, labels: data.labels, LaplaceConfiguration(classCount: data.classCount))
     let new =
       data.test + Self.normals(5, features.columnCount, seed: 99)
       + [[Double](repeating: 1e12, count: features.columnCount)]
@@ -98,20 +98,20 @@ struct LaplaceHeadTests {
   func frequencies() throws {
     let features = Self.matrix([[Double]](repeating: [3, 3], count: 40))
     let labels = (0..<40).map { Int32($0 % 4 == 0 ? 0 : 1) }
-    let head = try EvidenceHead(
-      fitting: features, labels: labels, EvidenceConfiguration(classCount: 2))
+    let head = try LaplaceHead(
+      fitting: features, labels: labels, LaplaceConfiguration(classCount: 2))
     let p = exp(Double(try head.logProbabilities(features)[0, 0]))
     #expect(abs(p - 0.25) < 0.03, "\(p)")
   }
 
-  private static let options:
-    [(String, @Sendable (inout EvidenceConfiguration) -> Void, Int, Int)] = [
+  private static let options: [(String, @Sendable (inout LaplaceConfiguration) -> Void, Int, Int)] =
+    [
       ("softmax", { _ in }, 4, 200), ("two classes", { _ in }, 2, 100),
       ("more features than rows", { _ in }, 3, 12),
-      ("a covariance a class", { $0.posterior = .laplace }, 3, 80),
+      ("a covariance a class", { $0.posterior = .block }, 3, 80),
       ("a precision a class", { $0.prior = .evidencePerClass }, 3, 80),
-      ("one covariance", { $0.posterior = .laplaceShared }, 3, 80),
-      ("diagonals", { $0.posterior = .laplaceDiagonal }, 3, 80),
+      ("one covariance", { $0.posterior = .shared }, 3, 80),
+      ("diagonals", { $0.posterior = .diagonal }, 3, 80),
       ("mean field", { $0.posterior = .meanField }, 2, 80),
       ("one against the rest", { $0.likelihood = .probit }, 3, 80),
       ("softmax of two", { $0.likelihood = .softmax }, 2, 80),
@@ -131,9 +131,9 @@ struct LaplaceHeadTests {
     let (name, change, classes, rows) = Self.options[index]
     let (features, labels) = EvidenceFixture.sample(
       rows: rows, columns: 17, classes: classes, strength: 0.5, seed: index)
-    var configuration = EvidenceConfiguration(classCount: classes)
+    var configuration = LaplaceConfiguration(classCount: classes)
     change(&configuration)
-    var head: any Head = try EvidenceHead(
+    var head: any Head = try LaplaceHead(
       fitting: FeatureMatrix(features), labels: labels, configuration)
     let method: [HeldOutCalibration.Method?] = [nil, .temperature, .vector, .isotonic]
     if let method = method[index % 4] {
@@ -159,8 +159,8 @@ struct LaplaceHeadTests {
   func damagedCheckpoint() throws {
     let (features, labels) = EvidenceFixture.sample(
       rows: 50, columns: 4, classes: 2, strength: 1, seed: 1)
-    let head = try EvidenceHead(
-      fitting: FeatureMatrix(features), labels: labels, EvidenceConfiguration(classCount: 2))
+    let head = try LaplaceHead(
+      fitting: FeatureMatrix(features), labels: labels, LaplaceConfiguration(classCount: 2))
     let directory = try TemporaryDirectory()
     let path = directory.file("head.safetensors")
     for (key, value) in [("likelihood", "cauchy"), ("posterior", "none"), ("row_total", "-1")] {
@@ -182,8 +182,8 @@ struct LaplaceHeadTests {
   func uncertainty() throws {
     let (features, labels) = EvidenceFixture.sample(
       rows: 300, columns: 6, classes: 3, strength: 1, seed: 21)
-    let head = try EvidenceHead(
-      fitting: FeatureMatrix(features), labels: labels, EvidenceConfiguration(classCount: 3))
+    let head = try LaplaceHead(
+      fitting: FeatureMatrix(features), labels: labels, LaplaceConfiguration(classCount: 3))
     var far = features
     far.scale(by: 12)
     let near = try Uncertainty(head, FeatureMatrix(features))
@@ -208,9 +208,9 @@ struct LaplaceHeadTests {
     let (features, labels) = EvidenceFixture.sample(
       rows: 60, columns: 8, classes: classes, strength: 3, seed: 11)
     let head = CalibratedHead(
-      try EvidenceHead(
+      try LaplaceHead(
         fitting: FeatureMatrix(features), labels: labels,
-        EvidenceConfiguration(classCount: classes)), map)
+        LaplaceConfiguration(classCount: classes)), map)
     let new = FeatureMatrix(features)
     let scores = try Uncertainty(head, new)
     #expect(try scores.logProbabilities == head.logProbabilities(new))
@@ -267,16 +267,16 @@ struct LaplaceHeadTests {
   func notANumber() throws {
     let (features, labels) = EvidenceFixture.sample(
       rows: 50, columns: 4, classes: 2, strength: 1, seed: 1)
-    let head = try EvidenceHead(
-      fitting: FeatureMatrix(features), labels: labels, EvidenceConfiguration(classCount: 2))
+    let head = try LaplaceHead(
+      fitting: FeatureMatrix(features), labels: labels, LaplaceConfiguration(classCount: 2))
     let directory = try TemporaryDirectory()
     let path = directory.file("head.safetensors")
     var checkpoint = HeadCheckpoint(
       head: head, classNames: ["a", "b"], dataset: "", backbone: "", arguments: "{}")
     try checkpoint.write(to: path)
     #expect(try HeadCheckpoint(path: path).classNames == ["a", "b"])
-    func altered(_ weights: Matrix<Double>, _ beta: Double) -> EvidenceHead {
-      EvidenceHead(
+    func altered(_ weights: Matrix<Double>, _ beta: Double) -> LaplaceHead {
+      LaplaceHead(
         featureCount: head.featureCount, classCount: 2, likelihood: head.likelihood,
         scaling: head.scaling, priorPrecision: head.priorPrecision, inverseTemperature: beta,
         transform: head.transform, rotation: head.rotation, weights: weights,
@@ -297,16 +297,16 @@ struct LaplaceHeadTests {
   func reproducible() throws {
     let (features, labels) = EvidenceFixture.sample(
       rows: 150, columns: 6, classes: 3, strength: 1, seed: 41)
-    func fit() throws -> EvidenceHead {
-      try EvidenceHead(
-        fitting: FeatureMatrix(features), labels: labels, EvidenceConfiguration(classCount: 3),
-        parallelism: Parallelism(threadCount: 2))
+    func fit() throws -> LaplaceHead {
+      try LaplaceHead(
+        fitting: FeatureMatrix(features), labels: labels, LaplaceConfiguration(classCount: 3),
+        execution: Execution(threadCount: 2))
     }
     let first = try fit().logProbabilities(FeatureMatrix(features))
     let second = try fit()
     for threads in 1...2 {
       let again = try second.logProbabilities(
-        FeatureMatrix(features), parallelism: Parallelism(threadCount: threads))
+        FeatureMatrix(features), execution: Execution(threadCount: threads))
       #expect(again == first)
     }
   }

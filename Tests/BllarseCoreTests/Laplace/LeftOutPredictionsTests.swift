@@ -8,12 +8,12 @@ import Testing
 
 @Suite("Predictions for left-out rows")
 struct LeftOutPredictionsTests {
-  private static let parallelism = Parallelism(threadCount: 2)
+  private static let execution = Execution(threadCount: 2)
 
   private static func configuration(
-    _ classes: Int, _ prior: EvidencePrior, calibrates: Bool
-  ) -> EvidenceConfiguration {
-    var configuration = EvidenceConfiguration(classCount: classes)
+    _ classes: Int, _ prior: LaplacePrior, calibrates: Bool
+  ) -> LaplaceConfiguration {
+    var configuration = LaplaceConfiguration(classCount: classes)
     configuration.prior = prior
     configuration.scaling = .columns
     configuration.calibratesOnLeftOut = calibrates
@@ -25,9 +25,9 @@ struct LeftOutPredictionsTests {
     let (features, labels) = EvidenceFixture.sample(
       rows: 100, columns: 5, classes: classes, strength: 1, seed: classes)
     let all = FeatureMatrix(features)
-    let head = try EvidenceHead(
+    let head = try LaplaceHead(
       fitting: all, labels: labels, Self.configuration(classes, .fixed(1), calibrates: false),
-      parallelism: Self.parallelism)
+      execution: Self.execution)
     let leftOut = try #require(head.leftOut)
     #expect(leftOut.rows.sorted() == Array(0..<100))
     #expect(leftOut.labels == leftOut.rows.map { labels[$0] })
@@ -74,10 +74,10 @@ struct LeftOutPredictionsTests {
   func estimate() throws {
     let (features, labels) = EvidenceFixture.sample(
       rows: 300, columns: 12, classes: 3, strength: 1, seed: 8)
-    func head(_ calibrates: Bool) throws -> EvidenceHead {
-      try EvidenceHead(
+    func head(_ calibrates: Bool) throws -> LaplaceHead {
+      try LaplaceHead(
         fitting: FeatureMatrix(features), labels: labels,
-        Self.configuration(3, .fixed(0.01), calibrates: calibrates), parallelism: Self.parallelism)
+        Self.configuration(3, .fixed(0.01), calibrates: calibrates), execution: Self.execution)
     }
     let (plain, tempered) = (try head(false), try head(true))
     let raw = try #require(plain.leftOut)
@@ -123,9 +123,9 @@ struct LeftOutPredictionsTests {
     let (features, labels) = EvidenceFixture.sample(
       rows: 2200, columns: 8, classes: 3, strength: 0.7, seed: 50 + seed)
     let (train, test) = (Array(0..<200), Array(200..<2200))
-    let head = try EvidenceHead(
+    let head = try LaplaceHead(
       fitting: FeatureMatrix(features.gatheringRows(train)), labels: train.map { labels[$0] },
-      EvidenceConfiguration(classCount: 3), parallelism: Self.parallelism)
+      LaplaceConfiguration(classCount: 3), execution: Self.execution)
     let report = try #require(head.report)
     let estimate = try #require(report.estimate)
     #expect(estimate.rows == 200 && (estimate.nllError ?? .nan) > 0)
@@ -148,12 +148,12 @@ struct LeftOutPredictionsTests {
     let counts = (0..<90).map { 1 + $0 * $0 % 4 }
     let copies = (0..<90).flatMap { [Int](repeating: $0, count: counts[$0]) }
     let configuration = Self.configuration(classes, .fixed(2), calibrates: true)
-    let weighted = try EvidenceHead(
+    let weighted = try LaplaceHead(
       fitting: FeatureMatrix(features), labels: labels, weights: counts.map(Double.init),
-      configuration, parallelism: Self.parallelism)
-    let repeated = try EvidenceHead(
+      configuration, execution: Self.execution)
+    let repeated = try LaplaceHead(
       fitting: FeatureMatrix(features.gatheringRows(copies)), labels: copies.map { labels[$0] },
-      configuration, parallelism: Self.parallelism)
+      configuration, execution: Self.execution)
     #expect(
       weighted.inverseTemperature.isClose(to: repeated.inverseTemperature, relative: 1e-3))
     let new = FeatureMatrix(features)
@@ -208,9 +208,9 @@ struct LeftOutPredictionsTests {
     for row in 0..<400 { for j in 0..<6 { features[row, j] += 0.05 * generator.normalPair().0 } }
     let labels = subjects.map { classes[$0] }
     func estimate(_ groups: [Int]?) throws -> EstimatedScores {
-      let head = try EvidenceHead(
+      let head = try LaplaceHead(
         fitting: FeatureMatrix(features), labels: labels, groups: groups,
-        Self.configuration(2, .fixed(0.01), calibrates: false), parallelism: Self.parallelism)
+        Self.configuration(2, .fixed(0.01), calibrates: false), execution: Self.execution)
       return try #require(head.report?.estimate)
     }
     let (rows, grouped) = (try estimate(nil), try estimate(subjects))
@@ -227,10 +227,10 @@ struct LeftOutPredictionsTests {
     var (features, labels) = EvidenceFixture.sample(
       rows: 300, columns: 4, classes: 2, strength: 0, seed: seed)
     labels = labels.indices.map { $0 == 7 ? 1 : 0 }
-    func head(_ classes: Int) throws -> EvidenceHead {
-      try EvidenceHead(
+    func head(_ classes: Int) throws -> LaplaceHead {
+      try LaplaceHead(
         fitting: FeatureMatrix(features), labels: labels,
-        EvidenceConfiguration(classCount: classes), parallelism: Self.parallelism)
+        LaplaceConfiguration(classCount: classes), execution: Self.execution)
     }
     let alone = try head(2)
     #expect(alone.inverseTemperature == 1 && alone.report?.estimate == nil)
@@ -242,13 +242,13 @@ struct LeftOutPredictionsTests {
     labels[7] = 2
     let three = try head(3)
     let others = labels.indices.filter { $0 != 7 }
-    let two = try EvidenceHead(
+    let two = try LaplaceHead(
       fitting: FeatureMatrix(features.gatheringRows(others)), labels: others.map { labels[$0] },
-      EvidenceConfiguration(classCount: 2), parallelism: Self.parallelism)
+      LaplaceConfiguration(classCount: 2), execution: Self.execution)
     var (fresh, _) = EvidenceFixture.sample(
       rows: 1000, columns: 4, classes: 2, strength: 0, seed: 100 + seed)
     for row in 0..<1000 { fresh[row, 0] += row % 2 == 0 ? 1 : -1 }
-    func loss(_ head: EvidenceHead) throws -> Double {
+    func loss(_ head: LaplaceHead) throws -> Double {
       let logs = try head.logProbabilities(FeatureMatrix(fresh))
       return (0..<1000).reduce(0) { $0 - Double(logs[$1, $1 % 2]) / 1000 }
     }
@@ -267,9 +267,9 @@ struct LeftOutPredictionsTests {
     func fit(
       _ features: Matrix<Double>, _ labels: [Int32], weights: [Double]? = nil, groups: [Int]? = nil
     ) throws {
-      _ = try EvidenceHead(
+      _ = try LaplaceHead(
         fitting: FeatureMatrix(features), labels: labels, weights: weights, groups: groups,
-        EvidenceConfiguration(classCount: 2), parallelism: Self.parallelism)
+        LaplaceConfiguration(classCount: 2), execution: Self.execution)
     }
     for wrong in [-1, 2, .max] as [Int32] {
       var some = labels

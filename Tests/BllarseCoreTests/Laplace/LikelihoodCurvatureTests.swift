@@ -39,13 +39,13 @@ struct LikelihoodCurvatureTests {
       FeatureMatrix(features), transform: .identity, hasBias: true)
     let weights = weighted ? (0..<90).map { Double($0 % 3) } : nil
     let pass = SoftmaxPass<Double>.make(
-      design, labels: labels, classCount: classes, weights: weights, parallelism: .available)
+      design, labels: labels, classCount: classes, weights: weights, execution: .available)
     var generator = SplitMix64(seed: 3)
     let logits = Matrix<Double>(
       rows: 90, columns: classes, elements: (0..<90 * classes).map { _ in 2 * generator.normal() })
     return (
       LaplaceProblem(
-        pass: pass, gram: design.gram(rowWeights: weights, parallelism: .available)), logits
+        pass: pass, gram: design.gram(rowWeights: weights, execution: .available)), logits
     )
   }
 
@@ -57,7 +57,7 @@ struct LikelihoodCurvatureTests {
     let pass = SoftmaxPass<Double>.make(
       DesignMatrix(FeatureMatrix(features), transform: .identity, hasBias: true),
       labels: (0..<rows).map { Int32($0 % classes) }, classCount: classes,
-      weights: (0..<rows).map { $0 % 10 == 3 ? 0 : 1 }, parallelism: .available)
+      weights: (0..<rows).map { $0 % 10 == 3 ? 0 : 1 }, execution: .available)
     var logits = Matrix<Double>.zeros(rows, classes)
     for row in 0..<rows { logits.withMutableRow(row) { $0[row % classes] = 3 } }
     let all = pass.outputCurvature(logits)

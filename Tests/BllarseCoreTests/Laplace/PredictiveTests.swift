@@ -9,7 +9,7 @@ import Testing
 @Suite("Predictive distributions")
 struct PredictiveTests {
   private func predict(
-    _ likelihood: EvidenceLikelihood, _ m: [Double], _ v: [Double]?
+    _ likelihood: LaplaceLikelihood, _ m: [Double], _ v: [Double]?
   ) -> [Double] {
     var logs = Predictive(likelihood: likelihood).logits(
       means: Matrix(rows: 1, columns: m.count, elements: m),

@@ -20,8 +20,8 @@ struct ScalingChoiceTests {
       elements: (0..<300).flatMap { row in
         signal.row(row) + noise[row * 40..<(row + 1) * 40].map { 0.05 * $0 }
       })
-    let head = try EvidenceHead(
-      fitting: FeatureMatrix(features), labels: labels, EvidenceConfiguration(classCount: 2))
+    let head = try LaplaceHead(
+      fitting: FeatureMatrix(features), labels: labels, LaplaceConfiguration(classCount: 2))
     #expect(head.scaling == .global)
     let reasons = try #require(head.report?.reasons)
     #expect(reasons.contains { $0.contains("plainly better than columns") })

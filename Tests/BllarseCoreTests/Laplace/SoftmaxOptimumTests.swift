@@ -12,11 +12,11 @@ struct SoftmaxOptimumTests {
     _ design: DesignMatrix<Scalar>, _ labels: [Int32], classCount: Int, precisions: [Double],
     smoothing: Double = 0, tolerance: Double
   ) throws -> ConcaveSolver<SoftmaxPass<Scalar>>.Solution {
-    let parallelism = Parallelism(threadCount: 2)
+    let execution = Execution(threadCount: 2)
     let pass = SoftmaxPass(
-      design: design, labels: labels, classCount: classCount, parallelism: parallelism)
+      design: design, labels: labels, classCount: classCount, execution: execution)
     return try ConcaveSolver(
-      pass: pass, gram: design.gram(rowWeights: nil, parallelism: parallelism),
+      pass: pass, gram: design.gram(rowWeights: nil, execution: execution),
       prior: .columns(precisions, count: classCount),
       linearTerm: pass.linearTerm(smoothing: smoothing), tolerance: .nats(tolerance)
     ).solve(from: .zeros(design.columnCount, classCount))

@@ -118,13 +118,13 @@ struct MetricsPropertyTests {
   func threads() throws {
     let (logP, labels) = Self.predictions(10_000, 4, seed: 1)
     let one = try Predictions(
-      logProbabilities: logP, labels: labels, parallelism: Parallelism(threadCount: 1))
+      logProbabilities: logP, labels: labels, execution: Execution(threadCount: 1))
     let two = try Predictions(
-      logProbabilities: logP, labels: labels, parallelism: Parallelism(threadCount: 2))
+      logProbabilities: logP, labels: labels, execution: Execution(threadCount: 2))
     #expect(one.rows == two.rows)
     let intervals = [1, 2].map {
       Metrics.bootstrapIntervals(
-        one, replicateCount: 20, parallelism: Parallelism(threadCount: $0))
+        one, replicateCount: 20, execution: Execution(threadCount: $0))
     }
     #expect(intervals[0] == intervals[1])
   }

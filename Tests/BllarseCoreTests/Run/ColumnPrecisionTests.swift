@@ -127,7 +127,7 @@ struct ColumnPrecisionTests {
   func precisions() throws {
     let seconds = (0..<90).map { 1.7e9 + 80 * Double($0 % 3 - 1) }
     func varies(_ features: FeatureMatrix) -> [Bool] {
-      ColumnStatistics(features, parallelism: Parallelism(threadCount: 1)).variation
+      ColumnStatistics(features, execution: Execution(threadCount: 1)).variation
     }
     let double = Matrix<Double>(rows: 90, columns: 1, elements: seconds)
     #expect(varies(FeatureMatrix(double)) == [true])

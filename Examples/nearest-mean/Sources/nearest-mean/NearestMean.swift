@@ -33,7 +33,7 @@ struct NearestMeanHead: Head {
   }
 
   func logProbabilities(
-    _ features: FeatureMatrix, parallelism: Parallelism
+    _ features: FeatureMatrix, execution: Execution
   ) throws(NumericsError) -> Matrix<Float> {
     guard features.columnCount == featureCount else {
       throw .sizeMismatch(

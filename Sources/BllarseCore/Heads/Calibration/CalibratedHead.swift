@@ -33,14 +33,14 @@ public struct CalibratedHead: Head {
   ///   - head: fitted.
   ///   - split: at least one row that the head was not fitted to.
   ///   - method: the kind of map.
-  ///   - parallelism: the threads to work with.
+  ///   - execution: the threads to work with.
   /// - Throws: `NumericsError` for rows or labels that cannot be and when the head's state is unusable,
   ///   `DataError.Code.notFinite` when its predictions are not numbers.
   public init(
     calibrating head: any Head, on split: FeatureSplit, _ method: HeldOutCalibration.Method,
-    parallelism: Parallelism = .available
+    execution: Execution = .available
   ) throws {
-    let choice = try CalibrationChoice(method, for: head, on: split, parallelism: parallelism)
+    let choice = try CalibrationChoice(method, for: head, on: split, execution: execution)
     self.init(head, choice.calibration)
   }
 
@@ -51,20 +51,20 @@ public struct CalibratedHead: Head {
 
   /// The head's log-probabilities, mapped.
   public func logProbabilities(
-    _ features: FeatureMatrix, parallelism: Parallelism
+    _ features: FeatureMatrix, execution: Execution
   ) throws(NumericsError) -> Matrix<Float> {
     calibration.apply(
-      to: try base.logProbabilities(features, parallelism: parallelism), parallelism: parallelism)
+      to: try base.logProbabilities(features, execution: execution), execution: execution)
   }
 
   /// The scores of the mapped predictions, as the head defines scores; a map that is given replaces its own.
   public func evaluation(
     features: FeatureMatrix, labels: [Int32], calibration: HeldOutCalibration,
-    parallelism: Parallelism
+    execution: Execution
   ) throws(NumericsError) -> SplitScores {
     try base.evaluation(
       features: features, labels: labels,
-      calibration: calibration == .none ? self.calibration : calibration, parallelism: parallelism)
+      calibration: calibration == .none ? self.calibration : calibration, execution: execution)
   }
 
   /// Adds the head, its kind as `calibrated_head`, and the map.
@@ -98,16 +98,16 @@ extension HeldOutCalibration {
   ///
   /// - Parameters:
   ///   - logProbabilities: N x K.
-  ///   - parallelism: the threads to work with; they do not change the result.
+  ///   - execution: the threads to work with; they do not change the result.
   /// - Returns: N x K; the exponentials of a row sum to 1.
-  func apply(to logProbabilities: Matrix<Float>, parallelism: Parallelism) -> Matrix<Float> {
+  func apply(to logProbabilities: Matrix<Float>, execution: Execution) -> Matrix<Float> {
     if self == .none { return logProbabilities }
     let classes = logProbabilities.columnCount
     return Matrix<Float>(rows: logProbabilities.rowCount, columns: classes) { target in
       guard let start = target.baseAddress else { return }
       let address = SharedAddress(start)
       // In blocks: the maps work in double precision.
-      parallelism.forEachBlock(of: logProbabilities.rowCount, blockSize: 1024) { _, range in
+      execution.forEachBlock(of: logProbabilities.rowCount, blockSize: 1024) { _, range in
         let mapped = Matrix<Float>(
           apply(to: Self.arguments(logProbabilities.rows(range))))
         mapped.withUnsafePointer { source, _ in
@@ -128,18 +128,18 @@ extension CalibrationChoice {
   ///   - requested: the kind of map.
   ///   - head: fitted.
   ///   - split: at least one row that the head was not fitted to.
-  ///   - parallelism: the threads to work with.
-  /// - Throws: as ``CalibratedHead/init(calibrating:on:_:parallelism:)``.
+  ///   - execution: the threads to work with.
+  /// - Throws: as ``CalibratedHead/init(calibrating:on:_:execution:)``.
   public init(
     _ requested: HeldOutCalibration.Method, for head: any Head, on split: FeatureSplit,
-    parallelism: Parallelism = .available
+    execution: Execution = .available
   ) throws {
     let head = head.uncalibrated
     try TrainingRows.checkLabels(
       split.labels, rowCount: split.features.rowCount, classCount: head.classCount,
       rows: "rows to calibrate on")
     let logs = HeldOutCalibration.arguments(
-      try head.logProbabilities(split.features, parallelism: parallelism))
+      try head.logProbabilities(split.features, execution: execution))
     if let row = logs.firstNonFinite?.row {
       throw DataError(
         .notFinite, key: "predictions", row: row,
@@ -150,6 +150,6 @@ extension CalibrationChoice {
     try self.init(
       requested, logProbabilities: logs, labels: split.labels,
       groups: EqualRows.merge(split.groups, with: EqualRows.firsts(split.features)),
-      parallelism: parallelism)
+      execution: execution)
   }
 }

@@ -56,13 +56,13 @@ public struct TemperatureScaling: Sendable, Equatable {
   ///   - logits: n x K, log-probabilities up to a constant in each row, finite.
   ///   - labels: a class for each row.
   ///   - seed: of the run.
-  ///   - parallelism: the threads to score with; they do not change the result.
+  ///   - execution: the threads to score with; they do not change the result.
   /// - Returns: fractions x repeats.
   /// - Throws: `NumericsError` with the first row whose label is no class or whose logits are not finite,
   ///   and when a fraction leaves no rows on one side.
   public func rows(
     _ source: String, logits: Matrix<Double>, labels: [Int32], seed: UInt64,
-    parallelism: Parallelism
+    execution: Execution
   ) throws(NumericsError) -> [Row] {
     try check(logits, labels)
     try NumericsError.require(
@@ -84,7 +84,7 @@ public struct TemperatureScaling: Sendable, Equatable {
         logs.formLogSoftmaxRows()
         let scores = SplitScores(
           try Predictions(
-            logProbabilities: logs, labels: scored.map { labels[$0] }, parallelism: parallelism))
+            logProbabilities: logs, labels: scored.map { labels[$0] }, execution: execution))
         rows.append(
           Row(
             source: source, testFraction: fraction, repeatIndex: index, temperature: 1 / beta,

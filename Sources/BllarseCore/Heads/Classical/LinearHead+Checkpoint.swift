@@ -43,14 +43,14 @@ extension LinearHead: OriginallyScoredHead {
   /// The NLL is the loss that was minimised: of CrossEntropy against smoothed labels, of MSE half the squared
   /// difference between outputs and one-hot labels, the mean over rows and classes.
   func originalScores(
-    _ split: FeatureSplit, own: SplitScores, _ method: Method, _ parallelism: Parallelism
+    _ split: FeatureSplit, own: SplitScores, _ method: Method, _ execution: Execution
   ) throws(NumericsError) -> SplitScores {
     var scores = own
     let smoothing = method[FitOptions.labelSmoothing]
     if Loss.self == SquaredErrorLoss.self {
-      scores["nll"] = try halfSquaredError(split, parallelism)
+      scores["nll"] = try halfSquaredError(split, execution)
     } else if smoothing > 0 {
-      scores["nll"] = try smoothedLoss(split, smoothing: smoothing, parallelism)
+      scores["nll"] = try smoothedLoss(split, smoothing: smoothing, execution)
     }
     return scores
   }
@@ -59,9 +59,9 @@ extension LinearHead: OriginallyScoredHead {
 extension LinearHead {
   /// The mean cross-entropy against labels of which a share is spread over all classes, in nats.
   func smoothedLoss(
-    _ split: FeatureSplit, smoothing: Double, _ parallelism: Parallelism
+    _ split: FeatureSplit, smoothing: Double, _ execution: Execution
   ) throws(NumericsError) -> Double {
-    var logs = try logits(split.features, parallelism: parallelism)
+    var logs = try logits(split.features, execution: execution)
     logs.formLogSoftmaxRows()
     let spread = smoothing / Double(classCount)
     var sum = 0.0
@@ -77,9 +77,9 @@ extension LinearHead {
 
   /// Half the squared difference between logits and one-hot labels, the mean over rows and classes.
   func halfSquaredError(
-    _ split: FeatureSplit, _ parallelism: Parallelism
+    _ split: FeatureSplit, _ execution: Execution
   ) throws(NumericsError) -> Double {
-    let logits = try logits(split.features, parallelism: parallelism)
+    let logits = try logits(split.features, execution: execution)
     var sum = 0.0
     for (row, label) in split.labels.enumerated() {
       logits.withRow(row) { values in

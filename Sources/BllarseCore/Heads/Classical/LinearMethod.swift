@@ -9,8 +9,8 @@ extension HeadMethod {
     let newton = FittingWay(
       "newton", lossOptions + [FitOptions.penalty], .isOnePass,
       memory: { shape, _ in shape.linear(isNewton: true) },
-      trainer: { plan, data, parallelism in
-        OnePassTrainer(plan, data, parallelism) { request throws(NumericsError) in
+      trainer: { plan, data, execution in
+        OnePassTrainer(plan, data, execution) { request throws(NumericsError) in
           try LinearHead<Loss>.optimum(request)
         }
       })
@@ -20,8 +20,8 @@ extension HeadMethod {
         lossOptions + [FitOptions.batchSize, FitOptions.dropout] + optimizer.options,
         [.takesFreshRows, .dependsOnStart],
         memory: { shape, _ in shape.linear(isNewton: false) },
-        trainer: { plan, data, parallelism in
-          LinearTrainer<Loss>(optimizer, plan, data: data, parallelism: parallelism)
+        trainer: { plan, data, execution in
+          LinearTrainer<Loss>(optimizer, plan, data: data, execution: execution)
         })
     }
     return HeadMethod(
@@ -36,12 +36,12 @@ extension LinearHead where Loss: TrainableLoss {
   ) throws(NumericsError) -> (any Head, FitInfo) {
     var head = LinearHead(
       featureCount: request.features.columnCount, classCount: request.classCount)
-    let rows = try CentredDesign(request.features, parallelism: request.parallelism)
+    let rows = try CentredDesign(request.features, execution: request.execution)
     let given = request.method[FitOptions.penalty]
     let optimum = try Loss.optimum(
       rows, labels: request.labels, classCount: request.classCount,
       smoothing: request.method[FitOptions.labelSmoothing], penalty: given,
-      parallelism: request.parallelism)
+      execution: request.execution)
     head.take(rows.featureWeights(optimum.weights), at: rows.means)
     let penalty = given ?? rows.featurePenalty(optimum.penalty)
     var info = FitInfo(iterations: optimum.iterations)
@@ -166,7 +166,7 @@ struct LinearTrainer<Loss: TrainableLoss>: HeadTrainer {
   private var batches = EpochBatches()
   /// Gradients over the rows of an epoch; its memory holds nothing from step to step.
   private var pass: (epoch: Int, pass: LinearBatchPass<Float>)?
-  private let parallelism: Parallelism
+  private let execution: Execution
   private var losses = BatchLosses()
 
   var batchLoss: Double? { losses.mean }
@@ -174,10 +174,10 @@ struct LinearTrainer<Loss: TrainableLoss>: HeadTrainer {
 
   init(
     _ optimizer: OptimizerMethod, _ plan: FitPlan, data: TrainingData,
-    parallelism: Parallelism
+    execution: Execution
   ) {
     self.plan = plan
-    self.parallelism = parallelism.cancelled(by: nil)
+    self.execution = execution.cancelled(by: nil)
     dropoutRate = plan.method[FitOptions.dropout]
     linear = LinearHead(featureCount: data.featureCount, classCount: data.classCount)
     if let weights = data.initialWeights { linear.weights = weights }
@@ -188,7 +188,7 @@ struct LinearTrainer<Loss: TrainableLoss>: HeadTrainer {
         totalSteps: plan.batchCount(rowCount) * plan.epochs,
         seed: plan.seed))
     state = self.optimizer.start(linear.weights)
-    info.note = StepConditions.note(data.split.features, parallelism: parallelism)
+    info.note = StepConditions.note(data.split.features, execution: execution)
   }
 
   func stepCount(rowCount: Int) -> Int { plan.batchCount(rowCount) }
@@ -201,7 +201,7 @@ struct LinearTrainer<Loss: TrainableLoss>: HeadTrainer {
         design: try linear.design(split.features), labels: split.labels,
         classCount: linear.classCount,
         loss: Loss.batchLoss(smoothing: plan.method[FitOptions.labelSmoothing]),
-        parallelism: parallelism)
+        execution: execution)
       pass = (epoch, made)
     }
     guard let pass = pass?.pass else { return [] }

@@ -102,9 +102,9 @@ public struct IBProbitReferenceHead: Head {
 
   /// The log-probabilities of CBC, from which the original takes classes and confidences.
   public func logProbabilities(
-    _ features: FeatureMatrix, parallelism: Parallelism
+    _ features: FeatureMatrix, execution: Execution
   ) throws(NumericsError) -> Matrix<Float> {
-    try probit.mixture(features, parallelism).logProbabilities(probit.inverseTemperature)
+    try probit.mixture(features, execution).logProbabilities(probit.inverseTemperature)
       .conditional
   }
 
@@ -113,16 +113,16 @@ public struct IBProbitReferenceHead: Head {
   /// A map takes both of them; an inverse temperature then multiplies their logits, as in the original.
   public func evaluation(
     features: FeatureMatrix, labels: [Int32], calibration: HeldOutCalibration,
-    parallelism: Parallelism
+    execution: Execution
   ) throws(NumericsError) -> SplitScores {
     try TrainingRows.matchLabels(labels, rowCount: features.rowCount, classCount: classCount)
-    let answers = try probit.mixture(features, parallelism)
+    let answers = try probit.mixture(features, execution)
     var (marginal, conditional) = answers.logProbabilities(probit.inverseTemperature)
-    marginal = calibration.apply(to: marginal, parallelism: parallelism)
-    conditional = calibration.apply(to: conditional, parallelism: parallelism)
+    marginal = calibration.apply(to: marginal, execution: execution)
+    conditional = calibration.apply(to: conditional, execution: execution)
     let losses = BinaryMixture.mixtureLosses(marginal, conditional, labels)
     var scores = SplitScores(
-      try Predictions(logProbabilities: conditional, labels: labels, parallelism: parallelism))
+      try Predictions(logProbabilities: conditional, labels: labels, execution: execution))
     scores["nll"] = losses.reduce(0, +) / Double(max(losses.count, 1))
     return scores
   }
@@ -140,10 +140,10 @@ extension IBProbitHead: OriginallyScoredHead where Scalar == Float {
   /// Confidences of its `ece` are those of the binary conditionals alone (CBC), ours those of the equal mixture
   /// with the binary marginals, from which its `nll` comes, too.
   func originalScores(
-    _ split: FeatureSplit, own: SplitScores, _ method: Method, _ parallelism: Parallelism
+    _ split: FeatureSplit, own: SplitScores, _ method: Method, _ execution: Execution
   ) throws(NumericsError) -> SplitScores {
     let theirs = try IBProbitReferenceHead(self).evaluation(
-      features: split.features, labels: split.labels, parallelism: parallelism)
+      features: split.features, labels: split.labels, execution: execution)
     var scores = own
     for name in SplitEvaluations.loggedNames { scores[name] = theirs[name] }
     return scores

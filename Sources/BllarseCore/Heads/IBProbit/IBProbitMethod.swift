@@ -16,8 +16,8 @@ extension HeadMethod {
           [FitOptions.parity, FitOptions.priorPrecision, FitOptions.tolerance, FitOptions.certify],
           .isOnePass,
           memory: { shape, _ in 1.2 * shape.design + 7 * shape.square + 3 * shape.logits },
-          trainer: { plan, data, parallelism in
-            OnePassTrainer(plan, data, parallelism) { request throws(NumericsError) in
+          trainer: { plan, data, execution in
+            OnePassTrainer(plan, data, execution) { request throws(NumericsError) in
               try IBProbitReferenceHead.optimum(request)
             }
           }),
@@ -30,7 +30,7 @@ extension HeadMethod {
         .probit(
           .sites, batches + [FitOptions.batchSize],
           memory: { 1.2 * $0.design + 7 * $0.square + 3 * $0.logits }),
-      ], kinds: [IBProbitHead<Float>.self, EvidenceHead.self, IBProbitReferenceHead.self])
+      ], kinds: [IBProbitHead<Float>.self, LaplaceHead.self, IBProbitReferenceHead.self])
     method.meaningOptions = ["update", "num-update-iters", "batch-size", "parity"]
     method.meantWay = (["num-update-iters", "batch-size", "parity"], "merge")
     return method
@@ -44,7 +44,7 @@ extension FittingWay {
   ) -> FittingWay {
     FittingWay(
       update.rawValue, options, traits, memory: { shape, _ in memory(shape) },
-      trainer: { IBProbitTrainer(update, $0, data: $1, parallelism: $2) })
+      trainer: { IBProbitTrainer(update, $0, data: $1, execution: $2) })
   }
 }
 
@@ -61,7 +61,7 @@ extension IBProbitReferenceHead {
       features: request.features, labels: request.labels,
       tolerance: request.method[FitOptions.tolerance],
       isCertified: request.method[FitOptions.certify],
-      logitLimit: IBProbitHead<Float>.logitLimit, parallelism: request.parallelism)
+      logitLimit: IBProbitHead<Float>.logitLimit, execution: request.execution)
     return (
       IBProbitReferenceHead(probit),
       FitInfo(
@@ -102,23 +102,23 @@ struct IBProbitTrainer: HeadTrainer {
   private let plan: FitPlan
   private let data: TrainingData
   /// For batches, which are finished.
-  private let parallelism: Parallelism
+  private let execution: Execution
   /// For fits to all rows, which may be told to stop.
-  private let cancellable: Parallelism
+  private let cancellable: Execution
 
   var head: any Head { scored(probit) }
   var batchLoss: Double? { losses.mean }
 
   init(
     _ update: Update, _ plan: FitPlan, data: TrainingData,
-    parallelism: Parallelism
+    execution: Execution
   ) {
     (self.update, self.plan) = (update, plan)
     batchSize = plan.method[FitOptions.batchSize]
     updateIterations = plan.method[FitOptions.updateIterations]
     self.data = data
-    cancellable = parallelism
-    self.parallelism = parallelism.cancelled(by: nil)
+    cancellable = execution
+    self.execution = execution.cancelled(by: nil)
     probit = IBProbitHead(
       HeadShape(
         featureCount: data.featureCount, classCount: data.classCount,
@@ -138,7 +138,7 @@ struct IBProbitTrainer: HeadTrainer {
     case .merge:
       MergedEpoch<Float>.Steps(
         probit.configuration, rowCount: rowCount, batchSize: batchSize,
-        iterations: updateIterations, threadCount: parallelism.threadCount
+        iterations: updateIterations, threadCount: execution.threadCount
       ).count
     }
   }
@@ -169,10 +169,10 @@ struct IBProbitTrainer: HeadTrainer {
       checked: split.features, labels: split.labels, iterations: updateIterations,
       forgettingRate: plan.method[FitOptions.forgettingRate],
       start: .seeded(plan.seed, index: UInt64(epoch)), reportsBounds: true,
-      parallelism: cancellable)
+      execution: cancellable)
     info.iterations += fit.iterations
     info.evidence = fit.evidenceLowerBounds.last
-    losses.add(try head.originalLoss(split.features, split.labels, parallelism), epoch: epoch)
+    losses.add(try head.originalLoss(split.features, split.labels, execution), epoch: epoch)
     probit = head
   }
 
@@ -183,7 +183,7 @@ struct IBProbitTrainer: HeadTrainer {
     if sites == nil {
       sites = try IBProbitSiteRefinement(
         probit.configuration, checked: split.features, labels: split.labels,
-        parallelism: parallelism)
+        execution: execution)
     }
     let rows = batches.rows(ofBatch: step, epoch: epoch, plan, rowCount: split.rowCount)
     sites?.refresh(rows, iterations: updateIterations)
@@ -222,7 +222,7 @@ struct IBProbitTrainer: HeadTrainer {
     if merged.steps.isSequential {
       let rows = merged.rows(of: step)
       let loss = try probit.originalLoss(
-        split.features.gatheringRows(rows), rows.map { split.labels[$0] }, parallelism)
+        split.features.gatheringRows(rows), rows.map { split.labels[$0] }, execution)
       losses.add(loss, epoch: epoch)
       reports += plan.reports(
         afterBatch: step + 1, of: merged.steps.batchCount, loss: losses.mean, scored(probit))
@@ -259,7 +259,7 @@ struct IBProbitTrainer: HeadTrainer {
   private mutating func begunMerge(_ split: FeatureSplit) -> RunningMerge {
     var merge = RunningMerge(
       probit, features: split.features, labels: split.labels, iterations: updateIterations,
-      forgettingRate: plan.method[FitOptions.forgettingRate], parallelism: parallelism)
+      forgettingRate: plan.method[FitOptions.forgettingRate], execution: execution)
     if let storedPosterior { merge.restore(storedPosterior) }
     storedPosterior = nil
     return merge
@@ -270,7 +270,7 @@ struct IBProbitTrainer: HeadTrainer {
       probit, features: split.features, labels: split.labels,
       order: plan.rowOrder(epoch: epoch, rowCount: split.rowCount),
       batchSize: batchSize, iterations: updateIterations,
-      forgettingRate: plan.method[FitOptions.forgettingRate], parallelism: parallelism)
+      forgettingRate: plan.method[FitOptions.forgettingRate], execution: execution)
   }
 
   func encode(into writer: inout SafetensorsWriter) {
@@ -312,7 +312,7 @@ struct IBProbitTrainer: HeadTrainer {
       do {
         sites = try IBProbitSiteRefinement(
           probit.configuration, checked: data.split.features, labels: data.split.labels,
-          parallelism: parallelism)
+          execution: execution)
       } catch {
         throw DataError(.malformedFile, file: file.path, found: "\(error)")
       }

@@ -5,7 +5,7 @@ import BllarseNumerics
 /// `weights`, what describes the scaling, `rotation` where features outnumber rows, and the covariance: `center`,
 /// `vectors`, `values`, `output_values`, `output_shares` of a Kronecker product, `factors`
 /// (factors x D(D+1)/2, the rows of the lower triangles), or `variances`.
-extension EvidenceHead: Head {
+extension LaplaceHead: Head {
   /// "Laplace".
   public static var kind: String { "Laplace" }
 
@@ -13,7 +13,7 @@ extension EvidenceHead: Head {
   public func encode(into writer: inout SafetensorsWriter) {
     writer.metadata["likelihood"] = likelihood.rawValue
     writer.metadata["scaling"] = scaling.rawValue
-    writer.metadata["posterior"] = covariance.kind.rawValue
+    writer.metadata["posterior"] = covariance.structure.rawValue
     writer.metadata["prior_precision"] = String(priorPrecision)
     writer.metadata["inverse_temperature"] = String(inverseTemperature)
     transform.encode(into: &writer, prefix: "")
@@ -34,8 +34,8 @@ extension EvidenceHead: Head {
   public init(decoding file: SafetensorsFile) throws(DataError) {
     let featureCount = try file.integer("feature_count", atLeast: 1)
     let classCount = try file.integer("class_count", atLeast: 2)
-    let likelihood: EvidenceLikelihood = try file.choice("likelihood")
-    let kind: PosteriorKind = try file.choice("posterior")
+    let likelihood: LaplaceLikelihood = try file.choice("likelihood")
+    let structure: CovarianceStructure = try file.choice("posterior")
     let priorPrecision = try file.number("prior_precision", above: 0)
     let columnCount = likelihood.columnCount(classCount: classCount)
     var inputs = featureCount
@@ -49,16 +49,16 @@ extension EvidenceHead: Head {
     let weights: Matrix<Double> = try file.matrix(
       "weights", rows: inputs + 1, columns: columnCount)
     let covariance: PosteriorCovariance<Float>
-    switch kind {
+    switch structure {
     case .kronecker:
       covariance = PosteriorCovariance(
         try KroneckerCovariance(
           decoding: file, inputs: inputs, columns: columnCount, priorPrecision: priorPrecision))
-    case .laplaceDiagonal:
+    case .diagonal:
       covariance = PosteriorCovariance(
-        kind: kind, columnCount: columnCount, factors: [],
+        structure: structure, columnCount: columnCount, factors: [],
         variances: try file.matrix("variances", rows: inputs + 1, columns: columnCount))
-    case .laplace, .laplaceShared, .meanField:
+    case .block, .shared, .meanField:
       let size = inputs + 1
       let packed: Matrix<Float> = try file.matrix(
         "factors", rows: try file.matrix("factors", as: Float.self).rowCount,
@@ -70,7 +70,7 @@ extension EvidenceHead: Head {
           advice: "write the checkpoint again")
       }
       covariance = PosteriorCovariance(
-        kind: kind, columnCount: columnCount,
+        structure: structure, columnCount: columnCount,
         factors: (0..<packed.rowCount).map { index in
           Cholesky(factor: Matrix(lowerTriangle: packed.row(index), size: size))
         }, variances: nil)

@@ -4,13 +4,13 @@ import Glibc
 extension HeadMethod {
   /// Softmax regression by the default recipe.
   static let softmax = HeadMethod(
-    "softmax", ways: [.recipe(.softmax)], kinds: [EvidenceHead.self])
+    "softmax", ways: [.recipe(.softmax)], kinds: [LaplaceHead.self])
 }
 
 extension FittingWay {
   /// The default recipe with a likelihood.
   static func recipe(
-    _ likelihood: EvidenceLikelihood, _ name: String = "", also: [any AnyFitOption] = []
+    _ likelihood: LaplaceLikelihood, _ name: String = "", also: [any AnyFitOption] = []
   )
     -> FittingWay
   {
@@ -21,23 +21,23 @@ extension FittingWay {
         FitOptions.group, FitOptions.classWeight,
       ],
       [.isOnePass, .calibratesOnFolds], memory: { $0.recipe($1[FitOptions.posterior]) },
-      trainer: { plan, data, parallelism in
-        OnePassTrainer(plan, data, parallelism) { request throws(NumericsError) in
-          let head = try EvidenceHead(request, likelihood)
+      trainer: { plan, data, execution in
+        OnePassTrainer(plan, data, execution) { request throws(NumericsError) in
+          let head = try LaplaceHead(request, likelihood)
           return (head, head.fitInfo)
         }
       })
   }
 }
 
-extension EvidenceHead {
+extension LaplaceHead {
   /// Fits the head that a run asks for.
   ///
   /// - Throws: `NumericsError` when rounding makes a precision indefinite, or the fit was told to stop.
   fileprivate init(
-    _ request: FitRequest, _ likelihood: EvidenceLikelihood
+    _ request: FitRequest, _ likelihood: LaplaceLikelihood
   ) throws(NumericsError) {
-    var evidence = EvidenceConfiguration(classCount: request.classCount)
+    var evidence = LaplaceConfiguration(classCount: request.classCount)
     evidence.likelihood = likelihood
     evidence.posterior = request.method[FitOptions.posterior]
     evidence.prior = request.method[FitOptions.prior]
@@ -46,14 +46,14 @@ extension EvidenceHead {
     evidence.seed = request.seed
     try self.init(
       fitting: request.features, labels: request.labels, weights: request.rowWeights,
-      groups: request.groups, evidence, parallelism: request.parallelism)
+      groups: request.groups, evidence, execution: request.execution)
   }
 }
 
 extension MemoryShape {
   /// What the recipe works in.
-  fileprivate func recipe(_ posterior: PosteriorKind?) -> Double {
-    let covariance = (posterior == .laplace ? 4 * classes : 6) * small
+  fileprivate func recipe(_ posterior: CovarianceStructure?) -> Double {
+    let covariance = (posterior == .block ? 4 * classes : 6) * small
     if isWide {
       // The basis of the rows' space of two scalings, and one in double; the folds' rows.
       let folds = min(10, max(1, 2500 / max(rows, 1) * 10))
@@ -74,7 +74,7 @@ extension MemoryShape {
 
 // MARK: - What a run asks of it
 
-extension EvidenceHead: ColumnSelectingHead, LatentHead, LeftOutPredictingHead, ReportingHead,
+extension LaplaceHead: ColumnSelectingHead, LatentHead, LeftOutPredictingHead, ReportingHead,
   UncertaintySplittingHead
 {
   var leftOutColumns: [Int] { transform.leftOutColumns }
@@ -86,7 +86,7 @@ extension EvidenceHead: ColumnSelectingHead, LatentHead, LeftOutPredictingHead, 
   }
 }
 
-extension EvidenceHead {
+extension LaplaceHead {
   /// Fits a head.
   ///
   /// - Parameters:
@@ -95,29 +95,29 @@ extension EvidenceHead {
   ///   - weights: how often each row counts, numbers that are not negative; `nil` for once.
   ///   - groups: rows of one number are left out together, as rows with equal features are.
   ///   - configuration: what is given, and what is left to the data.
-  ///   - parallelism: how threads are used.
+  ///   - execution: how threads are used.
   /// - Throws: `NumericsError`: there are no rows, a label is no class, a feature is not finite, a weight is negative or
   ///   there are not as many labels, weights or groups as rows; or rounding made a precision indefinite.
   /// - Complexity: some tens of passes over the features, 4·N·D·K operations each; ten times that where rows are
   ///   few. A Gram matrix, N·D², for each scaling, and for the covariance; an eigendecomposition, 9·D³.
   public init(
     fitting features: FeatureMatrix, labels: [Int32], weights: [Double]? = nil,
-    groups: [Int]? = nil, _ configuration: EvidenceConfiguration,
-    parallelism: Parallelism = .available
+    groups: [Int]? = nil, _ configuration: LaplaceConfiguration,
+    execution: Execution = .available
   ) throws(NumericsError) {
     try TrainingRows.check(
       features, labels: labels, featureCount: nil, classCount: configuration.classCount,
-      weights: weights, parallelism: parallelism)
+      weights: weights, execution: execution)
     if let groups, groups.count != labels.count {
       throw .sizeMismatch(
         of: "groups", found: groups.count, expected: labels.count, reason: "one for each row")
     }
     let fitted = try Self.fit(
       features, labels: labels, weights: weights, groups: groups, configuration,
-      parallelism: parallelism)
+      execution: execution)
     self = fitted.head
     report?.estimate = try fitted.estimate.map { estimate throws(NumericsError) in
-      try EstimatedScores(estimate, parallelism: parallelism)
+      try EstimatedScores(estimate, execution: execution)
     }
   }
 }
@@ -126,10 +126,10 @@ extension EstimatedScores {
   /// Scores predictions of left-out rows.
   ///
   /// - Throws: `NumericsError` when a prediction is not a number.
-  init(_ estimate: LeftOutEstimate, parallelism: Parallelism) throws(NumericsError) {
+  init(_ estimate: LeftOutEstimate, execution: Execution) throws(NumericsError) {
     let (logs, labels) = (estimate.logProbabilities, estimate.labels)
     let evaluation = SplitScores(
-      try Predictions(logProbabilities: logs, labels: labels, parallelism: parallelism))
+      try Predictions(logProbabilities: logs, labels: labels, execution: execution))
     self.init(
       rows: labels.count, nll: estimate.nll, nllError: estimate.nllError, acc: evaluation.acc,
       ece: evaluation.ece, brier: evaluation.brier)
@@ -156,7 +156,7 @@ extension EstimatedScores {
   }
 }
 
-extension EvidenceHead {
+extension LaplaceHead {
   /// Fits the default head, softmax regression, to rows of features.
   ///
   /// - Parameters:
@@ -170,6 +170,6 @@ extension EvidenceHead {
     let split = try data.split("train")
     try self.init(
       fitting: split.features, labels: split.labels,
-      EvidenceConfiguration(classCount: data.classCount))
+      LaplaceConfiguration(classCount: data.classCount))
   }
 }

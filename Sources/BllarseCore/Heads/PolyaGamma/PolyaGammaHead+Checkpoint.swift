@@ -39,10 +39,10 @@ extension PolyaGammaHead where Scalar == Float {
 extension PolyaGammaHead: Head where Scalar == Float, Coding: ClassCoding {
   /// The logarithms of the predictive probabilities, with the posterior's uncertainty.
   public func logProbabilities(
-    _ features: FeatureMatrix, parallelism: Parallelism
+    _ features: FeatureMatrix, execution: Execution
   ) throws(NumericsError) -> Matrix<Float> {
     Matrix<Float>(
-      Coding.logProbabilities(try latent(features, parallelism: parallelism).moderated))
+      Coding.logProbabilities(try latent(features, execution: execution).moderated))
   }
 }
 

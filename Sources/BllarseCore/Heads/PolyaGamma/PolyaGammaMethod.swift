@@ -13,15 +13,15 @@ extension HeadMethod {
     func way(_ name: String, _ options: [any AnyFitOption], mergesBatches: Bool) -> FittingWay {
       FittingWay(
         name, options, .takesFreshRows, memory: memory,
-        trainer: { plan, data, parallelism in
+        trainer: { plan, data, execution in
           PolyaGammaTrainer<Coding>(
-            mergesBatches: mergesBatches, plan, data: data, parallelism: parallelism)
+            mergesBatches: mergesBatches, plan, data: data, execution: execution)
         })
     }
     let converged = FittingWay(
       "converged", [FitOptions.priorPrecision, FitOptions.tolerance], .isOnePass, memory: memory,
-      trainer: { plan, data, parallelism in
-        OnePassTrainer(plan, data, parallelism) { request throws(NumericsError) in
+      trainer: { plan, data, execution in
+        OnePassTrainer(plan, data, execution) { request throws(NumericsError) in
           try PolyaGammaHead<Float, Coding>.optimum(request)
         }
       })
@@ -40,11 +40,11 @@ extension HeadShape {
   /// A Polya-Gamma head's: features are centred and scaled by one factor.
   init(
     featuresOf features: FeatureMatrix, classCount: Int, _ method: Method,
-    _ parallelism: Parallelism
+    _ execution: Execution
   ) {
     self.init(
       featureCount: features.columnCount, classCount: classCount,
-      transform: FeatureScaling.global.transform(of: features, parallelism: parallelism),
+      transform: FeatureScaling.global.transform(of: features, execution: execution),
       priorPrecision: method[FitOptions.priorPrecision])
   }
 }
@@ -57,11 +57,11 @@ extension PolyaGammaHead where Scalar == Float, Coding: ClassCoding {
     var head = PolyaGammaHead(
       HeadShape(
         featuresOf: request.features, classCount: request.classCount, request.method,
-        request.parallelism))
+        request.execution))
     let tolerance = request.method[FitOptions.tolerance]
     let fit = try head.fit(
       checked: request.features, labels: request.labels, tolerance: tolerance,
-      parallelism: request.parallelism)
+      execution: request.execution)
     var info = FitInfo(iterations: fit.iterations, evidence: fit.evidenceLowerBounds.last)
     if !fit.converged {
       info.note =
@@ -79,21 +79,21 @@ struct PolyaGammaTrainer<Coding: ClassCoding>: HeadTrainer {
   private(set) var info = FitInfo()
   private let mergesBatches: Bool
   private let plan: FitPlan
-  private let parallelism: Parallelism
+  private let execution: Execution
   private var batches = EpochBatches()
 
   var head: any Head { polyaGamma }
 
   init(
     mergesBatches: Bool, _ plan: FitPlan, data: TrainingData,
-    parallelism: Parallelism
+    execution: Execution
   ) {
     (self.mergesBatches, self.plan) = (mergesBatches, plan)
     polyaGamma = PolyaGammaHead(
       HeadShape(
         featuresOf: data.split.features, classCount: data.classCount, plan.method,
-        parallelism))
-    self.parallelism = parallelism
+        execution))
+    self.execution = execution
   }
 
   func stepCount(rowCount: Int) -> Int {
@@ -115,7 +115,7 @@ struct PolyaGammaTrainer<Coding: ClassCoding>: HeadTrainer {
       checked: rows, labels: labels, iterations: plan.method[FitOptions.updateIterations],
       forgettingRate: plan.method[FitOptions.forgettingRate],
       reportsBounds: !mergesBatches,
-      parallelism: mergesBatches ? parallelism.cancelled(by: nil) : parallelism)
+      execution: mergesBatches ? execution.cancelled(by: nil) : execution)
     info.iterations += update.iterations
     if !mergesBatches { info.evidence = update.evidenceLowerBounds.last }
     return plan.reports(
