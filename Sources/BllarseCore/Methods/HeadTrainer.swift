@@ -77,6 +77,7 @@ struct FitPlan: Sendable {
   ///   - count: the batches of the epoch.
   ///   - loss: the mean loss of the batches so far, where the trainer has one.
   ///   - head: as the batch left it.
+  /// - Returns: one report or none.
   func reports(
     afterBatch batch: Int, of count: Int, loss: Double? = nil, _ head: @autoclosure () -> any Head
   ) -> [BatchReport] {

@@ -126,9 +126,8 @@ extension IBProbitHead {
   /// Bytes for the logits of all rows in the solver.
   package static var logitLimit: Int { 64 << 20 }
 
-  /// Fits rows that were checked, as above, with a limit to the memory of the solver.
-  ///
-  /// - Parameter logitLimit: bytes for the logits of all rows, at the weights and along the direction.
+  /// Fits rows that were checked, as above, within `logitLimit` bytes for the logits of all rows, at the weights and along
+  /// the direction.
   @discardableResult
   @specialized(where Scalar == Float)
   package mutating func fit(
@@ -415,11 +414,12 @@ extension IBProbitHead {
     try design(features).multiplied(by: try mean(), execution: execution)
   }
 
-  /// Means and variances of the probit arguments of rows, n x K; the variance is the same for all classes.
+  /// Means and variances of the probit arguments of rows; the variance is the same for all classes.
   ///
   /// - Parameters:
   ///   - features: n x featureCount, finite.
   ///   - execution: the threads to work with.
+  /// - Returns: n x K.
   /// - Throws: `NumericsError.sizeMismatch` for rows of another width, `notPositiveDefinite` if rounding
   ///   made the precision indefinite.
   public func latent(

@@ -372,11 +372,12 @@ extension PolyaGammaHead {
     }
   }
 
-  /// Means and variances of the logits of rows, n x C.
+  /// Means and variances of the logits of rows.
   ///
   /// - Parameters:
   ///   - features: n x featureCount, finite.
   ///   - execution: the threads to work with.
+  /// - Returns: n x C.
   /// - Throws: as ``logits(_:execution:)``.
   public func latent(
     _ features: FeatureMatrix, execution: Execution

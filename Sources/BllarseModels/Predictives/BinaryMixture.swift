@@ -71,13 +71,14 @@ package struct BinaryMixture<Scalar: BLASScalar> {
     }
   }
 
-  /// One loss a row, in nats, and the logits that go with it.
+  /// Losses of labelled rows.
   ///
   /// - Parameters:
   ///   - loss: which of the four.
   ///   - arguments: `X·mu`, N x K.
   ///   - labels: a class in `0..<K` for each row.
   ///   - inverseTemperature: by which logits are multiplied in losses.
+  /// - Returns: one loss a row, in nats, and the logits that go with it, N x K.
   package func losses(
     _ loss: BinaryLoss, arguments: Matrix<Scalar>, labels: [Int32], inverseTemperature: Double = 1
   ) -> (losses: [Double], logits: Matrix<Scalar>) {

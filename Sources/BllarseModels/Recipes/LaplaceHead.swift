@@ -172,11 +172,12 @@ extension LaplaceHead {
     ).logProbabilities
   }
 
-  /// Means and variances of the logits of rows, n x C: C is the number of classes, and 1 for two classes of probit.
+  /// Means and variances of the logits of rows.
   ///
   /// - Parameters:
   ///   - features: n x featureCount, finite.
   ///   - execution: the threads to work with; they do not change the result.
+  /// - Returns: n x C: C is the number of classes, and 1 for two classes of probit.
   /// - Throws: `NumericsError.sizeMismatch` for rows of another width.
   public func latent(
     _ features: FeatureMatrix, execution: Execution
