@@ -128,19 +128,26 @@ struct QuickParser {
       let parts = word.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
       guard let info = options[String(parts[0])] else {
         // With what may be its value: alone it could be refused for want of one.
-        let value = word.hasPrefix("-") ? rest.first.flatMap { $0.hasPrefix("-") ? nil : $0 } : nil
+        let value = word.hasPrefix("-") ? rest.first.flatMap { Self.isValue($0) ? $0 : nil } : nil
         return try slowly(words, only: [word] + (value.map { [$0] } ?? []))
       }
       switch info.arity {
       case .flag where parts.count == 1: given[info.name] = ""
       case .value where parts.count > 1 && !parts[1].isEmpty: given[info.name] = String(parts[1])
-      case .value where parts.count == 1 && rest.first?.hasPrefix("-") == false:
+      case .value where parts.count == 1 && rest.first.map(Self.isValue) == true:
         given[info.name] = rest.popFirst()
+      case .list where parts.count == 1 && rest.first.map(Self.isValue) == true:
+        let values = rest.prefix(while: Self.isValue)
+        given.give(info.name, Array(values))
+        rest = rest.dropFirst(values.count)
       case .flag, .value, .list: return try slowly(words, only: [word])
       }
     }
     return isText ? .text(given) : .train(given)
   }
+
+  /// Whether the parser takes a word for a value: one that begins with a dash is an option, a dash alone is not.
+  private static func isValue(_ word: String) -> Bool { word == "-" || !word.hasPrefix("-") }
 
   /// Leaves a line to the parser because of a part of it: when the parser refuses that alone, or takes it
   /// for something else than a run, it is asked once for all lines that have it.

@@ -59,11 +59,15 @@ extension FeatureFormat {
   ///
   /// - Throws: `DataError.Code.outOfRange` for a name that is taken.
   public static func register(_ format: FeatureFormat) throws(DataError) {
-    let isTaken = all.contains { $0.name == format.name }
+    let isNew = registered.withLock { formats in
+      guard !([directory, npz, safetensors] + formats).contains(where: { $0.name == format.name })
+      else { return false }
+      formats.append(format)
+      return true
+    }
     try DataError.require(
-      !isTaken, .outOfRange, key: "the feature format \(format.name.quoted())",
+      isNew, .outOfRange, key: "the feature format \(format.name.quoted())",
       found: "there is one of this name", expected: "a new name")
-    registered.withLock { $0.append(format) }
   }
 
   /// Opens whatever has this path.

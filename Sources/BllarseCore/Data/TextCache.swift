@@ -139,7 +139,9 @@ extension TextCache {
     try DataError.require(
       shape.count == 2, .wrongShape, file: source.path, key: "X_" + suffix,
       found: "the shape is \(shape)", expected: "a matrix (rows, features)")
-    let labels = try source.header("y_" + suffix).shape.reduce(1, *)
+    let extents = try source.header("y_" + suffix).shape
+    // Without a 0 the product is the size of what the file holds.
+    let labels = extents.contains(0) ? 0 : extents.reduce(1, *)
     guard labels == shape[0] else {
       throw .wrongCount(labels, "label", rowCount: shape[0], file: source.path, key: "y_" + suffix)
     }

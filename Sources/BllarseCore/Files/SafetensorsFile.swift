@@ -246,8 +246,9 @@ extension SafetensorsFile {
 extension SafetensorsFile {
   /// A metadata entry that is an integer.
   func integer(_ name: String, atLeast minimum: Int) throws(DataError) -> Int {
+    // Sums and products of two sizes stay within an integer.
     try entry(name, "an integer, at least \(minimum)") {
-      Int($0).flatMap { $0 >= minimum ? $0 : nil }
+      Int($0).flatMap { minimum...Int(Int32.max) ~= $0 ? $0 : nil }
     }
   }
 
@@ -294,17 +295,41 @@ extension SafetensorsFile {
   ///
   /// - Throws: `DataError.Code.notFinite` that names tensor, row and column.
   func requireFinite() throws(DataError) {
-    for tensor in tensors where [.float16, .float32, .float64].contains(tensor.type) {
-      let stored = try stored(tensor.name)
-      let isList = tensor.shape.count < 2
-      let width = isList ? 1 : max(tensor.shape[tensor.shape.count - 1], 1)
-      let values: Matrix<Double> = try stored.matrix(rows: stored.count / width, columns: width)
-      guard let (row, column) = values.firstNonFinite else { continue }
+    for tensor in tensors {
+      guard let (index, value) = try stored(tensor.name).firstNonFinite else { continue }
+      let width = tensor.shape.count > 1 ? max(tensor.shape.last ?? 1, 1) : 1
       throw DataError(
-        .notFinite, file: path, key: tensor.name, row: row, column: isList ? nil : column,
-        found: "the value is \(values[row, column])", expected: "a finite number",
+        .notFinite, file: path, key: tensor.name, row: index / width,
+        column: tensor.shape.count > 1 ? index % width : nil,
+        found: "the value is \(value)", expected: "a finite number",
         advice: "fit the head again: its fit diverged, or the file was damaged")
     }
+  }
+}
+
+extension StoredTensor {
+  /// The first element that is NaN or infinite, with its place in row-major order; `nil` when there is none,
+  /// or the elements are integers.
+  ///
+  /// It looks at the bytes where they are.
+  fileprivate var firstNonFinite: (index: Int, value: Double)? {
+    switch type {
+    case .float16: first { Double($0.loadUnaligned(fromByteOffset: $1, as: Float16.self)) }
+    case .float32: first { Double($0.loadUnaligned(fromByteOffset: $1, as: Float.self)) }
+    case .float64: first { $0.loadUnaligned(fromByteOffset: $1, as: Double.self) }
+    default: nil
+    }
+  }
+
+  private func first(
+    _ value: (_ bytes: UnsafeRawBufferPointer, _ offset: Int) -> Double
+  ) -> (index: Int, value: Double)? {
+    let size = type.size
+    for index in 0..<count {
+      let value = value(bytes, index * size)
+      if !value.isFinite { return (index, value) }
+    }
+    return nil
   }
 }
 

@@ -182,7 +182,7 @@ extension StoredTensor {
         expected: "U8 images")
     }
     return Matrix(
-      rows: rows, columns: shape.dropFirst().reduce(1, *),
+      rows: rows, columns: rows > 0 ? count / rows : 0,
       readOnly: bytes.bindMemory(to: UInt8.self), owner: owner)
   }
 

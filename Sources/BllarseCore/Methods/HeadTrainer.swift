@@ -226,14 +226,8 @@ struct OnePassTrainer: HeadTrainer {
 
   mutating func restore(from file: SafetensorsFile) throws(DataError) {
     (info.iterations, info.evidence) = try file.progress()
-    guard file.metadata["feature_count"] != nil else {
-      guard info.iterations == 0 else {
-        throw DataError(
-          .malformedFile, file: file.path, found: "the state of a fit by an older version",
-          expected: "one of this version", advice: "remove the checkpoint and start the run again")
-      }
-      return
-    }
+    // A fit that was stopped stores no head; older versions named its features all the same.
+    guard file.metadata["class_count"] != nil else { return }
     // Older runs had one kind of head that is fitted so.
     let name = file.metadata["head_kind"] ?? HeadMethod.softmax.kinds[0].kind
     guard let kind = HeadRegistry.kind(named: name) else {

@@ -311,7 +311,8 @@ extension FineTuning {
     result.notes = prepared.notes.kept
     var fault: (any Error)?
     do {
-      try FiniteScores.check(result, scored.head, on: scored.loaded.data.dataset)
+      try FiniteScores.check(
+        result, scored.head, on: scored.loaded.data.dataset, execution: prepared.execution)
     } catch {
       (fault, result.failure) = (error, "\(error)")
     }

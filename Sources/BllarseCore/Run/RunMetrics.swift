@@ -269,12 +269,13 @@ enum FiniteScores {
   /// - Throws: `DataError.Code.notFinite` with the row whose predictions are not numbers, where those of
   ///   the training rows are; ``ScoresNotFinite`` otherwise.
   static func check(
-    _ result: RunResult, _ head: any Head, on data: FeatureDataset
+    _ result: RunResult, _ head: any Head, on data: FeatureDataset, execution: Execution
   ) throws {
     guard let fault = firstNonFinite(in: result) else { return }
-    if let train = data[SplitRoles.training], place(head, train) == nil {
+    if let train = data[SplitRoles.training], place(head, train, execution) == nil {
       for name in data.splitNames where name != SplitRoles.training {
-        guard let split = data[name], let row = place(head, split) else { continue }
+        guard let split = data[name], let row = place(head, split, execution)
+        else { continue }
         throw overflow(split.features, row: row, file: data.file, key: "\(name) split features")
       }
     }
@@ -285,10 +286,11 @@ enum FiniteScores {
   ///
   /// - Throws: `DataError.Code.notFinite` with the row.
   static func check(
-    _ scores: SplitScores, _ head: any Head, on split: FeatureSplit, file: String?, key: String
+    _ scores: SplitScores, _ head: any Head, on split: FeatureSplit, file: String?, key: String,
+    execution: Execution
   ) throws {
     guard !scores.values.values.allSatisfy(\.isFinite) else { return }
-    guard let row = place(head, split) else {
+    guard let row = place(head, split, execution) else {
       throw ScoresNotFinite(score: "nll", value: "\(scores.nll)")
     }
     throw overflow(split.features, row: row, file: file, key: key)
@@ -328,8 +330,12 @@ enum FiniteScores {
   }
 
   /// The first row whose predictions are not numbers, or give its label no probability.
-  private static func place(_ head: any Head, _ split: FeatureSplit) -> Int? {
-    guard let logs = try? head.logProbabilities(split.features) else { return 0 }
+  private static func place(
+    _ head: any Head, _ split: FeatureSplit, _ execution: Execution
+  ) -> Int? {
+    guard let logs = try? head.logProbabilities(split.features, execution: execution) else {
+      return 0
+    }
     return split.labels.indices.first { row in
       logs.withRow(row) { values in
         values.indices.contains { values[$0].isNaN || values[$0] == .infinity }

@@ -38,7 +38,8 @@ public struct HeadEvaluation {
       let split = try data.split(name)
       let scores = try FineTuning.evaluate(head, on: split, execution: execution)
       try FiniteScores.check(
-        scores, head, on: split, file: data.file, key: "\(name) split features")
+        scores, head, on: split, file: data.file, key: "\(name) split features",
+        execution: execution)
       return (name, scores)
     }
   }

@@ -169,36 +169,37 @@ struct YAMLConverter {
     let look = YAMLReader.resolve(text)
     let value: JSON? =
       switch Self.short(tag) {
-      case "!!str": .string(text)
-      case "!!int": YAMLReader.integer(text)
-      case "!!float": YAMLReader.float(text)
-      case "!!bool": look.boolValue == nil ? nil : look
-      case "!!null": look == .null ? look : nil
+      case "str": .string(text)
+      case "int": YAMLReader.integer(text)
+      case "float": YAMLReader.float(text)
+      case "bool": look.boolValue == nil ? nil : look
+      case "null": look == .null ? look : nil
       default: throw unknown(tag, at: position)
       }
     if let value { return value }
     throw SweepError.data(
-      "\(file):\(position.line):\(position.column): '\(text)' is no value of \(Self.short(tag))")
+      "\(file):\(position.line):\(position.column): '\(text)' is no value of !!\(Self.short(tag))")
   }
 
   private func check(_ tag: Tag, _ name: String, what: String, at position: Position) throws {
     let tag = tag.description
     guard !tag.isEmpty, tag != "!", tag != Self.prefix + name else { return }
-    guard ["!!str", "!!int", "!!float", "!!bool", "!!null"].contains(Self.short(tag)) else {
+    guard ["str", "int", "float", "bool", "null"].contains(Self.short(tag)) else {
       throw unknown(tag, at: position)
     }
     throw SweepError.data(
-      "\(file):\(position.line):\(position.column): \(what) is no value of \(Self.short(tag))")
+      "\(file):\(position.line):\(position.column): \(what) is no value of !!\(Self.short(tag))")
   }
 
-  /// `!!int` for YAML's own tags.
+  /// `int` for YAML's own tags.
   private static func short(_ tag: String) -> String {
-    tag.hasPrefix(prefix) ? "!!" + tag.dropFirst(prefix.count) : tag
+    tag.hasPrefix(prefix) ? String(tag.dropFirst(prefix.count)) : tag
   }
 
   private func unknown(_ tag: String, at position: Position) -> SweepError {
-    SweepError.data(
-      "\(file):\(position.line):\(position.column): the tag \(Self.short(tag)) has no meaning here; known are !!str, !!int, !!float, !!bool, !!null, !!seq, !!map"
+    let shown = (tag.hasPrefix(Self.prefix) ? "!!" : "") + Self.short(tag)
+    return SweepError.data(
+      "\(file):\(position.line):\(position.column): the tag \(shown) has no meaning here; known are !!str, !!int, !!float, !!bool, !!null, !!seq, !!map"
     )
   }
 }

@@ -1,4 +1,5 @@
 @testable import BllarseMLflow
+import BllarseSupport
 import BllarseTestSupport
 import Foundation
 import Synchronization
@@ -151,6 +152,20 @@ struct DeliveryTests {
     _ = Synchronizer(store).sync([scratch.path])
     #expect(store.runs.count == 1)
     #expect(store.runs.first?.metrics["a"]?.count == 1)
+  }
+
+  @Test(
+    "the state of an older version, which had fewer members, is read; so is one with an odd member")
+  func olderState() throws {
+    let scratch = try TemporaryDirectory()
+    let path = scratch.file("state.json")
+    let members = #""version":1,"uri":"u","local_id":"i","offset":7,"next_sequence":3,"run_id":"r""#
+    for more in ["", #","detached":true"#, #","end_status":"NEVER","refused_items":[1]"#] {
+      try Files.write(Array("{\(members)\(more)}".utf8), to: path, durability: .none)
+      let state = try #require(DeliveryState(path: path), "\(more)")
+      #expect(state.offset == 7 && state.nextSequence == 3 && state.runID == "r")
+      #expect(!state.isAdoptionPending && state.refusedItems.isEmpty && state.endStatus == nil)
+    }
   }
 
   @Test(

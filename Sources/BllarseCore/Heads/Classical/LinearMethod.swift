@@ -260,9 +260,11 @@ extension LinearHead: Head {
 
   /// Reads a head from a checkpoint.
   public init(decoding file: SafetensorsFile) throws(DataError) {
-    self.init(
-      featureCount: try file.integer("feature_count", atLeast: 1),
-      classCount: try file.integer("class_count", atLeast: 2))
+    let featureCount = try file.integer("feature_count", atLeast: 1)
+    let classCount = try file.integer("class_count", atLeast: 2)
+    // Before weights of that size are made.
+    let _: Matrix<Float> = try file.matrix("weights", rows: featureCount + 1, columns: classCount)
+    self.init(featureCount: featureCount, classCount: classCount)
     try decode(from: file)
   }
 

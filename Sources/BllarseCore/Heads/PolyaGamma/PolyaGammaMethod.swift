@@ -109,13 +109,22 @@ struct PolyaGammaTrainer<Coding: ClassCoding>: HeadTrainer {
       let batch = batches.rows(ofBatch: step, epoch: epoch, plan, rowCount: split.rowCount)
       (rows, labels) = (rows.gatheringRows(batch), batch.map { labels[$0] })
     }
-    if plan.method[FitOptions.resetLossPerEpoch] && step == 0 { polyaGamma.reset() }
-    // A batch is finished; a fit to all rows may be told to stop.
-    let update = try polyaGamma.update(
-      checked: rows, labels: labels, iterations: plan.method[FitOptions.updateIterations],
-      forgettingRate: plan.method[FitOptions.forgettingRate],
-      reportsBounds: !mergesBatches,
-      execution: mergesBatches ? execution.cancelled(by: nil) : execution)
+    let resets = plan.method[FitOptions.resetLossPerEpoch] && step == 0
+    let before = resets ? polyaGamma : nil
+    if resets { polyaGamma.reset() }
+    let update: PolyaGammaHead<Float, Coding>.UpdateInfo
+    do {
+      // A batch is finished; a fit to all rows may be told to stop.
+      update = try polyaGamma.update(
+        checked: rows, labels: labels, iterations: plan.method[FitOptions.updateIterations],
+        forgettingRate: plan.method[FitOptions.forgettingRate],
+        reportsBounds: !mergesBatches,
+        execution: mergesBatches ? execution.cancelled(by: nil) : execution)
+    } catch {
+      // An update that fails changes nothing; the reset before it is taken back.
+      if let before { polyaGamma = before }
+      throw error
+    }
     info.iterations += update.iterations
     if !mergesBatches { info.evidence = update.evidenceLowerBounds.last }
     return plan.reports(
@@ -156,7 +165,12 @@ extension PolyaGammaHead where Scalar == Float {
 
   /// Reads a head from a checkpoint.
   public init(decoding file: SafetensorsFile) throws(DataError) {
-    self.init(try HeadShape(decoding: file))
+    let shape = try HeadShape(decoding: file)
+    // Before a posterior of that size is made.
+    let _: Matrix<Double> = try file.matrix(
+      "natural_mean", rows: shape.designColumnCount,
+      columns: Coding.columnCount(classCount: shape.classCount))
+    self.init(shape)
     try decodePosterior(from: file)
   }
 
