@@ -4,7 +4,7 @@ import Dispatch
 import Glibc
 import Synchronization
 
-/// How many threads a computation may use, and the loops that use them.
+/// How many threads a computation may use and what tells it to stop, and the loops that use them.
 ///
 /// Rows are divided among threads in a fixed way, so results depend on the number of threads but on
 /// nothing else. BLAS runs on one thread inside such a loop; outside it, on all of them for large
