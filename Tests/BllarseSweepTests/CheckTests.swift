@@ -158,7 +158,7 @@ struct ConfigurationCheckTests {
         == "'program check' ended with exit code 9 at configuration 1, after 1 of 3 answers: boom; --no-check sends without asking"
     )
     #expect(
-      try message("sleep 600", silence: 0.1)
+      try message("exec sleep 600", silence: 0.1)
         == "'program check' said nothing for 0.1 s at configuration 0, after 0 of 3 answers; --no-check sends without asking"
     )
     #expect(
