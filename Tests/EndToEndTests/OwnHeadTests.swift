@@ -36,7 +36,8 @@ extension SweepEndToEnd {
       #expect(unknown.status == 65 && unknown.errors.contains("'NearestMean'"), "\(unknown.errors)")
     }
 
-    @Test("an optimiser of one's own fits a head of the package, and goes on where it was stopped")
+    @Test(
+      "an optimiser of one's own fits a head of the package, and its moments are in the checkpoint")
     func ownOptimizer() throws {
       let directory = try TemporaryDirectory()
       let words = [
