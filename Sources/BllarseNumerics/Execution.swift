@@ -80,12 +80,60 @@ public struct Execution: Sendable, Equatable {
     return workers.values
   }
 
+  /// Elements that are made block by block on all threads.
+  ///
+  /// - Parameters:
+  ///   - count: how many elements there are.
+  ///   - blockSize: elements in a block; the last may be shorter.
+  ///   - body: makes the elements of a range.
+  package func map<Element: Sendable>(
+    _ count: Int, blockSize: Int, _ body: @Sendable (Range<Int>) -> [Element]
+  ) -> [Element] {
+    let blockCount = (count + blockSize - 1) / blockSize
+    let blocks = Mutex([[Element]](repeating: [], count: blockCount))
+    forEachBlock(of: count, blockSize: blockSize) { _, range in
+      let block = body(range)
+      blocks.withLock { $0[range.lowerBound / blockSize] = block }
+    }
+    return blocks.withLock { blocks in blocks.flatMap { $0 } }
+  }
+
   /// Runs `body` with BLAS allowed on this many threads, for large products.
   package func withBLAS<Result, Failure: Error>(
     _ body: () throws(Failure) -> Result
   ) throws(Failure) -> Result {
     BLASThreads.shared.prepare(threadCount)
     return try body()
+  }
+}
+
+extension Matrix {
+  /// A matrix whose rows are made block by block on all threads.
+  ///
+  /// - Parameters:
+  ///   - rows: how many.
+  ///   - columns: how many.
+  ///   - blockSize: rows in a block; the last may be shorter.
+  ///   - execution: the threads.
+  ///   - body: makes a range of the rows.
+  package init(
+    rows: Int, columns: Int, blockSize: Int, _ execution: Execution,
+    _ body: @Sendable (Range<Int>) -> Matrix
+  ) {
+    unsafe self.init(rows: rows, columns: columns) { target in
+      guard let base = target.baseAddress else { return }
+      let address = unsafe SharedAddress(base)
+      execution.forEachBlock(of: rows, blockSize: blockSize) { _, range in
+        let block = body(range)
+        precondition(block.rowCount == range.count && block.columnCount == columns)
+        block.withUnsafePointer { source, stride in
+          for row in 0..<range.count {
+            unsafe (address.pointer + (range.lowerBound + row) * columns).update(
+              from: source + row * stride, count: columns)
+          }
+        }
+      }
+    }
   }
 }
 

@@ -151,16 +151,15 @@ extension LikelihoodPass {
   fileprivate func columnMeans(
     _ logits: Matrix<Scalar>, _ sums: @Sendable (Matrix<Scalar>, Range<Int>) -> [Double]
   ) -> [Double] {
-    let (blockSize, columns) = (512, logits.columnCount)
+    let blockSize = 512
     let blockCount = (logits.rowCount + blockSize - 1) / blockSize
-    let parts = Matrix<Double>(rows: blockCount, columns: columns) { target in
-      guard let base = target.baseAddress else { return }
-      let address = SharedAddress(base)
-      execution.forEachBlock(of: logits.rowCount, blockSize: blockSize) { _, range in
-        for (k, sum) in sums(logits.rows(range), range).enumerated() {
-          address.pointer[range.lowerBound / blockSize * columns + k] = sum
-        }
-      }
+    let parts = Matrix<Double>(
+      rows: blockCount, columns: logits.columnCount, blockSize: 1, execution
+    ) { block in
+      let start = block.lowerBound * blockSize
+      let range = start..<min(start + blockSize, logits.rowCount)
+      return Matrix(
+        rows: 1, columns: logits.columnCount, elements: sums(logits.rows(range), range))
     }
     return parts.columnSums().map { $0 / Double(max(logits.rowCount, 1)) }
   }
@@ -169,17 +168,7 @@ extension LikelihoodPass {
   fileprivate func perRow(
     _ logits: Matrix<Scalar>, _ body: @Sendable (Matrix<Scalar>) -> [Double]
   ) -> [Double] {
-    var result = [Double](repeating: 0, count: logits.rowCount)
-    result.withUnsafeMutableBufferPointer { target in
-      guard let base = target.baseAddress else { return }
-      let address = SharedAddress(base)
-      execution.forEachBlock(of: logits.rowCount, blockSize: 512) { _, range in
-        for (index, value) in body(logits.rows(range)).enumerated() {
-          address.pointer[range.lowerBound + index] = value
-        }
-      }
-    }
-    return result
+    execution.map(logits.rowCount, blockSize: 512) { body(logits.rows($0)) }
   }
 }
 

@@ -192,16 +192,39 @@ package struct PosteriorCovariance<Scalar: BLASScalar>: Sendable {
 
   /// The same for the rows of a design, block by block on all threads.
   func leverages(of design: DesignMatrix<Scalar>, execution: Execution) -> Matrix<Scalar> {
-    let columns = columnCount
-    return Matrix(rows: design.rowCount, columns: columns) { target in
-      guard let base = target.baseAddress else { return }
-      let address = SharedAddress(base)
-      execution.forEachBlock(of: design.rowCount, blockSize: 256) { _, range in
-        leverages(design.matrix(rows: range)).withUnsafePointer { source, _ in
-          (address.pointer + range.lowerBound * columns).update(
-            from: source, count: range.count * columns)
-        }
-      }
+    Matrix(rows: design.rowCount, columns: columnCount, blockSize: 256, execution) {
+      leverages(design.matrix(rows: $0))
     }
+  }
+}
+
+/// A Gaussian over the weights around their optimum.
+package struct LaplacePosterior: Sendable {
+  /// The optimum, inputs x C; the bias is the last row.
+  package let mean: Matrix<Double>
+  package let covariance: PosteriorCovariance<Float>
+  /// λ, of the prior of the weights; a geometric mean if there are many.
+  package let priorPrecision: Double
+
+  package init(
+    mean: Matrix<Double>, covariance: PosteriorCovariance<Float>, priorPrecision: Double
+  ) {
+    (self.mean, self.covariance, self.priorPrecision) = (mean, covariance, priorPrecision)
+  }
+
+  /// Means and variances of the logits of rows.
+  ///
+  /// - Parameters:
+  ///   - inputs: n rows of inputs of the weights.
+  ///   - squaredNormsOutside: of what lies outside the space of the training rows, which has the prior's variance.
+  /// - Returns: n x C.
+  func moments(_ inputs: Matrix<Float>, squaredNormsOutside: [Double]?) -> LatentMoments {
+    var variances = Matrix<Double>(covariance.leverages(inputs))
+    for (row, norm) in (squaredNormsOutside ?? []).enumerated() {
+      let variance = Double(Float(norm / priorPrecision))
+      variances.withMutableRow(row) { for k in $0.indices { $0[k] += variance } }
+    }
+    return LatentMoments(
+      means: Matrix<Double>(inputs.multiplied(by: Matrix<Float>(mean))), variances: variances)
   }
 }

@@ -274,15 +274,8 @@ extension KroneckerCovariance {
     of rows: Matrix<Scalar>, columns: Int, _ execution: Execution,
     _ body: @Sendable (Matrix<Scalar>) -> Matrix<Scalar>
   ) -> Matrix<Scalar> {
-    Matrix(rows: rows.rowCount, columns: columns) { target in
-      guard let base = target.baseAddress else { return }
-      let address = SharedAddress(base)
-      execution.forEachBlock(of: rows.rowCount, blockSize: 256) { _, range in
-        body(rows.rows(range)).withUnsafePointer { source, _ in
-          (address.pointer + range.lowerBound * columns).update(
-            from: source, count: range.count * columns)
-        }
-      }
+    Matrix(rows: rows.rowCount, columns: columns, blockSize: 256, execution) {
+      body(rows.rows($0))
     }
   }
 

@@ -54,6 +54,19 @@ public struct LatentMoments: Sendable {
 /// logit far below the others that were drawn towards them would gain probability for nothing.
 package struct Predictive: Sendable {
   let likelihood: LaplaceLikelihood
+  /// By which the logits are multiplied in the end.
+  var inverseTemperature = 1.0
+
+  /// Log-probabilities of rows.
+  ///
+  /// - Parameters:
+  ///   - means: of their logits, n x C.
+  ///   - variances: n x C; `nil` for logits that are certain.
+  /// - Returns: n x K; the exponentials of a row sum to 1.
+  func logProbabilities(means: Matrix<Double>, variances: Matrix<Double>?) -> Matrix<Double> {
+    TemperedLogits(logits(means: means, variances: variances), inverseTemperature)
+      .logProbabilities
+  }
 
   /// Log-probabilities up to a constant in each row.
   ///

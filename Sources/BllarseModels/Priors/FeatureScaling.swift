@@ -94,16 +94,59 @@ extension FeatureMatrix {
   }
 }
 
-/// The training rows under one scaling, with what every fit to them needs.
+/// How features become inputs of the weights: scaled, and in the basis of the space of the training rows.
 ///
 /// Where there are more features than rows, the weights lie in the space that the rows span (the prior
 /// is the same in all directions), so the rows are expressed in an orthonormal basis of it.
-package struct ScaledDesign<Scalar: BLASScalar> {
-  let scaling: FeatureScaling
-  /// From features to rows of the design, before the rotation.
-  let transform: FeatureTransform
+package struct InputTransform<Scalar: BLASScalar>: Sendable {
+  /// The number of features of a row, D.
+  package let featureCount: Int
+  /// How features are scaled.
+  package let scaling: FeatureScaling
+  /// The same with its numbers.
+  package let features: FeatureTransform
   /// The basis of the rows' space, D x R, or `nil` for the features themselves.
-  let rotation: Matrix<Scalar>?
+  package let basis: Matrix<Scalar>?
+
+  package init(
+    featureCount: Int, scaling: FeatureScaling, features: FeatureTransform, basis: Matrix<Scalar>?
+  ) {
+    (self.featureCount, self.scaling) = (featureCount, scaling)
+    (self.features, self.basis) = (features, basis)
+  }
+}
+
+extension InputTransform<Float> {
+  /// Inputs of rows.
+  ///
+  /// - Parameter rows: n x D.
+  /// - Returns: n x (D + 1), or n x (R + 1), the last column ones; and, with a basis, the squared norms of what
+  ///   lies outside its space.
+  func inputs(_ rows: FeatureMatrix) -> (inputs: Matrix<Float>, squaredNormsOutside: [Double]?) {
+    let all = 0..<rows.rowCount
+    guard let basis else {
+      return (
+        DesignMatrix<Float>(rows, transform: features, hasBias: true).matrix(rows: all), nil
+      )
+    }
+    let scaled = DesignMatrix<Float>(rows, transform: features, hasBias: false).matrix(rows: all)
+    let inside = scaled.multiplied(by: basis)  // (n, R)
+    return (
+      DesignMatrix<Float>(FeatureMatrix(inside), transform: .identity, hasBias: true)
+        .matrix(rows: all),
+      all.map { row in
+        max(
+          0,
+          scaled.rows(row..<row + 1).squaredNorm - inside.rows(row..<row + 1).squaredNorm)
+      }
+    )
+  }
+}
+
+/// The training rows under one scaling, with what every fit to them needs.
+package struct ScaledDesign<Scalar: BLASScalar> {
+  /// What made them.
+  let transform: InputTransform<Scalar>
   /// N x (R + 1), the last column ones.
   let design: DesignMatrix<Scalar>
   /// The Gram matrix of the design.
@@ -129,18 +172,17 @@ extension ScaledDesign {
     _ features: FeatureMatrix, _ scaling: FeatureScaling, weights: [Double]? = nil,
     allowsRotation: Bool = true, relevances: [Double]? = nil, execution: Execution
   ) throws(NumericsError) {
-    self.scaling = scaling
     var transform = scaling.transform(of: features, weights: weights, execution: execution)
     if let relevances, case .columns(let scale, let shift) = transform {
       transform = .columns(
         scale: zip(scale, relevances).map { $0 * $1 }, shift: zip(shift, relevances).map { $0 * $1 }
       )
     }
-    self.transform = transform
+    var basis: Matrix<Scalar>?
     if allowsRotation && features.columnCount > features.rowCount {
       let rows = DesignMatrix<Scalar>(features, transform: transform, hasBias: false)
       let space = try RowSpaceBasis(rows, execution: execution)
-      rotation = space.vectors(of: rows, execution: execution)
+      basis = space.vectors(of: rows, execution: execution)
       let coordinates = space.coordinates
       design = DesignMatrix(
         Scalar.self == Float.self
@@ -148,11 +190,12 @@ extension ScaledDesign {
         transform: .identity, hasBias: true)
       gram = design.gram(rowWeights: weights, execution: execution)
     } else {
-      rotation = nil
       var design = DesignMatrix<Scalar>(features, transform: transform, hasBias: true)
       design.makeResident(limit: residentDesignLimit, execution: execution)
       self.design = design
       gram = design.gram(rowWeights: weights, execution: execution)
     }
+    self.transform = InputTransform(
+      featureCount: features.columnCount, scaling: scaling, features: transform, basis: basis)
   }
 }

@@ -245,7 +245,7 @@ extension LaplaceReport {
     likelihood = Pass.likelihood
     posterior = covariance.structure
     prior = configuration.prior.description
-    scaling = outcome.scaled.scaling
+    scaling = outcome.scaled.transform.scaling
     let best = outcome.best.map { outcome.candidates[$0] }
     priorPrecision = best?.precision ?? outcome.prior[0, 0]
     priorPrecisionAtBound = outcome.isAtBound

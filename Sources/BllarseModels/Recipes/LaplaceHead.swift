@@ -1,5 +1,6 @@
 public import BllarseNumerics
 import Glibc
+import Synchronization
 
 /// A last layer with a Gaussian around its optimum: softmax regression, or probit, on scaled features.
 ///
@@ -12,24 +13,14 @@ import Glibc
 /// let logProbabilities = try head.logProbabilities(newFeatures)
 /// ```
 public struct LaplaceHead: Sendable {
-  /// The number of features of a row.
-  public let featureCount: Int
-  /// The number of classes, K.
-  public let classCount: Int
+  /// How features become inputs of the weights.
+  package let transform: InputTransform<Float>
   /// The likelihood.
   public let likelihood: LaplaceLikelihood
-  /// The scaling of the features.
-  public let scaling: FeatureScaling
-  /// λ, the precision of the prior of the scaled features' weights; a geometric mean if there are many.
-  public let priorPrecision: Double
-  /// β, by which the logits of the predictive distribution are multiplied.
+  /// The Gaussian over the weights.
+  package let posterior: LaplacePosterior
+  /// The calibration: β, by which the logits of the predictive distribution are multiplied.
   public let inverseTemperature: Double
-  package let transform: FeatureTransform
-  /// The basis of the space of the training rows, D x R, where features outnumber them.
-  package let rotation: Matrix<Float>?
-  /// (D + 1) x C, or (R + 1) x C; the bias is the last row.
-  package let weights: Matrix<Double>
-  package let covariance: PosteriorCovariance<Float>
   /// What was chosen and why; `nil` after reading a checkpoint.
   public package(set) var report: LaplaceReport?
   /// Predictions for training rows that were left out; `nil` after reading a checkpoint, and where no row could
@@ -38,15 +29,24 @@ public struct LaplaceHead: Sendable {
 
   /// Puts a head together from what was fitted or stored.
   package init(
-    featureCount: Int, classCount: Int, likelihood: LaplaceLikelihood, scaling: FeatureScaling,
-    priorPrecision: Double, inverseTemperature: Double, transform: FeatureTransform,
-    rotation: Matrix<Float>?, weights: Matrix<Double>, covariance: PosteriorCovariance<Float>
+    transform: InputTransform<Float>, likelihood: LaplaceLikelihood, posterior: LaplacePosterior,
+    inverseTemperature: Double
   ) {
-    (self.featureCount, self.classCount) = (featureCount, classCount)
-    (self.likelihood, self.scaling) = (likelihood, scaling)
-    (self.priorPrecision, self.inverseTemperature) = (priorPrecision, inverseTemperature)
-    (self.transform, self.rotation) = (transform, rotation)
-    (self.weights, self.covariance) = (weights, covariance)
+    (self.transform, self.likelihood, self.posterior) = (transform, likelihood, posterior)
+    self.inverseTemperature = inverseTemperature
+  }
+
+  /// The number of features of a row.
+  public var featureCount: Int { transform.featureCount }
+  /// The number of classes, K.
+  public var classCount: Int { max(posterior.mean.columnCount, 2) }
+  /// The scaling of the features.
+  public var scaling: FeatureScaling { transform.scaling }
+  /// λ, of the prior of the weights; a geometric mean if there are many.
+  public var priorPrecision: Double { posterior.priorPrecision }
+  /// How logits become probabilities.
+  package var predictive: Predictive {
+    Predictive(likelihood: likelihood, inverseTemperature: inverseTemperature)
   }
 }
 
@@ -99,11 +99,11 @@ extension LaplaceHead {
     let best = outcome.best.map { outcome.candidates[$0] }
     let beta = best?.inverseTemperature ?? 1
     var head = LaplaceHead(
-      featureCount: features.columnCount, classCount: configuration.classCount,
-      likelihood: Pass.likelihood, scaling: outcome.scaled.scaling,
-      priorPrecision: problem.geometricMean(outcome.prior), inverseTemperature: beta,
-      transform: outcome.scaled.transform, rotation: outcome.scaled.rotation,
-      weights: solution.weights, covariance: covariance)
+      transform: outcome.scaled.transform, likelihood: Pass.likelihood,
+      posterior: LaplacePosterior(
+        mean: solution.weights, covariance: covariance,
+        priorPrecision: problem.geometricMean(outcome.prior)),
+      inverseTemperature: beta)
     head.report = LaplaceReport(
       configuration, outcome, solution, covariance,
       logEvidence: covariance.kronecker.map { problem.logEvidence(solution, $0) })
@@ -124,52 +124,10 @@ extension LaplaceHead {
 private let predictionBlockSize = 512
 
 extension LaplaceHead {
-  /// Means and variances of the logits.
-  func moments(_ features: FeatureMatrix, _ weights: Matrix<Float>) -> LatentMoments {
-    let rows: Matrix<Float>
-    var outside: [Float]?
-    if let rotation {
-      let scaled = DesignMatrix<Float>(features, transform: transform, hasBias: false)
-        .matrix(rows: 0..<features.rowCount)
-      let inside = scaled.multiplied(by: rotation)  // (n, R)
-      rows = DesignMatrix<Float>(FeatureMatrix(inside), transform: .identity, hasBias: true)
-        .matrix(rows: 0..<features.rowCount)
-      // What lies outside the space of the training rows has the prior's variance.
-      outside = (0..<scaled.rowCount).map { row in
-        let rest = scaled.rows(row..<row + 1).squaredNorm - inside.rows(row..<row + 1).squaredNorm
-        return Float(max(0, rest) / priorPrecision)
-      }
-    } else {
-      rows = DesignMatrix<Float>(features, transform: transform, hasBias: true)
-        .matrix(rows: 0..<features.rowCount)
-    }
-    var variances = Matrix<Double>(covariance.leverages(rows))
-    if let outside {
-      for row in 0..<variances.rowCount {
-        variances.withMutableRow(row) { for k in $0.indices { $0[k] += Double(outside[row]) } }
-      }
-    }
-    return LatentMoments(means: Matrix<Double>(rows.multiplied(by: weights)), variances: variances)
-  }
-
-  /// Calls `body` with blocks of rows and the moments there, on all threads.
-  func forEachBlock(
-    _ features: FeatureMatrix, _ execution: Execution,
-    _ body: @Sendable (Range<Int>, LatentMoments) -> Void
-  ) {
-    let weights = Matrix<Float>(weights)
-    execution.forEachBlock(of: features.rowCount, blockSize: predictionBlockSize) { _, range in
-      body(range, moments(features.rows(range), weights))
-    }
-  }
-
-  /// Log-probabilities of one block.
-  func logProbabilities(_ moments: LatentMoments) -> Matrix<Double> {
-    TemperedLogits(
-      Predictive(likelihood: likelihood).logits(
-        means: moments.means, variances: moments.variances),
-      inverseTemperature
-    ).logProbabilities
+  /// Means and variances of the logits of some rows.
+  private func moments(_ features: FeatureMatrix) -> LatentMoments {
+    let (inputs, outside) = transform.inputs(features)
+    return posterior.moments(inputs, squaredNormsOutside: outside)
   }
 
   /// Means and variances of the logits of rows.
@@ -183,19 +141,16 @@ extension LaplaceHead {
     _ features: FeatureMatrix, execution: Execution
   ) throws(NumericsError) -> LatentMoments {
     try TrainingRows.checkFeatureCount(features, featureCount)
-    let columns = weights.columnCount
+    let columns = posterior.mean.columnCount
     // Means in the first columns, variances in the others.
-    let both = Matrix<Double>(rows: features.rowCount, columns: 2 * columns) { target in
-      guard let base = target.baseAddress else { return }
-      let rows = SharedRows(base, stride: 2 * columns)
-      forEachBlock(features, execution) { range, moments in
-        for row in range {
-          for k in 0..<columns {
-            rows[row][k] = moments.means[row - range.lowerBound, k]
-            rows[row][columns + k] = moments.variances[row - range.lowerBound, k]
-          }
-        }
-      }
+    let both = Matrix<Double>(
+      rows: features.rowCount, columns: 2 * columns, blockSize: predictionBlockSize, execution
+    ) { range in
+      let moments = moments(features.rows(range))
+      var both = Matrix<Double>.zeros(range.count, 2 * columns)
+      both.replaceBlock(row: 0, column: 0, with: moments.means)
+      both.replaceBlock(row: 0, column: columns, with: moments.variances)
+      return both
     }
     return LatentMoments(
       means: both.columns(0..<columns), variances: both.columns(columns..<2 * columns))
@@ -214,17 +169,12 @@ extension LaplaceHead {
     _ features: FeatureMatrix, execution: Execution
   ) throws(NumericsError) -> Matrix<Float> {
     try TrainingRows.checkFeatureCount(features, featureCount)
-    let classes = classCount
-    return Matrix<Float>(rows: features.rowCount, columns: classes) { target in
-      guard let base = target.baseAddress else { return }
-      let address = SharedAddress(base)
-      forEachBlock(features, execution) { range, moments in
-        let rounded = Matrix<Float>(logProbabilities(moments))
-        rounded.withUnsafePointer { source, _ in
-          (address.pointer + range.lowerBound * classes).update(
-            from: source, count: range.count * classes)
-        }
-      }
+    return Matrix(
+      rows: features.rowCount, columns: classCount, blockSize: predictionBlockSize, execution
+    ) { range in
+      let moments = moments(features.rows(range))
+      return Matrix<Float>(
+        predictive.logProbabilities(means: moments.means, variances: moments.variances))
     }
   }
 }
@@ -266,39 +216,33 @@ extension LaplaceHead {
   ) throws(NumericsError) -> UncertaintyParts {
     try TrainingRows.checkFeatureCount(features, featureCount)
     let draws = splitsEntropy ? logitDraws() : nil
-    let (rows, classes) = (features.rowCount, classCount)
     // A column each for the mutual information, the energy and the leverage.
-    var logs = Matrix<Float>.zeros(0, 0)
-    let scores = Matrix<Double>(rows: rows, columns: 3) { scores in
-      scores.initialize(repeating: 0)
-      guard let scoreBase = scores.baseAddress else { return }
-      let scoreAddress = SharedAddress(scoreBase)
-      logs = Matrix<Float>(rows: rows, columns: classes) { target in
-        guard let base = target.baseAddress else { return }
-        let address = SharedAddress(base)
-        forEachBlock(features, execution) { range, moments in
-          let own = Matrix<Float>(logProbabilities(moments))
-          let block =
-            map == .none
-            ? own : Matrix<Float>(map.apply(to: HeldOutCalibration.arguments(own)))
-          block.withUnsafePointer { source, _ in
-            (address.pointer + range.lowerBound * classes).update(
-              from: source, count: range.count * classes)
-          }
-          for row in 0..<range.count {
-            let place = scoreAddress.pointer + 3 * (range.lowerBound + row)
-            (place[1], place[2]) = energyAndLeverage(moments, row)
-          }
-          guard let draws else { return }
-          for (row, value) in mutualInformation(moments, draws, map, block).enumerated() {
-            scoreAddress.pointer[3 * (range.lowerBound + row)] = value
-          }
+    let scores = Mutex(Matrix<Double>.zeros(features.rowCount, 3))
+    let logs = Matrix<Float>(
+      rows: features.rowCount, columns: classCount, blockSize: predictionBlockSize, execution
+    ) { range in
+      let moments = moments(features.rows(range))
+      let own = Matrix<Float>(
+        predictive.logProbabilities(means: moments.means, variances: moments.variances))
+      let block =
+        map == .none ? own : Matrix<Float>(map.apply(to: HeldOutCalibration.arguments(own)))
+      var part = Matrix<Double>.zeros(range.count, 3)
+      for row in 0..<range.count {
+        (part[row, 1], part[row, 2]) = energyAndLeverage(moments, row)
+      }
+      if let draws {
+        for (row, value) in mutualInformation(moments, draws, map, block).enumerated() {
+          part[row, 0] = value
         }
       }
+      scores.withLock { $0.replaceBlock(row: range.lowerBound, column: 0, with: part) }
+      return block
     }
-    return UncertaintyParts(
-      logProbabilities: logs, mutualInformation: splitsEntropy ? scores.column(0) : nil,
-      energy: scores.column(1), leverage: scores.column(2))
+    return scores.withLock { scores in
+      UncertaintyParts(
+        logProbabilities: logs, mutualInformation: splitsEntropy ? scores.column(0) : nil,
+        energy: scores.column(1), leverage: scores.column(2))
+    }
   }
 
   private func logitDraws() -> LogitDraws {
@@ -395,9 +339,6 @@ extension LaplaceHead {
         }
       }
     }
-    return TemperedLogits(
-      Predictive(likelihood: likelihood).logits(means: logits, variances: nil),
-      inverseTemperature
-    ).logProbabilities
+    return predictive.logProbabilities(means: logits, variances: nil)
   }
 }

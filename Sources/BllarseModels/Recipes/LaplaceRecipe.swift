@@ -84,7 +84,7 @@ struct LaplaceRecipe<Pass: LaplacePass> {
     }
     let screened = try part(sample).best(of: scalings)
     // From the top: with many classes the best precision of a part is decades below that of all rows.
-    var outcome = try search(screened.scaled.scaling)
+    var outcome = try search(screened.scaled.transform.scaling)
     outcome.scalingRowCount = sample.count
     outcome.fitCount += screened.fitCount
     outcome.iterationCount += screened.iterationCount
@@ -239,7 +239,7 @@ struct LaplaceRecipe<Pass: LaplacePass> {
     outcome.logits = leftOut.restricted(try folds.logits(prior, isExact: true))
     outcome.candidates = [
       candidate(
-        scaled.scaling, problem(scaled).geometricMean(prior), outcome.logits, leftOut,
+        scaled.transform.scaling, problem(scaled).geometricMean(prior), outcome.logits, leftOut,
         keepsLogits: false)
     ]
     outcome.best = 0
@@ -270,7 +270,7 @@ struct LaplaceRecipe<Pass: LaplacePass> {
       let logits = leftOut.restricted(try folds.logits(problem.prior(precision)))
       candidates.append(
         candidate(
-          scaled.scaling, precision, logits, leftOut,
+          scaled.transform.scaling, precision, logits, leftOut,
           keepsLogits: keepsLogits(logits)))
       let last = candidates.count - 1
       let (score, least) = (candidates[last].score, candidates[best].score)
@@ -332,7 +332,7 @@ struct LaplaceRecipe<Pass: LaplacePass> {
       let logits = outcome.leftOut.restricted(try folds.logits(problem.prior(precision)))
       outcome.candidates.append(
         candidate(
-          outcome.scaled.scaling, precision, logits, outcome.leftOut,
+          outcome.scaled.transform.scaling, precision, logits, outcome.leftOut,
           keepsLogits: keepsLogits(logits)))
       if outcome.candidates[outcome.candidates.count - 1].score < outcome.candidates[best].score {
         best = outcome.candidates.count - 1
@@ -344,7 +344,7 @@ struct LaplaceRecipe<Pass: LaplacePass> {
     if best == coarse { folds.restoreWeights(of: center) }
     outcome.logits = outcome.leftOut.restricted(try folds.logits(outcome.prior, isExact: true))
     outcome.candidates[best] = candidate(
-      outcome.scaled.scaling, chosen.precision, outcome.logits, outcome.leftOut,
+      outcome.scaled.transform.scaling, chosen.precision, outcome.logits, outcome.leftOut,
       keepsLogits: chosen.logits != nil)
     // The score stays that by which it was chosen.
     outcome.candidates[best].score = chosen.score
@@ -456,7 +456,7 @@ struct RelevanceChoice<Pass: LaplacePass> {
       let solution = try problem.solve(
         problem.prior(precision), from: .zeros(columns, problem.pass.classCount), isFinal: false)
       // 1. Means and variances of the weights of the scaled features.
-      var basis = scaled.rotation ?? .diagonal(1, size: columns - 1)  // (D, R)
+      var basis = scaled.transform.basis ?? .diagonal(1, size: columns - 1)  // (D, R)
       let means = basis.multiplied(
         by: Matrix<Scalar>(solution.weights.rows(0..<columns - 1).compact()))
       let lengths = (0..<basis.rowCount).map { basis.rows($0..<$0 + 1).squaredNorm }

@@ -87,7 +87,7 @@ struct EvidenceTests {
       recipe: Self.recipe(
         FeatureMatrix(features), labels, classCount: 2, prior: .automaticRelevance)
     ).choose(.columns)
-    guard case .columns(let scale, _) = found.scaled.transform else {
+    guard case .columns(let scale, _) = found.scaled.transform.features else {
       Issue.record("a scaling of columns has another transform")
       return
     }
@@ -145,7 +145,7 @@ struct EvidenceTests {
       recipe: Self.recipe(
         FeatureMatrix(features), labels, classCount: 3, prior: .automaticRelevance)
     ).choose(.columns)
-    guard case .columns(let scale, _) = found.scaled.transform else {
+    guard case .columns(let scale, _) = found.scaled.transform.features else {
       Issue.record("a scaling of columns has another transform")
       return
     }

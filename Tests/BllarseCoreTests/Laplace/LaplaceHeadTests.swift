@@ -277,18 +277,19 @@ struct LaplaceHeadTests {
     #expect(try HeadCheckpoint(path: path).classNames == ["a", "b"])
     func altered(_ weights: Matrix<Double>, _ beta: Double) -> LaplaceHead {
       LaplaceHead(
-        featureCount: head.featureCount, classCount: 2, likelihood: head.likelihood,
-        scaling: head.scaling, priorPrecision: head.priorPrecision, inverseTemperature: beta,
-        transform: head.transform, rotation: head.rotation, weights: weights,
-        covariance: head.covariance)
+        transform: head.transform, likelihood: head.likelihood,
+        posterior: LaplacePosterior(
+          mean: weights, covariance: head.posterior.covariance,
+          priorPrecision: head.priorPrecision),
+        inverseTemperature: beta)
     }
-    var weights = head.weights
+    var weights = head.posterior.mean
     weights[1, 0] = .nan
     checkpoint.head = altered(weights, 1)
     try checkpoint.write(to: path)
     let error = try #require(throws: DataError.self) { try HeadCheckpoint(path: path) }
     #expect(error.code == .notFinite && error.key == "weights" && error.row == 1)
-    checkpoint.head = altered(head.weights, .infinity)
+    checkpoint.head = altered(head.posterior.mean, .infinity)
     try checkpoint.write(to: path)
     #expect(throws: DataError.self) { try HeadCheckpoint(path: path) }
   }

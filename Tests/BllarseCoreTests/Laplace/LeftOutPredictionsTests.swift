@@ -34,7 +34,7 @@ struct LeftOutPredictionsTests {
     let own = Matrix<Double>(try head.logProbabilities(all))
 
     let division = RowFolds(all, seed: 137)
-    let scaled = DesignMatrix<Double>(all, transform: head.transform, hasBias: false)
+    let scaled = DesignMatrix<Double>(all, transform: head.transform.features, hasBias: false)
       .matrix(rows: 0..<100)
     let design = DesignMatrix<Double>(FeatureMatrix(scaled), transform: .identity, hasBias: true)
       .matrix(rows: 0..<100)

@@ -50,7 +50,7 @@ struct ClassWeightTests {
     given["scaling"] = "global"
     for (name, value) in options { given[name] = value }
     let head = try FineTuning(try RunConfiguration(given)).run().head
-    return try #require(head as? LaplaceHead).weights.elements.map { Float($0) }
+    return try #require(head as? LaplaceHead).posterior.mean.elements.map { Float($0) }
   }
 
   @Test("balanced classes are the fit whose rows weigh N / (K·N_k)")

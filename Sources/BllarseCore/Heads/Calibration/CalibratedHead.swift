@@ -102,20 +102,11 @@ extension HeldOutCalibration {
   /// - Returns: N x K; the exponentials of a row sum to 1.
   func apply(to logProbabilities: Matrix<Float>, execution: Execution) -> Matrix<Float> {
     if self == .none { return logProbabilities }
-    let classes = logProbabilities.columnCount
-    return Matrix<Float>(rows: logProbabilities.rowCount, columns: classes) { target in
-      guard let start = target.baseAddress else { return }
-      let address = SharedAddress(start)
-      // In blocks: the maps work in double precision.
-      execution.forEachBlock(of: logProbabilities.rowCount, blockSize: 1024) { _, range in
-        let mapped = Matrix<Float>(
-          apply(to: Self.arguments(logProbabilities.rows(range))))
-        mapped.withUnsafePointer { source, _ in
-          (address.pointer + range.lowerBound * classes).update(
-            from: source, count: range.count * classes)
-        }
-      }
-    }
+    // In blocks: the maps work in double precision.
+    return Matrix(
+      rows: logProbabilities.rowCount, columns: logProbabilities.columnCount, blockSize: 1024,
+      execution
+    ) { Matrix<Float>(apply(to: Self.arguments(logProbabilities.rows($0)))) }
   }
 }
 

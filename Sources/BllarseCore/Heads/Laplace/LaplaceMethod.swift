@@ -77,7 +77,7 @@ extension MemoryShape {
 extension LaplaceHead: ColumnSelectingHead, LatentHead, LeftOutPredictingHead, ReportingHead,
   UncertaintySplittingHead
 {
-  var leftOutColumns: [Int] { transform.leftOutColumns }
+  var leftOutColumns: [Int] { transform.features.leftOutColumns }
 
   var fitInfo: FitInfo {
     FitInfo(
@@ -186,13 +186,14 @@ extension LaplaceHead: Head {
   /// Adds everything that prediction needs.
   public func encode(into writer: inout SafetensorsWriter) {
     writer.metadata["likelihood"] = likelihood.rawValue
-    writer.metadata["scaling"] = scaling.rawValue
+    writer.metadata["scaling"] = transform.scaling.rawValue
+    let covariance = posterior.covariance
     writer.metadata["posterior"] = covariance.structure.rawValue
     writer.metadata["prior_precision"] = String(priorPrecision)
     writer.metadata["inverse_temperature"] = String(inverseTemperature)
-    transform.encode(into: &writer, prefix: "")
-    writer.add("weights", weights)
-    if let rotation { writer.add("rotation", rotation) }
+    transform.features.encode(into: &writer)
+    writer.add("weights", posterior.mean)
+    if let basis = transform.basis { writer.add("rotation", basis) }
     if let kronecker = covariance.kronecker {
       kronecker.encode(into: &writer)
     } else if let variances = covariance.variances {
@@ -200,7 +201,9 @@ extension LaplaceHead: Head {
     } else {
       writer.add(
         "factors", covariance.factors.flatMap { $0.factor.lowerTriangle },
-        shape: [covariance.factors.count, weights.rowCount * (weights.rowCount + 1) / 2])
+        shape: [
+          covariance.factors.count, posterior.mean.rowCount * (posterior.mean.rowCount + 1) / 2,
+        ])
     }
   }
 
@@ -213,11 +216,11 @@ extension LaplaceHead: Head {
     let priorPrecision = try file.number("prior_precision", above: 0)
     let columnCount = likelihood.columnCount(classCount: classCount)
     var inputs = featureCount
-    var rotation: Matrix<Float>?
+    var basis: Matrix<Float>?
     if file.contains("rotation") {
       let columns = try file.matrix("rotation", as: Float.self).columnCount
       let matrix: Matrix<Float> = try file.matrix("rotation", rows: featureCount, columns: columns)
-      rotation = matrix
+      basis = matrix
       inputs = matrix.columnCount
     }
     let weights: Matrix<Double> = try file.matrix(
@@ -250,11 +253,13 @@ extension LaplaceHead: Head {
         }, variances: nil)
     }
     self.init(
-      featureCount: featureCount, classCount: classCount, likelihood: likelihood,
-      scaling: try file.choice("scaling"), priorPrecision: priorPrecision,
-      inverseTemperature: try file.number("inverse_temperature", above: 0),
-      transform: try FeatureTransform(decoding: file, prefix: ""), rotation: rotation,
-      weights: weights, covariance: covariance)
+      transform: InputTransform(
+        featureCount: featureCount, scaling: try file.choice("scaling"),
+        features: try FeatureTransform(decoding: file), basis: basis),
+      likelihood: likelihood,
+      posterior: LaplacePosterior(
+        mean: weights, covariance: covariance, priorPrecision: priorPrecision),
+      inverseTemperature: try file.number("inverse_temperature", above: 0))
   }
 }
 
