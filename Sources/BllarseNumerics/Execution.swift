@@ -80,12 +80,12 @@ public struct Execution: Sendable, Equatable {
     return workers.values
   }
 
-  /// Elements that are made block by block on all threads.
+  /// What `body` makes of each block, one after the other in order, whoever finished first.
   ///
   /// - Parameters:
-  ///   - count: how many elements there are.
-  ///   - blockSize: elements in a block; the last may be shorter.
-  ///   - body: makes the elements of a range.
+  ///   - count: how many items there are.
+  ///   - blockSize: items in a block; the last may be shorter.
+  ///   - body: receives one block.
   package func map<Element: Sendable>(
     _ count: Int, blockSize: Int, _ body: @Sendable (Range<Int>) -> [Element]
   ) -> [Element] {

@@ -8,7 +8,8 @@ import Synchronization
 /// Each way to fit the head is run on small features as a run of the command line would be. What it checks:
 /// shapes, and probabilities that sum to 1; that a stored head predicts the same bits; that neither the order
 /// of the training rows nor the numbering of the classes matters; that a weight is as good as repeats; that a
-/// fit which is told to stop does; and that what cannot be used is an error and no trap.
+/// fit which is told to stop does; that further rows are learnt from, in batches as at once where the head says so;
+/// and that what cannot be used is an error and no trap.
 ///
 ///     let faults = try HeadConformance(.nearestMean).faults()
 public struct HeadConformance {
@@ -87,6 +88,47 @@ public struct HeadConformance {
     return strays == 0 ? [] : ["\(strays) means of draws are not those of the logits"]
   }
 
+  /// What is wrong with learning from further rows.
+  private func faults<Streaming: StreamingHead>(
+    of head: Streaming, stored: any Head, _ rows: Rows
+  ) throws -> [String] {
+    /// The head after further rows, those of each range in a batch of its own.
+    func predicted(_ head: Streaming, _ batches: [Range<Int>]) throws -> [Float] {
+      var head = head
+      for batch in batches {
+        try head.update(
+          rows.test.rows(batch), labels: Array(rows.testLabels[batch]), execution: .available)
+      }
+      return try head.logProbabilities(rows.test).elements
+    }
+    let whole = try predicted(head, [0..<30])
+    var faults: [String] = []
+    if try head.logProbabilities(rows.test).elements == whole {
+      faults.append("further rows change nothing")
+    }
+    if try (stored as? Streaming).map({ try predicted($0, [0..<30]) }) != whole {
+      faults.append("a head that was stored and read learns otherwise")
+    }
+    let difference = zip(try predicted(head, [0..<7, 7..<30]), whole).map(Self.difference).max()
+    if Streaming.mergesExactly, !(difference ?? 0 < tolerance) {
+      faults.append("batches and all rows at once differ by \(difference ?? 0) in probabilities")
+    }
+    let narrow = FeatureMatrix(Matrix<Float>(rows: 2, columns: 4, repeating: 0))
+    for (features, labels) in [
+      (narrow, [0, 1]), (rows.test.rows(0..<2), [0, 3]), (rows.test.rows(0..<2), [Int32(0)]),
+    ] {
+      var other = head
+      if (try? other.update(features, labels: labels, execution: .available)) != nil {
+        faults.append("it learns from \(features.columnCount) features and the labels \(labels)")
+      } else if try other.logProbabilities(rows.test).elements
+        != head.logProbabilities(rows.test).elements
+      {
+        faults.append("an update that fails changes the head")
+      }
+    }
+    return faults
+  }
+
   private func faults(of way: FittingWay, in directory: String) throws -> [String] {
     var faults: [String] = []
     let rows = Rows()
@@ -116,6 +158,9 @@ public struct HeadConformance {
 
     // 2. A stored head.
     let stored = try HeadCheckpoint(path: output + "/head.safetensors").head
+    if let head = head as? any StreamingHead {
+      faults += try self.faults(of: head, stored: stored, rows)
+    }
     if try stored.logProbabilities(rows.test).elements != predicted.elements {
       faults.append("a head that was stored and read predicts other bits")
     }
@@ -203,7 +248,7 @@ private struct Rows {
   var labels: [Int32] = []
   var weights: [Int32]?
   let test: FeatureMatrix
-  private var testLabels: [Int32] = []
+  private(set) var testLabels: [Int32] = []
 
   init() {
     var generator = Philox(seed: 8, purpose: .sampling, index: 0)

@@ -1,5 +1,7 @@
 import BllarseCore
+import BllarseNumerics
 import BllarseTesting
+import Foundation
 import Testing
 
 @Suite("Head conformance")
@@ -20,4 +22,62 @@ struct HeadConformanceTests {
     let faults = try conformance.faults()
     #expect(faults.isEmpty, "\(faults)")
   }
+}
+
+extension HeadConformanceTests {
+  @Test(
+    "a head that forgets earlier batches, and says that batches do not matter, does not conform")
+  func forgetful() throws {
+    let method = HeadMethod(
+      LastLabelHead.kind,
+      ways: [
+        FittingWay { request in LastLabelHead(counts: LastLabelHead.counts(request.labels)) }
+      ], kinds: [LastLabelHead.self])
+    HeadRegistry.register(method)
+    let faults = try HeadConformance(method).faults()
+    // The shares of the classes are the same in the rows of the fit and in the further rows.
+    let expected = [
+      "further rows change nothing", "batches and all rows at once differ by",
+      "it learns from 4 features",
+    ]
+    #expect(faults.count == expected.count, "\(faults)")
+    for (fault, part) in zip(faults, expected) { #expect(fault.contains(part)) }
+  }
+}
+
+/// Predicts the shares of the classes in the last rows that it has seen.
+private struct LastLabelHead: StreamingHead {
+  static let kind = "LastLabel"
+  static let mergesExactly = true
+  var counts: Matrix<Float>
+  var featureCount: Int { 5 }
+  var classCount: Int { 3 }
+
+  static func counts(_ labels: [Int32]) -> Matrix<Float> {
+    Matrix(
+      rows: 1, columns: 3, elements: (0..<3).map { k in Float(1 + labels.count { $0 == k }) })
+  }
+
+  init(counts: Matrix<Float>) { self.counts = counts }
+
+  mutating func update(
+    _ features: FeatureMatrix, labels: [Int32], execution: Execution
+  ) throws(NumericsError) {
+    try TrainingRows.check(
+      features, labels: labels, featureCount: features.columnCount, classCount: 3)
+    counts = Self.counts(labels)
+  }
+
+  func logProbabilities(
+    _ features: FeatureMatrix, execution: Execution
+  ) throws(NumericsError) -> Matrix<Float> {
+    try TrainingRows.checkFeatureCount(features, featureCount)
+    let total = counts.elements.reduce(0, +)
+    let logs = counts.elements.map { log($0 / total) }
+    return Matrix(
+      rows: features.rowCount, columns: 3, elements: (0..<features.rowCount).flatMap { _ in logs })
+  }
+
+  func encode(into writer: inout SafetensorsWriter) { writer.add("counts", counts) }
+  init(decoding file: SafetensorsFile) throws(DataError) { counts = try file.matrix("counts") }
 }

@@ -93,6 +93,23 @@ public protocol LatentHead: Head {
   ) throws(NumericsError) -> LatentMoments
 }
 
+/// A head that learns from further rows, without those that it has learnt from.
+public protocol StreamingHead: Head {
+  /// Whether rows lead to the same head in one batch as in several, but for rounding.
+  static var mergesExactly: Bool { get }
+
+  /// Learns from rows.
+  ///
+  /// - Parameters:
+  ///   - features: n x featureCount, finite.
+  ///   - labels: a class in `0..<classCount` for each row.
+  ///   - execution: the threads to work with.
+  /// - Throws: `NumericsError` for rows or labels that cannot be; the head is unchanged then.
+  mutating func update(
+    _ features: FeatureMatrix, labels: [Int32], execution: Execution
+  ) throws(NumericsError)
+}
+
 // What some heads can do beside predicting: a run asks a head for it, and knows no kind of head by name.
 
 /// A head that can tell which columns of the features it gives no weight.

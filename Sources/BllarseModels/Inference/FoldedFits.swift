@@ -1,5 +1,4 @@
 package import BllarseNumerics
-import Synchronization
 
 /// The rows that are left out in turn, fold after fold, and what can be said of their labels.
 ///
@@ -427,34 +426,26 @@ final class FoldedFits<Pass: LaplacePass> {
     // 1. The fits.
     let settings = Settings(
       prior: prior, posterior: posterior, isExact: isExact, sharesGram: sharesGram && !isExact)
-    let outcomes = Mutex([Result<FoldOutcome, NumericsError>?](repeating: nil, count: folds.count))
     let folds = folds
     // Where folds are many, rows are few: a curvature that is kept saves little time there, and takes ten times the memory.
     let keepsCurvature = folds.count == 1
-    let predict: @Sendable (Int) -> Void = { index in
-      let outcome: Result<FoldOutcome, NumericsError>
-      do throws(NumericsError) {
-        outcome = .success(
-          try Self.predict(folds[index], settings, keepsCurvature: keepsCurvature))
-      } catch {
-        outcome = .failure(error)
-      }
-      outcomes.withLock { $0[index] = outcome }
-    }
-    if folds[0].problem.execution.threadCount == execution.threadCount {
-      for index in folds.indices { predict(index) }
-    } else {
-      execution.forEachBlock(of: folds.count, blockSize: 1) { _, range in
-        for index in range { predict(index) }
+    let predict: @Sendable (Range<Int>) -> [Result<FoldOutcome, NumericsError>] = { range in
+      folds[range].map { fold in
+        Result { () throws(NumericsError) in
+          try Self.predict(fold, settings, keepsCurvature: keepsCurvature)
+        }
       }
     }
+    let outcomes =
+      folds[0].problem.execution.threadCount == execution.threadCount
+      ? predict(folds.indices) : execution.map(folds.count, blockSize: 1, predict)
     try execution.checkCancellation()
     // 2. What they predict.
     let count = folds.last?.places.upperBound ?? 0
     var means = Matrix<Double>.zeros(count, prior.columnCount)
     var variances = means
-    for (index, outcome) in outcomes.withLock({ $0 }).enumerated() {
-      guard let found = try outcome?.get() else { continue }
+    for (index, outcome) in outcomes.enumerated() {
+      let found = try outcome.get()
       self.folds[index].weights = found.weights
       self.folds[index].curvature = found.curvature
       iterationCount += found.iterations

@@ -54,7 +54,7 @@ public struct HeadShape: Sendable, Equatable {
 ///
 /// Public fits, updates and scores ask here. The runs of the executables do not: they checked their rows
 /// while loading, with the place in the file.
-package enum TrainingRows {
+public enum TrainingRows {
   /// Refuses rows that no head can be fitted to.
   ///
   /// - Parameters:
@@ -67,7 +67,7 @@ package enum TrainingRows {
   /// - Throws: `NumericsError` with the first row at fault: `noRows`, `sizeMismatch`, `labelOutOfRange`,
   ///   `notFinite`, `outOfRange`, `invalidWeight`, `invalidParameter`.
   /// - Complexity: one pass over the features.
-  package static func check(
+  public static func check(
     _ features: FeatureMatrix, labels: [Int32], featureCount: Int? = nil, classCount: Int,
     weights: [Double]? = nil, execution: Execution = .available
   ) throws(NumericsError) {
@@ -115,7 +115,7 @@ package enum TrainingRows {
   ///   - features: N x D.
   ///   - featureCount: D of the head.
   /// - Throws: `NumericsError.sizeMismatch`.
-  package static func checkFeatureCount(
+  public static func checkFeatureCount(
     _ features: FeatureMatrix, _ featureCount: Int
   ) throws(NumericsError) {
     guard features.columnCount == featureCount, featureCount > 0 else {

@@ -24,6 +24,8 @@ public struct IBProbitHead<Scalar: BLASScalar>: Sendable {
   package var solvedMean: Matrix<Double>?
   /// The inverse temperature by which logits are multiplied in probabilities; 1 until calibrated.
   public var inverseTemperature: Double = 1
+  /// Bytes for the logits of all rows in the solver, at the weights and along the direction.
+  package var logitLimit = 64 << 20
 
   /// A head that has seen no data: its posterior is the prior.
   public init(_ configuration: HeadShape, cdfForm: NormalCDFForm = .approximate) {
@@ -113,33 +115,18 @@ extension IBProbitHead {
   ///   `notPositiveDefinite` if rounding made `Λ₀ + XᵀX` indefinite. The head is unchanged then.
   /// - Complexity: N·D² + D³/3 once, and 4·N·D·K for each of some ten to twenty iterations.
   @discardableResult
+  @specialized(where Scalar == Float)
   public mutating func fit(
     features: FeatureMatrix, labels: [Int32], tolerance: Double = 1e-6, iterationLimit: Int = 1000,
     isCertified: Bool = false, execution: Execution = .available
   ) throws(NumericsError) -> FitInfo {
     try configuration.check(features, labels, execution)
-    return try fit(
-      features: features, labels: labels, tolerance: tolerance, iterationLimit: iterationLimit,
-      isCertified: isCertified, logitLimit: Self.logitLimit, execution: execution)
-  }
-
-  /// Bytes for the logits of all rows in the solver.
-  package static var logitLimit: Int { 64 << 20 }
-
-  /// Fits rows that were checked, as above, within `logitLimit` bytes for the logits of all rows, at the weights and along
-  /// the direction.
-  @discardableResult
-  @specialized(where Scalar == Float)
-  package mutating func fit(
-    features: FeatureMatrix, labels: [Int32], tolerance: Double, iterationLimit: Int = 1000,
-    isCertified: Bool = false, logitLimit: Int, execution: Execution = .available
-  ) throws(NumericsError) -> FitInfo {
     try NumericsError.require(tolerance > 0, "the tolerance", tolerance, "more than 0")
     var design = try design(features)
     design.makeResident(limit: residentDesignLimit, execution: execution)
     let problem = try ProbitProblemPrecision(design, configuration, execution)
     let solution = try solve(
-      design, labels, problem, tolerance, iterationLimit, isCertified, logitLimit, execution)
+      design, labels, problem, tolerance, iterationLimit, isCertified, execution)
     posterior = GaussianPosterior(
       precision: problem.precision, naturalMean: problem.precision.multiplied(by: solution.mean))
     solvedMean = solution.mean
@@ -156,8 +143,7 @@ extension IBProbitHead {
   /// some classes after others, which the bound allows because it is a sum over classes.
   private func solve(
     _ design: DesignMatrix<Scalar>, _ labels: [Int32], _ problem: ProbitProblemPrecision,
-    _ tolerance: Double, _ iterationLimit: Int, _ isCertified: Bool, _ logitLimit: Int,
-    _ execution: Execution
+    _ tolerance: Double, _ iterationLimit: Int, _ isCertified: Bool, _ execution: Execution
   ) throws(NumericsError) -> JoinedOptimum {
     let classes = configuration.classCount
     let bytesOfClass = 2 * design.rowCount * MemoryLayout<Scalar>.size
@@ -269,6 +255,7 @@ extension IBProbitHead {
   /// - Complexity: N·D² + D³/3 once, and 4·N·D·K + 2·D²·K for each step.
   /// - Note: Same result as the Python original, given the same start.
   @discardableResult
+  @specialized(where Scalar == Float)
   public mutating func update(
     features: FeatureMatrix, labels: [Int32], iterations: Int, forgettingRate: Double = 0,
     start: Start = .zero, reportsBounds: Bool = false, execution: Execution = .available
@@ -276,17 +263,6 @@ extension IBProbitHead {
     try configuration.check(features, labels, execution)
     try NumericsError.requireUpdate(iterations: iterations, forgettingRate: forgettingRate)
     try check(start)
-    return try update(
-      checked: features, labels: labels, iterations: iterations, forgettingRate: forgettingRate,
-      start: start, reportsBounds: reportsBounds, execution: execution)
-  }
-
-  /// Updates the posterior by a batch that was checked.
-  @specialized(where Scalar == Float)
-  package mutating func update(
-    checked features: FeatureMatrix, labels: [Int32], iterations: Int, forgettingRate: Double,
-    start: Start, reportsBounds: Bool = false, execution: Execution
-  ) throws(NumericsError) -> UpdateInfo {
     if features.rowCount < configuration.designColumnCount && !reportsBounds {
       let total = try runEpoch(
         MergedEpoch(

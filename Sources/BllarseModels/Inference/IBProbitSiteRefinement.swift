@@ -44,14 +44,6 @@ public struct IBProbitSiteRefinement<Scalar: BLASScalar>: Sendable {
     execution: Execution = .available
   ) throws(NumericsError) {
     try configuration.check(features, labels, execution)
-    try self.init(configuration, checked: features, labels: labels, execution: execution)
-  }
-
-  /// Reads rows that were checked.
-  package init(
-    _ configuration: HeadShape, checked features: FeatureMatrix, labels: [Int32],
-    execution: Execution
-  ) throws(NumericsError) {
     var design: DesignMatrix<Scalar> = try configuration.design(features)
     design.makeResident(limit: residentDesignLimit, execution: execution)
     problem = try ProbitProblemPrecision(design, configuration, execution)

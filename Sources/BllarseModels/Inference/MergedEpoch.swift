@@ -70,7 +70,7 @@ package struct MergedEpoch<Scalar: BLASScalar>: Sendable {
     if steps.isSequential {
       let rows = rows(of: step)
       _ = try head.update(
-        checked: features.gatheringRows(rows), labels: rows.map { labels[$0] },
+        features: features.gatheringRows(rows), labels: rows.map { labels[$0] },
         iterations: iterations, forgettingRate: forgettingRate, start: start(step),
         execution: execution)
       return iterations

@@ -187,18 +187,7 @@ extension PolyaGammaHead {
       try TrainingRows.checkStart(
         start, rowCount: naturalMean.rowCount, columnCount: naturalMean.columnCount)
     }
-    return try update(
-      checked: features, labels: labels, iterations: iterations, forgettingRate: forgettingRate,
-      start: start, reportsBounds: reportsBounds, execution: execution)
-  }
-
-  /// Updates the posterior by a batch that was checked.
-  package mutating func update(
-    checked features: FeatureMatrix, labels: [Int32], iterations: Int, forgettingRate: Double = 0,
-    start: Matrix<Double>? = nil, reportsBounds: Bool = false,
-    execution: Execution = .available
-  ) throws(NumericsError) -> UpdateInfo {
-    try ascend(
+    return try ascend(
       features, labels, start: start, forgettingRate: forgettingRate,
       .init(iterations: iterations, tolerance: nil, reportsLastBound: reportsBounds), execution)
   }
@@ -224,16 +213,6 @@ extension PolyaGammaHead {
   ) throws(NumericsError) -> UpdateInfo {
     try configuration.check(features, labels, execution)
     try NumericsError.require(tolerance > 0, "the tolerance", tolerance, "more than 0")
-    return try fit(
-      checked: features, labels: labels, tolerance: tolerance, iterationLimit: iterationLimit,
-      execution: execution)
-  }
-
-  /// Fits rows that were checked.
-  package mutating func fit(
-    checked features: FeatureMatrix, labels: [Int32], tolerance: Double, iterationLimit: Int = 500,
-    execution: Execution
-  ) throws(NumericsError) -> UpdateInfo {
     reset()
     return try ascend(
       features, labels, start: nil, forgettingRate: 0,

@@ -151,17 +151,10 @@ extension LikelihoodPass {
   fileprivate func columnMeans(
     _ logits: Matrix<Scalar>, _ sums: @Sendable (Matrix<Scalar>, Range<Int>) -> [Double]
   ) -> [Double] {
-    let blockSize = 512
-    let blockCount = (logits.rowCount + blockSize - 1) / blockSize
-    let parts = Matrix<Double>(
-      rows: blockCount, columns: logits.columnCount, blockSize: 1, execution
-    ) { block in
-      let start = block.lowerBound * blockSize
-      let range = start..<min(start + blockSize, logits.rowCount)
-      return Matrix(
-        rows: 1, columns: logits.columnCount, elements: sums(logits.rows(range), range))
-    }
-    return parts.columnSums().map { $0 / Double(max(logits.rowCount, 1)) }
+    let parts = execution.map(logits.rowCount, blockSize: 512) { sums(logits.rows($0), $0) }
+    let columns = logits.columnCount
+    return Matrix(rows: parts.count / columns, columns: columns, elements: parts)
+      .columnSums().map { $0 / Double(max(logits.rowCount, 1)) }
   }
 
   /// Numbers of rows, block by block on all threads.

@@ -234,10 +234,7 @@ package struct CalibrationRows: Sendable {
   private func derivatives(logBeta: Double) -> Terms {
     let beta = exp(logBeta)
     let blockSize = 1024
-    let count = labels.count
-    let blockCount = (count + blockSize - 1) / blockSize
-    let parts = SumSlots(count: blockCount)
-    execution.forEachBlock(of: count, blockSize: blockSize) { _, range in
+    let parts = execution.map(labels.count, blockSize: blockSize) { range in
       let block = logits.rows(range)
       var probabilities = block.compact()
       probabilities.scale(by: beta)
@@ -266,10 +263,10 @@ package struct CalibrationRows: Sendable {
           }
         }
       }
-      parts.set(range.lowerBound / blockSize, sums)
+      return [sums]
     }
     var total = Terms()
-    for part in parts.values {
+    for part in parts {
       total.value += part.value
       total.slope += part.slope
       total.curvature += part.curvature
@@ -279,23 +276,6 @@ package struct CalibrationRows: Sendable {
       value: total.value, slope: beta * total.slope,
       curvature: beta * total.slope + beta * beta * total.curvature)
   }
-}
-
-/// Sums of blocks, one place for each block: whoever adds them does so in the same order each time.
-///
-/// Sendability is unchecked: a block is handled by one thread, which writes its own place only.
-private final class SumSlots: @unchecked Sendable {
-  private let places: UnsafeMutableBufferPointer<CalibrationRows.Terms>
-
-  init(count: Int) {
-    places = .allocate(capacity: count)
-    places.initialize(repeating: CalibrationRows.Terms())
-  }
-
-  deinit { places.deallocate() }
-
-  func set(_ index: Int, _ terms: CalibrationRows.Terms) { places[index] = terms }
-  var values: [CalibrationRows.Terms] { Array(places) }
 }
 
 extension Matrix where Element: BLASScalar {

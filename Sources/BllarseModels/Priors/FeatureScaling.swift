@@ -1,5 +1,4 @@
 package import BllarseNumerics
-import Synchronization
 
 /// How features are brought to a common scale before a head with one prior for all weights sees them.
 ///
@@ -68,11 +67,9 @@ extension FeatureMatrix {
   /// The mean over the rows of the variance of a row's elements.
   func meanRowVariance(execution: Execution) -> Double {
     guard columnCount > 0 else { return 0 }
-    let block = 256
     // About the first element, so that a common offset costs no accuracy.
-    let parts = Mutex([Double](repeating: 0, count: (rowCount + block - 1) / block))
     let design = DesignMatrix<Double>(self, transform: .identity, hasBias: false)
-    execution.forEachBlock(of: rowCount, blockSize: block) { _, range in
+    let parts = execution.map(rowCount, blockSize: 256) { range in
       let rows = design.matrix(rows: range)
       var sum = 0.0
       for row in 0..<rows.rowCount {
@@ -88,9 +85,9 @@ extension FeatureMatrix {
           return max(0, squares / count - total / count * (total / count))
         }
       }
-      parts.withLock { $0[range.lowerBound / block] = sum }
+      return [sum]
     }
-    return parts.withLock { $0.reduce(0, +) } / Double(max(rowCount, 1))
+    return parts.reduce(0, +) / Double(max(rowCount, 1))
   }
 }
 

@@ -11,43 +11,42 @@ struct NearestMeanHead: Head {
     default: 1, .positive)
 
   /// One row a class, classCount x featureCount.
-  let means: Matrix<Float>
+  private(set) var means: Matrix<Float>
+  /// The weights of the rows of each class, 1 x classCount.
+  private var totals: Matrix<Float>
   let sharpness: Double
   var featureCount: Int { means.columnCount }
   var classCount: Int { means.rowCount }
 
   init(fitting request: FitRequest) {
-    let rows = request.features.converted(to: Float.self)
-    var means = Matrix<Float>.zeros(request.classCount, rows.columnCount)
-    var totals = [Float](repeating: 0, count: request.classCount)
-    for (row, label) in request.labels.enumerated() {
-      let (k, weight) = (Int(label), Float(request.weights?[row] ?? 1))
-      totals[k] += weight
-      for column in 0..<rows.columnCount { means[k, column] += weight * rows[row, column] }
-    }
-    for k in 0..<means.rowCount where totals[k] > 0 {
-      for column in 0..<means.columnCount { means[k, column] /= totals[k] }
-    }
-    self.means = means
+    means = .zeros(request.classCount, request.features.columnCount)
+    totals = .zeros(1, request.classCount)
     sharpness = request.method[Self.sharpness]
+    learn(request.features, request.labels, request.weights)
+  }
+
+  /// Takes rows into the means of their classes.
+  mutating func learn(_ features: FeatureMatrix, _ labels: [Int32], _ weights: [Double]?) {
+    let rows = features.converted(to: Float.self)
+    for (row, label) in labels.enumerated() where weights?[row] != 0 {
+      let (k, weight) = (Int(label), Float(weights?[row] ?? 1))
+      totals[0, k] += weight
+      for column in 0..<rows.columnCount {
+        means[k, column] += (rows[row, column] - means[k, column]) * weight / totals[0, k]
+      }
+    }
   }
 
   func logProbabilities(
     _ features: FeatureMatrix, execution: Execution
   ) throws(NumericsError) -> Matrix<Float> {
-    guard features.columnCount == featureCount else {
-      throw .sizeMismatch(
-        of: "features a row", found: features.columnCount, expected: featureCount,
-        reason: "as the head has")
-    }
-    let rows = features.converted(to: Float.self)
-    var logits = Matrix<Float>.zeros(rows.rowCount, classCount)
-    for row in 0..<rows.rowCount {
-      for k in 0..<classCount {
-        let distance = zip(rows.row(row), means.row(k)).reduce(Float(0)) { sum, pair in
-          sum + (pair.0 - pair.1) * (pair.0 - pair.1)
-        }
-        logits[row, k] = -Float(sharpness) * distance
+    try TrainingRows.checkFeatureCount(features, featureCount)
+    // The squared norm of a row is the same for all classes: -|x - m|² + |x|² = 2xᵀm - |m|².
+    var logits = features.converted(to: Float.self).multiplied(by: means, transposingOther: true)
+    for k in 0..<classCount {
+      let norm = means.row(k).reduce(0) { $0 + $1 * $1 }
+      for row in 0..<logits.rowCount {
+        logits[row, k] = Float(sharpness) * (2 * logits[row, k] - norm)
       }
     }
     logits.formLogSoftmaxRows()
@@ -56,11 +55,13 @@ struct NearestMeanHead: Head {
 
   func encode(into writer: inout SafetensorsWriter) {
     writer.add("means", means)
+    writer.add("totals", totals)
     writer.metadata["sharpness"] = String(sharpness)
   }
 
   init(decoding file: SafetensorsFile) throws(DataError) {
     means = try file.matrix("means")
+    totals = try file.matrix("totals")
     sharpness = Double(try file.metadata("sharpness")) ?? 1
   }
 }

@@ -61,7 +61,7 @@ extension IBProbitReferenceHead {
       features: request.features, labels: request.labels,
       tolerance: request.method[FitOptions.tolerance],
       isCertified: request.method[FitOptions.certify],
-      logitLimit: IBProbitHead<Float>.logitLimit, execution: request.execution)
+      execution: request.execution)
     return (
       IBProbitReferenceHead(probit),
       FitInfo(
@@ -166,7 +166,7 @@ struct IBProbitTrainer: HeadTrainer {
     var head = probit
     if resets(step: 0, epoch: epoch) { head.reset() }
     let fit = try head.update(
-      checked: split.features, labels: split.labels, iterations: updateIterations,
+      features: split.features, labels: split.labels, iterations: updateIterations,
       forgettingRate: plan.method[FitOptions.forgettingRate],
       start: .seeded(plan.seed, index: UInt64(epoch)), reportsBounds: true,
       execution: cancellable)
@@ -182,7 +182,7 @@ struct IBProbitTrainer: HeadTrainer {
     if resets(step: step, epoch: epoch) { sites = nil }
     if sites == nil {
       sites = try IBProbitSiteRefinement(
-        probit.configuration, checked: split.features, labels: split.labels,
+        probit.configuration, features: split.features, labels: split.labels,
         execution: execution)
     }
     let rows = batches.rows(ofBatch: step, epoch: epoch, plan, rowCount: split.rowCount)
@@ -311,7 +311,7 @@ struct IBProbitTrainer: HeadTrainer {
     if IBProbitSiteRefinement<Float>.isStored(in: file) {
       do {
         sites = try IBProbitSiteRefinement(
-          probit.configuration, checked: data.split.features, labels: data.split.labels,
+          probit.configuration, features: data.split.features, labels: data.split.labels,
           execution: execution)
       } catch {
         throw DataError(.malformedFile, file: file.path, found: "\(error)")
@@ -351,6 +351,20 @@ extension IBProbitHead: Head, LatentHead where Scalar == Float {
     self.init(configuration, posterior: posterior, cdfForm: try file.choice("cdf"))
     solvedMean = try file.matrix("mean", rows: size, columns: classes)
     inverseTemperature = try file.number("inverse_temperature", above: 0)
+  }
+}
+
+extension IBProbitHead: StreamingHead where Scalar == Float {
+  /// A batch is fitted alone before it is merged.
+  public static var mergesExactly: Bool { false }
+
+  /// Fits a batch as `--update merge` does by default, and merges it without forgetting.
+  public mutating func update(
+    _ features: FeatureMatrix, labels: [Int32], execution: Execution
+  ) throws(NumericsError) {
+    try update(
+      features: features, labels: labels, iterations: FitOptions.updateIterations.defaultValue,
+      execution: execution)
   }
 }
 

@@ -60,7 +60,7 @@ extension PolyaGammaHead where Scalar == Float, Coding: ClassCoding {
         request.execution))
     let tolerance = request.method[FitOptions.tolerance]
     let fit = try head.fit(
-      checked: request.features, labels: request.labels, tolerance: tolerance,
+      features: request.features, labels: request.labels, tolerance: tolerance,
       execution: request.execution)
     var info = FitInfo(iterations: fit.iterations, evidence: fit.evidenceLowerBounds.last)
     if !fit.converged {
@@ -116,7 +116,7 @@ struct PolyaGammaTrainer<Coding: ClassCoding>: HeadTrainer {
     do {
       // A batch is finished; a fit to all rows may be told to stop.
       update = try polyaGamma.update(
-        checked: rows, labels: labels, iterations: plan.method[FitOptions.updateIterations],
+        features: rows, labels: labels, iterations: plan.method[FitOptions.updateIterations],
         forgettingRate: plan.method[FitOptions.forgettingRate],
         reportsBounds: !mergesBatches,
         execution: mergesBatches ? execution.cancelled(by: nil) : execution)
@@ -197,6 +197,20 @@ extension PolyaGammaHead: Head where Scalar == Float, Coding: ClassCoding {
   ) throws(NumericsError) -> Matrix<Float> {
     Matrix<Float>(
       Coding.logProbabilities(try latent(features, execution: execution).moderated))
+  }
+}
+
+extension PolyaGammaHead: StreamingHead where Scalar == Float, Coding: ClassCoding {
+  /// The precisions that a batch adds depend on those before.
+  public static var mergesExactly: Bool { false }
+
+  /// Takes the posterior as the prior of a batch, as `--update merge` does by default, without forgetting.
+  public mutating func update(
+    _ features: FeatureMatrix, labels: [Int32], execution: Execution
+  ) throws(NumericsError) {
+    try update(
+      features: features, labels: labels, iterations: FitOptions.updateIterations.defaultValue,
+      execution: execution)
   }
 }
 
