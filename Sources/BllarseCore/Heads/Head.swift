@@ -58,6 +58,9 @@ extension Head {
     try logProbabilities(features, execution: .available)
   }
 
+  /// The head without a map that was fitted to held-out rows.
+  public var uncalibrated: any Head { (self as? CalibratedHead)?.base ?? self }
+
   /// Scores the head on labelled rows.
   public func evaluation(
     features: FeatureMatrix, labels: [Int32], execution: Execution = .available

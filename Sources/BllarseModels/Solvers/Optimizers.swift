@@ -216,8 +216,6 @@ public struct Lion<Scalar: BLASScalar>: Optimizer {
 ///     h ← β₂h + (1 - β₂)ĥ + ½(1 - β₂)²(h - ĥ)²/(h + λ)
 ///     θ ← θ - η·clip( (m/(1 - β₁ᵗ) + λθ)/(h + λ), -ξ, ξ )
 ///
-/// With `rescalesLearningRate`, η is multiplied by `h₀ + λ`.
-///
 /// - Note: Source: Shen et al. (2024), "Variational learning is effective for large deep networks".
 public struct IVON<Scalar: BLASScalar>: Optimizer {
   /// n: the number of training rows, unless the likelihood is tempered.
@@ -232,8 +230,6 @@ public struct IVON<Scalar: BLASScalar>: Optimizer {
   public var weightDecay: Double
   /// ξ, the largest element of a step before the learning rate.
   public var clipRadius: Double
-  /// Whether the learning rate is multiplied by `h₀ + λ`.
-  public var rescalesLearningRate: Bool
   /// Samples of the posterior in a step.
   public var sampleCount: Int
   /// The seed of the samples; step and sample name the stream.
@@ -248,21 +244,19 @@ public struct IVON<Scalar: BLASScalar>: Optimizer {
   ///   - beta2: in 0..<1.
   ///   - weightDecay: λ, not negative.
   ///   - clipRadius: ξ, positive.
-  ///   - rescalesLearningRate: whether the learning rate is multiplied by `h₀ + λ`.
   ///   - sampleCount: of the posterior in a step, at least 1.
   ///   - seed: of the samples.
   public init(
     effectiveSampleSize: Double, initialCurvature: Double = 1, beta1: Double = 0.9,
     beta2: Double = 0.999, weightDecay: Double = 1e-6, clipRadius: Double = 1e3,
-    rescalesLearningRate: Bool = false, sampleCount: Int = 1, seed: UInt64 = 0
+    sampleCount: Int = 1, seed: UInt64 = 0
   ) {
     precondition(
       effectiveSampleSize > 0 && initialCurvature > 0,
       "an effective sample size of \(effectiveSampleSize) and a curvature of \(initialCurvature)")
     (self.effectiveSampleSize, self.initialCurvature) = (effectiveSampleSize, initialCurvature)
     (self.beta1, self.beta2, self.weightDecay) = (beta1, beta2, weightDecay)
-    (self.clipRadius, self.rescalesLearningRate) = (clipRadius, rescalesLearningRate)
-    (self.sampleCount, self.seed) = (sampleCount, seed)
+    (self.clipRadius, self.sampleCount, self.seed) = (clipRadius, sampleCount, seed)
   }
 
   /// The mean of gradients, none of them seen, and the curvature h₀.
@@ -335,8 +329,7 @@ public struct IVON<Scalar: BLASScalar>: Optimizer {
       Scalar(effectiveSampleSize), Scalar(weightDecay), Scalar(clipRadius)
     )
     let debias = Scalar(1 / (1 - power(beta1, state.step)))
-    let scale = rescalesLearningRate ? initialCurvature + weightDecay : 1
-    let rate = Scalar(learningRate * scale)
+    let rate = Scalar(learningRate)
     parameters.updateElements(&state.moments, [gradient, products]) { theta, moments, g, count in
       let (m, h, products, g) = (moments[0], moments[1], g[1], g[0])
       for i in 0..<count {

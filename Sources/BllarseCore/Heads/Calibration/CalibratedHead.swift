@@ -88,11 +88,6 @@ public struct CalibratedHead: Head {
   }
 }
 
-extension Head {
-  /// The head without a map that was fitted to held-out rows.
-  public var uncalibrated: any Head { (self as? CalibratedHead)?.base ?? self }
-}
-
 extension HeldOutCalibration {
   /// The mapped predictions of a head.
   ///
