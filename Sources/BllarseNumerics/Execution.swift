@@ -31,8 +31,8 @@ public struct Execution: Sendable, Equatable {
 
   /// Calls `body` once for each worker, on threads of their own, and waits for all.
   ///
-  /// - Parameter body: receives the index of the worker, `0..<threadCount`. Work is divided by this
-  ///   index, never by arrival, so that the same thread count gives the same bits.
+  /// Work is divided by the worker's index, `0..<threadCount`, never by arrival, so that the same thread count
+  /// gives the same bits.
   package func run(_ body: @Sendable (_ worker: Int) -> Void) {
     BLASThreads.shared.single {
       if threadCount == 1 {
@@ -43,12 +43,8 @@ public struct Execution: Sendable, Equatable {
     }
   }
 
-  /// Divides `0..<count` into blocks and hands every worker a contiguous run of blocks.
-  ///
-  /// - Parameters:
-  ///   - count: how many items there are.
-  ///   - blockSize: items in a block; the last may be shorter.
-  ///   - body: receives the worker's index and one block at a time, in order.
+  /// Divides `0..<count` into blocks, of which the last may be shorter, and hands every worker a contiguous run
+  /// of blocks, in order.
   package func forEachBlock(
     of count: Int, blockSize: Int,
     _ body: @Sendable (_ worker: Int, _ range: Range<Int>) -> Void
@@ -96,6 +92,22 @@ public struct Execution: Sendable, Equatable {
       blocks.withLock { $0[range.lowerBound / blockSize] = block }
     }
     return blocks.withLock { blocks in blocks.flatMap { $0 } }
+  }
+
+  /// A list that the threads make block by block: `body` initialises the elements of a range, which begin at the
+  /// address.
+  package func list<Element>(
+    count: Int, blockSize: Int,
+    _ body: @Sendable (_ range: Range<Int>, _ target: UnsafeMutablePointer<Element>) -> Void
+  ) -> [Element] {
+    unsafe [Element](unsafeUninitializedCapacity: count) { buffer, initialized in
+      initialized = count
+      guard let base = buffer.baseAddress else { return }
+      let address = unsafe SharedAddress(base)
+      forEachBlock(of: count, blockSize: blockSize) { _, range in
+        unsafe body(range, address.pointer + range.lowerBound)
+      }
+    }
   }
 
   /// Runs `body` with BLAS allowed on this many threads, for large products.
@@ -175,12 +187,7 @@ final class BLASThreads: Sendable {
   /// Runs one call of BLAS or LAPACK, on one thread if that is quick enough.
   ///
   /// The threads of OpenBLAS spin for milliseconds after their work, at the cost of whatever runs next:
-  /// a call that takes less than that is done sooner by one thread.
-  ///
-  /// - Parameters:
-  ///   - operations: floating-point operations of the call.
-  ///   - body: the call.
-  /// - Returns: what `body` returns.
+  /// a call that takes less than that, by its floating-point operations, is done sooner by one thread.
   func call<Result>(operations: Double, _ body: () -> Result) -> Result {
     state.withLock {
       guard $0.regions == 0 else { return }
@@ -217,12 +224,8 @@ final class BLASThreads: Sendable {
   /// it.
   static let bufferBytes = (128 << 20) + (64 << 10)
 
-  /// Makes certain that threads can be started and have their buffers.
-  ///
-  /// - Parameters:
-  ///   - threads: how many, at least 1.
-  ///   - workingBytes: memory to leave free.
-  /// - Returns: how many can be had, at most `threads`; 0 if not even one can.
+  /// Makes certain that at least one thread, or more, can be started and have their buffers, with working memory
+  /// left free; tells how many can, 0 if not even one.
   func reserve(_ threads: Int, workingBytes: Int) -> Int {
     state.withLock { reserve(threads, workingBytes: workingBytes, &$0) }
   }
@@ -275,7 +278,7 @@ public enum BLASThreadCount {
 ///
 /// A fit to all rows asks between its iterations, and throws `NumericsError.cancelled`; what it had
 /// computed is lost, what it was given is unchanged.
-public final class Cancellation: Sendable {
+public final class Cancellation: Sendable, Equatable {
   private let request: @Sendable () -> Bool
 
   /// Asks `isRequested`, from any thread and often: it should cost no more than reading a flag.
@@ -283,9 +286,7 @@ public final class Cancellation: Sendable {
 
   /// Whether computations should stop.
   public var isRequested: Bool { request() }
-}
 
-extension Cancellation: Equatable {
   /// Whether both are the same object.
   public static func == (a: Cancellation, b: Cancellation) -> Bool { a === b }
 }
@@ -298,12 +299,10 @@ extension Execution {
     return copy
   }
 
-  /// The same with another number of threads.
   package func with(threadCount: Int) -> Execution {
     Execution(threadCount: threadCount).cancelled(by: cancellation)
   }
 
-  /// Whether computations should stop.
   package var isCancelled: Bool { cancellation?.isRequested ?? false }
 
   /// Stops here if computations should.
@@ -367,11 +366,9 @@ public struct ThreadReservation: Sendable {
     bllarse_can_have(CInt(threads), 0, 1) != 0
   }
 
-  /// Finds the number of threads and reserves what they need.
+  /// Finds the number of threads, one a processor unless more or fewer are wanted, and reserves what they need;
+  /// memory that the work itself will need is left for it where that is possible.
   ///
-  /// - Parameters:
-  ///   - wanted: the number of threads, or `nil` for one a processor.
-  ///   - workingBytes: memory that the work itself will need, which is left for it where that is possible.
   /// - Throws: `NumericsError.outOfMemory` where there is not even room for one thread.
   public init(_ wanted: Int?, workingBytes: Int = 0) throws(NumericsError) {
     let count = Self.usable(wanted)
@@ -403,19 +400,14 @@ public struct ThreadReservation: Sendable {
 /// A limit of a control group (version 1 or 2; what containers and job schedulers set) holds for the group
 /// that the process is in and for all groups around it.
 package struct MachineLimits: Sendable, Equatable {
-  /// The limit of the address space, in bytes (`ulimit -v`).
-  package var addressSpace: Int?
-  /// The limit of writable memory, in bytes (`ulimit -d`).
-  package var data: Int?
-  /// The limit of the control group's memory, in bytes.
-  package var groupMemory: Int?
+  /// The limits of the address space (`ulimit -v`), of writable memory (`ulimit -d`), and of the control group's
+  /// memory, in bytes.
+  package var addressSpace, data, groupMemory: Int?
   /// The processors' worth of time that the control group has.
   package var groupProcessors: Double?
 
-  /// No limits.
   package init() {}
 
-  /// The limits of this process.
   package static var current: MachineLimits {
     var limits = MachineLimits(
       controlGroup: text(of: "/proc/self/cgroup") ?? "", root: "/sys/fs/cgroup")
@@ -424,41 +416,29 @@ package struct MachineLimits: Sendable, Equatable {
     return limits
   }
 
-  /// Reads the limits of a control group.
-  ///
-  /// - Parameters:
-  ///   - list: the groups of the process, as `/proc/self/cgroup` lists them.
-  ///   - root: where control groups are mounted.
+  /// Reads the limits of the control groups of the process, as `/proc/self/cgroup` lists them, from where control
+  /// groups are mounted.
   package init(controlGroup list: String, root: String) {
     for line in list.split(separator: "\n") {
       let fields = line.split(separator: ":", maxSplits: 2, omittingEmptySubsequences: false)
       guard fields.count == 3 else { continue }
       let controllers = fields[1].split(separator: ",")
-      if controllers.isEmpty {
-        for folder in Self.folders(fields[2], in: root) { takeVersion2(folder) }
-      } else {
-        let mount = root + "/" + fields[1]
-        if controllers.contains("memory") {
-          for folder in Self.folders(fields[2], in: mount) {
-            take(memory: Self.number(Self.text(of: folder + "/memory.limit_in_bytes")))
-          }
+      let isVersion2 = controllers.isEmpty
+      for folder in Self.folders(fields[2], in: isVersion2 ? root : root + "/" + fields[1]) {
+        func numbers(_ name: String) -> [Int?] {
+          let text = Self.text(of: folder + "/" + name) ?? ""
+          return text.prefix { !$0.isNewline }.split(separator: " ").map { Int($0) }
         }
-        if controllers.contains("cpu") {
-          for folder in Self.folders(fields[2], in: mount) {
-            take(
-              quota: Self.number(Self.text(of: folder + "/cpu.cfs_quota_us")),
-              period: Self.number(Self.text(of: folder + "/cpu.cfs_period_us")))
-          }
+        if isVersion2 || controllers.contains("memory") {
+          take(memory: numbers(isVersion2 ? "memory.max" : "memory.limit_in_bytes").first ?? nil)
+        }
+        if isVersion2 || controllers.contains("cpu") {
+          let parts =
+            isVersion2
+            ? numbers("cpu.max") : numbers("cpu.cfs_quota_us") + numbers("cpu.cfs_period_us")
+          if parts.count == 2 { take(quota: parts[0], period: parts[1]) }
         }
       }
-    }
-  }
-
-  private mutating func takeVersion2(_ folder: String) {
-    take(memory: Self.number(Self.text(of: folder + "/memory.max")))
-    let parts = (Self.text(of: folder + "/cpu.max") ?? "").split(separator: " ")
-    if parts.count == 2 {
-      take(quota: Self.number(String(parts[0])), period: Self.number(String(parts[1])))
     }
   }
 
@@ -486,10 +466,6 @@ package struct MachineLimits: Sendable, Equatable {
     return folders
   }
 
-  private static func number(_ text: String?) -> Int? {
-    text.flatMap { Int($0.prefix { !$0.isNewline }) }
-  }
-
   /// The first 64 KiB of a file.
   private static func text(of path: String) -> String? {
     let bytes = unsafe [UInt8](unsafeUninitializedCapacity: 1 << 16) { buffer, count in
@@ -500,25 +476,19 @@ package struct MachineLimits: Sendable, Equatable {
     }
     return bytes.isEmpty ? nil : String(decoding: bytes, as: UTF8.self)
   }
-}
 
-extension MachineLimits {
   /// The smallest limit of memory, in the words of a message: "the address space is limited to 400 MiB
   /// (ulimit -v)".
   package var memoryDescription: String? {
-    let limits: [(bytes: Int?, text: (String) -> String)] = [
-      (addressSpace, { "the address space is limited to \($0) (ulimit -v)" }),
-      (data, { "writable memory is limited to \($0) (ulimit -d)" }),
-      (groupMemory, { "the control group is limited to \($0) of memory" }),
-    ]
-    guard
-      let (bytes, text) = limits.compactMap({ limit in limit.bytes.map { ($0, limit.text) } })
-        .min(by: { $0.0 < $1.0 })
-    else { return nil }
-    return text(Self.mebibytes(bytes))
+    guard let memory else { return nil }
+    let size = Self.mebibytes(memory)
+    return memory == addressSpace
+      ? "the address space is limited to \(size) (ulimit -v)"
+      : memory == data
+        ? "writable memory is limited to \(size) (ulimit -d)"
+        : "the control group is limited to \(size) of memory"
   }
 
-  /// The smallest limit of memory, in bytes.
   package var memory: Int? { [addressSpace, data, groupMemory].compactMap { $0 }.min() }
 
   /// A number of bytes as people read it, rounded up.
@@ -532,14 +502,11 @@ extension MachineLimits {
 public enum AllocationFailure {
   private static let handler = Mutex<(@Sendable (_ message: String) -> Never)?>(nil)
 
-  /// Sets how the program ends.
-  ///
-  /// - Parameter end: receives what was wanted, for what, and which limits there are.
+  /// Sets how the program ends; told is what was wanted, for what, and which limits there are.
   public static func handle(by end: @escaping @Sendable (_ message: String) -> Never) {
     handler.withLock { $0 = end }
   }
 
-  /// Ends the program for want of memory.
   static func fail(bytes: Int, purpose: String) -> Never {
     let error = NumericsError.outOfMemory(
       bytes: bytes, purpose: purpose, limit: MachineLimits.current.memoryDescription)
@@ -547,13 +514,8 @@ public enum AllocationFailure {
     preconditionFailure("\(error)")
   }
 
-  /// Allocates memory that `free` gives back.
-  ///
-  /// - Parameters:
-  ///   - bytes: how much, at least 1.
-  ///   - alignment: a power of two, at least the size of a pointer.
-  ///   - purpose: what it is for, for the message.
-  /// - Returns: the memory, uninitialised.
+  /// Allocates uninitialised memory, at least 1 byte, that `free` gives back; the alignment is a power of two, at
+  /// least the size of a pointer.
   package static func allocate(
     bytes: Int, alignment: Int, for purpose: @autoclosure () -> String
   ) -> UnsafeMutableRawPointer {

@@ -41,12 +41,7 @@ public struct Philox: RandomNumberGenerator, Sendable, Equatable {
     public static let temperatureRows = Purpose(rawValue: 9)
   }
 
-  /// Starts a stream.
-  ///
-  /// - Parameters:
-  ///   - seed: the seed of the run.
-  ///   - purpose: what the numbers are for.
-  ///   - index: which stream of that purpose (an epoch, a row, a step); a stream has 2³⁴ words.
+  /// Starts a stream of 2³⁴ words: which one of its purpose (an epoch, a row, a step) the index says.
   public init(seed: UInt64, purpose: Purpose, index: UInt64 = 0) {
     key = SIMD2(UInt32(truncatingIfNeeded: seed), UInt32(truncatingIfNeeded: seed >> 32))
     counter = SIMD4(
@@ -72,11 +67,6 @@ public struct Philox: RandomNumberGenerator, Sendable, Equatable {
   }
 
   /// One block of the generator: ten rounds of two multiplications each.
-  ///
-  /// - Parameters:
-  ///   - counter: four words.
-  ///   - key: two words.
-  /// - Returns: four random words.
   public static func block(counter: SIMD4<UInt32>, key: SIMD2<UInt32>) -> SIMD4<UInt32> {
     var state = counter
     var key = key
@@ -102,24 +92,23 @@ extension Philox {
   /// - Note: Source: Lemire, "Fast random integer generation in an interval", TOMACS 2019.
   public mutating func integer(below bound: Int) -> Int {
     precondition(bound > 0, "no integer lies below \(bound)")
-    let bound = UInt64(bound)
-    var product = next().multipliedFullWidth(by: bound)
-    if product.low < bound {
-      let threshold = (0 &- bound) % bound
-      while product.low < threshold { product = next().multipliedFullWidth(by: bound) }
-    }
-    return Int(product.high)
+    return Int(Self.integer(below: UInt64(bound)) { next() })
   }
 
   /// A number uniform among `0..<bound`, without bias, from one word where ``integer(below:)`` takes two.
-  ///
-  /// - Note: Source: as there.
   package mutating func smallInteger(below bound: UInt32) -> UInt32 {
     precondition(bound > 0, "no integer lies below \(bound)")
-    var product = nextWord().multipliedFullWidth(by: bound)
+    return Self.integer(below: bound) { nextWord() }
+  }
+
+  @inline(__always)
+  private static func integer<Word: FixedWidthInteger & UnsignedInteger>(
+    below bound: Word, _ draw: () -> Word
+  ) -> Word where Word.Magnitude == Word {
+    var product = draw().multipliedFullWidth(by: bound)
     if product.low < bound {
       let threshold = (0 &- bound) % bound
-      while product.low < threshold { product = nextWord().multipliedFullWidth(by: bound) }
+      while product.low < threshold { product = draw().multipliedFullWidth(by: bound) }
     }
     return product.high
   }
@@ -140,8 +129,7 @@ extension Philox {
       result.append(first)
       result.append(second)
     }
-    if result.count > count { result.removeLast() }
-    return result
+    return Array(result.prefix(count))
   }
 
   /// A random order of `0..<count` (Fisher and Yates' shuffle).

@@ -66,30 +66,17 @@ extension ResidualMLP {
   ) throws(DataError) -> Matrix<Float> {
     try configuration.requireChannels(images.channels, of: path)
     let width = featureCount
-    return Matrix(rows: images.count, columns: width) { target in
-      guard let base = target.baseAddress else { return }
-      let output = SharedAddress(base)
-      execution.forEachBlock(of: images.count, blockSize: Self.blockSize) { _, range in
-        guard !execution.isCancelled else {
-          (output.pointer + range.lowerBound * width).initialize(
-            repeating: 0, count: range.count * width)
-          return
-        }
-        var batch = images.images(range).batch
-        if let augmentation {
-          batch = batch.augmented(
-            by: augmentation.augmentation, seed: augmentation.seed, epoch: augmentation.epoch,
-            rows: range)
-        }
-        batch = batch.resized(height: configuration.imageSize, width: configuration.imageSize)
-        if let normalization = configuration.normalization ?? normalization {
-          batch.normalize(normalization)
-        }
-        forward(batch.pixels).withUnsafePointer { source, _ in
-          (output.pointer + range.lowerBound * width).update(
-            from: source, count: range.count * width)
-        }
+    return Matrix(
+      rows: images.count, columns: width, blockSize: Self.blockSize, execution: execution
+    ) { range in
+      guard !execution.isCancelled else { return .zeros(range.count, width) }
+      var batch = images.images(range).batch
+      if let augmentation { batch = batch.augmented(by: augmentation, rows: range) }
+      batch = batch.resized(height: configuration.imageSize, width: configuration.imageSize)
+      if let normalization = configuration.normalization ?? normalization {
+        batch.normalize(normalization)
       }
+      return forward(batch.pixels)
     }
   }
 
@@ -205,7 +192,7 @@ struct BackboneHeader: Sendable {
 
     let embedShape = try file.tensor(names.embedding + ".weight").shape
     guard embedShape.count == 2 else {
-      throw file.unexpectedShape(names.embedding + ".weight", "a matrix (embed_dim, pixels)")
+      throw try file.unexpectedShape(names.embedding + ".weight", "a matrix (embed_dim, pixels)")
     }
     let embeddingSize = try file.size("embed_dim") ?? embedShape[0]
     let (channels, imageSize) = try file.imageShape(
@@ -323,13 +310,13 @@ extension SafetensorsFile {
     _ name: String, from inputs: Int, to outputs: Int
   ) throws(DataError) {
     guard try tensor(name + ".weight").shape == [outputs, inputs] else {
-      throw unexpectedShape(name + ".weight", "(\(outputs), \(inputs))")
+      throw try unexpectedShape(name + ".weight", "(\(outputs), \(inputs))")
     }
     try requireVector(name + ".bias", count: outputs)
   }
 
   fileprivate func requireVector(_ name: String, count: Int) throws(DataError) {
-    guard try tensor(name).shape == [count] else { throw unexpectedShape(name, "(\(count))") }
+    guard try tensor(name).shape == [count] else { throw try unexpectedShape(name, "(\(count))") }
   }
 
   fileprivate func linear(_ name: String) throws(DataError) -> ResidualMLP.Linear {
@@ -354,10 +341,11 @@ extension SafetensorsFile {
       expected: "a finite number", advice: "export the backbone again")
   }
 
-  fileprivate func unexpectedShape(_ name: String, _ expected: String) -> DataError {
-    let shape = tensors.first { $0.name == name }?.shape ?? []
-    return StoredTensor.wrongShape(
-      shape, path: path, name: name, expected: expected + " by the metadata and the other tensors",
+  fileprivate func unexpectedShape(_ name: String, _ expected: String) throws(DataError)
+    -> DataError
+  {
+    try stored(name).header.wrongShape(
+      expected: expected + " by the metadata and the other tensors",
       advice: "correct the metadata or export the backbone again")
   }
 }
@@ -399,22 +387,13 @@ extension ResidualMLP {
   /// classifier's.
   public var digest: String {
     var sum = CRC32()
-    func add(_ bytes: UnsafeRawBufferPointer) { sum.update(bytes) }
-    func add(_ vector: [Float]) { vector.withUnsafeBytes { add($0) } }
+    func add(_ vector: [Float]) { vector.withUnsafeBytes { sum.update($0) } }
     func add(_ linear: Linear) {
-      for row in 0..<linear.weight.rowCount {
-        linear.weight.withUnsafePointer { pointer, stride in
-          add(
-            UnsafeRawBufferPointer(
-              UnsafeBufferPointer(start: pointer + row * stride, count: linear.weight.columnCount)))
-        }
-      }
+      add(linear.weight.elements)
       add(linear.bias)
     }
     let sizes = configuration
-    add([
-      Float(sizes.channels), Float(sizes.imageSize), Float(sizes.layerNormEpsilon),
-    ])
+    add([Float(sizes.channels), Float(sizes.imageSize), Float(sizes.layerNormEpsilon)])
     if let statistics = sizes.normalization {
       add(statistics.mean)
       add(statistics.standardDeviation)
@@ -433,12 +412,8 @@ extension ResidualMLP {
   /// biases in the last row; `nil` when there is none.
   var classifierWeights: Matrix<Float>? {
     guard let classifier else { return nil }
-    let (classes, width) = (classifier.weight.rowCount, classifier.weight.columnCount)
-    var weights = Matrix<Float>(rows: width + 1, columns: classes, repeating: 0)
-    for k in 0..<classes {
-      for d in 0..<width { weights[d, k] = classifier.weight[k, d] }
-      weights[width, k] = classifier.bias[k]
-    }
-    return weights
+    return Matrix(
+      rows: classifier.weight.columnCount + 1, columns: classifier.bias.count,
+      elements: classifier.weight.transposed().elements + classifier.bias)
   }
 }

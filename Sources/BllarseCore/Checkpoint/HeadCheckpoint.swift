@@ -73,7 +73,7 @@ public struct HeadCheckpoint: Sendable {
           ? "fit the head again: the default of before is no more" : "update bllarse to read it")
     }
     head = try kind.init(decoding: file)
-    if kind != CalibratedHead.self, HeldOutCalibration.isStored(in: file) {
+    if kind != CalibratedHead.self, file.metadata["held_out_calibration"] != nil {
       // Heads of the default recipe once held the map themselves.
       let map = try HeldOutCalibration(decoding: file, classCount: head.classCount)
       if map != .none { head = CalibratedHead(head, map) }
@@ -105,12 +105,6 @@ extension Versions {
 
 /// How a map to held-out rows is stored: `held_out_calibration` in the metadata is its kind.
 extension HeldOutCalibration {
-  /// Whether a checkpoint holds a map, be it that of no change.
-  static func isStored(in file: SafetensorsFile) -> Bool {
-    file.metadata["held_out_calibration"] != nil
-  }
-
-  /// Adds the map to a checkpoint.
   func encode(into writer: inout SafetensorsWriter) {
     writer.metadata["held_out_calibration"] = kind
     switch self {
@@ -182,7 +176,6 @@ extension HeadShape {
     writer.metadata["prior_precision"] = String(priorPrecision)
   }
 
-  /// Reads the shape of a stored head.
   init(decoding file: SafetensorsFile) throws(DataError) {
     self.init(
       featureCount: try file.integer("feature_count", atLeast: 1),
@@ -194,7 +187,6 @@ extension HeadShape {
 }
 
 extension FeatureTransform {
-  /// Adds the transform to a checkpoint.
   func encode(into writer: inout SafetensorsWriter, prefix: String = "") {
     switch self {
     case .identity:
@@ -213,23 +205,21 @@ extension FeatureTransform {
     }
   }
 
-  /// Reads the transform of a checkpoint.
   init(decoding file: SafetensorsFile, prefix: String = "") throws(DataError) {
     let name = try file.metadata(prefix + "transform")
+    func epsilon() throws(DataError) -> Double {
+      try file.number(prefix + "layer_norm_epsilon", above: 0)
+    }
+    func columns(_ name: String) throws(DataError) -> [Double] {
+      try file.vector(prefix + name, count: file.integer("feature_count", atLeast: 1))
+    }
     switch name {
     case "identity": self = .identity
-    case "layer_norm":
-      self = .layerNorm(epsilon: try file.number(prefix + "layer_norm_epsilon", above: 0))
+    case "layer_norm": self = .layerNorm(epsilon: try epsilon())
     case "centred_layer_norm":
-      let count = try file.integer("feature_count", atLeast: 1)
-      self = .centredLayerNorm(
-        epsilon: try file.number(prefix + "layer_norm_epsilon", above: 0),
-        mean: try file.vector(prefix + "column_mean", count: count))
+      self = .centredLayerNorm(epsilon: try epsilon(), mean: try columns("column_mean"))
     case "columns":
-      let count = try file.integer("feature_count", atLeast: 1)
-      self = .columns(
-        scale: try file.vector(prefix + "column_scale", count: count),
-        shift: try file.vector(prefix + "column_shift", count: count))
+      self = .columns(scale: try columns("column_scale"), shift: try columns("column_shift"))
     default:
       throw DataError(
         .wrongType, file: file.path, key: prefix + "transform", found: "'\(name)'",

@@ -8,11 +8,7 @@ struct RunCheckpoint {
   static let fileName = "checkpoint.safetensors"
   static let formatVersion = 1
 
-  /// The options of the run, as a JSON object.
-  var arguments: String
-  /// A fingerprint of the training rows.
-  var data: String
-  /// How far the run has come.
+  var arguments, data: String
   var progress: RunProgress
 
   /// Writes a checkpoint in one step.
@@ -24,9 +20,9 @@ struct RunCheckpoint {
       "arguments": arguments, "data": data, "progress": RunOutput.json(progress),
     ])
     trainer.encode(into: &writer)
-    var checksum = Checksum()
+    var checksum = CRC32()
     checksum.add(writer.metadata)
-    try writer.forEachTensor { (name, bytes) throws(DataError) in checksum.add(name, bytes) }
+    try writer.forEachPiece { checksum.update($0) }
     writer.metadata["crc32"] = checksum.text
     try writer.write(to: path)
   }
@@ -71,10 +67,11 @@ struct RunCheckpoint {
     var metadata = file.metadata
     let stored = try file.metadata("crc32")
     metadata["crc32"] = nil
-    var checksum = Checksum()
+    var checksum = CRC32()
     checksum.add(metadata)
     for tensor in file.tensors {
-      checksum.add(tensor.name, try file.stored(tensor.name).bytes)
+      checksum.add(tensor.name)
+      checksum.update(try file.stored(tensor.name).bytes)
     }
     try DataError.require(
       checksum.text == stored, .malformedFile, file: file.path, key: "metadata crc32",
@@ -97,27 +94,12 @@ struct RunCheckpoint {
   }
 }
 
-/// A CRC-32 over names and bytes, in order.
-private struct Checksum {
-  private var sum = CRC32()
-  private var lastName = ""
-
-  mutating func add(_ metadata: [String: String]) {
-    for (key, text) in metadata.sorted(by: { $0.key < $1.key }) {
-      var text = key + "\u{0}" + text
-      text.withUTF8 { sum.update(UnsafeRawBufferPointer($0)) }
-    }
+extension CRC32 {
+  fileprivate mutating func add(_ text: String) {
+    Array(text.utf8).withUnsafeBytes { update($0) }
   }
 
-  /// Adds a piece of a tensor; its name goes before the first.
-  mutating func add(_ name: String, _ bytes: UnsafeRawBufferPointer) {
-    if name != lastName {
-      lastName = name
-      var name = name
-      name.withUTF8 { sum.update(UnsafeRawBufferPointer($0)) }
-    }
-    sum.update(bytes)
+  fileprivate mutating func add(_ metadata: [String: String]) {
+    for (key, text) in metadata.sorted(by: { $0.key < $1.key }) { add(key + "\u{0}" + text) }
   }
-
-  var text: String { sum.text }
 }

@@ -248,17 +248,14 @@ extension RowValues {
 /// with M the largest number of single precision, 3.4e38, and the bound rounded down to a power of ten. The
 /// range of a row that is only predicted does not depend on the rows beside it.
 struct FeatureRange: Sendable, Equatable {
-  /// The largest magnitude.
   let bound: Double
   /// What stays finite, for messages.
   private let sum: String
 
-  /// The range of rows that a head is fitted to.
   init(fitting rowCount: Int, columnCount: Int) {
     self.init(termCount: Double(rowCount) * Double(columnCount), sum: "of squares over all rows")
   }
 
-  /// The range of rows that are predicted.
   init(predicting columnCount: Int) {
     self.init(termCount: Double(columnCount), sum: "of a row's squares")
   }
@@ -268,7 +265,6 @@ struct FeatureRange: Sendable, Equatable {
     self.sum = sum
   }
 
-  /// Refuses features with a value that is not in the range.
   func check(
     _ features: FeatureMatrix, file: String?, key: String, execution: Execution = .available
   ) throws(DataError) {

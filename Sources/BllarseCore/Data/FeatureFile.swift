@@ -202,8 +202,7 @@ extension FeatureFile {
   func header(of split: String) throws(DataError) -> ArrayHeader {
     let header = try source.header("X_" + suffix(split))
     guard header.shape.count == 2 else {
-      throw StoredTensor.wrongShape(
-        header.shape, path: header.path, name: header.name, expected: "a matrix (rows, features)")
+      throw header.wrongShape(expected: "a matrix (rows, features)")
     }
     return header
   }
@@ -275,8 +274,7 @@ extension FeatureFile {
     let isList = header.shape.count == 1 || header.shape.count == 2 && header.shape[1] == 1
     guard header.shape.first == rowCount, isList || noun == "group" && header.shape.count == 2
     else {
-      throw StoredTensor.wrongShape(
-        header.shape, path: header.path, name: header.name,
+      throw header.wrongShape(
         expected: "one \(noun) for each of the \(rowCount) training rows")
     }
     return try source.tensor(found)

@@ -138,7 +138,7 @@ extension FeatureFormat {
     }
     return FeatureArrays(path, names, metadata, tensor) { (name) throws(DataError) in
       guard let file = arrays[name], file.hasSuffix(".npz") else {
-        return ArrayHeader(try tensor(name))
+        return try tensor(name).header
       }
       let archive = try ZipArchive(path: file)
       return try archive.header(archive.onlyArray())
@@ -181,28 +181,9 @@ public struct FeatureArrays: Sendable {
     _ header: (@Sendable (String) throws(DataError) -> ArrayHeader)? = nil
   ) {
     (self.path, self.names, self.metadata, self.tensor) = (path, names, metadata, tensor)
-    if let header {
-      self.header = header
-    } else {
-      // A tensor is a view of the mapped file.
-      self.header = { (name) throws(DataError) in ArrayHeader(try tensor(name)) }
-    }
-  }
-}
-
-/// What the header of an array says.
-struct ArrayHeader: Sendable, Equatable {
-  let path: String
-  /// What messages call the array.
-  let name: String
-  let type: SafetensorsType
-  /// Sizes, outermost first.
-  let shape: [Int]
-}
-
-extension ArrayHeader {
-  init(_ tensor: StoredTensor) {
-    self.init(path: tensor.path, name: tensor.name, type: tensor.type, shape: tensor.shape)
+    // A tensor is a view of the mapped file.
+    let ofTensor = { @Sendable (name: String) throws(DataError) in try tensor(name).header }
+    self.header = header ?? ofTensor
   }
 }
 

@@ -42,7 +42,6 @@ public struct FeatureSplit: Sendable {
     self.init(features, labels, weights, groups?.dense)
   }
 
-  /// Refuses another number of labels than rows.
   static func require(_ labelCount: Int, rowCount: Int, name: String) throws(DataError) {
     guard rowCount == labelCount else {
       throw .wrongCount(labelCount, "label", rowCount: rowCount, key: "\(name) split")
@@ -56,7 +55,6 @@ public struct FeatureSplit: Sendable {
       groups.map { Array($0[range]).dense })
   }
 
-  /// A copy of some rows, in the given order.
   func gatheringRows(_ rows: [Int]) -> FeatureSplit {
     FeatureSplit(
       features.gatheringRows(rows), rows.map { labels[$0] },
@@ -110,7 +108,6 @@ enum RowWeights {
     try requirePositive(weights, file: file, key: key)
   }
 
-  /// Refuses weights that are all 0.
   static func requirePositive(
     _ weights: [Double], file: String?, key: String
   ) throws(DataError) {
@@ -137,7 +134,6 @@ struct RowSubset: Sendable, Equatable {
   /// The rows to take, in the order in which they are stored.
   let rows: [Int]
 
-  /// The first rows.
   init(first count: Int, of rowCount: Int) { rows = Array(0..<min(count, rowCount)) }
 
   /// Random rows, each class by its share of all rows.
@@ -368,13 +364,9 @@ extension SplitRoles: CustomStringConvertible {
 }
 
 extension SplitRoles: Encodable {
-  private enum CodingKeys: String, CodingKey { case train, test, validation }
-
   /// Writes which split is which.
   public func encode(to encoder: any Encoder) throws {
-    var container = encoder.container(keyedBy: CodingKeys.self)
-    try container.encode(Self.training, forKey: .train)
-    try container.encode(test, forKey: .test)
-    try container.encode(validation, forKey: .validation)
+    let parts: [String: String?] = ["train": Self.training, "test": test, "validation": validation]
+    try parts.encode(to: encoder)
   }
 }

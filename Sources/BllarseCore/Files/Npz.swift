@@ -9,8 +9,7 @@ struct NpyHeader: Equatable {
   let type: SafetensorsType
   let isFortranOrder: Bool
   let shape: [Int]
-  /// Where the elements begin.
-  let start: Int
+  let start: Int  // of the elements
 
   /// Reads and checks the header of an array of `count` bytes, of which the first, with the header, are given.
   ///
@@ -116,8 +115,8 @@ extension StoredTensor {
       (elements, owner) = (UnsafeRawBufferPointer(copy.bytes), copy)
     }
     self.init(
-      path: path, name: name, type: header.type, shape: header.shape, bytes: elements,
-      owner: owner)
+      header: ArrayHeader(path: path, name: name, type: header.type, shape: header.shape),
+      bytes: elements, owner: owner)
   }
 
   /// Reorders elements from column-major to row-major order.

@@ -146,11 +146,10 @@ public struct SafetensorsFile: Sendable {
       metadata[name], "entry", "metadata \(name)", in: path, among: metadata.keys.sorted())
   }
 
-  /// A tensor with its bytes.
   func stored(_ name: String) throws(DataError) -> StoredTensor {
     let tensor = try tensor(name)
     return StoredTensor(
-      path: path, name: name, type: tensor.type, shape: tensor.shape,
+      header: ArrayHeader(path: path, name: name, type: tensor.type, shape: tensor.shape),
       bytes: UnsafeRawBufferPointer(rebasing: file.bytes[tensor.byteRange]), owner: file)
   }
 }
@@ -206,11 +205,9 @@ extension SafetensorsFile.Tensor {
 extension SafetensorsFile {
   /// A tensor of two dimensions as a matrix; one of one dimension is a column.
   ///
-  /// - Parameters:
-  ///   - name: the tensor.
-  ///   - type: `Float16`, `Float` or `Double`; `Float16` is given only for tensors stored as such.
-  /// - Returns: a view of the mapped file when the tensor is stored as `Element` and aligned for it;
-  ///   otherwise a copy.
+  /// It is a view of the mapped file when the tensor is stored as `Element`, which is `Float16` only for tensors
+  /// stored as such, and aligned for it; otherwise a copy.
+  ///
   /// - Throws: `DataError`: no such tensor, more than two dimensions, a type that cannot be converted.
   public func matrix<Element: SafetensorsFloat>(
     _ name: String, as type: Element.Type = Element.self
@@ -359,9 +356,7 @@ public struct SafetensorsWriter: Sendable {
   }
   private var entries: [Entry] = []
 
-  /// Starts with no tensors.
-  ///
-  /// - Parameter metadata: the text metadata.
+  /// Starts with text metadata and no tensors.
   public init(metadata: [String: String] = [:]) { self.metadata = metadata }
 
   /// Adds a matrix under a name that was not used before; its memory is shared until the file is written.
@@ -433,12 +428,15 @@ extension SafetensorsWriter {
     try file.commit()
   }
 
-  /// Hands over the tensors' bytes, in pieces, in the order of the file.
-  func forEachTensor(
-    _ body: (_ name: String, _ bytes: UnsafeRawBufferPointer) throws(DataError) -> Void
+  /// Hands over each tensor's name and then its bytes, in pieces, in the order of the file.
+  func forEachPiece(
+    _ body: (UnsafeRawBufferPointer) throws(DataError) -> Void
   ) throws(DataError) {
     for entry in orderedEntries {
-      try entry.write { (bytes) throws(DataError) in try body(entry.name, bytes) }
+      try Array(entry.name.utf8).withUnsafeBufferPointer { (name) throws(DataError) in
+        try body(UnsafeRawBufferPointer(name))
+      }
+      try entry.write(body)
     }
   }
 

@@ -85,37 +85,39 @@ extension Int64: SafetensorsElement {}
 extension UInt64: SafetensorsElement {}
 extension Bool: SafetensorsElement {}
 
-/// A tensor as a file stores it: bytes that something keeps alive, with their type and shape.
-///
-/// Every file format gives its tensors as this; reading them as matrices, lists and labels is here.
-/// Unchecked sendability is safe because the bytes are never written.
-public struct StoredTensor: @unchecked Sendable {
+/// What the header of an array says.
+struct ArrayHeader: Sendable, Equatable {
   /// The file, as the caller named it.
   let path: String
-  /// What messages call the tensor.
+  /// What messages call the array.
   let name: String
   let type: SafetensorsType
   /// Sizes, outermost first.
   let shape: [Int]
-  /// The elements in row-major order, little-endian.
-  let bytes: UnsafeRawBufferPointer
-  /// What keeps the bytes alive.
-  let owner: AnyObject
-
-  var count: Int { bytes.count / type.size }
 
   func wrongShape(expected: String, advice: String? = nil) -> DataError {
-    Self.wrongShape(shape, path: path, name: name, expected: expected, advice: advice)
-  }
-
-  static func wrongShape(
-    _ shape: [Int], path: String, name: String, expected: String, advice: String? = nil
-  ) -> DataError {
     DataError(
       .wrongShape, file: path, key: name,
       found: "the shape is (\(shape.map(String.init).joined(separator: ", ")))", expected: expected,
       advice: advice)
   }
+}
+
+/// A tensor as a file stores it: bytes that something keeps alive, with their type and shape.
+///
+/// Every file format gives its tensors as this; reading them as matrices, lists and labels is here.
+/// Unchecked sendability is safe because the bytes are never written.
+public struct StoredTensor: @unchecked Sendable {
+  let header: ArrayHeader
+  /// The elements in row-major order, little-endian.
+  let bytes: UnsafeRawBufferPointer
+  let owner: AnyObject
+
+  var path: String { header.path }
+  var name: String { header.name }
+  var type: SafetensorsType { header.type }
+  var shape: [Int] { header.shape }
+  var count: Int { bytes.count / type.size }
 
   func wrongType(expected: String, advice: String? = nil) -> DataError {
     DataError(
@@ -136,7 +138,7 @@ extension StoredTensor {
       count: elements.count * MemoryLayout<Element>.stride, for: "an array of \(path)")
     elements.withUnsafeBytes { copy.bytes.copyMemory(from: $0) }
     self.init(
-      path: path, name: name, type: Element.safetensorsType, shape: shape,
+      header: ArrayHeader(path: path, name: name, type: Element.safetensorsType, shape: shape),
       bytes: UnsafeRawBufferPointer(copy.bytes), owner: copy)
   }
 }
@@ -144,18 +146,18 @@ extension StoredTensor {
 // MARK: - Matrices
 
 extension StoredTensor {
-  /// The tensor of one or two dimensions as a matrix; see ``SafetensorsFile/matrix(_:as:)``.
+  // What `SafetensorsFile` gives by name is documented there.
+
   func matrix<Element: SafetensorsFloat>() throws(DataError) -> Matrix<Element> {
     guard (1...2).contains(shape.count) else {
-      throw wrongShape(expected: "a matrix (rows, columns)")
+      throw header.wrongShape(expected: "a matrix (rows, columns)")
     }
     return try matrix(rows: shape[0], columns: shape.count == 2 ? shape[1] : 1)
   }
 
-  /// The tensor of three dimensions as a list of matrices.
   func matrices<Element: SafetensorsFloat>() throws(DataError) -> [Matrix<Element>] {
     guard shape.count == 3 else {
-      throw wrongShape(expected: "a list of matrices (count, rows, columns)")
+      throw header.wrongShape(expected: "a list of matrices (count, rows, columns)")
     }
     let (count, rows) = (shape[0], shape[1])
     let all: Matrix<Element> = try matrix(rows: count * rows, columns: shape[2])
@@ -165,7 +167,7 @@ extension StoredTensor {
   /// The tensor of two dimensions in the precision in which it is stored; integers of more digits than
   /// single precision has, in double precision.
   func features() throws(DataError) -> FeatureMatrix {
-    guard shape.count == 2 else { throw wrongShape(expected: "a matrix (rows, features)") }
+    guard shape.count == 2 else { throw header.wrongShape(expected: "a matrix (rows, features)") }
     switch type {
     case .float16: return FeatureMatrix(try matrix() as Matrix<Float16>)
     case .float64, .int32, .uint32, .int64, .uint64:
@@ -201,7 +203,6 @@ extension StoredTensor {
     }
   }
 
-  /// Converts all elements.
   private func fill<Element: SafetensorsFloat>(
     _ target: UnsafeMutableBufferPointer<Element>
   ) throws(DataError) {
@@ -241,15 +242,13 @@ extension StoredTensor {
 // MARK: - Lists
 
 extension StoredTensor {
-  /// All elements in row-major order.
   func array<Element: SafetensorsFloat>() throws(DataError) -> [Element] {
     try (matrix(rows: 1, columns: count) as Matrix<Element>).elements
   }
 
-  /// Class labels; see ``SafetensorsFile/labels(_:)``.
   func labels() throws(DataError) -> [Int32] {
     guard shape.count == 1 || (shape.count == 2 && shape[1] == 1) else {
-      throw wrongShape(
+      throw header.wrongShape(
         expected: "one label a row (rows)", advice: "store class indices, not one-hot rows")
     }
     // What is rounded to double precision is far from a label.
@@ -271,7 +270,7 @@ extension StoredTensor {
   func groups() throws(DataError) -> [Int] {
     guard type.isInteger else {
       guard shape.count == 1 || shape[1] == 1 else {
-        throw wrongShape(expected: "one group a row (rows)")
+        throw header.wrongShape(expected: "one group a row (rows)")
       }
       let values: [Double] = try array()
       return try values.enumerated().map { (row, value) throws(DataError) in

@@ -13,23 +13,11 @@ import Glibc
 /// - Note: Source: Szegedy et al., "Going deeper with convolutions", CVPR 2015, section 6; the
 ///   parameters' meaning is that of torchvision's `RandomResizedCrop`.
 package struct Augmentation: Sendable, Equatable {
-  /// The share of the area that a crop covers.
+  /// The share of the area that a crop covers, above 0 and up to 1.
   package var scale: ClosedRange<Double>
-  /// The ratio of a crop's width to its height.
-  package var ratio: ClosedRange<Double>
-  /// The probability of a horizontal flip.
+  /// The ratio of a crop's width to its height, above 0.
+  package var ratio: ClosedRange<Double> = 3.0 / 4...4.0 / 3
   package var flipProbability: Double
-
-  package init(
-    scale: ClosedRange<Double>, ratio: ClosedRange<Double> = 3.0 / 4...4.0 / 3,
-    flipProbability: Double
-  ) {
-    precondition(
-      scale.lowerBound > 0 && scale.upperBound <= 1 && ratio.lowerBound > 0
-        && (0...1).contains(flipProbability),
-      "crops of \(scale) of the area, ratio \(ratio), flips with \(flipProbability)")
-    (self.scale, self.ratio, self.flipProbability) = (scale, ratio, flipProbability)
-  }
 
   /// For natural images: crops of a quarter of the area or more, half of the images flipped.
   package static let naturalImages = Augmentation(scale: 0.25...1, flipProbability: 0.5)
@@ -39,14 +27,22 @@ package struct Augmentation: Sendable, Equatable {
     var top, left, height, width: Int
     var isFlipped: Bool
   }
+}
 
-  /// What happens to the image at a row of its split in an epoch, from 0: a rectangle inside it.
-  func draw(seed: UInt64, epoch: Int, row: Int, height: Int, width: Int) -> Draw {
+/// The random changes that images go through in one epoch of a run, from 0.
+package struct EpochAugmentation: Sendable {
+  let augmentation: Augmentation
+  let seed: UInt64
+  let epoch: Int
+
+  /// What happens to the image at a row of its split, from 0: a rectangle inside it.
+  func draw(row: Int, height: Int, width: Int) -> Augmentation.Draw {
+    let (scale, ratio) = (augmentation.scale, augmentation.ratio)
     // The stream's index is the row; the epoch makes another seed (Weyl's constant keeps them apart).
     var generator = Philox(
       seed: seed &+ UInt64(epoch) &* 0x9E37_79B9_7F4A_7C15, purpose: .augmentation,
       index: UInt64(row))
-    let isFlipped = generator.uniform() < flipProbability
+    let isFlipped = generator.uniform() < augmentation.flipProbability
     let area = Double(height * width)
     let (logLow, logHigh) = (log(ratio.lowerBound), log(ratio.upperBound))
     for _ in 0..<10 {
@@ -56,7 +52,7 @@ package struct Augmentation: Sendable, Equatable {
       let cropWidth = Int((area * share * aspect).squareRoot().rounded())
       let cropHeight = Int((area * share / aspect).squareRoot().rounded())
       guard (1...width).contains(cropWidth), (1...height).contains(cropHeight) else { continue }
-      return Draw(
+      return .init(
         top: generator.integer(below: height - cropHeight + 1),
         left: generator.integer(below: width - cropWidth + 1), height: cropHeight, width: cropWidth,
         isFlipped: isFlipped)
@@ -69,24 +65,16 @@ package struct Augmentation: Sendable, Equatable {
     } else if aspect > ratio.upperBound {
       cropWidth = max(1, min(width, Int((Double(height) * ratio.upperBound).rounded())))
     }
-    return Draw(
+    return .init(
       top: (height - cropHeight) / 2, left: (width - cropWidth) / 2, height: cropHeight,
       width: cropWidth, isFlipped: isFlipped)
   }
 }
 
-/// The random changes that images go through in one epoch of a run, from 0.
-package struct EpochAugmentation: Sendable {
-  let augmentation: Augmentation
-  let seed: UInt64
-  let epoch: Int
-}
-
 extension ImageBatch {
-  /// The images, whose positions in their split (below 2³²) are `rows`, after the random changes of an epoch,
-  /// from 0.
+  /// The images, whose positions in their split (below 2³²) are `rows`, after the random changes of an epoch.
   package func augmented(
-    by augmentation: Augmentation, seed: UInt64, epoch: Int, rows: some Collection<Int>
+    by augmentation: EpochAugmentation, rows: some Collection<Int>
   ) -> ImageBatch {
     precondition(rows.count == count, "\(rows.count) positions for \(count) images")
     let area = height * width
@@ -94,7 +82,7 @@ extension ImageBatch {
     var line = [Float](repeating: 0, count: width)
     var plane = [Float](repeating: 0, count: area)
     for (image, row) in rows.enumerated() {
-      let draw = augmentation.draw(seed: seed, epoch: epoch, row: row, height: height, width: width)
+      let draw = augmentation.draw(row: row, height: height, width: width)
       let vertical = ResampleWeights(
         inputLength: height, start: draw.top, length: draw.height, outputLength: height)
       let horizontal = ResampleWeights(

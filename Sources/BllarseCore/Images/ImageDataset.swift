@@ -1,16 +1,9 @@
 package import BllarseNumerics
 
-/// Images and the class of each.
+/// Images and the class of each, as many.
 package struct ImageSplit: Sendable {
-  /// N images.
   package let images: ImageSet
-  /// The class of each image, N.
   package let labels: [Int32]
-
-  package init(images: ImageSet, labels: [Int32]) {
-    precondition(images.count == labels.count, "\(images.count) images but \(labels.count) labels")
-    (self.images, self.labels) = (images, labels)
-  }
 }
 
 /// Images in named splits.
@@ -21,20 +14,10 @@ package struct ImageDataset: Sendable {
   package let splits: [(name: String, split: ImageSplit)]
   package let classNames: [String]
   /// The channels' statistics, for backbones whose file has none.
-  package let normalization: ChannelNormalization?
+  package var normalization: ChannelNormalization?
 
-  package init(
-    name: String, splits: [(name: String, split: ImageSplit)], classNames: [String],
-    normalization: ChannelNormalization? = nil
-  ) {
-    (self.name, self.splits, self.classNames) = (name, splits, classNames)
-    self.normalization = normalization
-  }
-
-  /// The split of a name, if there is one.
   package subscript(name: String) -> ImageSplit? { splits.first { $0.name == name }?.split }
 
-  /// The data set with subsets of the images of some splits.
   func limited(to subsets: [String: RowSubset]) -> ImageDataset {
     let splits = splits.map { name, split in
       guard let rows = subsets[name]?.rows else { return (name, split) }
@@ -51,28 +34,15 @@ package struct ImageDataset: Sendable {
   package func features(
     through backbone: ResidualMLP, execution: Execution = .available
   ) throws(DataError) -> FeatureDataset {
-    try features(execution: execution) { (images) throws(DataError) in
-      try backbone.features(of: images, normalization: normalization, execution: execution)
-    }
-  }
-
-  /// The pixels themselves as features, intensities in [0, 1].
-  ///
-  /// - Throws: `DataError` when the data are not sound.
-  package func pixelFeatures() throws(DataError) -> FeatureDataset {
-    try features(execution: .available) { (images) throws(DataError) in images.batch.pixels }
-  }
-
-  private func features(
-    execution: Execution, _ features: (ImageSet) throws(DataError) -> Matrix<Float>
-  ) throws(DataError) -> FeatureDataset {
-    var result: [(name: String, split: FeatureSplit)] = []
-    for (name, split) in splits {
-      let features = FeatureMatrix(try features(split.images))
-      result.append((name, try FeatureSplit(features: features, labels: split.labels, name: name)))
+    let splits = try splits.map { (name, split) throws(DataError) in
+      let features = try backbone.features(
+        of: split.images, normalization: normalization, execution: execution)
+      return (
+        name, try FeatureSplit(features: FeatureMatrix(features), labels: split.labels, name: name)
+      )
     }
     return try FeatureDataset(
-      name: name, splits: result, classNames: classNames, execution: execution)
+      name: name, splits: splits, classNames: classNames, execution: execution)
   }
 }
 
@@ -92,7 +62,8 @@ package enum DigitsDataset {
   ///
   /// - Throws: `DataError` when the data files are missing or damaged.
   package static func images(resources: String? = nil) throws(DataError) -> ImageDataset {
-    let file = try file(resources)
+    let file = try SafetensorsFile(
+      path: Resources.path("digits/digits.safetensors", in: resources))
     var splits: [(name: String, split: ImageSplit)] = []
     for name in ["train", "test"] {
       let pixels = try file.stored(name + "_images").pixels()
@@ -115,15 +86,6 @@ package enum DigitsDataset {
 
   static func backbonePath(resources: String?) throws(DataError) -> String {
     try Resources.path("digits/" + backboneName, in: resources)
-  }
-
-  /// For every row of "train" and then of "test", its position, from 0, in the published order of the images.
-  package static func publishedOrder(resources: String? = nil) throws(DataError) -> [Int32] {
-    try file(resources).labels("order")
-  }
-
-  private static func file(_ resources: String?) throws(DataError) -> SafetensorsFile {
-    try SafetensorsFile(path: Resources.path("digits/digits.safetensors", in: resources))
   }
 }
 

@@ -8,7 +8,6 @@ package struct ImageSet: Sendable {
   /// The stored value of full intensity, 255 for most images.
   package let maximum: Int
 
-  /// The number of images.
   package var count: Int { pixels.rowCount }
 
   package init(
@@ -21,10 +20,8 @@ package struct ImageSet: Sendable {
     (self.channels, self.height, self.width) = (channels, height, width)
   }
 
-  /// A view of a range of images, sharing memory.
   package func images(_ range: Range<Int>) -> ImageSet { with(pixels.rows(range)) }
 
-  /// Other images of the same size.
   func with(_ pixels: Matrix<UInt8>) -> ImageSet {
     ImageSet(pixels: pixels, channels: channels, height: height, width: width, maximum: maximum)
   }
@@ -52,7 +49,6 @@ package struct ImageBatch: Sendable, Equatable {
   package var pixels: Matrix<Float>
   package let channels, height, width: Int
 
-  /// The number of images.
   package var count: Int { pixels.rowCount }
 
   package init(pixels: Matrix<Float>, channels: Int, height: Int, width: Int) {

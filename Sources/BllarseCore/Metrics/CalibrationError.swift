@@ -45,8 +45,7 @@ public struct ReliabilityBin: Sendable, Equatable, Encodable {
 /// The sums of one bin.
 struct BinSums: Sendable {
   var count = 0
-  var confidence = 0.0
-  var correct = 0.0
+  var (confidence, correct) = (0.0, 0.0)
 
   /// The bin of equal width that a probability belongs to: `floor(p · binCount)`, the last for 1.
   static func index(_ probability: Double, _ binCount: Int) -> Int {
@@ -176,8 +175,7 @@ extension Metrics {
 /// Rows of equal confidence have no order of their own; each gets the mean of their correctness, which
 /// is what a random order gives on average.
 struct ConfidenceOrder: Sendable {
-  private(set) var confidence: [Double]
-  private(set) var correct: [Double]
+  private(set) var confidence, correct: [Double]
   /// Where the rows of equal confidence start, and the number of rows at the end.
   private(set) var groupStarts: [Int] = []
 

@@ -153,13 +153,8 @@ public struct ConformalSets: Sendable, Equatable {
     switch method {
     case .lac: return probabilities.map { 1 - Double($0) }
     case .aps(let seed):
-      let share: Double
-      if let seed {
-        var generator = Philox(seed: seed, purpose: .sampling, index: UInt64(stream))
-        share = generator.uniform()
-      } else {
-        share = 0
-      }
+      var generator = seed.map { Philox(seed: $0, purpose: .sampling, index: UInt64(stream)) }
+      let share = generator?.uniform() ?? 0
       let order = probabilities.indices.sorted {
         (probabilities[$1], $0) < (probabilities[$0], $1)
       }

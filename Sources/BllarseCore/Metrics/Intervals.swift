@@ -54,28 +54,21 @@ extension Metrics {
     let count = predictions.count
     let added = AddedRows(predictions)
     let rows = predictions.rows.map {
-      RowScores(correct: $0.isCorrect ? 1 : 0, nll: -$0.logLikelihood, brier: $0.brier)
+      RowScores($0.isCorrect ? 1 : 0, -$0.logLikelihood, $0.brier)
     }
     let drawn = count + added.count
-    let means = [RowScores](unsafeUninitializedCapacity: replicateCount) { buffer, initialized in
-      if let base = buffer.baseAddress {
-        let output = SharedAddress(base)
-        execution.forEachBlock(of: replicateCount, blockSize: 8) { _, range in
-          for replicate in range {
-            var generator = Philox(seed: seed, purpose: .bootstrap, index: UInt64(replicate))
-            var sums = RowScores()
-            for _ in 0..<drawn {
-              let row =
-                drawn <= UInt32.max
-                ? Int(generator.smallInteger(below: UInt32(drawn)))
-                : generator.integer(below: drawn)
-              sums += row < count ? rows[row] : added.row(row - count, generator.uniform())
-            }
-            (output.pointer + replicate).initialize(to: sums / Double(drawn))
-          }
+    let means = execution.list(count: replicateCount, blockSize: 8) { range, means in
+      for (place, replicate) in range.enumerated() {
+        var generator = Philox(seed: seed, purpose: .bootstrap, index: UInt64(replicate))
+        var sums = RowScores()
+        for _ in 0..<drawn {
+          let row =
+            drawn <= UInt32.max
+            ? Int(generator.smallInteger(below: UInt32(drawn))) : generator.integer(below: drawn)
+          sums += row < count ? rows[row] : added.row(row - count, generator.uniform())
         }
+        (means + place).initialize(to: sums / Double(drawn))
       }
-      initialized = replicateCount
     }
     func interval(_ score: (RowScores) -> Double, _ value: Double) -> BootstrapInterval {
       let sorted = means.map(score).sorted()
@@ -109,9 +102,11 @@ extension Metrics {
 
 /// The scores of one row, of several together, or their means.
 private struct RowScores: Sendable {
-  var correct = 0.0
-  var nll = 0.0
-  var brier = 0.0
+  var correct, nll, brier: Double
+
+  init(_ correct: Double = 0, _ nll: Double = 0, _ brier: Double = 0) {
+    (self.correct, self.nll, self.brier) = (correct, nll, brier)
+  }
 
   static func += (sum: inout RowScores, row: RowScores) {
     sum.correct += row.correct
@@ -120,18 +115,14 @@ private struct RowScores: Sendable {
   }
 
   static func / (sum: RowScores, count: Double) -> RowScores {
-    RowScores(correct: sum.correct / count, nll: sum.nll / count, brier: sum.brier / count)
+    RowScores(sum.correct / count, sum.nll / count, sum.brier / count)
   }
 }
 
 /// Rows that are added to those that are drawn from: two that are predicted right, two that are not.
 private struct AddedRows: Sendable {
-  private let confidence: [Double]
-  /// Σ_k p_k² of each row.
-  private let squares: [Double]
-  /// The cumulated probabilities of the rows' being right, and wrong.
-  private let right: [Double]
-  private let wrong: [Double]
+  /// The confidence and Σ_k p_k² of each row, and the cumulated probabilities of the rows' being right, and wrong.
+  private let confidence, squares, right, wrong: [Double]
 
   /// The number of rows that are added: none where predictions are all certain.
   let count: Int
@@ -157,15 +148,14 @@ private struct AddedRows: Sendable {
     let source = sums.end { $0 <= target }
     let (c, square) = (confidence[source], squares[source])
     if isRight {
-      return RowScores(correct: 1, nll: -log(c), brier: square - c * c + (1 - c) * (1 - c))
+      return RowScores(1, -log(c), square - c * c + (1 - c) * (1 - c))
     }
     // The expected probability of the label, given that it is not the most probable class: Σ p² over the
     // others, by their sum. It is at most that sum, and rounding is all that is left of very small ones.
     let rest = 1 - c
     let q = rest > 1e-6 ? min(max((square - c * c) / rest, 1e-3 * rest), rest) : rest
-    return RowScores(correct: 0, nll: -log(q), brier: square + 1 - 2 * q)
+    return RowScores(0, -log(q), square + 1 - 2 * q)
   }
-
 }
 
 extension [Double] {
@@ -209,21 +199,16 @@ extension [Double] {
 ///   `IntervalCoverageTests`.
 struct CalibrationErrorInterval {
   private struct Bin {
-    /// n_m.
-    var count: Double
-    /// The mean confidence.
-    var confidence: Double
-    /// correct_m - n_m·conf_m.
-    var gap: Double
+    /// n_m, the mean confidence, and correct_m - n_m·conf_m.
+    var count, confidence, gap: Double
     /// Of `correct_m`, with one row of the predicted kind added, so that it is never 0.
     var variance: Double
   }
 
   private let bins: [Bin]
   private let uniforms: [[Double]]
-  /// N·T.
-  private let observed: Double
-  private let total: Double
+  /// N·T, and N.
+  private let observed, total: Double
 
   /// Draws of each T*, and halvings of the search for an end.
   private static let drawCount = 500

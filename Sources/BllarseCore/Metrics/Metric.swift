@@ -103,7 +103,7 @@ extension Metric {
       expected: "a new name of letters, digits and '_'")
   }
 
-  /// The metrics of predictions by name.
+  /// The metrics of predictions by name; those of conformal sets, and of a detection, follow.
   static func values(of predictions: Predictions, everySplit: Bool) -> [String: Double] {
     values { source in
       switch source {
@@ -114,12 +114,10 @@ extension Metric {
     }
   }
 
-  /// The metrics of conformal sets by name.
   static func values(of report: ConformalSets.Report) -> [String: Double] {
     values { if case .sets(let compute) = $0 { compute(report) } else { nil } }
   }
 
-  /// The metrics of a detection by name.
   static func values(of detection: OutOfDistributionDetection) -> [String: Double] {
     values { if case .detection(let compute) = $0 { compute(detection) } else { nil } }
   }

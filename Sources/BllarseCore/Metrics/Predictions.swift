@@ -62,18 +62,11 @@ public struct Predictions: Sendable {
   ) throws(NumericsError) {
     let count = values.rowCount
     try TrainingRows.matchLabels(labels, rowCount: count, classCount: values.columnCount)
-    rows = [Row](unsafeUninitializedCapacity: count) { buffer, initialized in
-      if let base = buffer.baseAddress {
-        let output = SharedAddress(base)
-        execution.forEachBlock(of: count, blockSize: 4096) { _, range in
-          let block = values.rows(range)
-          Self.summarize(
-            block, probabilities: areLogarithms ? block.exponentials() : block,
-            areLogarithms: areLogarithms, labels: labels[range],
-            into: output.pointer + range.lowerBound)
-        }
-      }
-      initialized = count
+    rows = execution.list(count: count, blockSize: 4096) { range, rows in
+      let block = values.rows(range)
+      Self.summarize(
+        block, probabilities: areLogarithms ? block.exponentials() : block,
+        areLogarithms: areLogarithms, labels: labels[range], into: rows)
     }
     classCount = values.columnCount
     self.values = values as? Matrix<Float> ?? Matrix<Float>(values)

@@ -127,7 +127,7 @@ package struct MergedEpoch<Scalar: BLASScalar>: Sendable {
       for row in rows(of: batch) { weights[row] = weight }
     }
     let part = try head.design(features.rows(range)).gram(
-      weights: Array(weights[range]), execution: execution)
+      rowWeights: Array(weights[range]), execution: execution)
     if gram == nil { gram = part } else { gram?.add(part) }
   }
 }

@@ -223,13 +223,13 @@ struct CurvatureFloor {
       matrix = gram
       matrix.scale(by: cut)
       matrix.add(
-        design.gram(weights: rows.map { cut - weights[$0] }, execution: pass.execution),
+        design.gram(rowWeights: rows.map { cut - weights[$0] }, execution: pass.execution),
         times: -1)
       // The difference has the rounding errors of the whole.
       matrix.addToDiagonal(
         prior.indices.map { -16 * Double(Scalar.ulpOfOne) * cut * gram[$0, $0] })
     } else {
-      matrix = pass.design.gram(weights: weights, execution: pass.execution)
+      matrix = pass.design.gram(rowWeights: weights, execution: pass.execution)
     }
     matrix.addToDiagonal(prior)
     guard let cholesky = try? Cholesky(matrix) else { return nil }

@@ -22,16 +22,10 @@ public struct DesignMatrix<Scalar: BLASScalar>: Sendable {
 
   /// Elements between the starts of two rows of a block: whole vectors of 64 bytes, zero at the end.
   package var paddedColumnCount: Int {
-    let lanes = 64 / MemoryLayout<Scalar>.size
-    return (columnCount + lanes - 1) / lanes * lanes
+    RowBlocks<Scalar>.padded(columnCount)
   }
 
-  /// Describes a design matrix.
-  ///
-  /// - Parameters:
-  ///   - features: N x D, finite.
-  ///   - transform: how a row becomes a row of the design.
-  ///   - hasBias: whether a column of ones is appended.
+  /// Describes the design of features, N x D, finite.
   public init(_ features: FeatureMatrix, transform: FeatureTransform, hasBias: Bool) {
     if case .columns(let scale, let shift) = transform {
       precondition(
@@ -76,14 +70,9 @@ public struct DesignMatrix<Scalar: BLASScalar>: Sendable {
     resident = whole.columns(0..<columns)
   }
 
-  /// The design of some rows.
+  /// The design of some rows, in any order.
   ///
   /// Of a resident design it is resident, and a copy of what is in memory, not of the features.
-  ///
-  /// - Parameters:
-  ///   - rows: any of `0..<rowCount`, in any order.
-  ///   - execution: the threads to work with.
-  /// - Returns: a design of rows.count rows.
   @specialized(where Scalar == Float)
   @specialized(where Scalar == Double)
   package func gathering(_ rows: [Int], execution: Execution) -> DesignMatrix {
@@ -124,13 +113,8 @@ public struct DesignMatrix<Scalar: BLASScalar>: Sendable {
     return padded.columns(0..<columnCount)
   }
 
-  /// Hands over the rows of a range: from memory where they are resident, else made in `scratch`.
-  ///
-  /// - Parameters:
-  ///   - range: the rows.
-  ///   - scratch: room for `range.count · paddedColumnCount` elements, aligned to 64 bytes.
-  ///   - body: receives the address of the first row; rows are `paddedColumnCount` apart and padded
-  ///     with zeros.
+  /// Hands over the first of the rows of a range, `paddedColumnCount` apart and padded with zeros: from memory
+  /// where they are resident, else made in `scratch`, which has room for them, aligned to 64 bytes.
   @specialized(where Scalar == Float)
   @specialized(where Scalar == Double)
   package func withBlock(
@@ -147,7 +131,6 @@ public struct DesignMatrix<Scalar: BLASScalar>: Sendable {
     }
   }
 
-  /// Whether the rows are kept in memory.
   package var isResident: Bool { resident != nil }
 
   /// Writes the rows of a range, padding and all, `paddedColumnCount` apart.
@@ -176,25 +159,13 @@ public struct DesignMatrix<Scalar: BLASScalar>: Sendable {
   private func transformRows(
     _ range: Range<Int>, into target: UnsafeMutablePointer<Scalar>, stride: Int
   ) {
-    let (first, count) = (range.lowerBound, range.count)
-    switch features.storage {
-    case .float16(let matrix):
-      unsafe matrix.withUnsafePointer { source, step in
-        unsafe apply(
-          .half(UnsafeRawPointer(source + first * step), step), rowCount: count, target, stride)
-      }
-    case .float32(let matrix):
-      unsafe matrix.withUnsafePointer { source, step in
-        unsafe apply(.single(source + first * step, step), rowCount: count, target, stride)
-      }
-    case .float64(let matrix):
-      unsafe matrix.withUnsafePointer { source, sourceStride in
-        let first = unsafe source + first * sourceStride
-        if Scalar.self == Double.self || transform == .identity {
-          unsafe apply(.double(first, sourceStride), rowCount: range.count, target, stride)
-        } else {
-          unsafe applyInDouble(first, sourceStride, rowCount: range.count, target, stride)
-        }
+    unsafe features.withStoredRows(from: range.lowerBound) { rows in
+      if case .double(let first, let step) = unsafe rows, Scalar.self != Double.self,
+        transform != .identity
+      {
+        unsafe applyInDouble(first, step, rowCount: range.count, target, stride)
+      } else {
+        unsafe apply(rows, rowCount: range.count, target, stride)
       }
     }
   }
@@ -245,12 +216,9 @@ public struct DesignMatrix<Scalar: BLASScalar>: Sendable {
 
 /// Stored rows of one of three precisions: the address of the first, and the distance between rows.
 @unsafe
-public enum StoredRows {
-  /// Half precision, as bits.
-  case half(UnsafeRawPointer, Int)
-  /// Single precision.
+enum StoredRows {
+  case half(UnsafePointer<UInt16>, Int)
   case single(UnsafePointer<Float>, Int)
-  /// Double precision.
   case double(UnsafePointer<Double>, Int)
 }
 
@@ -264,22 +232,14 @@ package struct SharedAddress<Element>: @unchecked Sendable {
 }
 
 extension DesignMatrix {
-  /// The product with a vector, `X·w`, in double precision.
-  ///
-  /// - Parameters:
-  ///   - weights: columnCount numbers; they are rounded to `Scalar`.
-  ///   - execution: the threads to work with.
-  /// - Returns: one number a row.
+  /// The product with a vector, `X·w`, in double precision, of columnCount numbers that are rounded to `Scalar`.
   @specialized(where Scalar == Float)
   @specialized(where Scalar == Double)
   public func multiplied(by weights: [Double], execution: Execution = .available) -> [Double] {
     precondition(
       weights.count == columnCount, "\(weights.count) weights for \(columnCount) columns")
-    var result = [Double](repeating: 0, count: rowCount)
     let vector = weights.map { Scalar($0) }
-    unsafe result.withUnsafeMutableBufferPointer { target in
-      guard let base = target.baseAddress else { return }
-      let address = unsafe SharedAddress(base)
+    return unsafe withResults { results in
       _ = unsafe forEachBlock(execution) { _, range, rows in
         let products = Scratch<Scalar>(count: range.count)
         unsafe vector.withUnsafeBufferPointer { vector in
@@ -288,19 +248,23 @@ extension DesignMatrix {
             false, range.count, columnCount, 1, rows, paddedColumnCount, x, 0, products.pointer)
         }
         for row in 0..<range.count {
-          unsafe address.pointer[range.lowerBound + row] = Double(products.pointer[row])
+          unsafe results.pointer[range.lowerBound + row] = Double(products.pointer[row])
         }
       }
+    }
+  }
+
+  /// One number a row, which `body` writes.
+  private func withResults(_ body: (SharedAddress<Double>) -> Void) -> [Double] {
+    var result = [Double](repeating: 0, count: rowCount)
+    unsafe result.withUnsafeMutableBufferPointer { target in
+      if let base = target.baseAddress { unsafe body(SharedAddress(base)) }
     }
     return result
   }
 
-  /// The product of the transpose with a vector, `Xᵀ·r`, summed over blocks of rows in double precision.
-  ///
-  /// - Parameters:
-  ///   - values: one number a row; they are rounded to `Scalar`.
-  ///   - execution: the threads to work with.
-  /// - Returns: one number a column.
+  /// The product of the transpose with a vector, `Xᵀ·r`, summed over blocks of rows in double precision; its
+  /// numbers, one a row, are rounded to `Scalar`.
   @specialized(where Scalar == Float)
   @specialized(where Scalar == Double)
   public func transposeMultiplied(
@@ -329,19 +293,15 @@ extension DesignMatrix {
   @specialized(where Scalar == Float)
   @specialized(where Scalar == Double)
   public func squaredNorms(execution: Execution = .available) -> [Double] {
-    var result = [Double](repeating: 0, count: rowCount)
     let (columns, stride) = (columnCount, paddedColumnCount)
-    unsafe result.withUnsafeMutableBufferPointer { target in
-      guard let base = target.baseAddress else { return }
-      let address = unsafe SharedAddress(base)
+    return unsafe withResults { results in
       _ = unsafe forEachBlock(execution) { _, range, rows in
         for row in 0..<range.count {
-          unsafe address.pointer[range.lowerBound + row] = sumOfSquares(
+          unsafe results.pointer[range.lowerBound + row] = sumOfSquares(
             rows + row * stride, columns)
         }
       }
     }
-    return result
   }
 
   private static var vectorBlockSize: Int { 512 }
@@ -377,12 +337,9 @@ func sumOfSquares<Scalar: BLASScalar>(_ values: UnsafePointer<Scalar>, _ count: 
 }
 
 extension DesignMatrix {
-  /// The quadratic forms `xᵢᵀA⁻¹xᵢ` of all rows: variances of logits under a Gaussian of precision A.
+  /// The quadratic forms `xᵢᵀA⁻¹xᵢ` of all rows: variances of logits under a Gaussian of precision A, whose factor
+  /// is rounded to `Scalar`; not negative.
   ///
-  /// - Parameters:
-  ///   - cholesky: of A, columnCount x columnCount; its factor is rounded to `Scalar`.
-  ///   - execution: the threads to work with.
-  /// - Returns: one number a row, not negative.
   /// - Complexity: N·columnCount² floating-point operations: a triangular solve by blocks, whose products
   ///   run at the speed of gemm (four times that of trsm).
   @specialized(where Scalar == Float, Factor == Float)
@@ -400,10 +357,7 @@ extension DesignMatrix {
     let columns = columnCount
     // A block and its solution stay in the second-level cache beside the factor's blocks.
     let blockSize = 256
-    var result = [Double](repeating: 0, count: rowCount)
-    unsafe result.withUnsafeMutableBufferPointer { target in
-      guard let base = target.baseAddress else { return }
-      let address = unsafe SharedAddress(base)
+    return unsafe withResults { results in
       _ = execution.forEachBlock(of: rowCount, blockSize: blockSize) {
         (
           source: Scratch<Scalar>(count: isResident ? 0 : blockSize * stride),
@@ -423,12 +377,11 @@ extension DesignMatrix {
           }
         }
         for row in 0..<range.count {
-          unsafe address.pointer[range.lowerBound + row] = sumOfSquares(
+          unsafe results.pointer[range.lowerBound + row] = sumOfSquares(
             solution.pointer + row * stride, columns)
         }
       }
     }
-    return result
   }
 }
 
@@ -438,14 +391,6 @@ extension DesignMatrix {
 ///
 /// The loops are written for each precision by themselves. A generic one converts every element through
 /// the protocols of the standard library, fifty times slower, wherever the compiler does not specialise it.
-///
-/// - Parameters:
-///   - rowCount: how many rows.
-///   - width: how many columns.
-///   - rows: the address of the first row.
-///   - stride: the distance between rows.
-///   - scale: a number for each column.
-///   - shift: a number for each column.
 func scaleRows<Scalar: BLASScalar>(
   _ rowCount: Int, _ width: Int, _ rows: UnsafeMutablePointer<Scalar>, _ stride: Int,
   scale: [Double], shift: [Double]
@@ -479,33 +424,19 @@ func scaleRows<Scalar: BLASScalar>(
 }
 
 extension DesignMatrix {
-  /// The Gram matrix `XᵀX` of the design, in double precision.
+  /// The Gram matrix `Xᵀ·diag(w)·X` of the design, in double precision, both triangles filled; w are numbers that
+  /// are not negative, one a row, or `nil` for ones.
   ///
-  /// Blocks of rows are multiplied in the precision of `Scalar` (syrk) and added in double.
+  /// Blocks of rows are multiplied in the precision of `Scalar` (syrk) and added in double. Threads that multiply
+  /// rows of their own wait for nobody; each needs memory for a Gram matrix of its own, which for very many
+  /// columns and threads is too much.
   ///
-  /// - Returns: columnCount x columnCount, both triangles filled.
   /// - Complexity: N·columnCount² floating-point operations.
-  public func gram(execution: Execution = .available) -> Matrix<Double> {
-    gram(rowWeights: nil, execution: execution)
-  }
-
-  /// The Gram matrix `Xᵀ·diag(w)·X` for row weights `w` that are not negative.
-  ///
-  /// - Parameters:
-  ///   - weights: N numbers, one for each row.
-  ///   - execution: the threads to work with.
-  /// - Returns: columnCount x columnCount, both triangles filled.
-  public func gram(weights: [Double], execution: Execution = .available) -> Matrix<Double> {
-    gram(rowWeights: weights, execution: execution)
-  }
-
-  /// The Gram matrix with weights or without, by whichever division of the work fits.
-  ///
-  /// Threads that multiply rows of their own wait for nobody; each needs memory for a Gram matrix of its
-  /// own, which for very many columns and threads is too much.
   @specialized(where Scalar == Float)
   @specialized(where Scalar == Double)
-  package func gram(rowWeights weights: [Double]?, execution: Execution) -> Matrix<Double> {
+  public func gram(
+    rowWeights weights: [Double]? = nil, execution: Execution = .available
+  ) -> Matrix<Double> {
     precondition(
       weights == nil || weights?.count == rowCount,
       "\(weights?.count ?? 0) weights for \(rowCount) rows")
@@ -540,13 +471,8 @@ extension DesignMatrix {
   /// A block is large enough for syrk to reach its peak and small enough to stay in cache.
   fileprivate static var gramBlockSize: Int { 2048 }
 
-  /// Adds the lower triangle of `Xᵀ·diag(w)·X`; what is above the diagonal stays.
-  ///
-  /// - Parameters:
-  ///   - weights: N numbers that are not negative, or `nil` for ones.
-  ///   - total: columnCount x columnCount.
-  ///   - workspace: made for this design.
-  ///   - execution: the threads to work with.
+  /// Adds the lower triangle of `Xᵀ·diag(w)·X`, as ``gram(rowWeights:execution:)``, with a workspace made for
+  /// this design; what is above the diagonal stays.
   @specialized(where Scalar == Float)
   @specialized(where Scalar == Double)
   package func addLowerGram(
@@ -599,15 +525,8 @@ extension DesignMatrix {
       for column in 0..<columnCount { unsafe values[column] *= factor }
     }
   }
-}
 
-extension DesignMatrix {
   /// The Gram matrix, each thread multiplying blocks of rows of its own by a syrk of one thread.
-  ///
-  /// - Parameters:
-  ///   - weights: N numbers that are not negative, or `nil` for ones.
-  ///   - execution: the threads to work with.
-  /// - Returns: columnCount x columnCount, both triangles filled.
   func gramByRows(weights: [Double]?, execution: Execution) -> Matrix<Double> {
     let size = columnCount
     let stride = paddedColumnCount

@@ -18,13 +18,21 @@ public struct FeatureMatrix: Sendable {
 
   /// The elements as they are stored.
   public let storage: Storage
+  /// The number of rows, and of features of a row.
+  public let rowCount, columnCount: Int
 
   /// Wraps half-precision features.
-  public init(_ matrix: Matrix<Float16>) { storage = .float16(matrix) }
+  public init(_ matrix: Matrix<Float16>) {
+    (storage, rowCount, columnCount) = (.float16(matrix), matrix.rowCount, matrix.columnCount)
+  }
   /// Wraps single-precision features.
-  public init(_ matrix: Matrix<Float>) { storage = .float32(matrix) }
+  public init(_ matrix: Matrix<Float>) {
+    (storage, rowCount, columnCount) = (.float32(matrix), matrix.rowCount, matrix.columnCount)
+  }
   /// Wraps double-precision features.
-  public init(_ matrix: Matrix<Double>) { storage = .float64(matrix) }
+  public init(_ matrix: Matrix<Double>) {
+    (storage, rowCount, columnCount) = (.float64(matrix), matrix.rowCount, matrix.columnCount)
+  }
 
   /// Wraps features in the precision of computations.
   init<Scalar: BLASScalar>(storing matrix: Matrix<Scalar>) {
@@ -46,33 +54,13 @@ public struct FeatureMatrix: Sendable {
     (owner as? any PagedMemory)?.dropPages()
   }
 
-  /// The number of rows.
-  public var rowCount: Int {
-    switch storage {
-    case .float16(let matrix): matrix.rowCount
-    case .float32(let matrix): matrix.rowCount
-    case .float64(let matrix): matrix.rowCount
-    }
-  }
-
-  /// The number of features of a row.
-  public var columnCount: Int {
-    switch storage {
-    case .float16(let matrix): matrix.columnCount
-    case .float32(let matrix): matrix.columnCount
-    case .float64(let matrix): matrix.columnCount
-    }
-  }
-
   /// The size of the features as stored, in bytes.
   public var byteCount: Int {
-    let elementSize =
-      switch storage {
-      case .float16: 2
-      case .float32: 4
-      case .float64: 8
-      }
-    return rowCount * columnCount * elementSize
+    switch storage {
+    case .float16: 2 * rowCount * columnCount
+    case .float32: 4 * rowCount * columnCount
+    case .float64: 8 * rowCount * columnCount
+    }
   }
 
   /// A view of a range of rows, sharing memory.
@@ -96,18 +84,29 @@ public struct FeatureMatrix: Sendable {
   /// The features converted to the precision of `Scalar`, as a matrix of their own.
   public func converted<Scalar: BLASScalar>(to type: Scalar.Type = Scalar.self) -> Matrix<Scalar> {
     switch storage {
-    case .float16(let matrix): Self.convert(matrix)
-    case .float32(let matrix): (matrix as? Matrix<Scalar>) ?? Self.convert(matrix)
-    case .float64(let matrix): (matrix as? Matrix<Scalar>) ?? Self.convert(matrix)
+    case .float32(let matrix as Any), .float64(let matrix as Any):
+      if let matrix = matrix as? Matrix<Scalar> { return matrix }
+    case .float16: break
+    }
+    return Matrix(converting: self)
+  }
+
+  /// Hands over the rows from one on as they are stored.
+  func withStoredRows(from first: Int, _ body: (StoredRows) -> Void) {
+    switch storage {
+    case .float16(let matrix):
+      unsafe matrix.withUnsafePointer { source, stride in
+        let bits = unsafe UnsafeRawPointer(source + first * stride)
+        unsafe body(.half(bits.assumingMemoryBound(to: UInt16.self), stride))
+      }
+    case .float32(let matrix):
+      unsafe matrix.withUnsafePointer { unsafe body(.single($0 + first * $1, $1)) }
+    case .float64(let matrix):
+      unsafe matrix.withUnsafePointer { unsafe body(.double($0 + first * $1, $1)) }
     }
   }
 
-  /// The position of the first value that is NaN, or larger in magnitude than a bound; `nil` when there
-  /// is none.
-  ///
-  /// - Parameter bound: finite, so that infinities are always beyond it.
-  /// - Returns: row and column, from 0, in row-major order.
-  public func firstValue(beyond bound: Double) -> (row: Int, column: Int)? {
+  private func firstValue(beyond bound: Double) -> (row: Int, column: Int)? {
     switch storage {
     case .float16(let matrix): Self.firstValue(beyond: bound, in: matrix)
     case .float32(let matrix): Self.firstValue(beyond: bound, in: matrix)
@@ -124,10 +123,8 @@ extension FeatureMatrix {
     return pow(10, (0.5 * log10(largest)).rounded(.down))
   }
 
-  /// The position of ``firstValue(beyond:)``, found by all threads.
-  package func firstValue(
-    beyond bound: Double, execution: Execution
-  ) -> (row: Int, column: Int)? {
+  /// The position, in row-major order, of the first value that is NaN, or larger in magnitude than a finite bound.
+  package func firstValue(beyond bound: Double, execution: Execution) -> (row: Int, column: Int)? {
     let found = Mutex<(row: Int, column: Int)?>(nil)
     let blockSize = max(1, (1 << 18) / max(columnCount, 1))
     execution.forEachBlock(of: rowCount, blockSize: blockSize) { _, range in
@@ -147,21 +144,6 @@ extension FeatureMatrix {
     case .float16(let matrix): Double(matrix[row, column])
     case .float32(let matrix): Double(matrix[row, column])
     case .float64(let matrix): matrix[row, column]
-    }
-  }
-
-  private static func convert<Element: BinaryFloatingPoint, Scalar: BLASScalar>(
-    _ matrix: Matrix<Element>
-  ) -> Matrix<Scalar> {
-    unsafe Matrix<Scalar>(rows: matrix.rowCount, columns: matrix.columnCount) { target in
-      unsafe matrix.withUnsafePointer { source, stride in
-        for row in 0..<matrix.rowCount {
-          for column in 0..<matrix.columnCount {
-            unsafe target[row * matrix.columnCount + column] = Scalar(
-              source[row * stride + column])
-          }
-        }
-      }
     }
   }
 
@@ -203,12 +185,8 @@ public enum FeatureTransform: Sendable, Equatable {
 
 /// Mean, standard deviation and largest magnitude of every column of a design without bias.
 package struct ColumnStatistics: Sendable, Equatable {
-  /// The means.
-  package let means: [Double]
-  /// The population standard deviations.
-  package let deviations: [Double]
-  /// The largest magnitudes.
-  package let magnitudes: [Double]
+  /// The means, the population standard deviations, and the largest magnitudes.
+  package let means, deviations, magnitudes: [Double]
   /// What a deviation must be above, in units of the magnitude, to be more than rounding.
   ///
   /// It is some units in the last place of the precision that the features are stored in: those in double
@@ -218,12 +196,8 @@ package struct ColumnStatistics: Sendable, Equatable {
   /// Reads the rows once; sums are in double precision, about the first row, so that a mean far larger
   /// than the spread costs no accuracy.
   ///
-  /// - Parameters:
-  ///   - features: N x D, N at least 1.
-  ///   - transform: how a row becomes a row of the design.
-  ///   - weights: how often each row counts, N numbers that are not negative, not all 0; `nil` for once. A
-  ///     row of weight 0 is not looked at.
-  ///   - execution: the threads to work with.
+  /// There is at least one row. Weights say how often each row counts, N numbers that are not negative, not all
+  /// 0; a row of weight 0 is not looked at.
   package init(
     _ features: FeatureMatrix, transform: FeatureTransform = .identity, weights: [Double]? = nil,
     execution: Execution
@@ -261,9 +235,7 @@ package struct ColumnStatistics: Sendable, Equatable {
         }
       }
     }
-    var means = [Double](repeating: 0, count: columns)
-    var deviations = means
-    var magnitudes = means
+    var (means, deviations, magnitudes): ([Double], [Double], [Double]) = ([], [], [])
     let count = weights?.reduce(0, +) ?? Double(features.rowCount)
     for column in 0..<columns {
       var (sum, square, magnitude) = (0.0, 0.0, 0.0)
@@ -273,13 +245,11 @@ package struct ColumnStatistics: Sendable, Equatable {
         magnitude = unsafe Swift.max(magnitude, part.pointer[2 * columns + column])
       }
       let mean = sum / count
-      means[column] = origin[column] + mean
-      deviations[column] = Swift.max(0, square / count - mean * mean).squareRoot()
-      magnitudes[column] = magnitude
+      means.append(origin[column] + mean)
+      deviations.append(Swift.max(0, square / count - mean * mean).squareRoot())
+      magnitudes.append(magnitude)
     }
-    self.means = means
-    self.deviations = deviations
-    self.magnitudes = magnitudes
+    (self.means, self.deviations, self.magnitudes) = (means, deviations, magnitudes)
     if case .float64 = features.storage { resolution = 1e-13 } else { resolution = 1e-7 }
   }
 }

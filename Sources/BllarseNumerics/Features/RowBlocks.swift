@@ -16,13 +16,7 @@ package struct RowBlocks<Scalar: BLASScalar>: Sendable {
   ///
   /// The block, its outputs and the weights stay in the second-level cache. Weights and gradients that do not
   /// fit there are read again for every block, so a block has more rows then: a fit of 1,000 classes to 384
-  /// features takes a tenth less time with 128 rows than with 32 or 512.
-  ///
-  /// - Parameters:
-  ///   - design: X.
-  ///   - outputCount: C.
-  ///   - blockSize: rows of a block; `nil` for what fits into the cache.
-  ///   - execution: the threads to work with.
+  /// features takes a tenth less time with 128 rows than with 32 or 512. Another `blockSize` can be given.
   package init(
     _ design: DesignMatrix<Scalar>, outputCount: Int, blockSize: Int? = nil,
     execution: Execution
@@ -38,8 +32,8 @@ package struct RowBlocks<Scalar: BLASScalar>: Sendable {
       blockSize ?? Swift.max(least, Swift.min(512, (512 << 10) / bytesOfRow / 32 * 32))
   }
 
-  /// Elements between rows of outputs: whole vectors of 64 bytes.
-  private static func padded(_ count: Int) -> Int {
+  /// Elements between rows: whole vectors of 64 bytes.
+  static func padded(_ count: Int) -> Int {
     let lanes = 64 / MemoryLayout<Scalar>.size
     return (count + lanes - 1) / lanes * lanes
   }
@@ -126,13 +120,8 @@ package struct RowBlocks<Scalar: BLASScalar>: Sendable {
     package var values: [Double]
   }
 
-  /// Runs `body` on every block, and adds up what the threads summed.
-  ///
-  /// - Parameters:
-  ///   - sumCount: how many sums there are beside the products.
-  ///   - hasProducts: whether XᵀR is wanted.
-  ///   - body: receives a thread's share of the memory, at one block after another.
-  /// - Returns: the sums.
+  /// Runs `body` on every block, with the thread's share of the memory, and adds up what the threads summed: XᵀR
+  /// where it is wanted, and as many other sums.
   @specialized(where Scalar == Float)
   @specialized(where Scalar == Double)
   package func sums(
@@ -211,12 +200,7 @@ package func scale<Scalar: BLASScalar>(
 }
 
 extension DesignMatrix {
-  /// The product with a matrix, `X·W`.
-  ///
-  /// - Parameters:
-  ///   - weights: columnCount x C; they are rounded to `Scalar`.
-  ///   - execution: the threads to work with.
-  /// - Returns: N x C.
+  /// The product `X·W`, N x C, with a matrix, columnCount x C, that is rounded to `Scalar`.
   @specialized(where Scalar == Float)
   @specialized(where Scalar == Double)
   package func multiplied(
@@ -250,18 +234,35 @@ package struct SharedRows<Element>: @unchecked Sendable {
     self.stride = stride
   }
 
-  /// The rows that begin with the given one.
   package func from(_ row: Int) -> SharedRows {
     unsafe SharedRows(pointer + row * stride, stride: stride)
   }
 
-  /// The address of a row.
   package subscript(row: Int) -> UnsafeMutablePointer<Element> {
     unsafe pointer + row * stride
   }
 }
 
 extension Matrix {
+  /// Joins blocks of rows that the threads make: `body` gives the rows of a range.
+  package init(
+    rows: Int, columns: Int, blockSize: Int, execution: Execution,
+    _ body: @Sendable (_ range: Range<Int>) -> Matrix
+  ) {
+    unsafe self.init(rows: rows, columns: columns) { target in
+      guard let base = target.baseAddress else { return }
+      let address = unsafe SharedAddress(base)
+      execution.forEachBlock(of: rows, blockSize: blockSize) { _, range in
+        let block = body(range)
+        precondition(
+          block.rowCount == range.count && block.columnCount == columns, "\(block) for \(range)")
+        unsafe block.copy(
+          into: UnsafeMutableBufferPointer(
+            start: address.pointer + range.lowerBound * columns, count: range.count * columns))
+      }
+    }
+  }
+
   /// Gives read access to all rows, for threads.
   package func withSharedRows<Result>(_ body: (SharedRows<Element>) -> Result) -> Result {
     unsafe withUnsafePointer { base, stride in

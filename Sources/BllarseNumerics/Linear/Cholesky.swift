@@ -22,36 +22,32 @@ public struct Cholesky<Scalar: BLASScalar>: Sendable {
     precondition(matrix.rowCount == matrix.columnCount, "\(matrix) is not square")
     var factor = matrix
     let size = matrix.rowCount
-    guard size > 0 else {
-      self.factor = matrix
-      leafInverses = nil
-      return
-    }
     let failed = unsafe factor.withUnsafeMutablePointer { pointer, stride in
-      BLASThreads.shared.call(operations: cube(size) / 3) {
+      guard size > 0 else { return 0 }
+      return BLASThreads.shared.call(operations: cube(size) / 3) {
         unsafe Scalar.potrf(size, pointer, stride)
       }
     }
-    if failed > 0 {
-      throw .notPositiveDefinite(leadingMinor: failed, dimension: size)
-    }
+    try self.init(checking: factor, failed: failed, leafInverses: nil)
+  }
+
+  /// Takes what a factorisation left behind, unless a leading minor failed, whose order is given, or 0.
+  private init(
+    checking factor: Matrix<Scalar>, failed: Int, leafInverses: Matrix<Scalar>?
+  ) throws(NumericsError) {
+    let size = factor.rowCount
+    if failed > 0 { throw .notPositiveDefinite(leadingMinor: failed, dimension: size) }
     // LAPACK compares pivots with `<= 0`, which a NaN passes.
     for index in 0..<size where !(factor[index, index] > 0 && factor[index, index].isFinite) {
       throw .notPositiveDefinite(leadingMinor: index + 1, dimension: size)
     }
-    self.factor = factor
-    leafInverses = nil
+    (self.factor, self.leafInverses) = (factor, leafInverses)
   }
 
-  /// Takes a factor that was computed before.
-  ///
-  /// - Parameter factor: `L`, size x size, with a positive diagonal; only the lower triangle is read.
-  package init(factor: Matrix<Scalar>) { self.init(factor: factor, leafInverses: nil) }
-
-  init(factor: Matrix<Scalar>, leafInverses: Matrix<Scalar>?) {
+  /// Takes a factor that was computed before, with a positive diagonal; only the lower triangle is read.
+  package init(factor: Matrix<Scalar>) {
     precondition(factor.rowCount == factor.columnCount, "\(factor) is not square")
-    self.factor = factor
-    self.leafInverses = leafInverses
+    (self.factor, leafInverses) = (factor, nil)
   }
 
   /// The factor in another precision.
@@ -64,10 +60,7 @@ public struct Cholesky<Scalar: BLASScalar>: Sendable {
     2 * (0..<size).reduce(0) { $0 + log(Double(factor[$1, $1])) }
   }
 
-  /// Solves `A·X = B`.
-  ///
-  /// - Parameter right: `B`, size x any.
-  /// - Returns: `X`, of the shape of `B`.
+  /// Solves `A·X = B`, size x any.
   public func solve(_ right: Matrix<Scalar>) -> Matrix<Scalar> {
     var solution = right
     solve(inPlace: &solution)
@@ -75,11 +68,6 @@ public struct Cholesky<Scalar: BLASScalar>: Sendable {
   }
 
   /// Solves `A·X = B` for many columns, each thread for columns of its own.
-  ///
-  /// - Parameters:
-  ///   - right: `B`, size x any.
-  ///   - execution: the threads to work with.
-  /// - Returns: `X`, of the shape of `B`.
   package func solve(_ right: Matrix<Scalar>, execution: Execution) -> Matrix<Scalar> {
     var solution = right
     let (rows, columns) = (right.rowCount, right.columnCount)
@@ -111,11 +99,7 @@ public struct Cholesky<Scalar: BLASScalar>: Sendable {
     solve(Matrix(rows: right.count, columns: 1, elements: right)).elements
   }
 
-  /// Replaces `B` by the solution of `L·X = B`, or of `Lᵀ·X = B` (trsm).
-  ///
-  /// - Parameters:
-  ///   - right: `B`, size x any.
-  ///   - transposed: whether the factor enters as its transpose.
+  /// Replaces `B`, size x any, by the solution of `L·X = B`, or of `Lᵀ·X = B` (trsm).
   public func solveTriangular(inPlace right: inout Matrix<Scalar>, transposed: Bool = false) {
     precondition(right.rowCount == size, "\(right) has not the \(size) rows of the factor")
     solveTriangular(&right, fromRight: false, transposed: transposed)
@@ -135,9 +119,7 @@ public struct Cholesky<Scalar: BLASScalar>: Sendable {
 
   /// Replaces the rows `xᵢᵀ` of `B` by `(L⁻¹xᵢ)ᵀ`, which solves `X·Lᵀ = B` (trsm from the right).
   ///
-  /// The squared norm of a resulting row is `xᵢᵀA⁻¹xᵢ`.
-  ///
-  /// - Parameter rows: `B`, any x size.
+  /// `B` is any x size. The squared norm of a resulting row is `xᵢᵀA⁻¹xᵢ`.
   public func whiten(rows: inout Matrix<Scalar>) {
     precondition(rows.columnCount == size, "\(rows) has not the \(size) columns of the factor")
     solveTriangular(&rows, fromRight: true, transposed: true)
@@ -149,17 +131,24 @@ public struct Cholesky<Scalar: BLASScalar>: Sendable {
   @specialized(where Scalar == Float)
   @specialized(where Scalar == Double)
   public func inverse() -> Matrix<Scalar> {
+    var result = unsafe overwritten(operations: 2 * cube(size) / 3) {
+      unsafe Scalar.potri($0, $1, $2)
+    }
+    result.mirrorLowerTriangle()
+    return result
+  }
+
+  /// What a routine that returns 0, or a singular position, makes of the factor.
+  private func overwritten(
+    operations: Double, _ routine: (Int, UnsafeMutablePointer<Scalar>, Int) -> Int
+  ) -> Matrix<Scalar> {
     var result = factor
-    let size = size
     guard size > 0 else { return result }
     let failed = unsafe result.withUnsafeMutablePointer { pointer, stride in
-      BLASThreads.shared.call(operations: 2 * cube(size) / 3) {
-        unsafe Scalar.potri(size, pointer, stride)
-      }
+      BLASThreads.shared.call(operations: operations) { unsafe routine(size, pointer, stride) }
     }
     // The diagonal of the factor is positive, so the triangle is not singular.
     precondition(failed == 0, "the factor of order \(size) is singular at \(failed)")
-    result.mirrorLowerTriangle()
     return result
   }
 
@@ -167,19 +156,12 @@ public struct Cholesky<Scalar: BLASScalar>: Sendable {
   @specialized(where Scalar == Float)
   @specialized(where Scalar == Double)
   public func inverseFactor() -> Matrix<Scalar> {
-    var result = factor
-    let size = size
-    guard size > 0 else { return result }
-    let failed = unsafe result.withUnsafeMutablePointer { pointer, stride in
-      let failed = BLASThreads.shared.call(operations: cube(size) / 3) {
-        unsafe Scalar.trtri(size, pointer, stride)
+    var result = unsafe overwritten(operations: cube(size) / 3) { unsafe Scalar.trtri($0, $1, $2) }
+    for row in 0..<size {
+      result.withMutableRow(row) { values in
+        for column in row + 1..<size { values[column] = 0 }
       }
-      for row in 0..<size {
-        for column in row + 1..<size { unsafe pointer[row * stride + column] = 0 }
-      }
-      return failed
     }
-    precondition(failed == 0, "the factor of order \(size) is singular at \(failed)")
     return result
   }
 
@@ -227,8 +209,6 @@ public struct SymmetricEigen<Scalar: BLASScalar>: Sendable {
 
   /// The eigenvalues of a symmetric matrix alone, in ascending order.
   ///
-  /// - Parameter matrix: size x size, symmetric, finite; only the lower triangle is read.
-  /// - Returns: size eigenvalues.
   /// - Throws: as ``init(_:)``.
   /// - Complexity: about 4/3·size³ floating-point operations.
   public static func values(of matrix: Matrix<Scalar>) throws(NumericsError) -> [Scalar] {
@@ -281,14 +261,10 @@ struct TriangularBlocks<Scalar: BLASScalar> {
     return order.lowerBound + leaves / 2 * leafSize
   }
 
-  /// Replaces rows `X` by the solution of `Y·Lᵀ = X`.
+  /// Replaces rows `X`, `stride` apart, by the solution of `Y·Lᵀ = X`; column `j` belongs to row `j` of L.
   ///
-  /// - Parameters:
-  ///   - x: the rows; column `j` belongs to row `j` of L.
-  ///   - stride: elements between the starts of two rows.
-  ///   - rows: how many.
-  ///   - order: the rows and columns of L to solve with, from a multiple of the leaf size on.
-  ///   - scratch: room for `rows · leafSize` elements.
+  /// `order` are the rows and columns of L to solve with, from a multiple of the leaf size on; `scratch` has room
+  /// for `rows · leafSize` elements.
   func solve(
     _ x: UnsafeMutablePointer<Scalar>, stride: Int, rows: Int, order: Range<Int>,
     scratch: UnsafeMutablePointer<Scalar>
@@ -329,15 +305,11 @@ struct TriangularBlocks<Scalar: BLASScalar> {
     }
   }
 
-  /// Factors the lower triangle of a symmetric matrix in place, and inverts the leaves.
+  /// Factors rows and columns of the lower triangle of a symmetric matrix in place, from a multiple of the leaf
+  /// size on, and inverts the leaves into zeros, a row of `leafSize` elements for each row of the matrix.
   ///
-  /// - Parameters:
-  ///   - a: the matrix.
-  ///   - lda: elements between the starts of two rows.
-  ///   - order: the rows and columns to factor, from a multiple of the leaf size on.
-  ///   - inverses: zeros, a row of `leafSize` elements for each row of the matrix.
-  ///   - scratch: room for half as many such rows, rounded up to leaves.
-  /// - Returns: the first leading minor that is not positive definite, or 0.
+  /// `scratch` has room for half as many such rows, rounded up to leaves. What is returned is the first leading
+  /// minor that is not positive definite, or 0.
   static func factor(
     _ a: UnsafeMutablePointer<Scalar>, _ lda: Int, order: Range<Int>,
     inverses: UnsafeMutablePointer<Scalar>, scratch: UnsafeMutablePointer<Scalar>
@@ -385,11 +357,10 @@ extension Cholesky {
   /// The order of the blocks on the diagonal that are inverted.
   static var leafSize: Int { 64 }
 
-  /// Factors a symmetric matrix by halves, of which only the lower triangle is read; on one thread it is
-  /// quicker than potrf, and ``DesignMatrix/quadraticForms(_:execution:)`` need not invert leaves.
+  /// Factors a symmetric positive definite matrix by halves, of which only the lower triangle is read, in place
+  /// when nobody else refers to it; on one thread it is quicker than potrf, and
+  /// ``DesignMatrix/quadraticForms(_:execution:)`` need not invert leaves.
   ///
-  /// - Parameter matrix: size x size, symmetric, positive definite; it is factored in place when nobody
-  ///   else refers to it.
   /// - Throws: `NumericsError.notPositiveDefinite` with the first leading minor that fails.
   @specialized(where Scalar == Float)
   @specialized(where Scalar == Double)
@@ -400,19 +371,13 @@ extension Cholesky {
     let leaf = Self.leafSize
     var inverses = Matrix<Scalar>.zeros(size, leaf)
     let scratch = Scratch<Scalar>(count: (size / 2 + leaf) * leaf)
-    var failed = unsafe factor.withUnsafeMutablePointer { a, lda in
+    let failed = unsafe factor.withUnsafeMutablePointer { a, lda in
       unsafe inverses.withUnsafeMutablePointer { target, _ in
         unsafe TriangularBlocks<Scalar>.factor(
           a, lda, order: 0..<size, inverses: target, scratch: scratch.pointer)
       }
     }
-    // LAPACK compares pivots with `<= 0`, which a NaN passes.
-    if failed == 0 {
-      failed =
-        (0..<size).first { !(factor[$0, $0] > 0 && factor[$0, $0].isFinite) }.map { $0 + 1 } ?? 0
-    }
-    if failed > 0 { throw .notPositiveDefinite(leadingMinor: failed, dimension: size) }
-    self.init(factor: factor, leafInverses: inverses)
+    try self.init(checking: factor, failed: failed, leafInverses: inverses)
   }
 }
 

@@ -25,17 +25,16 @@ extension Matrix where Element: BLASScalar {
 
   /// Converts every element to another precision.
   public init<Source: BLASScalar>(_ source: Matrix<Source>) {
-    let (rows, columns) = (source.rowCount, source.columnCount)
+    self.init(converting: FeatureMatrix(storing: source))
+  }
+
+  /// Converts features, in memory of its own.
+  init(converting features: FeatureMatrix) {
+    let (rows, columns) = (features.rowCount, features.columnCount)
     unsafe self.init(rows: rows, columns: columns) { target in
-      guard let base = target.baseAddress, rows > 0, columns > 0 else { return }
-      unsafe source.withUnsafePointer { pointer, stride in
-        if Source.self == Double.self {
-          let typed = unsafe UnsafeRawPointer(pointer).assumingMemoryBound(to: Double.self)
-          unsafe Element.convertRows(rows, columns, .double(typed, stride), base, columns)
-        } else {
-          let typed = unsafe UnsafeRawPointer(pointer).assumingMemoryBound(to: Float.self)
-          unsafe Element.convertRows(rows, columns, .single(typed, stride), base, columns)
-        }
+      guard let base = target.baseAddress, target.count > 0 else { return }
+      unsafe features.withStoredRows(from: 0) {
+        unsafe Element.convertRows(rows, columns, $0, base, columns)
       }
     }
   }
@@ -46,8 +45,7 @@ extension Matrix where Element: BLASScalar {
       unsafe withUnsafePointer { source, stride in
         for row in 0..<rowCount {
           for column in 0..<columnCount {
-            unsafe target[row * columnCount + column] = transform(
-              source[row * stride + column])
+            unsafe target[row * columnCount + column] = transform(source[row * stride + column])
           }
         }
       }
@@ -56,9 +54,7 @@ extension Matrix where Element: BLASScalar {
 
   /// Applies a function to corresponding elements of this matrix and another of the same shape.
   public func combined(with other: Matrix, _ transform: (Element, Element) -> Element) -> Matrix {
-    precondition(
-      rowCount == other.rowCount && columnCount == other.columnCount,
-      "\(self) and \(other) differ in shape")
+    requireShape(of: other)
     return unsafe Matrix(rows: rowCount, columns: columnCount) { target in
       unsafe withUnsafePointer { left, leftStride in
         unsafe other.withUnsafePointer { right, rightStride in
@@ -73,17 +69,17 @@ extension Matrix where Element: BLASScalar {
     }
   }
 
-  /// Adds `factor * other` in place.
-  ///
-  /// - Parameters:
-  ///   - other: a matrix of the same shape.
-  ///   - factor: what to multiply it by.
-  @specialized(where Element == Float)
-  @specialized(where Element == Double)
-  public mutating func add(_ other: Matrix, times factor: Element = 1) {
+  private func requireShape(of other: Matrix) {
     precondition(
       rowCount == other.rowCount && columnCount == other.columnCount,
       "\(self) and \(other) differ in shape")
+  }
+
+  /// Adds `factor * other`, of the same shape, in place.
+  @specialized(where Element == Float)
+  @specialized(where Element == Double)
+  public mutating func add(_ other: Matrix, times factor: Element = 1) {
+    requireShape(of: other)
     let (rows, columns) = (rowCount, columnCount)
     unsafe withUnsafeMutablePointer { target, targetStride in
       unsafe other.withUnsafePointer { source, sourceStride in
@@ -118,36 +114,18 @@ extension Matrix where Element: BLASScalar {
     for (index, value) in values.enumerated() { self[index, index] += value }
   }
 
-  /// The largest absolute element; 0 for an empty matrix.
-  public var largestMagnitude: Element {
-    var largest: Element = 0
-    for row in 0..<rowCount {
-      withRow(row) { values in
-        for column in values.indices { largest = Swift.max(largest, values[column].magnitude) }
-      }
-    }
-    return largest
-  }
-
   /// The sum of the squares of all elements, in double precision.
   public var squaredNorm: Double { dot(self) }
 
-  /// The sum of the products of corresponding elements, in double precision.
-  ///
-  /// - Parameter other: a matrix of the same shape.
-  /// - Returns: the Frobenius inner product.
+  /// The sum of the products with the elements of a matrix of the same shape, in double precision (the Frobenius
+  /// inner product).
   public func dot(_ other: Matrix) -> Double { columnDots(other).reduce(0, +) }
 
   /// For every column, the sum of the products of corresponding elements, in double precision.
-  ///
-  /// - Parameter other: a matrix of the same shape.
-  /// - Returns: as many sums as there are columns.
   @specialized(where Element == Float)
   @specialized(where Element == Double)
   public func columnDots(_ other: Matrix) -> [Double] {
-    precondition(
-      rowCount == other.rowCount && columnCount == other.columnCount,
-      "\(self) and \(other) differ in shape")
+    requireShape(of: other)
     var sums = [Double](repeating: 0, count: columnCount)
     for row in 0..<rowCount {
       withRow(row) { left in
@@ -172,17 +150,10 @@ extension Matrix where Element: BLASScalar {
     }
     return nil
   }
-}
 
-// MARK: - Columns, each with a factor of its own
+  // MARK: - Columns, each with a factor of its own
 
-extension Matrix where Element: BLASScalar {
   /// For every column, the sum of products weighted by row, in double precision.
-  ///
-  /// - Parameters:
-  ///   - other: a matrix of the same shape.
-  ///   - weights: one for each row.
-  /// - Returns: as many sums as there are columns.
   @specialized(where Element == Float)
   @specialized(where Element == Double)
   package func weightedColumnDots(_ other: Matrix, weights: [Double]) -> [Double] {
@@ -230,25 +201,9 @@ extension Matrix where Element: BLASScalar {
     }
   }
 
-  /// `self - diag(factors) · other`.
-  @specialized(where Element == Float)
-  @specialized(where Element == Double)
-  package func subtractingRows(of other: Matrix, times factors: [Element]) -> Matrix {
-    precondition(factors.count == rowCount, "\(factors.count) factors for \(self)")
-    var result = compact()
-    for row in 0..<rowCount {
-      other.withRow(row) { source in
-        result.withMutableRow(row) { target in
-          for column in target.indices { target[column] -= factors[row] * source[column] }
-        }
-      }
-    }
-    return result
-  }
-}
+  // MARK: - Rows
 
-extension Matrix where Element: BLASScalar {
-  /// The sum of squares of every row, in double precision.
+  /// The sum of squares of every row, in double precision as all sums here.
   @specialized(where Element == Float)
   @specialized(where Element == Double)
   package func rowSquaredNorms() -> [Double] {
@@ -277,7 +232,6 @@ extension Matrix where Element: BLASScalar {
     }
   }
 
-  /// The sum of every row, in double precision.
   @specialized(where Element == Float)
   @specialized(where Element == Double)
   package func rowSums() -> [Double] {
@@ -290,7 +244,6 @@ extension Matrix where Element: BLASScalar {
     }
   }
 
-  /// The sum of every column, in double precision.
   @specialized(where Element == Float)
   @specialized(where Element == Double)
   package func columnSums() -> [Double] {
@@ -312,7 +265,6 @@ extension Matrix where Element: BLASScalar {
   @specialized(where Element == Double)
   package mutating func formVariances() { replaceEach { $0 * (1 - $0) } }
 
-  /// Replaces every element by its square.
   @specialized(where Element == Float)
   @specialized(where Element == Double)
   package mutating func formSquares() { replaceEach { $0 * $0 } }
@@ -343,16 +295,11 @@ extension Matrix where Element: BLASScalar {
       }
     }
   }
-}
 
-extension Matrix where Element: BLASScalar {
-  /// Changes corresponding elements of this matrix and of moments, with inputs at hand.
+  /// Changes corresponding elements of this matrix and of moments, with inputs at hand, all of one shape.
   ///
-  /// - Parameters:
-  ///   - moments: matrices of this shape; they are changed.
-  ///   - inputs: matrices of this shape.
-  ///   - body: receives the elements of this matrix, of each moment and of each input, without gaps, and
-  ///     their number.
+  /// `body` receives the elements of this matrix, of each moment and of each input, without gaps, and their
+  /// number.
   @specialized(where Element == Float)
   @specialized(where Element == Double)
   package mutating func updateElements(
@@ -361,35 +308,27 @@ extension Matrix where Element: BLASScalar {
       UnsafeMutablePointer<Element>, [UnsafeMutablePointer<Element>], [UnsafePointer<Element>], Int
     ) -> Void
   ) {
-    let (rows, columns) = (rowCount, columnCount)
-    func check(_ other: Matrix) {
-      precondition(
-        other.rowCount == rows && other.columnCount == columns, "\(self) and \(other) differ")
-    }
+    let count = rowCount * columnCount
     if !isContiguous { self = compact() }
     // Unique after this, and alive as long as `moments`.
-    let changed = moments.indices.map { index in
-      check(moments[index])
+    let changed = unsafe moments.indices.map { index in
+      requireShape(of: moments[index])
       if !moments[index].isContiguous { moments[index] = moments[index].compact() }
       return unsafe moments[index].withUnsafeMutablePointer { pointer, _ in unsafe pointer }
     }
     let read = inputs.map { $0.isContiguous ? $0 : $0.compact() }
-    let pointers = read.map { input in
-      check(input)
+    let pointers = unsafe read.map { input in
+      requireShape(of: input)
       return unsafe input.withUnsafePointer { pointer, _ in unsafe pointer }
     }
     unsafe withUnsafeMutablePointer { theta, _ in
-      unsafe body(theta, changed, pointers, rows * columns)
+      unsafe body(theta, changed, pointers, count)
     }
     withExtendedLifetime((moments, read)) {}
   }
-}
 
-extension Matrix where Element: BLASScalar {
-  /// The logarithms of `Φ` at every element and at its negative, from tail to tail.
-  ///
-  /// - Parameter approximate: takes `sigmoid(2·sqrt(2/π)·(x + 0.044715·x³))` for `Φ`.
-  /// - Returns: `log Φ(x)` and `log Φ(-x)`, each of this shape.
+  /// The logarithms of `Φ`, or of its approximation `sigmoid(2·sqrt(2/π)·(x + 0.044715·x³))`, at every element
+  /// and at its negative, from tail to tail: `log Φ(x)` and `log Φ(-x)`.
   @specialized(where Element == Float)
   @specialized(where Element == Double)
   package func logNormalCDFs(approximate: Bool) -> (lower: Matrix, upper: Matrix) {
@@ -398,11 +337,9 @@ extension Matrix where Element: BLASScalar {
     let upper = unsafe Matrix(rows: rowCount, columns: columnCount) { upper in
       unsafe lower.withUnsafeMutablePointer { values, _ in
         guard let target = upper.baseAddress, count > 0 else { return }
-        if approximate {
-          unsafe Element.kernels.logApproximateNormalCDFs(count, values, values, target)
-        } else {
-          unsafe Element.kernels.logNormalCDFs(count, values, values, target)
-        }
+        let kernels = Element.kernels
+        unsafe (approximate ? kernels.logApproximateNormalCDFs : kernels.logNormalCDFs)(
+          count, values, values, target)
       }
     }
     return (lower, upper)
@@ -419,19 +356,17 @@ extension Matrix where Element: BLASScalar {
     }
   }
 
-  /// The exponential of every element.
   @specialized(where Element == Float)
   @specialized(where Element == Double)
   package func exponentials() -> Matrix {
     var result = compact()
     let count = rowCount * columnCount
     unsafe result.withUnsafeMutablePointer { values, _ in
-      unsafe Element.kernels.maps[ElementwiseFunction.exp.rawValue](count, values, values)
+      unsafe Element.kernels.exponentials(count, values, values)
     }
     return result
   }
 
-  /// Softmax of every row.
   package func softmaxRows() -> Matrix {
     var result = compact()
     let (rows, columns) = (rowCount, columnCount)
@@ -456,13 +391,7 @@ extension Matrix<Float> {
   }
 
   /// Writes the layer normalisation of every row, `(x - mean) / sqrt(variance + ε) · gain + shift`,
-  /// with the row's population variance.
-  ///
-  /// - Parameters:
-  ///   - target: a matrix of the same shape.
-  ///   - epsilon: ε.
-  ///   - gain: one factor a column.
-  ///   - shift: one summand a column.
+  /// with the row's population variance and one gain and shift a column.
   package func layerNormalize(
     into target: inout Matrix<Float>, epsilon: Double, gain: [Float], shift: [Float]
   ) {
@@ -484,7 +413,6 @@ extension Matrix<Float> {
     }
   }
 
-  /// Copies a row over every row.
   package mutating func fillRows(with row: [Float]) {
     precondition(row.count == columnCount, "\(row.count) values for the rows of \(self)")
     for index in 0..<rowCount {

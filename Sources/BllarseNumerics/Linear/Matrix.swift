@@ -29,12 +29,6 @@ public struct Matrix<Element: BitwiseCopyable & Sendable>: Sendable {
   }
 
   /// Makes a matrix whose memory `body` fills; it receives every element, row after row.
-  ///
-  /// - Parameters:
-  ///   - rows: the number of rows, at least 0.
-  ///   - columns: the number of columns, at least 0.
-  ///   - body: writes all `rows * columns` elements of uninitialised memory.
-  /// - Throws: what `body` throws.
   package init<Failure: Error>(
     rows: Int, columns: Int,
     initializing body: (UnsafeMutableBufferPointer<Element>) throws(Failure) -> Void
@@ -47,11 +41,6 @@ public struct Matrix<Element: BitwiseCopyable & Sendable>: Sendable {
   }
 
   /// Makes a matrix with the same value everywhere.
-  ///
-  /// - Parameters:
-  ///   - rows: the number of rows, at least 0.
-  ///   - columns: the number of columns, at least 0.
-  ///   - value: the value of every element.
   public init(rows: Int, columns: Int, repeating value: Element) {
     unsafe self.init(rows: rows, columns: columns) { target in
       guard let base = target.baseAddress, target.count > 0 else { return }
@@ -68,11 +57,6 @@ public struct Matrix<Element: BitwiseCopyable & Sendable>: Sendable {
   }
 
   /// Makes a matrix from its elements in row-major order.
-  ///
-  /// - Parameters:
-  ///   - rows: the number of rows, at least 0.
-  ///   - columns: the number of columns, at least 0.
-  ///   - elements: `rows * columns` elements, row after row.
   public init(rows: Int, columns: Int, elements: [Element]) {
     precondition(
       elements.count == rows * columns,
@@ -82,28 +66,18 @@ public struct Matrix<Element: BitwiseCopyable & Sendable>: Sendable {
     }
   }
 
-  /// Makes a matrix that refers to read-only memory kept alive by `owner` (a mapped file).
-  ///
-  /// - Parameters:
-  ///   - rows: the number of rows.
-  ///   - columns: the number of columns.
-  ///   - memory: `rows * columns` elements, row after row, aligned for `Element`.
-  ///   - owner: the object that keeps `memory` valid.
+  /// Makes a matrix that refers to read-only memory, aligned for `Element` and kept alive by `owner` (a mapped
+  /// file).
   package init(
     rows: Int, columns: Int, readOnly memory: UnsafeBufferPointer<Element>, owner: AnyObject
   ) {
     precondition(
       memory.count == rows * columns,
       "\(memory.count) elements do not fill a matrix of \(rows) x \(columns)")
-    if let base = memory.baseAddress {
-      unsafe self.init(
-        storage: MatrixStorage(readOnly: base, count: memory.count, owner: owner),
-        offset: 0, rows: rows, columns: columns, rowStride: columns)
-    } else {
-      self.init(
-        storage: MatrixStorage(count: 0), offset: 0, rows: rows, columns: columns,
-        rowStride: columns)
-    }
+    let storage =
+      unsafe memory.baseAddress.map { unsafe MatrixStorage(readOnly: $0, owner: owner) }
+      ?? MatrixStorage(count: 0)
+    self.init(storage: storage, offset: 0, rows: rows, columns: columns, rowStride: columns)
   }
 
   /// The element at a row and a column, both counted from 0.
@@ -264,12 +238,11 @@ extension Matrix {
     self = compact()
   }
 
-  /// A contiguous copy.
   package func compact() -> Matrix {
     unsafe Matrix(rows: rowCount, columns: columnCount) { unsafe copy(into: $0) }
   }
 
-  private func copy(into buffer: UnsafeMutableBufferPointer<Element>) {
+  func copy(into buffer: UnsafeMutableBufferPointer<Element>) {
     guard rowCount > 0, columnCount > 0, let target = buffer.baseAddress else { return }
     let source = unsafe storage.base + offset
     if isContiguous {
@@ -288,15 +261,8 @@ extension Matrix {
 extension Matrix: Equatable where Element: Equatable {
   /// Whether shapes and all elements are equal; strides do not matter.
   public static func == (left: Matrix, right: Matrix) -> Bool {
-    guard left.rowCount == right.rowCount, left.columnCount == right.columnCount else {
-      return false
-    }
-    for row in 0..<left.rowCount {
-      for column in 0..<left.columnCount where left[row, column] != right[row, column] {
-        return false
-      }
-    }
-    return true
+    left.rowCount == right.rowCount && left.columnCount == right.columnCount
+      && (0..<left.rowCount).allSatisfy { left.row($0) == right.row($0) }
   }
 }
 
@@ -307,7 +273,6 @@ extension Matrix: CustomStringConvertible {
 
 /// What memory belongs to that can be given back to the system, and comes back when it is touched: a mapped file.
 package protocol PagedMemory: AnyObject {
-  /// Gives back all pages.
   func dropPages()
 }
 
@@ -318,40 +283,31 @@ package protocol PagedMemory: AnyObject {
 /// that one matrix value alone refers to it. Memory that belongs to an `owner` is never written.
 @safe
 final class MatrixStorage<Element: BitwiseCopyable>: @unchecked Sendable {
-  /// Cache lines and AVX-512 registers are 64 bytes wide.
-  static var alignment: Int { 64 }
   /// A huge page of the processors this runs on.
   private static var hugePage: Int { 2 << 20 }
 
   let base: UnsafeMutablePointer<Element>
-  let count: Int
   /// Keeps foreign memory (a mapped file) alive; `nil` when the memory is this object's own.
   let owner: AnyObject?
 
-  /// Allocates `count` uninitialised elements.
-  ///
-  /// - Parameters:
-  ///   - count: how many.
-  ///   - purpose: what they are for, should there be no memory.
+  /// Allocates `count` uninitialised elements; a message tells what for, should there be no memory.
   init(count: Int, for purpose: @autoclosure () -> String = "a matrix") {
     let bytes = max(count, 1) * MemoryLayout<Element>.stride
     // The first touch of a hundred megabytes in pages of 4 KB costs as much as reading them five times.
     let isLarge = bytes >= 2 * Self.hugePage
+    // Cache lines and AVX-512 registers are 64 bytes wide.
     let raw = unsafe AllocationFailure.allocate(
-      bytes: bytes, alignment: isLarge ? Self.hugePage : Self.alignment, for: purpose())
+      bytes: bytes, alignment: isLarge ? Self.hugePage : 64, for: purpose())
     #if os(Linux)
       // Advice only: without huge pages everything works, slower.
       if isLarge { _ = unsafe madvise(raw, bytes, CInt(MADV_HUGEPAGE)) }
     #endif
     unsafe self.base = unsafe raw.bindMemory(to: Element.self, capacity: max(count, 1))
-    self.count = count
     self.owner = nil
   }
 
-  /// Refers to read-only memory that `owner` keeps alive.
-  init(readOnly pointer: UnsafePointer<Element>, count: Int, owner: AnyObject) {
+  init(readOnly pointer: UnsafePointer<Element>, owner: AnyObject) {
     unsafe self.base = UnsafeMutablePointer(mutating: pointer)
-    self.count = count
     self.owner = owner
   }
 

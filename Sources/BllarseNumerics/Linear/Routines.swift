@@ -192,61 +192,46 @@ public enum LinearAlgebraLibrary {
 }
 
 extension Matrix where Element: BLASScalar {
-  /// The product with a vector, `op(self) · x` (gemv).
-  ///
-  /// - Parameters:
-  ///   - vector: as many elements as op(self) has columns.
-  ///   - transposing: whether this matrix enters as its transpose.
-  /// - Returns: as many elements as op(self) has rows.
+  /// The product with a vector, `op(self) · x` (gemv), where op transposes if that is wanted.
   public func multiplied(by vector: [Element], transposing: Bool = false) -> [Element] {
-    let expected = transposing ? rowCount : columnCount
+    let (count, expected) = transposing ? (columnCount, rowCount) : (rowCount, columnCount)
     precondition(vector.count == expected, "\(vector.count) elements, \(self) expects \(expected)")
-    let count = transposing ? columnCount : rowCount
+    return unsafe applied(to: vector, count: count) { a, lda, x, y in
+      unsafe Element.gemv(transposing, rowCount, columnCount, 1, a, lda, x, 0, y)
+    }
+  }
+
+  /// The product of a symmetric matrix with a vector; only the lower triangle is read (symv).
+  public func symmetricMultiplied(by vector: [Element]) -> [Element] {
+    precondition(rowCount == columnCount, "\(self) is not square")
+    precondition(vector.count == rowCount, "\(vector.count) elements for \(self)")
+    return unsafe applied(to: vector, count: rowCount) { a, lda, x, y in
+      unsafe Element.symv(rowCount, a, lda, x, y)
+    }
+  }
+
+  private func applied(
+    to vector: [Element], count: Int,
+    _ body: (
+      UnsafePointer<Element>, Int, UnsafePointer<Element>, UnsafeMutablePointer<Element>
+    ) -> Void
+  ) -> [Element] {
     var result = [Element](repeating: 0, count: count)
     guard rowCount > 0, columnCount > 0 else { return result }
     unsafe result.withUnsafeMutableBufferPointer { y in
       unsafe vector.withUnsafeBufferPointer { x in
         unsafe withUnsafePointer { a, lda in
           guard let px = x.baseAddress, let py = y.baseAddress else { return }
-          unsafe Element.gemv(transposing, rowCount, columnCount, 1, a, lda, px, 0, py)
+          unsafe body(a, lda, px, py)
         }
       }
     }
     return result
   }
 
-  /// The product of a symmetric matrix with a vector; only the lower triangle is read (symv).
+  /// Forms `c = alpha · op(a) · op(b) + beta · c` (gemm), where op transposes if that is wanted: op(a) is m x k,
+  /// op(b) is k x n, and c, m x n, is not read when `beta` is 0.
   ///
-  /// - Parameter vector: as many elements as the matrix has rows.
-  /// - Returns: as many elements.
-  public func symmetricMultiplied(by vector: [Element]) -> [Element] {
-    precondition(rowCount == columnCount, "\(self) is not square")
-    precondition(vector.count == rowCount, "\(vector.count) elements for \(self)")
-    var result = [Element](repeating: 0, count: rowCount)
-    guard rowCount > 0 else { return result }
-    unsafe result.withUnsafeMutableBufferPointer { y in
-      unsafe vector.withUnsafeBufferPointer { x in
-        unsafe withUnsafePointer { a, lda in
-          guard let px = x.baseAddress, let py = y.baseAddress else { return }
-          unsafe Element.symv(rowCount, a, lda, px, py)
-        }
-      }
-    }
-    return result
-  }
-}
-
-extension Matrix where Element: BLASScalar {
-  /// Forms `c = alpha · op(a) · op(b) + beta · c` (gemm).
-  ///
-  /// - Parameters:
-  ///   - a: op(a) is m x k.
-  ///   - transposingA: whether op(a) is the transpose of `a`.
-  ///   - b: op(b) is k x n.
-  ///   - transposingB: whether op(b) is the transpose of `b`.
-  ///   - c: m x n; it is not read when `beta` is 0.
-  ///   - alpha: the factor of the product.
-  ///   - beta: the factor of what `c` held.
   /// - Complexity: 2·m·n·k floating-point operations.
   public static func multiply(
     _ a: Matrix, transposingA: Bool = false, _ b: Matrix, transposingB: Bool = false,
@@ -271,13 +256,7 @@ extension Matrix where Element: BLASScalar {
     }
   }
 
-  /// The product `op(self) · op(other)` (gemm).
-  ///
-  /// - Parameters:
-  ///   - other: the right factor.
-  ///   - transposing: whether this matrix enters as its transpose.
-  ///   - transposingOther: whether `other` enters as its transpose.
-  /// - Returns: the product, a matrix of its own.
+  /// The product `op(self) · op(other)` (gemm), where op transposes if that is wanted.
   public func multiplied(
     by other: Matrix, transposing: Bool = false, transposingOther: Bool = false
   ) -> Matrix {
@@ -291,42 +270,28 @@ extension Matrix where Element: BLASScalar {
 
   /// The Gram matrix `selfᵀ · self`, both triangles filled (syrk).
   ///
-  /// - Returns: columnCount x columnCount.
   /// - Complexity: rowCount · columnCount² floating-point operations.
   @specialized(where Element == Float)
   @specialized(where Element == Double)
   public func gram() -> Matrix {
     var result = Matrix.zeros(columnCount, columnCount)
     guard rowCount > 0, columnCount > 0 else { return result }
-    unsafe result.withUnsafeMutablePointer { target, ldc in
-      unsafe withUnsafePointer { source, lda in
-        BLASThreads.shared.call(
-          operations: Double(rowCount) * Double(columnCount) * Double(columnCount)
-        ) {
-          unsafe Element.syrk(true, columnCount, rowCount, 1, source, lda, 0, target, ldc)
-        }
-      }
-    }
+    result.addLowerGram(of: self, keeping: 0)
     result.mirrorLowerTriangle()
     return result
   }
 
   /// Forms `self = keep · self + rowsᵀ · rows` in the lower triangle (syrk); what is above the diagonal
   /// has no meaning afterwards.
-  ///
-  /// - Parameters:
-  ///   - rows: any x columnCount.
-  ///   - keep: the factor of what the matrix held.
-  /// - Complexity: rows · columnCount² floating-point operations.
+  @specialized(where Element == Float)
+  @specialized(where Element == Double)
   package mutating func addLowerGram(of rows: Matrix, keeping keep: Element) {
     precondition(
       rowCount == columnCount && rows.columnCount == columnCount, "\(rows) added to \(self)")
     let size = rowCount
     unsafe withUnsafeMutablePointer { target, ldc in
       unsafe rows.withUnsafePointer { source, lda in
-        BLASThreads.shared.call(
-          operations: Double(rows.rowCount) * Double(size) * Double(size)
-        ) {
+        BLASThreads.shared.call(operations: Double(rows.rowCount) * Double(size) * Double(size)) {
           unsafe Element.syrk(true, size, rows.rowCount, 1, source, lda, keep, target, ldc)
         }
       }
@@ -398,10 +363,8 @@ package struct Kernels<Scalar>: Sendable {
   package let softmaxLine:
     @Sendable (Int, Int, Input, Int, Input, Int, Scalar, Labels, Sums, Sums) -> Void
 
-  /// The elementwise functions, in the order of ``ElementwiseFunction``; the target may be the source.
-  let maps: [@Sendable (Int, Input, Output) -> Void]
-  /// log Σ exp of rows.
-  let logSumExpRows: @Sendable (Int, Int, Input, Int, Output) -> Void
+  /// The exponentials of an array; the target may be the source.
+  let exponentials: @Sendable (Int, Input, Output) -> Void
   /// Softmax of rows; the target may be the source.
   let softmaxRows: @Sendable (Int, Int, Input, Int, Output, Int) -> Void
   /// Rows less the logarithm of the sum of their exponentials; the target may be the source.
@@ -426,7 +389,6 @@ package struct Kernels<Scalar>: Sendable {
 }
 
 extension Kernels<Float> {
-  /// The kernels in single precision.
   static let single = unsafe Kernels(
     fromHalf: { unsafe bllarse_float_from_half($0, $1, $2) },
     fromSingle: { unsafe $2.update(from: $1, count: $0) },
@@ -441,13 +403,7 @@ extension Kernels<Float> {
     softmaxResidual: bllarse_softmax_residual_f32,
     softmaxAdvance: bllarse_softmax_advance_f32,
     softmaxLine: bllarse_softmax_line_f32,
-    maps: [
-      bllarse_normal_cdf_f32, bllarse_log_normal_cdf_f32, bllarse_inverse_mills_ratio_f32,
-      bllarse_probit_curvature_f32, bllarse_gelu_f32, bllarse_approximate_normal_cdf_f32,
-      bllarse_softplus_f32, bllarse_sigmoid_f32, bllarse_exp_f32, bllarse_log_f32,
-      bllarse_log1p_f32,
-    ],
-    logSumExpRows: bllarse_log_sum_exp_rows_f32,
+    exponentials: bllarse_exp_f32,
     softmaxRows: bllarse_softmax_rows_f32,
     logSoftmaxRows: bllarse_log_softmax_rows_f32,
     logNormalCDFs: bllarse_log_normal_cdf_both_f32,
@@ -460,7 +416,6 @@ extension Kernels<Float> {
 }
 
 extension Kernels<Double> {
-  /// The kernels in double precision.
   static let double = unsafe Kernels(
     fromHalf: { count, source, target in
       // By way of single precision, for which there is a vector kernel; the way is exact.
@@ -481,13 +436,7 @@ extension Kernels<Double> {
     softmaxResidual: bllarse_softmax_residual_f64,
     softmaxAdvance: bllarse_softmax_advance_f64,
     softmaxLine: bllarse_softmax_line_f64,
-    maps: [
-      bllarse_normal_cdf_f64, bllarse_log_normal_cdf_f64, bllarse_inverse_mills_ratio_f64,
-      bllarse_probit_curvature_f64, bllarse_gelu_f64, bllarse_approximate_normal_cdf_f64,
-      bllarse_softplus_f64, bllarse_sigmoid_f64, bllarse_exp_f64, bllarse_log_f64,
-      bllarse_log1p_f64,
-    ],
-    logSumExpRows: bllarse_log_sum_exp_rows_f64,
+    exponentials: bllarse_exp_f64,
     softmaxRows: bllarse_softmax_rows_f64,
     logSoftmaxRows: bllarse_log_softmax_rows_f64,
     logNormalCDFs: bllarse_log_normal_cdf_both_f64,
@@ -500,7 +449,6 @@ extension Kernels<Double> {
 }
 
 extension BLASScalar {
-  /// The vector kernels of this type.
   package static var kernels: Kernels<Self> { _read { yield _routines.kernels } }
 
   /// Copies rows, converting them to this type.
@@ -510,22 +458,18 @@ extension BLASScalar {
     _ rows: Int, _ columns: Int, _ source: StoredRows, _ target: UnsafeMutablePointer<Self>,
     _ stride: Int
   ) {
+    func convert<Source>(
+      _ source: UnsafePointer<Source>, _ sourceStride: Int,
+      _ body: (Int, UnsafePointer<Source>, UnsafeMutablePointer<Self>) -> Void
+    ) {
+      for row in 0..<rows {
+        unsafe body(columns, source + row * sourceStride, target + row * stride)
+      }
+    }
     switch unsafe source {
-    case .half(let bits, let sourceStride):
-      let (convert, bits) = unsafe (kernels.fromHalf, bits.assumingMemoryBound(to: UInt16.self))
-      for row in 0..<rows {
-        unsafe convert(columns, bits + row * sourceStride, target + row * stride)
-      }
-    case .single(let values, let sourceStride):
-      let convert = unsafe kernels.fromSingle
-      for row in 0..<rows {
-        unsafe convert(columns, values + row * sourceStride, target + row * stride)
-      }
-    case .double(let values, let sourceStride):
-      let convert = unsafe kernels.fromDouble
-      for row in 0..<rows {
-        unsafe convert(columns, values + row * sourceStride, target + row * stride)
-      }
+    case .half(let bits, let step): unsafe convert(bits, step, kernels.fromHalf)
+    case .single(let values, let step): unsafe convert(values, step, kernels.fromSingle)
+    case .double(let values, let step): unsafe convert(values, step, kernels.fromDouble)
     }
   }
 
@@ -535,26 +479,18 @@ extension BLASScalar {
     _ target: UnsafeMutablePointer<Self>, _ stride: Int
   ) {
     func normalise<Source>(
-      _ source: UnsafePointer<Source>, _ sourceStride: Int,
-      _ body: Kernels<Self>.LayerNorm<Source>
-    ) {
-      unsafe body(rows, columns, source, sourceStride, epsilon, nil, nil, target, stride, 0)
+      _ source: UnsafePointer<Source>, _ sourceStride: Int, _ body: Kernels<Self>.LayerNorm<Source>?
+    ) -> Bool {
+      unsafe body?(rows, columns, source, sourceStride, epsilon, nil, nil, target, stride, 0) != nil
     }
-    switch unsafe source {
-    case .half(let bits, let sourceStride):
-      if let body = unsafe kernels.normaliseHalf {
-        return unsafe normalise(bits.assumingMemoryBound(to: UInt16.self), sourceStride, body)
+    let isDone =
+      switch unsafe source {
+      case .half(let bits, let step): unsafe normalise(bits, step, kernels.normaliseHalf)
+      case .single(let values, let step): unsafe normalise(values, step, kernels.normaliseSingle)
+      case .double(let values, let step): unsafe normalise(values, step, kernels.normaliseDouble)
       }
-    case .single(let values, let sourceStride):
-      if let body = unsafe kernels.normaliseSingle {
-        return unsafe normalise(values, sourceStride, body)
-      }
-    case .double(let values, let sourceStride):
-      if let body = unsafe kernels.normaliseDouble {
-        return unsafe normalise(values, sourceStride, body)
-      }
-    }
+    if isDone { return }
     unsafe convertRows(rows, columns, source, target, stride)
-    unsafe normalise(target, stride, kernels.normalise)
+    _ = unsafe normalise(target, stride, kernels.normalise)
   }
 }

@@ -11,7 +11,10 @@ struct ResidualMLPTests {
       path: Fixtures.path("digits/digits_backbone_features_expected.safetensors"))
     let reference: Matrix<Float> = try expected.matrix("features")
     let labels = try expected.labels("labels")
-    let order = try DigitsDataset.publishedOrder()
+    // For every row of "train" and then of "test", its position in the published order of the images.
+    let order = try SafetensorsFile(
+      path: Fixtures.packageRoot + "/Sources/BllarseCore/Resources/digits/digits.safetensors"
+    ).labels("order")
     let data = try DigitsDataset.images().features(through: DigitsDataset.backbone())
     #expect(Set(order) == Set(0..<1797))
     var row = 0
