@@ -200,33 +200,3 @@ extension CalibrationReport {
     return line
   }
 }
-
-/// Runs `body`; what it throws becomes one line on standard error and an exit status: 65 for bad data,
-/// 1 for a failed run.
-func reportingErrors(_ body: () throws -> Void) throws {
-  do {
-    try body()
-  } catch let error as ExitCode {
-    throw error
-  } catch let stop as RunInterrupted {
-    let directory = stop.directory ?? "."
-    Terminal.tell("bllarse-finetune: \(stop); resume with: \(resumingCommand(directory))")
-    throw ExitCode(75)
-  } catch {
-    let (line, status) = failure(error)
-    FileHandle.standardError.write(Data(line.utf8))
-    throw ExitCode(status)
-  }
-}
-
-/// What a run that failed says, and its exit status: 65 for bad data, 64 for a setting that cannot be used,
-/// 1 otherwise.
-func failure(_ error: any Error) -> (line: String, status: Int32) {
-  let status: Int32 =
-    switch error {
-    case is DataError: 65
-    case let error as TrackingError where error.code == .settings: 64
-    default: 1
-    }
-  return ("bllarse-finetune: error: \(error)".printableLines, status)
-}
