@@ -86,22 +86,6 @@ public final class Tracker: Sendable {
     try begin(name: nil, parentID: nil, resumedID: id, tags: tags)
   }
 
-  /// Runs `body` with a new run, which ends FINISHED, or FAILED if `body` throws.
-  public func withRun<Result>(
-    name: String? = nil, parent: RunParent = .environment, tags: [String: String] = [:],
-    _ body: (Run) throws -> Result
-  ) throws -> Result {
-    let run = try startRun(name: name, parent: parent, tags: tags)
-    do {
-      let result = try body(run)
-      run.finish(status: .finished)
-      return result
-    } catch {
-      run.finish(status: .failed)
-      throw error
-    }
-  }
-
   /// Asks the store for a run, by the store's id or the local one.
   ///
   /// Waits for the answer, a quarter of a minute at most. A run whose journal is here counts as found,
@@ -193,11 +177,10 @@ public final class Tracker: Sendable {
   /// file store.
   private func warnAboutFileStore() {
     let folder = configuration.directory + "/mlruns"
-    guard let names = try? FileManager.default.contentsOfDirectory(atPath: folder),
-      names.contains(where: { name in
-        name.allSatisfy(\.isNumber) && Files.exists("\(folder)/\(name)/meta.yaml")
-      })
-    else { return }
+    let isOldStore = Files.names(in: folder).contains { name in
+      name.allSatisfy(\.isNumber) && Files.exists("\(folder)/\(name)/meta.yaml")
+    }
+    guard isOldStore else { return }
     logger.warning(
       """
       \(folder) holds an old file store, which `mlflow ui` would look at instead of mlflow.db; \

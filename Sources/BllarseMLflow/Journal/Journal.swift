@@ -20,7 +20,7 @@ final class JournalWriter: Sendable {
   }
   private struct File {
     let descriptor: Int32
-    var lines = JSON.Writer()  // what the system has not taken yet
+    var lines: [UInt8] = []  // what the system has not taken yet
     var spare: [Record] = []  // an empty list with room
     /// Writes so far, and how many of them are certain to be on the disk.
     var writeCount = 0
@@ -152,7 +152,7 @@ final class JournalWriter: Sendable {
   }
 
   private var isSyncPending: Bool {
-    file.withLock { $0.syncedCount < $0.writeCount || !$0.lines.bytes.isEmpty }
+    file.withLock { $0.syncedCount < $0.writeCount || !$0.lines.isEmpty }
   }
 
   private var isSyncDue: Bool {
@@ -172,15 +172,15 @@ final class JournalWriter: Sendable {
       guard !state.isClosed else { return true }
       // Taking the records under the file's lock keeps their order.
       pending.withLock { swap(&$0.records, &state.spare) }
-      for record in state.spare { record.appendLine(to: &state.lines) }
+      for record in state.spare { state.lines += record.line }
       state.spare.removeAll(keepingCapacity: true)
-      let count = state.lines.bytes.count
+      let count = state.lines.count
       guard count > 0 else { return true }
       let descriptor = state.descriptor
-      let written = state.lines.bytes.withUnsafeBytes { Files.write($0, to: descriptor) }
+      let written = state.lines.withUnsafeBytes { Files.write($0, to: descriptor) }
       if written > 0 { state.writeCount += 1 }
       guard written == count else {
-        state.lines.bytes.removeFirst(written)
+        state.lines.removeFirst(written)
         let hasWarned = state.problem != nil
         state.problem = SystemError.text()
         if !hasWarned {
@@ -192,7 +192,7 @@ final class JournalWriter: Sendable {
         }
         return false
       }
-      state.lines.bytes.removeAll(keepingCapacity: count < 1 << 20)
+      state.lines.removeAll(keepingCapacity: count < 1 << 20)
       state.problem = nil
       return true
     }

@@ -1,7 +1,6 @@
 import Foundation
 
-/// The folder of one run in a journal: the journal itself, staged artifacts, and how far delivery
-/// to each destination has come.
+/// The folder of one run: its journal, staged artifacts, and how far delivery to each destination has come.
 package struct RunDirectory: Sendable, Hashable {
   package let path: String
 
@@ -24,8 +23,7 @@ package struct RunDirectory: Sendable, Hashable {
   }
 
   var deliveryStates: [DeliveryState] {
-    let names = (try? FileManager.default.contentsOfDirectory(atPath: path)) ?? []
-    return names.filter { $0.hasPrefix("delivery-") && $0.hasSuffix(".json") }
+    Files.names(in: path).filter { $0.hasPrefix("delivery-") && $0.hasSuffix(".json") }
       .compactMap { DeliveryState(path: path + "/" + $0) }
   }
 
@@ -85,8 +83,7 @@ struct RunParts {
 
   /// The later parts and when they began, in milliseconds since 1970, the earliest first.
   private var later: [(time: Int, directory: RunDirectory)] {
-    let names = (try? FileManager.default.contentsOfDirectory(atPath: first.path)) ?? []
-    return names.sorted().compactMap { name in
+    Files.names(in: first.path).compactMap { name in
       let fields = name.split(separator: "-")
       guard name.hasPrefix(Self.prefix), fields.count == 3, let time = Int(fields[1]),
         let directory = first.sibling(String(fields[2])), Files.exists(directory.journal)
