@@ -45,7 +45,6 @@ public final class Run: Sendable {
     directory = writer.directory.path
     (self.redaction, self.drainTimeout) = (redaction, drainTimeout)
     (self.command, self.logger) = (command, logger)
-    if let delivery { writer.afterWriting(ring: delivery.work) }
   }
 
   deinit { end(.end(.failed), waitingUpTo: .zero) }
@@ -134,8 +133,7 @@ public final class Run: Sendable {
   public func log(
     artifact path: String, as artifactPath: String? = nil, staging: ArtifactStaging = .copy
   ) throws {
-    let stager = ArtifactStager(directory: writer.directory)
-    for artifact in try stager.stage(path, as: artifactPath, staging: staging) {
+    for artifact in try writer.directory.stage(path, as: artifactPath, staging: staging) {
       append(.artifact(artifact))
     }
   }
@@ -144,8 +142,7 @@ public final class Run: Sendable {
   ///
   /// - Throws: ``TrackingError`` if it cannot be written, or the path is not a plain relative one.
   public func log(text: String, as artifactPath: String) throws {
-    let stager = ArtifactStager(directory: writer.directory)
-    append(.artifact(try stager.stage(text: redaction(text), as: artifactPath)))
+    append(.artifact(try writer.directory.stage(text: redaction(text), as: artifactPath)))
   }
 
   /// Makes everything logged so far survive the process and the machine; call it at every epoch.

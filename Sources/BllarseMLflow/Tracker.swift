@@ -135,7 +135,7 @@ public final class Tracker: Sendable {
     let startTime = Host.milliseconds
     writer.append(.start(header), time: startTime)
     try parts.add(directory, time: startTime)
-    let delivery = try makeDelivery(directory, after: earlierParts)
+    let delivery = try makeDelivery(directory, after: earlierParts, work: writer.written)
     let run = Run(
       header: header, earlierParts: earlierParts, writer: writer,
       destination: store?.destination ?? settings.destination, delivery: delivery,
@@ -147,7 +147,7 @@ public final class Tracker: Sendable {
   }
 
   private func makeDelivery(
-    _ directory: RunDirectory, after earlierParts: [RunDirectory]
+    _ directory: RunDirectory, after earlierParts: [RunDirectory], work: Bell
   ) throws -> DeliveryThread? {
     if store == nil, case .file(let path) = settings.destination,
       let kind = Destination.sharedFileSystem(path)
@@ -163,7 +163,7 @@ public final class Tracker: Sendable {
     // A run never gives up: it is stopped.
     return DeliveryThread(
       directory: directory, after: earlierParts,
-      store: try store ?? settings.makeStore(patience: .infinity), http: settings.http,
+      store: try store ?? settings.makeStore(patience: .infinity), http: settings.http, work: work,
       logger: logger)
   }
 

@@ -253,19 +253,9 @@ extension JSON {
   /// the point), `1e-7` otherwise.
   package static func decimal(_ number: Double, plainDigits: Int = 21) -> String {
     // Swift prints the shortest digits too; only their layout differs.
-    var digits: [Character] = []
-    var exponent = 0
-    var seenPoint = false
     let parts = number.magnitude.description.split(separator: "e")
-    for character in parts[0] {
-      if character == "." {
-        seenPoint = true
-      } else {
-        digits.append(character)
-        if !seenPoint { exponent += 1 }
-      }
-    }
-    if parts.count > 1 { exponent += Int(parts[1]) ?? 0 }
+    var digits = parts[0].filter { $0 != "." }.map(\.self)
+    var exponent = parts[0].prefix { $0 != "." }.count + (parts.count > 1 ? Int(parts[1]) ?? 0 : 0)
     while digits.count > 1, digits.last == "0" { digits.removeLast() }
     while digits.count > 1, digits.first == "0" {
       digits.removeFirst()
@@ -305,25 +295,25 @@ extension JSON {
     try parse(bytes: Array(text.utf8))
   }
 
-  /// Parses one JSON text in UTF-8.
-  package static func parse(
-    bytes: [UInt8], isLenient: Bool = false
-  ) throws(JSONSyntaxError) -> JSON {
+  package static func parse(bytes: [UInt8]) throws(JSONSyntaxError) -> JSON {
     try bytes.withUnsafeBufferPointer { (bytes) throws(JSONSyntaxError) in
-      try parse(UnsafeRawBufferPointer(bytes), isLenient: isLenient)
+      try parse(UnsafeRawBufferPointer(bytes))
     }
   }
 
-  /// Parses one JSON text in UTF-8.
-  ///
-  /// What servers answer is taken leniently, as far as it can be read: names may repeat, strings are
-  /// repaired, and a number that was written with a point stays a ``double(_:)``.
-  package static func parse(
-    _ bytes: UnsafeRawBufferPointer, isLenient: Bool = false
-  ) throws(JSONSyntaxError) -> JSON {
-    var parser = JSONParser(bytes: bytes, isLenient: isLenient)
+  package static func parse(_ bytes: UnsafeRawBufferPointer) throws(JSONSyntaxError) -> JSON {
+    var parser = JSONParser(bytes: bytes, isLenient: false)
     return try parser.document()
   }
+
+  /// What a server answers, or a journal holds, as far as it can be read: names may repeat, strings are
+  /// repaired, and a number that was written with a point stays a ``double(_:)``.
+  package static func lenient(_ bytes: UnsafeRawBufferPointer) -> JSON? {
+    var parser = JSONParser(bytes: bytes, isLenient: true)
+    return try? parser.document()
+  }
+
+  package static func lenient(_ bytes: [UInt8]) -> JSON? { bytes.withUnsafeBytes(lenient) }
 }
 
 /// A recursive descent over the bytes of a JSON text.

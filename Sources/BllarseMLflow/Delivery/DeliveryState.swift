@@ -32,8 +32,7 @@ package struct DeliveryState: Equatable, Sendable {
 
   /// Reads the file; nil if there is none or it is unreadable, which means starting over.
   package init?(path: String) {
-    guard let bytes = try? Files.bytes(of: path),
-      let json = try? JSON.parse(bytes: bytes, isLenient: true),
+    guard let json = (try? Files.bytes(of: path)).flatMap(JSON.lenient),
       let uri = json["uri"]?.stringValue, let localID = json["local_id"]?.stringValue,
       let offset = json["offset"]?.integer, let next = json["next_sequence"]?.integer
     else { return nil }

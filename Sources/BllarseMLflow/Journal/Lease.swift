@@ -51,8 +51,7 @@ package final class Lease: Sendable {
   }
 
   package static func holder(of path: String) -> Holder? {
-    guard let bytes = try? Files.bytes(of: path),
-      let json = try? JSON.parse(bytes: bytes, isLenient: true),
+    guard let json = (try? Files.bytes(of: path)).flatMap(JSON.lenient),
       let host = json["host"]?.stringValue, let process = json["process"]?.integer
     else { return nil }
     return Holder(

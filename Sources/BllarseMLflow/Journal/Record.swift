@@ -67,7 +67,7 @@ extension Record {
       let stated = UInt32(String(decoding: line[0..<8], as: UTF8.self), radix: 16)
     else { return nil }
     let text = UnsafeRawBufferPointer(UnsafeBufferPointer(rebasing: line[9...]))
-    guard CRC32.checksum(text) == stated, let json = try? JSON.parse(text, isLenient: true),
+    guard CRC32.checksum(text) == stated, let json = JSON.lenient(text),
       let sequence = json["seq"]?.integer, let time = json["time"]?.integer, let event = Event(json)
     else { return nil }
     self.init(sequence: sequence, time: time, event: event)
