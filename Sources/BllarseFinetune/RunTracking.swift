@@ -4,31 +4,28 @@ import BllarseMLflow
 import BllarseNumerics
 import Foundation
 import Logging
+import Synchronization
 
 /// The options about tracking: the names of the Python original.
 enum TrackingList: OptionList {
   static let options: [OptionInfo] = {
-    func option(
-      _ name: String, _ help: String, default text: String? = nil, isFlag: Bool = false,
-      isNoted: Bool = true
-    ) -> OptionInfo {
+    func option(_ name: String, _ help: String, default text: String? = nil) -> OptionInfo {
       var info = OptionInfo(name, group: .running, help, default: text)
-      if isFlag { info.arity = .flag }
-      info.isNotedWhereIdle = isNoted
+      if text == nil { info.arity = .flag }
+      info.isNotedWhereIdle = name != "mlflow-drain-seconds"
+      if name == "enable-mlflow" { info.otherName = "enable_mlflow" }
       return info
     }
-    var enable = option("enable-mlflow", "Track the run in MLflow.", isFlag: true)
-    enable.otherName = "enable_mlflow"
     return [
-      enable, option("enable-wandb", "The old name of --enable-mlflow.", isFlag: true),
+      option("enable-mlflow", "Track the run in MLflow."),
+      option("enable-wandb", "The old name of --enable-mlflow."),
       option(
         "mlflow-tracking-uri", "An MLflow server or sqlite:///FILE.",
         default: "MLFLOW_TRACKING_URI, the credentials file, or ./mlflow.db"),
       option("mlflow-experiment", "The experiment.", default: "MLFLOW_EXPERIMENT_NAME, or bllarse"),
       option(
         "mlflow-drain-seconds",
-        "Seconds to wait for delivery at the end; the rest stays in the journal.", default: "30",
-        isNoted: false),
+        "Seconds to wait for delivery at the end; the rest stays in the journal.", default: "30"),
       option(
         "group-id", "A name that runs of one sweep share; logged as a tag.",
         default: TrackingOptions.defaultGroup),
@@ -40,7 +37,7 @@ enum TrackingList: OptionList {
         """
         Upload the head, and for a head that is fitted by steps or batches every --save-every epochs the \
         state of the run with that of its optimiser (checkpoints/epoch_00010.safetensors).
-        """, isFlag: true),
+        """),
     ]
   }()
 }
@@ -64,7 +61,7 @@ struct TrackingOptions {
     isEnabled
       ? []
       : TrackingList.options.filter {
-        $0.arity == .flag ? given.contains($0.name) : text($0.name) != nil
+        given[$0.name] == "" && $0.arity == .flag || text($0.name) != nil
       }
   }
 
@@ -116,16 +113,15 @@ struct TrackingOptions {
       drainTimeout: settings.drainTimeout)
   }
 
-  /// What the user calls the run, else what its sweep does.
-  private var runName: String? { text("uid") ?? Host.variable("BLLARSE_RUN_NAME") }
-
   /// A new run, whose id and journal's place are kept in the output directory, now or by a call later on; or
   /// the one that is kept there, when a run goes on, from wherever that is done.
   private func startOrResume(
     _ settings: TrackerConfiguration, _ configuration: RunConfiguration, tags: [String: String]
   ) throws -> (run: Run, keepID: (() throws -> Void)?) {
+    // What the user calls the run, else what its sweep does.
+    let name = text("uid") ?? Host.variable("BLLARSE_RUN_NAME")
     guard let directory = configuration.output.path else {
-      return (try Tracker(settings).startRun(name: runName, tags: tags), nil)
+      return (try Tracker(settings).startRun(name: name, tags: tags), nil)
     }
     let holdsRun = try RunPlan.checkOutput(of: configuration)
     let path = directory + "/mlflow_run_id"
@@ -140,19 +136,18 @@ struct TrackingOptions {
       }
     }
     let tracker = try Tracker(settings)
-    let run = try tracker.startRun(name: runName, tags: tags)
+    let run = try tracker.startRun(name: name, tags: tags)
     // A directory that must exist and does not is for the run to report.
     guard
       !configuration.output.resumes || !configuration.output.resumesExistingOnly
         || FileManager.default.fileExists(atPath: directory)
     else { return (run, nil) }
     try Files.prepareDirectory(directory)
-    let text = "\(run.id)\n\(tracker.journalDirectory)\n"
-    func keepID() throws { try Files.write(text, to: path, durability: .whole) }
+    let text = "\(run.id)\n\(tracker.settings.journalDirectory)\n"
+    let keepID = { try Files.write(text, to: path, durability: .whole) }
     // Where a run is already, its files stay until there are others.
-    if holdsRun { return (run, keepID) }
-    try keepID()
-    return (run, nil)
+    if !holdsRun { try keepID() }
+    return (run, holdsRun ? keepID : nil)
   }
 }
 
@@ -191,14 +186,12 @@ final class RunTracking: RunObserver {
     run.log(parameters: configuration.trackedParameters)
     if configuration.output.resumes, let outputPath { takeUpEpochs(in: outputPath) }
     // The end of the work that a signal cuts off is the run's end, too.
-    Interruption.beforeEnding { phase in
-      let status: RunStatus =
-        switch phase {
-        case .delivery: .finished
-        case .failure: .failed
-        case .steps, .work: .killed
-        }
-      run.finish(status: status, waitingUpTo: .seconds(0.5))
+    Interruption.closing.withLock { closing in
+      closing = { phase in
+        let status: RunStatus =
+          phase == .delivery ? .finished : phase == .failure ? .failed : .killed
+        run.finish(status: status, waitingUpTo: .seconds(0.5))
+      }
     }
   }
 
@@ -221,11 +214,7 @@ final class RunTracking: RunObserver {
   /// Keeps the id, once there are files of the run that it belongs to.
   private func keepIDOnce() {
     defer { keepID = nil }
-    do {
-      try keepID?()
-    } catch {
-      Terminal().runDidNote("\(error)")
-    }
+    do { try keepID?() } catch { Terminal().runDidNote("\(error)") }
   }
 
   func runDidFinishEpoch(_ record: EpochRecord) {
@@ -260,9 +249,7 @@ final class RunTracking: RunObserver {
   }
 
   private func noting(_ what: String, _ keep: () throws -> Void) {
-    do {
-      try keep()
-    } catch {
+    do { try keep() } catch {
       Terminal().runDidNote("\(what) could not be kept for tracking: \(error)")
     }
   }

@@ -112,7 +112,8 @@ enum Interruption {
   private static let isEnding = Atomic<Bool>(false)
   /// What a run that failed says, and its status.
   private static let report = Mutex<(line: String, status: Int32)>(("", 1))
-  private static let closing = Mutex<(@Sendable (Phase) -> Void)?>(nil)
+  /// What has to be done before the process ends in the midst of work.
+  static let closing = Mutex<(@Sendable (Phase) -> Void)?>(nil)
 
   /// Seconds after which everything that is waited for is over: two, with what else there is to do.
   private static let limit = 1.6
@@ -137,11 +138,6 @@ enum Interruption {
   static func enterFailure(_ error: any Error) {
     report.withLock { $0 = failure(error) }
     enter(.failure)
-  }
-
-  /// What has to be done before the process ends in the midst of work.
-  static func beforeEnding(_ action: @escaping @Sendable (Phase) -> Void) {
-    closing.withLock { $0 = action }
   }
 
   /// The time that is left until the process should have ended.
@@ -202,12 +198,10 @@ enum Interruption {
     let line = "resume with: " + resumingCommand(directory)
     let thread = Thread {
       while sem_wait(bell) != 0 {}
-      var waited = 0.0
-      while waited < (currentPhase.load(ordering: .relaxed) == .steps ? patienceForSteps : patience)
-      {
-        Thread.sleep(forTimeInterval: 0.05)
-        waited += 0.05
-      }
+      let start = Host.monotonic
+      while Host.monotonic - start
+        < (currentPhase.load(ordering: .relaxed) == .steps ? patienceForSteps : patience)
+      { Thread.sleep(forTimeInterval: 0.05) }
       guard !isEnding.exchange(true, ordering: .acquiringAndReleasing) else { return }
       let phase = currentPhase.load(ordering: .relaxed)
       closing.withLock { $0 }?(phase)

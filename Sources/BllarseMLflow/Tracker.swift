@@ -15,23 +15,14 @@ public import Logging
 /// Nothing here waits for a server, but for the time that ``Run/finish(status:waitingUpTo:)`` is
 /// given at the end. A tracker has no global state: several may live in one process.
 public final class Tracker: Sendable {
-  let settings: TrackingSettings
+  package let settings: TrackingSettings
   /// What takes the place of the settings' store, in tests.
   let store: InMemoryStore?
   private let configuration: TrackerConfiguration
   private let logger: Logger
 
   /// Where runs go, without user name and password.
-  public var trackingURI: String { store?.destination.uri ?? settings.destination.uri }
-
-  /// Whether nothing was configured, and runs go to `mlflow.db` in the directory.
-  public var isDefaultDestination: Bool { settings.isDefaultDestination }
-
-  /// The experiment runs are put in.
-  public var experiment: String { settings.experiment }
-
-  /// The folder journals are kept in.
-  public var journalDirectory: String { settings.journalDirectory }
+  package var trackingURI: String { store?.destination.uri ?? settings.destination.uri }
 
   /// Makes a tracker; contacts no server.
   ///
@@ -59,7 +50,6 @@ public final class Tracker: Sendable {
   ///   - name: shown in the pages; a readable one is made up if nil.
   ///   - parent: the run it is nested under.
   ///   - tags: tags set from the start, beside MLflow's own (user, source, git commit).
-  /// - Returns: the run.
   /// - Throws: ``TrackingError`` if the journal cannot be made.
   public func startRun(
     name: String? = nil, parent: RunParent = .environment, tags: [String: String] = [:]
@@ -80,7 +70,6 @@ public final class Tracker: Sendable {
   ///   - id: the id a server gave, or the local ``Run/id``, also of a run in another process that
   ///     has not reached the server yet.
   ///   - tags: tags to set on it.
-  /// - Returns: the run.
   /// - Throws: ``TrackingError`` if the journal cannot be made.
   public func resumeRun(id: String, tags: [String: String] = [:]) throws -> Run {
     try begin(name: nil, parentID: nil, resumedID: id, tags: tags)
@@ -90,7 +79,7 @@ public final class Tracker: Sendable {
   ///
   /// Waits for the answer, a quarter of a minute at most. A run whose journal is here counts as found,
   /// whether or not the store has heard of it.
-  public func lookUp(runID id: String) -> RunLookup {
+  package func lookUp(runID id: String) -> RunLookup {
     var settings = settings
     settings.http.timeoutSeconds = min(settings.http.timeoutSeconds, 15)
     do {
@@ -110,7 +99,7 @@ public final class Tracker: Sendable {
   }
 
   private func unstored(_ id: String) -> RunLookup {
-    RunParts(runID: id, in: journalDirectory) == nil ? .missing : .found(.running)
+    RunParts(runID: id, in: settings.journalDirectory) == nil ? .missing : .found(.running)
   }
 
   // MARK: - Parts
@@ -250,14 +239,10 @@ public struct TrackerConfiguration: Sendable {
 }
 
 /// What a store says of a run that somebody names.
-public enum RunLookup: Sendable, Equatable {
-  /// It is there, in this state.
+package enum RunLookup: Sendable, Equatable {
   case found(RunStatus)
-  /// It was deleted, and can be restored.
-  case deleted
-  /// The store has no such run.
-  case missing
-  /// The store does not answer: why, in one line without secrets.
+  case deleted, missing
+  /// Why the store does not answer, in one line without secrets.
   case unanswered(String)
 }
 

@@ -149,7 +149,7 @@ struct TrackerTests {
     #expect(report.command?.hasPrefix("bllarse-mlflow sync ") == true)
     #expect(log.warnings.contains { $0.contains("102 events of run 'r' are still local") })
     store.failing(nil)
-    #expect(Synchronizer(store).sync([tracker.journalDirectory]).first?.isComplete == true)
+    #expect(Synchronizer(store).sync([tracker.settings.journalDirectory]).first?.isComplete == true)
     #expect(store.runs.first?.metrics["m"]?.count == 100)
     #expect(store.runs.first?.status == .finished)
   }
