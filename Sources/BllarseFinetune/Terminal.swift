@@ -42,10 +42,13 @@ struct Terminal: RunObserver {
   func runIsTracked(_ location: RunLocation) { Self.tell("MLflow: \(location)") }
 
   func show(_ result: RunResult, output: String?) {
-    let baseline = result.hasHead ? result.baseline?.filter { $0.split == result.roles.test } : nil
-    show(
-      result.splits.map { ($0.split, $0.scores) } + uncalibrated(result)
-        + (baseline ?? []).map { ("\($0.split) before", $0.scores) })
+    let test = result.roles.test
+    var splits = result.splits.map { ($0.split, $0.scores) }
+    if let scores = result.uncalibrated?[test] { splits.append(("\(test) (uncalibrated)", scores)) }
+    if result.hasHead, let before = result.baseline?.first(where: { $0.split == test }) {
+      splits.append(("\(test) before", before.scores))
+    }
+    show(splits)
     showCalibration(result)
     if let recipe = result.recipe {
       show(recipe)
@@ -117,12 +120,6 @@ struct Terminal: RunObserver {
 
   // MARK: - Calibration
 
-  /// The test scores without the calibration, where there is one.
-  func uncalibrated(_ result: RunResult) -> [(split: String, scores: SplitScores)] {
-    guard let scores = result.uncalibrated?[result.roles.test] else { return [] }
-    return [("\(result.roles.test) (uncalibrated)", scores)]
-  }
-
   /// What was fitted to the validation split, and what temperatures do on parts of the test split.
   func showCalibration(_ result: RunResult) {
     if let calibration = result.calibration {
@@ -162,14 +159,10 @@ struct Terminal: RunObserver {
   func show(_ recipe: LaplaceReport) {
     if let estimate = recipe.estimate {
       print(
-        "estimate     "
-          + [estimate.acc, estimate.nll, estimate.ece, estimate.brier].enumerated().map {
-            index, value in
-            String(format: index == 0 ? "%8.4f" : "%9.4f", value)
-          }.joined()
-          + String(
-            format: "   of new rows, from %d left out; NLL ± %.4f", estimate.rows,
-            estimate.nllError ?? .nan))
+        String(
+          format: "estimate     %8.4f%9.4f%9.4f%9.4f   of new rows, from %d left out; NLL ± %.4f",
+          estimate.acc, estimate.nll, estimate.ece, estimate.brier, estimate.rows,
+          estimate.nllError ?? .nan))
     }
     print(
       String(
@@ -199,34 +192,4 @@ extension CalibrationReport {
     }
     return line
   }
-}
-
-/// Runs `body`; what it throws becomes one line on standard error and an exit status: 65 for bad data,
-/// 1 for a failed run.
-func reportingErrors(_ body: () throws -> Void) throws {
-  do {
-    try body()
-  } catch let error as ExitCode {
-    throw error
-  } catch let stop as RunInterrupted {
-    let directory = stop.directory ?? "."
-    Terminal.tell("bllarse-finetune: \(stop); resume with: \(resumingCommand(directory))")
-    throw ExitCode(75)
-  } catch {
-    let (line, status) = failure(error)
-    FileHandle.standardError.write(Data(line.utf8))
-    throw ExitCode(status)
-  }
-}
-
-/// What a run that failed says, and its exit status: 65 for bad data, 64 for a setting that cannot be used,
-/// 1 otherwise.
-func failure(_ error: any Error) -> (line: String, status: Int32) {
-  let status: Int32 =
-    switch error {
-    case is DataError: 65
-    case let error as TrackingError where error.code == .settings: 64
-    default: 1
-    }
-  return ("bllarse-finetune: error: \(error)".printableLines, status)
 }

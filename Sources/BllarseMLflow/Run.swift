@@ -8,14 +8,10 @@ import Synchronization
 /// what cannot be delivered stays in the journal, and what a server refuses is reported once
 /// through the logger. A run that is let go of without `finish` ends FAILED.
 public final class Run: Sendable {
-  /// The local id, 32 lower-case hexadecimal digits.
-  ///
-  /// It can be passed on as `MLFLOW_PARENT_RUN_ID` before any server has heard of the run.
+  /// The local id, 32 lower-case hexadecimal digits: `MLFLOW_PARENT_RUN_ID` takes it at once.
   public let id: String
   /// The name shown in the pages.
   public let name: String
-  /// The id of the run this one is nested under, as it was given.
-  public let parentID: String?
   /// The folder that holds the journal.
   public let directory: String
 
@@ -39,13 +35,12 @@ public final class Run: Sendable {
   ) {
     (isResumed, self.earlierParts) = (header.resumedID != nil, earlierParts)
     id = header.resumedID ?? header.localID
-    (name, parentID) = (header.name, header.parentID)
+    name = header.name
     experiment = isResumed ? earlierParts.first?.start?.header.experiment : header.experiment
     (self.destination, self.delivery, self.writer) = (destination, delivery, writer)
     directory = writer.directory.path
     (self.redaction, self.drainTimeout) = (redaction, drainTimeout)
     (self.command, self.logger) = (command, logger)
-    if let delivery { writer.afterWriting(ring: delivery.work) }
   }
 
   deinit { end(.end(.failed), waitingUpTo: .zero) }
@@ -54,12 +49,11 @@ public final class Run: Sendable {
   public var remoteID: String? { delivery?.runID }
 
   /// Where the run is, as far as its delivery has come: ask when it has ended.
-  public var location: RunLocation { RunLocation(self) }
+  package var location: RunLocation { RunLocation(self) }
 
   /// The greatest step of each metric that earlier processes logged into this run.
   ///
-  /// Someone who goes on from a checkpoint takes some steps for the second time; these need not be
-  /// logged twice. Reads the journals, so ask once.
+  /// Who goes on from a checkpoint need not log these again. Reads the journals, so ask once.
   ///
   /// - Returns: no steps for a new run; nil for one that was begun elsewhere.
   public func lastSteps() -> [String: Int]? {
@@ -96,9 +90,7 @@ public final class Run: Sendable {
     append(.metrics([Event.Metric(key: name, value: value)], step: step))
   }
 
-  /// Logs parameters.
-  ///
-  /// A parameter keeps its first value; another one later is refused.
+  /// Logs parameters; a parameter keeps its first value, and another one later is refused.
   ///
   /// Values beyond MLflow's limit of 6000 characters are cut there, which a server would do without
   /// saying so; the whole then becomes the artifact `long_values/parameters/NAME.txt`.
@@ -119,10 +111,7 @@ public final class Run: Sendable {
   /// Sets the description shown at the top of the run's page, in Markdown.
   public func set(description: String) { set(tags: ["mlflow.note.content": description]) }
 
-  /// Logs a file as an artifact.
-  ///
-  /// The file is copied (or linked) beside the journal at once, so that it may change or vanish
-  /// afterwards.
+  /// Logs a file as an artifact: it is copied beside the journal at once, and may vanish afterwards.
   ///
   /// - Parameters:
   ///   - path: the file, or a folder, which is logged with everything in it.
@@ -134,8 +123,7 @@ public final class Run: Sendable {
   public func log(
     artifact path: String, as artifactPath: String? = nil, staging: ArtifactStaging = .copy
   ) throws {
-    let stager = ArtifactStager(directory: writer.directory)
-    for artifact in try stager.stage(path, as: artifactPath, staging: staging) {
+    for artifact in try writer.directory.stage(path, as: artifactPath, staging: staging) {
       append(.artifact(artifact))
     }
   }
@@ -144,8 +132,7 @@ public final class Run: Sendable {
   ///
   /// - Throws: ``TrackingError`` if it cannot be written, or the path is not a plain relative one.
   public func log(text: String, as artifactPath: String) throws {
-    let stager = ArtifactStager(directory: writer.directory)
-    append(.artifact(try stager.stage(text: redaction(text), as: artifactPath)))
+    append(.artifact(try writer.directory.stage(text: redaction(text), as: artifactPath)))
   }
 
   /// Makes everything logged so far survive the process and the machine; call it at every epoch.
@@ -158,9 +145,7 @@ public final class Run: Sendable {
 
   // MARK: - Ending
 
-  /// Waits until everything logged so far is delivered.
-  ///
-  /// - Returns: what is left in the journal.
+  /// Waits until everything logged so far is delivered; returns what is left in the journal.
   @discardableResult
   public func waitForDelivery(upTo limit: Duration) -> DeliveryReport {
     writer.flush()
@@ -169,8 +154,7 @@ public final class Run: Sendable {
 
   /// Ends the run and waits for delivery, up to the configuration's drain time.
   ///
-  /// Callable from any thread, also from a signal's dispatch source, and more than once: the first
-  /// call decides the status.
+  /// Callable from any thread and more than once: the first call decides the status.
   ///
   /// - Parameters:
   ///   - status: FINISHED, FAILED or KILLED.
@@ -204,17 +188,16 @@ public final class Run: Sendable {
     writer.close()
     guard !report.isComplete else { return report }
     report.command = command
+    let isNews = !isReported.exchange(true, ordering: .relaxed)
     if let problem = writer.problem {
       report.problem = "the journal in \(directory) cannot be written: \(problem)"
-      if !isReported.exchange(true, ordering: .relaxed) {
-        logger.error(
-          """
-          the last events of run '\(name.printable)' are lost: the journal in \(directory) cannot be written \
-          (\(problem)); what had been written before is delivered with: \(command)
-          """)
-      }
-    }
-    if !isReported.exchange(true, ordering: .relaxed) {
+      guard isNews else { return report }
+      logger.error(
+        """
+        the last events of run '\(name.printable)' are lost: the journal in \(directory) cannot be written \
+        (\(problem)); what had been written before is delivered with: \(command)
+        """)
+    } else if isNews {
       logger.warning(
         """
         \(report.undeliveredEvents) events of run '\(name.printable)' are still local\
@@ -264,46 +247,35 @@ public final class Run: Sendable {
 }
 
 /// Where a run can be looked at: the store, the experiment, the run, its page.
-public struct RunLocation: Sendable, Equatable, CustomStringConvertible {
-  /// The run's id: the store's own, or the local one while the store has not heard of it.
-  public var runID: String
+package struct RunLocation: Sendable, CustomStringConvertible {
+  /// The store's own, or the local one while the store has not heard of the run.
+  private let runID: String
   /// The experiment's name; nil for a run that was begun elsewhere.
-  public var experiment: String?
-  /// The experiment's id in the store, once it is known.
-  public var experimentID: String?
+  package var experiment: String?
+  private let experimentID: String?
   /// The server's address, or the path of the file; without user name and password.
-  public var store: String
+  private let store: String
   /// The address of the run's page on a server, once the server has the run.
-  public var page: String?
+  private var page: String?
   /// The folder that holds the run as long as the store has not heard of it.
-  public var journal: String?
+  private let journal: String?
 
   init(_ run: Run) {
     let remoteID = run.remoteID
     runID = remoteID ?? run.id
     (experiment, experimentID) = (run.experiment, run.delivery?.experimentID)
-    switch run.destination {
-    case .server(let address):
-      store = address
-      if let remoteID, let experimentID {
-        page = "\(address)/#/experiments/\(experimentID)/runs/\(remoteID)"
-      }
-    case .file(let path): store = path
-    case .memory: store = run.destination.uri
-    }
     journal = remoteID == nil ? run.directory : nil
+    if case .file(let path) = run.destination { store = path } else { store = run.destination.uri }
+    if case .server(let address) = run.destination, let remoteID, let experimentID {
+      page = "\(address)/#/experiments/\(experimentID)/runs/\(remoteID)"
+    }
   }
 
   /// One line: `http://HOST, experiment 'NAME', run ID: http://HOST/#/experiments/1/runs/ID`.
-  public var description: String { text() }
+  package var description: String { text() }
 
-  /// One line that calls the run by another word and says how it ended.
-  ///
-  /// - Parameters:
-  ///   - kind: what the run is, `parent run` for one.
-  ///   - state: how it stands, after its id.
-  /// - Returns: the line, without a line feed.
-  public func text(_ kind: String = "run", state: String? = nil) -> String {
+  /// The line with another word for the run, `parent run` for one, and its state after its id.
+  package func text(_ kind: String = "run", state: String? = nil) -> String {
     let experiment =
       experiment.map { "experiment '\($0.printable)', " }
       ?? experimentID.map { "experiment \($0), " } ?? ""
@@ -315,19 +287,13 @@ public struct RunLocation: Sendable, Equatable, CustomStringConvertible {
 
 /// The state of a run, spelled as MLflow spells it.
 public enum RunStatus: String, Sendable, CaseIterable, Codable {
-  /// The run is going on.
-  case running = "RUNNING"
-  /// The run waits for its start.
-  case scheduled = "SCHEDULED"
-  /// The run ended as it should.
-  case finished = "FINISHED"
-  /// The run ended with an error.
-  case failed = "FAILED"
-  /// The run was ended from outside, by a signal or a time limit.
-  case killed = "KILLED"
+  /// The run is going on, or waits for its start.
+  case running = "RUNNING", scheduled = "SCHEDULED"
+  /// The run ended as it should, with an error, or from outside: by a signal or a time limit.
+  case finished = "FINISHED", failed = "FAILED", killed = "KILLED"
 
   /// Whether nothing more is expected of a run in this state.
-  public var isTerminal: Bool { self == .finished || self == .failed || self == .killed }
+  package var isTerminal: Bool { self == .finished || self == .failed || self == .killed }
 }
 
 /// Which run a new run is nested under.

@@ -2,27 +2,17 @@ import Dispatch
 public import Foundation
 import Synchronization
 
-/// Calls an action when a signal asks the process to end.
-///
-/// The action runs on a thread of its own, where everything is allowed.
-///
-/// ```swift
-/// let handler = run.endOnTermination()      // SIGTERM, SIGINT, SIGHUP end the run KILLED
-/// ```
+/// Listens to signals that ask the process to end; ``Run/endOnTermination(signals:status:waitingUpTo:report:)``
+/// makes one.
 public final class TerminationHandler: Sendable {
   private let sources: Mutex<[any DispatchSourceSignal]>
   private let signals: [Int32]
 
-  /// Starts to listen.
+  /// Calls `action` with each of the signals that arrives, on a thread of its own, where everything is
+  /// allowed.
   ///
   /// A signal that the process was started to ignore stays ignored: `nohup` means it.
-  ///
-  /// - Parameters:
-  ///   - signals: those that the action takes the place of.
-  ///   - action: called with the signal, once for each that arrives.
-  public init(
-    signals: [Int32] = [SIGTERM, SIGINT, SIGHUP], action: @escaping @Sendable (Int32) -> Void
-  ) {
+  fileprivate init(signals: [Int32], action: @escaping @Sendable (Int32) -> Void) {
     let signals = signals.filter { !Self.isIgnored($0) }
     self.signals = signals
     sources = Mutex(Self.listen(signals, action))

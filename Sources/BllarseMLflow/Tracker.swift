@@ -15,23 +15,14 @@ public import Logging
 /// Nothing here waits for a server, but for the time that ``Run/finish(status:waitingUpTo:)`` is
 /// given at the end. A tracker has no global state: several may live in one process.
 public final class Tracker: Sendable {
-  let settings: TrackingSettings
+  package let settings: TrackingSettings
   /// What takes the place of the settings' store, in tests.
   let store: InMemoryStore?
   private let configuration: TrackerConfiguration
   private let logger: Logger
 
   /// Where runs go, without user name and password.
-  public var trackingURI: String { store?.destination.uri ?? settings.destination.uri }
-
-  /// Whether nothing was configured, and runs go to `mlflow.db` in the directory.
-  public var isDefaultDestination: Bool { settings.isDefaultDestination }
-
-  /// The experiment runs are put in.
-  public var experiment: String { settings.experiment }
-
-  /// The folder journals are kept in.
-  public var journalDirectory: String { settings.journalDirectory }
+  package var trackingURI: String { store?.destination.uri ?? settings.destination.uri }
 
   /// Makes a tracker; contacts no server.
   ///
@@ -59,7 +50,6 @@ public final class Tracker: Sendable {
   ///   - name: shown in the pages; a readable one is made up if nil.
   ///   - parent: the run it is nested under.
   ///   - tags: tags set from the start, beside MLflow's own (user, source, git commit).
-  /// - Returns: the run.
   /// - Throws: ``TrackingError`` if the journal cannot be made.
   public func startRun(
     name: String? = nil, parent: RunParent = .environment, tags: [String: String] = [:]
@@ -80,33 +70,16 @@ public final class Tracker: Sendable {
   ///   - id: the id a server gave, or the local ``Run/id``, also of a run in another process that
   ///     has not reached the server yet.
   ///   - tags: tags to set on it.
-  /// - Returns: the run.
   /// - Throws: ``TrackingError`` if the journal cannot be made.
   public func resumeRun(id: String, tags: [String: String] = [:]) throws -> Run {
     try begin(name: nil, parentID: nil, resumedID: id, tags: tags)
-  }
-
-  /// Runs `body` with a new run, which ends FINISHED, or FAILED if `body` throws.
-  public func withRun<Result>(
-    name: String? = nil, parent: RunParent = .environment, tags: [String: String] = [:],
-    _ body: (Run) throws -> Result
-  ) throws -> Result {
-    let run = try startRun(name: name, parent: parent, tags: tags)
-    do {
-      let result = try body(run)
-      run.finish(status: .finished)
-      return result
-    } catch {
-      run.finish(status: .failed)
-      throw error
-    }
   }
 
   /// Asks the store for a run, by the store's id or the local one.
   ///
   /// Waits for the answer, a quarter of a minute at most. A run whose journal is here counts as found,
   /// whether or not the store has heard of it.
-  public func lookUp(runID id: String) -> RunLookup {
+  package func lookUp(runID id: String) -> RunLookup {
     var settings = settings
     settings.http.timeoutSeconds = min(settings.http.timeoutSeconds, 15)
     do {
@@ -126,7 +99,7 @@ public final class Tracker: Sendable {
   }
 
   private func unstored(_ id: String) -> RunLookup {
-    RunParts(runID: id, in: journalDirectory) == nil ? .missing : .found(.running)
+    RunParts(runID: id, in: settings.journalDirectory) == nil ? .missing : .found(.running)
   }
 
   // MARK: - Parts
@@ -151,7 +124,7 @@ public final class Tracker: Sendable {
     let startTime = Host.milliseconds
     writer.append(.start(header), time: startTime)
     try parts.add(directory, time: startTime)
-    let delivery = try makeDelivery(directory, after: earlierParts)
+    let delivery = try makeDelivery(directory, after: earlierParts, work: writer.written)
     let run = Run(
       header: header, earlierParts: earlierParts, writer: writer,
       destination: store?.destination ?? settings.destination, delivery: delivery,
@@ -163,7 +136,7 @@ public final class Tracker: Sendable {
   }
 
   private func makeDelivery(
-    _ directory: RunDirectory, after earlierParts: [RunDirectory]
+    _ directory: RunDirectory, after earlierParts: [RunDirectory], work: Bell
   ) throws -> DeliveryThread? {
     if store == nil, case .file(let path) = settings.destination,
       let kind = Destination.sharedFileSystem(path)
@@ -179,7 +152,7 @@ public final class Tracker: Sendable {
     // A run never gives up: it is stopped.
     return DeliveryThread(
       directory: directory, after: earlierParts,
-      store: try store ?? settings.makeStore(patience: .infinity), http: settings.http,
+      store: try store ?? settings.makeStore(patience: .infinity), http: settings.http, work: work,
       logger: logger)
   }
 
@@ -193,11 +166,10 @@ public final class Tracker: Sendable {
   /// file store.
   private func warnAboutFileStore() {
     let folder = configuration.directory + "/mlruns"
-    guard let names = try? FileManager.default.contentsOfDirectory(atPath: folder),
-      names.contains(where: { name in
-        name.allSatisfy(\.isNumber) && Files.exists("\(folder)/\(name)/meta.yaml")
-      })
-    else { return }
+    let isOldStore = Files.names(in: folder).contains { name in
+      name.allSatisfy(\.isNumber) && Files.exists("\(folder)/\(name)/meta.yaml")
+    }
+    guard isOldStore else { return }
     logger.warning(
       """
       \(folder) holds an old file store, which `mlflow ui` would look at instead of mlflow.db; \
@@ -267,14 +239,10 @@ public struct TrackerConfiguration: Sendable {
 }
 
 /// What a store says of a run that somebody names.
-public enum RunLookup: Sendable, Equatable {
-  /// It is there, in this state.
+package enum RunLookup: Sendable, Equatable {
   case found(RunStatus)
-  /// It was deleted, and can be restored.
-  case deleted
-  /// The store has no such run.
-  case missing
-  /// The store does not answer: why, in one line without secrets.
+  case deleted, missing
+  /// Why the store does not answer, in one line without secrets.
   case unanswered(String)
 }
 

@@ -97,8 +97,8 @@ package enum FileSystem<Failure: SystemFailure> {
   package static func lastLines(_ count: Int, of path: String) -> [String] {
     let size = size(of: path) ?? 0
     let tail = bytes(of: path, from: max(0, size - 65536), limit: min(size, 65536))
-    let text = String(decoding: tail, as: UTF8.self)
-    return text.split(whereSeparator: \.isNewline).suffix(count).map(String.init)
+    return String(decoding: tail, as: UTF8.self).split(whereSeparator: \.isNewline).suffix(count)
+      .map(String.init)
   }
 
   // MARK: - Status
@@ -181,12 +181,12 @@ package enum FileSystem<Failure: SystemFailure> {
 
   /// Makes a second name for a file, or a copy where links are impossible; returns its size.
   package static func linkOrCopy(_ source: String, to target: String) throws(Failure) -> Int {
-    if link(source, target) == 0 { return size(of: target) ?? 0 }
-    if errno == EEXIST {
+    var isLinked = link(source, target) == 0
+    if !isLinked, errno == EEXIST {
       unlink(target)
-      if link(source, target) == 0 { return size(of: target) ?? 0 }
+      isLinked = link(source, target) == 0
     }
-    return try copy(source, to: target)
+    return isLinked ? size(of: target) ?? 0 : try copy(source, to: target)
   }
 
   package static func remove(_ path: String) { unlink(path) }

@@ -23,10 +23,7 @@ package struct Digest: ~Copyable {
     var digest = [UInt8](repeating: 0, count: Int(EVP_MAX_MD_SIZE))
     var count: UInt32 = 0
     EVP_DigestFinal_ex(context, &digest, &count)
-    let digits = digest[..<Int(count)].flatMap {
-      [JSON.Writer.hexadecimal($0 >> 4), JSON.Writer.hexadecimal($0 & 15)]
-    }
-    return String(decoding: digits, as: UTF8.self)
+    return digest[..<Int(count)].map { .digits($0, radix: 16, width: 2) }.joined()
   }
 
   /// The digest of a text's UTF-8, as hexadecimal digits.

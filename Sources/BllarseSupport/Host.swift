@@ -28,20 +28,10 @@ package enum Host {
 
   /// `2025-03-01T12:34:56Z`.
   package static func timestamp(_ seconds: Double) -> String {
-    var time = time_t(seconds)
-    var parts = tm()
-    gmtime_r(&time, &parts)
-    var buffer = [CChar](repeating: 0, count: 32)
-    let length = strftime(&buffer, buffer.count, "%Y-%m-%dT%H:%M:%SZ", &parts)
-    return String(decoding: buffer[..<length].map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    Date(timeIntervalSince1970: seconds).formatted(.iso8601)
   }
 
-  package static var name: String {
-    var buffer = [CChar](repeating: 0, count: 256)
-    guard gethostname(&buffer, 255) == 0 else { return "unknown" }
-    return String(
-      decoding: buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
-  }
+  package static var name: String { ProcessInfo.processInfo.hostName }
 
   package static var processID: Int { Int(getpid()) }
 
@@ -50,9 +40,8 @@ package enum Host {
     return String(cString: name)
   }
 
-  /// When a process of this machine started, in clock ticks since boot.
+  /// When a process of this machine started, in clock ticks since boot; nil when it does not run.
   ///
-  /// Nil when it does not run.
   /// With the process id it names a process for good: ids are used again.
   package static func startTime(of process: Int) -> Int? {
     guard let text = try? Files.text(of: "/proc/\(process)/stat") else { return nil }
@@ -89,18 +78,7 @@ package enum Host {
     return Array(0..<max(1, Int(sysconf(Int32(_SC_NPROCESSORS_ONLN)))))
   }
 
-  package static var environment: [String: String] {
-    var result: [String: String] = [:]
-    var cursor = environ
-    while let entry = cursor.pointee {
-      let text = String(cString: entry)
-      if let equals = text.firstIndex(of: "=") {
-        result[String(text[..<equals])] = String(text[text.index(after: equals)...])
-      }
-      cursor += 1
-    }
-    return result
-  }
+  package static var environment: [String: String] { ProcessInfo.processInfo.environment }
 
   /// The environment of what this process starts.
   ///
@@ -123,10 +101,7 @@ package enum Host {
   package static var processNamespace: String? { target(of: "/proc/self/ns/pid") }
 
   private static func target(of link: String) -> String? {
-    var buffer = [CChar](repeating: 0, count: 4096)
-    let count = readlink(link, &buffer, buffer.count)
-    guard count > 0 else { return nil }
-    return String(decoding: buffer[..<count].map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    try? FileManager.default.destinationOfSymbolicLink(atPath: link)
   }
 
   /// Finds a program as a shell would, after looking beside the running one.

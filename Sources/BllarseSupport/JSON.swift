@@ -118,16 +118,16 @@ extension JSON: ExpressibleByIntegerLiteral, ExpressibleByStringLiteral {
 
 extension JSON {
   /// The value on one line, members in their order.
-  public var compact: String { text(Writer(.standard)) }
+  public var compact: String { text(Writer()) }
 
   /// The value over several lines, indented by two spaces.
-  public var pretty: String { text(Writer(.standard, isIndented: true)) }
+  public var pretty: String { text(Writer(isIndented: true)) }
 
   /// The canonical text: no spaces, members sorted by their names' UTF-8, numbers as ECMAScript
   /// writes them, whole ones beyond `Int` by all their digits.
   ///
   /// Equal values have equal texts on every platform; it is what is hashed.
-  package var canonical: String { text(Writer(.standard, isSorted: true)) }
+  package var canonical: String { text(Writer(isSorted: true)) }
 
   /// The value as one command-line argument or table cell: strings bare, the rest as JSON.
   public var plainText: String {
@@ -136,22 +136,19 @@ extension JSON {
   }
 
   /// The value as a journal and MLflow's requests hold it, in UTF-8.
-  package var bytes: [UInt8] {
-    var writer = Writer()
+  package var bytes: [UInt8] { bytes(Writer(.tracking)) }
+
+  private func bytes(_ writer: consuming Writer) -> [UInt8] {
     writer.append(self)
     return writer.bytes
   }
 
-  private func text(_ writer: Writer) -> String {
-    var writer = writer
-    writer.append(self)
-    return String(decoding: writer.bytes, as: UTF8.self)
-  }
+  private func text(_ writer: Writer) -> String { String(decoding: bytes(writer), as: UTF8.self) }
 
   /// A JSON text under construction.
-  package struct Writer: Sendable {
+  private struct Writer {
     /// How numbers and control characters are spelled.
-    package enum Style: Sendable {
+    enum Style {
       /// Numbers as ECMAScript writes them; escapes by letter where JSON has one.
       case standard
       /// Numbers as Swift writes them, those that are not finite as strings; escapes by code.
@@ -161,25 +158,20 @@ extension JSON {
       case tracking
     }
 
-    package var bytes: [UInt8] = []
-    private let style: Style
-    private let isIndented: Bool
-    private let isSorted: Bool
+    var bytes: [UInt8] = []
+    let style: Style
+    let isIndented, isSorted: Bool
     private var depth = 0
 
-    package init(_ style: Style = .tracking, isIndented: Bool = false, isSorted: Bool = false) {
+    init(_ style: Style = .standard, isIndented: Bool = false, isSorted: Bool = false) {
       (self.style, self.isIndented, self.isSorted) = (style, isIndented, isSorted)
     }
 
-    package mutating func append(raw text: StaticString) {
+    mutating func append(raw text: StaticString) {
       text.withUTF8Buffer { bytes.append(contentsOf: $0) }
     }
 
-    package mutating func append(integer value: Int) {
-      bytes.append(contentsOf: String(value).utf8)
-    }
-
-    package mutating func append(number value: Double) {
+    mutating func append(number value: Double) {
       if style == .standard {
         // All digits of a large one would be read back as a whole number that was written so.
         bytes.append(contentsOf: decimal(value, plainDigits: isSorted ? 21 : 18).utf8)
@@ -192,7 +184,7 @@ extension JSON {
       }
     }
 
-    package mutating func append(string text: String) {
+    mutating func append(string text: String) {
       bytes.append(UInt8(ascii: "\""))
       for byte in text.utf8 {
         switch byte {
@@ -206,19 +198,18 @@ extension JSON {
         case 0x7F where style == .standard: bytes.append(byte)
         case 0..<0x20, 0x7F:
           append(raw: "\\u00")
-          bytes.append(Self.hexadecimal(byte >> 4))
-          bytes.append(Self.hexadecimal(byte & 15))
+          bytes.append(contentsOf: String.digits(byte, radix: 16, width: 2).utf8)
         default: bytes.append(byte)
         }
       }
       bytes.append(UInt8(ascii: "\""))
     }
 
-    package mutating func append(_ value: JSON) {
+    mutating func append(_ value: JSON) {
       switch value {
       case .null: append(raw: "null")
       case .bool(let flag): append(raw: flag ? "true" : "false")
-      case .int(let number): append(integer: number)
+      case .int(let number): bytes.append(contentsOf: String(number).utf8)
       case .largeInteger(let digits): bytes.append(contentsOf: digits.utf8)
       case .double(let number): append(number: number)
       case .string(let text): append(string: text)
@@ -255,10 +246,6 @@ extension JSON {
       bytes.append(0x0A)
       bytes.append(contentsOf: repeatElement(0x20, count: 2 * depth))
     }
-
-    package static func hexadecimal(_ digit: UInt8) -> UInt8 {
-      digit < 10 ? UInt8(ascii: "0") + digit : UInt8(ascii: "a") + digit - 10
-    }
   }
 
   /// The shortest decimal that reads back as a finite number, laid out as ECMAScript's Number::toString
@@ -266,19 +253,9 @@ extension JSON {
   /// the point), `1e-7` otherwise.
   package static func decimal(_ number: Double, plainDigits: Int = 21) -> String {
     // Swift prints the shortest digits too; only their layout differs.
-    var digits: [Character] = []
-    var exponent = 0
-    var seenPoint = false
     let parts = number.magnitude.description.split(separator: "e")
-    for character in parts[0] {
-      if character == "." {
-        seenPoint = true
-      } else {
-        digits.append(character)
-        if !seenPoint { exponent += 1 }
-      }
-    }
-    if parts.count > 1 { exponent += Int(parts[1]) ?? 0 }
+    var digits = parts[0].filter { $0 != "." }.map(\.self)
+    var exponent = parts[0].prefix { $0 != "." }.count + (parts.count > 1 ? Int(parts[1]) ?? 0 : 0)
     while digits.count > 1, digits.last == "0" { digits.removeLast() }
     while digits.count > 1, digits.first == "0" {
       digits.removeFirst()
@@ -318,25 +295,25 @@ extension JSON {
     try parse(bytes: Array(text.utf8))
   }
 
-  /// Parses one JSON text in UTF-8.
-  package static func parse(
-    bytes: [UInt8], isLenient: Bool = false
-  ) throws(JSONSyntaxError) -> JSON {
+  package static func parse(bytes: [UInt8]) throws(JSONSyntaxError) -> JSON {
     try bytes.withUnsafeBufferPointer { (bytes) throws(JSONSyntaxError) in
-      try parse(UnsafeRawBufferPointer(bytes), isLenient: isLenient)
+      try parse(UnsafeRawBufferPointer(bytes))
     }
   }
 
-  /// Parses one JSON text in UTF-8.
-  ///
-  /// What servers answer is taken leniently, as far as it can be read: names may repeat, strings are
-  /// repaired, and a number that was written with a point stays a ``double(_:)``.
-  package static func parse(
-    _ bytes: UnsafeRawBufferPointer, isLenient: Bool = false
-  ) throws(JSONSyntaxError) -> JSON {
-    var parser = JSONParser(bytes: bytes, isLenient: isLenient)
+  package static func parse(_ bytes: UnsafeRawBufferPointer) throws(JSONSyntaxError) -> JSON {
+    var parser = JSONParser(bytes: bytes, isLenient: false)
     return try parser.document()
   }
+
+  /// What a server answers, or a journal holds, as far as it can be read: names may repeat, strings are
+  /// repaired, and a number that was written with a point stays a ``double(_:)``.
+  package static func lenient(_ bytes: UnsafeRawBufferPointer) -> JSON? {
+    var parser = JSONParser(bytes: bytes, isLenient: true)
+    return try? parser.document()
+  }
+
+  package static func lenient(_ bytes: [UInt8]) -> JSON? { bytes.withUnsafeBytes(lenient) }
 }
 
 /// A recursive descent over the bytes of a JSON text.

@@ -8,8 +8,8 @@ extension String {
   /// The text in one line, with what a terminal obeys escaped: names, and what servers say, come from
   /// anywhere.
   ///
-  /// Escaped are control characters, line and paragraph separators, and the invisible characters that
-  /// change the direction of a text or hide in it; the two joiners that scripts and emoji need stay.
+  /// Escaped are control characters, line and paragraph separators, and invisible characters, but for the
+  /// two joiners that scripts and emoji need.
   package var printable: String {
     guard unicodeScalars.contains(where: Self.isHidden) else { return self }
     return unicodeScalars.reduce(into: "") { result, scalar in
@@ -48,12 +48,8 @@ extension String {
 package enum Shell {
   package static func quote(_ word: String) -> String {
     let isPlain = word.utf8.allSatisfy { byte in
-      switch byte {
-      case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
-        UInt8(ascii: "0")...UInt8(ascii: "9"):
-        true
-      default: "%+,-./:=@_".utf8.contains(byte)
-      }
+      (0x30...0x39).contains(byte) || (0x41...0x5A).contains(byte & 0xDF)
+        || "%+,-./:=@_".utf8.contains(byte)
     }
     return isPlain && !word.isEmpty ? word : "'" + word.replacing("'", with: "'\\''") + "'"
   }

@@ -252,7 +252,7 @@ struct MLflowParents {
       run.detach(waitingUpTo: Self.patience)
     }
     var location = run.location
-    location.experiment = location.experiment ?? tracker.experiment
+    location.experiment = location.experiment ?? tracker.settings.experiment
     return ParentRun(
       run: run.remoteID ?? run.id, store: tracker.trackingURI,
       line: "MLflow: " + location.text("parent run", state: outcome?.rawValue))

@@ -42,7 +42,7 @@ struct TrackingArguments: ParsableArguments {
     let parents = try MLflowParents(tracked)
     let tracker = parents.tracker
     // Programs that track by themselves do so where they like.
-    if tracked == nil, tracker.isDefaultDestination { return ParentRun(run: run) }
+    if tracked == nil, tracker.settings.isDefaultDestination { return ParentRun(run: run) }
     let place = tracker.trackingURI
     switch tracker.lookUp(runID: run) {
     case .found(let status):
@@ -80,7 +80,7 @@ struct TrackingArguments: ParsableArguments {
       Host.variable("MLFLOW_RUN_ID") == nil
       ? try ParentRecord.latest(
         of: indices, in: directory, trackingURI: parents.tracker.trackingURI,
-        experiment: parents.tracker.experiment) : nil
+        experiment: parents.tracker.settings.experiment) : nil
     let parent =
       switch earlier {
       case let earlier? where earlier.isLeftOpen:
@@ -108,8 +108,8 @@ struct TrackingArguments: ParsableArguments {
   ) throws -> ParentRun {
     var parent = parent
     var record = ParentRecord(
-      run: run, trackingURI: tracker.trackingURI, experiment: tracker.experiment,
-      journal: tracker.journalDirectory, indices: indices, deferred: deferred,
+      run: run, trackingURI: tracker.trackingURI, experiment: tracker.settings.experiment,
+      journal: tracker.settings.journalDirectory, indices: indices, deferred: deferred,
       isLeftOpen: isLeftOpen)
     try record.add(to: directory)
     parent.record = record

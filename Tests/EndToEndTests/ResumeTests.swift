@@ -38,6 +38,20 @@ struct ResumeTests {
     #expect(try fixture.outcome(output) == fixture.outcome(reference))
   }
 
+  @Test("a signal that is sent twice within milliseconds, as timeout does it, counts as one")
+  func echo() throws {
+    let output = fixture.directory.file("echo")
+    let log = fixture.directory.file("log")
+    let process = try fixture.start(
+      fixture.arguments(method + ["-e", "100000"], output: output), log: log)
+    try fixture.waitFor("epoch 3 ", in: log)
+    kill(process.processIdentifier, SIGTERM)
+    usleep(3000)
+    kill(process.processIdentifier, SIGTERM)
+    #expect(process.finish() == 75)
+    #expect(FileManager.default.fileExists(atPath: output + "/checkpoint.safetensors"))
+  }
+
   @Test("a second signal ends the process at once")
   func secondSignal() throws {
     let output = fixture.directory.file("second")
@@ -53,7 +67,8 @@ struct ResumeTests {
     try fixture.waitFor("400 train", in: log)
     Thread.sleep(forTimeInterval: 0.3)
     kill(process.processIdentifier, SIGTERM)
-    Thread.sleep(forTimeInterval: 0.3)
+    // Later than an echo of the first would come.
+    Thread.sleep(forTimeInterval: 1.3)
     #expect(process.isRunning)
     kill(process.processIdentifier, SIGUSR1)
     #expect(process.finish() == 128 + SIGUSR1)

@@ -74,9 +74,7 @@ package final class CurlTransport: HTTPTransport {
     }
     handle = Mutex(Handle(pointer: pointer))
     self.tls = tls
-    silenceSeconds =
-      (1...86_400).contains(timeoutSeconds)
-      ? Int(timeoutSeconds.rounded(.up)) : timeoutSeconds < 1 ? 1 : 86_400
+    silenceSeconds = Int(min(max(timeoutSeconds, 1), 86_400).rounded(.up))
   }
 
   package func send(
@@ -103,19 +101,14 @@ package final class CurlTransport: HTTPTransport {
     // Without this libcurl waits a second for "100 Continue" before a large body.
     headerList = curl_slist_append(headerList, "Expect:")
 
-    let bodyCount =
-      switch request.body {
-      case .none: 0
-      case .bytes(let bytes): bytes.count
-      case .file(_, let size): size
-      }
-    setOptions(curl, headers: headerList, context: context.toOpaque(), sending: bodyCount)
+    var bodyCount = 0
     bllarse_curl_set_text(curl, CURLOPT_URL, request.url)
     bllarse_curl_set_text(curl, CURLOPT_CUSTOMREQUEST, request.method)
     if request.method == "HEAD" { bllarse_curl_set_long(curl, CURLOPT_NOBODY, 1) }
     switch request.body {
     case .none: break
     case .bytes(let bytes):
+      bodyCount = bytes.count
       bllarse_curl_set_long(curl, CURLOPT_POST, 1)
       bllarse_curl_set_off(curl, CURLOPT_POSTFIELDSIZE_LARGE, curl_off_t(bytes.count))
       // COPYPOSTFIELDS takes its own copy: nothing has to outlive this call.
@@ -130,11 +123,13 @@ package final class CurlTransport: HTTPTransport {
           message: "cannot read \(path): \(SystemError.text())", mayHaveArrived: false)
       }
       exchange.input = input
+      bodyCount = size
       bllarse_curl_set_long(curl, CURLOPT_UPLOAD, 1)
       bllarse_curl_set_off(curl, CURLOPT_INFILESIZE_LARGE, curl_off_t(size))
       bllarse_curl_set_pointer(curl, CURLOPT_READDATA, context.toOpaque())
       bllarse_curl_set_data_callback(curl, CURLOPT_READFUNCTION, Exchange.read)
     }
+    setOptions(curl, headers: headerList, context: context.toOpaque(), sending: bodyCount)
 
     var detail = [CChar](repeating: 0, count: Int(CURL_ERROR_SIZE))
     let code = detail.withUnsafeMutableBufferPointer { buffer in
@@ -176,48 +171,44 @@ package final class CurlTransport: HTTPTransport {
     }
     return TransportError(
       message: message.printable(upTo: 400),
-      mayHaveArrived: !Self.neverSent.contains(code.rawValue),
-      isPermanent: Self.permanent.contains(code.rawValue))
+      mayHaveArrived: !Self.neverSent.contains(code), isPermanent: Self.permanent.contains(code))
   }
 
   /// Failures that come back until somebody changes a setting.
-  private static let permanent = Set(
-    [
-      CURLE_PEER_FAILED_VERIFICATION, CURLE_URL_MALFORMAT, CURLE_SSL_CACERT_BADFILE,
-      CURLE_SSL_CERTPROBLEM,
-    ].map(\.rawValue))
+  private static let permanent = [
+    CURLE_PEER_FAILED_VERIFICATION, CURLE_URL_MALFORMAT, CURLE_SSL_CACERT_BADFILE,
+    CURLE_SSL_CERTPROBLEM,
+  ]
 
   /// Failures before the first byte of the request.
-  private static let neverSent = permanent.union(
-    [
+  private static let neverSent =
+    permanent + [
       CURLE_COULDNT_CONNECT, CURLE_COULDNT_RESOLVE_HOST, CURLE_COULDNT_RESOLVE_PROXY,
       CURLE_SSL_CONNECT_ERROR,
-    ].map(\.rawValue))
+    ]
 
   private func setOptions(
     _ curl: UnsafeMutableRawPointer, headers: UnsafeMutablePointer<curl_slist>?,
     context: UnsafeMutableRawPointer, sending bodyCount: Int
   ) {
     bllarse_curl_set_pointer(curl, CURLOPT_HTTPHEADER, headers)
-    bllarse_curl_set_long(curl, CURLOPT_NOSIGNAL, 1)
     bllarse_curl_set_text(curl, CURLOPT_PROTOCOLS_STR, "http,https")
     bllarse_curl_set_text(curl, CURLOPT_USERAGENT, "bllarse")
-    // Redirects are decided on by the caller, who knows what may be sent where.
-    bllarse_curl_set_long(curl, CURLOPT_FOLLOWLOCATION, 0)
     // Silence is limited, a trickle counts as silence, and the whole is limited too: by several times
     // as much, and by the size of what is sent, as a large artifact may take long.
-    bllarse_curl_set_long(curl, CURLOPT_CONNECTTIMEOUT, min(silenceSeconds, 30))
-    bllarse_curl_set_long(curl, CURLOPT_LOW_SPEED_LIMIT, Self.minBytesPerSecond)
-    bllarse_curl_set_long(curl, CURLOPT_LOW_SPEED_TIME, silenceSeconds)
-    bllarse_curl_set_long(
-      curl, CURLOPT_TIMEOUT,
-      silenceSeconds * Self.wholeFactor + bodyCount / Self.minUploadBytesPerSecond)
-    // MLflow's server closes connections that were idle for five seconds.
-    bllarse_curl_set_long(curl, CURLOPT_MAXAGE_CONN, 4)
-    if !tls.isVerified {
-      bllarse_curl_set_long(curl, CURLOPT_SSL_VERIFYPEER, 0)
-      bllarse_curl_set_long(curl, CURLOPT_SSL_VERIFYHOST, 0)
-    }
+    let limit = silenceSeconds * Self.wholeFactor + bodyCount / Self.minUploadBytesPerSecond
+    for (option, number) in [
+      (CURLOPT_NOSIGNAL, 1), (CURLOPT_NOPROGRESS, 0),
+      // Redirects are decided on by the caller, who knows what may be sent where.
+      (CURLOPT_FOLLOWLOCATION, 0),
+      (CURLOPT_CONNECTTIMEOUT, min(silenceSeconds, 30)), (CURLOPT_TIMEOUT, limit),
+      (CURLOPT_LOW_SPEED_LIMIT, Self.minBytesPerSecond), (CURLOPT_LOW_SPEED_TIME, silenceSeconds),
+      // MLflow's server closes connections that were idle for five seconds.
+      (CURLOPT_MAXAGE_CONN, 4),
+      // What libcurl does by itself: the certificate, and the name in it.
+      (CURLOPT_SSL_VERIFYPEER, tls.isVerified ? 1 : 0),
+      (CURLOPT_SSL_VERIFYHOST, tls.isVerified ? 2 : 0),
+    ] { bllarse_curl_set_long(curl, option, number) }
     if let path = tls.authorityPath {
       bllarse_curl_set_text(curl, Files.isDirectory(path) ? CURLOPT_CAPATH : CURLOPT_CAINFO, path)
     }
@@ -229,7 +220,6 @@ package final class CurlTransport: HTTPTransport {
     bllarse_curl_set_data_callback(curl, CURLOPT_WRITEFUNCTION, Exchange.write)
     bllarse_curl_set_pointer(curl, CURLOPT_HEADERDATA, context)
     bllarse_curl_set_data_callback(curl, CURLOPT_HEADERFUNCTION, Exchange.header)
-    bllarse_curl_set_long(curl, CURLOPT_NOPROGRESS, 0)
     bllarse_curl_set_pointer(curl, CURLOPT_XFERINFODATA, context)
     bllarse_curl_set_progress_callback(curl, Exchange.progress)
   }
@@ -283,9 +273,9 @@ private final class Exchange {
     return fread(data, 1, size * count, input)
   }
 
-  static let progress:
-    @convention(c) (UnsafeMutableRawPointer?, curl_off_t, curl_off_t, curl_off_t, curl_off_t)
-      -> Int32 = { context, _, _, _, _ in of(context)?.isCancelled() == false ? 0 : 1 }
+  static let progress: @convention(c) (UnsafeMutableRawPointer?, Int, Int, Int, Int) -> Int32 = {
+    context, _, _, _, _ in of(context)?.isCancelled() == false ? 0 : 1
+  }
 }
 
 /// A variable by which libcurl is told to go through a proxy.
@@ -305,11 +295,6 @@ struct ProxyVariable: Sendable, Equatable {
       let value = environment[name]
     else { return nil }
     (self.name, self.value) = (name, value)
-  }
-
-  /// Those that are set, for any address.
-  static func all(_ environment: [String: String]) -> [ProxyVariable] {
-    ["http://", "https://"].compactMap { ProxyVariable(for: $0, environment) }
   }
 
   private var components: URLComponents? {

@@ -66,7 +66,7 @@ package final class MLflowClient: Sendable {
     let response = try send(request)
     guard response.status == 200 else { throw failure(response, path: path) }
     // MLflow answers with nothing, some of its relatives with an empty object.
-    guard response.body.isEmpty || Self.parsed(response.body) == .object([]) else {
+    guard response.body.isEmpty || JSON.lenient(response.body) == .object([]) else {
       throw foreign(response.body, path: path)
     }
   }
@@ -254,7 +254,7 @@ extension MLflowClient {
   private func json(from response: HTTPResponse, path: String) throws(StoreFailure) -> JSON {
     guard response.status == 200 else { throw failure(response, path: path) }
     guard !isTorn(response) else { throw tornFailure(path) }
-    guard let json = Self.parsed(response.body), case .object = json else {
+    guard let json = JSON.lenient(response.body), case .object = json else {
       throw foreign(response.body, path: path)
     }
     return json
@@ -279,16 +279,12 @@ extension MLflowClient {
       """)
   }
 
-  private static func parsed(_ body: [UInt8]) -> JSON? {
-    try? JSON.parse(bytes: body, isLenient: true)
-  }
-
   /// Whether the connection was cut within the answer: every JSON answer of MLflow ends in '}'.
   ///
   /// A cut between the headers leaves no length to compare with, so libcurl cannot tell.
   private func isTorn(_ response: HTTPResponse) -> Bool {
     guard let first = response.body.first else { return true }
-    return first == UInt8(ascii: "{") && Self.parsed(response.body) == nil
+    return first == UInt8(ascii: "{") && JSON.lenient(response.body) == nil
   }
 
   private func tornFailure(_ path: String) -> StoreFailure {
@@ -297,7 +293,7 @@ extension MLflowClient {
 
   private func failure(_ response: HTTPResponse, path: String) -> StoreFailure {
     if [400, 404].contains(response.status), isTorn(response) { return tornFailure(path) }
-    let body = Self.parsed(response.body)
+    let body = JSON.lenient(response.body)
     let code = body?["error_code"]?.stringValue.map { clean($0, limit: 80) }
     let detail = body?["message"]?.stringValue.map { shown([UInt8]($0.utf8)) }
     let message = [code, detail ?? shown(response.body)].compactMap { $0 }
@@ -353,7 +349,7 @@ extension MLflowClient {
     // More of it than is ever shown, and not all of what may be hundreds of megabytes.
     let start = Array(body.prefix(1 << 16))
     // In JSON a secret may stand within a text that is escaped once more.
-    let plain = Self.parsed(start).map { $0.mapStrings { redaction($0) }.bytes } ?? start
+    let plain = JSON.lenient(start).map { $0.mapStrings { redaction($0) }.bytes } ?? start
     let text = redaction(String(decoding: plain, as: UTF8.self))
     return Self.oneLine([UInt8](text.utf8)).printable(upTo: 300)
   }

@@ -1,23 +1,20 @@
-public import Foundation
+import Foundation
 
 /// `.env` and `.env.secrets` of the working directory, where people keep what tracking needs.
 ///
 /// Only `MLFLOW_…`, `BLLARSE_…` and `HF_TOKEN` are taken from them: other programs have the rest. The
 /// environment wins over both, and `.env.secrets` over `.env`.
-public enum EnvironmentFiles {
+package enum EnvironmentFiles {
   /// The files, the winner last.
   static let names = [".env", ".env.secrets"]
 
-  /// Sets the files' variables in this process, which its children inherit.
+  /// Sets the files' variables in this process, which its children inherit; returns what in them cannot be
+  /// read, one line each, without values.
   ///
   /// To be called first thing, before there are threads.
-  ///
-  /// - Parameter directory: the folder that holds the files.
-  /// - Returns: what in them cannot be read, one line each, without values.
-  public static func load(
-    from directory: String = FileManager.default.currentDirectoryPath
-  ) -> [String] {
-    let (values, notes) = read(in: directory, environment: ProcessInfo.processInfo.environment)
+  package static func load() -> [String] {
+    let (values, notes) = read(
+      in: FileManager.default.currentDirectoryPath, environment: Host.environment)
     for (name, value) in values { setenv(name, value, 0) }
     return notes
   }

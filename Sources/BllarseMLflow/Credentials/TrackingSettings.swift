@@ -102,7 +102,7 @@ package struct TrackingSettings: Sendable {
     } else if let token {
       authorization = .bearer(token)
     }
-    let proxies = ProxyVariable.all(environment).compactMap(\.login)
+    let proxies = ["http://", "https://"].compactMap { ProxyVariable(for: $0, environment)?.login }
     redaction = Redaction(
       [parsed.password, password, file.password, token] + configured.map(\.password)
         + proxies.map(\.password),

@@ -142,36 +142,28 @@ package final class Deliverer {
 
   func readHeader(isFinal: Bool) throws(StoreFailure) {
     guard header == nil else { return }
-    do {
-      var first = try JournalReader(path: directory.journal)
-      guard let entry = first.next(isFinal: isFinal) else {
-        damageWithoutHeader = first.damage
-        return
-      }
-      guard case .start(let header) = entry.record.event else {
-        throw StoreFailure.refused(
-          """
-          \(directory.journal): the first record, which says what run this is, is damaged; \
-          the other records are kept
-          """)
-      }
-      self.header = header
-      state.localID = header.localID
-      startTime = entry.record.time
-      reader = try JournalReader(path: directory.journal, offset: state.offset)
-      expectedSequence = state.nextSequence
-    } catch let error as StoreFailure {
-      throw error
-    } catch {
-      throw .blocked("\(error)")
+    var first = try openJournal()
+    guard let entry = first.next(isFinal: isFinal) else {
+      damageWithoutHeader = first.damage
+      return
     }
+    guard case .start(let header) = entry.record.event else {
+      throw .refused(
+        """
+        \(directory.journal): the first record, which says what run this is, is damaged; \
+        the other records are kept
+        """)
+    }
+    self.header = header
+    (state.localID, startTime) = (header.localID, entry.record.time)
+    reader = try openJournal(at: state.offset)
+    expectedSequence = state.nextSequence
   }
 
-  private func restart() throws(TrackingError) {
-    window = nil
-    lookahead = nil
-    expectedSequence = 0
-    reader = try JournalReader(path: directory.journal)
+  private func openJournal(at offset: Int = 0) throws(StoreFailure) -> JournalReader {
+    do { return try JournalReader(path: directory.journal, offset: offset) } catch {
+      throw .blocked("\(error)")
+    }
   }
 
   /// Fills the window as far as the journal and the limits go.
@@ -191,10 +183,8 @@ package final class Deliverer {
   }
 
   private func acknowledge(_ window: DeliveryWindow) {
-    state.offset = window.endOffset
-    state.nextSequence = window.nextSequence
-    state.refusedItems = []
-    state.lastTime = max(state.lastTime, window.lastTime)
+    (state.offset, state.nextSequence) = (window.endOffset, window.nextSequence)
+    (state.refusedItems, state.lastTime) = ([], max(state.lastTime, window.lastTime))
     self.window = nil
     save()
   }
@@ -219,8 +209,9 @@ package final class Deliverer {
     }
     let run =
       if let resumed = header.resumedID { try resumeRun(resumed) } else { try makeRun(header) }
-    (state.runID, state.experimentID) = (run.id, run.experimentID)
-    state.artifactURI = run.artifactURI
+    (state.runID, state.experimentID, state.artifactURI) = (
+      run.id, run.experimentID, run.artifactURI
+    )
     // Nobody can have been started under a run, and have arrived before it, within its first seconds.
     let isAtOnce = isNew && Host.milliseconds - startTime < Self.adoptionMilliseconds
     state.isAdoptionPending =
@@ -364,14 +355,10 @@ package final class Deliverer {
       delivering it again from its journal
       """)
     state = DeliveryState(uri: store.destination.uri, localID: header.localID)
-    making = Making()
-    hasMadeRun = false
+    (making, hasMadeRun) = (Making(), false)
     save()
-    do {
-      try restart()
-    } catch {
-      throw .blocked("\(error)")
-    }
+    (window, lookahead, expectedSequence) = (nil, nil, 0)
+    reader = try openJournal()
   }
 
   private func deletedFailure(_ id: String) -> StoreFailure {

@@ -23,21 +23,16 @@ package struct DeliveryState: Equatable, Sendable {
   package var refusedItems: Set<String> = []
   /// The state the run was ended with.
   package var endStatus: RunStatus?
-
   /// The process let go of the run without ending it.
   package var isDetached = false
   /// The time of the last record delivered, in milliseconds since 1970.
   package var lastTime = 0
 
-  package init(uri: String, localID: String) {
-    self.uri = uri
-    self.localID = localID
-  }
+  package init(uri: String, localID: String) { (self.uri, self.localID) = (uri, localID) }
 
   /// Reads the file; nil if there is none or it is unreadable, which means starting over.
   package init?(path: String) {
-    guard let bytes = try? Files.bytes(of: path),
-      let json = try? JSON.parse(bytes: bytes, isLenient: true),
+    guard let json = (try? Files.bytes(of: path)).flatMap(JSON.lenient),
       let uri = json["uri"]?.stringValue, let localID = json["local_id"]?.stringValue,
       let offset = json["offset"]?.integer, let next = json["next_sequence"]?.integer
     else { return nil }
@@ -58,21 +53,17 @@ package struct DeliveryState: Equatable, Sendable {
   }
 
   package func save(to path: String) throws(TrackingError) {
-    var members: [JSON.Member] = [
-      .init("version", .int(1)), .init("uri", .string(uri)),
-      .init("local_id", .string(localID)), .init("offset", .int(offset)),
-      .init("next_sequence", .int(nextSequence)),
-      .init("creation_uncertain", .bool(isCreationUncertain)),
-      .init("parent_pending", .bool(isParentPending)),
-      .init("adoption_pending", .bool(isAdoptionPending)),
-      .init("detached", .bool(isDetached)), .init("last_time", .int(lastTime)),
-      .init("refused_count", .int(refusedCount)),
-      .init("refused_items", .array(refusedItems.sorted().map { .string($0) })),
-    ]
-    if let experimentID { members.append(.init("experiment_id", .string(experimentID))) }
-    if let runID { members.append(.init("run_id", .string(runID))) }
-    if let artifactURI { members.append(.init("artifact_uri", .string(artifactURI))) }
-    if let endStatus { members.append(.init("end_status", .string(endStatus.rawValue))) }
-    try Files.write(JSON.object(members).bytes, to: path, durability: .none)
+    let json = JSON.object([
+      "version": 1, "uri": .string(uri), "local_id": .string(localID), "offset": .int(offset),
+      "next_sequence": .int(nextSequence), "creation_uncertain": .bool(isCreationUncertain),
+      "parent_pending": .bool(isParentPending), "adoption_pending": .bool(isAdoptionPending),
+      "detached": .bool(isDetached), "last_time": .int(lastTime),
+      "refused_count": .int(refusedCount),
+      "refused_items": .array(refusedItems.sorted().map { .string($0) }),
+      "experiment_id": experimentID.map(JSON.string), "run_id": runID.map(JSON.string),
+      "artifact_uri": artifactURI.map(JSON.string),
+      "end_status": endStatus.map { .string($0.rawValue) },
+    ])
+    try Files.write(json.bytes, to: path, durability: .none)
   }
 }

@@ -23,19 +23,16 @@ final class DeliveryThread: Sendable {
     /// How often requests were refused for the moment, and whether that was told since one was taken.
     var refusals = 0
     var isWaitTold = false
-  }
-
-  private struct Orders {
+    /// The thread is to end.
     var isStopped = false
     /// How many wait for delivery.
     var waiterCount = 0
   }
 
   private let progress = Mutex(Progress())
-  private let orders = Mutex(Orders())
   private let lease = Mutex(Lease?.none)
   /// Rung when the journal has grown, or somebody waits.
-  let work = Bell()
+  private let work: Bell
   private let change = Bell()
   private let directory: RunDirectory
   /// Journals of processes that had the run before.
@@ -43,27 +40,14 @@ final class DeliveryThread: Sendable {
   private let store: any TrackingStore
   private let http: HTTPSettings
   private let logger: Logger
-  private let spacing = Mutex(Spacing())
-
-  /// How long events are gathered before they are sent.
-  private struct Spacing {
-    private var seconds = 1.0
-    private var refusals = 0
-
-    mutating func next(refusals: Int) -> Double {
-      seconds = refusals > self.refusals ? min(seconds * 2, 60) : max(seconds / 2, 1)
-      self.refusals = refusals
-      return seconds
-    }
-  }
 
   /// Starts the thread, for a journal that this process has begun.
   init(
     directory: RunDirectory, after earlierParts: [RunDirectory], store: any TrackingStore,
-    http: HTTPSettings, logger: Logger
+    http: HTTPSettings, work: Bell, logger: Logger
   ) {
     (self.directory, self.earlierParts, self.store) = (directory, earlierParts, store)
-    (self.http, self.logger) = (http, logger)
+    (self.http, self.work, self.logger) = (http, work, logger)
     let thread = Thread { [self] in run() }
     thread.name = "mlflow-delivery"
     thread.stackSize = 1 << 20
@@ -87,9 +71,8 @@ final class DeliveryThread: Sendable {
     let start = ContinuousClock.now
     let ceiling = start + limit * (countsProgress ? Self.progressFactor : 1)
     // What was blocked gets another chance first.
-    progress.withLock { $0.isBlocked = false }
-    orders.withLock { $0.waiterCount += 1 }
-    defer { orders.withLock { $0.waiterCount -= 1 } }
+    progress.withLock { ($0.isBlocked, $0.waiterCount) = (false, $0.waiterCount + 1) }
+    defer { progress.withLock { $0.waiterCount -= 1 } }
     work.ring()
     while true {
       let state = progress.withLock { $0 }
@@ -114,7 +97,7 @@ final class DeliveryThread: Sendable {
   ///
   /// A request that is under way is given up too, but may take a moment longer than this waits.
   func stop() {
-    orders.withLock { $0.isStopped = true }
+    progress.withLock { $0.isStopped = true }
     work.ring()
     let deadline = ContinuousClock.now + .seconds(1)
     while !progress.withLock({ $0.isFinished }), .now < deadline {
@@ -124,8 +107,8 @@ final class DeliveryThread: Sendable {
 
   // MARK: - The thread
 
-  private var isStopped: Bool { orders.withLock { $0.isStopped } }
-  private var isUrgent: Bool { orders.withLock { $0.waiterCount > 0 } }
+  private var isStopped: Bool { progress.withLock { $0.isStopped } }
+  private var isUrgent: Bool { progress.withLock { $0.waiterCount > 0 } }
 
   private func run() {
     defer {
@@ -140,6 +123,7 @@ final class DeliveryThread: Sendable {
     let deliverer = Deliverer(directory: directory, store: store, logger: logger, isNew: true)
     var earlier = EarlierParts(earlierParts, store: store, logger: logger)
     var failures = 0
+    var spacing = (seconds: 1.0, refusals: 0)
     while !isStopped {
       lease.renewWhenDue()
       do {
@@ -147,7 +131,7 @@ final class DeliveryThread: Sendable {
         if deliverer.state.runID == nil {
           try deliverer.prepare()
           publish(deliverer)
-          gather()  // the first values travel together
+          gather(&spacing)  // the first values travel together
         }
         let isMore = try deliverer.step(isFinal: false)
         if failures > 0 { logger.notice("\(store.destination.uri) takes events again") }
@@ -160,7 +144,8 @@ final class DeliveryThread: Sendable {
             warnAboutParent(deliverer)
             return
           }
-          rest()
+          work.wait(upTo: .seconds(10))
+          gather(&spacing)
         }
       } catch {
         failures += 1
@@ -194,18 +179,13 @@ final class DeliveryThread: Sendable {
       """)
   }
 
-  /// Waits for new events, and then a little for more of them, so that they travel together.
-  private func rest() {
-    work.wait(upTo: .seconds(10))
-    gather()
-  }
-
-  /// Waits a second for more events; longer, up to a minute, for a store that refuses requests because
-  /// they are too many.
-  private func gather() {
+  /// Waits a second for more events, so that they travel together; longer, up to a minute, for a store
+  /// that refuses requests because they are too many.
+  private func gather(_ spacing: inout (seconds: Double, refusals: Int)) {
     let refusals = progress.withLock { $0.refusals }
-    let seconds = spacing.withLock { $0.next(refusals: refusals) }
-    let end = ContinuousClock.now + .seconds(seconds)
+    let isTooFast = refusals > spacing.refusals
+    spacing = (isTooFast ? min(spacing.seconds * 2, 60) : max(spacing.seconds / 2, 1), refusals)
+    let end = ContinuousClock.now + .seconds(spacing.seconds)
     while !isStopped, !isUrgent, .now < end {
       work.wait(upTo: min(.milliseconds(200), ContinuousClock.now.duration(to: end)))
     }
@@ -265,31 +245,26 @@ final class DeliveryThread: Sendable {
   private var observer: RequestObserver {
     var observer = RequestObserver()
     observer.isCancelled = { [weak self] in self?.isStopped ?? true }
-    observer.didTake = { [weak self] in self?.noteTaken() }
+    observer.didTake = { [weak self] in
+      self?.progress.withLock { ($0.lastSign, $0.notBefore, $0.isWaitTold) = (.now, nil, false) }
+    }
     observer.willWait = { [weak self] wait in self?.note(wait) }
     observer.isWaiting = { [weak self] in self?.lease.withLock { $0 }?.renew() }
     return observer
   }
 
-  private func noteTaken() {
-    progress.withLock { state in
-      state.lastSign = .now
-      state.notBefore = nil
-      state.isWaitTold = false
-    }
-  }
-
   /// Takes note of a refusal that the client waits for; a long wait is told, once.
   private func note(_ wait: RequestWait) {
+    let isLong = wait.seconds >= Self.longWaitSeconds
     let isNews = progress.withLock { state in
       let now = ContinuousClock.now
       state.refusals += 1
       state.notBefore = now + .seconds(wait.asked ?? wait.seconds)
       // The store lives, and has others to serve; one that puts off for long gives no such sign.
-      if wait.seconds < Self.longWaitSeconds { state.lastSign = now }
+      if !isLong { state.lastSign = now }
       state.problem = wait.reason
-      defer { if wait.seconds >= Self.longWaitSeconds { state.isWaitTold = true } }
-      return wait.seconds >= Self.longWaitSeconds && !state.isWaitTold
+      defer { state.isWaitTold = state.isWaitTold || isLong }
+      return isLong && !state.isWaitTold
     }
     if isNews && !isStopped { logger.warning("\(wait.line); events are kept in \(directory.path)") }
     change.ring()

@@ -20,7 +20,7 @@ final class JournalWriter: Sendable {
   }
   private struct File {
     let descriptor: Int32
-    var lines = JSON.Writer()  // what the system has not taken yet
+    var lines: [UInt8] = []  // what the system has not taken yet
     var spare: [Record] = []  // an empty list with room
     /// Writes so far, and how many of them are certain to be on the disk.
     var writeCount = 0
@@ -41,7 +41,7 @@ final class JournalWriter: Sendable {
   private let isStopped = DispatchSemaphore(value: 0)
   private let logger: Logger
   /// Rung after lines have reached the file.
-  private let listener = Mutex<Bell?>(nil)
+  let written = Bell()
 
   /// Makes the run's folder and its journal.
   init(directory: RunDirectory, logger: Logger) throws(TrackingError) {
@@ -69,21 +69,15 @@ final class JournalWriter: Sendable {
     thread.start()
   }
 
-  /// Rings `bell` from now on after lines have reached the file.
-  func afterWriting(ring bell: Bell) { listener.withLock { $0 = bell } }
-
   var recordCount: Int { pending.withLock { $0.nextSequence } }
 
   /// Adds a record; returns its sequence number.
   @discardableResult
   func append(_ event: Event, time: Int) -> Int {
     let (sequence, count, wasAsleep) = pending.withLock { state in
-      let sequence = state.nextSequence
-      state.records.append(Record(sequence: sequence, time: time, event: event))
-      state.nextSequence += 1
-      let wasAsleep = state.isAsleep
-      state.isAsleep = false
-      return (sequence, state.records.count, wasAsleep)
+      state.records.append(Record(sequence: state.nextSequence, time: time, event: event))
+      defer { (state.nextSequence, state.isAsleep) = (state.nextSequence + 1, false) }
+      return (state.nextSequence, state.records.count, state.isAsleep)
     }
     if wasAsleep { bell.ring() }
     if count >= Self.maxPending { writeOut() }
@@ -101,7 +95,7 @@ final class JournalWriter: Sendable {
       return writeOut()
     }
     let isComplete = writeOut() && sync()
-    notify()
+    written.ring()
     return isComplete
   }
 
@@ -134,7 +128,7 @@ final class JournalWriter: Sendable {
         pause = .milliseconds(100)
         writeOut()
         if isSyncDue { sync() }
-        notify()
+        written.ring()
         lease.renewWhenDue()
       }
       lease.renewWhenDue()
@@ -144,15 +138,12 @@ final class JournalWriter: Sendable {
 
   /// Whether there is nothing to do; from then on the first record rings.
   private func fallsAsleep() -> Bool {
-    guard !isSyncPending else { return false }
-    return pending.withLock { state in
-      state.isAsleep = state.records.isEmpty
-      return state.isAsleep
-    }
-  }
-
-  private var isSyncPending: Bool {
-    file.withLock { $0.syncedCount < $0.writeCount || !$0.lines.bytes.isEmpty }
+    let isPending = file.withLock { $0.syncedCount < $0.writeCount || !$0.lines.isEmpty }
+    return !isPending
+      && pending.withLock { state in
+        state.isAsleep = state.records.isEmpty
+        return state.isAsleep
+      }
   }
 
   private var isSyncDue: Bool {
@@ -163,8 +154,6 @@ final class JournalWriter: Sendable {
     return isWanted || file.withLock { $0.lastSync.duration(to: .now) >= .seconds(1) }
   }
 
-  private func notify() { listener.withLock { $0 }?.ring() }
-
   /// Moves what is pending into the file, in order; false if the system does not take all of it.
   @discardableResult
   private func writeOut() -> Bool {
@@ -172,15 +161,15 @@ final class JournalWriter: Sendable {
       guard !state.isClosed else { return true }
       // Taking the records under the file's lock keeps their order.
       pending.withLock { swap(&$0.records, &state.spare) }
-      for record in state.spare { record.appendLine(to: &state.lines) }
+      for record in state.spare { state.lines += record.line }
       state.spare.removeAll(keepingCapacity: true)
-      let count = state.lines.bytes.count
+      let count = state.lines.count
       guard count > 0 else { return true }
       let descriptor = state.descriptor
-      let written = state.lines.bytes.withUnsafeBytes { Files.write($0, to: descriptor) }
+      let written = state.lines.withUnsafeBytes { Files.write($0, to: descriptor) }
       if written > 0 { state.writeCount += 1 }
       guard written == count else {
-        state.lines.bytes.removeFirst(written)
+        state.lines.removeFirst(written)
         let hasWarned = state.problem != nil
         state.problem = SystemError.text()
         if !hasWarned {
@@ -192,24 +181,19 @@ final class JournalWriter: Sendable {
         }
         return false
       }
-      state.lines.bytes.removeAll(keepingCapacity: count < 1 << 20)
+      state.lines.removeAll(keepingCapacity: count < 1 << 20)
       state.problem = nil
       return true
     }
   }
 
-  /// Makes what is written survive the machine; false if the file system does not say so.
-  ///
-  /// Nobody who writes waits for this.
+  /// Makes what is written survive the machine, while others write; false if the system does not say so.
   @discardableResult
   private func sync() -> Bool {
-    let (descriptor, count) = file.withLock { state in
-      (
-        state.isClosed || state.syncedCount == state.writeCount ? -1 : state.descriptor,
-        state.writeCount
-      )
+    let (isNeeded, descriptor, count) = file.withLock { state in
+      (!state.isClosed && state.syncedCount < state.writeCount, state.descriptor, state.writeCount)
     }
-    guard descriptor >= 0 else { return true }
+    guard isNeeded else { return true }
     let isSynced = fdatasync(descriptor) == 0
     return file.withLock { state in
       state.lastSync = .now

@@ -24,7 +24,7 @@ package final class Lease: Sendable {
 
   package let path: String
   private let holder: Holder
-  private let isReleased = Mutex(false)
+  private let isReleased = Atomic<Bool>(false)
   private let lastRenewal = Mutex(ContinuousClock.now)
 
   private init(path: String, holder: Holder) {
@@ -40,21 +40,18 @@ package final class Lease: Sendable {
       role: role, token: String(UInt64.random(in: 0...UInt64.max), radix: 16))
     for _ in 0..<8 {
       if try place(holder, at: path) { return Lease(path: path, holder: holder) }
-      guard let present = self.holder(of: path) else {
-        // Released between our two looks, or unreadable: an unreadable one counts by its age.
-        if Files.exists(path), !isStaleByAge(path) { return nil }
-        try removeStale(path, expected: nil, by: holder)
-        continue
-      }
-      if isAlive(present, path: path) { return nil }
+      let present = self.holder(of: path)
+      // Released between our two looks, or unreadable: an unreadable one counts by its age.
+      let isHeld =
+        present.map { isAlive($0, path: path) } ?? (Files.exists(path) && !isStaleByAge(path))
+      if isHeld { return nil }
       try removeStale(path, expected: present, by: holder)
     }
     return nil
   }
 
   package static func holder(of path: String) -> Holder? {
-    guard let bytes = try? Files.bytes(of: path),
-      let json = try? JSON.parse(bytes: bytes, isLenient: true),
+    guard let json = (try? Files.bytes(of: path)).flatMap(JSON.lenient),
       let host = json["host"]?.stringValue, let process = json["process"]?.integer
     else { return nil }
     return Holder(
@@ -82,10 +79,7 @@ package final class Lease: Sendable {
 
   /// Gives the lease up; only a lease that is still this one's is removed.
   package func release() {
-    let isFirst = isReleased.withLock { released in
-      defer { released = true }
-      return !released
-    }
+    let isFirst = !isReleased.exchange(true, ordering: .acquiringAndReleasing)
     if isFirst, Self.holder(of: path) == holder { unlink(path) }
   }
 
@@ -93,9 +87,9 @@ package final class Lease: Sendable {
 
   private static func place(_ holder: Holder, at path: String) throws(TrackingError) -> Bool {
     let json = JSON.object([
-      .init("host", .string(holder.host)), .init("process", .int(holder.process)),
-      .init("start", .int(holder.startTicks)), .init("role", .string(holder.role)),
-      .init("token", .string(holder.token)),
+      "host": .string(holder.host), "process": .int(holder.process),
+      "start": .int(holder.startTicks), "role": .string(holder.role),
+      "token": .string(holder.token),
     ])
     // NFS may report a link that was made as failed: the contents decide.
     return try Files.create(path, json.bytes, durability: .none) || self.holder(of: path) == holder
@@ -143,9 +137,7 @@ package final class Lease: Sendable {
     let boot = (try? Files.bytes(of: "/proc/sys/kernel/random/boot_id")).map { bytes in
       String(decoding: bytes.prefix(8), as: UTF8.self)
     }
-    let namespace =
-      (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/ns/pid"))
-      .map { $0.filter(\.isNumber) }
+    let namespace = Host.processNamespace?.filter(\.isNumber)
     return [name, boot, namespace].compactMap { $0 }.joined(separator: "/")
   }()
 }

@@ -53,56 +53,12 @@ package struct Record: Equatable, Sendable {
 /// A journal is text: one line a record, `CRC32 SPACE JSON LINEFEED`, so that `cut -d' ' -f2- | jq`
 /// reads it. The checksum is over the JSON's bytes, eight hexadecimal digits.
 extension Record {
-  /// Appends the record's line to `bytes`.
-  package func appendLine(to writer: inout JSON.Writer) {
-    let start = writer.bytes.count
-    writer.append(raw: "00000000 {\"seq\":")
-    writer.append(integer: sequence)
-    writer.append(raw: ",\"time\":")
-    writer.append(integer: time)
-    switch event {
-    case .start(let header):
-      writer.append(raw: ",\"event\":\"start\",\"version\":1,\"run\":")
-      writer.append(header.json)
-    case .metrics(let metrics, let step):
-      writer.append(raw: ",\"event\":\"metrics\",\"step\":")
-      writer.append(integer: step)
-      writer.append(raw: ",\"values\":{")
-      for (index, metric) in metrics.enumerated() {
-        if index > 0 { writer.append(raw: ",") }
-        writer.append(string: metric.key)
-        writer.append(raw: ":")
-        writer.append(number: metric.value)
-      }
-      writer.append(raw: "}")
-    case .parameters(let values):
-      writer.append(raw: ",\"event\":\"parameters\",\"values\":")
-      writer.append(.strings(values))
-    case .tags(let values):
-      writer.append(raw: ",\"event\":\"tags\",\"values\":")
-      writer.append(.strings(values))
-    case .artifact(let artifact):
-      writer.append(raw: ",\"event\":\"artifact\",\"path\":")
-      writer.append(string: artifact.path)
-      writer.append(raw: ",\"file\":")
-      writer.append(string: artifact.file)
-      writer.append(raw: ",\"size\":")
-      writer.append(integer: artifact.size)
-    case .end(let status):
-      writer.append(raw: ",\"event\":\"end\",\"status\":")
-      writer.append(string: status.rawValue)
-    case .detached: writer.append(raw: ",\"event\":\"detached\"")
-    }
-    writer.append(raw: "}")
-    let end = writer.bytes.count
-    let checksum = writer.bytes.withUnsafeBytes {
-      CRC32.checksum(UnsafeRawBufferPointer(rebasing: $0[start + 9..<end]))
-    }
-    for digit in 0..<8 {
-      let nibble = UInt8(truncatingIfNeeded: checksum >> UInt32(28 - 4 * digit)) & 15
-      writer.bytes[start + digit] = JSON.Writer.hexadecimal(nibble)
-    }
-    writer.append(raw: "\n")
+  /// The record's line, with its line feed.
+  package var line: [UInt8] {
+    let place = [JSON.Member("seq", .int(sequence)), JSON.Member("time", .int(time))]
+    let json = JSON.object(place + event.members).bytes
+    let checksum = json.withUnsafeBytes(CRC32.checksum)
+    return Array("\(String.digits(checksum, radix: 16, width: 8)) ".utf8) + json + [0x0A]
   }
 
   /// Reads a line without its line feed; nil if it is torn or damaged.
@@ -111,7 +67,7 @@ extension Record {
       let stated = UInt32(String(decoding: line[0..<8], as: UTF8.self), radix: 16)
     else { return nil }
     let text = UnsafeRawBufferPointer(UnsafeBufferPointer(rebasing: line[9...]))
-    guard CRC32.checksum(text) == stated, let json = try? JSON.parse(text, isLenient: true),
+    guard CRC32.checksum(text) == stated, let json = JSON.lenient(text),
       let sequence = json["seq"]?.integer, let time = json["time"]?.integer, let event = Event(json)
     else { return nil }
     self.init(sequence: sequence, time: time, event: event)
@@ -119,6 +75,31 @@ extension Record {
 }
 
 extension Event {
+  fileprivate var members: [JSON.Member] {
+    let (name, members): (JSON, KeyValuePairs<String, JSON?>) =
+      switch self {
+      case .start(let header): ("start", ["version": 1, "run": header.json])
+      case .metrics(let metrics, let step):
+        (
+          "metrics",
+          [
+            "step": .int(step),
+            "values": .object(metrics.map { JSON.Member($0.key, .double($0.value)) }),
+          ]
+        )
+      case .parameters(let values): ("parameters", ["values": .strings(values)])
+      case .tags(let values): ("tags", ["values": .strings(values)])
+      case .artifact(let file):
+        (
+          "artifact",
+          ["path": .string(file.path), "file": .string(file.file), "size": .int(file.size)]
+        )
+      case .end(let status): ("end", ["status": .string(status.rawValue)])
+      case .detached: ("detached", [:])
+      }
+    return [JSON.Member("event", name)] + (JSON.object(members).members ?? [])
+  }
+
   fileprivate init?(_ json: JSON) {
     switch json["event"]?.stringValue {
     case "start":

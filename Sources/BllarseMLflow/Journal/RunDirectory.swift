@@ -1,7 +1,6 @@
 import Foundation
 
-/// The folder of one run in a journal: the journal itself, staged artifacts, and how far delivery
-/// to each destination has come.
+/// The folder of one run: its journal, staged artifacts, and how far delivery to each destination has come.
 package struct RunDirectory: Sendable, Hashable {
   package let path: String
 
@@ -24,8 +23,7 @@ package struct RunDirectory: Sendable, Hashable {
   }
 
   var deliveryStates: [DeliveryState] {
-    let names = (try? FileManager.default.contentsOfDirectory(atPath: path)) ?? []
-    return names.filter { $0.hasPrefix("delivery-") && $0.hasSuffix(".json") }
+    Files.names(in: path).filter { $0.hasPrefix("delivery-") && $0.hasSuffix(".json") }
       .compactMap { DeliveryState(path: path + "/" + $0) }
   }
 
@@ -85,8 +83,7 @@ struct RunParts {
 
   /// The later parts and when they began, in milliseconds since 1970, the earliest first.
   private var later: [(time: Int, directory: RunDirectory)] {
-    let names = (try? FileManager.default.contentsOfDirectory(atPath: first.path)) ?? []
-    return names.sorted().compactMap { name in
+    Files.names(in: first.path).compactMap { name in
       let fields = name.split(separator: "-")
       guard name.hasPrefix(Self.prefix), fields.count == 3, let time = Int(fields[1]),
         let directory = first.sibling(String(fields[2])), Files.exists(directory.journal)
@@ -116,10 +113,8 @@ extension RunDirectory {
   }
 }
 
-/// Puts files beside a journal until they are delivered, each under a number of its own.
-struct ArtifactStager {
-  let directory: RunDirectory
-
+// Files are put beside the journal until they are delivered, each under a number of its own.
+extension RunDirectory {
   /// A file, or all files of a folder, as artifacts at and below `artifactPath`.
   func stage(
     _ path: String, as artifactPath: String?, staging: ArtifactStaging
@@ -129,19 +124,17 @@ struct ArtifactStager {
       throw TrackingError(.notFound, "the artifact \(path) does not exist")
     }
     guard Files.isDirectory(path) else { return [try stageFile(path, as: name, staging: staging)] }
+    let below = FileManager.default.enumerator(atPath: path)?.compactMap { $0 as? String } ?? []
     var staged: [StagedArtifact] = []
-    let names = FileManager.default.enumerator(atPath: path)
-    for case let relative as String in names ?? FileManager.DirectoryEnumerator() {
-      let file = path + "/" + relative
-      guard !Files.isDirectory(file) else { continue }
-      staged.append(try stageFile(file, as: name + "/" + relative, staging: staging))
+    for file in below.sorted() where !Files.isDirectory(path + "/" + file) {
+      staged.append(try stageFile(path + "/" + file, as: name + "/" + file, staging: staging))
     }
-    return staged.sorted { $0.path < $1.path }
+    return staged
   }
 
   func stage(text: String, as artifactPath: String) throws(TrackingError) -> StagedArtifact {
     let file = try freshName(for: artifactPath)
-    try Files.write(Array(text.utf8), to: directory.artifacts + "/" + file)
+    try Files.write(text, to: artifacts + "/" + file)
     return StagedArtifact(path: artifactPath, file: file, size: text.utf8.count)
   }
 
@@ -149,7 +142,7 @@ struct ArtifactStager {
     _ path: String, as artifactPath: String, staging: ArtifactStaging
   ) throws(TrackingError) -> StagedArtifact {
     let file = try freshName(for: artifactPath)
-    let target = directory.artifacts + "/" + file
+    let target = artifacts + "/" + file
     let size =
       switch staging {
       case .copy: try Files.copy(path, to: target)
@@ -164,7 +157,7 @@ struct ArtifactStager {
       throw TrackingError(
         .settings, "the artifact path '\(artifactPath)' \(fault); expected 'folder/file'")
     }
-    try Files.makeDirectory(directory.artifacts)
+    try Files.makeDirectory(artifacts)
     let last = artifactPath.split(separator: "/").last.map(String.init) ?? "artifact"
     let prefix = String(UInt64.random(in: 0...UInt64.max), radix: 16)
     return "\(prefix)-\(last.utf8.count > 150 ? "artifact" : last)"

@@ -22,13 +22,14 @@ package struct DestinationCheck: Sendable {
       }
       check.facts.append(("user", who(client)))
       // Any call that needs permission shows whether the credentials are good.
-      let path = "mlflow/experiments/search"
-      let answer = try client.post(path, .object(["max_results": 1000]))
-      let count = try RESTStore(client: client).list("experiments", in: answer, path: path).count
+      let page = try RESTStore(client: client).page(
+        of: "experiments", [.init("max_results", 1000)])
+      let count = page.rows.count
       // An empty object is what MLflow answers where there is nothing to see, and others to anything.
       if count == 0, health.status != 200 || !health.body.hasPrefix("OK"), version.status != 200 {
         throw client.lacking(
-          "experiments, or /health or /version as MLflow has them", answer, path: path)
+          "experiments, or /health or /version as MLflow has them", page.answer,
+          path: "mlflow/experiments/search")
       }
       check.facts.append(("experiments", "\(count)\(count == 1000 ? " or more" : "") visible"))
     } catch {

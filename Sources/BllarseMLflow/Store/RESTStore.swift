@@ -27,13 +27,10 @@ package final class RESTStore: TrackingStore {
 
   private func findOrMakeExperiment(_ name: String) throws(StoreFailure) -> String {
     if let id = try existingExperimentID(named: name) { return id }
-    let path = "mlflow/experiments/create"
     do throws(StoreFailure) {
-      let answer = try client.post(path, .object(["name": .string(name)]))
-      guard let id = Self.identifier(answer["experiment_id"]) else {
-        throw client.lacking("an experiment_id", answer, path: path)
-      }
-      return id
+      return try ask(
+        "experiments/create", .object(["name": .string(name)]), for: "an experiment_id"
+      ) { Self.identifier($0["experiment_id"]) }
     } catch {
       // Somebody else made it a moment ago; if not, the second look says why.
       guard case .refused = error else { throw error }
@@ -43,17 +40,10 @@ package final class RESTStore: TrackingStore {
   }
 
   private func existingExperimentID(named name: String) throws(StoreFailure) -> String? {
-    let answer: JSON
-    let path = "mlflow/experiments/get-by-name"
-    do {
-      answer = try client.get(path, query: [("experiment_name", name)])
-    } catch .runMissing {
-      return nil
-    }
-    guard let experiment = answer["experiment"],
-      let id = Self.identifier(experiment["experiment_id"])
-    else { throw client.lacking("an experiment with an experiment_id", answer, path: path) }
-    guard experiment["lifecycle_stage"]?.stringValue != "deleted" else {
+    let experiment: (id: String, isDeleted: Bool)
+    do { experiment = try self.experiment(named: name) } catch .runMissing { return nil }
+    let id = experiment.id
+    guard !experiment.isDeleted else {
       throw .deleted(
         """
         experiment '\(name.printable)' (id \(id)) on \(client.address) is deleted; restore it with \
@@ -64,18 +54,30 @@ package final class RESTStore: TrackingStore {
     return id
   }
 
+  private func experiment(named name: String) throws(StoreFailure) -> (id: String, isDeleted: Bool)
+  {
+    try ask(
+      "experiments/get-by-name", query: ("experiment_name", name),
+      for: "an experiment with an experiment_id"
+    ) { answer in
+      let experiment = answer["experiment"]
+      return Self.identifier(experiment?["experiment_id"])
+        .map { ($0, experiment?["lifecycle_stage"] == "deleted") }
+    }
+  }
+
   // MARK: - Runs
 
   package func createRun(_ new: NewRun) throws(StoreFailure) -> StoredRun {
-    let path = "mlflow/runs/create"
     let body = JSON.object([
       "experiment_id": .string(new.experimentID), "user_id": .string(new.user),
       "run_name": .string(new.name), "start_time": .int(new.startTime),
       "tags": Self.list(KeyValue.sorted(new.tags)),
     ])
-    let answer: JSON
     do {
-      answer = try client.post(path, body, isRepeatable: false)
+      return try ask("runs/create", body, isRepeatable: false, for: "the run that was made") {
+        $0["run"].flatMap(Self.storedRun)
+      }
     } catch {
       // The experiment may be gone: the next look says so.
       switch error {
@@ -84,17 +86,13 @@ package final class RESTStore: TrackingStore {
       }
       throw error
     }
-    guard let run = answer["run"], let stored = Self.storedRun(run) else {
-      throw client.lacking("the run that was made", answer, path: path)
-    }
-    return stored
   }
 
   package func run(id: String) throws(StoreFailure) -> StoredRun? {
-    let path = "mlflow/runs/get"
-    let answer: JSON
     do {
-      answer = try client.get(path, query: [("run_id", id)])
+      return try ask("runs/get", query: ("run_id", id), for: "a run") {
+        $0["run"].flatMap(Self.storedRun)
+      }
     } catch {
       switch error {
       // An id that is not of the server's form is refused, one that is but unknown is missing.
@@ -102,10 +100,6 @@ package final class RESTStore: TrackingStore {
       default: throw error
       }
     }
-    guard let run = answer["run"].flatMap(Self.storedRun) else {
-      throw client.lacking("a run", answer, path: path)
-    }
-    return run
   }
 
   package func runs(
@@ -149,33 +143,29 @@ package final class RESTStore: TrackingStore {
     repeat {
       var members = members + [.init("max_results", .int(min(1000, limit - rows.count)))]
       if let token { members.append(.init("page_token", .string(token))) }
-      let path = "mlflow/\(name)/search"
-      let answer = try client.post(path, .object(members))
-      rows += try list(name, in: answer, path: path)
-      token = answer["next_page_token"]?.stringValue
+      let page = try page(of: name, members)
+      rows += page.rows
+      token = page.answer["next_page_token"]?.stringValue
     } while token?.isEmpty == false && rows.count < limit
     return rows
   }
 
-  /// The members of a list; MLflow leaves an empty one out, and then answers with an empty object.
-  func list(_ name: String, in answer: JSON, path: String) throws(StoreFailure) -> [JSON] {
-    if let list = answer[name]?.arrayValue { return list }
-    guard answer[name] == nil, answer.members?.allSatisfy({ $0.key == "next_page_token" }) == true
-    else { throw client.lacking("a list of \(name)", answer, path: path) }
-    return []
+  /// MLflow leaves an empty list out, and then answers with an empty object.
+  func page(
+    of name: String, _ members: [JSON.Member]
+  ) throws(StoreFailure) -> (rows: [JSON], answer: JSON) {
+    try ask("\(name)/search", .object(members), for: "a list of \(name)") { answer in
+      let isEmpty = answer.members?.allSatisfy { $0.key == "next_page_token" } == true
+      return (answer[name]?.arrayValue ?? (isEmpty ? [] : nil)).map { ($0, answer) }
+    }
   }
 
   package func update(runID: String, status: RunStatus, endTime: Int?) throws(StoreFailure) {
-    let path = "mlflow/runs/update"
-    let answer = try client.post(
-      path,
-      .object([
-        "run_id": .string(runID), "status": .string(status.rawValue),
-        "end_time": endTime.map(JSON.int),
-      ]))
-    guard let info = answer["run_info"] else {
-      throw client.lacking("the run_info", answer, path: path)
-    }
+    let body = JSON.object([
+      "run_id": .string(runID), "status": .string(status.rawValue),
+      "end_time": endTime.map(JSON.int),
+    ])
+    let info = try ask("runs/update", body, for: "the run_info") { $0["run_info"] }
     // A state the server does not know is answered with 200 and ignored.
     if let stored = info["status"]?.stringValue, stored != status.rawValue {
       throw .refused(
@@ -184,13 +174,12 @@ package final class RESTStore: TrackingStore {
   }
 
   package func delete(runID: String) throws(StoreFailure) {
-    try change("mlflow/runs/delete", .object(["run_id": .string(runID)]))
+    try change("runs/delete", .object(["run_id": .string(runID)]))
   }
 
   /// A request that MLflow answers with an empty object: anything else has stored nothing.
   private func change(_ path: String, _ body: JSON) throws(StoreFailure) {
-    let answer = try client.post(path, body)
-    guard answer == .object([]) else { throw client.lacking("{}", answer, path: path) }
+    try ask(path, body, for: "{}") { $0 == .object([]) ? () : nil }
   }
 
   // MARK: - Values
@@ -203,7 +192,7 @@ package final class RESTStore: TrackingStore {
       ])
     }
     try change(
-      "mlflow/runs/log-batch",
+      "runs/log-batch",
       .object([
         "run_id": .string(runID), "metrics": metrics.isEmpty ? nil : .array(metrics),
         "params": batch.parameters.isEmpty ? nil : Self.list(batch.parameters),
@@ -231,6 +220,20 @@ package final class RESTStore: TrackingStore {
   }
 
   // MARK: - Parts
+
+  /// What `read` finds in an answer; an answer in which it finds nothing is not MLflow's.
+  private func ask<Value>(
+    _ path: String, query: (String, String)? = nil, _ body: JSON = .null,
+    isRepeatable: Bool = true, for member: String, _ read: (JSON) -> Value?
+  ) throws(StoreFailure) -> Value {
+    let path = "mlflow/" + path
+    let answer =
+      if let query { try client.get(path, query: [query]) } else {
+        try client.post(path, body, isRepeatable: isRepeatable)
+      }
+    guard let value = read(answer) else { throw client.lacking(member, answer, path: path) }
+    return value
+  }
 
   private static func list(_ values: [KeyValue]) -> JSON {
     .array(values.map { .object(["key": .string($0.key), "value": .string($0.value)]) })
@@ -265,11 +268,7 @@ package final class RESTStore: TrackingStore {
 
 extension RESTStore: RunLister {
   package func summaries(experiment: String) throws(StoreFailure) -> [RunSummary] {
-    let path = "mlflow/experiments/get-by-name"
-    let answer = try client.get(path, query: [("experiment_name", experiment)])
-    guard let id = Self.identifier(answer["experiment"]?["experiment_id"]) else {
-      throw client.lacking("an experiment with an experiment_id", answer, path: path)
-    }
+    let id = try self.experiment(named: experiment).id
     return try search([id], filter: "", orderBy: ["attributes.start_time DESC"], limit: 50_000)
       .compactMap(Self.summary)
   }

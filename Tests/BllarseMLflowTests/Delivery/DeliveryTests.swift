@@ -240,9 +240,8 @@ struct DeliveryTests {
     // The same address, a new database.
     let handle = try FileHandle(forUpdating: URL(fileURLWithPath: directory.journal))
     try handle.seekToEnd()
-    var writer = JSON.Writer()
-    Record(sequence: 2, time: 1_700_000_000_002, event: .metric("a", 2)).appendLine(to: &writer)
-    try handle.write(contentsOf: Data(writer.bytes))
+    let record = Record(sequence: 2, time: 1_700_000_000_002, event: .metric("a", 2))
+    try handle.write(contentsOf: Data(record.line))
     let second = InMemoryStore()
     #expect(Synchronizer(second).sync([scratch.path]).first?.isComplete == true)
     #expect(second.runs.first?.metrics["a"]?.map(\.value) == [1, 2])

@@ -85,17 +85,6 @@ struct TrackerTests {
     #expect(log.warnings.contains { $0.contains("has ended") })
   }
 
-  @Test("a body that throws fails its run, one that returns finishes it")
-  func scoped() throws {
-    struct Oops: Error {}
-    let scratch = try TemporaryDirectory()
-    let store = InMemoryStore()
-    let tracker = try Tracker(scratchConfiguration(scratch), recordingTo: store)
-    #expect(throws: Oops.self) { try tracker.withRun(name: "1") { _ in throw Oops() } }
-    #expect(try tracker.withRun(name: "2") { _ in 7 } == 7)
-    #expect(store.runs.map(\.status) == [.failed, .finished])
-  }
-
   @Test("the environment's parent is taken, the caller's too, and none if so wanted")
   func parents() throws {
     let scratch = try TemporaryDirectory()
@@ -160,7 +149,7 @@ struct TrackerTests {
     #expect(report.command?.hasPrefix("bllarse-mlflow sync ") == true)
     #expect(log.warnings.contains { $0.contains("102 events of run 'r' are still local") })
     store.failing(nil)
-    #expect(Synchronizer(store).sync([tracker.journalDirectory]).first?.isComplete == true)
+    #expect(Synchronizer(store).sync([tracker.settings.journalDirectory]).first?.isComplete == true)
     #expect(store.runs.first?.metrics["m"]?.count == 100)
     #expect(store.runs.first?.status == .finished)
   }

@@ -91,9 +91,7 @@ struct JournalTests {
     let directory = RunDirectory(path: scratch.file("run"))
     let writer = try JournalWriter(directory: directory, logger: LogRecorder().logger)
     let writes = Counter()
-    let bell = Bell()
-    writer.afterWriting(ring: bell)
-    Thread { while bell.wait(upTo: .seconds(2)) { _ = writes.next() } }.start()
+    Thread { while writer.written.wait(upTo: .seconds(2)) { _ = writes.next() } }.start()
     for step in 0..<300 {
       writer.append(.metric("m", Double(step), step: step), time: step)
       usleep(1000)

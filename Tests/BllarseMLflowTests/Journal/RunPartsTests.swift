@@ -53,7 +53,7 @@ struct RunPartsTests {
       #expect(outcomes.allSatisfy { $0.isComplete } == true)
       #expect(store.runs.map(\.status) == [.finished])
       // A process that had the run all along and ends after the other one has the last word.
-      #expect(tracker.journalDirectory == scratch.file("mlflow-journal"))
+      #expect(tracker.settings.journalDirectory == scratch.file("mlflow-journal"))
     }
   }
 

@@ -53,7 +53,7 @@ struct FaultTests {
       client: MLflowClient(
         address: proxy.address,
         transport: try CurlTransport(tls: TLSSettings(), timeoutSeconds: 20)))
-    let outcomes = Synchronizer(viaProxy, log).sync([tracker.journalDirectory])
+    let outcomes = Synchronizer(viaProxy, log).sync([tracker.settings.journalDirectory])
     #expect(outcomes.filter { !$0.isComplete }.map(\.line).prefix(3) == [])
     #expect(outcomes.allSatisfy { $0.refusedItems == 0 } == true)
 
@@ -111,7 +111,7 @@ struct FaultTests {
     var lists: [[MetricPoint]] = []
     for _ in 0..<2 {
       let output = try Program("bllarse-mlflow").run(
-        ["sync", tracker.journalDirectory, "--to", third.address], in: scratch.path,
+        ["sync", tracker.settings.journalDirectory, "--to", third.address], in: scratch.path,
         environment: ["HOME": scratch.path])
       #expect(output.status == 0, "\(output.output)\(output.error)")
       lists.append(try third.client().history(try #require(dead.remoteID), "m"))
@@ -183,7 +183,7 @@ struct FaultTests {
     // No secret anywhere: output, log, and every file but the credentials themselves.
     var everything = [bad, failed, good, output].map { $0.output + $0.error }.joined()
     everything += log.lines.joined()
-    for directory in RunDirectory.find(below: tracker.journalDirectory) {
+    for directory in RunDirectory.find(below: tracker.settings.journalDirectory) {
       for name in try FileManager.default.contentsOfDirectory(atPath: directory.path) {
         let bytes = (try? Files.bytes(of: directory.path + "/" + name)) ?? []
         everything += String(decoding: bytes, as: UTF8.self)

@@ -23,15 +23,14 @@ func writeJournal(
 ) throws -> RunDirectory {
   let directory = RunDirectory(path: root + "/" + id)
   try Files.makeDirectory(directory.path)
-  var writer = JSON.Writer()
+  var lines: [UInt8] = []
   let header = RunHeader(
     localID: id, name: "run " + id.prefix(4), experiment: "test", parentID: parent,
     resumedID: resumes, user: "tester", tags: [:])
   for (index, event) in ([.start(header)] + events).enumerated() {
-    Record(sequence: index, time: 1_700_000_000_000 + index, event: event)
-      .appendLine(to: &writer)
+    lines += Record(sequence: index, time: 1_700_000_000_000 + index, event: event).line
   }
-  try Files.write(writer.bytes, to: directory.journal)
+  try Files.write(lines, to: directory.journal)
   return directory
 }
 
