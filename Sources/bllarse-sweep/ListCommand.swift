@@ -33,8 +33,7 @@ struct ListCommand: ParsableCommand {
     if let manifest = try source.frozen()?.manifest {
       if count { return print(manifest.count) }
       let entries = try manifest.entries()
-      var seen: Set<String> = []
-      let keys = entries.flatMap(\.parameters).map(\.key).filter { seen.insert($0).inserted }
+      let keys = entries.flatMap { $0.parameters.map(\.key) }.uniqued
       try write(entries.count, keys: keys) { entries[$0] }
     } else {
       let expansion = try source.expansion()

@@ -81,11 +81,11 @@ struct StateTests {
     // Nobody: no process of this id started then.
     claim.process = 1 << 30
     let attempt = try #require(try scratch.directory.run(0).claim(attempt: 1, claim))
-    var spawn = Spawn(
-      ["/bin/sleep", "60"],
-      environment: [AttemptDirectory.markName: attempt.programMark(claim)])
-    (spawn.output, spawn.errors) = (.file("/dev/null"), .file("/dev/null"))
-    let program = try spawn.start()
+    let program = try Spawn(
+      arguments: ["/bin/sleep", "60"],
+      environment: [AttemptDirectory.markName: attempt.programMark(claim)],
+      output: .file("/dev/null"), errors: .file("/dev/null")
+    ).start()
     let context = LaunchContext(["/bin/true"])
     #expect(
       throws: StartRefusal.busy("attempt 1 runs: process \(1 << 30) on \(Host.name)")

@@ -216,7 +216,7 @@ struct Resolver {
   }
 
   private func fault(_ message: String, _ key: String) -> SweepError {
-    let place = file.keyPositions[key].map { ":\($0.line):\($0.column)" } ?? ""
+    let place = file.keyPositions[key].map { ":\($0)" } ?? ""
     return SweepError.data("\(file.path)\(place): \(message)")
   }
 }

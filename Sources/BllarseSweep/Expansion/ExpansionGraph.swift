@@ -57,7 +57,7 @@ final class ExpansionGraph {
 
   private func collectPredicates(_ block: Block, path: String) throws {
     func collect(_ condition: Condition?) throws {
-      for requirement in condition?.alternatives.joined() ?? [].joined() {
+      for requirement in condition?.alternatives.flatMap(\.self) ?? [] {
         let slot = slotOfKey[requirement.key] ?? predicates.count
         if slot == predicates.count {
           slotOfKey[requirement.key] = slot
@@ -74,7 +74,7 @@ final class ExpansionGraph {
       }
     }
     try collect(block.condition)
-    for exclusion in block.exclusions { try collect(exclusion) }
+    try collect(block.exclusion)
     for dimension in block.dimensions {
       switch dimension {
       case .axis(let axis): try collect(axis.condition)
@@ -115,8 +115,7 @@ final class ExpansionGraph {
 
   /// Compiles a block from its end to its beginning, and returns its first state.
   private func enter(_ block: Block, next: Int) -> Int {
-    var state = next
-    for exclusion in block.exclusions { state = test(exclusion, yes: 1, no: state) }
+    var state = block.exclusion.map { test($0, yes: 1, no: next) } ?? next
     for dimension in block.dimensions.reversed() {
       switch dimension {
       case .axis(let axis):

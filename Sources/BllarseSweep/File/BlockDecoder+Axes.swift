@@ -102,8 +102,8 @@ extension BlockDecoder {
         "key": "a word", "start": "a whole number", "count": "a positive number",
         "values": "a list of whole numbers",
       ]
-      var start: JSON = 0
-      var count = 0
+      var start: JSON?
+      var count: Int?
       for entry in entries {
         switch (entry.key, entry.value.content) {
         case ("key", .scalar(.string(let name))): key = Self.normalized(name)
@@ -121,19 +121,19 @@ extension BlockDecoder {
             at: entry.value.position) ?? []
         }
       }
-      let given = Set(entries.map(\.key))
-      if given.contains("values"), given.contains("count") || given.contains("start") {
+      if values != nil, count != nil || start != nil {
         return diagnostics.fault(
           "'seeds' has 'values', or 'count' and 'start'; found both", at: node.position) ?? []
       }
-      if isTooLong(count, at: node.position) { return [] }
-      if !given.contains("values"), count > 0 {
-        values = Self.range(from: start, count: count)
-        if values == nil {
+      if let count {
+        if isTooLong(count, at: node.position) { return [] }
+        let start = start ?? 0
+        guard let range = Self.range(from: start, count: count) else {
           return diagnostics.fault(
             "\(count) seeds from \(start.compact) on pass 2^64 - 1, the largest that counting reaches; list them under 'values'",
             at: node.position) ?? []
         }
+        values = range
       }
     default: break
     }
@@ -224,7 +224,15 @@ extension BlockDecoder {
     func fault(_ message: String, _ position: Position) -> Distribution? {
       diagnostics.fault(message, at: position)
     }
-    if case .sequence(let nodes) = node.content, !nodes.isEmpty { return choice(nodes, key: key) }
+    func choice(_ nodes: [SourceNode]) -> Distribution? {
+      var values: [JSON] = []
+      for node in nodes {
+        guard let value = fixed(node, "a value of the random '\(key)'") else { return nil }
+        values.append(value)
+      }
+      return .choice(values)
+    }
+    if case .sequence(let nodes) = node.content, !nodes.isEmpty { return choice(nodes) }
     guard case .mapping(let entries) = node.content, entries.count == 1, let entry = entries.first
     else {
       return fault(
@@ -239,7 +247,7 @@ extension BlockDecoder {
     guard case .sequence(let nodes) = entry.value.content, !nodes.isEmpty else {
       return fault("'\(entry.key)' takes a list; found \(entry.value.kind)", entry.value.position)
     }
-    if entry.key == "choice" { return choice(nodes, key: key) }
+    if entry.key == "choice" { return choice(nodes) }
     let numbers = nodes.compactMap { $0.json.doubleValue }
     guard numbers.count == 2, nodes.count == 2 else {
       return fault(
@@ -271,15 +279,5 @@ extension BlockDecoder {
       return .integer(low: first, high: last)
     default: return fault("the ends of '\(entry.key)' stand the smaller first", place)
     }
-  }
-
-  /// Fixed values to choose from; nil when one of them is none.
-  private func choice(_ nodes: [SourceNode], key: String) -> Distribution? {
-    var values: [JSON] = []
-    for node in nodes {
-      guard let value = fixed(node, "a value of the random '\(key)'") else { return nil }
-      values.append(value)
-    }
-    return .choice(values)
   }
 }

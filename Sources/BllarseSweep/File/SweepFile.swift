@@ -41,14 +41,14 @@ public struct ProgramDescription: Sendable, Equatable {
 
   /// A description of `bllarse-finetune`.
   public init() {}
+
+  /// The options that each run is given by the sweep itself.
+  var runOptions: [String] { [outputOption, resumeOption].compactMap { $0 } }
 }
 
 extension SweepFile {
   /// All keys that some configuration may have, in the file's order.
-  package var keys: [String] {
-    var seen: Set<String> = []
-    return space.possibleValues.map(\.key).filter { seen.insert($0).inserted }
-  }
+  package var keys: [String] { space.possibleValues.map(\.key).uniqued }
 
   /// The sections of a file, of which a nested block may have those of ``blockSections``.
   package static let topLevelSections = [
@@ -101,7 +101,7 @@ extension SweepFile {
       }
     }
     decoder.checkReferences()
-    for option in [file.program.outputOption, file.program.resumeOption].compactMap({ $0 }) {
+    for option in file.program.runOptions {
       let key = BlockDecoder.normalized(String(option.drop { $0 == "-" }))
       if let position = decoder.declared[key] {
         diagnostics.report(

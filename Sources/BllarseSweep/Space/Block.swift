@@ -9,7 +9,7 @@ package struct Block: Sendable {
   package var dimensions: [Dimension] = []
   /// The block counts only where this holds.
   package var condition: Condition?
-  package var exclusions: [Condition] = []
+  package var exclusion: Condition?
 
   package init() {}
 }
@@ -47,10 +47,8 @@ package struct Axis: Sendable {
   /// The keys that some point sets, in order of appearance.
   package var keys: [String] {
     switch points {
-    case .rows(let rows):
-      var seen: Set<String> = []
-      return rows.joined().map(\.key).filter { seen.insert($0).inserted }
-    case .random(let random): return random.parameters.map(\.key)
+    case .rows(let rows): rows.joined().map(\.key).uniqued
+    case .random(let random): random.parameters.map(\.key)
     }
   }
 }

@@ -25,7 +25,7 @@ package struct Override: Sendable, Equatable {
         throw fault("the value cannot be read (\(error.description))")
       }
     } else {
-      node = SourceNode(.scalar(YAMLReader.resolve(written)), at: Position(line: 1, column: 1))
+      node = SourceNode(.scalar(YAMLReader.resolve(written)), at: Position())
     }
     switch node.content {
     case .scalar(.string(let word)):
@@ -80,8 +80,7 @@ extension SweepFile {
     guard !overrides.isEmpty else { return self }
     var file = self
     file.overrides = overrides
-    let own = [program.outputOption, program.resumeOption].compactMap { $0 }
-      .map { BlockDecoder.normalized(String($0.drop { $0 == "-" })) }
+    let own = program.runOptions.map { BlockDecoder.normalized(String($0.drop { $0 == "-" })) }
     for override in overrides where own.contains(override.key) {
       throw SweepError.usage(
         "--set \(override.key): the sweep itself gives each run its '\(override.key)'")

@@ -134,12 +134,9 @@ final class RunningAttempt {
         environment[name] = String(processors.count)
       }
     }
-    var spawn = Spawn(arguments, environment: environment)
-    spawn.output = .file(attempt.output)
-    spawn.errors = .file(attempt.errors)
-    spawn.ownGroup = true
-    spawn.processors = context.processors
-    return spawn
+    return Spawn(
+      arguments: arguments, environment: environment, output: .file(attempt.output),
+      errors: .file(attempt.errors), ownGroup: true, processors: context.processors)
   }
 
   // MARK: - While it runs
