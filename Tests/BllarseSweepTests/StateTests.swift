@@ -23,7 +23,8 @@ struct Scratch {
     file.program.describesItself = false
     file.program.outputOption = nil
     let program = Program(
-      command: file.program.command, checksum: nil, options: nil, description: file.program)
+      command: file.program.command, checksum: nil, options: nil, describer: [],
+      description: file.program)
     return try SweepDirectory.freeze(
       file, expansion: Expansion(file), program: program, at: temporary.file("sweep"))
   }
@@ -196,7 +197,7 @@ struct StateTests {
     let temporary = try TemporaryDirectory()
     let file = try SweepFile.decode("grid: {a: [1, 2]}", path: "/nowhere/s.yaml")
     let program = Program(
-      command: ["/bin/true"], checksum: nil, options: nil, description: file.program)
+      command: ["/bin/true"], checksum: nil, options: nil, describer: [], description: file.program)
     let frozen = try SweepDirectory.freeze(
       file, expansion: Expansion(file), program: program, at: temporary.file("sweep"), dryRun: true)
     #expect(frozen.selected == [0, 1])

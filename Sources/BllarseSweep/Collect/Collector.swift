@@ -29,9 +29,7 @@ public struct Collector {
   var varyingKeys: [String] { entries.varyingKeys }
 
   /// The numeric results by their dotted names: all of them, or those that all results share first.
-  var metricNames: [String] {
-    finished.flatMap { Self.numbers(in: $0.result.metrics) }.uniqued
-  }
+  var metricNames: [String] { finished.flatMap { Self.numbers(in: $0.result.metrics) }.uniqued }
 
   /// The dotted names of the numbers in a result, without what a program says of itself, which is none.
   static func numbers(in result: JSON) -> [String] {

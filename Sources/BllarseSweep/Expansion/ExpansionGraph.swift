@@ -23,9 +23,8 @@ final class ExpansionGraph {
   struct Leaf {
     let points: Axis.Points
     let count: Int
-    /// For each point of fixed rows, the masks of the keys that conditions look at.
-    let masks: [[(slot: Int, mask: UInt64)]]
-    let tracked: [(parameter: RandomPoints.Parameter, slot: Int)]
+    /// The masks of the keys of a point that conditions look at.
+    let masks: (Int) -> [(slot: Int, mask: UInt64)]
     let slots: Set<Int>
   }
 
@@ -150,7 +149,7 @@ final class ExpansionGraph {
         return tracked
       }
       leaf = Leaf(
-        points: points, count: rows.count, masks: masks, tracked: [],
+        points: points, count: rows.count, masks: { masks[$0] },
         slots: Set(masks.joined().map(\.slot)))
     case .random(let random):
       let tracked = random.parameters.compactMap { parameter in
@@ -158,7 +157,11 @@ final class ExpansionGraph {
       }
       let slots = Set(tracked.map(\.slot))
       assignedByAll.formIntersection(slots)
-      leaf = Leaf(points: points, count: random.count, masks: [], tracked: tracked, slots: slots)
+      leaf = Leaf(
+        points: points, count: random.count,
+        masks: { [unowned self] point in
+          tracked.map { ($1, mask(of: random.value($0, at: point), slot: $1)) }
+        }, slots: slots)
     }
     leaves.append(leaf)
     return add(
@@ -209,13 +212,7 @@ final class ExpansionGraph {
 
   func masks(_ masks: [UInt64], after point: Int, of leaf: Leaf) -> [UInt64] {
     var result = masks
-    switch leaf.points {
-    case .rows: for entry in leaf.masks[point] { result[entry.slot] = entry.mask }
-    case .random(let random):
-      for entry in leaf.tracked {
-        result[entry.slot] = mask(of: random.value(entry.parameter, at: point), slot: entry.slot)
-      }
-    }
+    for entry in leaf.masks(point) { result[entry.slot] = entry.mask }
     return result
   }
 

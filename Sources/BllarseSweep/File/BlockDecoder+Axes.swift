@@ -1,7 +1,6 @@
 extension BlockDecoder {
   mutating func grid(_ node: SourceNode) -> [Dimension] {
-    guard let entries = mapping(node, of: "grid") else { return [] }
-    return entries.compactMap { entry in
+    mapping(node, of: "grid").compactMap { entry in
       let key = declare(entry.key, at: entry.position)
       switch entry.value.content {
       case .sequence: return gridAxis(key, entry.value, condition: nil, at: entry.position)
@@ -50,10 +49,9 @@ extension BlockDecoder {
 
   mutating func zip(_ node: SourceNode) -> [Dimension] {
     if case .sequence(let nodes) = node.content { return nodes.flatMap { zip($0) } }
-    guard let entries = mapping(node, of: "zip") else { return [] }
     var columns: [(key: String, values: [Template])] = []
     var first: (key: String, count: Int)?
-    for entry in entries {
+    for entry in mapping(node, of: "zip") {
       let key = declare(entry.key, at: entry.position)
       guard let nodes = elements(entry.value, of: key) else { continue }
       let values = nodes.compactMap { template($0, key: key) }
@@ -178,7 +176,8 @@ extension BlockDecoder {
 
   mutating func random(_ node: SourceNode) -> [Dimension] {
     if case .sequence(let nodes) = node.content { return nodes.flatMap { random($0) } }
-    guard let entries = mapping(node, of: "random") else { return [] }
+    let entries = mapping(node, of: "random")
+    guard case .mapping = node.content else { return [] }
     var count: Int?
     var seed: UInt64?
     var parameters: [RandomPoints.Parameter] = []

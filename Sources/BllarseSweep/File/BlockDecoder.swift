@@ -71,11 +71,8 @@ struct BlockDecoder {
     return nodes
   }
 
-  func mapping(_ node: SourceNode, of what: String) -> [SourceNode.Entry]? {
-    guard case .mapping(let entries) = node.content else {
-      return diagnostics.fault("'\(what)' is a mapping; found \(node.kind)", at: node.position)
-    }
-    return entries
+  func mapping(_ node: SourceNode, of what: String) -> [SourceNode.Entry] {
+    diagnostics.entries(node, else: "'\(what)' is a mapping; found \(node.kind)")
   }
 
   // MARK: - Keys and values
@@ -102,10 +99,9 @@ struct BlockDecoder {
   mutating func assignments(
     _ node: SourceNode, section: String
   ) -> [(key: String, value: Template)] {
-    guard let entries = mapping(node, of: section) else { return [] }
     var result: [(key: String, value: Template)] = []
     var seen: Set<String> = []
-    for entry in entries {
+    for entry in mapping(node, of: section) {
       let key = declare(entry.key, at: entry.position)
       guard seen.insert(key).inserted else {
         diagnostics.report(

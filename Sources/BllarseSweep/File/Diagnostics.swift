@@ -23,6 +23,15 @@ final class Diagnostics {
     return nil
   }
 
+  /// The entries of a mapping; of anything else none, which is a fault.
+  func entries(
+    _ node: SourceNode, else message: @autoclosure () -> String
+  ) -> [SourceNode.Entry] {
+    if case .mapping(let entries) = node.content { return entries }
+    report(message(), at: node.position)
+    return []
+  }
+
   func unknown(
     _ entry: SourceNode.Entry, under section: String, known: [String], advice: String = ""
   ) {

@@ -18,9 +18,7 @@ enum YAMLReader {
       }
       var converter = YAMLConverter(file: file)
       return try converter.convert(root, depth: 0)
-    } catch let error as YamlError {
-      throw SweepError.data(message(for: error, file: file))
-    }
+    } catch let error as YamlError { throw SweepError.data(message(for: error, file: file)) }
   }
 
   /// The value of a plain scalar.

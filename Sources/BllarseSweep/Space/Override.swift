@@ -36,14 +36,12 @@ package struct Override: Sendable, Equatable {
       value = .string(literal)
     case .scalar(let scalar): value = scalar
     case .sequence(let nodes):
-      for element in nodes {
-        guard case .scalar = element.content else {
-          throw fault("a list holds words, numbers, true, false and null; found \(element.kind)")
-        }
-      }
       value = .array(
         try nodes.map { element in
-          guard case .string(let word) = element.json else { return element.json }
+          guard case .scalar(let scalar) = element.content else {
+            throw fault("a list holds words, numbers, true, false and null; found \(element.kind)")
+          }
+          guard case .string(let word) = scalar else { return scalar }
           guard let literal = Template.parse(word)?.literal else {
             throw fault("a value for all configurations is fixed; '\(word)' refers to another key")
           }

@@ -44,12 +44,8 @@ extension CommandRunner {
 }
 
 /// Runs commands for real.
-public struct ProcessRunner: CommandRunner {
-  /// Makes a runner.
-  public init() {}
-
-  /// Runs a command to its end.
-  public func run(_ arguments: [String], environment: [String: String]) throws -> CommandResult {
+package struct ProcessRunner: CommandRunner {
+  package func run(_ arguments: [String], environment: [String: String]) throws -> CommandResult {
     guard let program = Host.find(arguments[0]) else {
       throw SweepError.failed("cannot start \(arguments[0]): not found in PATH")
     }
