@@ -43,9 +43,7 @@ struct BllarseSweepCommand: ParsableCommand {
     } catch let error as SweepError {
       Terminal.error(error.description)
       exit(withError: ExitCode(error.code.rawValue))
-    } catch {
-      exit(withError: error)
-    }
+    } catch { exit(withError: error) }
   }
 }
 

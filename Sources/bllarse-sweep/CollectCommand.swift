@@ -11,13 +11,10 @@ struct CollectCommand: ParsableCommand {
       """)
 
   @OptionGroup var sweep: SweepArguments
-
-  @Option(help: "table, csv, json or markdown.")
-  var format = CollectFormat.table
+  @Option(help: "table, csv, json or markdown.") var format = CollectFormat.table
 
   @Option(
-    help: ArgumentHelp(
-      "Sort by this metric, such as test.nll, the best first.", valueName: "metric"))
+    help: .init("Sort by this metric, such as test.nll, the best first.", valueName: "metric"))
   var best: String?
 
   @Flag(help: "The largest value is the best (the default for acc and elbo), or the smallest.")
@@ -29,14 +26,12 @@ struct CollectCommand: ParsableCommand {
   @Flag(help: "Differences to the best setting over the same seeds; needs --best.")
   var paired = false
 
-  @Option(
-    help: ArgumentHelp("The metrics of --seeds, instead of the main five.", valueName: "metric"))
+  @Option(help: .init("The metrics of --seeds, instead of the main five.", valueName: "metric"))
   var metric: [String] = []
 
-  @Flag(name: .shortAndLong, help: "Show every number of the results.")
-  var wide = false
+  @Flag(name: .shortAndLong, help: "Show every number of the results.") var wide = false
 
-  @Option(name: .shortAndLong, help: ArgumentHelp("Write to a file.", valueName: "file"))
+  @Option(name: .shortAndLong, help: .init("Write to a file.", valueName: "file"))
   var output: String?
 
   func validate() throws {

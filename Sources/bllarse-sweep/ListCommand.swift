@@ -6,18 +6,15 @@ struct ListCommand: ParsableCommand {
     commandName: "list", abstract: "Lists the configurations of a sweep.")
 
   @OptionGroup var source: SourceArguments
-
-  @Flag(help: "Print only how many there are.")
-  var count = false
+  @Flag(help: "Print only how many there are.") var count = false
 
   @Flag(help: "Ask the program whether each can run; print those that cannot, and why.")
   var check = false
 
-  @Option(help: ArgumentHelp("The program to ask instead of the sweep's.", valueName: "path"))
+  @Option(help: .init("The program to ask instead of the sweep's.", valueName: "path"))
   var program: String?
 
-  @Option(help: "table, json or csv. (default: table)")
-  var format: ListFormat?
+  @Option(help: "table, json or csv. (default: table)") var format: ListFormat?
 
   func validate() throws {
     if let format, count {
@@ -33,8 +30,7 @@ struct ListCommand: ParsableCommand {
     if let manifest = try source.frozen()?.manifest {
       if count { return print(manifest.count) }
       let entries = try manifest.entries()
-      var seen: Set<String> = []
-      let keys = entries.flatMap(\.parameters).map(\.key).filter { seen.insert($0).inserted }
+      let keys = entries.flatMap { $0.parameters.map(\.key) }.uniqued
       try write(entries.count, keys: keys) { entries[$0] }
     } else {
       let expansion = try source.expansion()
@@ -81,9 +77,7 @@ struct ListCommand: ParsableCommand {
       let expansion = try Expansion(file)
       let inversions = file.inversions(located.options)
       report = try ConfigurationChecker(file.program, program: program)
-        .check(Array(0..<expansion.count)) {
-          try expansion.entry(at: $0, inversions: inversions)
-        }
+        .check(Array(0..<expansion.count)) { try expansion.entry(at: $0, inversions: inversions) }
     }
     for line in report.noteLines { Terminal.note(line) }
     switch format ?? .table {
@@ -113,12 +107,8 @@ struct ShowCommand: ParsableCommand {
     commandName: "show", abstract: "Shows one configuration and its command line.")
 
   @OptionGroup var source: SourceArguments
-
-  @Argument(help: "The configuration's index.")
-  var index: Int
-
-  @Option(help: "table or json.")
-  var format = ShowFormat.table
+  @Argument(help: "The configuration's index.") var index: Int
+  @Option(help: "table or json.") var format = ShowFormat.table
 
   func run() throws {
     try source.sweep.refuseDirectoryOption(for: "show")

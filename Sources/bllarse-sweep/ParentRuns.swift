@@ -38,19 +38,12 @@ enum ParentRuns {
     for record in due {
       let summary = SweepSummary(collector, indices: record.all, states: statuses.map(\.state))
       guard record.due(statuses, over: over) != nil || !record.hasLogged(summary) else { continue }
-      // A parent of which nothing is under way, and nothing new has ended, stays as it is.
-      let outcome = record.outcome(statuses, over: over) ?? stays(record, statuses)
+      // A parent of which nothing is under way stays as it ended: its children wait to be started again.
+      let isBusy = record.indices.contains { [.pending, .running].contains(statuses[$0].state) }
+      let outcome = record.outcome(statuses, over: over) ?? (isBusy ? nil : record.outcome)
       if tell(record, summary, outcome), outcome != nil { ended.insert(record.run) }
     }
     return ended
-  }
-
-  /// How a parent goes on to have ended: its children wait to be started another time.
-  private static func stays(
-    _ record: ParentRecord, _ statuses: [BllarseSweep.RunStatus]
-  ) -> ParentOutcome? {
-    record.indices.contains { [.pending, .running].contains(statuses[$0].state) }
-      ? nil : record.outcome
   }
 
   private static func tell(
@@ -101,9 +94,7 @@ enum ParentRuns {
       guard record.outcome != nil, !record.isLeftOpen else { return }
       _ = try MLflowParents(record).reopen(record.run)
       try record.setReopened()
-    } catch {
-      Terminal.note("note: the MLflow parent run is not reopened: \(error)")
-    }
+    } catch { Terminal.note("note: the MLflow parent run is not reopened: \(error)") }
   }
 
   /// Ends the parent when this configuration's run was the last to end.
@@ -122,9 +113,7 @@ enum ParentRuns {
       if try !update(directory, statuses, over: ended).contains(record.run) {
         record.releaseEnding()
       }
-    } catch {
-      Terminal.note("note: whether the MLflow parent run is over is not known: \(error)")
-    }
+    } catch { Terminal.note("note: whether the MLflow parent run is over is not known: \(error)") }
   }
 
   /// The states when nobody else is going to look after the parent; nil when somebody is.
@@ -177,9 +166,7 @@ struct ParentRun {
   var record: ParentRecord?
 
   var environment: [String: String] {
-    var variables = ["MLFLOW_PARENT_RUN_ID": run]
-    variables["BLLARSE_MLFLOW_STORE"] = store
-    return variables
+    ["MLFLOW_PARENT_RUN_ID": run, "BLLARSE_MLFLOW_STORE": store].compactMapValues(\.self)
   }
 }
 
@@ -213,9 +200,7 @@ struct MLflowParents {
     }
     do {
       tracker = try Tracker(configuration)
-    } catch let error as TrackingError {
-      throw SweepError.usage("\(error)")
-    }
+    } catch let error as TrackingError { throw SweepError.usage("\(error)") }
   }
 
   /// Makes a parent, which is left running.

@@ -8,24 +8,17 @@ struct RetryCommand: ParsableCommand {
   @OptionGroup var sweep: SweepArguments
   @OptionGroup var slurm: SubmitArguments
   @OptionGroup var tracking: TrackingArguments
+  @Flag(help: "All that failed (the default without --index).") var failed = false
 
-  @Flag(help: "All that failed (the default without --index).")
-  var failed = false
-
-  @Option(help: ArgumentHelp("These configurations, such as 3,7-9.", valueName: "list"))
+  @Option(help: .init("These configurations, such as 3,7-9.", valueName: "list"))
   var index: [String] = []
 
   @Flag(help: "As the --retry rules of the submission say, within their budgets.")
   var byCause = false
 
-  @Flag(help: "On this machine, also when the sweep was submitted to SLURM.")
-  var local = false
-
-  @Option(name: .shortAndLong, help: "Runs at a time, on this machine.")
-  var jobs: Int?
-
-  @Flag(help: "Print what would be done, and do nothing.")
-  var dryRun = false
+  @Flag(help: "On this machine, also when the sweep was submitted to SLURM.") var local = false
+  @Option(name: .shortAndLong, help: "Runs at a time, on this machine.") var jobs: Int?
+  @Flag(help: "Print what would be done, and do nothing.") var dryRun = false
 
   func validate() throws {
     if let jobs, jobs < 1 { throw ValidationError("--jobs \(jobs): at least 1") }
@@ -133,11 +126,10 @@ struct CancelCommand: ParsableCommand {
 
   @OptionGroup var sweep: SweepArguments
 
-  @Option(help: ArgumentHelp("Only these configurations, such as 3,7-9.", valueName: "list"))
+  @Option(help: .init("Only these configurations, such as 3,7-9.", valueName: "list"))
   var index: [String] = []
 
-  @Flag(help: "Print the commands, and cancel nothing.")
-  var dryRun = false
+  @Flag(help: "Print the commands, and cancel nothing.") var dryRun = false
 
   func run() throws {
     let directory = try sweep.existingDirectory()

@@ -7,18 +7,15 @@ struct RunConfigCommand: ParsableCommand {
 
   @OptionGroup var source: SourceArguments
   @OptionGroup var strictness: StrictArguments
+  @Argument(help: "The configuration's index.") var index: Int
 
-  @Argument(help: "The configuration's index.")
-  var index: Int
-
-  @Option(help: ArgumentHelp("The program to run instead of the sweep's.", valueName: "path"))
+  @Option(help: .init("The program to run instead of the sweep's.", valueName: "path"))
   var program: String?
 
   @Flag(help: "Run it again although it has a result, which the new one replaces.")
   var force = false
 
-  @Flag(help: "Print the command and run nothing.")
-  var dryRun = false
+  @Flag(help: "Print the command and run nothing.") var dryRun = false
 
   func run() throws {
     let (directory, index) = try frozen()
@@ -78,20 +75,13 @@ struct RunCommand: ParsableCommand {
   @OptionGroup var strictness: StrictArguments
   @OptionGroup var tracking: TrackingArguments
 
-  @Option(help: ArgumentHelp("Only these configurations, such as 3,7-9.", valueName: "list"))
+  @Option(help: .init("Only these configurations, such as 3,7-9.", valueName: "list"))
   var index: [String] = []
 
-  @Flag(help: "Also run what has failed before.")
-  var failed = false
-
-  @Flag(help: "Also run again what has a result, which the new one replaces.")
-  var force = false
-
-  @Flag(help: "Add to a directory that holds another sweep of the same name.")
-  var extend = false
-
-  @Flag(help: "Print what would run and run nothing.")
-  var dryRun = false
+  @Flag(help: "Also run what has failed before.") var failed = false
+  @Flag(help: "Also run again what has a result, which the new one replaces.") var force = false
+  @Flag(help: "Add to a directory that holds another sweep of the same name.") var extend = false
+  @Flag(help: "Print what would run and run nothing.") var dryRun = false
 
   func run() throws {
     var frozen = try FrozenSweep(
@@ -129,16 +119,13 @@ struct RunCommand: ParsableCommand {
 }
 
 struct PoolArguments: ParsableArguments {
-  @Option(name: .shortAndLong, help: "Runs at a time (one on each processor).")
-  var jobs: Int?
-
-  @Option(help: "How often a failed run is tried again. (default: 0)")
-  var retries: Int?
+  @Option(name: .shortAndLong, help: "Runs at a time (one on each processor).") var jobs: Int?
+  @Option(help: "How often a failed run is tried again. (default: 0)") var retries: Int?
 
   @Option(help: "Seconds before the first retry; they double each time. (default: 1.0)")
   var retryDelay: Double?
 
-  @Option(help: ArgumentHelp("The program to run instead of the sweep's.", valueName: "path"))
+  @Option(help: .init("The program to run instead of the sweep's.", valueName: "path"))
   var program: String?
 
   func validate() throws {

@@ -6,18 +6,16 @@ struct StatusCommand: ParsableCommand {
     commandName: "status", abstract: "Shows where each configuration stands.")
 
   @OptionGroup var sweep: SweepArguments
-
   @Flag(help: "Print JSON.") var json = false
 
-  @Option(help: ArgumentHelp("Only configurations in this state.", valueName: "state"))
+  @Option(help: .init("Only configurations in this state.", valueName: "state"))
   var state: RunStatus.State?
 
   @Flag(name: .shortAndLong, help: "Print every configuration, however many there are.")
   var all = false
 
   @Option(
-    name: .shortAndLong,
-    help: ArgumentHelp("Draw again every so many seconds.", valueName: "seconds"))
+    name: .shortAndLong, help: .init("Draw again every so many seconds.", valueName: "seconds"))
   var watch: Double?
 
   func validate() throws {
@@ -88,18 +86,10 @@ struct LogsCommand: ParsableCommand {
     commandName: "logs", abstract: "Prints what a configuration's run printed.")
 
   @OptionGroup var sweep: SweepArguments
-
-  @Argument(help: "The configuration's index.")
-  var index: Int
-
-  @Flag(name: .shortAndLong, help: "Go on until the run ends.")
-  var follow = false
-
-  @Option(help: "An earlier attempt (the last).")
-  var attempt: Int?
-
-  @Flag(help: "Print the job's own output instead of the program's.")
-  var job = false
+  @Argument(help: "The configuration's index.") var index: Int
+  @Flag(name: .shortAndLong, help: "Go on until the run ends.") var follow = false
+  @Option(help: "An earlier attempt (the last).") var attempt: Int?
+  @Flag(help: "Print the job's own output instead of the program's.") var job = false
 
   func validate() throws {
     for (name, isGiven) in [("--follow", follow), ("--attempt", attempt != nil)]

@@ -10,18 +10,10 @@ struct SubmitCommand: ParsableCommand {
   @OptionGroup var checking: CheckArguments
   @OptionGroup var slurm: SubmitArguments
   @OptionGroup var tracking: TrackingArguments
-
-  @Option(help: "The first configuration to submit.")
-  var indexOffset = 0
-
-  @Option(help: "How many configurations to submit, from the offset on (all).")
-  var numJobs: Int?
-
-  @Flag(help: "Add to a directory that holds another sweep of the same name.")
-  var extend = false
-
-  @Flag(help: "Print the commands and scripts, and submit nothing.")
-  var dryRun = false
+  @Option(help: "The first configuration to submit.") var indexOffset = 0
+  @Option(help: "How many configurations to submit, from the offset on (all).") var numJobs: Int?
+  @Flag(help: "Add to a directory that holds another sweep of the same name.") var extend = false
+  @Flag(help: "Print the commands and scripts, and submit nothing.") var dryRun = false
 
   func validate() throws {
     if indexOffset < 0 { throw ValidationError("--index-offset \(indexOffset): not negative") }
@@ -125,46 +117,24 @@ extension SweepDirectory {
 
 /// What is asked of SLURM; each option overrides the sweep file's `slurm` section.
 struct SubmitArguments: ParsableArguments {
-  @Option(help: "The jobs' name (the sweep's).")
-  var jobName: String?
+  @Option(help: "The jobs' name (the sweep's).") var jobName: String?
 
   @Option(
-    help: ArgumentHelp(
+    help: .init(
       "How many run at once, over all arrays together (7); none for no limit.", valueName: "number")
   ) var maxConcurrent: ConcurrencyLimit?
 
-  @Option(help: "Processors of a run.")
-  var cpusPerTask: Int?
-
-  @Option(help: "Nodes not to use, comma-separated.")
-  var excludeNodes: String?
-
-  @Option(help: "A job script instead of the generated one.")
-  var jobScript: String?
-
-  @Option(help: "A Python environment that the job script activates.")
-  var venv: String?
-
-  @Option(help: "The partition.")
-  var partition: String?
-
-  @Option(help: "The account.")
-  var account: String?
-
-  @Option(help: "The time limit of a run.")
-  var time: String?
-
-  @Option(help: "The memory of a run.")
-  var mem: String?
-
-  @Option(help: "Generic resources, such as gpu:1.")
-  var gres: String?
-
-  @Option(help: "The quality of service.")
-  var qos: String?
-
-  @Option(help: "Features that nodes must have.")
-  var constraint: String?
+  @Option(help: "Processors of a run.") var cpusPerTask: Int?
+  @Option(help: "Nodes not to use, comma-separated.") var excludeNodes: String?
+  @Option(help: "A job script instead of the generated one.") var jobScript: String?
+  @Option(help: "A Python environment that the job script activates.") var venv: String?
+  @Option(help: "The partition.") var partition: String?
+  @Option(help: "The account.") var account: String?
+  @Option(help: "The time limit of a run.") var time: String?
+  @Option(help: "The memory of a run.") var mem: String?
+  @Option(help: "Generic resources, such as gpu:1.") var gres: String?
+  @Option(help: "The quality of service.") var qos: String?
+  @Option(help: "Features that nodes must have.") var constraint: String?
 
   @Option(help: "The order in which runs start: index, reverse or shuffle.")
   var arrayOrder: SubmitOptions.ArrayOrder?
@@ -172,24 +142,23 @@ struct SubmitArguments: ParsableArguments {
   @Option(help: "Seconds before the time limit at which runs checkpoint (120).")
   var signalSeconds: Int?
 
-  @Option(help: "How often a run requeues itself after a checkpoint (10).")
-  var maxRequeues: Int?
+  @Option(help: "How often a run requeues itself after a checkpoint (10).") var maxRequeues: Int?
 
   @Option(
-    help: ArgumentHelp(
+    help: .init(
       "Try failures of a cause again, such as oom:2:mem*1.5, timeout:1:time*2, node:3, failed:1.",
       valueName: "rule"))
   var retry: [String] = []
 
   @Option(
     parsing: .unconditionalSingleValue,
-    help: ArgumentHelp("A further argument of sbatch, as it is.", valueName: "arg"))
+    help: .init("A further argument of sbatch, as it is.", valueName: "arg"))
   var sbatchArg: [String] = []
 
-  @Option(help: ArgumentHelp("Where SLURM writes output (slurm_logs).", valueName: "dir"))
+  @Option(help: .init("Where SLURM writes output (slurm_logs).", valueName: "dir"))
   var logDir: String?
 
-  @Option(help: ArgumentHelp("The program to run instead of the sweep's.", valueName: "path"))
+  @Option(help: .init("The program to run instead of the sweep's.", valueName: "path"))
   var program: String?
 
   @OptionGroup var strictness: StrictArguments
@@ -241,13 +210,9 @@ struct SubmitArguments: ParsableArguments {
       throw ValidationError(
         "--signal-seconds is \(signalSeconds); expected a number from 1 to 65535")
     }
-    for rule in retry {
-      do {
-        _ = try RetryRule(parsing: rule)
-      } catch let error as SweepError {
-        throw ValidationError(error.description)
-      }
-    }
+    do {
+      for rule in retry { _ = try RetryRule(parsing: rule) }
+    } catch { throw ValidationError("\(error)") }
     if let maxRequeues, maxRequeues < 0 {
       throw ValidationError("--max-requeues \(maxRequeues): not negative")
     }

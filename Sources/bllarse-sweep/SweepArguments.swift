@@ -5,11 +5,11 @@ struct SweepArguments: ParsableArguments {
   @Argument(help: "A sweep file, a sweep's directory, or the name of a sweep in ./sweeps.")
   var sweep: String
 
-  @Option(help: ArgumentHelp("The sweep's directory (sweeps/NAME).", valueName: "dir"))
+  @Option(help: .init("The sweep's directory (sweeps/NAME).", valueName: "dir"))
   var sweepDir: String?
 
   @Option(
-    help: ArgumentHelp(
+    help: .init(
       "The Python that reads .py sweeps and runs their run(config) (python3).", valueName: "path"))
   var python: String?
 
@@ -73,7 +73,7 @@ struct SweepArguments: ParsableArguments {
 
 struct OverrideArguments: ParsableArguments {
   @Option(
-    help: ArgumentHelp(
+    help: .init(
       "Give every configuration this value, whatever the file says, such as epochs=3 (repeat).",
       valueName: "key=value"))
   var set: [String] = []
@@ -90,8 +90,7 @@ struct OverrideArguments: ParsableArguments {
 
 /// The Python environment of commands that send nothing to SLURM; `submit` has its own --venv.
 struct VenvArguments: ParsableArguments {
-  @Option(
-    help: ArgumentHelp("The Python environment that reads and runs .py sweeps.", valueName: "dir"))
+  @Option(help: .init("The Python environment that reads and runs .py sweeps.", valueName: "dir"))
   var venv: String?
 
   /// Says that the environment has no effect where no Python runs.

@@ -5,13 +5,12 @@ import BllarseSweep
 /// The MLflow run that the runs of a submission are nested in.
 struct TrackingArguments: ParsableArguments {
   @Option(
-    help: ArgumentHelp(
-      "Nest the runs in this MLflow run, which is left open for its owner to end.",
-      valueName: "run"))
+    help: .init(
+      "Nest the runs in this MLflow run, which is left open for its owner to end.", valueName: "run"
+    ))
   var parentRunId: String?
 
-  @Flag(help: "End the run of --parent-run-id as the runs in it ended.")
-  var closeParent = false
+  @Flag(help: "End the run of --parent-run-id as the runs in it ended.") var closeParent = false
 
   func validate() throws {
     if closeParent, parentRunId == nil {

@@ -104,7 +104,7 @@ struct ConfigurationCheckTests {
     #expect(report.asked == Array(0..<5000))
     #expect(report.refusals.map(\.message) == ["seven"])
     #expect(report.refused == (0..<500).map { $0 * 10 + 6 })
-    #expect(report.notes == [.init(text: "a note", count: 4500)])
+    #expect(report.notes.map(\.text) == ["a note"] && report.notes.map(\.count) == [4500])
     #expect(report.largestMemory == .init(index: 4990, bytes: 499))
     #expect(try Files.text(of: scripts.temporary.file("processes")) == "one\n")
   }
@@ -131,9 +131,9 @@ struct ConfigurationCheckTests {
       report.noteLines == [
         "note: plain does not describe its options: what cannot run is not known before it starts"
       ])
-    #expect(
-      try Self.check("seeds: 3", program: Fixtures.path("sweeps/programs/steps.sh")).unasked
-        == [.init(program: "steps.sh", reason: "has no subcommand 'check'", count: 3)])
+    let steps = try Self.check("seeds: 3", program: Fixtures.path("sweeps/programs/steps.sh"))
+    #expect(steps.unasked.map(\.program) == ["steps.sh"] && steps.unasked.map(\.count) == [3])
+    #expect(steps.unasked.map(\.reason) == ["has no subcommand 'check'"])
   }
 
   @Test("answers that are none, too few or too many are told with the configuration")

@@ -109,11 +109,11 @@ struct ConclusionTests {
   @Test("what a program leaves running does not keep its attempt alive; a living program does")
   func leftBehind() throws {
     let attempt = try Attempt()
-    var spawn = Spawn(
-      ["/bin/sleep", "60"],
-      environment: [AttemptDirectory.markName: attempt.attempt.programMark(attempt.claim)])
-    (spawn.output, spawn.errors) = (.file("/dev/null"), .file("/dev/null"))
-    let process = try spawn.start()
+    let process = try Spawn(
+      arguments: ["/bin/sleep", "60"],
+      environment: [AttemptDirectory.markName: attempt.attempt.programMark(attempt.claim)],
+      output: .file("/dev/null"), errors: .file("/dev/null")
+    ).start()
     defer {
       Child.send(Signals.kill, to: process)
       _ = Child.wait(process)

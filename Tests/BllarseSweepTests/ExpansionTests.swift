@@ -153,7 +153,7 @@ enum RandomSpace {
       }
     }
     block.condition = maybeCondition(&generator)
-    if Bool.random(using: &generator) { block.exclusions = [condition(&generator)] }
+    if Bool.random(using: &generator) { block.exclusion = condition(&generator) }
     return block
   }
 
@@ -224,7 +224,7 @@ enum Enumeration {
         }
       }
     }
-    return result.filter { partial in !block.exclusions.contains { holds($0, partial) } }
+    return result.filter { partial in !(block.exclusion.map { holds($0, partial) } ?? false) }
   }
 
   static func set(_ partial: Partial, _ row: [(key: String, value: Template)]) -> Partial {

@@ -106,7 +106,7 @@ struct OverrideTests {
     let file = try SweepFile.decode("list: [{a: 1, b: 2}, {a: 2, b: 2}]", path: "/nowhere/s.yaml")
       .overriding(try Override.parse(["b=[x, 1]", "c=true"]))
     let program = Program(
-      command: ["/bin/true"], checksum: nil, options: nil, description: file.program)
+      command: ["/bin/true"], checksum: nil, options: nil, describer: [], description: file.program)
     let directory = try SweepDirectory.freeze(
       file, expansion: Expansion(file), program: program, at: temporary.file("sweep")
     ).directory

@@ -246,7 +246,8 @@ struct PythonSweepTests {
     #expect(yaml.notesOnFalse(options) == [])
     let directories = try [file, yaml].map { file in
       let program = Program(
-        command: ["/bin/true"], checksum: nil, options: options, description: file.program)
+        command: ["/bin/true"], checksum: nil, options: options, describer: [],
+        description: file.program)
       return try SweepDirectory.freeze(
         file, expansion: Expansion(file), program: program, at: folder.file("s-\(file.name)"),
         dryRun: true
@@ -275,7 +276,8 @@ struct KeptPythonTests {
             .utf8))
       let file = try SweepReader().read(path)
       let program = Program(
-        command: ["/bin/true"], checksum: nil, options: nil, description: file.program)
+        command: ["/bin/true"], checksum: nil, options: nil, describer: [],
+        description: file.program)
       return try SweepDirectory.freeze(
         file, expansion: Expansion(file), program: program, at: sweep
       ).directory

@@ -23,7 +23,8 @@ struct Scratch {
     file.program.describesItself = false
     file.program.outputOption = nil
     let program = Program(
-      command: file.program.command, checksum: nil, options: nil, description: file.program)
+      command: file.program.command, checksum: nil, options: nil, describer: [],
+      description: file.program)
     return try SweepDirectory.freeze(
       file, expansion: Expansion(file), program: program, at: temporary.file("sweep"))
   }
@@ -81,11 +82,11 @@ struct StateTests {
     // Nobody: no process of this id started then.
     claim.process = 1 << 30
     let attempt = try #require(try scratch.directory.run(0).claim(attempt: 1, claim))
-    var spawn = Spawn(
-      ["/bin/sleep", "60"],
-      environment: [AttemptDirectory.markName: attempt.programMark(claim)])
-    (spawn.output, spawn.errors) = (.file("/dev/null"), .file("/dev/null"))
-    let program = try spawn.start()
+    let program = try Spawn(
+      arguments: ["/bin/sleep", "60"],
+      environment: [AttemptDirectory.markName: attempt.programMark(claim)],
+      output: .file("/dev/null"), errors: .file("/dev/null")
+    ).start()
     let context = LaunchContext(["/bin/true"])
     #expect(
       throws: StartRefusal.busy("attempt 1 runs: process \(1 << 30) on \(Host.name)")
@@ -196,7 +197,7 @@ struct StateTests {
     let temporary = try TemporaryDirectory()
     let file = try SweepFile.decode("grid: {a: [1, 2]}", path: "/nowhere/s.yaml")
     let program = Program(
-      command: ["/bin/true"], checksum: nil, options: nil, description: file.program)
+      command: ["/bin/true"], checksum: nil, options: nil, describer: [], description: file.program)
     let frozen = try SweepDirectory.freeze(
       file, expansion: Expansion(file), program: program, at: temporary.file("sweep"), dryRun: true)
     #expect(frozen.selected == [0, 1])

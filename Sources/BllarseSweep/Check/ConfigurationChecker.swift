@@ -25,40 +25,26 @@ package struct ConfigurationChecker {
   package func check(_ indices: [Int], entry: (Int) throws -> ManifestEntry) throws -> CheckReport {
     var report = CheckReport()
     var located: [[String]: Program] = [:]
-    var groups: [(program: Program, indices: [Int])] = []
-    var ownRuns = 0
-    for index in indices {
-      let words = try entry(index).program
-      if words == PythonProgram.words {
-        ownRuns += 1
+    let runs = try indices.map { (index: $0, words: try entry($0).program) }
+    let asked = runs.filter { $0.words != PythonProgram.words }
+    if asked.count < runs.count {
+      report.unasked.append(("run(config)", "is the module's own", runs.count - asked.count))
+    }
+    for words in asked.map(\.words).uniqued {
+      located[words] = try description.located(as: words, program: program)
+    }
+    for (describer, runs) in asked.grouped(by: { located[$0.words]?.describer ?? [] }) {
+      guard let options = located[runs[0].words]?.options, options.hasCheck else {
+        let reason =
+          located[runs[0].words]?.options == nil
+          ? "does not describe its options" : "has no subcommand 'check'"
+        report.unasked.append((Files.name(of: describer[0]), reason, runs.count))
         continue
       }
-      let found = try located[words] ?? description.located(as: words, program: program)
-      located[words] = found
-      if let place = groups.firstIndex(where: { $0.program.describer == found.describer }) {
-        groups[place].indices.append(index)
-      } else {
-        groups.append((found, [index]))
-      }
-    }
-    if ownRuns > 0 {
-      report.unasked.append(
-        .init(program: "run(config)", reason: "is the module's own", count: ownRuns))
-    }
-    for (found, indices) in groups {
-      guard found.options?.hasCheck == true else {
-        report.unasked.append(
-          .init(
-            program: Files.name(of: found.command[0]),
-            reason: found.options == nil
-              ? "does not describe its options" : "has no subcommand 'check'",
-            count: indices.count))
-        continue
-      }
-      try ask(found.describer + ["check"], indices, &report) { index in
+      try ask(describer + ["check"], runs.map(\.index), &report) { index in
         // Leading words that are no part of what is asked belong to the run: a subcommand.
         let entry = try entry(index)
-        let leading = located[entry.program]?.command.dropFirst(found.describer.count) ?? []
+        let leading = located[entry.program]?.command.dropFirst(describer.count) ?? []
         return leading + entry.arguments
       }
     }
@@ -108,21 +94,7 @@ package struct ConfigurationChecker {
 }
 
 /// What programs said of a sweep's configurations before any of them runs.
-public struct CheckReport: Sendable, Equatable {
-  /// Configurations that cannot run, for one reason.
-  package struct Refusal: Sendable, Equatable {
-    /// The exit code that their runs would have.
-    package let status: Int
-    package let message: String
-    package internal(set) var indices: [Int]
-  }
-
-  /// Something to know about configurations that can run.
-  package struct Note: Sendable, Equatable {
-    package let text: String
-    package internal(set) var count: Int
-  }
-
+public struct CheckReport: Sendable {
   /// The memory of the run that needs most.
   public struct MemoryEstimate: Sendable, Equatable {
     /// The configuration.
@@ -131,53 +103,39 @@ public struct CheckReport: Sendable, Equatable {
     public let bytes: Int
   }
 
-  /// A program that cannot be asked.
-  package struct Unasked: Sendable, Equatable {
-    package let program: String
-    package let reason: String
-    package let count: Int
-  }
-
   package private(set) var asked: [Int] = []
-  /// What cannot run, the first configuration's reason first.
-  package private(set) var refusals: [Refusal] = []
-  /// Notes, the most frequent first.
-  package var notes: [Note] { allNotes.sorted { $0.count > $1.count } }
   /// The largest estimate; nil when no program gave one.
   package private(set) var largestMemory: MemoryEstimate?
-  package internal(set) var unasked: [Unasked] = []
-  private var allNotes: [Note] = []
-  private var refusalPlaces: [String: Int] = [:]
-  private var notePlaces: [String: Int] = [:]
+  /// Programs that cannot be asked, and of how many configurations.
+  package internal(set) var unasked: [(program: String, reason: String, count: Int)] = []
+  private var refusedRuns: [(index: Int, status: Int, message: String)] = []
+  private var noteTexts: [String] = []
 
   package init() {}
 
-  package var refused: [Int] { refusals.flatMap(\.indices).sorted() }
+  package var refused: [Int] { refusedRuns.map(\.index).sorted() }
+
+  /// What cannot run, the first configuration's reason first, with the exit code that the runs would have.
+  package var refusals: [(status: Int, message: String, indices: [Int])] {
+    refusedRuns.grouped { "\($0.status) \($0.message)" }
+      .map { ($1[0].status, $1[0].message, $1.map(\.index).sorted()) }
+  }
+
+  /// What is to know about configurations that can run, the most frequent first.
+  package var notes: [(text: String, count: Int)] {
+    noteTexts.grouped { $0 }.map { ($0, $1.count) }.sorted { $0.1 > $1.1 }
+  }
 
   /// Adds the answer about one configuration; false for what is none: no object with a number `status`.
   mutating func add(_ answer: JSON, for index: Int) -> Bool {
     guard let status = answer["status"]?.intValue else { return false }
     asked.append(index)
     if status != 0 {
-      let message = Self.essence(answer["message"]?.stringValue ?? "exit code \(status)")
-      let key = "\(status) \(message)"
-      if let place = refusalPlaces[key] {
-        refusals[place].indices.append(index)
-      } else {
-        refusalPlaces[key] = refusals.count
-        refusals.append(Refusal(status: status, message: message, indices: [index]))
-      }
+      let message = answer["message"]?.stringValue ?? "exit code \(status)"
+      refusedRuns.append((index, status, Self.essence(message)))
       return true
     }
-    for note in answer["notes"]?.arrayValue ?? [] {
-      let text = Self.essence(note.plainText)
-      if let place = notePlaces[text] {
-        allNotes[place].count += 1
-      } else {
-        notePlaces[text] = allNotes.count
-        allNotes.append(Note(text: text, count: 1))
-      }
-    }
+    noteTexts += answer["notes"]?.arrayValue?.map { Self.essence($0.plainText) } ?? []
     if let bytes = answer["memory_bytes"]?.intValue, bytes > largestMemory?.bytes ?? 0 {
       largestMemory = MemoryEstimate(index: index, bytes: bytes)
     }
@@ -206,13 +164,13 @@ extension CheckReport {
 
   /// What cannot run and why: `12 configurations (0,3-13): REASON`, one reason after another.
   package var refusalText: String {
-    var lines: [String] = []
-    for refusal in refusals.prefix(Self.shownGroups) {
-      let indices = Self.short(refusal.indices.sorted())
+    let refusals = refusals
+    var lines = refusals.prefix(Self.shownGroups).map { refusal in
+      let indices = Self.short(refusal.indices)
       let subject =
         refusal.indices.count == 1
         ? "configuration \(indices)" : "\(refusal.indices.count) configurations (\(indices))"
-      lines.append("\(subject): " + refusal.message.replacing("\n", with: "\n  "))
+      return "\(subject): " + refusal.message.replacing("\n", with: "\n  ")
     }
     let rest = refusals.dropFirst(Self.shownGroups)
     if !rest.isEmpty {
@@ -226,10 +184,11 @@ extension CheckReport {
 
   /// Lines to tell beside the refusals: notes by their number, and what could not be asked.
   package var noteLines: [String] {
+    let notes = notes
     let shown = notes.prefix(Self.shownGroups).map { note in
       "note: \(note.count) configuration\(note.count == 1 ? "" : "s"): \(note.text)"
     }
-    let more = allNotes.count - shown.count
+    let more = notes.count - shown.count
     return shown + (more > 0 ? ["note: and \(more) other notes"] : [])
       + unasked.map {
         "note: \($0.program) \($0.reason): what cannot run is not known before it starts"
@@ -242,8 +201,7 @@ extension CheckReport {
       "refused": .array(
         refusals.map {
           .object([
-            "indices": .ints($0.indices.sorted()), "status": .int($0.status),
-            "message": .string($0.message),
+            "indices": .ints($0.indices), "status": .int($0.status), "message": .string($0.message),
           ])
         }),
       "notes": .array(notes.map { .object(["text": .string($0.text), "count": .int($0.count)]) }),
@@ -276,20 +234,18 @@ package enum RefusalRecord {
 
   /// Keeps the answers of a check; what it did not ask about stays as it was.
   package static func update(_ directory: SweepDirectory, _ report: CheckReport) throws {
-    var reasons = try read(directory)
-    let before = reasons
+    let before = try read(directory)
+    var reasons = before
     for index in report.asked { reasons[index] = nil }
     for refusal in report.refusals {
       for index in refusal.indices { reasons[index] = refusal.message }
     }
     guard reasons != before else { return }
-    let groups = Dictionary(grouping: reasons.keys) { reasons[$0] ?? "" }
-      .map { (message: $0.key, indices: $0.value.sorted()) }
-      .sorted { $0.indices[0] < $1.indices[0] }
+    let groups = reasons.sorted { $0.key < $1.key }.grouped(by: \.value)
     let json: JSON = .object([
       "version": 1,
       "refused": .array(
-        groups.map { .object(["indices": .ints($0.indices), "message": .string($0.message)]) }),
+        groups.map { .object(["indices": .ints($1.map(\.key)), "message": .string($0)]) }),
     ])
     try Files.write(json.compact + "\n", to: path(directory))
   }

@@ -21,26 +21,16 @@ public struct Program: Sendable {
     }
     let checksum = checksum(of: path)
     let command = [path] + description.command.dropFirst()
-    var options: ProgramOptions?
-    if description.describesItself { options = dump(command, checksum: checksum) }
-    return Program(command: command, checksum: checksum, options: options, description: description)
+    // An interpreter reads a file, which describes itself; a bare word is a subcommand.
+    let script = command.count > 1 && command[1].contains { "./".contains($0) } ? command[1] : nil
+    let isFile = script.map { Files.exists($0) && !Files.isDirectory($0) } ?? false
+    let describer = isFile ? command : [path]
+    let options = description.describesItself ? dump(command, describer, checksum) : nil
+    return Program(
+      command: command, checksum: checksum, options: options, describer: describer,
+      description: description)
   }
 
-  init(
-    command: [String], checksum: String?, options: ProgramOptions?, description: ProgramDescription
-  ) {
-    (self.command, self.checksum) = (command, checksum)
-    (self.options, self.description) = (options, description)
-    describer = Self.isScript(command) ? command : [command[0]]
-  }
-
-  /// Whether an interpreter reads a file, which describes itself; a bare word is a subcommand.
-  private static func isScript(_ command: [String]) -> Bool {
-    guard command.count > 1, command[1].contains(where: { "./".contains($0) }) else { return false }
-    return Files.exists(command[1]) && !Files.isDirectory(command[1])
-  }
-
-  /// The file that an interpreter reads.
   var script: String? { describer.dropFirst().first }
 
   /// The options for results and for resuming, unless the program says that it has none.
@@ -62,32 +52,29 @@ public struct Program: Sendable {
     return digest.finish()
   }
 
-  private static func dump(_ command: [String], checksum: String?) -> ProgramOptions? {
-    let name = Files.name(of: command[0])
-    let words = Array(command.dropFirst())
-    // An interpreter's checksum says nothing about the script it runs.
-    let isScript = isScript(command)
-    let cache = isScript ? nil : checksum.flatMap { cacheFile($0) }
-    if let cache, let text = try? Files.text(of: cache),
-      let options = ProgramOptions(dump: text, program: name, words: words)
-    {
-      return options
+  private static func dump(
+    _ command: [String], _ describer: [String], _ checksum: String?
+  ) -> ProgramOptions? {
+    func options(_ text: String) -> ProgramOptions? {
+      ProgramOptions(
+        dump: text, program: Files.name(of: command[0]),
+        words: Array(command.dropFirst(describer.count)))
     }
-    let leading = isScript ? command : [command[0]]
-    guard let result = try? ProcessRunner().run(leading + ["--experimental-dump-help"]),
-      result.status == 0,
-      let options = ProgramOptions(dump: result.output, program: name, words: isScript ? [] : words)
+    let home = Host.variable("XDG_CACHE_HOME") ?? Host.variable("HOME").map { "\($0)/.cache" }
+    var cache: String?
+    // An interpreter's checksum says nothing about the script it runs.
+    if let home, let checksum, describer.count == 1 {
+      cache = "\(home)/bllarse/options/\(checksum).json"
+    }
+    if let cache, let text = try? Files.text(of: cache), let kept = options(text) { return kept }
+    guard let result = try? ProcessRunner().run(describer + ["--experimental-dump-help"]),
+      result.status == 0, let found = options(result.output)
     else { return nil }
     if let cache, let directory = Files.parent(of: cache) {
       // Only a cache: a read-only home directory is no reason to fail.
       try? Files.makeDirectory(directory)
       try? Files.write(result.output, to: cache)
     }
-    return options
-  }
-
-  private static func cacheFile(_ checksum: String) -> String? {
-    let home = Host.variable("XDG_CACHE_HOME") ?? Host.variable("HOME").map { "\($0)/.cache" }
-    return home.map { "\($0)/bllarse/options/\(checksum).json" }
+    return found
   }
 }

@@ -64,11 +64,10 @@ package struct ProgramOptions: Sendable {
     let diagnostics = Diagnostics(file: file.path)
     var keysWithFaults: Set<String> = []
     for (key, value) in file.space.possibleValues where !file.leavesOut(value) {
-      let place = file.keyPositions[key] ?? Position(line: 1, column: 1)
       guard let fault = fault(key, value, lists: file.program.lists),
         keysWithFaults.insert(key).inserted
       else { continue }
-      diagnostics.report(fault, at: place)
+      diagnostics.report(fault, at: file.keyPositions[key] ?? Position())
     }
     try diagnostics.throwIfAny()
   }

@@ -29,33 +29,16 @@ public struct Collector {
   var varyingKeys: [String] { entries.varyingKeys }
 
   /// The numeric results by their dotted names: all of them, or those that all results share first.
-  var metricNames: [String] {
-    var names: [String] = []
-    var seen: Set<String> = []
-    for run in finished {
-      Self.numbers(in: run.result.metrics, prefix: "") { name, _ in
-        if seen.insert(name).inserted { names.append(name) }
-      }
-    }
-    return Self.ownNumbers(names)
-  }
+  var metricNames: [String] { finished.flatMap { Self.numbers(in: $0.result.metrics) }.uniqued }
 
-  /// The names without what a program says of itself, which is no result.
-  static func ownNumbers(_ names: [String]) -> [String] {
-    names.filter { name in
+  /// The dotted names of the numbers in a result, without what a program says of itself, which is none.
+  static func numbers(in result: JSON) -> [String] {
+    func names(_ json: JSON, _ name: String) -> [String] {
+      guard let members = json.members else { return json.doubleValue == nil ? [] : [name] }
+      return members.flatMap { names($0.value, name.isEmpty ? $0.key : "\(name).\($0.key)") }
+    }
+    return names(result, "").filter { name in
       !["arguments.", "versions.", "environment."].contains { name.hasPrefix($0) }
-    }
-  }
-
-  static func numbers(in json: JSON, prefix: String, _ visit: (String, Double) -> Void) {
-    switch json {
-    case .int, .largeInteger, .double: if let number = json.doubleValue { visit(prefix, number) }
-    case .object(let members):
-      for member in members {
-        numbers(
-          in: member.value, prefix: prefix.isEmpty ? member.key : "\(prefix).\(member.key)", visit)
-      }
-    default: break
     }
   }
 
@@ -148,13 +131,7 @@ public struct Collector {
 
   /// The finished runs of each setting, the best first, or in order of the manifest.
   private func settings(best: String?, _ largest: Bool?) -> [[Finished]] {
-    var order: [String] = []
-    var groups: [String: [Finished]] = [:]
-    for run in finished {
-      if groups[run.entry.groupHash] == nil { order.append(run.entry.groupHash) }
-      groups[run.entry.groupHash, default: []].append(run)
-    }
-    let settings = order.compactMap { groups[$0] }
+    let settings = finished.grouped(by: \.entry.groupHash).map(\.elements)
     guard let best else { return settings }
     return sorted(settings, by: best, largest) { runs in
       ReplicateStatistics(runs.compactMap { $0.number(best) })?.mean

@@ -105,9 +105,7 @@ extension JSON {
 
   /// The three main scores of a result in a line; empty for a result without numbers.
   package var scoreText: String {
-    var names: [String] = []
-    Collector.numbers(in: self, prefix: "") { name, _ in names.append(name) }
-    return MainScores.among(Collector.ownNumbers(names), count: 3).compactMap(score)
+    MainScores.among(Collector.numbers(in: self), count: 3).compactMap(score)
       .joined(separator: ", ")
   }
 }

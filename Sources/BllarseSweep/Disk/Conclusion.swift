@@ -15,10 +15,7 @@ package struct Conclusion {
     needsResult = claim.needsResult ?? true
   }
 
-  struct Outcome {
-    var end: AttemptEnd
-    var result: RunResult?
-  }
+  typealias Outcome = (end: AttemptEnd, result: RunResult?)
 
   func outcome(
     of ending: Ending, stopSignal: Int32?, seconds: Double, finished: Double
@@ -32,24 +29,19 @@ package struct Conclusion {
       do {
         result = self.result(try metrics(), seconds: seconds, finished: finished)
         end.outcome = .done
-      } catch {
-        end.reason = "\(error)"
-      }
-    case .exit(75):
-      end.outcome = .interrupted
-      end.reason = "interrupted; can be resumed"
+      } catch { end.reason = "\(error)" }
+    case .exit(75): (end.outcome, end.reason) = (.interrupted, "interrupted; can be resumed")
     case .exit(let code):
       end.reason = lastError ?? "exit code \(code), and nothing on standard error"
     case .signal(let number):
       end.signal = Signals.name(number)
       if let stopSignal {
-        end.outcome = .interrupted
-        end.reason = "stopped by \(Signals.name(stopSignal))"
+        (end.outcome, end.reason) = (.interrupted, "stopped by \(Signals.name(stopSignal))")
       } else {
         end.reason = "ended by \(Signals.name(number))" + (lastError.map { ": \($0)" } ?? "")
       }
     }
-    return Outcome(end: end, result: result)
+    return (end, result)
   }
 
   /// What the directory says of an attempt that is over and whose launcher saw no end;
@@ -68,16 +60,15 @@ package struct Conclusion {
       time > claim.started - Self.clockSlack, let metrics = try? metrics()
     else { return nil }
     let seconds = max(0, time - claim.started)
-    // A failed run of bllarse-finetune keeps the scores that it had, and says that it failed.
-    if let failure = metrics["failure"]?.stringValue {
-      let end = AttemptEnd(
-        outcome: .failed, exitCode: 1, reason: failure, seconds: seconds, finished: time)
-      return Outcome(end: end, result: nil)
-    }
-    let end = AttemptEnd(
+    var end = AttemptEnd(
       outcome: .done, exitCode: 0, reason: "its result is whole; its end was not seen",
       seconds: seconds, finished: time)
-    return Outcome(end: end, result: result(metrics, seconds: seconds, finished: time, claim.host))
+    // A failed run of bllarse-finetune keeps the scores that it had, and says that it failed.
+    if let failure = metrics["failure"]?.stringValue {
+      (end.outcome, end.exitCode, end.reason) = (.failed, 1, failure)
+      return (end, nil)
+    }
+    return (end, result(metrics, seconds: seconds, finished: time, claim.host))
   }
 
   /// A file server's clock and a host's may differ by about this many seconds.
@@ -105,16 +96,15 @@ package struct Conclusion {
 
   /// `result.json` of the output directory; for a program without one the JSON object printed last.
   private func metrics() throws -> JSON {
+    func object(_ text: String?) -> JSON? {
+      text.flatMap { try? JSON.parse($0) }.flatMap { $0.members == nil ? nil : $0 }
+    }
     if let text = try? Files.text(of: resultPath) {
-      guard let json = try? JSON.parse(text), json.members != nil else {
-        throw SweepError.failed("exit code 0, but \(resultPath) is not a JSON object")
-      }
-      return json
+      if let json = object(text) { return json }
+      throw SweepError.failed("exit code 0, but \(resultPath) is not a JSON object")
     }
     if needsResult { throw SweepError.failed("exit code 0, but there is no \(resultPath)") }
-    let last = Files.lastLines(1, of: attempt.output).first
-    if let last, let json = try? JSON.parse(last), json.members != nil { return json }
-    return .object([JSON.Member]())
+    return object(Files.lastLines(1, of: attempt.output).first) ?? .object([JSON.Member]())
   }
 }
 
@@ -175,12 +165,11 @@ enum FailureReason {
 
   /// What programs add to an error: how to call them, notes, where the run is tracked.
   private static func isAside(_ line: String) -> Bool {
-    let line = line.trimmed
+    let line = line.trimmed.lowercased()
     let starts = [
       "usage:", "see '", "see \"", "help:", "try '", "for more information", "note:", "mlflow: ",
     ]
-    let lower = line.lowercased()
-    return starts.contains { lower.hasPrefix($0) } || lower.contains("--help")
-      || lower.contains(" warning ") || lower.contains(": note: ")
+    return starts.contains { line.hasPrefix($0) }
+      || ["--help", " warning ", ": note: "].contains { line.contains($0) }
   }
 }

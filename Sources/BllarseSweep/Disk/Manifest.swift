@@ -135,12 +135,9 @@ public struct Manifest: Sendable {
     lists: ListStyles = ListStyles(), dryRun: Bool
   ) throws -> [Int] {
     if !dryRun { try Files.makeDirectory(directory) }
-    var known: [String: Int] = [:]
-    var frozen: [String: [JSON.Member]] = [:]
-    for entry in try entries() {
-      known[entry.hash] = entry.index
-      frozen[entry.hash] = entry.parameters
-    }
+    var known: [String: ManifestEntry] = [:]
+    func learn(_ entries: [ManifestEntry]) { for entry in entries { known[entry.hash] = entry } }
+    learn(try entries())
     outdated = [:]
     var seen: Set<String> = []
     var pending: [Configuration] = []
@@ -154,21 +151,14 @@ public struct Manifest: Sendable {
             inversions: inversions, lists: lists)
         }
         if dryRun {
-          for entry in new { known[entry.hash] = entry.index }
           unwritten += new
           count += new.count
-          pending = []
-          return
-        }
-        let text = new.map { $0.json.compact + "\n" }.joined()
-        if try Files.create("\(directory)/\(start.digits(9)).jsonl", text) {
-          for (offset, configuration) in pending.enumerated() {
-            known[configuration.hash] = start + offset
-          }
-        }
-        try reload()
-        if count < start + pending.count || known[pending[0].hash] == nil {
-          for entry in try entries() { known[entry.hash] = entry.index }
+          learn(new)
+        } else {
+          let text = new.map { $0.json.compact + "\n" }.joined()
+          let isOwn = try Files.create("\(directory)/\(start.digits(9)).jsonl", text)
+          try reload()
+          learn(isOwn ? new : try entries())
         }
         pending.removeAll { known[$0.hash] != nil }
       }
@@ -179,23 +169,23 @@ public struct Manifest: Sendable {
       let configuration = try expansion.configuration(at: index)
       guard seen.insert(configuration.hash).inserted else { continue }
       order.append(configuration.hash)
-      if let old = frozen[configuration.hash], old != configuration.parameters {
-        for key in Self.differences(old, configuration.parameters) {
-          outdated[key, default: 0] += 1
-        }
+      guard let old = known[configuration.hash] else {
+        pending.append(configuration)
+        if pending.count == Self.segmentSize { try flush() }
+        continue
       }
-      if known[configuration.hash] == nil { pending.append(configuration) }
-      if pending.count == Self.segmentSize { try flush() }
+      for key in Self.differences(old.parameters, configuration.parameters) {
+        outdated[key, default: 0] += 1
+      }
     }
     try flush()
-    return order.compactMap { known[$0] }
+    return order.compactMap { known[$0]?.index }
   }
 
   /// Keys with other values; null is no value.
   private static func differences(_ one: [JSON.Member], _ other: [JSON.Member]) -> Set<String> {
-    func pairs(_ members: [JSON.Member]) -> Set<JSON.Member> {
-      Set(members.filter { $0.value != .null })
-    }
-    return Set(pairs(one).symmetricDifference(pairs(other)).map(\.key))
+    guard one != other else { return [] }
+    let pairs = [one, other].map { Set($0.filter { $0.value != .null }) }
+    return Set(pairs[0].symmetricDifference(pairs[1]).map(\.key))
   }
 }

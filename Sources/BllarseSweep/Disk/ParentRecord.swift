@@ -254,26 +254,14 @@ package struct ParentDescription: Sendable, Equatable {
   }
 
   init(_ entries: [ManifestEntry], name: String, source: String) {
-    var keys: [String] = []
-    var values: [String: [JSON]] = [:]
-    var seen: [String: Set<JSON>] = [:]
-    var counts: [String: Int] = [:]
-    for member in entries.flatMap(\.parameters)
-    where !Configuration.bookkeepingKeys.contains(member.key) && member.value != .null {
-      if values[member.key] == nil { keys.append(member.key) }
-      counts[member.key, default: 0] += 1
-      if seen[member.key, default: []].insert(member.value).inserted {
-        values[member.key, default: []].append(member.value)
-      }
+    let values = entries.axes.compactMap { key, members -> (key: String, text: String)? in
+      let set = members.map(\.value).filter { $0 != .null }
+      let suffix = set.count == entries.count ? "" : ", or not set"
+      return set.isEmpty ? nil : (key, Self.axis(set.uniqued) + suffix)
     }
-    let parameters = Dictionary(
-      uniqueKeysWithValues: keys.map { key in
-        let isInAll = counts[key] == entries.count
-        return (key, Self.axis(values[key] ?? []) + (isInAll ? "" : ", or not set"))
-      })
     let varying = Set(entries.varyingKeys)
-    let axes = keys.filter(varying.contains).map { "`\($0)` (\(parameters[$0] ?? ""))" }
-    self.parameters = parameters
+    let axes = values.filter { varying.contains($0.key) }.map { "`\($0.key)` (\($0.text))" }
+    parameters = Dictionary(uniqueKeysWithValues: values.map { ($0.key, $0.text) })
     let count = "\(entries.count) configuration\(entries.count == 1 ? "" : "s")"
     text =
       "Sweep `\(name)` of `\(source)`: \(count)"

@@ -8,38 +8,33 @@ package enum Provenance {
   ) throws {
     let folder = "\(directory.path)/provenance"
     let repository = Files.parent(of: directory.source) ?? "."
-    let runner = ProcessRunner()
-    func git(_ arguments: String...) -> String? {
-      guard let result = try? runner.run(["git", "-C", repository] + arguments), result.status == 0
-      else { return nil }
+    func output(_ words: String...) -> String? {
+      guard let result = try? ProcessRunner().run(words), result.status == 0 else { return nil }
       return result.output
     }
-    let commit = git("rev-parse", "HEAD")?.trimmed
-    let diff = commit == nil ? nil : git("diff", "HEAD")
-    let untracked = git("ls-files", "--others", "--exclude-standard")?
-      .split(separator: "\n").map { JSON.string(String($0)) }
+    let commit = output("git", "-C", repository, "rev-parse", "HEAD")?.trimmed
+    let branch = output("git", "-C", repository, "rev-parse", "--abbrev-ref", "HEAD")?.trimmed
+    let diff = commit == nil ? nil : output("git", "-C", repository, "diff", "HEAD")
+    let untracked = output("git", "-C", repository, "ls-files", "--others", "--exclude-standard")
     // Any other program might take the word for something to do.
-    let version = program.options == nil ? nil : try? runner.run([program.command[0], "--version"])
-    var environment: [JSON.Member] = []
-    for name in environmentNames + Executors.recordedVariables {
-      if let value = Host.variable(name) { environment.append(JSON.Member(name, .string(value))) }
+    let version = program.options.flatMap { _ in output(program.command[0], "--version")?.trimmed }
+    let environment = (environmentNames + Executors.recordedVariables).compactMap { name in
+      Host.variable(name).map { JSON.Member(name, .string($0)) }
     }
     let record: JSON = .object([
       "recorded": .string(Host.timestamp(Host.now)), "host": .string(Host.name),
       "user": .optional(Host.userName), "directory": .string(Files.currentDirectory),
       "command": .strings(arguments),
       "git": .object([
-        "commit": .optional(commit),
-        "branch": .optional(git("rev-parse", "--abbrev-ref", "HEAD")?.trimmed),
-        "dirty": .bool(diff.map { !$0.isEmpty } ?? false), "untracked": .array(untracked ?? []),
+        "commit": .optional(commit), "branch": .optional(branch),
+        "dirty": .bool(diff.map { !$0.isEmpty } ?? false),
+        "untracked": .strings(untracked?.split(separator: "\n").map(String.init) ?? []),
       ]),
       "program": .object([
         "command": .strings(program.command), "sha256": .optional(program.checksum),
         "script_sha256": .optional(program.script.flatMap { Program.checksum(of: $0) }),
-        "version": .optional(version.flatMap { $0.status == 0 ? $0.output.trimmed : nil }),
-      ]),
-      "sweep_sha256": .optional(
-        Host.executablePath.flatMap { Program.checksum(of: $0) }),
+        "version": .optional(version),
+      ]), "sweep_sha256": .optional(Host.executablePath.flatMap { Program.checksum(of: $0) }),
       "configurations": .int(directory.manifest.count),
       "set": .object(overrides.map { JSON.Member($0.key, $0.value) }),
       "environment": .object(environment),

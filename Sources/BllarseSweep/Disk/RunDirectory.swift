@@ -29,10 +29,8 @@ package struct RunDirectory: Sendable {
   /// Claims an attempt: of several processes exactly one gets it, the others nil.
   ///
   /// Its number is one more than the last attempt that is known to be over. Somebody who saw the same
-  /// and came first has it; taking the next number then would run both.
-  ///
-  /// The directory is made under another name with the claim in it and then renamed: it never
-  /// exists without saying whose it is, wherever its maker is killed.
+  /// and came first has it; taking the next number then would run both. The directory never exists without
+  /// saying whose it is, wherever its maker is killed.
   package func claim(attempt number: Int, _ claim: AttemptClaim) throws -> AttemptDirectory? {
     try Files.makeDirectory(path)
     return try Files.claim(
@@ -101,11 +99,9 @@ package struct AttemptDirectory: Sendable {
       return silence(at: now) < Self.silenceLimitSeconds
     }
     if claim.isClaimantAlive == true { return true }
-    // A program that has ended may have left something running that has its environment.
-    if exit != nil { return false }
-    // Whoever claimed it may have died after its program was started, and before that was written
-    // down; and a keeper before its program.
-    return isSeen || !Host.processes(with: mark(claim)).isEmpty
+    // A program that has ended may have left something running that has its environment. Whoever claimed
+    // it may have died after the start and before that was written down; and a keeper before its program.
+    return exit == nil && (isSeen || !Host.processes(with: mark(claim)).isEmpty)
   }
 
   /// Whether the program goes on though nobody looks after it any more, as far as this host can see.
@@ -208,23 +204,17 @@ extension AttemptClaim {
     else { return nil }
     self.init(
       host: host, process: process, startTime: json["start_ticks"]?.intValue ?? 0,
+      processNamespace: json["pid_namespace"]?.stringValue,
       started: json["started"]?.doubleValue ?? 0, outputDirectory: output,
-      resumed: json["resumed"]?.boolValue ?? false, task: json["slurm"].flatMap { TaskIdentity($0) }
-    )
-    child = json["child_pid"]?.intValue
-    childStartTime = json["child_start_ticks"]?.intValue
-    processNamespace = json["pid_namespace"]?.stringValue
-    source = json["source"]?.stringValue
-    hasKeeper = json["keeper"]?.boolValue ?? false
-    needsResult = json["needs_result"]?.boolValue
-    programChange = json["program_change"]?.stringValue
+      resumed: json["resumed"]?.boolValue ?? false, child: json["child_pid"]?.intValue,
+      childStartTime: json["child_start_ticks"]?.intValue,
+      task: json["slurm"].flatMap { TaskIdentity($0) }, source: json["source"]?.stringValue,
+      hasKeeper: json["keeper"]?.boolValue ?? false, needsResult: json["needs_result"]?.boolValue,
+      programChange: json["program_change"]?.stringValue)
   }
 
   /// Whether the claiming process certainly runs, certainly does not, or cannot be seen from here.
-  package var isClaimantAlive: Bool? {
-    guard isVisible else { return nil }
-    return Host.startTime(of: process) == startTime
-  }
+  package var isClaimantAlive: Bool? { isVisible ? Host.startTime(of: process) == startTime : nil }
 
   var livingChild: Int? {
     guard isVisible, let child, let childStartTime, Host.startTime(of: child) == childStartTime
@@ -237,10 +227,7 @@ extension AttemptClaim {
   }
 
   /// The same of the claiming process or its child.
-  package var isAlive: Bool? {
-    guard let isClaimantAlive else { return nil }
-    return isClaimantAlive || livingChild != nil
-  }
+  package var isAlive: Bool? { isClaimantAlive.map { $0 || livingChild != nil } }
 }
 
 package struct AttemptEnd: Sendable, Equatable {
@@ -280,33 +267,31 @@ extension AttemptEnd {
 }
 
 /// How an attempt's program ended, as its keeper wrote it down, whoever lived to see it.
-package struct ExitRecord: Sendable, Equatable {
-  package var ending: Ending
-  package var seconds: Double
-  package var finished: Double
+package struct ExitRecord {
+  let ending: Ending
+  let seconds: Double
+  let finished: Double
 }
 
 extension ExitRecord {
   init?(_ json: JSON) {
-    if let number = json["signal"]?.intValue {
-      ending = .signal(Int32(clamping: number))
-    } else if let code = json["exit_code"]?.intValue {
-      ending = .exit(Int32(clamping: code))
-    } else {
-      return nil
-    }
-    seconds = json["seconds"]?.doubleValue ?? 0
-    finished = json["finished"]?.doubleValue ?? 0
+    let signal = json["signal"]?.intValue.map { Ending.signal(Int32(clamping: $0)) }
+    guard let ending = signal ?? json["exit_code"]?.intValue.map({ .exit(Int32(clamping: $0)) })
+    else { return nil }
+    self.init(
+      ending: ending, seconds: json["seconds"]?.doubleValue ?? 0,
+      finished: json["finished"]?.doubleValue ?? 0)
   }
 
   var json: JSON {
-    let how: JSON.Member =
+    let (name, number) =
       switch ending {
-      case .exit(let code): JSON.Member("exit_code", .int(Int(code)))
-      case .signal(let number): JSON.Member("signal", .int(Int(number)))
+      case .exit(let code): ("exit_code", code)
+      case .signal(let number): ("signal", number)
       }
     return .object([
-      how, JSON.Member("seconds", .number(seconds)), JSON.Member("finished", .number(finished)),
+      JSON.Member(name, .int(Int(number))), JSON.Member("seconds", .number(seconds)),
+      JSON.Member("finished", .number(finished)),
     ])
   }
 }

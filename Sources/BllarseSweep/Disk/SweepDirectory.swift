@@ -36,21 +36,31 @@ public struct SweepDirectory: Sendable {
     guard let text = try Files.text(of: "\(path)/sweep.json") else {
       throw SweepError.usage("\(path) is no sweep directory: it has no sweep.json")
     }
-    guard let json = try? JSON.parse(text), json["version"]?.intValue == 1,
-      let name = json["name"]?.stringValue, let command = json["program"]?["command"]?.arrayValue,
-      !command.isEmpty
-    else { throw SweepError.data("\(path)/sweep.json: not a sweep's description of version 1") }
+    guard let json = try? JSON.parse(text) else { throw damaged(path) }
+    return try SweepDirectory(json, at: path)
+  }
+
+  private init(_ json: JSON, at path: String) throws {
+    guard json["version"]?.intValue == 1, let name = json["name"]?.stringValue,
+      let command = json["program"]?["command"]?.arrayValue, !command.isEmpty
+    else { throw Self.damaged(path) }
+    (self.path, self.name) = (path, name)
+    manifest = try Manifest(directory: "\(path)/manifest")
     var program = ProgramDescription()
     program.command = command.map(\.plainText)
     program.outputOption = json["program"]?["output"]?.stringValue
     program.resumeOption = json["program"]?["resume"]?.stringValue
     program.describesItself = json["program"]?["options"]?.boolValue ?? true
-    return SweepDirectory(
-      path: path, manifest: try Manifest(directory: "\(path)/manifest"), name: name,
-      program: program, replicateKeys: json["replicate_keys"]?.arrayValue?.map(\.plainText) ?? [],
-      source: json["source"]?.stringValue ?? "", python: json["python"].flatMap { KeptPython($0) },
-      slurm: json["slurm"]?.members ?? [],
-      executor: json["executor"].flatMap { ExecutorChoice($0) })
+    self.program = program
+    replicateKeys = json["replicate_keys"]?.arrayValue?.map(\.plainText) ?? []
+    source = json["source"]?.stringValue ?? ""
+    python = json["python"].flatMap { KeptPython($0) }
+    slurm = json["slurm"]?.members ?? []
+    executor = json["executor"].flatMap { ExecutorChoice($0) }
+  }
+
+  private static func damaged(_ path: String) -> SweepError {
+    SweepError.data("\(path)/sweep.json: not a sweep's description of version 1")
   }
 
   /// Freezes a file's configurations in a directory, which is made when it is missing and extended
@@ -80,35 +90,26 @@ public struct SweepDirectory: Sendable {
     let python = try file.python.map {
       try KeptPython.keep($0, path: file.path, in: path, dryRun: dryRun)
     }
-    let hasChanged =
-      file.runsItself && earlier != nil && earlier?.fingerprint != python?.fingerprint
+    let json: JSON = .object([
+      "version": 1, "name": .string(file.name),
+      "program": .object([
+        "command": .strings(file.program.command),
+        "output": .optional(file.program.outputOption),
+        "resume": .optional(file.program.resumeOption),
+        "options": .bool(file.program.describesItself),
+      ]), "replicate_keys": .strings(file.replicateKeys),
+      "source": .string(Files.absolute(file.path)), "slurm": .object(file.slurm),
+      "set": .object(file.overrides.map { JSON.Member($0.key, $0.value) }),
+      "python": python?.json ?? .null, "executor": file.executor?.json,
+    ])
     if !dryRun {
       try Files.makeDirectory(path)
-      var members: [JSON.Member] = [
-        JSON.Member("version", 1), JSON.Member("name", .string(file.name)),
-        JSON.Member(
-          "program",
-          .object([
-            "command": .strings(file.program.command),
-            "output": .optional(file.program.outputOption),
-            "resume": .optional(file.program.resumeOption),
-            "options": .bool(file.program.describesItself),
-          ])),
-        JSON.Member("replicate_keys", .strings(file.replicateKeys)),
-        JSON.Member("source", .string(Files.absolute(file.path))),
-        JSON.Member("slurm", .object(file.slurm)),
-        JSON.Member("set", .object(file.overrides.map { JSON.Member($0.key, $0.value) })),
-        JSON.Member("python", python?.json ?? .null),
-      ]
-      if let executor = file.executor { members.append(JSON.Member("executor", executor.json)) }
-      try Files.write(JSON.object(members).pretty + "\n", to: "\(path)/sweep.json")
+      try Files.write(json.pretty + "\n", to: "\(path)/sweep.json")
       if python == nil { try keepSource(file, in: path) }
     }
-    var directory = SweepDirectory(
-      path: path, manifest: try Manifest(directory: "\(path)/manifest"), name: file.name,
-      program: file.program, replicateKeys: file.replicateKeys, source: Files.absolute(file.path),
-      python: python, slurm: file.slurm, executor: file.executor)
-    directory.runHasChanged = hasChanged
+    var directory = try SweepDirectory(json, at: path)
+    directory.runHasChanged =
+      file.runsItself && earlier != nil && earlier?.fingerprint != python?.fingerprint
     let selected = try directory.manifest.append(
       expansion, program: file.program.command, inversions: file.inversions(program.options),
       lists: file.program.lists, dryRun: dryRun)
@@ -164,6 +165,34 @@ extension Int {
   /// The number with zeros in front of it, so many digits at least.
   func digits(_ count: Int) -> String {
     String(repeating: "0", count: Swift.max(0, count - String(self).count)) + String(self)
+  }
+}
+
+extension Sequence {
+  /// The elements by a key of theirs, the keys in the order of their first appearance.
+  package func grouped<Key: Hashable>(
+    by key: (Element) -> Key
+  ) -> [(key: Key, elements: [Element])] {
+    var places: [Key: Int] = [:]
+    var groups: [(key: Key, elements: [Element])] = []
+    for element in self {
+      let key = key(element)
+      if let place = places[key] {
+        groups[place].elements.append(element)
+      } else {
+        places[key] = groups.count
+        groups.append((key, [element]))
+      }
+    }
+    return groups
+  }
+}
+
+extension Sequence where Element: Hashable {
+  /// Each element once, where it first appeared.
+  package var uniqued: [Element] {
+    var seen: Set<Element> = []
+    return filter { seen.insert($0).inserted }
   }
 }
 

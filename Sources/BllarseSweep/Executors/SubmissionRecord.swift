@@ -61,9 +61,7 @@ extension TaskStates {
         let states = try group[0].executor(directory).states(of: jobs)
         all.tasks.merge(states.tasks) { $1 }
         all.problem = states.problem ?? all.problem
-      } catch {
-        all.problem = "\(error)"
-      }
+      } catch { all.problem = "\(error)" }
     }
     return all
   }

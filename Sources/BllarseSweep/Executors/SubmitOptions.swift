@@ -57,9 +57,7 @@ public struct SubmitOptions: Sendable, Equatable {
     for member in defaults {
       do {
         try set(member.key, to: member.value)
-      } catch let error as SweepError {
-        throw SweepError.data("\(file): \(error.description)")
-      }
+      } catch let error as SweepError { throw SweepError.data("\(file): \(error.description)") }
     }
   }
 
@@ -124,18 +122,16 @@ public struct SubmitOptions: Sendable, Equatable {
   /// The options as a record keeps them; ``apply(_:file:)`` reads it.
   package var json: JSON {
     let nodes = excludedNodes.isEmpty ? nil : excludedNodes.joined(separator: ",")
-    let common: KeyValuePairs<String, JSON> = [
+    let common = JSON.object([
       "job_name": .optional(jobName), "cpus_per_task": .optional(resources.cpus),
       "mem": .optional(memoryText), "time": .optional(timeText), "gpus": .optional(resources.gpus),
       "exclude_nodes": .optional(nodes), "max_concurrent": maxConcurrent.map { .int($0) } ?? "none",
       "array_order": .string(arrayOrder.rawValue), "max_requeues": .int(maxRequeues),
       "retry": .array(retryRules.map { .string($0.description) }), "venv": .optional(venv),
       "program": .optional(program), "strict": isStrict ? .bool(true) : .null,
-    ]
-    let members = common.map { JSON.Member($0.key, $0.value) }
-    return .object(
-      (members + own.sorted { $0.key < $1.key }.map { JSON.Member($0.key, $0.value) })
-        .filter { $0.value != .null })
+    ])
+    let others = own.sorted { $0.key < $1.key }.map { JSON.Member($0.key, $0.value) }
+    return .object(((common.members ?? []) + others).filter { $0.value != .null })
   }
 
   /// What the rule changes, applied once; a resource that was not asked for stays the default.
@@ -159,14 +155,14 @@ package struct ExecutorChoice: Sendable, Equatable {
   package let name: String
   package let options: [JSON.Member]
 
-  init(name: String, options: [JSON.Member]) { (self.name, self.options) = (name, options) }
+  var json: JSON { .object([JSON.Member("name", .string(name))] + options) }
+}
 
+extension ExecutorChoice {
   init?(_ json: JSON) {
     guard let name = json["name"]?.stringValue else { return nil }
     self.init(name: name, options: (json.members ?? []).filter { $0.key != "name" })
   }
-
-  var json: JSON { .object([JSON.Member("name", .string(name))] + options) }
 }
 
 extension SweepDirectory {
@@ -262,28 +258,18 @@ package enum Retry {
     var groups: [Group] = []
     var exhausted: [Int] = []
     for cause in FailureCause.allCases {
-      let failed = statuses.filter { $0.state == .failed && ($0.cause ?? .failed) == cause }
-      guard !failed.isEmpty else { continue }
-      guard let rule = options.retryRules.first(where: { $0.cause == cause }) else {
-        exhausted += failed.map(\.index)
-        continue
-      }
+      let rule = options.retryRules.first { $0.cause == cause }
       // Configurations that were tried equally often get the same change, once more than before.
-      var byTries: [Int: [RunStatus]] = [:]
-      for status in failed {
-        let tries = submissions.count { submission in
-          submission.cause == cause && submission.contains(status.index)
-        }
-        if tries < rule.budget {
-          byTries[tries, default: []].append(status)
-        } else {
-          exhausted.append(status.index)
-        }
-      }
-      let first = submissions.last { $0.cause == nil }?.options ?? options
+      let byTries = Dictionary(
+        grouping: statuses.filter { $0.state == .failed && ($0.cause ?? .failed) == cause }
+      ) { status in submissions.count { $0.cause == cause && $0.contains(status.index) } }
       for (tries, statuses) in byTries.sorted(by: { $0.key < $1.key }) {
+        guard let rule, tries < rule.budget else {
+          exhausted += statuses.map(\.index)
+          continue
+        }
         let nodes = Set(statuses.map(\.node)).subtracting([""]).sorted()
-        var changed = first
+        var changed = submissions.last { $0.cause == nil }?.options ?? options
         changed.retryRules = options.retryRules
         for _ in 0...tries { changed = changed.changed(by: rule, nodes: nodes) }
         groups.append((cause, statuses.map(\.index).sorted(), changed))

@@ -108,27 +108,23 @@ public struct Submitter {
     let chunk = plan.chunks[position]
     let order = plan.order == nil ? nil : orderFile(number)
     let executable = Host.executablePath ?? "bllarse-sweep"
-    var environment = [
+    let options = executor.options
+    let environment: [String: String?] = [
       "BLLARSE_SWEEP_SOURCE": directory.source, "BLLARSE_SWEEP_DIR": directory.path,
-      "INDEX_OFFSET": String(chunk.offset),
-      "BLLARSE_MAX_REQUEUES": String(executor.options.maxRequeues),
-      "BLLARSE_SWEEP_EXECUTABLE": executable,
-    ]
-    environment["VENV_NAME"] = executor.options.venv
-    environment[ProgramRecord.numberName] = ProgramRecord.lastNumber(in: directory)
-    environment["BLLARSE_STRICT"] = executor.options.isStrict ? "1" : nil
-    if let python = directory.python {
+      "INDEX_OFFSET": String(chunk.offset), "BLLARSE_MAX_REQUEUES": String(options.maxRequeues),
+      "BLLARSE_SWEEP_EXECUTABLE": executable, "VENV_NAME": options.venv,
+      ProgramRecord.numberName: ProgramRecord.lastNumber(in: directory),
+      "BLLARSE_STRICT": options.isStrict ? "1" : nil,
       // A task runs what was submitted, by the interpreter that was asked for.
-      environment[SweepDirectory.versionName] = python.folder
-      if executor.options.venv == nil { environment["BLLARSE_PYTHON"] = python.interpreter }
-    }
-    environment["MLFLOW_PARENT_RUN_ID"] = plan.parentRun
-    environment["BLLARSE_MLFLOW_STORE"] = plan.parentStore
-    environment["BLLARSE_TASK_ORDER"] = order
+      SweepDirectory.versionName: directory.python?.folder,
+      "BLLARSE_PYTHON": options.venv == nil ? directory.python?.interpreter : nil,
+      "MLFLOW_PARENT_RUN_ID": plan.parentRun, "BLLARSE_MLFLOW_STORE": plan.parentStore,
+      "BLLARSE_TASK_ORDER": order,
+    ]
     return TaskArray(
       sweep: directory, submission: (number, path(number)),
       position: (position, plan.chunks.count), chunk: chunk, orderFile: order, previousJob: job,
-      environment: environment, executable: executable)
+      environment: environment.compactMapValues(\.self), executable: executable)
   }
 
   private func writePlan(_ plan: Plan, to path: String) throws {

@@ -68,21 +68,13 @@ extension [ManifestEntry] {
   /// The keys whose values differ between configurations, in order of appearance; not those that only
   /// say where results go and how they are tracked.
   package var varyingKeys: [String] {
-    var order: [String] = []
-    var values: [String: JSON] = [:]
-    var counts: [String: Int] = [:]
-    var varying: Set<String> = []
-    for member in self.flatMap(\.parameters)
-    where !Configuration.bookkeepingKeys.contains(member.key) {
-      counts[member.key, default: 0] += 1
-      if let known = values[member.key] {
-        if known != member.value { varying.insert(member.key) }
-      } else {
-        order.append(member.key)
-        values[member.key] = member.value
-      }
-    }
-    return order.filter { varying.contains($0) || counts[$0] != count }
+    axes.filter { $0.elements.count < count || Set($0.elements.map(\.value)).count > 1 }.map(\.key)
+  }
+
+  /// The keys in order of appearance, each with all its values; not those of bookkeeping.
+  var axes: [(key: String, elements: [JSON.Member])] {
+    lazy.flatMap(\.parameters).filter { !Configuration.bookkeepingKeys.contains($0.key) }
+      .grouped(by: \.key)
   }
 }
 

@@ -107,18 +107,15 @@ public final class Expansion {
         parameters.append(JSON.Member(entry.key, try resolver.value(of: entry.key)))
       }
     }
-    let program = file.program.identity
-    // Nobody knows which keys change what a run() of the user's computes.
-    let countsEvery = file.runsItself
-    let hash = Configuration.contentHash(
-      program: program, parameters: parameters, ignored: ignored, countsEvery: countsEvery)
-    let replicates = Set(file.replicateKeys)
-    let group =
-      replicates.isEmpty
-      ? hash
-      : Configuration.contentHash(
-        program: program, parameters: parameters, ignored: ignored.union(replicates),
-        countsEvery: countsEvery)
+    func contentHash(_ ignored: Set<String>) -> String {
+      // Nobody knows which keys change what a run() of the user's computes.
+      Configuration.contentHash(
+        program: file.program.identity, parameters: parameters, ignored: ignored,
+        countsEvery: file.runsItself)
+    }
+    let hash = contentHash(ignored)
+    let replicates = file.replicateKeys
+    let group = replicates.isEmpty ? hash : contentHash(ignored.union(replicates))
     resolver.hash = hash
     for place in needsHash {
       parameters[place].value = try resolver.value(of: parameters[place].key)
@@ -216,7 +213,7 @@ struct Resolver {
   }
 
   private func fault(_ message: String, _ key: String) -> SweepError {
-    let place = file.keyPositions[key].map { ":\($0.line):\($0.column)" } ?? ""
+    let place = file.keyPositions[key].map { ":\($0)" } ?? ""
     return SweepError.data("\(file.path)\(place): \(message)")
   }
 }

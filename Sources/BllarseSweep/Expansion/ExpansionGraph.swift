@@ -23,9 +23,8 @@ final class ExpansionGraph {
   struct Leaf {
     let points: Axis.Points
     let count: Int
-    /// For each point of fixed rows, the masks of the keys that conditions look at.
-    let masks: [[(slot: Int, mask: UInt64)]]
-    let tracked: [(parameter: RandomPoints.Parameter, slot: Int)]
+    /// The masks of the keys of a point that conditions look at.
+    let masks: (Int) -> [(slot: Int, mask: UInt64)]
     let slots: Set<Int>
   }
 
@@ -57,7 +56,7 @@ final class ExpansionGraph {
 
   private func collectPredicates(_ block: Block, path: String) throws {
     func collect(_ condition: Condition?) throws {
-      for requirement in condition?.alternatives.joined() ?? [].joined() {
+      for requirement in condition?.alternatives.flatMap(\.self) ?? [] {
         let slot = slotOfKey[requirement.key] ?? predicates.count
         if slot == predicates.count {
           slotOfKey[requirement.key] = slot
@@ -74,7 +73,7 @@ final class ExpansionGraph {
       }
     }
     try collect(block.condition)
-    for exclusion in block.exclusions { try collect(exclusion) }
+    try collect(block.exclusion)
     for dimension in block.dimensions {
       switch dimension {
       case .axis(let axis): try collect(axis.condition)
@@ -115,8 +114,7 @@ final class ExpansionGraph {
 
   /// Compiles a block from its end to its beginning, and returns its first state.
   private func enter(_ block: Block, next: Int) -> Int {
-    var state = next
-    for exclusion in block.exclusions { state = test(exclusion, yes: 1, no: state) }
+    var state = block.exclusion.map { test($0, yes: 1, no: next) } ?? next
     for dimension in block.dimensions.reversed() {
       switch dimension {
       case .axis(let axis):
@@ -151,7 +149,7 @@ final class ExpansionGraph {
         return tracked
       }
       leaf = Leaf(
-        points: points, count: rows.count, masks: masks, tracked: [],
+        points: points, count: rows.count, masks: { masks[$0] },
         slots: Set(masks.joined().map(\.slot)))
     case .random(let random):
       let tracked = random.parameters.compactMap { parameter in
@@ -159,7 +157,11 @@ final class ExpansionGraph {
       }
       let slots = Set(tracked.map(\.slot))
       assignedByAll.formIntersection(slots)
-      leaf = Leaf(points: points, count: random.count, masks: [], tracked: tracked, slots: slots)
+      leaf = Leaf(
+        points: points, count: random.count,
+        masks: { [unowned self] point in
+          tracked.map { ($1, mask(of: random.value($0, at: point), slot: $1)) }
+        }, slots: slots)
     }
     leaves.append(leaf)
     return add(
@@ -210,13 +212,7 @@ final class ExpansionGraph {
 
   func masks(_ masks: [UInt64], after point: Int, of leaf: Leaf) -> [UInt64] {
     var result = masks
-    switch leaf.points {
-    case .rows: for entry in leaf.masks[point] { result[entry.slot] = entry.mask }
-    case .random(let random):
-      for entry in leaf.tracked {
-        result[entry.slot] = mask(of: random.value(entry.parameter, at: point), slot: entry.slot)
-      }
-    }
+    for entry in leaf.masks(point) { result[entry.slot] = entry.mask }
     return result
   }
 

@@ -1,7 +1,6 @@
 extension BlockDecoder {
   mutating func grid(_ node: SourceNode) -> [Dimension] {
-    guard let entries = mapping(node, of: "grid") else { return [] }
-    return entries.compactMap { entry in
+    mapping(node, of: "grid").compactMap { entry in
       let key = declare(entry.key, at: entry.position)
       switch entry.value.content {
       case .sequence: return gridAxis(key, entry.value, condition: nil, at: entry.position)
@@ -50,10 +49,9 @@ extension BlockDecoder {
 
   mutating func zip(_ node: SourceNode) -> [Dimension] {
     if case .sequence(let nodes) = node.content { return nodes.flatMap { zip($0) } }
-    guard let entries = mapping(node, of: "zip") else { return [] }
     var columns: [(key: String, values: [Template])] = []
     var first: (key: String, count: Int)?
-    for entry in entries {
+    for entry in mapping(node, of: "zip") {
       let key = declare(entry.key, at: entry.position)
       guard let nodes = elements(entry.value, of: key) else { continue }
       let values = nodes.compactMap { template($0, key: key) }
@@ -102,8 +100,8 @@ extension BlockDecoder {
         "key": "a word", "start": "a whole number", "count": "a positive number",
         "values": "a list of whole numbers",
       ]
-      var start: JSON = 0
-      var count = 0
+      var start: JSON?
+      var count: Int?
       for entry in entries {
         switch (entry.key, entry.value.content) {
         case ("key", .scalar(.string(let name))): key = Self.normalized(name)
@@ -121,19 +119,19 @@ extension BlockDecoder {
             at: entry.value.position) ?? []
         }
       }
-      let given = Set(entries.map(\.key))
-      if given.contains("values"), given.contains("count") || given.contains("start") {
+      if values != nil, count != nil || start != nil {
         return diagnostics.fault(
           "'seeds' has 'values', or 'count' and 'start'; found both", at: node.position) ?? []
       }
-      if isTooLong(count, at: node.position) { return [] }
-      if !given.contains("values"), count > 0 {
-        values = Self.range(from: start, count: count)
-        if values == nil {
+      if let count {
+        if isTooLong(count, at: node.position) { return [] }
+        let start = start ?? 0
+        guard let range = Self.range(from: start, count: count) else {
           return diagnostics.fault(
             "\(count) seeds from \(start.compact) on pass 2^64 - 1, the largest that counting reaches; list them under 'values'",
             at: node.position) ?? []
         }
+        values = range
       }
     default: break
     }
@@ -178,7 +176,8 @@ extension BlockDecoder {
 
   mutating func random(_ node: SourceNode) -> [Dimension] {
     if case .sequence(let nodes) = node.content { return nodes.flatMap { random($0) } }
-    guard let entries = mapping(node, of: "random") else { return [] }
+    let entries = mapping(node, of: "random")
+    guard case .mapping = node.content else { return [] }
     var count: Int?
     var seed: UInt64?
     var parameters: [RandomPoints.Parameter] = []
@@ -224,7 +223,15 @@ extension BlockDecoder {
     func fault(_ message: String, _ position: Position) -> Distribution? {
       diagnostics.fault(message, at: position)
     }
-    if case .sequence(let nodes) = node.content, !nodes.isEmpty { return choice(nodes, key: key) }
+    func choice(_ nodes: [SourceNode]) -> Distribution? {
+      var values: [JSON] = []
+      for node in nodes {
+        guard let value = fixed(node, "a value of the random '\(key)'") else { return nil }
+        values.append(value)
+      }
+      return .choice(values)
+    }
+    if case .sequence(let nodes) = node.content, !nodes.isEmpty { return choice(nodes) }
     guard case .mapping(let entries) = node.content, entries.count == 1, let entry = entries.first
     else {
       return fault(
@@ -239,7 +246,7 @@ extension BlockDecoder {
     guard case .sequence(let nodes) = entry.value.content, !nodes.isEmpty else {
       return fault("'\(entry.key)' takes a list; found \(entry.value.kind)", entry.value.position)
     }
-    if entry.key == "choice" { return choice(nodes, key: key) }
+    if entry.key == "choice" { return choice(nodes) }
     let numbers = nodes.compactMap { $0.json.doubleValue }
     guard numbers.count == 2, nodes.count == 2 else {
       return fault(
@@ -271,15 +278,5 @@ extension BlockDecoder {
       return .integer(low: first, high: last)
     default: return fault("the ends of '\(entry.key)' stand the smaller first", place)
     }
-  }
-
-  /// Fixed values to choose from; nil when one of them is none.
-  private func choice(_ nodes: [SourceNode], key: String) -> Distribution? {
-    var values: [JSON] = []
-    for node in nodes {
-      guard let value = fixed(node, "a value of the random '\(key)'") else { return nil }
-      values.append(value)
-    }
-    return .choice(values)
   }
 }

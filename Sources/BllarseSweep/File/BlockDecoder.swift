@@ -34,22 +34,20 @@ struct BlockDecoder {
 
   mutating func block(_ entries: [SourceNode.Entry]) -> Block {
     var block = Block()
-    func section(_ name: String) -> SourceNode? { entries.first { $0.key == name }?.value }
-    if let node = section("base") { block.base = assignments(node, section: "base") }
-    if let node = section("grid") { block.dimensions += grid(node) }
-    if let node = section("zip") { block.dimensions += zip(node) }
-    if let node = section("list") { block.dimensions += list(node) }
-    if let node = section("random") { block.dimensions += random(node) }
-    if let node = section("product") {
-      block.dimensions += blocks(node, section: "product").map { .block($0) }
-    }
-    if let node = section("concat") {
-      block.dimensions.append(.concatenation(blocks(node, section: "concat")))
-    }
-    if let node = section("seeds") { block.dimensions += seeds(node) }
-    if let node = section("when") { block.condition = condition(node, section: "when") }
-    if let node = section("exclude"), let excluded = condition(node, section: "exclude") {
-      block.exclusions = [excluded]
+    for name in SweepFile.blockSections {
+      guard let node = entries.first(where: { $0.key == name })?.value else { continue }
+      switch name {
+      case "base": block.base = assignments(node, section: name)
+      case "grid": block.dimensions += grid(node)
+      case "zip": block.dimensions += zip(node)
+      case "list": block.dimensions += list(node)
+      case "random": block.dimensions += random(node)
+      case "product": block.dimensions += blocks(node, section: name).map { .block($0) }
+      case "concat": block.dimensions.append(.concatenation(blocks(node, section: name)))
+      case "seeds": block.dimensions += seeds(node)
+      case "when": block.condition = condition(node, section: name)
+      default: block.exclusion = condition(node, section: name)
+      }
     }
     checkDoubleAxes(block)
     return block
@@ -73,11 +71,8 @@ struct BlockDecoder {
     return nodes
   }
 
-  func mapping(_ node: SourceNode, of what: String) -> [SourceNode.Entry]? {
-    guard case .mapping(let entries) = node.content else {
-      return diagnostics.fault("'\(what)' is a mapping; found \(node.kind)", at: node.position)
-    }
-    return entries
+  func mapping(_ node: SourceNode, of what: String) -> [SourceNode.Entry] {
+    diagnostics.entries(node, else: "'\(what)' is a mapping; found \(node.kind)")
   }
 
   // MARK: - Keys and values
@@ -104,10 +99,9 @@ struct BlockDecoder {
   mutating func assignments(
     _ node: SourceNode, section: String
   ) -> [(key: String, value: Template)] {
-    guard let entries = mapping(node, of: section) else { return [] }
     var result: [(key: String, value: Template)] = []
     var seen: Set<String> = []
-    for entry in entries {
+    for entry in mapping(node, of: section) {
       let key = declare(entry.key, at: entry.position)
       guard seen.insert(key).inserted else {
         diagnostics.report(
@@ -160,32 +154,30 @@ struct BlockDecoder {
 
   /// A value that must not depend on other keys: a scalar, or a list of scalars.
   func fixed(_ node: SourceNode, _ what: String) -> JSON? {
+    func none(_ found: String, at position: Position) -> JSON? {
+      diagnostics.fault(
+        "\(what) is a word, a number, true, false, null or a list of those; found \(found)",
+        at: position)
+    }
     switch node.content {
     case .scalar(.string(let text)):
-      guard let value = Template.parse(text)?.literal else {
-        return diagnostics.fault(
-          "\(what) is fixed, and '\(text)' refers to another key; write '$${' for a '${' that is meant as it stands",
-          at: node.position)
-      }
-      return value
+      if let value = Template.parse(text)?.literal { return value }
+      return diagnostics.fault(
+        "\(what) is fixed, and '\(text)' refers to another key; write '$${' for a '${' that is meant as it stands",
+        at: node.position)
     case .scalar(let value): return value
     case .sequence(let nodes) where !nodes.isEmpty:
       var values: [JSON] = []
       for node in nodes {
-        guard case .scalar = node.content, let value = fixed(node, what) else {
-          if case .scalar = node.content { return nil }
-          return diagnostics.fault(
-            "\(what) is a word, a number, true, false, null or a list of those; found \(node.kind) inside a list",
-            at: node.position)
+        guard case .scalar = node.content else {
+          return none("\(node.kind) inside a list", at: node.position)
         }
+        guard let value = fixed(node, what) else { return nil }
         values.append(value)
       }
       return .array(values)
-    case .sequence, .mapping:
-      let found: String = if case .sequence = node.content { "an empty list" } else { node.kind }
-      return diagnostics.fault(
-        "\(what) is a word, a number, true, false, null or a list of those; found \(found)",
-        at: node.position)
+    case .sequence: return none("an empty list", at: node.position)
+    case .mapping: return none(node.kind, at: node.position)
     }
   }
 
@@ -221,11 +213,6 @@ struct BlockDecoder {
     return .table(key: by, cases: cases, otherwise: otherwise)
   }
 
-  mutating func noteConditionKey(_ key: String, at position: Position) {
-    references.append((key, position))
-    conditionKeys.insert(key)
-  }
-
   // MARK: - Checks over the whole file
 
   /// Reports references to keys that nothing sets, and conditions on values that are not fixed.
@@ -259,7 +246,7 @@ struct BlockDecoder {
 }
 
 extension BlockDecoder {
-  static let predicateNames = ["in", "not", "lt", "le", "gt", "ge", "set"]
+  private static let predicateNames = ["in", "not", "lt", "le", "gt", "ge", "set"]
 
   /// A mapping, all of which must hold, or a list of mappings, any of which may hold.
   mutating func condition(_ node: SourceNode, section: String) -> Condition? {
@@ -280,15 +267,12 @@ extension BlockDecoder {
       return diagnostics.fault(
         "a condition is a mapping such as {optimizer: ivon}; found \(node.kind)", at: node.position)
     }
-    var requirements: [Condition.Requirement] = []
-    for entry in entries {
+    return entries.flatMap { entry in
       let key = Self.normalized(entry.key)
-      noteConditionKey(key, at: entry.position)
-      for predicate in predicates(entry.value) {
-        requirements.append(Condition.Requirement(key: key, predicate: predicate))
-      }
+      references.append((key, entry.position))
+      conditionKeys.insert(key)
+      return predicates(entry.value).map { Condition.Requirement(key: key, predicate: $0) }
     }
-    return requirements
   }
 
   private func predicates(_ node: SourceNode) -> [Predicate] {
@@ -315,16 +299,14 @@ extension BlockDecoder {
     case ("ge", let bound?, _): return .greaterOrEqual(bound)
     default: break
     }
-    if Self.predicateNames.contains(entry.key) {
-      diagnostics.report(
-        "'\(entry.key)' is compared with \(entry.key == "set" ? "true or false" : "a number"); found \(entry.value.kind)",
-        at: entry.value.position)
-    } else {
-      diagnostics.report(
+    guard Self.predicateNames.contains(entry.key) else {
+      return diagnostics.fault(
         "unknown comparison '\(entry.key)'\(hint(for: entry.key, among: Self.predicateNames)) (known: \(Self.predicateNames.joined(separator: ", ")))",
         at: entry.position)
     }
-    return nil
+    return diagnostics.fault(
+      "'\(entry.key)' is compared with \(entry.key == "set" ? "true or false" : "a number"); found \(entry.value.kind)",
+      at: entry.value.position)
   }
 
   /// The fixed values that a condition compares with, at least one.

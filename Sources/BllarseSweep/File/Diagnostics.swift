@@ -6,24 +6,30 @@ final class Diagnostics {
 
   init(file: String) { self.file = file }
 
-  var isEmpty: Bool { faults.isEmpty }
-
   /// More faults than a person reads at once: looking for others, and for suggestions, is in vain.
   static let maximalCount = 100
-  private var isFull: Bool { faults.count >= Self.maximalCount }
 
   /// Keeps a fault, unless there are enough; what is not kept is not put into words.
   func report(_ message: @autoclosure () -> String, at position: Position) {
-    guard !isFull else {
+    if faults.count < Self.maximalCount {
+      faults.append((position, message()))
+    } else {
       left += 1
-      return
     }
-    faults.append((position, message()))
   }
 
   func fault<Value>(_ message: @autoclosure () -> String, at position: Position) -> Value? {
     report(message(), at: position)
     return nil
+  }
+
+  /// The entries of a mapping; of anything else none, which is a fault.
+  func entries(
+    _ node: SourceNode, else message: @autoclosure () -> String
+  ) -> [SourceNode.Entry] {
+    if case .mapping(let entries) = node.content { return entries }
+    report(message(), at: node.position)
+    return []
   }
 
   func unknown(
@@ -41,18 +47,17 @@ final class Diagnostics {
       let (a, b) = ($0.element.position, $1.element.position)
       return (a.line, a.column, $0.offset) < (b.line, b.column, $1.offset)
     }
-    var lines = sorted.map {
-      "\(file):\($0.element.position.line):\($0.element.position.column): \($0.element.message)"
-    }
+    var lines = sorted.map { "\(file):\($0.element.position): \($0.element.message)" }
     if left > 0 { lines.append("\(file): and \(left) more faults") }
     throw SweepError.data(lines.joined(separator: "\n"))
   }
 }
 
 /// A place in a sweep file, both counted from 1.
-package struct Position: Sendable, Equatable {
-  package let line: Int
-  package let column: Int
+package struct Position: Sendable, Equatable, CustomStringConvertible {
+  package var line = 1
+  package var column = 1
+  package var description: String { "\(line):\(column)" }
 }
 
 /// A value of a sweep file with the place where it was written.
@@ -92,17 +97,14 @@ package struct SourceNode: Sendable {
   }
 
   /// A node for a value that no file's text stands behind (a list printed by a program).
-  package init(json: JSON, position: Position = Position(line: 1, column: 1)) {
+  package init(json: JSON, position: Position = Position()) {
+    func node(_ json: JSON) -> SourceNode { SourceNode(json: json, position: position) }
     self.position = position
     switch json {
-    case .array(let elements):
-      content = .sequence(elements.map { SourceNode(json: $0, position: position) })
+    case .array(let elements): content = .sequence(elements.map(node))
     case .object(let members):
       content = .mapping(
-        members.map {
-          Entry(
-            key: $0.key, position: position, value: SourceNode(json: $0.value, position: position))
-        })
+        members.map { Entry(key: $0.key, position: position, value: node($0.value)) })
     default: content = .scalar(json)
     }
   }

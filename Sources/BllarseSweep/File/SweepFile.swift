@@ -41,14 +41,14 @@ public struct ProgramDescription: Sendable, Equatable {
 
   /// A description of `bllarse-finetune`.
   public init() {}
+
+  /// The options that each run is given by the sweep itself.
+  var runOptions: [String] { [outputOption, resumeOption].compactMap { $0 } }
 }
 
 extension SweepFile {
   /// All keys that some configuration may have, in the file's order.
-  package var keys: [String] {
-    var seen: Set<String> = []
-    return space.possibleValues.map(\.key).filter { seen.insert($0).inserted }
-  }
+  package var keys: [String] { space.possibleValues.map(\.key).uniqued }
 
   /// The sections of a file, of which a nested block may have those of ``blockSections``.
   package static let topLevelSections = [
@@ -69,13 +69,12 @@ extension SweepFile {
   static func decode(_ root: SourceNode, text: String, path: String) throws -> SweepFile {
     let diagnostics = Diagnostics(file: path)
     var decoder = BlockDecoder(diagnostics: diagnostics)
-    guard case .mapping(let entries) = root.content else {
-      diagnostics.report(
-        "a sweep file is a mapping of sections (\(blockSections.joined(separator: ", "))); found \(root.kind)",
-        at: root.position)
-      try diagnostics.throwIfAny()
-      throw SweepError.data("\(path): not a sweep file")
-    }
+    let entries = diagnostics.entries(
+      root,
+      else:
+        "a sweep file is a mapping of sections (\(blockSections.joined(separator: ", "))); found \(root.kind)"
+    )
+    try diagnostics.throwIfAny()
     let known = topLevelSections + blockSections
     for entry in entries where !known.contains(entry.key) {
       diagnostics.report(
@@ -101,7 +100,7 @@ extension SweepFile {
       }
     }
     decoder.checkReferences()
-    for option in [file.program.outputOption, file.program.resumeOption].compactMap({ $0 }) {
+    for option in file.program.runOptions {
       let key = BlockDecoder.normalized(String(option.drop { $0 == "-" }))
       if let position = decoder.declared[key] {
         diagnostics.report(
@@ -122,10 +121,8 @@ extension SweepFile {
   }
 
   package static func defaultName(_ path: String) -> String {
-    let base = path.split(separator: "/").last.map(String.init) ?? "sweep"
-    let stem = base.split(separator: ".", omittingEmptySubsequences: true).first.map(String.init)
-    let name = (stem ?? "sweep").map { nameCharacters.contains($0) ? $0 : "-" }
-    return String(name)
+    let stem = path.split(separator: "/").last?.split(separator: ".").first ?? "sweep"
+    return String(stem.map { nameCharacters.contains($0) ? $0 : "-" })
   }
 
   private static let nameCharacters = Set(
@@ -204,12 +201,8 @@ extension SweepFile {
   }
 
   private mutating func decodeIdentity(_ node: SourceNode, _ diagnostics: Diagnostics) {
-    guard case .mapping(let entries) = node.content else {
-      return diagnostics.report(
-        "'identity' is a mapping: {ignore: [keys that do not change the result]}",
-        at: node.position)
-    }
-    for entry in entries {
+    let form = "'identity' is a mapping: {ignore: [keys that do not change the result]}"
+    for entry in diagnostics.entries(node, else: form) {
       guard entry.key == "ignore", case .sequence(let nodes) = entry.value.content else {
         diagnostics.report(
           "'identity' has one key, 'ignore', with a list of keys; found '\(entry.key)'",
@@ -222,12 +215,8 @@ extension SweepFile {
 
   /// The name of an executor, or a mapping of its name and its options.
   private mutating func decodeExecutor(_ node: SourceNode, _ diagnostics: Diagnostics) {
-    let entries: [SourceNode.Entry] =
-      switch node.content {
-      case .scalar(.string): [SourceNode.Entry(key: "name", position: node.position, value: node)]
-      case .mapping(let pairs): pairs
-      default: []
-      }
+    var entries = [SourceNode.Entry(key: "name", position: node.position, value: node)]
+    if case .mapping(let pairs) = node.content { entries = pairs }
     guard
       case .scalar(.string(let name))? = entries.first(where: { $0.key == "name" })?.value.content
     else {
@@ -244,15 +233,11 @@ extension SweepFile {
         options: options.compactMap {
           decode($0, known, of: type, in: "executor", advice: "", diagnostics)
         })
-    } catch {
-      diagnostics.report("\(error)", at: node.position)
-    }
+    } catch { diagnostics.report("\(error)", at: node.position) }
   }
 
   mutating func decodeSlurm(_ node: SourceNode, _ diagnostics: Diagnostics) {
-    guard case .mapping(let entries) = node.content else {
-      return diagnostics.report("'slurm' is a mapping of submit's options", at: node.position)
-    }
+    let entries = diagnostics.entries(node, else: "'slurm' is a mapping of submit's options")
     slurm += entries.compactMap {
       decode(
         $0, SlurmExecutor.keys, of: SlurmExecutor.self, in: "slurm",
@@ -273,18 +258,13 @@ extension SweepFile {
     var options = SubmitOptions(executor: type.name)
     do {
       try options.set(key, to: entry.value.json, section: section)
-    } catch {
-      diagnostics.report("\(error)", at: entry.value.position)
-    }
+    } catch { diagnostics.report("\(error)", at: entry.value.position) }
     return JSON.Member(key, entry.value.json)
   }
 
   private mutating func decodeResources(_ node: SourceNode, _ diagnostics: Diagnostics) {
-    guard case .mapping(let entries) = node.content else {
-      return diagnostics.report(
-        "'resources' is a mapping (\(Resources.keys.joined(separator: ", ")))", at: node.position)
-    }
-    for entry in entries {
+    let form = "'resources' is a mapping (\(Resources.keys.joined(separator: ", ")))"
+    for entry in diagnostics.entries(node, else: form) {
       guard Resources.keys.contains(entry.key) else {
         diagnostics.unknown(entry, under: "resources", known: Resources.keys)
         continue

@@ -1,7 +1,6 @@
 /// Reads a sweep from whatever form it has: YAML, JSON, a Python module with `create_configs()` and
 /// perhaps a `run(config)`, or an executable that prints JSON.
 public struct SweepReader {
-  private let runner = ProcessRunner()
   private let python: PythonChoice
 
   /// Makes a reader, with the interpreter for `.py` files.
@@ -20,63 +19,50 @@ public struct SweepReader {
     }
     let suffix = path.split(separator: ".").last.map { $0.lowercased() } ?? ""
     if suffix == "py" { return try readPython(path) }
+    var file: SweepFile
     if !["yaml", "yml", "json"].contains(suffix), Files.isExecutableFile(path) {
-      return try readOutput(of: [Files.absolute(path)], path: path)
-    }
-    let bytes = try Files.bytes(of: path)
-    guard let text = String(validating: bytes, as: UTF8.self) else {
+      let (root, text) = try output(of: [Files.absolute(path)], path: path)
+      file = try SweepFile.decode(root, text: text, path: path)
+    } else if let text = String(validating: try Files.bytes(of: path), as: UTF8.self) {
+      file = try SweepFile.decode(text, path: path)
+    } else {
       throw SweepError.data("\(path): the file is not UTF-8 text")
     }
-    var file = try SweepFile.decode(text, path: path)
-    file.locateProgram()
+    // A program given by a path is meant relative to the sweep file.
+    if file.program.command[0].contains("/") {
+      let directory = Files.parent(of: Files.absolute(path))
+      file.program.command[0] = Files.absolute(file.program.command[0], relativeTo: directory)
+    }
     return file
   }
 
-  private func readOutput(of command: [String], path: String) throws -> SweepFile {
-    let result = try runner.run(command)
+  /// What a program prints as a sweep file's root, and its text.
+  private func output(
+    of command: [String], path: String
+  ) throws -> (root: SourceNode, text: String) {
+    let result = try ProcessRunner().run(command)
+    func fault(_ text: String) -> SweepError { SweepError.data("\(path): \(text)") }
     guard result.status == 0 else {
-      throw SweepError.data("\(path): ended with exit code \(result.status): \(result.lastError)")
+      throw fault("ended with exit code \(result.status): \(result.lastError)")
     }
     let value: JSON
     do {
       value = try JSON.parse(result.output)
-    } catch {
-      throw SweepError.data(
-        "\(path): must print a JSON list of configurations; its output, \(error)")
+    } catch { throw fault("must print a JSON list of configurations; its output, \(error)") }
+    guard let configurations = value.arrayValue else {
+      if value.members != nil { return (SourceNode(json: value), value.pretty) }
+      throw fault("must give a list of configurations; found \(value.compact.prefix(40))")
     }
-    let root: SourceNode
-    switch value {
-    case .array(let configurations):
-      guard configurations.allSatisfy({ $0.members != nil }) else {
-        throw SweepError.data("\(path): each configuration must be a mapping of options")
-      }
-      root = SourceNode(json: .object(["list": value]))
-    case .object: root = SourceNode(json: value)
-    default:
-      throw SweepError.data(
-        "\(path): must give a list of configurations; found \(value.compact.prefix(40))")
+    guard configurations.allSatisfy({ $0.members != nil }) else {
+      throw fault("each configuration must be a mapping of options")
     }
-    var file = try SweepFile.decode(root, text: value.pretty, path: path)
-    file.locateProgram()
-    return file
+    return (SourceNode(json: .object(["list": value])), value.pretty)
   }
-}
 
-extension SweepFile {
-  /// A program given by a path is meant relative to the sweep file.
-  mutating func locateProgram() {
-    if program.command[0].contains("/") {
-      let directory = Files.parent(of: Files.absolute(path))
-      program.command[0] = Files.absolute(program.command[0], relativeTo: directory)
-    }
-  }
-}
-
-extension SweepReader {
   /// Reads a Python module: what `create_configs()` returns, what `run(config)` is, and `SLURM`.
   func readPython(_ path: String) throws -> SweepFile {
     let interpreter = try python.interpreter()
-    let result = try runner.run([
+    let result = try ProcessRunner().run([
       interpreter, "-c", PythonProgram.text, "read", Files.absolute(path), path,
     ])
     let answer = try? JSON.parse(result.output)
@@ -92,16 +78,20 @@ extension SweepReader {
     let python = PythonSweep(
       runsItself: kind == "own", refusal: kind == "refused" ? run["reason"]?.stringValue : nil,
       files: files.compactMap { file in
-        guard let name = file["name"]?.stringValue, let text = file["text"]?.stringValue else {
-          return nil
-        }
-        return PythonSweep.File(name: name, text: text)
+        file["name"]?.stringValue.flatMap { name in file["text"]?.stringValue.map { (name, $0) } }
       },
       fingerprint: fingerprint, interpreter: try self.python.chosen)
+    var program = ProgramDescription()
+    if python.runsItself {
+      program.command = PythonProgram.words
+      (program.outputOption, program.resumeOption) = (nil, nil)
+      program.describesItself = false
+    } else {
+      program.command += run["words"]?.arrayValue?.map(\.plainText) ?? []
+    }
     var file = SweepFile(
-      name: SweepFile.defaultName(path),
-      program: Self.program(python, words: run["words"]?.arrayValue ?? []),
-      sourceText: python.files[0].text, path: path)
+      name: SweepFile.defaultName(path), program: program, sourceText: python.files[0].text,
+      path: path)
     file.python = python
     file.notes = answer["notes"]?.arrayValue?.map(\.plainText) ?? []
     let diagnostics = Diagnostics(file: path)
@@ -114,18 +104,6 @@ extension SweepReader {
     return file
   }
 
-  private static func program(_ python: PythonSweep, words: [JSON]) -> ProgramDescription {
-    var program = ProgramDescription()
-    guard python.runsItself else {
-      program.command += words.map(\.plainText)
-      return program
-    }
-    program.command = PythonProgram.words
-    program.outputOption = nil
-    program.resumeOption = nil
-    program.describesItself = false
-    return program
-  }
 }
 
 extension SweepFile {
@@ -136,13 +114,15 @@ extension SweepFile {
     guard !configurations.isEmpty else {
       return diagnostics.report(
         "create_configs() returned an empty list: there is no configuration to run",
-        at: Position(line: 1, column: 1))
+        at: Position())
     }
+    let start = Position()
     var faulty: Set<String> = []
     let rows = configurations.enumerated().map { index, configuration in
       var row: [(key: String, value: Template)] = []
       for member in configuration.members ?? [] {
-        let position = Self.position(of: member.key, lines)
+        let place = lines[member.key]?.ints ?? []
+        let position = place.count == 2 ? Position(line: place[0], column: place[1]) : start
         let key = runsItself ? member.key : BlockDecoder.normalized(member.key)
         let fault = runsItself ? nil : fault(key, member.value, index: index, among: row.map(\.key))
         if let fault, faulty.insert(key).inserted { diagnostics.report(fault, at: position) }
@@ -152,38 +132,28 @@ extension SweepFile {
       return row
     }
     if keyPositions["seed"] != nil { replicateKeys = ["seed"] }
-    space.dimensions = [.rows(rows, in: "create_configs()", at: Position(line: 1, column: 1))]
+    space.dimensions = [.rows(rows, in: "create_configs()", at: start)]
   }
 
   /// What keeps a key and its value from becoming an option of the program.
   private func fault(_ key: String, _ value: JSON, index: Int, among earlier: [String]) -> String? {
-    let place = "configuration \(index): "
-    if !BlockDecoder.isKey(key) {
-      return place
-        + "'\(key)' cannot be an option's name: letters, digits and underscores are allowed"
-    }
-    if earlier.contains(key) {
-      return place + "'\(key)' is given twice (dashes and underscores are the same)"
-    }
-    for option in [program.outputOption, program.resumeOption].compactMap({ $0 })
-    where Configuration.option(for: key) == option {
-      return place + "the sweep itself gives each run its '\(key)'; remove the key"
-    }
-    if value == .array([]) {
-      return place
-        + "'\(key)' is an empty list, which gives the program nothing: leave the key out, or None"
-    }
     let parts = value.arrayValue ?? [value]
-    guard let wrong = parts.first(where: { $0.members != nil || $0.arrayValue != nil }) else {
+    let what: String
+    if !BlockDecoder.isKey(key) {
+      what = "'\(key)' cannot be an option's name: letters, digits and underscores are allowed"
+    } else if earlier.contains(key) {
+      what = "'\(key)' is given twice (dashes and underscores are the same)"
+    } else if program.runOptions.contains(Configuration.option(for: key)) {
+      what = "the sweep itself gives each run its '\(key)'; remove the key"
+    } else if parts.isEmpty {
+      what =
+        "'\(key)' is an empty list, which gives the program nothing: leave the key out, or None"
+    } else if let wrong = parts.first(where: { $0.members != nil || $0.arrayValue != nil }) {
+      what =
+        "a value of '\(key)' is a word, a number, True, False, None or a list of those; found \(wrong.compact.prefix(60))"
+    } else {
       return nil
     }
-    return place
-      + "a value of '\(key)' is a word, a number, True, False, None or a list of those; found \(wrong.compact.prefix(60))"
-  }
-
-  private static func position(of key: String, _ lines: JSON) -> Position {
-    let place = lines[key]?.arrayValue?.compactMap(\.intValue) ?? []
-    return place.count == 2
-      ? Position(line: place[0], column: place[1]) : Position(line: 1, column: 1)
+    return "configuration \(index): \(what)"
   }
 }

@@ -9,17 +9,16 @@ enum YAMLReader {
   static let maximalCount = 1_000_000
 
   static func read(_ text: String, file: String) throws -> SourceNode {
-    let root: Node?
+    // Editors of some systems begin a file with a byte order mark.
+    let scalars = text.unicodeScalars
+    let text = scalars.first == "\u{FEFF}" ? String(scalars.dropFirst()) : text
     do {
-      root = try Yams.compose(yaml: text.withoutByteOrderMark)
-    } catch let error as YamlError {
-      throw SweepError.data(message(for: error, file: file))
-    }
-    guard let root else {
-      throw SweepError.data("\(file): the file is empty; a sweep needs at least 'grid' or 'list'")
-    }
-    var converter = YAMLConverter(file: file)
-    return try converter.convert(root, depth: 0)
+      guard let root = try Yams.compose(yaml: text) else {
+        throw SweepError.data("\(file): the file is empty; a sweep needs at least 'grid' or 'list'")
+      }
+      var converter = YAMLConverter(file: file)
+      return try converter.convert(root, depth: 0)
+    } catch let error as YamlError { throw SweepError.data(message(for: error, file: file)) }
   }
 
   /// The value of a plain scalar.
@@ -76,24 +75,17 @@ enum YAMLReader {
       return "\(file):\(mark.line):\(mark.column): not YAML: \(problem)\(during)"
     case .duplicatedKeysInMapping(let duplicates, let context):
       let keys = duplicates.sorted().joined(separator: "', '")
-      return
-        "\(file):\(context.mark.line):\(context.mark.column): the key '\(keys)' appears twice in one mapping"
+      let mark = context.mark
+      return "\(file):\(mark.line):\(mark.column): the key '\(keys)' appears twice in one mapping"
     default: return "\(file): not YAML: \(error)"
     }
   }
 }
 
-extension String {
-  /// The text without the byte order mark that editors of some systems begin a file with.
-  package var withoutByteOrderMark: String {
-    unicodeScalars.first == "\u{FEFF}" ? String(unicodeScalars.dropFirst()) : self
-  }
-}
-
 /// Turns a composed YAML document into nodes that keep their places: resolves scalars by their tags,
 /// merges `<<`, and bounds depth and size.
-struct YAMLConverter {
-  private let file: String
+private struct YAMLConverter {
+  let file: String
   private var count = 0
 
   init(file: String) { self.file = file }
@@ -109,18 +101,22 @@ struct YAMLConverter {
         "\(file): more than \(YAMLReader.maximalCount) values, with aliases (*NAME) written out; write long axes as 'seeds' or 'random', or let a program print the list"
       )
     }
+    let content: SourceNode.Content
     switch node {
-    case .scalar(let scalar):
-      return SourceNode(.scalar(try value(of: scalar, at: position)), at: position)
+    case .scalar(let scalar): content = .scalar(try value(of: scalar, at: position))
     case .sequence(let sequence):
       try check(sequence.tag, "seq", what: "a list", at: position)
-      let nodes = try sequence.map { try convert($0, depth: depth + 1) }
-      return SourceNode(.sequence(nodes), at: position)
+      content = .sequence(try sequence.map { try convert($0, depth: depth + 1) })
     case .mapping(let mapping):
       try check(mapping.tag, "map", what: "a mapping", at: position)
-      return SourceNode(.mapping(try entries(of: mapping, depth: depth)), at: position)
+      content = .mapping(try entries(of: mapping, depth: depth))
     case .alias: throw SweepError.data("\(file):\(position.line): an alias without an anchor")
     }
+    return SourceNode(content, at: position)
+  }
+
+  private func fault(_ message: String, at position: Position) -> SweepError {
+    SweepError.data("\(file):\(position): \(message)")
   }
 
   private mutating func entries(of mapping: Node.Mapping, depth: Int) throws -> [SourceNode.Entry] {
@@ -129,8 +125,7 @@ struct YAMLConverter {
     for (key, value) in mapping {
       let place = Position(line: key.mark?.line ?? 1, column: key.mark?.column ?? 1)
       guard case .scalar(let name) = key else {
-        throw SweepError.data(
-          "\(file):\(place.line):\(place.column): a key must be a word, not a structure")
+        throw fault("a key must be a word, not a structure", at: place)
       }
       let tag = name.tag.description
       guard tag.isEmpty || tag == "!" || tag.hasPrefix(Self.prefix) else {
@@ -177,8 +172,7 @@ struct YAMLConverter {
       default: throw unknown(tag, at: position)
       }
     if let value { return value }
-    throw SweepError.data(
-      "\(file):\(position.line):\(position.column): '\(text)' is no value of !!\(Self.short(tag))")
+    throw fault("'\(text)' is no value of !!\(Self.short(tag))", at: position)
   }
 
   private func check(_ tag: Tag, _ name: String, what: String, at position: Position) throws {
@@ -187,8 +181,7 @@ struct YAMLConverter {
     guard ["str", "int", "float", "bool", "null"].contains(Self.short(tag)) else {
       throw unknown(tag, at: position)
     }
-    throw SweepError.data(
-      "\(file):\(position.line):\(position.column): \(what) is no value of !!\(Self.short(tag))")
+    throw fault("\(what) is no value of !!\(Self.short(tag))", at: position)
   }
 
   /// `int` for YAML's own tags.
@@ -198,8 +191,7 @@ struct YAMLConverter {
 
   private func unknown(_ tag: String, at position: Position) -> SweepError {
     let shown = (tag.hasPrefix(Self.prefix) ? "!!" : "") + Self.short(tag)
-    return SweepError.data(
-      "\(file):\(position.line):\(position.column): the tag \(shown) has no meaning here; known are !!str, !!int, !!float, !!bool, !!null, !!seq, !!map"
-    )
+    let known = "!!str, !!int, !!float, !!bool, !!null, !!seq, !!map"
+    return fault("the tag \(shown) has no meaning here; known are \(known)", at: position)
   }
 }

@@ -1,18 +1,11 @@
 /// What a sweep has that is a Python module, beside its configurations.
 package struct PythonSweep: Sendable {
-  /// A file of the module's folder: the module itself, or a module that it imports from there.
-  struct File: Sendable, Equatable {
-    /// The path below the folder.
-    let name: String
-    let text: String
-  }
-
   /// Whether the module's own `run` runs a configuration; otherwise the sweep's program does.
   package let runsItself: Bool
   /// Why its configurations can be listed, but not run.
   package let refusal: String?
-  /// The module first.
-  let files: [File]
+  /// The module first, then those that it imports from its folder, by their paths below that.
+  let files: [(name: String, text: String)]
   /// A digest of the code that `run` consists of.
   let fingerprint: String
   /// The interpreter that was asked for; nil for the environment's.
@@ -65,9 +58,8 @@ extension SweepFile {
 
 /// The Python program that reads a sweep that is a Python module, and runs its configurations.
 ///
-/// It needs nothing but the user's interpreter (3.8 or later) and its standard library. The reader is
-/// handed to the interpreter as text; a sweep whose module has a `run` of its own keeps the program
-/// with its sources, so that tasks need no other file.
+/// It needs the user's interpreter (3.8 or later) alone, which is handed the reader as text; a sweep whose
+/// module has a `run` of its own keeps the program with its sources, so that tasks need no other file.
 enum PythonProgram {
   /// The program's file beside a sweep's kept sources.
   static let fileName = "bllarse_python.py"
@@ -104,9 +96,8 @@ public struct PythonChoice: Sendable, Equatable {
     if Executors.task(in: Host.environment) != nil, let venv = Host.variable("VENV_NAME") {
       return try Self.interpreter(of: venv, named: "VENV_NAME")
     }
-    if let path = Host.variable("BLLARSE_PYTHON") {
-      return try Self.find(path, named: "BLLARSE_PYTHON")
-    }
+    let name = "BLLARSE_PYTHON"
+    if let path = Host.variable(name) { return try Self.find(path, named: name) }
     if let recorded { return try Self.find(recorded, named: "the sweep's --python") }
     return try Self.find("python3", named: "the default")
   }
@@ -136,11 +127,10 @@ public struct PythonChoice: Sendable, Equatable {
 ///     sources/0001/bllarse_python.py  the program that runs a configuration by them
 package struct KeptPython: Sendable, Equatable {
   /// The folder below the sweep's, such as `sources/0001`.
-  package let folder: String
-  /// A digest of the code that the module's `run` consists of.
-  package let fingerprint: String
-  /// The interpreter that was asked for when the sweep was made; nil for the environment's.
-  package let interpreter: String?
+  package internal(set) var folder: String
+  /// As in ``PythonSweep``.
+  let fingerprint: String
+  let interpreter: String?
 }
 
 extension KeptPython {
@@ -171,32 +161,31 @@ extension KeptPython {
     if python.runsItself { contents.append((PythonProgram.fileName, PythonProgram.text)) }
     contents.append(("source.json", source.pretty + "\n"))
     let names = Files.names(in: sources)
-    func kept(_ name: String) -> KeptPython {
-      KeptPython(
-        folder: "sources/\(name)", fingerprint: python.fingerprint, interpreter: python.interpreter)
-    }
+    var name = (names.count + 1).digits(4)
     if let last = names.last,
       try contents.allSatisfy({ try Files.text(of: "\(sources)/\(last)/\($0.name)") == $0.text })
     {
-      return kept(last)
-    }
-    guard !dryRun else { return kept((names.count + 1).digits(4)) }
-    return kept(
-      try SweepDirectory.number(in: sources, after: names.count) {
+      name = last
+    } else if !dryRun {
+      name = try SweepDirectory.number(in: sources, after: names.count) {
         try Files.claim("\(sources)/\($0)", containing: contents)
-      })
+      }
+    }
+    return KeptPython(
+      folder: "sources/\(name)", fingerprint: python.fingerprint, interpreter: python.interpreter)
   }
 }
 
 extension SweepDirectory {
   /// The kept module that this process uses: a task's is the one of its submission.
   package var currentPython: KeptPython? {
-    guard let python else { return nil }
-    guard let folder = Host.variable(Self.versionName), folder.hasPrefix("sources/"),
+    var current = python
+    if let folder = Host.variable(Self.versionName), folder.hasPrefix("sources/"),
       Host.variable("BLLARSE_SWEEP_DIR").map({ Files.absolute($0) }) == path
-    else { return python }
-    return KeptPython(
-      folder: folder, fingerprint: python.fingerprint, interpreter: python.interpreter)
+    {
+      current?.folder = folder
+    }
+    return current
   }
 
   /// The variable that tells a task which of the sweep's kept modules it runs.

@@ -9,7 +9,7 @@ package struct Block: Sendable {
   package var dimensions: [Dimension] = []
   /// The block counts only where this holds.
   package var condition: Condition?
-  package var exclusions: [Condition] = []
+  package var exclusion: Condition?
 
   package init() {}
 }
@@ -47,10 +47,8 @@ package struct Axis: Sendable {
   /// The keys that some point sets, in order of appearance.
   package var keys: [String] {
     switch points {
-    case .rows(let rows):
-      var seen: Set<String> = []
-      return rows.joined().map(\.key).filter { seen.insert($0).inserted }
-    case .random(let random): return random.parameters.map(\.key)
+    case .rows(let rows): rows.joined().map(\.key).uniqued
+    case .random(let random): random.parameters.map(\.key)
     }
   }
 }
@@ -116,31 +114,26 @@ package indirect enum Template: Sendable, Hashable {
 
   /// Reads a string: `${key}` is a reference, `$${` a verbatim `${`; nil when one is not closed.
   package static func parse(_ string: String) -> Template? {
-    guard string.contains("${") else { return .literal(.string(string)) }
     var pieces: [Piece] = []
     var verbatim = ""
     var rest = Substring(string)
-    while let dollar = rest.firstIndex(of: "$") {
-      verbatim += rest[..<dollar]
-      let after = rest[rest.index(after: dollar)...]
-      if after.hasPrefix("${") {
-        verbatim += "${"
-        rest = after.dropFirst(2)
-      } else if after.hasPrefix("{") {
-        guard let end = after.firstIndex(of: "}") else { return nil }
-        if !verbatim.isEmpty { pieces.append(.verbatim(verbatim)) }
-        verbatim = ""
-        pieces.append(.reference(String(after[after.index(after: after.startIndex)..<end])))
-        rest = after[after.index(after: end)...]
-      } else {
-        verbatim += "$"
-        rest = after
+    while let start = rest.firstRange(of: "${") {
+      verbatim += rest[..<start.lowerBound]
+      rest = rest[start.upperBound...]
+      if verbatim.last == "$" {
+        verbatim += "{"
+        continue
       }
+      guard let end = rest.firstIndex(of: "}") else { return nil }
+      if !verbatim.isEmpty { pieces.append(.verbatim(verbatim)) }
+      verbatim = ""
+      pieces.append(.reference(String(rest[..<end])))
+      rest = rest[rest.index(after: end)...]
     }
     verbatim += rest
+    if pieces.isEmpty { return .literal(.string(verbatim)) }
     if !verbatim.isEmpty { pieces.append(.verbatim(verbatim)) }
-    let isPlain = pieces.allSatisfy { if case .verbatim = $0 { true } else { false } }
-    return isPlain ? .literal(.string(verbatim)) : .text(pieces)
+    return .text(pieces)
   }
 
   /// The keys that the value depends on.

@@ -25,7 +25,7 @@ package struct Override: Sendable, Equatable {
         throw fault("the value cannot be read (\(error.description))")
       }
     } else {
-      node = SourceNode(.scalar(YAMLReader.resolve(written)), at: Position(line: 1, column: 1))
+      node = SourceNode(.scalar(YAMLReader.resolve(written)), at: Position())
     }
     switch node.content {
     case .scalar(.string(let word)):
@@ -36,14 +36,12 @@ package struct Override: Sendable, Equatable {
       value = .string(literal)
     case .scalar(let scalar): value = scalar
     case .sequence(let nodes):
-      for element in nodes {
-        guard case .scalar = element.content else {
-          throw fault("a list holds words, numbers, true, false and null; found \(element.kind)")
-        }
-      }
       value = .array(
         try nodes.map { element in
-          guard case .string(let word) = element.json else { return element.json }
+          guard case .scalar(let scalar) = element.content else {
+            throw fault("a list holds words, numbers, true, false and null; found \(element.kind)")
+          }
+          guard case .string(let word) = scalar else { return scalar }
           guard let literal = Template.parse(word)?.literal else {
             throw fault("a value for all configurations is fixed; '\(word)' refers to another key")
           }
@@ -80,8 +78,7 @@ extension SweepFile {
     guard !overrides.isEmpty else { return self }
     var file = self
     file.overrides = overrides
-    let own = [program.outputOption, program.resumeOption].compactMap { $0 }
-      .map { BlockDecoder.normalized(String($0.drop { $0 == "-" })) }
+    let own = program.runOptions.map { BlockDecoder.normalized(String($0.drop { $0 == "-" })) }
     for override in overrides where own.contains(override.key) {
       throw SweepError.usage(
         "--set \(override.key): the sweep itself gives each run its '\(override.key)'")

@@ -44,6 +44,10 @@ public struct RunStatus: Sendable, Equatable {
 
   package init(index: Int, state: State) { (self.index, self.state) = (index, state) }
 
+  mutating func set(_ state: State, _ reason: String, _ cause: FailureCause? = nil) {
+    (self.state, self.reason, self.cause) = (state, reason, cause)
+  }
+
   /// Adds to the reason what it does not say already.
   mutating func add(_ text: String?) {
     guard let text, !reason.contains(text) else { return }

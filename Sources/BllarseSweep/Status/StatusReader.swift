@@ -1,7 +1,5 @@
 /// Tells where each configuration stands: from the runs' own files first, then from what the executors
-/// say of their tasks.
-///
-/// Works without the latter.
+/// say of their tasks, if they answer.
 public struct StatusReader {
   private let directory: SweepDirectory
   private let states: TaskStates
@@ -26,14 +24,10 @@ public struct StatusReader {
     _ directory: SweepDirectory, submissions: [SubmissionRecord],
     states: TaskStates = TaskStates(), now: Double = Host.now, refusals: [Int: String] = [:]
   ) {
-    self.refusals = refusals
-    self.directory = directory
-    self.states = states
-    self.now = now
-    self.submissions = submissions
-    references = submissions.flatMap(\.tasks).reduce(into: [:]) {
-      $0[$1.index, default: []].append($1.task)
-    }
+    (self.directory, self.submissions, self.states) = (directory, submissions, states)
+    (self.now, self.refusals) = (now, refusals)
+    references = Dictionary(grouping: submissions.flatMap(\.tasks), by: \.index)
+      .mapValues { $0.map(\.task) }
   }
 
   /// Reads the runs' own files and asks nobody.
@@ -54,18 +48,14 @@ public struct StatusReader {
       guard ended.contains(entry.index) else { return status }
       if status.state == .interrupted { status.isAbandoned = true }
       if status.state == .new {
-        status.state = .failed
-        status.reason = "the task ended before its run began"
-        status.cause = .failed
+        status.set(.failed, "the task ended before its run began", .failed)
       }
       return status
     }
   }
 
-  private func tasks(of index: Int) -> [TaskReference] { references[index] ?? [] }
-
   func activeTasks(of index: Int) -> [TaskReference] {
-    tasks(of: index).filter { states.tasks[$0]?.isActive == true }
+    references[index, default: []].filter { states.tasks[$0]?.isActive == true }
   }
 
   package func hasTask(for indices: some Sequence<Int>) -> Bool {
@@ -99,27 +89,22 @@ public struct StatusReader {
       return status
     }
     let end = recovered?.end ?? attempt?.end
+    let tasks = references[entry.index, default: []]
     if let claim {
       status.node = claim.task?.node ?? claim.host
       status.lastMetric = Self.lastMetric("\(run.path)/\(claim.outputDirectory)")
       status.elapsedSeconds = end?.seconds ?? max(0, now - claim.started)
       status.task = claim.task?.name
     }
-    let tasks = tasks(of: entry.index)
     if !hasEnded, let active = activeTasks(of: entry.index).last, let task = states.tasks[active],
       apply(active, task, claim: claim, end: end, to: &status)
     {
       return status
     }
-    guard let attempt else {
+    // A later task than the one that made the last attempt may have ended without beginning one.
+    let later = tasks.last.flatMap { $0 == claim?.task?.reference ? nil : states.tasks[$0] }
+    guard let attempt, later?.isActive != false else {
       applyQueueAlone(tasks.last, to: &status)
-      return status
-    }
-    if let last = tasks.last, claim?.task?.reference != last, let task = states.tasks[last],
-      !task.isActive
-    {
-      // A later task than the one that made the last attempt has ended without beginning one.
-      applyQueueAlone(last, to: &status)
       return status
     }
     if let end {
@@ -143,8 +128,8 @@ public struct StatusReader {
   ) -> Bool {
     status.task = reference.name
     if task.phase == .pending {
-      status.state = .pending
-      status.reason = end?.outcome == .interrupted ? "requeued (\(task.reason))" : task.reason
+      let isRequeued = end?.outcome == .interrupted
+      status.set(.pending, isRequeued ? "requeued (\(task.reason))" : task.reason)
       if end == nil { status.elapsedSeconds = nil }
       return true
     }
@@ -154,9 +139,8 @@ public struct StatusReader {
     {
       return false
     }
-    status.state = .running
+    status.set(.running, task.isPlain ? "" : task.word)
     status.node = task.node
-    status.reason = task.isPlain ? "" : task.word
     return true
   }
 
@@ -170,21 +154,20 @@ public struct StatusReader {
     switch end.outcome {
     case .done:
       // result.json was there when the end was written; somebody has damaged it since.
-      status.state = .failed
-      status.reason = "the result is missing or damaged"
-      status.cause = .failed
+      status.set(.failed, "the result is missing or damaged", .failed)
     case .interrupted:
       status.state = ended?.phase == .cancelled ? .cancelled : .interrupted
       if ended?.cause == .time { status.cause = .time }
       // A task that is to be started again would be known.
-      status.isAbandoned = !tasks(of: status.index).isEmpty && states.problem == nil
+      status.isAbandoned = references[status.index] != nil && states.problem == nil
     case .failed:
       // An executor's own SIGTERM may reach the program before the one that is passed on to it.
       let isEndedFromOutside = end.exitCode < 0 || end.signal == "SIGTERM"
       let isCancelled = ended?.phase == .cancelled || isCancelled(status)
-      status.state = isEndedFromOutside && isCancelled ? .cancelled : .failed
-      status.cause = ended?.cause ?? .failed
-      if let ended, !ended.isPlain { status.reason = "\(ended.word): \(end.reason)" }
+      let word = ended.map { $0.isPlain ? "" : "\($0.word): " } ?? ""
+      status.set(
+        isEndedFromOutside && isCancelled ? .cancelled : .failed, word + end.reason,
+        ended?.cause ?? .failed)
       if end.signal == "SIGKILL" { applyLog(claim?.task?.reference, to: &status) }
     }
   }
@@ -195,25 +178,18 @@ public struct StatusReader {
     to status: inout RunStatus
   ) {
     if let task, !task.isActive {
-      status.state = task.phase == .cancelled ? .cancelled : .failed
-      status.exitCode = task.exitCode
-      status.node = task.node
-      status.reason = "\(task.word), and the run wrote no end"
-      status.cause = task.cause ?? .failed
+      (status.node, status.exitCode) = (task.node, task.exitCode)
+      status.set(
+        task.phase == .cancelled ? .cancelled : .failed, "\(task.word), and the run wrote no end",
+        task.cause ?? .failed)
       applyLog(claim?.task?.reference, to: &status)
-      return
-    }
-    if attempt.isAlive(claim, at: now) {
-      status.state = .running
+    } else if attempt.isAlive(claim, at: now) {
       status.isOrphan = claim?.isClaimantAlive == false
-      if status.isOrphan { status.reason = "goes on, though what started it has ended" }
+      status.set(.running, status.isOrphan ? "goes on, though what started it has ended" : "")
     } else if let claim, claim.task == nil, claim.isClaimantAlive == false {
-      status.state = .lost
-      status.reason = "ended without a word, as did what started it"
+      status.set(.lost, "ended without a word, as did what started it")
     } else {
-      status.state = .failed
-      status.reason = "ended without a word"
-      status.cause = .node
+      status.set(.failed, "ended without a word", .node)
     }
   }
 
@@ -227,25 +203,21 @@ public struct StatusReader {
   private func applyQueueAlone(_ reference: TaskReference?, to status: inout RunStatus) {
     guard let reference else { return }
     status.task = reference.name
-    guard let task = states.tasks[reference] else {
-      let executor = Executors.title(of: reference.executor)
-      if isCancelled(status) {
-        status.state = .cancelled
-        return
+    if let task = states.tasks[reference] {
+      (status.node, status.exitCode) = (task.node, task.exitCode)
+      status.state = .cancelled
+      if task.phase != .cancelled {
+        status.set(
+          .failed, "\(task.word) before the run began; see the job's log", task.cause ?? .failed)
       }
-      status.state = states.problem == nil ? .lost : .pending
-      status.reason =
-        states.problem == nil
-        ? "\(executor) no longer knows \(reference.name), which left nothing"
-        : "\(executor) does not answer"
-      return
+    } else if isCancelled(status) {
+      status.state = .cancelled
+    } else if states.problem == nil {
+      let executor = Executors.title(of: reference.executor)
+      status.set(.lost, "\(executor) no longer knows \(reference.name), which left nothing")
+    } else {
+      status.set(.pending, "\(Executors.title(of: reference.executor)) does not answer")
     }
-    status.node = task.node
-    status.exitCode = task.exitCode
-    status.state = task.phase == .cancelled ? .cancelled : .failed
-    guard status.state == .failed else { return }
-    status.reason = "\(task.word) before the run began; see the job's log"
-    status.cause = task.cause ?? .failed
   }
 
   /// What the log of a task that was killed says of that.

@@ -44,29 +44,19 @@ extension CommandRunner {
 }
 
 /// Runs commands for real.
-public struct ProcessRunner: CommandRunner {
-  /// Makes a runner.
-  public init() {}
-
-  /// Runs a command to its end.
-  public func run(_ arguments: [String], environment: [String: String]) throws -> CommandResult {
+package struct ProcessRunner: CommandRunner {
+  package func run(_ arguments: [String], environment: [String: String]) throws -> CommandResult {
     guard let program = Host.find(arguments[0]) else {
       throw SweepError.failed("cannot start \(arguments[0]): not found in PATH")
     }
     let process = try PipedProcess(
       [program] + arguments.dropFirst(),
       environment: Host.inheritedEnvironment.merging(environment) { $1 }, hasInput: false)
-    var texts: (output: [UInt8], errors: [UInt8]) = ([], [])
-    let ending = try process.run {
-      nil
-    } output: {
-      texts.output += $0
-    } errors: {
-      texts.errors += $0
-    }
+    var (output, errors): ([UInt8], [UInt8]) = ([], [])
+    let ending = try process.run(next: { nil }, output: { output += $0 }, errors: { errors += $0 })
     return CommandResult(
-      status: ending?.code ?? 127, output: String(decoding: texts.output, as: UTF8.self),
-      errors: String(decoding: texts.errors, as: UTF8.self))
+      status: ending?.code ?? 127, output: String(decoding: output, as: UTF8.self),
+      errors: String(decoding: errors, as: UTF8.self))
   }
 }
 
@@ -85,7 +75,7 @@ final class LineDialogue {
     silenceSeconds: Double, next: () throws -> [UInt8]?, answer: ([UInt8]) throws -> Void
   ) throws -> Ending? {
     var heard: [UInt8] = []
-    let ending = try process.run(silenceSeconds: silenceSeconds) {
+    return try process.run(silenceSeconds: silenceSeconds) {
       try next().map { $0 + [UInt8(ascii: "\n")] }
     } output: { bytes in
       heard += bytes
@@ -99,7 +89,6 @@ final class LineDialogue {
       // A program that talks without end must not fill the memory.
       if errorText.count > 1 << 17 { errorText.removeFirst(errorText.count - 1 << 16) }
     }
-    return ending
   }
 }
 
@@ -128,13 +117,12 @@ private final class PipedProcess {
       ends.append(pair)
     }
     (input, output, errors) = (ends[0][1], ends[1][0], ends[2][0])
-    var spawn = Spawn(command, environment: environment)
-    spawn.input = hasInput ? ends[0][0] : nil
-    spawn.output = .descriptor(ends[1][1])
-    spawn.errors = .descriptor(ends[2][1])
     defer { for end in [ends[0][0], ends[1][1], ends[2][1]] { close(end) } }
     do {
-      process = try spawn.start()
+      process = try Spawn(
+        arguments: command, environment: environment, input: hasInput ? ends[0][0] : nil,
+        output: .descriptor(ends[1][1]), errors: .descriptor(ends[2][1])
+      ).start()
     } catch {
       for end in [input, output, errors] { close(end) }
       throw error
@@ -151,20 +139,16 @@ private final class PipedProcess {
     silenceSeconds: Double? = nil, next: () throws -> [UInt8]?, output: ([UInt8]) throws -> Void,
     errors: ([UInt8]) throws -> Void
   ) throws -> Ending? {
-    defer { for end in [input, self.output, self.errors] where end >= 0 { close(end) } }
-    do {
-      if try talk(silenceSeconds, next, output, errors) { return Child.wait(process) }
-    } catch {
-      endProcess()
-      throw error
+    var isOver = false
+    defer {
+      if !isOver {
+        Child.send(SIGKILL, to: process)
+        _ = Child.wait(process)
+      }
+      for end in [input, self.output, self.errors] where end >= 0 { close(end) }
     }
-    endProcess()
-    return nil
-  }
-
-  private func endProcess() {
-    Child.send(Signals.kill, to: process)
-    _ = Child.wait(process)
+    isOver = try talk(silenceSeconds, next, output, errors)
+    return isOver ? Child.wait(process) : nil
   }
 
   /// False when the process was silent for too long.

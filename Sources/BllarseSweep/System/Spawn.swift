@@ -1,7 +1,8 @@
 import Foundation
 
-package struct Spawn {
-  package enum Output {
+/// How a process starts.
+struct Spawn {
+  enum Output {
     case inherit
     /// Appended to, created when missing.
     case file(String)
@@ -9,23 +10,18 @@ package struct Spawn {
   }
 
   /// The program's path, then its arguments.
-  package var arguments: [String]
-  package var environment: [String: String]
+  var arguments: [String]
+  var environment = Host.inheritedEnvironment
   /// Its standard input; nil for nothing to read.
-  package var input: Int32?
-  package var output: Output = .inherit
-  package var errors: Output = .inherit
+  var input: Int32?
+  var output = Output.inherit
+  var errors = Output.inherit
   /// A group of its own receives no Ctrl-C from the terminal: whoever started it forwards signals.
-  package var ownGroup = false
+  var ownGroup = false
   /// The processors it may use; nil for those of this process.
-  package var processors: [Int]?
+  var processors: [Int]?
 
-  package init(_ arguments: [String], environment: [String: String] = Host.inheritedEnvironment) {
-    self.arguments = arguments
-    self.environment = environment
-  }
-
-  package func start() throws -> Int32 {
+  func start() throws -> Int32 {
     var actions = posix_spawn_file_actions_t()
     posix_spawn_file_actions_init(&actions)
     defer { posix_spawn_file_actions_destroy(&actions) }

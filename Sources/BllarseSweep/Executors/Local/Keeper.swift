@@ -30,9 +30,9 @@ package enum Keeper {
     }
     let process: Int32
     do {
-      var spawn = Spawn(Array(words.dropFirst()), environment: Host.environment)
-      spawn.ownGroup = true
-      process = try spawn.start()
+      process = try Spawn(
+        arguments: Array(words.dropFirst()), environment: Host.environment, ownGroup: true
+      ).start()
     } catch {
       Files.print("\(error)\n", to: 2)
       return end(.exit(127))

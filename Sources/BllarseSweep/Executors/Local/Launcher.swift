@@ -28,8 +28,6 @@ package struct Launcher {
     // How a tracked run is called, unless its configuration has a name for it.
     context.environment["BLLARSE_RUN_NAME"] = labels.name(entry)
     context.environment.merge(options.environment) { $1 }
-    context.force = options.force
-    context.keeper = options.keeper
     return context
   }
 
@@ -42,10 +40,10 @@ package struct Launcher {
       ?? (isCurrent ? directory.program : ProgramDescription())
       .located(as: entry.program, program: options.program)
     located[entry.program] = found
-    var context = LaunchContext([found.command[0]] + entry.program.dropFirst() + entry.arguments)
+    var context = LaunchContext(
+      [found.command[0]] + entry.program.dropFirst() + entry.arguments, options)
     (context.outputOption, context.resumeOption) = (found.outputOption, found.resumeOption)
     context.programChange = programChange(found)
-    context.refusesChange = options.isStrict
     return context
   }
 
@@ -64,10 +62,9 @@ package struct Launcher {
         "\(directory.path)/sweep.json: it names no Python module, which configuration \(entry.index) needs; run the sweep's .py file again"
       )
     }
-    var context = LaunchContext([
-      try options.python.interpreter(recorded: kept.interpreter),
-      "\(directory.path)/\(kept.folder)/\(PythonProgram.fileName)", "run", String(entry.index),
-    ])
+    let program = "\(directory.path)/\(kept.folder)/\(PythonProgram.fileName)"
+    let interpreter = try options.python.interpreter(recorded: kept.interpreter)
+    var context = LaunchContext([interpreter, program, "run", String(entry.index)], options)
     context.source = kept.folder
     // For a run() that hands configurations on to it.
     context.environment["BLLARSE_FINETUNE_EXECUTABLE"] = Host.find("bllarse-finetune")
@@ -87,9 +84,7 @@ extension ProgramDescription {
   package func located(
     program: String?, python: PythonChoice, kept: KeptPython?, source: String
   ) throws -> Program {
-    guard command == PythonProgram.words else {
-      return try located(as: command, program: program)
-    }
+    guard command == PythonProgram.words else { return try located(as: command, program: program) }
     if program != nil { throw Launcher.programRefusal(source) }
     return try located(as: command, program: python.interpreter(recorded: kept?.interpreter))
   }
@@ -130,6 +125,7 @@ package struct LaunchOptions: Sendable {
 struct LaunchContext {
   /// The program and its words, without what each run is given besides.
   let command: [String]
+  var options: LaunchOptions
   /// The option for results and the one for resuming; nil when the program has none.
   var outputOption: String?
   var resumeOption: String?
@@ -138,16 +134,15 @@ struct LaunchContext {
   /// Copies the program's output to this process' own.
   var forwardsOutput = false
   var task: TaskIdentity?
-  var force = false
   /// The kept sources that run, below the sweep's directory: a Python module's `run` learns from
   /// BLLARSE_RESUME_DIR that it goes on, and takes SIGUSR1.
   var source: String?
   /// What of the program is not as it was submitted.
   var programChange: String?
-  var refusesChange = false
-  var keeper: [String]?
 
   var canResume: Bool { resumeOption != nil || source != nil }
 
-  init(_ command: [String]) { self.command = command }
+  init(_ command: [String], _ options: LaunchOptions = LaunchOptions()) {
+    (self.command, self.options) = (command, options)
+  }
 }

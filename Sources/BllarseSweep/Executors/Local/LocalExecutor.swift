@@ -1,10 +1,15 @@
 /// Runs configurations on this machine, a bounded number at a time.
 ///
 /// Submitting an array runs it to its end; nothing waits anywhere.
-public struct LocalExecutor: Executor {
+package struct LocalExecutor: Executor {
+  package static let name = "local"
+  package static let keys = ["jobs", "retries", "retry_delay"]
+  /// Memory, time and GPUs are nobody's to grant here.
+  package static let resourceKeys = ["cpus"]
+
   /// What was asked for: `jobs` at once, or `cpus` for each; how often a failed configuration is tried
   /// again, and the pause before that, which doubles from one to the next.
-  public let options: SubmitOptions
+  package let options: SubmitOptions
   /// How long a stopped program may take to checkpoint before it is killed.
   package var graceSeconds = 60.0
   package var launch: LaunchOptions
@@ -12,7 +17,7 @@ public struct LocalExecutor: Executor {
   private let directory: SweepDirectory
 
   /// Makes an executor; it runs no commands but the programs.
-  public init(
+  package init(
     _ directory: SweepDirectory, options: SubmitOptions, runner: any CommandRunner = ProcessRunner()
   ) {
     (self.directory, self.options) = (directory, options)
@@ -33,15 +38,14 @@ public struct LocalExecutor: Executor {
   }
 
   /// What became of the configurations.
-  public struct Summary: Sendable, Equatable {
-    /// Finished now.
-    public var done: [Int] = []
+  package struct Summary: Sendable, Equatable {
+    package var done: [Int] = []
     /// Failed, all retries included.
-    public var failed: [Int] = []
+    package var failed: [Int] = []
     /// Done before, or run by somebody else.
-    public var skipped: [Int] = []
+    package var skipped: [Int] = []
     /// Stopped, or not begun because of a stop.
-    public var interrupted: [Int] = []
+    package var interrupted: [Int] = []
   }
 
   /// The processors of each of `jobs` runs: equal shares, or one each when there are more runs.
@@ -64,11 +68,10 @@ public struct LocalExecutor: Executor {
   /// them. Orphans, whose programs are at work though their launcher has ended, are waited for.
   ///
   /// - Throws: ``SweepError`` when the program is missing or state cannot be written.
-  public func run(_ indices: [Int], orphans: [Int] = []) throws -> Summary {
+  package func run(_ indices: [Int], orphans: [Int] = []) throws -> Summary {
     let signals = Signals()
-    let processors = Host.processors
     let jobs = jobCount(for: indices.count + orphans.count)
-    let shares = Self.shares(of: processors, jobs: jobs)
+    let shares = Self.shares(of: Host.processors, jobs: jobs)
     var launcher = Launcher(directory, launch)
     // A program that is missing is a fault of the command, not of its first configuration.
     if let first = indices.first {
@@ -104,14 +107,7 @@ public struct LocalExecutor: Executor {
 
   // MARK: - As an executor
 
-  /// Its name.
-  public static let name = "local"
-  /// What `run` takes by flags of these names.
-  public static let keys = ["jobs", "retries", "retry_delay"]
-  /// Memory, time and GPUs are nobody's to grant here.
-  public static let resourceKeys = ["cpus"]
-  /// Checks the value of one of its keys.
-  public static func validate(_ key: String, _ value: JSON) throws {
+  package static func validate(_ key: String, _ value: JSON) throws {
     let number = value.doubleValue ?? -1
     switch key {
     case "jobs" where value.intValue == nil || number < 1:
@@ -124,13 +120,12 @@ public struct LocalExecutor: Executor {
     }
   }
 
-  /// Takes any number of tasks.
-  public func limits() throws -> ExecutorLimits { ExecutorLimits() }
+  package func limits() throws -> ExecutorLimits { ExecutorLimits() }
 
   /// Runs the tasks to their end.
   ///
   /// - Throws: ``SweepError`` (75) when a signal stopped it.
-  public func submit(_ array: TaskArray) throws -> (job: String, command: [String]) {
+  package func submit(_ array: TaskArray) throws -> (job: String, command: [String]) {
     var executor = self
     executor.launch.environment.merge(array.environment) { $1 }
     let summary = try executor.run(array.chunk.indices)
@@ -141,13 +136,10 @@ public struct LocalExecutor: Executor {
   }
 
   /// Knows of no task: each has ended when ``submit(_:)`` returns.
-  public func states(of jobs: [String]) -> TaskStates { TaskStates() }
-  /// Has nothing to cancel.
-  public func cancel(_ tasks: [TaskReference], dryRun: Bool) throws -> [String] { [] }
-  /// A program that it starts is no task of its own.
-  public static func task(in environment: [String: String]) -> TaskIdentity? { nil }
+  package func states(of jobs: [String]) -> TaskStates { TaskStates() }
+  package func cancel(_ tasks: [TaskReference], dryRun: Bool) throws -> [String] { [] }
+  package static func task(in environment: [String: String]) -> TaskIdentity? { nil }
 
-  private var retries: Int { options["retries"]?.intValue ?? 0 }
   private var retryDelaySeconds: Double { options["retry_delay"]?.doubleValue ?? 1 }
 
   private struct Running {
@@ -238,11 +230,10 @@ public struct LocalExecutor: Executor {
       // Killed with whatever looked after it: that says nothing against the configuration.
       state.waiting.append((index, 0, failures))
     case .failed:
-      let again = failures < retries && !state.stopping
-      var pause = retryDelaySeconds
-      for _ in 0..<failures { pause *= 2 }
-      report(.failed(index: index, reason: end.reason, retryInSeconds: again ? pause : nil))
-      if again {
+      let again = failures < options["retries"]?.intValue ?? 0 && !state.stopping
+      let pause = again ? (0..<failures).reduce(retryDelaySeconds) { pause, _ in pause * 2 } : nil
+      report(.failed(index: index, reason: end.reason, retryInSeconds: pause))
+      if let pause {
         state.waiting.append((index, Host.monotonic + pause, failures + 1))
       } else {
         state.summary.failed.append(index)
@@ -314,11 +305,13 @@ package struct SweepProgress: Sendable {
 
   /// A time that is only estimated, in the unit that a person would take.
   static func about(_ seconds: Double) -> String {
-    func number(_ value: Double) -> Int { Int(min(value.rounded(.up), 1e9)) }
-    if seconds < 1 { return "about 1 s" }
-    if seconds < 90 { return "about \(number(seconds)) s" }
-    if seconds < 90 * 60 { return "about \(number(seconds / 60)) min" }
-    if seconds < 48 * 3600 { return "about \(number(seconds / 3600)) h" }
-    return "about \(number(seconds / 86_400)) days"
+    let (size, name): (Double, String) =
+      switch seconds {
+      case ..<90: (1, "s")
+      case ..<5400: (60, "min")
+      case ..<172_800: (3600, "h")
+      default: (86_400, "days")
+      }
+    return "about \(Int(min(max(1, seconds / size).rounded(.up), 1e9))) \(name)"
   }
 }

@@ -24,7 +24,9 @@ final class RunningAttempt {
     self.entry = entry
     self.context = context
     run = directory.run(entry.index)
-    if !context.force, run.result(hash: entry.hash) != nil { throw StartRefusal.alreadyDone }
+    if !context.options.force, run.result(hash: entry.hash) != nil {
+      throw StartRefusal.alreadyDone
+    }
     let last = run.attempts.last ?? 0
     if last > 0 { try Self.settle(run.attempt(last), run, entry, context) }
     let earlier = !context.canResume ? nil : Self.resumable(run, before: last + 1)
@@ -32,19 +34,17 @@ final class RunningAttempt {
     let output = earlier ?? "attempt-\(last + 1)/output"
     var claim = AttemptClaim(
       host: Host.name, process: Host.processID, startTime: Host.startTime(of: Host.processID) ?? 0,
-      started: Host.now, outputDirectory: output, resumed: resumed, task: context.task)
-    claim.processNamespace = Host.processNamespace
-    claim.source = context.source
-    claim.hasKeeper = context.keeper != nil
-    claim.needsResult = context.outputOption != nil
-    claim.programChange = context.programChange
+      processNamespace: Host.processNamespace, started: Host.now, outputDirectory: output,
+      resumed: resumed, task: context.task, source: context.source,
+      hasKeeper: context.options.keeper != nil, needsResult: context.outputOption != nil,
+      programChange: context.programChange)
     guard let attempt = try run.claim(attempt: last + 1, claim) else {
       throw StartRefusal.busy("another process has just claimed attempt \(last + 1)")
     }
     self.attempt = attempt
     do {
       if let change = context.programChange {
-        if context.refusesChange { throw SweepError.failed("\(change); --strict refuses that") }
+        if context.options.isStrict { throw SweepError.failed("\(change); --strict refuses that") }
         try Files.write("bllarse-sweep: note: \(change)\n", to: attempt.errors)
       }
       try Files.makeDirectory("\(run.path)/\(output)")
@@ -72,11 +72,12 @@ final class RunningAttempt {
     if attempt.end != nil { return }
     let claim = attempt.claim
     // The same job started again: its executor has ended what ran before.
-    let requeuing = context.task.flatMap { task in
-      claim?.task?.job == task.job && (claim?.task?.restarts ?? 0) < task.restarts
-        ? Executors.title(of: task.executor) : nil
-    }
-    if requeuing == nil {
+    var reason = "ended without a word"
+    if let task = context.task, claim?.task?.job == task.job,
+      claim?.task?.restarts ?? 0 < task.restarts
+    {
+      reason = "stopped by \(Executors.title(of: task.executor)) and requeued"
+    } else {
       // A program whose start was its claimant's last deed has its own environment a moment later.
       if let claim, claim.child == nil, claim.isAlive == false { Host.sleep(seconds: 0.2) }
       if attempt.isAlive(claim, at: Host.now) {
@@ -84,10 +85,8 @@ final class RunningAttempt {
         throw StartRefusal.busy("attempt \(attempt.number) runs: \(owner)")
       }
     }
-    let end = try attempt.settle(
-      run, hash: entry.hash, claim: claim,
-      reason: requeuing.map { "stopped by \($0) and requeued" } ?? "ended without a word")
-    if end.outcome == .done, !context.force { throw StartRefusal.alreadyDone }
+    let end = try attempt.settle(run, hash: entry.hash, claim: claim, reason: reason)
+    if end.outcome == .done, !context.options.force { throw StartRefusal.alreadyDone }
   }
 
   /// The output directory of the last attempt, when the program can go on from it: it said so by
@@ -98,12 +97,13 @@ final class RunningAttempt {
     guard let claim = last.claim, let end = last.end else { return nil }
     let directory = "\(run.path)/\(claim.outputDirectory)"
     let hasCheckpoint = Files.names(in: directory).contains { $0.hasPrefix("checkpoint") }
-    switch end.outcome {
-    case .interrupted where hasCheckpoint || end.exitCode == 75: return claim.outputDirectory
-    case .failed where hasCheckpoint && (end.exitCode < 0 || end.signal != nil):
-      return claim.outputDirectory
-    default: return nil
-    }
+    let canResume =
+      switch end.outcome {
+      case .interrupted: hasCheckpoint || end.exitCode == 75
+      case .failed: hasCheckpoint && (end.exitCode < 0 || end.signal != nil)
+      case .done: false
+      }
+    return canResume ? claim.outputDirectory : nil
   }
 
   private static func spawn(
@@ -119,7 +119,7 @@ final class RunningAttempt {
     var arguments = [program] + context.command.dropFirst()
     if let option = context.outputOption { arguments += [option, output] }
     if claim.resumed, let option = context.resumeOption { arguments += [option, output] }
-    if let keeper = context.keeper { arguments = keeper + [attempt.path] + arguments }
+    if let keeper = context.options.keeper { arguments = keeper + [attempt.path] + arguments }
     let own: [String: String?] = [
       "BLLARSE_SWEEP_DIR": sweep.path, "BLLARSE_SWEEP_NAME": sweep.name,
       "BLLARSE_CONFIG_INDEX": String(entry.index), "BLLARSE_CONFIG_HASH": entry.hash,
@@ -134,12 +134,9 @@ final class RunningAttempt {
         environment[name] = String(processors.count)
       }
     }
-    var spawn = Spawn(arguments, environment: environment)
-    spawn.output = .file(attempt.output)
-    spawn.errors = .file(attempt.errors)
-    spawn.ownGroup = true
-    spawn.processors = context.processors
-    return spawn
+    return Spawn(
+      arguments: arguments, environment: environment, output: .file(attempt.output),
+      errors: .file(attempt.errors), ownGroup: true, processors: context.processors)
   }
 
   // MARK: - While it runs
@@ -148,27 +145,24 @@ final class RunningAttempt {
   func forward(_ signal: Int32) {
     if signal == Signals.checkpoint, !context.canResume { return }
     stopSignal = signal
-    Child.pass(signal, to: process, isKeeper: context.keeper != nil)
+    Child.pass(signal, to: process, isKeeper: context.options.keeper != nil)
   }
 
   /// Looks whether the program has ended; beats the heart and copies output while it has not.
   func poll() throws -> AttemptEnd? {
-    guard let ending = Child.poll(process) else {
-      for follower in followers { follower.copy() }
-      if Host.monotonic - lastBeat > Keeper.heartbeatSeconds {
-        lastBeat = Host.monotonic
-        // A full disk must not end a run that may still finish.
-        try? attempt.beat()
-      }
-      return nil
-    }
+    let ending = Child.poll(process)
     for follower in followers { follower.copy() }
-    return try finish(ending)
+    if ending == nil, Host.monotonic - lastBeat > Keeper.heartbeatSeconds {
+      lastBeat = Host.monotonic
+      // A full disk must not end a run that may still finish.
+      try? attempt.beat()
+    }
+    return try ending.map(finish)
   }
 
   private func finish(_ ending: Ending) throws -> AttemptEnd {
     var ending = ending
-    if context.keeper != nil {
+    if context.options.keeper != nil {
       if let record = attempt.exit {
         ending = record.ending
       } else if case .exit(let code) = ending, code > 128 {
@@ -241,23 +235,18 @@ package final class LogFollower {
 
   /// Follows a file from a byte on, or from its present end for nil.
   package init(_ path: String, to descriptor: Int32, from offset: Int? = nil) {
-    self.path = path
-    self.descriptor = descriptor
+    (self.path, self.descriptor) = (path, descriptor)
     self.offset = offset ?? Files.size(of: path) ?? 0
   }
 
-  /// Copies what is new; false when nothing was.
-  @discardableResult
-  package func copy() -> Bool {
-    var copied = false
+  /// Copies what is new.
+  package func copy() {
     while true {
       let bytes = Files.bytes(of: path, from: offset, limit: 1 << 16)
-      if bytes.isEmpty { return copied }
-      copied = true
       offset += bytes.count
       // Where nobody reads, the file keeps the text.
       let written = bytes.withUnsafeBytes { Files.write($0, to: descriptor) }
-      if written < bytes.count { return copied }
+      if bytes.isEmpty || written < bytes.count { return }
     }
   }
 }

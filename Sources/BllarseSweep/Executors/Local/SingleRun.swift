@@ -27,7 +27,7 @@ public struct SingleRun {
     context.forwardsOutput = true
     context.task = task ?? Executors.task(in: Host.environment)
     // An executor ends a task as a whole: there nothing outlives what started it.
-    if context.task != nil { context.keeper = nil }
+    if context.task != nil { context.options.keeper = nil }
     let attempt: RunningAttempt
     do {
       attempt = try RunningAttempt(entry, in: directory, context: context)

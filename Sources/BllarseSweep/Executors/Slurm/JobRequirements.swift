@@ -61,6 +61,9 @@ struct JobRequirements {
 
   private func checkImage(_ script: String) throws {
     guard environment["BLLARSE_IMAGE_CHECK"] != "node" else { return }
+    func image(_ variable: String) -> String? {
+      environment[variable].flatMap { $0.isEmpty ? nil : $0 }
+    }
     let missing: String
     let variable: String
     switch Self.engine(of: script) {
@@ -84,9 +87,5 @@ struct JobRequirements {
     throw SweepError.usage(
       "\(missing), name another by \(variable), or leave it to the nodes with BLLARSE_IMAGE_CHECK=node"
     )
-  }
-
-  private func image(_ variable: String) -> String? {
-    environment[variable].flatMap { $0.isEmpty ? nil : $0 }
   }
 }

@@ -47,7 +47,8 @@ extension JobResources {
   ) -> JobResources {
     let request = SbatchRequest(
       options.requested(["partition", "cpus-per-task", "mem", "time"]) + options.sbatchArguments,
-      script: script, environment: environment)
+      script: script, environment: environment
+    ).values
     var resources = JobResources()
     resources.atOnce = options.maxConcurrent
     if let (text, source) = request[.processors], let count = Int(text) {
@@ -56,9 +57,7 @@ extension JobResources {
     var partitions: [Partition] = []
     do {
       partitions = try Partition.ask(runner, request[.partition]?.value)
-    } catch {
-      resources.problem = "\(error)"
-    }
+    } catch { resources.problem = "\(error)" }
     let processors = resources.processors.value ?? 1
     // Of neither 0 means anything but no limit.
     if let (text, source) = request[.memory] {
@@ -134,7 +133,7 @@ extension JobResources {
 struct SbatchRequest {
   enum Quantity: Hashable { case partition, processors, memory, memoryPerProcessor, time }
 
-  private var values: [Quantity: (value: String, source: String)] = [:]
+  private(set) var values: [Quantity: (value: String, source: String)] = [:]
 
   init(_ arguments: [String], script: String?, environment: [String: String]) {
     read(Self.directives(script ?? ""), source: "#SBATCH of the job script")
@@ -143,8 +142,6 @@ struct SbatchRequest {
     }
     read(arguments, source: "as asked")
   }
-
-  subscript(quantity: Quantity) -> (value: String, source: String)? { values[quantity] }
 
   private static let variables: [(String, Quantity)] = [
     ("SBATCH_PARTITION", .partition), ("SBATCH_MEM_PER_CPU", .memoryPerProcessor),

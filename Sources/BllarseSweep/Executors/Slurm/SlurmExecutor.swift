@@ -23,8 +23,7 @@ final class SlurmExecutor: FollowUpExecutor {
     options.jobScript = options.jobScript.map { Files.absolute($0) }
     options.venv = options.venv.map { Files.absolute($0) }
     // Versions that knew no `gpus` read the record too.
-    let gres = Self.gres(options.resources.gpus)
-    if gres != .null, options["gres"] == nil { options["gres"] = gres }
+    options["gres"] = options["gres"] ?? Self.gres(options.resources.gpus)
     options.resources.gpus = nil
     self.options = options
   }
@@ -40,13 +39,13 @@ final class SlurmExecutor: FollowUpExecutor {
     switch key {
     case "cpus": JSON.Member("cpus_per_task", value)
     case "memory": JSON.Member("mem", value)
-    case "gpus": gres(value.intValue) == .null ? nil : JSON.Member("gres", gres(value.intValue))
+    case "gpus": gres(value.intValue).map { JSON.Member("gres", $0) }
     default: JSON.Member(key, value)
     }
   }
 
-  private static func gres(_ gpus: Int?) -> JSON {
-    gpus.map { $0 > 0 ? .string("gpu:\($0)") : .null } ?? .null
+  private static func gres(_ gpus: Int?) -> JSON? {
+    gpus.flatMap { $0 > 0 ? .string("gpu:\($0)") : nil }
   }
 
   // MARK: - Before anything is sent
@@ -77,13 +76,10 @@ final class SlurmExecutor: FollowUpExecutor {
   // MARK: - Submitting
 
   func describe(_ array: TaskArray) throws -> String {
-    var text = try environment(array).sorted { $0.key < $1.key }
+    let variables = try environment(array).sorted { $0.key < $1.key }
       .map { "\($0.key)=\(Shell.quote($0.value)) " }.joined()
-    text += Shell.join(command(array)) + "\n"
-    if options.jobScript == nil {
-      text += "# --- the script ---\n\(script(array))# --- end of the script ---\n"
-    }
-    return text
+    let script = "# --- the script ---\n\(script(array))# --- end of the script ---\n"
+    return "\(variables)\(Shell.join(command(array)))\n" + (options.jobScript == nil ? script : "")
   }
 
   func submit(_ array: TaskArray) throws -> (job: String, command: [String]) {
@@ -287,24 +283,20 @@ func slurmFields(_ line: Substring) -> [String: String] {
 extension TaskState {
   /// Of SLURM's word for it: RUNNING, PENDING, OUT_OF_MEMORY…; an unknown one is no end.
   init(slurm word: String, reason: String = "", node: String = "") {
-    let phase: Phase =
+    let (phase, cause): (Phase, FailureCause?) =
       switch word {
-      case "PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED": .pending
-      case "COMPLETING": .completing
-      case "COMPLETED": .completed
-      case "CANCELLED": .cancelled
-      case "BOOT_FAIL", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "TIMEOUT",
-        "REVOKED", "SPECIAL_EXIT":
-        .failed
-      default: .running
+      case "PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED": (.pending, nil)
+      case "COMPLETING": (.completing, nil)
+      case "COMPLETED": (.completed, nil)
+      case "CANCELLED": (.cancelled, nil)
+      case "OUT_OF_MEMORY": (.failed, .memory)
+      case "TIMEOUT", "DEADLINE": (.failed, .time)
+      case "NODE_FAIL", "BOOT_FAIL", "PREEMPTED": (.failed, .node)
+      case "FAILED", "REVOKED", "SPECIAL_EXIT": (.failed, nil)
+      default: (.running, nil)
       }
     self.init(phase, word: word, reason: reason, node: node)
-    switch word {
-    case "OUT_OF_MEMORY": cause = .memory
-    case "TIMEOUT", "DEADLINE": cause = .time
-    case "NODE_FAIL", "BOOT_FAIL", "PREEMPTED": cause = .node
-    default: break
-    }
+    self.cause = cause
   }
 }
 
@@ -314,32 +306,24 @@ extension TaskStates {
   static func askSlurm(_ runner: any CommandRunner, jobs: [String]) -> TaskStates {
     var view = TaskStates()
     guard !jobs.isEmpty else { return view }
-    let wanted = Set(jobs)
-    // Asking for ids that the controller has forgotten is an error, so all of the user's are asked.
-    let format = "%F|%K|%T|%r|%N"
     do {
+      // Asking for ids that the controller has forgotten is an error, so all of the user's are asked.
       let result = try runner.run([
-        "squeue", "--noheader", "--array", "--all", "--me", "--states", "all", "--format", format,
+        "squeue", "--noheader", "--array", "--all", "--me", "--states", "all", "--format",
+        "%F|%K|%T|%r|%N",
       ])
-      guard result.status == 0 else {
-        view.problem = "squeue: \(result.firstError)"
-        return view
+      guard result.status == 0 else { throw SweepError.failed("squeue: \(result.firstError)") }
+      for line in result.output.split(separator: "\n") {
+        let fields = line.split(separator: "|", omittingEmptySubsequences: false).map { $0.trimmed }
+        guard fields.count >= 5, jobs.contains(fields[0]), let task = Int(fields[1])
+        else { continue }
+        view.tasks[TaskReference(slurm: fields[0], task)] = TaskState(
+          slurm: fields[2], reason: fields[3] == "None" ? "" : fields[3], node: fields[4])
       }
-      for line in result.output.split(separator: "\n") { view.add(line, wanted: wanted) }
-    } catch {
-      view.problem = "\(error)"
-      return view
-    }
-    view.askAccounting(runner, jobs: jobs)
-    view.askController(runner, jobs: jobs)
+      view.askAccounting(runner, jobs: jobs)
+      view.askController(runner, jobs: jobs)
+    } catch { view.problem = "\(error)" }
     return view
-  }
-
-  private mutating func add(_ line: Substring, wanted: Set<String>) {
-    let fields = line.split(separator: "|", omittingEmptySubsequences: false).map { $0.trimmed }
-    guard fields.count >= 5, wanted.contains(fields[0]), let task = Int(fields[1]) else { return }
-    tasks[TaskReference(slurm: fields[0], task)] = TaskState(
-      slurm: fields[2], reason: fields[3] == "None" ? "" : fields[3], node: fields[4])
   }
 
   /// States and exit codes from the accounting, which takes 128 off the code of a script that a signal
@@ -371,10 +355,9 @@ extension TaskStates {
     guard !open.isEmpty,
       let result = try? runner.run(["scontrol", "show", "job", "--oneliner"]), result.status == 0
     else { return }
-    let wanted = Set(jobs)
     for line in result.output.split(separator: "\n") {
       let fields = slurmFields(line)
-      guard let job = fields["ArrayJobId"], wanted.contains(job),
+      guard let job = fields["ArrayJobId"], jobs.contains(job),
         let number = fields["ArrayTaskId"].flatMap({ Int($0) }), let exit = fields["ExitCode"]
       else { continue }
       let code = exit.split(separator: ":").compactMap { Int($0) }
