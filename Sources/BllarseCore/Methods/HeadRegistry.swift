@@ -1,4 +1,4 @@
-import BllarseNumerics
+public import BllarseNumerics
 import Synchronization
 
 /// The heads that there are: the built-in ones, and those that were registered from outside the package.
@@ -139,5 +139,197 @@ extension [String] {
   func listed(_ conjunction: String) -> String {
     guard count > 1, let last else { return first ?? "" }
     return dropLast().joined(separator: ", ") + " \(conjunction) \(last)"
+  }
+}
+
+/// One way to fit a head: the options that it takes, and what fits it.
+public struct FittingWay: Sendable {
+  /// What is the case for a way.
+  public struct Traits: OptionSet, Sendable {
+    /// One bit a trait.
+    public let rawValue: Int
+    /// Takes the bits.
+    public init(rawValue: Int) { self.rawValue = rawValue }
+    /// One pass over the rows reaches the optimum, or all that there is to reach.
+    public static let isOnePass = Traits(rawValue: 1)
+    /// Every epoch may see other rows: images that are changed at random.
+    public static let takesFreshRows = Traits(rawValue: 2)
+    /// The fit depends on where it starts: it may start from a pretrained classifier.
+    public static let dependsOnStart = Traits(rawValue: 4)
+    /// Training rows are predicted by fits that leave them out, which calibrate the predictions.
+    public static let calibratesOnFolds = Traits(rawValue: 8)
+  }
+
+  /// The value of the head's selecting option that asks for it: "merge"; empty where there is one way.
+  public let name: String
+  /// A switch that asks for it, too: of two ways with one name the one whose switch is given.
+  public let requiredSwitch: String?
+  /// The options that change what it does.
+  public let options: [any AnyFitOption]
+  /// What is the case for it.
+  public let traits: Traits
+  /// An estimate of the memory that it works in, beside the features, in bytes.
+  let memory: @Sendable (MemoryShape, Method) -> Double
+  /// What fits it.
+  let trainer: @Sendable (FitPlan, TrainingData, Execution) -> any HeadTrainer
+
+  init(
+    _ name: String = "", requiring requiredSwitch: String? = nil, _ options: [any AnyFitOption],
+    _ traits: Traits = [], memory: @escaping @Sendable (MemoryShape, Method) -> Double,
+    trainer:
+      @escaping @Sendable (FitPlan, TrainingData, Execution) -> any HeadTrainer
+  ) {
+    self.name = name
+    self.requiredSwitch = requiredSwitch
+    self.options = options
+    self.traits = traits
+    self.memory = memory
+    self.trainer = trainer
+  }
+
+  /// A way that fits all rows in one call.
+  ///
+  /// - Parameters:
+  ///   - name: the value of the head's selecting option that asks for it; empty where there is one way.
+  ///   - options: those that ``FitRequest/method`` is asked for.
+  ///   - memory: an estimate of the memory that it works in, beside the features, in bytes, of the number
+  ///     of rows, features and classes.
+  ///   - fit: fits a head; it may throw `NumericsError.cancelled` when it is told to stop.
+  public init(
+    _ name: String = "", options: [any AnyFitOption] = [],
+    memory: @escaping @Sendable (_ rows: Int, _ features: Int, _ classes: Int) -> Double = {
+      rows, features, _ in 8 * Double(rows * features)
+    },
+    fit: @escaping @Sendable (FitRequest) throws(NumericsError) -> any Head
+  ) {
+    self.init(
+      name, options, .isOnePass,
+      memory: { shape, _ in memory(Int(shape.rows), Int(shape.columns - 1), Int(shape.classes)) },
+      trainer: { plan, data, execution in
+        OnePassTrainer(plan, data, execution) { request throws(NumericsError) in
+          let head = try fit(request)
+          return (head, (head as? any ReportingHead)?.fitInfo ?? FitInfo())
+        }
+      })
+  }
+
+  /// Whether it takes an option.
+  public func takes(_ name: String) -> Bool { options.contains { $0.info.name == name } }
+}
+
+/// A head that `--head` names, with the ways to fit it.
+///
+/// It is registered by ``HeadRegistry/register(_:)``; everything else that knows of heads (the command
+/// line, the check of a sweep, checkpoints, trackers) reads the registry.
+public struct HeadMethod: Sendable {
+  /// The name: "IBProbit".
+  public let name: String
+  /// The option that chooses among ways: `--update`, `--optimizer`; `nil` where there is one.
+  public let selector: OptionInfo?
+  /// The ways, the default first.
+  public let ways: [FittingWay]
+  /// The kinds of heads that come of it, as checkpoints store them.
+  public let kinds: [any Head.Type]
+  /// Options that mean this head where none is named, in the order in which they are asked.
+  public var meaningOptions: [String] = []
+  /// The way that is meant where one of some options is given, and not the selector.
+  public var meantWay: (options: [String], name: String)?
+
+  /// Describes a head.
+  public init(
+    _ name: String, selector: OptionInfo? = nil, ways: [FittingWay], kinds: [any Head.Type]
+  ) {
+    precondition(!ways.isEmpty, "the head \(name) cannot be fitted")
+    (self.name, self.ways, self.kinds) = (name, ways, kinds)
+    self.selector = selector.map { info in
+      var info = info
+      info.expected = oneOf(ways.map(\.name).unique)
+      return info
+    }
+  }
+
+  /// Finds a way by its name.
+  ///
+  /// - Parameters:
+  ///   - name: the default when `nil`.
+  ///   - isOn: whether a switch is on.
+  /// - Returns: the way whose switch is on, before the one of the same name without a switch.
+  func way(_ name: String?, isOn: (String) -> Bool) -> FittingWay? {
+    let candidates = ways.filter { way in
+      (name == nil || way.name == name) && (way.requiredSwitch.map(isOn) ?? true)
+    }
+    return candidates.first { $0.requiredSwitch != nil && (name != nil || $0.name == ways[0].name) }
+      ?? candidates.first { $0.requiredSwitch == nil }
+  }
+}
+
+/// A head and how it is to be fitted: the name of a ``HeadMethod``, the way, and the values of options.
+///
+/// Values of options that the way does not take may be there and change nothing.
+public struct Method: Sendable, Equatable {
+  /// The head's name.
+  public var head: String
+  /// The way's name; the head's default when `nil`.
+  public var wayName: String?
+  private var texts: [String: String] = [:]
+
+  /// Names a head and a way.
+  public init(_ head: String = HeadRegistry.softmax, _ way: String? = nil) {
+    (self.head, wayName) = (head, way)
+  }
+
+  /// The value of an option.
+  public subscript<Value>(option: FitOption<Value>) -> Value {
+    get { texts[option.info.name].flatMap(option.parse) ?? option.defaultValue }
+    set { texts[option.info.name] = option.text(newValue) }
+  }
+
+  /// Gives an option by its text.
+  mutating func give(_ name: String, _ text: String) { texts[name] = text }
+
+  /// What results and trackers show of an option.
+  func recorded(_ option: any AnyFitOption) -> ArgumentValue? {
+    option.recorded(texts[option.info.name])
+  }
+
+  /// How the head is fitted.
+  ///
+  /// - Throws: `DataError.Code.missingKey` when there is no such head, or no such way to fit it.
+  public func way() throws(DataError) -> FittingWay {
+    guard let method = HeadRegistry.method(named: head) else {
+      throw DataError(
+        .missingKey, found: "there is no head \(head.quoted())",
+        expected: oneOf(HeadRegistry.methodNames))
+    }
+    guard let way = method.way(wayName, isOn: { texts[$0] != nil }) else {
+      throw DataError(
+        .missingKey,
+        found: "\(head) is not fitted by --\(method.selector?.name ?? "update") \(wayName ?? "")",
+        expected: oneOf(method.ways.map(\.name)))
+    }
+    return way
+  }
+
+  /// The way, where it is known.
+  var knownWay: FittingWay? { try? way() }
+
+  /// Whether something is the case for the way.
+  func has(_ trait: FittingWay.Traits) -> Bool { knownWay?.traits.contains(trait) ?? false }
+
+  /// Whether an option changes what the way does.
+  func takes(_ option: some AnyFitOption) -> Bool { knownWay?.takes(option.info.name) ?? false }
+
+  /// The option that chooses among the head's ways.
+  public var selector: OptionInfo? { HeadRegistry.method(named: head)?.selector }
+
+  /// The head and the way in the words of the command line: "--head IBProbit --update merge".
+  public var words: String {
+    var text = "--head \(head)"
+    guard let way = knownWay else { return text }
+    if let selector { text += " --\(selector.name) \(way.name)" }
+    for option in way.options where option.info.namesMethod && texts[option.info.name] != nil {
+      text += " --\(option.info.name)"
+    }
+    return text
   }
 }
