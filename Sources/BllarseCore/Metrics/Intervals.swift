@@ -121,7 +121,8 @@ private struct RowScores: Sendable {
 
 /// Rows that are added to those that are drawn from: two that are predicted right, two that are not.
 private struct AddedRows: Sendable {
-  /// The confidence and Σ_k p_k² of each row, and the cumulated probabilities of the rows' being right, and wrong.
+  /// The confidence and Σ_k p_k² of each row, and the cumulated probabilities of the rows' being
+  /// right, and wrong.
   private let confidence, squares, right, wrong: [Double]
 
   /// The number of rows that are added: none where predictions are all certain.
