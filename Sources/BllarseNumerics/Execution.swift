@@ -31,8 +31,8 @@ public struct Execution: Sendable, Equatable {
 
   /// Calls `body` once for each worker, on threads of their own, and waits for all.
   ///
-  /// Work is divided by the worker's index, `0..<threadCount`, never by arrival, so that the same thread count
-  /// gives the same bits.
+  /// Work is divided by the worker's index, `0..<threadCount`, never by arrival, so that the same
+  /// thread count gives the same bits.
   package func run(_ body: @Sendable (_ worker: Int) -> Void) {
     BLASThreads.shared.single {
       if threadCount == 1 {
@@ -43,8 +43,8 @@ public struct Execution: Sendable, Equatable {
     }
   }
 
-  /// Divides `0..<count` into blocks, of which the last may be shorter, and hands every worker a contiguous run
-  /// of blocks, in order.
+  /// Divides `0..<count` into blocks, of which the last may be shorter, and hands every worker a
+  /// contiguous run of blocks, in order.
   package func forEachBlock(
     of count: Int, blockSize: Int,
     _ body: @Sendable (_ worker: Int, _ range: Range<Int>) -> Void
@@ -94,58 +94,12 @@ public struct Execution: Sendable, Equatable {
     return blocks.withLock { blocks in blocks.flatMap { $0 } }
   }
 
-  /// A list that the threads make block by block: `body` initialises the elements of a range, which begin at the
-  /// address.
-  package func list<Element>(
-    count: Int, blockSize: Int,
-    _ body: @Sendable (_ range: Range<Int>, _ target: UnsafeMutablePointer<Element>) -> Void
-  ) -> [Element] {
-    unsafe [Element](unsafeUninitializedCapacity: count) { buffer, initialized in
-      initialized = count
-      guard let base = buffer.baseAddress else { return }
-      let address = unsafe SharedAddress(base)
-      forEachBlock(of: count, blockSize: blockSize) { _, range in
-        unsafe body(range, address.pointer + range.lowerBound)
-      }
-    }
-  }
-
   /// Runs `body` with BLAS allowed on this many threads, for large products.
   package func withBLAS<Result, Failure: Error>(
     _ body: () throws(Failure) -> Result
   ) throws(Failure) -> Result {
     BLASThreads.shared.prepare(threadCount)
     return try body()
-  }
-}
-
-extension Matrix {
-  /// A matrix whose rows are made block by block on all threads.
-  ///
-  /// - Parameters:
-  ///   - rows: how many.
-  ///   - columns: how many.
-  ///   - blockSize: rows in a block; the last may be shorter.
-  ///   - execution: the threads.
-  ///   - body: makes a range of the rows.
-  package init(
-    rows: Int, columns: Int, blockSize: Int, _ execution: Execution,
-    _ body: @Sendable (Range<Int>) -> Matrix
-  ) {
-    unsafe self.init(rows: rows, columns: columns) { target in
-      guard let base = target.baseAddress else { return }
-      let address = unsafe SharedAddress(base)
-      execution.forEachBlock(of: rows, blockSize: blockSize) { _, range in
-        let block = body(range)
-        precondition(block.rowCount == range.count && block.columnCount == columns)
-        block.withUnsafePointer { source, stride in
-          for row in 0..<range.count {
-            unsafe (address.pointer + (range.lowerBound + row) * columns).update(
-              from: source + row * stride, count: columns)
-          }
-        }
-      }
-    }
   }
 }
 
@@ -186,8 +140,9 @@ final class BLASThreads: Sendable {
 
   /// Runs one call of BLAS or LAPACK, on one thread if that is quick enough.
   ///
-  /// The threads of OpenBLAS spin for milliseconds after their work, at the cost of whatever runs next:
-  /// a call that takes less than that, by its floating-point operations, is done sooner by one thread.
+  /// The threads of OpenBLAS spin for milliseconds after their work, at the cost of whatever runs
+  /// next: a call that takes less than that, by its floating-point operations, is done sooner by one
+  /// thread.
   func call<Result>(operations: Double, _ body: () -> Result) -> Result {
     state.withLock {
       guard $0.regions == 0 else { return }
@@ -224,8 +179,8 @@ final class BLASThreads: Sendable {
   /// it.
   static let bufferBytes = (128 << 20) + (64 << 10)
 
-  /// Makes certain that at least one thread, or more, can be started and have their buffers, with working memory
-  /// left free; tells how many can, 0 if not even one.
+  /// Makes certain that at least one thread, or more, can be started and have their buffers, with
+  /// working memory left free; tells how many can, 0 if not even one.
   func reserve(_ threads: Int, workingBytes: Int) -> Int {
     state.withLock { reserve(threads, workingBytes: workingBytes, &$0) }
   }
@@ -366,8 +321,8 @@ public struct ThreadReservation: Sendable {
     bllarse_can_have(CInt(threads), 0, 1) != 0
   }
 
-  /// Finds the number of threads, one a processor unless more or fewer are wanted, and reserves what they need;
-  /// memory that the work itself will need is left for it where that is possible.
+  /// Finds the number of threads, one a processor unless more or fewer are wanted, and reserves what
+  /// they need; memory that the work itself will need is left for it where that is possible.
   ///
   /// - Throws: `NumericsError.outOfMemory` where there is not even room for one thread.
   public init(_ wanted: Int?, workingBytes: Int = 0) throws(NumericsError) {
@@ -400,8 +355,8 @@ public struct ThreadReservation: Sendable {
 /// A limit of a control group (version 1 or 2; what containers and job schedulers set) holds for the group
 /// that the process is in and for all groups around it.
 package struct MachineLimits: Sendable, Equatable {
-  /// The limits of the address space (`ulimit -v`), of writable memory (`ulimit -d`), and of the control group's
-  /// memory, in bytes.
+  /// The limits of the address space (`ulimit -v`), of writable memory (`ulimit -d`), and of the
+  /// control group's memory, in bytes.
   package var addressSpace, data, groupMemory: Int?
   /// The processors' worth of time that the control group has.
   package var groupProcessors: Double?
@@ -416,8 +371,8 @@ package struct MachineLimits: Sendable, Equatable {
     return limits
   }
 
-  /// Reads the limits of the control groups of the process, as `/proc/self/cgroup` lists them, from where control
-  /// groups are mounted.
+  /// Reads the limits of the control groups of the process, as `/proc/self/cgroup` lists them, from
+  /// where control groups are mounted.
   package init(controlGroup list: String, root: String) {
     for line in list.split(separator: "\n") {
       let fields = line.split(separator: ":", maxSplits: 2, omittingEmptySubsequences: false)
@@ -514,8 +469,8 @@ public enum AllocationFailure {
     preconditionFailure("\(error)")
   }
 
-  /// Allocates uninitialised memory, at least 1 byte, that `free` gives back; the alignment is a power of two, at
-  /// least the size of a pointer.
+  /// Allocates uninitialised memory, at least 1 byte, that `free` gives back; the alignment is a
+  /// power of two, at least the size of a pointer.
   package static func allocate(
     bytes: Int, alignment: Int, for purpose: @autoclosure () -> String
   ) -> UnsafeMutableRawPointer {

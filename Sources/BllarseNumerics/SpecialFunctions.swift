@@ -2,9 +2,10 @@ internal import Glibc
 
 /// Special functions of probit and logistic models, correct in the tails.
 ///
-/// They are computed by formulas of their own (the error function of the C library, a continued fraction),
-/// independent of the vector kernels, which are tested against them. Relative errors are a few 1e-15, with
-/// gradual underflow where a value leaves the normal range. NaN gives NaN and infinities give limits.
+/// They are computed by formulas of their own (the error function of the C library, a continued
+/// fraction), independent of the vector kernels, which are tested against them. Relative errors are a
+/// few 1e-15, with gradual underflow where a value leaves the normal range. NaN gives NaN and
+/// infinities give limits.
 ///
 /// `φ` and `Φ` are the density and the distribution function of the standard normal distribution.
 public enum SpecialFunctions {
@@ -33,8 +34,8 @@ public enum SpecialFunctions {
 
   /// The inverse Mills ratio `r(x) = φ(x) / Φ(x)`, the derivative of `log Φ`.
   ///
-  /// It is the mean shift of a truncated normal: `E[z | z > 0] = m + r(m)` for `z ~ N(m, 1)`; -x + O(1/|x|) on
-  /// the left, 0 far on the right.
+  /// It is the mean shift of a truncated normal: `E[z | z > 0] = m + r(m)` for `z ~ N(m, 1)`; -x +
+  /// O(1/|x|) on the left, 0 far on the right.
   public static func inverseMillsRatio(_ x: Double) -> Double {
     let t = x.magnitude
     let (ratio, excess) = millsRatio(t)

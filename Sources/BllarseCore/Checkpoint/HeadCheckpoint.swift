@@ -82,13 +82,10 @@ public struct HeadCheckpoint: Sendable {
     backbone = try file.metadata("backbone")
     backboneDigest = file.metadata["backbone_digest"] ?? ""
     arguments = try file.metadata("arguments")
-    let names = try file.metadata("class_names")
-    guard let parsed = ClassNames.parse(names), parsed.count == head.classCount else {
-      throw DataError(
-        .wrongType, file: path, key: "metadata class_names", found: "the entry is '\(names)'",
-        expected: "a JSON list of \(head.classCount) names")
+    let classCount = head.classCount
+    classNames = try file.entry("class_names", "a JSON list of \(classCount) names") {
+      ClassNames.parse($0).flatMap { $0.count == classCount ? $0 : nil }
     }
-    classNames = parsed
   }
 }
 
@@ -226,21 +223,5 @@ extension FeatureTransform {
         expected: "identity, layer_norm, centred_layer_norm or columns",
         advice: "update bllarse to read it")
     }
-  }
-}
-
-extension SafetensorsFile {
-  /// A metadata entry that is one of a few names.
-  func choice<Choice: RawRepresentable & CaseIterable>(
-    _ name: String
-  ) throws(DataError) -> Choice where Choice.RawValue == String {
-    let text = try metadata(name)
-    guard let value = Choice(rawValue: text) else {
-      throw DataError(
-        .wrongType, file: path, key: "metadata " + name, found: "the entry is '\(text)'",
-        expected: Choice.allCases.map(\.rawValue).joined(separator: ", "),
-        advice: "update bllarse to read it")
-    }
-    return value
   }
 }

@@ -192,7 +192,7 @@ struct ZipArchive {
     var members: [Member] = []
     for index in 0..<count {
       guard reader.integer(4, at: offset) == 0x0201_4B50,
-        let member = reader.member(at: offset), let next = reader.directoryEntryEnd(offset)
+        let (member, next) = reader.member(at: offset)
       else { throw malformed("entry \(index) of the archive's directory is damaged") }
       members.append(member)
       offset = next
@@ -266,18 +266,13 @@ private struct LittleEndianReader {
     return Int(exactly: value)
   }
 
-  func directoryEntryEnd(_ offset: Int) -> Int? {
-    guard let name = integer(2, at: offset + 28), let extra = integer(2, at: offset + 30),
-      let comment = integer(2, at: offset + 32)
-    else { return nil }
-    return offset + 46 + name + extra + comment
-  }
-
-  func member(at offset: Int) -> ZipArchive.Member? {
+  /// An entry of the directory, and where the next one begins.
+  func member(at offset: Int) -> (ZipArchive.Member, next: Int)? {
     guard let flags = integer(2, at: offset + 8), let method = integer(2, at: offset + 10),
       let checksum = integer(4, at: offset + 16), var packed = integer(4, at: offset + 20),
       var size = integer(4, at: offset + 24), let nameLength = integer(2, at: offset + 28),
-      let extraLength = integer(2, at: offset + 30), var header = integer(4, at: offset + 42),
+      let extraLength = integer(2, at: offset + 30), let comment = integer(2, at: offset + 32),
+      var header = integer(4, at: offset + 42),
       offset + 46 + nameLength + extraLength <= bytes.count
     else { return nil }
     let name = String(decoding: bytes[offset + 46..<offset + 46 + nameLength], as: UTF8.self)
@@ -300,9 +295,10 @@ private struct LittleEndianReader {
       }
       position += 4 + length
     }
-    return ZipArchive.Member(
+    let member = ZipArchive.Member(
       name: name, method: method, checksum: UInt32(truncatingIfNeeded: checksum),
       compressedSize: packed, size: size, headerOffset: header, isEncrypted: flags & 1 != 0)
+    return (member, end + comment)
   }
 }
 

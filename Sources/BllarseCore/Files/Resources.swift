@@ -44,11 +44,7 @@ enum Resources {
     return places
   }
 
-  private static var executableDirectory: String? {
-    guard let path = realpath("/proc/self/exe", nil) else { return nil }
-    defer { free(path) }
-    return parent(String(cString: path))
-  }
+  private static var executableDirectory: String? { Host.executablePath.map(parent) }
 
   private static var imageDirectory: String? {
     // The kernel's list of mappings says which file holds this code (dladdr is not visible to Swift).

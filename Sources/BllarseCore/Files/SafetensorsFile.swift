@@ -205,8 +205,8 @@ extension SafetensorsFile.Tensor {
 extension SafetensorsFile {
   /// A tensor of two dimensions as a matrix; one of one dimension is a column.
   ///
-  /// It is a view of the mapped file when the tensor is stored as `Element`, which is `Float16` only for tensors
-  /// stored as such, and aligned for it; otherwise a copy.
+  /// It is a view of the mapped file when the tensor is stored as `Element`, which is `Float16` only
+  /// for tensors stored as such, and aligned for it; otherwise a copy.
   ///
   /// - Throws: `DataError`: no such tensor, more than two dimensions, a type that cannot be converted.
   public func matrix<Element: SafetensorsFloat>(
@@ -256,14 +256,25 @@ extension SafetensorsFile {
     }
   }
 
-  private func entry<Value>(
-    _ name: String, _ expected: String, _ parse: (String) -> Value?
+  /// A metadata entry that is one of a few names.
+  func choice<Choice: RawRepresentable & CaseIterable>(
+    _ name: String
+  ) throws(DataError) -> Choice where Choice.RawValue == String {
+    try entry(
+      name, Choice.allCases.map(\.rawValue).joined(separator: ", "),
+      advice: "update bllarse to read it"
+    ) { Choice(rawValue: $0) }
+  }
+
+  /// A metadata entry that says what `parse` gives.
+  func entry<Value>(
+    _ name: String, _ expected: String, advice: String? = nil, _ parse: (String) -> Value?
   ) throws(DataError) -> Value {
     let text = try metadata(name)
     if let value = parse(text) { return value }
     throw DataError(
       .wrongType, file: path, key: "metadata \(name)", found: "the entry is '\(text)'",
-      expected: expected)
+      expected: expected, advice: advice)
   }
 
   /// A tensor of one dimension with a known number of elements.

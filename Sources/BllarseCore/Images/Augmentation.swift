@@ -72,7 +72,8 @@ package struct EpochAugmentation: Sendable {
 }
 
 extension ImageBatch {
-  /// The images, whose positions in their split (below 2³²) are `rows`, after the random changes of an epoch.
+  /// The images, whose positions in their split (below 2³²) are `rows`, after the random changes of
+  /// an epoch.
   package func augmented(
     by augmentation: EpochAugmentation, rows: some Collection<Int>
   ) -> ImageBatch {

@@ -122,13 +122,10 @@ struct ResampleWeights: Sendable, Equatable {
   /// The weights, `tapCount` for each output pixel, for the input pixels from its start on.
   private(set) var weights: [Float] = []
 
-  /// Describes the resampling from one length to another, both at least 1.
-  init(from inputLength: Int, to outputLength: Int) {
-    self.init(inputLength: inputLength, start: 0, length: inputLength, outputLength: outputLength)
-  }
-
-  /// Describes the resampling of a part of a line, as a crop needs it; pixels outside have no weight.
-  init(inputLength: Int, start: Int, length: Int, outputLength: Int) {
+  /// Describes the resampling of a line, or of a part of it, as a crop needs it; pixels outside have
+  /// no weight.
+  init(inputLength: Int, start: Int = 0, length: Int? = nil, outputLength: Int) {
+    let length = length ?? inputLength
     precondition(
       start >= 0 && length > 0 && start + length <= inputLength && outputLength > 0,
       "cannot resample \(length) pixels from \(start) of \(inputLength) to \(outputLength)")
@@ -155,8 +152,8 @@ extension ImageBatch {
   /// The images in another size, bilinear and antialiased, of at least one row and column.
   package func resized(height newHeight: Int, width newWidth: Int) -> ImageBatch {
     if newHeight == height && newWidth == width { return self }
-    let vertical = ResampleWeights(from: height, to: newHeight)
-    let horizontal = ResampleWeights(from: width, to: newWidth)
+    let vertical = ResampleWeights(inputLength: height, outputLength: newHeight)
+    let horizontal = ResampleWeights(inputLength: width, outputLength: newWidth)
     let newSize = channels * newHeight * newWidth
     var line = [Float](repeating: 0, count: width)
     return ImageBatch(

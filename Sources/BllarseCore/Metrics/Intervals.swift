@@ -57,8 +57,8 @@ extension Metrics {
       RowScores($0.isCorrect ? 1 : 0, -$0.logLikelihood, $0.brier)
     }
     let drawn = count + added.count
-    let means = execution.list(count: replicateCount, blockSize: 8) { range, means in
-      for (place, replicate) in range.enumerated() {
+    let means = execution.map(replicateCount, blockSize: 8) { range in
+      range.map { replicate in
         var generator = Philox(seed: seed, purpose: .bootstrap, index: UInt64(replicate))
         var sums = RowScores()
         for _ in 0..<drawn {
@@ -67,7 +67,7 @@ extension Metrics {
             ? Int(generator.smallInteger(below: UInt32(drawn))) : generator.integer(below: drawn)
           sums += row < count ? rows[row] : added.row(row - count, generator.uniform())
         }
-        (means + place).initialize(to: sums / Double(drawn))
+        return sums / Double(drawn)
       }
     }
     func interval(_ score: (RowScores) -> Double, _ value: Double) -> BootstrapInterval {
@@ -121,7 +121,8 @@ private struct RowScores: Sendable {
 
 /// Rows that are added to those that are drawn from: two that are predicted right, two that are not.
 private struct AddedRows: Sendable {
-  /// The confidence and Σ_k p_k² of each row, and the cumulated probabilities of the rows' being right, and wrong.
+  /// The confidence and Σ_k p_k² of each row, and the cumulated probabilities of the rows' being
+  /// right, and wrong.
   private let confidence, squares, right, wrong: [Double]
 
   /// The number of rows that are added: none where predictions are all certain.

@@ -62,11 +62,11 @@ public struct Predictions: Sendable {
   ) throws(NumericsError) {
     let count = values.rowCount
     try TrainingRows.matchLabels(labels, rowCount: count, classCount: values.columnCount)
-    rows = execution.list(count: count, blockSize: 4096) { range, rows in
+    rows = execution.map(count, blockSize: 4096) { range in
       let block = values.rows(range)
-      Self.summarize(
+      return Self.summarize(
         block, probabilities: areLogarithms ? block.exponentials() : block,
-        areLogarithms: areLogarithms, labels: labels[range], into: rows)
+        areLogarithms: areLogarithms, labels: labels[range])
     }
     classCount = values.columnCount
     self.values = values as? Matrix<Float> ?? Matrix<Float>(values)
@@ -77,12 +77,12 @@ public struct Predictions: Sendable {
   @specialized(where Scalar == Double)
   private static func summarize<Scalar: BLASScalar>(
     _ values: Matrix<Scalar>, probabilities: Matrix<Scalar>, areLogarithms: Bool,
-    labels: ArraySlice<Int32>, into rows: UnsafeMutablePointer<Row>
-  ) {
+    labels: ArraySlice<Int32>
+  ) -> [Row] {
     let classCount = values.columnCount
-    values.withUnsafePointer { values, valueStride in
+    return values.withUnsafePointer { values, valueStride in
       probabilities.withUnsafePointer { probabilities, stride in
-        for (row, label) in labels.enumerated() {
+        labels.enumerated().map { row, label in
           let value = values + row * valueStride
           let probability = probabilities + row * stride
           let y = Int(label)
@@ -96,12 +96,11 @@ public struct Predictions: Sendable {
             if value[k] > own || (value[k] == own && k < y) { rank += 1 }
           }
           let p = Double(probability[y])
-          (rows + row).initialize(
-            to: Row(
-              label: label, predicted: Int32(best), confidence: Double(probability[best]),
-              isCorrect: best == y && !own.isNaN,
-              logLikelihood: areLogarithms ? Double(own) : log(p),
-              brier: (sumOfSquares - p * p) + (1 - p) * (1 - p), labelRank: rank))
+          return Row(
+            label: label, predicted: Int32(best), confidence: Double(probability[best]),
+            isCorrect: best == y && !own.isNaN,
+            logLikelihood: areLogarithms ? Double(own) : log(p),
+            brier: (sumOfSquares - p * p) + (1 - p) * (1 - p), labelRank: rank)
         }
       }
     }

@@ -144,7 +144,7 @@ package struct PosteriorCovariance<Scalar: BLASScalar>: Sendable {
 
   /// The same for the rows of a design, block by block on all threads.
   func leverages(of design: DesignMatrix<Scalar>, execution: Execution) -> Matrix<Scalar> {
-    Matrix(rows: design.rowCount, columns: columnCount, blockSize: 256, execution) {
+    Matrix(rows: design.rowCount, columns: columnCount, blockSize: 256, execution: execution) {
       leverages(design.matrix(rows: $0))
     }
   }
@@ -454,7 +454,7 @@ extension KroneckerCovariance {
     of rows: Matrix<Scalar>, columns: Int, _ execution: Execution,
     _ body: @Sendable (Matrix<Scalar>) -> Matrix<Scalar>
   ) -> Matrix<Scalar> {
-    Matrix(rows: rows.rowCount, columns: columns, blockSize: 256, execution) {
+    Matrix(rows: rows.rowCount, columns: columns, blockSize: 256, execution: execution) {
       body(rows.rows($0))
     }
   }

@@ -113,8 +113,9 @@ public struct DesignMatrix<Scalar: BLASScalar>: Sendable {
     return padded.columns(0..<columnCount)
   }
 
-  /// Hands over the first of the rows of a range, `paddedColumnCount` apart and padded with zeros: from memory
-  /// where they are resident, else made in `scratch`, which has room for them, aligned to 64 bytes.
+  /// Hands over the first of the rows of a range, `paddedColumnCount` apart and padded with zeros:
+  /// from memory where they are resident, else made in `scratch`, which has room for them, aligned to
+  /// 64 bytes.
   @specialized(where Scalar == Float)
   @specialized(where Scalar == Double)
   package func withBlock(
@@ -232,7 +233,8 @@ package struct SharedAddress<Element>: @unchecked Sendable {
 }
 
 extension DesignMatrix {
-  /// The product with a vector, `X·w`, in double precision, of columnCount numbers that are rounded to `Scalar`.
+  /// The product with a vector, `X·w`, in double precision, of columnCount numbers that are rounded
+  /// to `Scalar`.
   @specialized(where Scalar == Float)
   @specialized(where Scalar == Double)
   public func multiplied(by weights: [Double], execution: Execution = .available) -> [Double] {
@@ -263,8 +265,8 @@ extension DesignMatrix {
     return result
   }
 
-  /// The product of the transpose with a vector, `Xᵀ·r`, summed over blocks of rows in double precision; its
-  /// numbers, one a row, are rounded to `Scalar`.
+  /// The product of the transpose with a vector, `Xᵀ·r`, summed over blocks of rows in double
+  /// precision; its numbers, one a row, are rounded to `Scalar`.
   @specialized(where Scalar == Float)
   @specialized(where Scalar == Double)
   public func transposeMultiplied(
@@ -337,8 +339,8 @@ func sumOfSquares<Scalar: BLASScalar>(_ values: UnsafePointer<Scalar>, _ count: 
 }
 
 extension DesignMatrix {
-  /// The quadratic forms `xᵢᵀA⁻¹xᵢ` of all rows: variances of logits under a Gaussian of precision A, whose factor
-  /// is rounded to `Scalar`; not negative.
+  /// The quadratic forms `xᵢᵀA⁻¹xᵢ` of all rows: variances of logits under a Gaussian of precision A,
+  /// whose factor is rounded to `Scalar`; not negative.
   ///
   /// - Complexity: N·columnCount² floating-point operations: a triangular solve by blocks, whose products
   ///   run at the speed of gemm (four times that of trsm).
@@ -424,12 +426,12 @@ func scaleRows<Scalar: BLASScalar>(
 }
 
 extension DesignMatrix {
-  /// The Gram matrix `Xᵀ·diag(w)·X` of the design, in double precision, both triangles filled; w are numbers that
-  /// are not negative, one a row, or `nil` for ones.
+  /// The Gram matrix `Xᵀ·diag(w)·X` of the design, in double precision, both triangles filled; w are
+  /// numbers that are not negative, one a row, or `nil` for ones.
   ///
-  /// Blocks of rows are multiplied in the precision of `Scalar` (syrk) and added in double. Threads that multiply
-  /// rows of their own wait for nobody; each needs memory for a Gram matrix of its own, which for very many
-  /// columns and threads is too much.
+  /// Blocks of rows are multiplied in the precision of `Scalar` (syrk) and added in double. Threads
+  /// that multiply rows of their own wait for nobody; each needs memory for a Gram matrix of its own,
+  /// which for very many columns and threads is too much.
   ///
   /// - Complexity: N·columnCount² floating-point operations.
   @specialized(where Scalar == Float)
@@ -471,8 +473,8 @@ extension DesignMatrix {
   /// A block is large enough for syrk to reach its peak and small enough to stay in cache.
   fileprivate static var gramBlockSize: Int { 2048 }
 
-  /// Adds the lower triangle of `Xᵀ·diag(w)·X`, as ``gram(rowWeights:execution:)``, with a workspace made for
-  /// this design; what is above the diagonal stays.
+  /// Adds the lower triangle of `Xᵀ·diag(w)·X`, as ``gram(rowWeights:execution:)``, with a workspace
+  /// made for this design; what is above the diagonal stays.
   @specialized(where Scalar == Float)
   @specialized(where Scalar == Double)
   package func addLowerGram(

@@ -123,7 +123,8 @@ extension FeatureMatrix {
     return pow(10, (0.5 * log10(largest)).rounded(.down))
   }
 
-  /// The position, in row-major order, of the first value that is NaN, or larger in magnitude than a finite bound.
+  /// The position, in row-major order, of the first value that is NaN, or larger in magnitude than a
+  /// finite bound.
   package func firstValue(beyond bound: Double, execution: Execution) -> (row: Int, column: Int)? {
     let found = Mutex<(row: Int, column: Int)?>(nil)
     let blockSize = max(1, (1 << 18) / max(columnCount, 1))
@@ -196,8 +197,8 @@ package struct ColumnStatistics: Sendable, Equatable {
   /// Reads the rows once; sums are in double precision, about the first row, so that a mean far larger
   /// than the spread costs no accuracy.
   ///
-  /// There is at least one row. Weights say how often each row counts, N numbers that are not negative, not all
-  /// 0; a row of weight 0 is not looked at.
+  /// There is at least one row. Weights say how often each row counts, N numbers that are not
+  /// negative, not all 0; a row of weight 0 is not looked at.
   package init(
     _ features: FeatureMatrix, transform: FeatureTransform = .identity, weights: [Double]? = nil,
     execution: Execution

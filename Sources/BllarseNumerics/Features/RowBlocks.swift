@@ -14,9 +14,10 @@ package struct RowBlocks<Scalar: BLASScalar>: Sendable {
 
   /// Divides the rows.
   ///
-  /// The block, its outputs and the weights stay in the second-level cache. Weights and gradients that do not
-  /// fit there are read again for every block, so a block has more rows then: a fit of 1,000 classes to 384
-  /// features takes a tenth less time with 128 rows than with 32 or 512. Another `blockSize` can be given.
+  /// The block, its outputs and the weights stay in the second-level cache. Weights and gradients
+  /// that do not fit there are read again for every block, so a block has more rows then: a fit of
+  /// 1,000 classes to 384 features takes a tenth less time with 128 rows than with 32 or 512. Another
+  /// `blockSize` can be given.
   package init(
     _ design: DesignMatrix<Scalar>, outputCount: Int, blockSize: Int? = nil,
     execution: Execution
@@ -120,8 +121,8 @@ package struct RowBlocks<Scalar: BLASScalar>: Sendable {
     package var values: [Double]
   }
 
-  /// Runs `body` on every block, with the thread's share of the memory, and adds up what the threads summed: XᵀR
-  /// where it is wanted, and as many other sums.
+  /// Runs `body` on every block, with the thread's share of the memory, and adds up what the threads
+  /// summed: XᵀR where it is wanted, and as many other sums.
   @specialized(where Scalar == Float)
   @specialized(where Scalar == Double)
   package func sums(

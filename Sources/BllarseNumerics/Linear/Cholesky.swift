@@ -31,7 +31,8 @@ public struct Cholesky<Scalar: BLASScalar>: Sendable {
     try self.init(checking: factor, failed: failed, leafInverses: nil)
   }
 
-  /// Takes what a factorisation left behind, unless a leading minor failed, whose order is given, or 0.
+  /// Takes what a factorisation left behind, unless a leading minor failed, whose order is given, or
+  /// 0.
   private init(
     checking factor: Matrix<Scalar>, failed: Int, leafInverses: Matrix<Scalar>?
   ) throws(NumericsError) {
@@ -44,7 +45,8 @@ public struct Cholesky<Scalar: BLASScalar>: Sendable {
     (self.factor, self.leafInverses) = (factor, leafInverses)
   }
 
-  /// Takes a factor that was computed before, with a positive diagonal; only the lower triangle is read.
+  /// Takes a factor that was computed before, with a positive diagonal; only the lower triangle is
+  /// read.
   package init(factor: Matrix<Scalar>) {
     precondition(factor.rowCount == factor.columnCount, "\(factor) is not square")
     (self.factor, leafInverses) = (factor, nil)
@@ -261,10 +263,11 @@ struct TriangularBlocks<Scalar: BLASScalar> {
     return order.lowerBound + leaves / 2 * leafSize
   }
 
-  /// Replaces rows `X`, `stride` apart, by the solution of `Y·Lᵀ = X`; column `j` belongs to row `j` of L.
+  /// Replaces rows `X`, `stride` apart, by the solution of `Y·Lᵀ = X`; column `j` belongs to row `j`
+  /// of L.
   ///
-  /// `order` are the rows and columns of L to solve with, from a multiple of the leaf size on; `scratch` has room
-  /// for `rows · leafSize` elements.
+  /// `order` are the rows and columns of L to solve with, from a multiple of the leaf size on;
+  /// `scratch` has room for `rows · leafSize` elements.
   func solve(
     _ x: UnsafeMutablePointer<Scalar>, stride: Int, rows: Int, order: Range<Int>,
     scratch: UnsafeMutablePointer<Scalar>
@@ -305,11 +308,12 @@ struct TriangularBlocks<Scalar: BLASScalar> {
     }
   }
 
-  /// Factors rows and columns of the lower triangle of a symmetric matrix in place, from a multiple of the leaf
-  /// size on, and inverts the leaves into zeros, a row of `leafSize` elements for each row of the matrix.
+  /// Factors rows and columns of the lower triangle of a symmetric matrix in place, from a multiple
+  /// of the leaf size on, and inverts the leaves into zeros, a row of `leafSize` elements for each
+  /// row of the matrix.
   ///
-  /// `scratch` has room for half as many such rows, rounded up to leaves. What is returned is the first leading
-  /// minor that is not positive definite, or 0.
+  /// `scratch` has room for half as many such rows, rounded up to leaves. What is returned is the
+  /// first leading minor that is not positive definite, or 0.
   static func factor(
     _ a: UnsafeMutablePointer<Scalar>, _ lda: Int, order: Range<Int>,
     inverses: UnsafeMutablePointer<Scalar>, scratch: UnsafeMutablePointer<Scalar>
@@ -357,8 +361,8 @@ extension Cholesky {
   /// The order of the blocks on the diagonal that are inverted.
   static var leafSize: Int { 64 }
 
-  /// Factors a symmetric positive definite matrix by halves, of which only the lower triangle is read, in place
-  /// when nobody else refers to it; on one thread it is quicker than potrf, and
+  /// Factors a symmetric positive definite matrix by halves, of which only the lower triangle is
+  /// read, in place when nobody else refers to it; on one thread it is quicker than potrf, and
   /// ``DesignMatrix/quadraticForms(_:execution:)`` need not invert leaves.
   ///
   /// - Throws: `NumericsError.notPositiveDefinite` with the first leading minor that fails.

@@ -117,8 +117,8 @@ extension Matrix where Element: BLASScalar {
   /// The sum of the squares of all elements, in double precision.
   public var squaredNorm: Double { dot(self) }
 
-  /// The sum of the products with the elements of a matrix of the same shape, in double precision (the Frobenius
-  /// inner product).
+  /// The sum of the products with the elements of a matrix of the same shape, in double precision
+  /// (the Frobenius inner product).
   public func dot(_ other: Matrix) -> Double { columnDots(other).reduce(0, +) }
 
   /// For every column, the sum of the products of corresponding elements, in double precision.
@@ -296,10 +296,11 @@ extension Matrix where Element: BLASScalar {
     }
   }
 
-  /// Changes corresponding elements of this matrix and of moments, with inputs at hand, all of one shape.
+  /// Changes corresponding elements of this matrix and of moments, with inputs at hand, all of one
+  /// shape.
   ///
-  /// `body` receives the elements of this matrix, of each moment and of each input, without gaps, and their
-  /// number.
+  /// `body` receives the elements of this matrix, of each moment and of each input, without gaps, and
+  /// their number.
   @specialized(where Element == Float)
   @specialized(where Element == Double)
   package mutating func updateElements(
@@ -327,8 +328,8 @@ extension Matrix where Element: BLASScalar {
     withExtendedLifetime((moments, read)) {}
   }
 
-  /// The logarithms of `Φ`, or of its approximation `sigmoid(2·sqrt(2/π)·(x + 0.044715·x³))`, at every element
-  /// and at its negative, from tail to tail: `log Φ(x)` and `log Φ(-x)`.
+  /// The logarithms of `Φ`, or of its approximation `sigmoid(2·sqrt(2/π)·(x + 0.044715·x³))`, at
+  /// every element and at its negative, from tail to tail: `log Φ(x)` and `log Φ(-x)`.
   @specialized(where Element == Float)
   @specialized(where Element == Double)
   package func logNormalCDFs(approximate: Bool) -> (lower: Matrix, upper: Matrix) {

@@ -66,8 +66,8 @@ public struct Matrix<Element: BitwiseCopyable & Sendable>: Sendable {
     }
   }
 
-  /// Makes a matrix that refers to read-only memory, aligned for `Element` and kept alive by `owner` (a mapped
-  /// file).
+  /// Makes a matrix that refers to read-only memory, aligned for `Element` and kept alive by `owner`
+  /// (a mapped file).
   package init(
     rows: Int, columns: Int, readOnly memory: UnsafeBufferPointer<Element>, owner: AnyObject
   ) {

@@ -229,8 +229,8 @@ extension Matrix where Element: BLASScalar {
     return result
   }
 
-  /// Forms `c = alpha · op(a) · op(b) + beta · c` (gemm), where op transposes if that is wanted: op(a) is m x k,
-  /// op(b) is k x n, and c, m x n, is not read when `beta` is 0.
+  /// Forms `c = alpha · op(a) · op(b) + beta · c` (gemm), where op transposes if that is wanted:
+  /// op(a) is m x k, op(b) is k x n, and c, m x n, is not read when `beta` is 0.
   ///
   /// - Complexity: 2·m·n·k floating-point operations.
   public static func multiply(

@@ -100,7 +100,7 @@ extension HeldOutCalibration {
     // In blocks: the maps work in double precision.
     return Matrix(
       rows: logProbabilities.rowCount, columns: logProbabilities.columnCount, blockSize: 1024,
-      execution
+      execution: execution
     ) { Matrix<Float>(apply(to: Self.arguments(logProbabilities.rows($0)))) }
   }
 }
