@@ -79,8 +79,7 @@ package enum FileSystem<Failure: SystemFailure> {
 
   /// A file's text; nil when there is no such file.
   package static func text(of path: String) throws(Failure) -> String? {
-    guard exists(path) else { return nil }
-    return String(decoding: try bytes(of: path), as: UTF8.self)
+    exists(path) ? String(decoding: try bytes(of: path), as: UTF8.self) : nil
   }
 
   /// Up to `limit` bytes from `offset` on; empty when there is no such file.
@@ -256,18 +255,12 @@ package enum FileSystem<Failure: SystemFailure> {
     let token = String(UInt64.random(in: .min ... .max), radix: 36)
     let temporary = "\(parent(of: directory) ?? ".")/.claim.\(getpid()).\(token)"
     guard try claim(temporary) else { return false }
-    // The longest names first: folders go when they are empty.
-    var folders: Set<String> = [temporary]
+    defer { try? FileManager.default.removeItem(atPath: temporary) }
     for file in files {
-      var folder = parent(of: "\(temporary)/\(file.name)")
-      while let path = folder, folders.insert(path).inserted { folder = parent(of: path) }
+      let path = "\(temporary)/\(file.name)"
+      try makeDirectory(parent(of: path) ?? temporary)
+      try write(file.text, to: path)
     }
-    defer {
-      for file in files { unlink("\(temporary)/\(file.name)") }
-      for folder in folders.sorted(by: { $0.count > $1.count }) { rmdir(folder) }
-    }
-    for folder in folders.sorted(by: { $0.count < $1.count }) { try makeDirectory(folder) }
-    for file in files { try write(file.text, to: "\(temporary)/\(file.name)") }
     // rename(2) replaces an empty directory only, and this one is never empty.
     if rename(temporary, directory) == 0 { return true }
     if errno == EEXIST || errno == ENOTEMPTY { return false }

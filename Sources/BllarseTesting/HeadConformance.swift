@@ -123,13 +123,10 @@ public struct HeadConformance {
     // 3. What must not matter.
     func compare(_ other: Rows, _ claim: String, classes: [Int] = [0, 1, 2]) throws {
       let values = try fit(way, other, in: directory).logProbabilities(rows.test)
-      var difference = 0.0
-      for row in 0..<values.rowCount {
-        for k in 0..<Rows.classCount {
-          difference = max(
-            difference, Self.difference(values[row, classes[k]], predicted[row, k]))
-        }
+      let differences = (0..<values.rowCount).flatMap { row in
+        classes.indices.map { Self.difference(values[row, classes[$0]], predicted[row, $0]) }
       }
+      let difference = differences.max() ?? 0
       if !(difference < tolerance) {
         faults.append("\(claim) changes probabilities by \(difference)")
       }
@@ -142,11 +139,9 @@ public struct HeadConformance {
     if claimed.contains(.weights) {
       let weighted = try fit(way, rows.weighted, in: directory).logProbabilities(rows.test)
       let repeated = try fit(way, rows.repeated, in: directory).logProbabilities(rows.test)
-      let difference =
-        zip(weighted.elements, repeated.elements).map(Self.difference).max() ?? 0
+      let difference = zip(weighted.elements, repeated.elements).map(Self.difference).max() ?? 0
       if !(difference < tolerance) {
-        faults.append(
-          "weights of two and repeated rows differ by \(difference) in probabilities")
+        faults.append("weights of two and repeated rows differ by \(difference) in probabilities")
       }
     }
 

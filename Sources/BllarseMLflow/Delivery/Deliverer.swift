@@ -431,7 +431,8 @@ package final class Deliverer {
   private func upload(
     _ artifact: StagedArtifact, sequence: Int, run: StoredRun
   ) throws(StoreFailure) {
-    let item = DeliveryWindow.Item(sequence: sequence, value: .artifact(artifact))
+    let item = DeliveryWindow.Item(
+      sequence: sequence, kind: .artifact, key: artifact.path, text: artifact.file)
     guard isAcceptable(item) else { return }
     let file = directory.artifacts + "/" + artifact.file
     guard let size = Files.size(of: file) else {
@@ -527,11 +528,14 @@ package final class Deliverer {
       let key = item.key.printable(upTo: 300)
       logger.warning("\(item.kind) '\(key)' is refused: \(message); kept in \(path)")
     }
-    let members =
-      [.init("seq", .int(item.sequence)), .init("kind", .string(item.kind))] + item.members
-      + [.init("message", .string(message))]
-    var line = JSON.object(members).bytes
-    line.append(UInt8(ascii: "\n"))
+    let json = JSON.object([
+      "seq": .int(item.sequence), "kind": .string(item.kind.rawValue), "key": .string(item.key),
+      (item.kind == .artifact ? "file" : "value"): item.point.map { .double($0.value) }
+        ?? .string(item.text),
+      "time": item.point.map { .int($0.time) }, "step": item.point.map { .int($0.step) },
+      "message": .string(message),
+    ])
+    let line = json.bytes + [UInt8(ascii: "\n")]
     let descriptor = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o644)
     if descriptor >= 0 {
       line.withUnsafeBytes { _ = Files.write($0, to: descriptor) }

@@ -18,13 +18,13 @@ package enum Naming {
       return "contains '\(scalar)'; letters, digits and _ - . space : / are allowed"
     }
     if key.hasPrefix("/") || key.hasSuffix("/") { return "begins or ends with '/'" }
-    if key.utf8.contains(UInt8(ascii: "/")) || key == "." || key == ".." {
-      for part in key.split(separator: "/", omittingEmptySubsequences: false)
-      where part.isEmpty || part == "." || part == ".." {
-        return "is no plain path: '\(part)' may not stand between slashes"
-      }
-    }
-    return nil
+    return oddPart(of: key).map { "is no plain path: '\($0)' may not stand between slashes" }
+  }
+
+  /// The first part between slashes that a path on a server may not have.
+  private static func oddPart(of path: String) -> Substring? {
+    path.split(separator: "/", omittingEmptySubsequences: false)
+      .first { $0.isEmpty || $0 == "." || $0 == ".." }
   }
 
   /// Word characters of Python's `\w` (letters and digits of any script, `_`), and `-. :/`.
@@ -46,21 +46,15 @@ package enum Naming {
   package static func experimentFault(_ name: String) -> String? {
     if name.isEmpty { return "is empty; give one with --mlflow-experiment" }
     let count = name.unicodeScalars.count
-    if count > maxExperimentLength {
-      return "has \(count) characters, at most \(maxExperimentLength) are allowed"
-    }
-    return nil
+    return count > maxExperimentLength
+      ? "has \(count) characters, at most \(maxExperimentLength) are allowed" : nil
   }
 
   /// What is wrong with an artifact's path; nil if nothing is.
   package static func artifactFault(_ path: String) -> String? {
     if path.isEmpty { return "is empty" }
     if path.utf8.contains(0) { return "contains a zero byte" }
-    for part in path.split(separator: "/", omittingEmptySubsequences: false)
-    where part.isEmpty || part == "." || part == ".." {
-      return "is no plain relative path"
-    }
-    return nil
+    return oddPart(of: path) == nil ? nil : "is no plain relative path"
   }
 
   /// The first part of a text that is too long, with a note of what is missing; nil if it fits.
@@ -69,8 +63,6 @@ package enum Naming {
     let count = text.unicodeScalars.count
     guard count > limit else { return nil }
     let note = "… (\(count) characters in all)"
-    var head = String.UnicodeScalarView()
-    head.append(contentsOf: text.unicodeScalars.prefix(limit - note.unicodeScalars.count))
-    return String(head) + note
+    return String(text.unicodeScalars.prefix(limit - note.unicodeScalars.count)) + note
   }
 }

@@ -56,54 +56,43 @@ package struct GitState: Sendable, Equatable {
 
   /// The working copy that `path` is in; nil if it is in none, or has no commit.
   package init?(containing path: String) {
-    for folder in Files.ancestors(of: path) {
-      let entry = folder == "/" ? "/.git" : folder + "/.git"
-      if Files.exists(entry) {
-        guard let git = Self.gitDirectory(entry, in: folder) else { return nil }
-        self.init(gitDirectory: git)
-        return
-      }
-    }
-    return nil
-  }
-
-  private init?(gitDirectory git: String) {
+    let entries = Files.ancestors(of: path).map { ($0 == "/" ? "" : $0) + "/.git" }
+    guard let entry = entries.first(where: Files.exists), let git = Self.gitDirectory(entry)
+    else { return nil }
     // A linked working tree keeps its own HEAD, and refs and configuration in the common folder.
     let common = Self.text(git + "/commondir").map { Files.absolute($0, relativeTo: git) } ?? git
     guard let head = Self.text(git + "/HEAD") else { return nil }
-    if head.hasPrefix("ref: ") {
-      let name = String(head.dropFirst("ref: ".count))
+    if let name = Self.rest(of: head, after: "ref: ") {
       guard
         let commit = Self.text(git + "/" + name) ?? Self.text(common + "/" + name)
           ?? Self.packed(name, in: common)
       else { return nil }
       self.commit = commit
-      branch = name.hasPrefix("refs/heads/") ? String(name.dropFirst("refs/heads/".count)) : name
+      branch = Self.rest(of: name, after: "refs/heads/") ?? name
     } else {
       commit = head
     }
     remoteURL = Self.origin(in: common)
   }
 
-  private static func gitDirectory(_ entry: String, in folder: String) -> String? {
+  private static func gitDirectory(_ entry: String) -> String? {
     if Files.isDirectory(entry) { return entry }
-    guard let line = text(entry), line.hasPrefix("gitdir: ") else { return nil }
-    return Files.absolute(String(line.dropFirst("gitdir: ".count)), relativeTo: folder)
+    return text(entry).flatMap { rest(of: $0, after: "gitdir: ") }
+      .map { Files.absolute($0, relativeTo: Files.parent(of: entry)) }
+  }
+
+  private static func rest(of text: String, after prefix: String) -> String? {
+    text.hasPrefix(prefix) ? String(text.dropFirst(prefix.count)) : nil
   }
 
   private static func text(_ path: String) -> String? {
-    guard Files.isFile(path), let text = try? Files.text(of: path)?.trimmed, !text.isEmpty else {
-      return nil
-    }
-    return text
+    let text = Files.isFile(path) ? (try? Files.text(of: path)) ?? nil : nil
+    return text.map(\.trimmed).flatMap { $0.isEmpty ? nil : $0 }
   }
 
   private static func packed(_ name: String, in common: String) -> String? {
-    for line in (text(common + "/packed-refs") ?? "").split(separator: "\n")
-    where line.hasSuffix(" " + name) {
-      return line.split(separator: " ").first.map(String.init)
-    }
-    return nil
+    let lines = (text(common + "/packed-refs") ?? "").split(separator: "\n")
+    return lines.first { $0.hasSuffix(" " + name) }.map { String($0.prefix { $0 != " " }) }
   }
 
   private static func origin(in common: String) -> String? {

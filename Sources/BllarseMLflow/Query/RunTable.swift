@@ -11,10 +11,8 @@ package struct RunTable: Sendable {
   package let runs: [RunSummary]
   /// The sort key, if no run has it.
   package let unknownSortKey: String?
-  /// Whether programs read every metric: none was named.
-  private let hasEveryMetric: Bool
-  /// Whether programs read every parameter.
-  private let hasEveryParameter: Bool
+  /// Whether programs read every metric, or parameter: none was named.
+  private let hasEveryMetric, hasEveryParameter: Bool
 
   /// How many parameters tell runs apart in a table that names none.
   static let parameterLimit = 6
@@ -74,18 +72,15 @@ package struct RunTable: Sendable {
   ///
   /// A sweep's parent names all values of an axis; what a fit chose differs nearly always.
   private static func varyingParameters(of runs: [RunSummary]) -> [String] {
-    let children = runs.filter { $0.tags["is_parent"] != "true" }
-    var values: [String: Set<String>] = [:]
-    var counts: [String: Int] = [:]
-    for run in children {
+    var values: [String: [String]] = [:]
+    for run in runs where run.tags["is_parent"] != "true" {
       for (key, value) in run.parameters where !key.hasPrefix("chosen.") {
-        values[key, default: []].insert(value)
-        counts[key, default: 0] += 1
+        values[key, default: []].append(value)
       }
     }
-    let varying = values.filter { $0.value.count > 1 }.keys
-    return Array(
-      varying.sorted { (counts[$1] ?? 0, $0) < (counts[$0] ?? 0, $1) }.prefix(parameterLimit))
+    let varying = values.filter { Set($0.value).count > 1 }
+      .sorted { ($1.value.count, $0.key) < ($0.value.count, $1.key) }
+    return varying.prefix(parameterLimit).map(\.key)
   }
 
   /// The first name that no run has, with the nearest that one has; nil when all are known.
@@ -133,7 +128,7 @@ package struct RunTable: Sendable {
       + runs.map { run in
         [run.id, run.name, run.status, run.startTime.map(Self.date) ?? ""]
           + parameters.map { run.parameters[$0] ?? "" }
-          + metrics.map { run.metrics[$0].map(Self.number) ?? "" }
+          + metrics.map { run.metrics[$0].map { String(format: "%.6g", $0) } ?? "" }
       }
   }
 
@@ -152,9 +147,6 @@ package struct RunTable: Sendable {
         ])
       })
   }
-
-  /// Up to six digits, as C's `%g` writes them.
-  static func number(_ value: Double) -> String { String(format: "%.6g", value) }
 
   private static func date(_ milliseconds: Int) -> String {
     let formatter = DateFormatter()
