@@ -156,9 +156,8 @@ struct QuickParser {
     if let answer = answers[alone] { return .command(try answer.get()) }
     if part[0].hasPrefix("-") || part.count > 1 {
       let answer = Result { try Finetune.parseAsRoot(alone) }
-      switch answer {
-      case .success(let command) where command is Train || command is Text: break
-      case .success, .failure:
+      let command = try? answer.get()
+      if !(command is Train || command is Text) {
         answers[alone] = answer
         return .command(try answer.get())
       }

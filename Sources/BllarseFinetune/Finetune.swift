@@ -100,7 +100,7 @@ struct Train: ParsableCommand {
       try reportingErrors { print("the run can start: \(try RunPlan(configuration))") }
       return
     }
-    try TrackedRun(configuration, TrackingOptions(given)).run()
+    try TrackedRun(configuration: configuration, tracking: TrackingOptions(given)).run()
   }
 }
 
@@ -207,7 +207,6 @@ extension OptionDefaults {
     Host.variable(grant).flatMap { Int($0) }.flatMap { 1...1024 ~= $0 ? $0 : nil }
   }
 
-  /// That what SLURM's variable says cannot be used.
   static var grantNote: String? {
     guard let text = Host.variable(grant), grantedThreads == nil else { return nil }
     return

@@ -76,9 +76,10 @@ struct Text: ParsableCommand {
       }
       return
     }
-    var run = TrackedRun(configuration, TrackingOptions(given))
-    (run.group, run.showsBest) = ("mnli_roberta_llf", true)
-    run.tags = ["task": run.group, "stage": task.stage]
+    let group = "mnli_roberta_llf"
+    let run = TrackedRun(
+      configuration: configuration, tracking: TrackingOptions(given), group: group,
+      tags: ["task": group, "stage": task.stage], showsBest: true)
     try run.run { tracker in
       let start = Host.monotonic
       let content = try task.cache.content()

@@ -46,21 +46,18 @@ extension SystemError: SystemFailure {
 /// Those that write are atomic, on a shared file system too: a reader sees a whole file or none, and of
 /// several creators exactly one succeeds.
 package enum FileSystem<Failure: SystemFailure> {
-  /// The failure of the call that was made just now.
   package static func failure(_ operation: SystemError.Operation, _ path: String) -> Failure {
     Failure(SystemError(operation, path))
   }
 
   // MARK: - Reading
 
-  /// The whole content of a file.
   package static func bytes(of path: String) throws(Failure) -> [UInt8] {
     var content: [UInt8] = []
     try read(path) { (piece) throws(Failure) in content += piece }
     return content
   }
 
-  /// Reads a file piece by piece.
   private static func read(
     _ path: String, _ take: (ArraySlice<UInt8>) throws(Failure) -> Void
   ) throws(Failure) {
@@ -325,10 +322,9 @@ package enum Durability: Sendable {
 extension FileSystem {
   /// A file that appears under its name complete, or not at all.
   ///
-  /// Bytes go to a temporary name in the same directory; ``commit(isNew:)`` syncs them to the disk and
-  /// renames the file. A crash, a full disk or an error before that leaves what was there before; an
-  /// object that is released without a commit removes its temporary file. A symbolic link is followed. A
-  /// name that stands for a device or a pipe (`/dev/stdout`) is written to directly.
+  /// Bytes go to a temporary name in the same directory; ``commit(isNew:)`` syncs and renames the file. Until
+  /// then what was there stays; without a commit the temporary file is removed. A symbolic link is followed;
+  /// a device or a pipe (`/dev/stdout`) is written to directly.
   package final class AtomicFile {
     private let path: String
     private let target: String

@@ -29,7 +29,6 @@ public struct HeadConformance {
   private let method: HeadMethod
   private let options: [String: String]
   private let claims: (FittingWay) -> Claims
-  /// How much probabilities may differ where they should be the same.
   private let tolerance: Double
 
   /// Prepares the check of a head that is registered.
@@ -66,7 +65,6 @@ public struct HeadConformance {
     }
   }
 
-  /// What is wrong with the moments of logits.
   private func faults(of head: any LatentHead, _ rows: Rows) throws -> [String] {
     let moments = try head.latent(rows.test, execution: .available)
     let (means, variances) = (moments.means, moments.variances)
@@ -222,7 +220,6 @@ private struct Rows {
 
   var reordered: Rows { taking((0..<60).map { (37 * $0 + 11) % 60 }) }
 
-  /// Class k is number (k + 2) % 3.
   var renumbered: Rows {
     var rows = self
     rows.labels = labels.map { ($0 + 2) % 3 }

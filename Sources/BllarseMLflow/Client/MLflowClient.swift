@@ -33,7 +33,6 @@ package final class MLflowClient: Sendable {
     (self.http, self.redaction, self.patience, self.sleep) = (http, redaction, patience, sleep)
   }
 
-  /// Asks and tells `observer` from now on.
   package func observe(_ observer: RequestObserver) { state.withLock { $0.observer = observer } }
 
   // MARK: - Calls
@@ -57,7 +56,6 @@ package final class MLflowClient: Sendable {
     return try json(from: try send(request, isRepeatable: isRepeatable), path: path)
   }
 
-  /// PUT of a file, streamed.
   package func put(_ path: String, file: String, size: Int) throws(StoreFailure) {
     var request = HTTPRequest("PUT", "\(address)/api/2.0/\(path)")
     request.headers = [("Content-Type", "application/octet-stream")]
@@ -249,7 +247,6 @@ extension MLflowClient {
     return json
   }
 
-  /// An answer of 200 that is not what MLflow answers.
   private func foreign(_ body: [UInt8], path: String) -> StoreFailure {
     .blocked(
       """

@@ -5,7 +5,6 @@ import Foundation
 /// Only `MLFLOW_…`, `BLLARSE_…` and `HF_TOKEN` are taken from them: other programs have the rest. The
 /// environment wins over both, and `.env.secrets` over `.env`.
 package enum EnvironmentFiles {
-  /// The files, the winner last.
   static let names = [".env", ".env.secrets"]
 
   /// Sets the files' variables in this process, which its children inherit; returns what in them cannot be

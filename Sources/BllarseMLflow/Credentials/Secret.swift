@@ -4,7 +4,6 @@ import Foundation
 package struct Secret: Sendable, Hashable, CustomStringConvertible, CustomDebugStringConvertible,
   CustomReflectable
 {
-  /// The secret itself, for the one place that sends it.
   package let exposed: String
 
   package init(_ text: String) { exposed = text }

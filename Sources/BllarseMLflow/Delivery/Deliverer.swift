@@ -109,9 +109,7 @@ package final class Deliverer {
       save()
     }
     if state.isCreationUncertain {
-      for twin in try store.runs(
-        withTag: Self.localIDTag, value: header.localID, experimentID: state.experimentID)
-      where twin.id != runID {
+      for twin in try runs(Self.localIDTag, header.localID) where twin.id != runID {
         try store.delete(runID: twin.id)
         logger.notice("run \(twin.id) was made by a request whose answer was lost; deleted")
       }
@@ -120,7 +118,6 @@ package final class Deliverer {
     }
   }
 
-  /// Whether another process went on with the run after that time.
   private func isContinued(after time: Int) -> Bool {
     header.map { RunParts(of: directory, header: $0).isContinued(directory, after: time) } ?? false
   }
@@ -166,7 +163,6 @@ package final class Deliverer {
     }
   }
 
-  /// Fills the window as far as the journal and the limits go.
   private func collect(isFinal: Bool) throws(StoreFailure) {
     var next = window ?? DeliveryWindow()
     while let entry = lookahead ?? reader?.next(isFinal: isFinal) {
@@ -227,9 +223,7 @@ package final class Deliverer {
   /// Nests children that arrived first, under the id this run had before the server gave one.
   private func adoptChildren(_ header: RunHeader) throws(StoreFailure) {
     guard state.isAdoptionPending, let id = state.runID else { return }
-    for child in try store.runs(
-      withTag: Self.parentTag, value: header.localID, experimentID: state.experimentID)
-    {
+    for child in try runs(Self.parentTag, header.localID) {
       try setTag(Self.parentTag, id, runID: child.id)
     }
     state.isAdoptionPending = false
@@ -245,8 +239,7 @@ package final class Deliverer {
       if let known { known } else { try store.experimentID(named: header.experiment) }
     state.experimentID = experimentID
     if making.needsLook {
-      let made = try store.runs(
-        withTag: Self.localIDTag, value: header.localID, experimentID: experimentID)
+      let made = try runs(Self.localIDTag, header.localID)
       if let run = made.min(by: { $0.id < $1.id }) {
         state.isCreationUncertain = state.isCreationUncertain || made.count > 1
         return run
@@ -310,6 +303,11 @@ package final class Deliverer {
     return run
   }
 
+  /// The runs with a tag in the experiment, or in all while that is not known.
+  private func runs(_ tag: String, _ value: String) throws(StoreFailure) -> [StoredRun] {
+    try store.runs(withTag: tag, value: value, experimentID: state.experimentID)
+  }
+
   private func resolve(_ id: String) throws(StoreFailure) -> String? {
     if try store.run(id: id) != nil { return id }
     let local = aliases[id] ?? id
@@ -320,9 +318,7 @@ package final class Deliverer {
     {
       return found
     }
-    let inExperiment = try store.runs(
-      withTag: Self.localIDTag, value: local, experimentID: state.experimentID)
-    if let run = inExperiment.first { return run.id }
+    if let run = try runs(Self.localIDTag, local).first { return run.id }
     guard state.experimentID != nil else { return nil }
     return try store.runs(withTag: Self.localIDTag, value: local, experimentID: nil).first?.id
   }
@@ -436,8 +432,7 @@ package final class Deliverer {
     guard isAcceptable(item) else { return }
     let file = directory.artifacts + "/" + artifact.file
     guard let size = Files.size(of: file) else {
-      refuse(item, message: "\(file) is missing")
-      return
+      return refuse(item, message: "\(file) is missing")
     }
     let store = store
     do {
@@ -476,33 +471,19 @@ package final class Deliverer {
     }
     try checkRun(runID, after: failure)
     if items.count == 1 {
-      if case .serverError = failure,
-        try succeedsAfterAll({ () throws(StoreFailure) in try send(items) })
-      {
-        return
+      // What the server stumbles over gets three more chances.
+      for _ in 0..<3 {
+        guard case .serverError = failure else { break }
+        do { return try send(items) } catch {
+          guard case .serverError = error else { throw error }
+        }
+        usleep(200_000)
       }
-      refuse(first, message: failure.message)
-      return
+      return refuse(first, message: failure.message)
     }
     let middle = items.startIndex + items.count / 2
     try isolate(items[..<middle], runID: runID, using: send)
     try isolate(items[middle...], runID: runID, using: send)
-  }
-
-  /// Gives an item that the server stumbles over three more chances.
-  private func succeedsAfterAll(
-    _ send: () throws(StoreFailure) -> Void
-  ) throws(StoreFailure) -> Bool {
-    for _ in 0..<3 {
-      do {
-        try send()
-        return true
-      } catch {
-        guard case .serverError = error else { throw error }
-      }
-      usleep(200_000)
-    }
-    return false
   }
 
   /// Tells a refused item from a run, or a server, that takes nothing at all.

@@ -13,11 +13,9 @@ struct DeliveryWindow {
 
     let sequence: Int
     let kind: Kind
-    /// The name, or an artifact's path.
     let key: String
     /// A parameter's or tag's value, or an artifact's file.
     var text = ""
-    /// A metric's value.
     var point: MetricPoint?
 
     var label: String { "\(sequence)/\(key)" }

@@ -3,7 +3,6 @@ import GRDB
 
 /// Whether the destination can be reached, who we are there, and which version it has.
 package struct DestinationCheck: Sendable {
-  /// Named facts in the order they are shown.
   package var facts: [(name: String, value: String)] = []
   package var problem: String?
 

@@ -114,7 +114,6 @@ package struct RunTable: Sendable {
 
   // MARK: - Text
 
-  /// The table as text that ends with a line feed.
   package func text(_ format: Format) -> String {
     switch format {
     case .table: TextTable.aligned(rows, firstNumber: 4 + parameters.count)

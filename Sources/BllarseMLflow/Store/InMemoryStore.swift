@@ -13,20 +13,14 @@ public final class InMemoryStore: Sendable {
   public struct Point: Sendable, Equatable {
     /// The value, NaN and infinities included.
     public var value: Double
-    /// The step.
-    public var step: Int
-    /// Milliseconds since 1970.
-    public var time: Int
+    /// The step, and milliseconds since 1970.
+    public var step, time: Int
   }
 
   /// One recorded run.
   public struct RecordedRun: Sendable {
-    /// The id in this store.
-    public var id: String
-    /// The name.
-    public var name: String
-    /// The experiment's name.
-    public var experiment: String
+    /// The id in this store, the name, and the experiment's name.
+    public var id, name, experiment: String
     /// The present state.
     public var status: RunStatus = .running
     /// Milliseconds since 1970, if the run has ended.
@@ -54,7 +48,6 @@ public final class InMemoryStore: Sendable {
   /// The runs, in the order they were made.
   public var runs: [RecordedRun] { state.withLock { $0.runs.filter { !$0.isDeleted } } }
 
-  /// What a store is asked to do.
   package enum Operation: Sendable {
     case create, other
     case log(ValueBatch)

@@ -93,12 +93,9 @@ package final class RESTStore: TrackingStore {
       return try ask("runs/get", query: ("run_id", id), for: "a run") {
         $0["run"].flatMap(Self.storedRun)
       }
-    } catch {
-      switch error {
       // An id that is not of the server's form is refused, one that is but unknown is missing.
-      case .runMissing, .refused: return nil
-      default: throw error
-      }
+    } catch .runMissing, .refused {
+      return nil
     }
   }
 
@@ -121,7 +118,6 @@ package final class RESTStore: TrackingStore {
     try pages(of: "experiments").compactMap { Self.identifier($0["experiment_id"]) }
   }
 
-  /// Runs as the server describes them, up to `limit`.
   private func search(
     _ experimentIDs: [String], filter: String, orderBy: [String] = [], limit: Int = 1000
   ) throws(StoreFailure) -> [JSON] {

@@ -4,11 +4,10 @@ import Synchronization
 
 /// A SQLite file in MLflow's own schema, which `mlflow ui` and `mlflow server` open.
 ///
-/// A new file has the tables of an old revision on purpose: a present MLflow finds tables missing in it
-/// and migrates it by itself when its server or pages start, while a file at another recent revision would
-/// be refused until somebody ran `mlflow db upgrade`. Only columns of that revision are named, so writing
-/// goes on after the migration: what it adds later is nullable or has a default. Several processes may
-/// write at once.
+/// A new file has the tables of an old revision on purpose: a present MLflow migrates it by itself, while
+/// a file at another recent revision would be refused until somebody ran `mlflow db upgrade`. Only columns of
+/// that revision are named, so writing goes on after the migration: what it adds is nullable or has a default.
+/// Several processes may write at once.
 package final class SQLiteStore: TrackingStore {
   package let destination: Destination
   let path: String
@@ -19,7 +18,6 @@ package final class SQLiteStore: TrackingStore {
     destination = .file(path)
   }
 
-  /// The revision of ``schema``.
   static let revision = "7f2a7d5fae7d"
   private static let schema = String(decoding: PackageResources.schema_sql, as: UTF8.self)
   /// The tables that tracking writes; a file that lacks one of them is not MLflow's.
