@@ -44,7 +44,7 @@ public final class Run: Sendable {
     (self.command, self.logger) = (command, logger)
   }
 
-  deinit { end(.end(.failed), waitingUpTo: .zero) }
+  deinit { _ = end(.end(.failed), waitingUpTo: .zero) }
 
   /// The id the server gave, once it has; in a SQLite file the same as ``id``.
   public var remoteID: String? { delivery?.runID }
@@ -177,7 +177,6 @@ public final class Run: Sendable {
 
   /// The first call decides how the run ends; a later one waits in its own way, so that a signal
   /// during a long wait is not held up by it.
-  @discardableResult
   private func end(_ event: Event, waitingUpTo limit: Duration?) -> DeliveryReport {
     if !isEnded.exchange(true, ordering: .acquiringAndReleasing) {
       writer.append(event, time: Host.milliseconds)
@@ -237,11 +236,7 @@ public final class Run: Sendable {
       let path = "long_values/\(kind)/\(key).txt"
       logger.warning(
         "\(kind) '\(key)' is longer than MLflow's limit of \(limit); the whole is in \(path)")
-      do {
-        try log(text: value, as: path)
-      } catch {
-        logger.warning("\(error)")
-      }
+      do { try log(text: value, as: path) } catch { logger.warning("\(error)") }
     }
     return result
   }

@@ -356,18 +356,10 @@ extension FileSystem {
       defer { free(resolved) }
       target = resolved.map { String(cString: $0) } ?? path
       let base = "\(parent(of: target) ?? ".")/.\(name(of: target).prefix(200)).tmp-\(getpid())-"
-      var attempt = 0
-      while true {
-        let candidate = base + String(UInt64.random(in: .min ... .max), radix: 36)
-        descriptor = open(
-          candidate, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, executable ? 0o777 : 0o666)
-        if descriptor >= 0 {
-          temporary = candidate
-          break
-        }
-        attempt += 1
-        guard errno == EEXIST, attempt < 100 else { throw FileSystem.failure(.write, path) }
-      }
+      let unique = base + String(UInt64.random(in: .min ... .max), radix: 36)
+      descriptor = open(unique, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, executable ? 0o777 : 0o666)
+      guard descriptor >= 0 else { throw FileSystem.failure(.write, path) }
+      temporary = unique
       if let status { fchmod(descriptor, status.st_mode & 0o777) }
     }
 

@@ -241,9 +241,8 @@ extension MLflowClient {
   private func json(from response: HTTPResponse, path: String) throws(StoreFailure) -> JSON {
     guard response.status == 200 else { throw failure(response, path: path) }
     guard !isTorn(response) else { throw tornFailure(path) }
-    guard let json = JSON.lenient(response.body), case .object = json else {
-      throw foreign(response.body, path: path)
-    }
+    let json = JSON.lenient(response.body)
+    guard let json, case .object = json else { throw foreign(response.body, path: path) }
     return json
   }
 

@@ -225,8 +225,7 @@ private struct StrayRun {
     if let warning = awayFromParent { return [warning] }
     guard case .file(let path) = destination, !isGiven else { return [] }
     if isDefault { return missingAddress.map { ["\($0) (runs go to \(path))"] } ?? [] }
-    guard let address = file.trackingURI, let server = server(address),
-      let variable = environment["MLFLOW_TRACKING_URI"], !variable.isEmpty
+    guard let server = file.trackingURI.flatMap(server), environment["MLFLOW_TRACKING_URI"] != nil
     else { return [] }
     return [
       """

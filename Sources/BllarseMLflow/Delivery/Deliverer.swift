@@ -33,7 +33,7 @@ package final class Deliverer {
   private let isNew: Bool
   private var hasRecreated = false
   private var warnedKeys: Set<String> = []
-  private let statePath: String
+  private var statePath: String { directory.deliveryState(to: store.destination) }
 
   private struct Making {
     /// Whether the run has to be looked for first: an earlier attempt may have made it.
@@ -50,8 +50,7 @@ package final class Deliverer {
     aliases: [String: String] = [:], isNew: Bool = false
   ) {
     (self.directory, self.store, self.logger, self.aliases) = (directory, store, logger, aliases)
-    statePath = directory.deliveryState(to: store.destination)
-    let known = DeliveryState(path: statePath)
+    let known = DeliveryState(path: directory.deliveryState(to: store.destination))
     state = known ?? DeliveryState(uri: store.destination.uri, localID: directory.name)
     self.isNew = isNew && known == nil
     making.needsLook = !self.isNew
@@ -186,9 +185,7 @@ package final class Deliverer {
   }
 
   private func save() {
-    do {
-      try state.save(to: statePath)
-    } catch {
+    do { try state.save(to: statePath) } catch {
       // The journal and the destination are unharmed; the next delivery starts further back.
       logger.warning("\(error); delivery will repeat some events later")
     }
@@ -208,17 +205,15 @@ package final class Deliverer {
     (state.runID, state.experimentID, state.artifactURI) = (
       run.id, run.experimentID, run.artifactURI
     )
-    // Nobody can have been started under a run, and have arrived before it, within its first seconds.
-    let isAtOnce = isNew && Host.milliseconds - startTime < Self.adoptionMilliseconds
+    // Nobody can have been started under a run, and have arrived before it, within its first ten seconds; a
+    // child that starts then asks for its parent later than that, at its end.
+    let isAtOnce = isNew && Host.milliseconds - startTime < 10_000
     state.isAdoptionPending =
       run.id != header.localID && header.parentID == nil && header.resumedID == nil && !isAtOnce
     save()
     try adoptChildren(header)
     return run
   }
-
-  /// A child of a run that is made within this time asks for its parent later than that, at its end.
-  private static let adoptionMilliseconds = 10_000
 
   /// Nests children that arrived first, under the id this run had before the server gave one.
   private func adoptChildren(_ header: RunHeader) throws(StoreFailure) {

@@ -242,7 +242,8 @@ final class DeliveryThread: Sendable {
 
   /// Takes note of a refusal that the client waits for; a long wait is told, once.
   private func note(_ wait: RequestWait) {
-    let isLong = wait.seconds >= Self.longWaitSeconds
+    // A user should hear of ten seconds, which are no sign of progress.
+    let isLong = wait.seconds >= 10
     let isNews = progress.withLock { state in
       let now = ContinuousClock.now
       state.refusals += 1
@@ -256,9 +257,6 @@ final class DeliveryThread: Sendable {
     if isNews && !isStopped { logger.warning("\(wait.line); events are kept in \(directory.path)") }
     change.ring()
   }
-
-  /// A wait that a user should hear of, and that is no sign of progress.
-  private static let longWaitSeconds = 10.0
 }
 
 /// Delivers what processes that had the run before have left in their journals: somebody who goes on

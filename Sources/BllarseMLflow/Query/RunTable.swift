@@ -50,10 +50,8 @@ package struct RunTable: Sendable {
     var counts: [String: Int] = [:]
     for run in runs { for key in run.metrics.keys { counts[key, default: 0] += 1 } }
     func rank(_ key: String) -> Int { scores.firstIndex(of: key) ?? scores.count }
-    let sorted = counts.sorted { first, second in
-      let ranks = (rank(first.key), rank(second.key))
-      if ranks.0 != ranks.1 { return ranks.0 < ranks.1 }
-      return (second.value, first.key) < (first.value, second.key)
+    let sorted = counts.sorted {
+      (rank($0.key), $1.value, $0.key) < (rank($1.key), $0.value, $1.key)
     }.map(\.key)
     // One name for a score: "acc" is the test split's where that is logged as such.
     var chosen: [String] = []

@@ -247,13 +247,8 @@ package final class RESTStore: TrackingStore {
 
   /// An id as servers give them; nil for what is none: it is shown, and stands in addresses and files.
   static func identifier(_ json: JSON?) -> String? {
-    let text: String? =
-      switch json {
-      case .string(let text)?: text
-      case .int(let number)?: String(number)
-      default: nil
-      }
-    guard let text, (1...250).contains(text.utf8.count),
+    guard let text = json?.stringValue ?? json?.intValue.map(String.init),
+      (1...250).contains(text.utf8.count),
       text.unicodeScalars.allSatisfy({
         $0.isASCII && ($0.properties.isAlphabetic || "0123456789-_.".unicodeScalars.contains($0))
       })
