@@ -18,7 +18,7 @@ struct Check: ParsableCommand {
     var parser = QuickParser()
     let files = FileHeaders()
     while let line = readLine(strippingNewline: true) {
-      print(RunCheck(line: line, parser: &parser, files: files).json)
+      print(RunOutput.json(RunCheck(line: line, parser: &parser, files: files)))
       // Who asks may wait for each answer.
       fflush(nil)
     }
@@ -83,8 +83,6 @@ struct RunCheck: Encodable {
     message =
       "'\(words.joined(separator: " "))' asks for something else than a run; only runs can be checked"
   }
-
-  var json: String { RunOutput.json(self) }
 }
 
 /// Reads the command lines of many runs: the parser looks at every declaration again for every line,
@@ -156,9 +154,8 @@ struct QuickParser {
     if let answer = answers[alone] { return .command(try answer.get()) }
     if part[0].hasPrefix("-") || part.count > 1 {
       let answer = Result { try Finetune.parseAsRoot(alone) }
-      switch answer {
-      case .success(let command) where command is Train || command is Text: break
-      case .success, .failure:
+      let command = try? answer.get()
+      if !(command is Train || command is Text) {
         answers[alone] = answer
         return .command(try answer.get())
       }

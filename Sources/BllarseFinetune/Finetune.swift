@@ -100,7 +100,7 @@ struct Train: ParsableCommand {
       try reportingErrors { print("the run can start: \(try RunPlan(configuration))") }
       return
     }
-    try TrackedRun(configuration, TrackingOptions(given)).run()
+    try TrackedRun(configuration: configuration, tracking: TrackingOptions(given)).run()
   }
 }
 
@@ -171,10 +171,12 @@ extension DeclaredOptions: CustomReflectable {
 extension OptionInfo {
   private var names: NameSpecification {
     NameSpecification(
-      (shortName.map { name -> [NameSpecification.Element] in
-        name.count == 1
-          ? [.customShort(Character(name))] : [.customLong(name, withSingleDash: true)]
-      } ?? []) + [.customLong(name)] + (otherName.map { [.customLong($0)] } ?? []))
+      [
+        shortName.map { name in
+          name.count == 1
+            ? .customShort(Character(name)) : .customLong(name, withSingleDash: true)
+        }, .customLong(name), otherName.map { .customLong($0) },
+      ].compactMap(\.self))
   }
 
   fileprivate var argument: Any {
@@ -205,13 +207,10 @@ extension OptionDefaults {
     Host.variable(grant).flatMap { Int($0) }.flatMap { 1...1024 ~= $0 ? $0 : nil }
   }
 
-  /// That what SLURM's variable says cannot be used.
   static var grantNote: String? {
     guard let text = Host.variable(grant), grantedThreads == nil else { return nil }
-    return """
-      \(grant) is '\(text.prefix(40))', expected a whole number from \
-      1 to 1024; it has no effect
-      """
+    return
+      "\(grant) is '\(text.prefix(40))', expected a whole number from 1 to 1024; it has no effect"
   }
 }
 
@@ -223,9 +222,7 @@ extension RunConfiguration {
 
 /// Does what may refuse an option, in the parser's words.
 func asValidation<Result>(_ body: () throws -> Result) throws -> Result {
-  do {
-    return try body()
-  } catch let fault as OptionFault {
+  do { return try body() } catch let fault as OptionFault {
     throw ValidationError(fault.description)
   }
 }

@@ -1,7 +1,6 @@
 import ArgumentParser
 import BllarseCore
 
-/// `bllarse-finetune evaluate`: the scores of a stored head.
 struct Evaluate: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Scores a stored head on every labelled split of a data set.",
@@ -34,7 +33,6 @@ struct Evaluate: ParsableCommand {
   }
 }
 
-/// `bllarse-finetune predict`: probabilities and uncertainty for rows without labels.
 struct Predict: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Writes class probabilities and uncertainty scores for rows of features.",

@@ -268,7 +268,6 @@ final class RunTracking: RunObserver {
     }
   }
 
-  /// Closes the run after it ended well.
   func finish(_ result: RunResult) {
     keepIDOnce()
     let scores = result.trackedMetrics
@@ -370,7 +369,6 @@ extension RunResult {
       + (reasons.isEmpty ? "" : "\n\n" + reasons.map { "- \($0)" }.joined(separator: "\n"))
   }
 
-  /// A name as a person says it.
   private static func word(_ name: String) -> String {
     name == "l2" ? "L2 strength" : name.replacing("_", with: " ")
   }

@@ -95,12 +95,9 @@ struct Terminal: RunObserver {
 
   /// How well each score tells out-of-distribution rows from those of the test split, the best first.
   private func show(_ detections: [String: [String: Double]]) {
-    func figures(_ scores: [String: Double]) -> [Double] {
+    let sorted = detections.mapValues { scores in
       ["auroc", "fpr95", "aupr_out"].map { scores[$0] ?? .nan }
-    }
-    let sorted = detections.mapValues(figures).sorted {
-      ($0.value[0], $1.key) > ($1.value[0], $0.key)
-    }
+    }.sorted { ($0.value[0], $1.key) > ($1.value[0], $0.key) }
     show(
       [(name: "out of distribution", figures: ["auroc", "fpr95", "aupr"])]
         + sorted.map { ($0.key, $0.value.map(Self.figure)) }, nameWidth: 19)

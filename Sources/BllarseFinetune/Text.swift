@@ -43,10 +43,10 @@ struct Text: ParsableCommand {
   ) -> [String] {
     var notes = TextOptions.notes(given)
     let limit = configuration.data.maxTrainSamples
-    if limit == nil, content.trainCount < TextCache.fullTrainCount {
+    let full = TextCache.fullTrainCount
+    if limit == nil, content.trainCount < full {
       notes.append(
-        "the cache holds \(content.trainCount) training rows of the \(TextCache.fullTrainCount) "
-          + "that MultiNLI has")
+        "the cache holds \(content.trainCount) training rows of the \(full) that MultiNLI has")
     }
     if let encoder = configuration.data.text?.cache.encoder,
       let expected = TextCache.featureCount(encoder: encoder), expected != content.featureCount
@@ -76,13 +76,14 @@ struct Text: ParsableCommand {
       }
       return
     }
-    var run = TrackedRun(configuration, TrackingOptions(given))
-    (run.group, run.showsBest) = ("mnli_roberta_llf", true)
-    run.tags = ["task": run.group, "stage": task.stage]
+    let group = "mnli_roberta_llf"
+    let run = TrackedRun(
+      configuration: configuration, tracking: TrackingOptions(given), group: group,
+      tags: ["task": group, "stage": task.stage], showsBest: true)
     try run.run { tracker in
-      let start = ContinuousClock.now
+      let start = Host.monotonic
       let content = try task.cache.content()
-      let seconds = (ContinuousClock.now - start) / .seconds(1)
+      let seconds = Host.monotonic - start
       tell(content)
       tracker?.log([
         "cache_seconds": seconds, "cache_extracted": 0,

@@ -15,10 +15,6 @@ struct TrackedRun {
   /// Whether the scores of the best epoch are shown, as the Python original's text script reports them.
   var showsBest = false
 
-  init(_ configuration: RunConfiguration, _ tracking: TrackingOptions) {
-    (self.configuration, self.tracking) = (configuration, tracking)
-  }
-
   /// Does it; `prepare` is called when the tracker has started, before anything is loaded.
   func run(prepare: (RunTracking?) throws -> Void = { _ in }) throws {
     let terminal = Terminal()
@@ -125,13 +121,11 @@ enum Interruption {
   /// and then to its process group, and a launcher may pass on what a terminal sent to all.
   private static let echo = 1.0
 
-  /// The signal that asked the run to stop, if one did.
   static var signal: Int32? {
     let value = received.load(ordering: .relaxed)
     return value == 0 ? nil : value
   }
 
-  /// What the run is doing from now on.
   static func enter(_ phase: Phase) { currentPhase.store(phase, ordering: .relaxed) }
 
   /// The run failed, and tells its tracker so.

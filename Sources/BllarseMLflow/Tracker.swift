@@ -50,6 +50,7 @@ public final class Tracker: Sendable {
   ///   - name: shown in the pages; a readable one is made up if nil.
   ///   - parent: the run it is nested under.
   ///   - tags: tags set from the start, beside MLflow's own (user, source, git commit).
+  /// - Returns: the run.
   /// - Throws: ``TrackingError`` if the journal cannot be made.
   public func startRun(
     name: String? = nil, parent: RunParent = .environment, tags: [String: String] = [:]
@@ -70,6 +71,7 @@ public final class Tracker: Sendable {
   ///   - id: the id a server gave, or the local ``Run/id``, also of a run in another process that
   ///     has not reached the server yet.
   ///   - tags: tags to set on it.
+  /// - Returns: the run.
   /// - Throws: ``TrackingError`` if the journal cannot be made.
   public func resumeRun(id: String, tags: [String: String] = [:]) throws -> Run {
     try begin(name: nil, parentID: nil, resumedID: id, tags: tags)

@@ -46,21 +46,18 @@ extension SystemError: SystemFailure {
 /// Those that write are atomic, on a shared file system too: a reader sees a whole file or none, and of
 /// several creators exactly one succeeds.
 package enum FileSystem<Failure: SystemFailure> {
-  /// The failure of the call that was made just now.
   package static func failure(_ operation: SystemError.Operation, _ path: String) -> Failure {
     Failure(SystemError(operation, path))
   }
 
   // MARK: - Reading
 
-  /// The whole content of a file.
   package static func bytes(of path: String) throws(Failure) -> [UInt8] {
     var content: [UInt8] = []
     try read(path) { (piece) throws(Failure) in content += piece }
     return content
   }
 
-  /// Reads a file piece by piece.
   private static func read(
     _ path: String, _ take: (ArraySlice<UInt8>) throws(Failure) -> Void
   ) throws(Failure) {
@@ -79,8 +76,7 @@ package enum FileSystem<Failure: SystemFailure> {
 
   /// A file's text; nil when there is no such file.
   package static func text(of path: String) throws(Failure) -> String? {
-    guard exists(path) else { return nil }
-    return String(decoding: try bytes(of: path), as: UTF8.self)
+    exists(path) ? String(decoding: try bytes(of: path), as: UTF8.self) : nil
   }
 
   /// Up to `limit` bytes from `offset` on; empty when there is no such file.
@@ -256,18 +252,12 @@ package enum FileSystem<Failure: SystemFailure> {
     let token = String(UInt64.random(in: .min ... .max), radix: 36)
     let temporary = "\(parent(of: directory) ?? ".")/.claim.\(getpid()).\(token)"
     guard try claim(temporary) else { return false }
-    // The longest names first: folders go when they are empty.
-    var folders: Set<String> = [temporary]
+    defer { try? FileManager.default.removeItem(atPath: temporary) }
     for file in files {
-      var folder = parent(of: "\(temporary)/\(file.name)")
-      while let path = folder, folders.insert(path).inserted { folder = parent(of: path) }
+      let path = "\(temporary)/\(file.name)"
+      try makeDirectory(parent(of: path) ?? temporary)
+      try write(file.text, to: path)
     }
-    defer {
-      for file in files { unlink("\(temporary)/\(file.name)") }
-      for folder in folders.sorted(by: { $0.count > $1.count }) { rmdir(folder) }
-    }
-    for folder in folders.sorted(by: { $0.count < $1.count }) { try makeDirectory(folder) }
-    for file in files { try write(file.text, to: "\(temporary)/\(file.name)") }
     // rename(2) replaces an empty directory only, and this one is never empty.
     if rename(temporary, directory) == 0 { return true }
     if errno == EEXIST || errno == ENOTEMPTY { return false }
@@ -332,10 +322,9 @@ package enum Durability: Sendable {
 extension FileSystem {
   /// A file that appears under its name complete, or not at all.
   ///
-  /// Bytes go to a temporary name in the same directory; ``commit(isNew:)`` syncs them to the disk and
-  /// renames the file. A crash, a full disk or an error before that leaves what was there before; an
-  /// object that is released without a commit removes its temporary file. A symbolic link is followed. A
-  /// name that stands for a device or a pipe (`/dev/stdout`) is written to directly.
+  /// Bytes go to a temporary name in the same directory; ``commit(isNew:)`` syncs and renames the file. Until
+  /// then what was there stays; without a commit the temporary file is removed. A symbolic link is followed;
+  /// a device or a pipe (`/dev/stdout`) is written to directly.
   package final class AtomicFile {
     private let path: String
     private let target: String
@@ -367,18 +356,10 @@ extension FileSystem {
       defer { free(resolved) }
       target = resolved.map { String(cString: $0) } ?? path
       let base = "\(parent(of: target) ?? ".")/.\(name(of: target).prefix(200)).tmp-\(getpid())-"
-      var attempt = 0
-      while true {
-        let candidate = base + String(UInt64.random(in: .min ... .max), radix: 36)
-        descriptor = open(
-          candidate, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, executable ? 0o777 : 0o666)
-        if descriptor >= 0 {
-          temporary = candidate
-          break
-        }
-        attempt += 1
-        guard errno == EEXIST, attempt < 100 else { throw FileSystem.failure(.write, path) }
-      }
+      let unique = base + String(UInt64.random(in: .min ... .max), radix: 36)
+      descriptor = open(unique, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, executable ? 0o777 : 0o666)
+      guard descriptor >= 0 else { throw FileSystem.failure(.write, path) }
+      temporary = unique
       if let status { fchmod(descriptor, status.st_mode & 0o777) }
     }
 

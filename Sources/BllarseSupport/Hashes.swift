@@ -42,7 +42,6 @@ package struct CRC32: Sendable {
 
   package var value: UInt32 { UInt32(truncatingIfNeeded: sum) }
 
-  /// Eight hexadecimal digits.
   package var text: String { .digits(value, radix: 16, width: 8) }
 
   package mutating func update(_ bytes: UnsafeRawBufferPointer) {

@@ -145,7 +145,6 @@ extension JSON {
 
   private func text(_ writer: Writer) -> String { String(decoding: bytes(writer), as: UTF8.self) }
 
-  /// A JSON text under construction.
   private struct Writer {
     /// How numbers and control characters are spelled.
     enum Style {

@@ -17,7 +17,6 @@ extension String {
     }
   }
 
-  /// The printable text, cut after so many characters.
   package func printable(upTo limit: Int) -> String {
     let text = printable
     return text.count > limit ? text.prefix(limit) + "…" : text

@@ -30,7 +30,6 @@ public struct HeadConformance {
   private let method: HeadMethod
   private let options: [String: String]
   private let claims: (FittingWay) -> Claims
-  /// How much probabilities may differ where they should be the same.
   private let tolerance: Double
 
   /// Prepares the check of a head that is registered.
@@ -67,7 +66,6 @@ public struct HeadConformance {
     }
   }
 
-  /// What is wrong with the moments of logits.
   private func faults(of head: any LatentHead, _ rows: Rows) throws -> [String] {
     let moments = try head.latent(rows.test, execution: .available)
     let (means, variances) = (moments.means, moments.variances)
@@ -168,13 +166,10 @@ public struct HeadConformance {
     // 3. What must not matter.
     func compare(_ other: Rows, _ claim: String, classes: [Int] = [0, 1, 2]) throws {
       let values = try fit(way, other, in: directory).logProbabilities(rows.test)
-      var difference = 0.0
-      for row in 0..<values.rowCount {
-        for k in 0..<Rows.classCount {
-          difference = max(
-            difference, Self.difference(values[row, classes[k]], predicted[row, k]))
-        }
+      let differences = (0..<values.rowCount).flatMap { row in
+        classes.indices.map { Self.difference(values[row, classes[$0]], predicted[row, $0]) }
       }
+      let difference = differences.max() ?? 0
       if !(difference < tolerance) {
         faults.append("\(claim) changes probabilities by \(difference)")
       }
@@ -187,11 +182,9 @@ public struct HeadConformance {
     if claimed.contains(.weights) {
       let weighted = try fit(way, rows.weighted, in: directory).logProbabilities(rows.test)
       let repeated = try fit(way, rows.repeated, in: directory).logProbabilities(rows.test)
-      let difference =
-        zip(weighted.elements, repeated.elements).map(Self.difference).max() ?? 0
+      let difference = zip(weighted.elements, repeated.elements).map(Self.difference).max() ?? 0
       if !(difference < tolerance) {
-        faults.append(
-          "weights of two and repeated rows differ by \(difference) in probabilities")
+        faults.append("weights of two and repeated rows differ by \(difference) in probabilities")
       }
     }
 
@@ -272,7 +265,6 @@ private struct Rows {
 
   var reordered: Rows { taking((0..<60).map { (37 * $0 + 11) % 60 }) }
 
-  /// Class k is number (k + 2) % 3.
   var renumbered: Rows {
     var rows = self
     rows.labels = labels.map { ($0 + 2) % 3 }

@@ -38,19 +38,15 @@ enum Exit: Int32 {
 
 /// Writes a result to standard output, or fails: half a table must not pass for a whole one.
 func output(_ text: String) throws {
-  do {
-    try FileHandle.standardOutput.write(contentsOf: Data(text.utf8))
-  } catch {
+  do { try FileHandle.standardOutput.write(contentsOf: Data(text.utf8)) } catch {
     throw Exit.failed.after("cannot write to standard output: \(SystemError.text())")
   }
 }
 
-/// Writes one line to standard error.
 func complain(_ line: String) {
   FileHandle.standardError.write(Data("bllarse-mlflow: \(line.printable)\n".utf8))
 }
 
-/// Says what is waited for.
 var tellingWaits: RequestObserver {
   var observer = RequestObserver()
   observer.willWait = { complain($0.line) }
@@ -86,7 +82,6 @@ struct StandardErrorLog: LogHandler {
   static let logger = Logger(label: "bllarse-mlflow") { _ in StandardErrorLog() }
 }
 
-/// `bllarse-mlflow check`.
 struct Check: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Say whether the server can be reached, who you are there and which version it is.",
@@ -109,7 +104,6 @@ struct Check: ParsableCommand {
   }
 }
 
-/// `bllarse-mlflow sync`.
 struct Sync: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Deliver what journals hold and the destination does not.",
@@ -152,7 +146,6 @@ struct Sync: ParsableCommand {
   }
 }
 
-/// `bllarse-mlflow runs`.
 struct Runs: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "List an experiment's runs with chosen metrics, sorted.")

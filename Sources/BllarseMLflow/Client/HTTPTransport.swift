@@ -43,9 +43,8 @@ package protocol HTTPTransport: Sendable {
 
 /// HTTP through libcurl, the library below Foundation's URLSession on Linux.
 ///
-/// URLSession there can neither take a certificate authority nor leave a certificate unchecked nor
-/// show one of its own, which MLflow's variables ask for; libcurl can, streams files from disk, and
-/// adds nothing to a build.
+/// URLSession there can neither take a certificate authority nor leave a certificate unchecked nor show one
+/// of its own, which MLflow's variables ask for; libcurl can, and streams files from disk.
 package final class CurlTransport: HTTPTransport {
   // Touched under the lock only.
   private let handle: Mutex<Handle>

@@ -33,7 +33,6 @@ package final class MLflowClient: Sendable {
     (self.http, self.redaction, self.patience, self.sleep) = (http, redaction, patience, sleep)
   }
 
-  /// Asks and tells `observer` from now on.
   package func observe(_ observer: RequestObserver) { state.withLock { $0.observer = observer } }
 
   // MARK: - Calls
@@ -57,7 +56,6 @@ package final class MLflowClient: Sendable {
     return try json(from: try send(request, isRepeatable: isRepeatable), path: path)
   }
 
-  /// PUT of a file, streamed.
   package func put(_ path: String, file: String, size: Int) throws(StoreFailure) {
     var request = HTTPRequest("PUT", "\(address)/api/2.0/\(path)")
     request.headers = [("Content-Type", "application/octet-stream")]
@@ -107,12 +105,10 @@ package final class MLflowClient: Sendable {
         response = try exchange(request)
       } catch {
         // A connection that was cut; one that timed out has taken long enough.
-        guard patience > 0, isRepeatable, troubles < Self.maxTroubles,
-          case .unavailable(_, _, mayHaveArrived: true) = error,
-          attempt.duration(to: .now) < .seconds(5), !observer.isCancelled()
+        guard isRepeatable, case .unavailable(_, _, mayHaveArrived: true) = error,
+          attempt.duration(to: .now) < .seconds(5), !observer.isCancelled(),
+          try waitAfterTrouble(&troubles)
         else { throw error }
-        troubles += 1
-        try wait(backoffSeconds(troubles))
         continue
       }
       let asked = retryAfter(response)
@@ -124,9 +120,12 @@ package final class MLflowClient: Sendable {
         let passed = start.duration(to: .now).seconds
         // A server that puts off for longer than the patience lasts is not asked meanwhile.
         guard passed + max(seconds, patience.isFinite ? asked ?? 0 : 0) <= patience else {
-          throw .unavailable(
-            failure.message + givenUp(passed, asked: asked), retryAfter: .infinity,
-            mayHaveArrived: false)
+          let reason =
+            asked.flatMap {
+              $0 > patience ? "it asks to come again in \(RequestWait.text($0))" : nil
+            }
+            ?? "it was asked again for \(RequestWait.text(passed))"
+          throw .unavailable("\(failure.message); \(reason)", retryAfter: .infinity)
         }
         state.withLock { $0.pace.refuse(wait: asked ?? seconds) }
         observer.willWait(
@@ -136,11 +135,9 @@ package final class MLflowClient: Sendable {
         try wait(seconds)
         continue
       }
-      if patience > 0, isRepeatable, troubles < Self.maxTroubles,
-        [408, 425, 500, 502, 503, 504].contains(response.status)
+      if isRepeatable, [408, 425, 500, 502, 503, 504].contains(response.status),
+        try waitAfterTrouble(&troubles)
       {
-        troubles += 1
-        try wait(backoffSeconds(troubles))
         continue
       }
       if response.status < 500, response.status != 429 {
@@ -151,16 +148,16 @@ package final class MLflowClient: Sendable {
     }
   }
 
-  private func givenUp(_ passed: Double, asked: Double?) -> String {
-    if let asked, asked > patience {
-      return "; it asks to come again in \(RequestWait.text(asked))"
-    }
-    return "; it was asked again for \(RequestWait.text(passed))"
+  /// Waits before a request is repeated after a cut connection or a gateway's failure; false after two of
+  /// these: more is an outage, which those who wait for it deal with.
+  private func waitAfterTrouble(_ troubles: inout Int) throws(StoreFailure) -> Bool {
+    guard patience > 0, troubles < 2 else { return false }
+    troubles += 1
+    try wait(
+      min(1, http.backoffFactor) * 0.25 * Double(troubles)
+        + min(1, http.backoffJitter) * .random(in: 0..<0.25))
+    return true
   }
-
-  /// How often a request is repeated at once after a cut connection or a gateway's failure; what comes
-  /// more often than that is an outage, which those who wait for it deal with.
-  private static let maxTroubles = 2
 
   private var observer: RequestObserver { state.withLock { $0.observer } }
 
@@ -172,36 +169,26 @@ package final class MLflowClient: Sendable {
     return min(1, http.backoffFactor) * Double(1 << min(refusals - 1, 3)) + jitter
   }
 
-  private func backoffSeconds(_ troubles: Int) -> Double {
-    min(1, http.backoffFactor) * 0.25 * Double(troubles)
-      + min(1, http.backoffJitter) * .random(in: 0..<0.25)
-  }
-
   /// Waits until the distance that the server wants between requests is kept.
   private func waitForTurn(isDue: Bool) throws(StoreFailure) {
     guard patience > 0 else { return }
-    let left = state.withLock { state -> Double in
-      guard !isDue, state.pace.interval > 0, let last = state.lastStart else { return 0 }
-      return state.pace.interval - last.duration(to: .now).seconds
+    let left = state.withLock { state in
+      state.lastStart.map { state.pace.interval - $0.duration(to: .now).seconds } ?? 0
     }
-    if left > 0 { try wait(left) }
+    if !isDue { try wait(left) }
     state.withLock { $0.lastStart = .now }
   }
 
   private func wait(_ seconds: Double) throws(StoreFailure) {
     let observer = observer
     var left = seconds
-    var sinceCall = 0.0
+    var pieces = 0
     while left > 0 {
       if observer.isCancelled() { throw .unavailable("\(address): given up while waiting") }
-      let piece = min(left, 0.1)
-      sleep(piece)
-      left -= piece
-      sinceCall += piece
-      if sinceCall >= 10 {
-        observer.isWaiting()
-        sinceCall = 0
-      }
+      sleep(min(left, 0.1))
+      left -= 0.1
+      pieces += 1
+      if pieces.isMultiple(of: 100) { observer.isWaiting() }
     }
   }
 
@@ -254,13 +241,11 @@ extension MLflowClient {
   private func json(from response: HTTPResponse, path: String) throws(StoreFailure) -> JSON {
     guard response.status == 200 else { throw failure(response, path: path) }
     guard !isTorn(response) else { throw tornFailure(path) }
-    guard let json = JSON.lenient(response.body), case .object = json else {
-      throw foreign(response.body, path: path)
-    }
+    let json = JSON.lenient(response.body)
+    guard let json, case .object = json else { throw foreign(response.body, path: path) }
     return json
   }
 
-  /// An answer of 200 that is not what MLflow answers.
   private func foreign(_ body: [UInt8], path: String) -> StoreFailure {
     .blocked(
       """
@@ -295,9 +280,8 @@ extension MLflowClient {
     if [400, 404].contains(response.status), isTorn(response) { return tornFailure(path) }
     let body = JSON.lenient(response.body)
     let code = body?["error_code"]?.stringValue.map { clean($0, limit: 80) }
-    let detail = body?["message"]?.stringValue.map { shown([UInt8]($0.utf8)) }
-    let message = [code, detail ?? shown(response.body)].compactMap { $0 }
-      .filter { !$0.isEmpty }.joined(separator: ": ")
+    let detail = shown(body?["message"]?.stringValue.map { [UInt8]($0.utf8) } ?? response.body)
+    let message = [code ?? "", detail].filter { !$0.isEmpty }.joined(separator: ": ")
     let text = "\(address) answered \(response.status)" + (message.isEmpty ? "" : ": \(message)")
     switch response.status {
     case 401: return .blocked(unauthorized)
@@ -313,11 +297,10 @@ extension MLflowClient {
       return .blocked(
         "\(text); is this the address of an MLflow server (\(path) is not known there)?")
     case 500: return .serverError(text)
-    case 429:
-      // Refused before anything was done.
-      return .unavailable(text, retryAfter: retryAfter(response), mayHaveArrived: false)
-    case 408, 425, 502, 503, 504, 505...:
-      return .unavailable(text, retryAfter: retryAfter(response), mayHaveArrived: true)
+    case 408, 425, 429, 502...:
+      // With 429 it was refused before anything was done.
+      return .unavailable(
+        text, retryAfter: retryAfter(response), mayHaveArrived: response.status != 429)
     case ..<300: return .blocked("\(text); expected 200, is this the address of an MLflow server?")
     // MLflow says why it refuses a value; what refuses without a reason is not MLflow, and may be
     // corrected.
@@ -350,13 +333,8 @@ extension MLflowClient {
     let start = Array(body.prefix(1 << 16))
     // In JSON a secret may stand within a text that is escaped once more.
     let plain = JSON.lenient(start).map { $0.mapStrings { redaction($0) }.bytes } ?? start
-    let text = redaction(String(decoding: plain, as: UTF8.self))
-    return Self.oneLine([UInt8](text.utf8)).printable(upTo: 300)
-  }
-
-  /// The start of a body, without markup and line breaks.
-  static func oneLine(_ body: [UInt8], limit: Int = 300) -> String {
-    var text = String(decoding: body.prefix(4000), as: UTF8.self)
+    let redacted = redaction(String(decoding: plain, as: UTF8.self))
+    var text = String(decoding: redacted.utf8.prefix(4000), as: UTF8.self)
       .replacing("<redacted>", with: "\u{0}redacted\u{0}")
     if text.contains("<") {
       text = text.replacing(
@@ -364,7 +342,6 @@ extension MLflowClient {
       text = text.replacing(/<[^>]*>/, with: " ")
     }
     text = text.replacing("\u{0}redacted\u{0}", with: "<redacted>")
-    let words = text.split { $0.isWhitespace }.joined(separator: " ")
-    return words.count > limit ? words.prefix(limit) + "…" : words
+    return text.split { $0.isWhitespace }.joined(separator: " ").printable(upTo: 300)
   }
 }

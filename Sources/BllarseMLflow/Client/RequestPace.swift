@@ -2,10 +2,9 @@ import Foundation
 
 /// How fast requests may follow one another, learnt from what a server refuses.
 ///
-/// A server that lets one request a second through refuses the second of two that come at once. From
-/// then on requests keep the distance it asked for, so that they are not sent only to be refused. After
-/// some requests in a row that were taken, half the distance is tried; where that is refused, the old one
-/// holds, and for twice as long.
+/// After a refusal requests keep the distance that the server asked for, so that they are not sent only to
+/// be refused. After some requests in a row that were taken, half the distance is tried; where that is
+/// refused, the old one holds, and for twice as long.
 package struct RequestPace: Sendable, Equatable {
   /// How many requests have to be taken in a row before a shorter distance is tried.
   static let firstTrial = 8
@@ -23,7 +22,6 @@ package struct RequestPace: Sendable, Equatable {
 
   package init() {}
 
-  /// A request was taken.
   package mutating func take() {
     guard interval > 0 else { return }
     takenCount += 1
@@ -56,7 +54,6 @@ package struct RequestPace: Sendable, Equatable {
 package struct RequestObserver: Sendable {
   /// Whether no one wants the answer any more; asked often.
   package var isCancelled: @Sendable () -> Bool = { false }
-  /// A server has taken a request.
   package var didTake: @Sendable () -> Void = {}
   /// A server has refused a request for the moment, which is repeated after the wait.
   package var willWait: @Sendable (RequestWait) -> Void = { _ in }
@@ -67,7 +64,6 @@ package struct RequestObserver: Sendable {
 }
 
 package struct RequestWait: Sendable, Equatable {
-  /// How long, in seconds.
   package var seconds: Double
   /// What the server asked for, if it is longer than is waited.
   package var asked: Double?
@@ -93,10 +89,8 @@ enum RetryAfter {
   /// The longest wish that is told apart from a longer one: some thirty thousand years, in seconds.
   static let maxWish = 1e12
 
-  /// Reads the header: seconds, or a date in one of HTTP's three forms.
-  ///
-  /// - Returns: the seconds from now, at least 0; nil for anything else (a sign, a hexadecimal number,
-  ///   a word), which says nothing.
+  /// Seconds from now, at least 0, of a number or a date in one of HTTP's three forms; nil for anything else
+  /// (a sign, a hexadecimal number, a word).
   static func seconds(_ text: String, now: Date = Date()) -> Double? {
     let text = text.trimmingCharacters(in: .whitespaces)
     if let first = text.utf8.first, (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(first) {
@@ -124,11 +118,8 @@ extension HTTPSettings {
   /// The longest wait without jitter, as in MLflow's client.
   static let maxBackoffSeconds = 120.0
 
-  /// How long to wait before trying again: exponential, capped, with jitter so that many runs do not
-  /// come back to a server all at once.
-  ///
-  /// After so many failures in a row, counted from 1; what the server asked for counts as long as it is not
-  /// longer than ``RetryAfter/maxSeconds``. `random` is uniform in 0..<1.
+  /// How long to wait after so many failures in a row, counted from 1: exponential, capped, with jitter so
+  /// that many runs do not come back to a server all at once, or what the server asked for, capped too.
   func backoffSeconds(
     failures: Int, retryAfter: Double? = nil, random: Double = .random(in: 0..<1)
   ) -> Double {

@@ -16,7 +16,6 @@ package struct CredentialsFile: Sendable, Equatable {
 
   /// Reads the file at `path`; a missing one is no error.
   package init(path: String) {
-    self.init()
     // A folder that must not be entered hides whether there is one.
     guard access(path, F_OK) == 0 || errno == EACCES else { return }
     guard let bytes = try? Files.bytes(of: path) else {
@@ -24,9 +23,8 @@ package struct CredentialsFile: Sendable, Equatable {
       warnings.append("cannot read \(path): \(SystemError.text()); going on without it")
       return
     }
-    guard !EnvironmentFile.isUTF16(bytes) else {
-      warnings.append(
-        "\(path) is UTF-16 text, expected UTF-8; going on without it, save it as UTF-8")
+    if let fault = EnvironmentFile.encodingFault(bytes, path) {
+      warnings.append(fault)
       return
     }
     self = CredentialsFile(text: String(decoding: bytes, as: UTF8.self), path: path)
@@ -71,8 +69,8 @@ struct INI {
       let content = line.trimmingCharacters(in: .whitespaces)
       if content.isEmpty || content.hasPrefix("#") || content.hasPrefix(";") { continue }
       if line.first?.isWhitespace == true, let section, let key {
-        let continuation = unescaped(content, at: place)
-        sections[section]?[key]?.append("\n" + continuation)
+        let continuation = "\n" + unescaped(content, at: place)
+        sections[section]?[key]?.append(continuation)
       } else if content.hasPrefix("[") {
         guard let close = content.lastIndex(of: "]") else {
           warnings.append("\(place): expected ']' after the section's name; the line is ignored")
@@ -88,10 +86,9 @@ struct INI {
             "\(place): expected a [section] before the first key; the line is ignored")
           continue
         }
-        let name = content[..<split].trimmingCharacters(in: .whitespaces).lowercased()
-        let value = content[content.index(after: split)...].trimmingCharacters(in: .whitespaces)
-        let plain = unescaped(value, at: place)
-        sections[section]?[name] = plain
+        let name = content[..<split].trimmed.lowercased()
+        let value = unescaped(content[content.index(after: split)...].trimmed, at: place)
+        sections[section]?[name] = value
         key = name
       } else {
         warnings.append("\(place): expected 'key = value'; the line is ignored")

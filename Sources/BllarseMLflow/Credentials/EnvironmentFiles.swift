@@ -5,7 +5,6 @@ import Foundation
 /// Only `MLFLOW_…`, `BLLARSE_…` and `HF_TOKEN` are taken from them: other programs have the rest. The
 /// environment wins over both, and `.env.secrets` over `.env`.
 package enum EnvironmentFiles {
-  /// The files, the winner last.
   static let names = [".env", ".env.secrets"]
 
   /// Sets the files' variables in this process, which its children inherit; returns what in them cannot be
@@ -35,9 +34,8 @@ package enum EnvironmentFiles {
         notes.append("cannot read \(name): \(SystemError.text())")
         continue
       }
-      if EnvironmentFile.isUTF16(bytes) {
-        notes.append(
-          "\(name) is UTF-16 text, expected UTF-8; going on without it, save it as UTF-8")
+      if let fault = EnvironmentFile.encodingFault(bytes, name) {
+        notes.append(fault)
         continue
       }
       let file = EnvironmentFile(
@@ -85,12 +83,8 @@ package struct EnvironmentFile: Sendable, Equatable {
     skipBlanks()
     if rest.isEmpty { return }
     if rest.first == "\n" || rest.first == "#" { return skipLine() }
-    var key = take { $0 != "=" && $0 != "\n" && $0 != "#" && !Self.isBlank($0) }
-    skipBlanks()
-    if key == "export", rest.first != "=" {
-      key = take { $0 != "=" && $0 != "\n" && $0 != "#" && !Self.isBlank($0) }
-      skipBlanks()
-    }
+    var key = readWord()
+    if key == "export", rest.first != "=" { key = readWord() }
     guard rest.first == "=", Self.isName(key) else {
       notes.append("\(path):\(place): expected KEY=value; the line is ignored")
       return skipLine()
@@ -171,9 +165,10 @@ package struct EnvironmentFile: Sendable, Equatable {
 
   // MARK: - Parts
 
-  /// Whether a text is UTF-16 by its first two bytes, as some editors save it; it is to be UTF-8.
-  static func isUTF16(_ bytes: [UInt8]) -> Bool {
-    bytes.starts(with: [0xFF, 0xFE]) || bytes.starts(with: [0xFE, 0xFF])
+  /// That a file is UTF-16 text by its first two bytes, as some editors save it.
+  static func encodingFault(_ bytes: [UInt8], _ name: String) -> String? {
+    guard bytes.starts(with: [0xFF, 0xFE]) || bytes.starts(with: [0xFE, 0xFF]) else { return nil }
+    return "\(name) is UTF-16 text, expected UTF-8; going on without it, save it as UTF-8"
   }
 
   private static func isBlank(_ character: Character) -> Bool {
@@ -186,6 +181,11 @@ package struct EnvironmentFile: Sendable, Equatable {
   }
 
   private mutating func skipBlanks() { rest = rest.drop(while: Self.isBlank) }
+
+  private mutating func readWord() -> String {
+    defer { skipBlanks() }
+    return take { $0 != "=" && $0 != "\n" && $0 != "#" && !Self.isBlank($0) }
+  }
 
   /// Skips what is left of a line, its end included.
   private mutating func skipLine() {

@@ -4,7 +4,6 @@ import Foundation
 package struct Secret: Sendable, Hashable, CustomStringConvertible, CustomDebugStringConvertible,
   CustomReflectable
 {
-  /// The secret itself, for the one place that sends it.
   package let exposed: String
 
   package init(_ text: String) { exposed = text }
@@ -98,36 +97,27 @@ struct SecretPattern: Sendable {
       String(scalar), percent, percent.lowercased(), units, "&#\(scalar.value);",
       "&#x\(String(scalar.value, radix: 16));",
     ]
-    switch scalar {
-    case " ": forms.append("+")
-    case "\"": forms += ["\\\"", "&quot;", "&#34;"]
-    case "\\": forms.append("\\\\")
-    case "/": forms.append("\\/")
-    case "&": forms.append("&amp;")
-    case "<": forms.append("&lt;")
-    case ">": forms.append("&gt;")
-    case "'": forms += ["&#39;", "&apos;"]
-    default: break
-    }
+    forms += more[scalar] ?? []
     return Set(forms).map { Array($0.utf8) }
   }
+
+  /// What forms, JSON and HTML have for a character beside its number.
+  private static let more: [Unicode.Scalar: [String]] = [
+    " ": ["+"], "\"": ["\\\"", "&quot;"], "\\": ["\\\\"], "/": ["\\/"], "&": ["&amp;"],
+    "<": ["&lt;"],
+    ">": ["&gt;"], "'": ["&apos;"],
+  ]
 
   func redacted(_ text: String) -> String {
     let bytes = Array(text.utf8)
     var result: [UInt8] = []
     var position = 0
-    var isFound = false
     while position < bytes.count {
-      if let end = match(bytes, from: position) {
-        result += Array("<redacted>".utf8)
-        position = end
-        isFound = true
-      } else {
-        result.append(bytes[position])
-        position += 1
-      }
+      let end = match(bytes, from: position)
+      if end == nil { result.append(bytes[position]) } else { result += "<redacted>".utf8 }
+      position = end ?? position + 1
     }
-    return isFound ? String(decoding: result, as: UTF8.self) : text
+    return String(decoding: result, as: UTF8.self)
   }
 
   /// Where the longest match that begins at a position ends.

@@ -1,6 +1,5 @@
 import Foundation
 
-/// How a server is told who asks.
 package enum Authorization: Sendable, Hashable {
   case none
   case basic(user: String, password: Secret)
@@ -213,17 +212,12 @@ private struct EnvironmentReader {
 /// from the parent run of its sweep.
 private struct StrayRun {
   let destination: Destination
-  /// Whether the destination was given by an option.
-  let isGiven: Bool
-  /// Whether nothing names a destination.
-  let isDefault: Bool
-  /// The variables that are set to something.
+  /// Whether the destination was given by an option, or nothing names one.
+  let isGiven, isDefault: Bool
   let environment: [String: String]
   let file: CredentialsFile
   let filePath: String
-  /// The home folder of the account, wherever HOME points.
   let accountHome: String?
-  /// The folder that relative addresses are relative to.
   let directory: String
 
   /// What is missing and what to do: at most one line, without secrets.
@@ -231,8 +225,7 @@ private struct StrayRun {
     if let warning = awayFromParent { return [warning] }
     guard case .file(let path) = destination, !isGiven else { return [] }
     if isDefault { return missingAddress.map { ["\($0) (runs go to \(path))"] } ?? [] }
-    guard let address = file.trackingURI, let server = server(address),
-      let variable = environment["MLFLOW_TRACKING_URI"], !variable.isEmpty
+    guard let server = file.trackingURI.flatMap(server), environment["MLFLOW_TRACKING_URI"] != nil
     else { return [] }
     return [
       """

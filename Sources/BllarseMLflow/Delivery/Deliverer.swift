@@ -33,7 +33,7 @@ package final class Deliverer {
   private let isNew: Bool
   private var hasRecreated = false
   private var warnedKeys: Set<String> = []
-  private let statePath: String
+  private var statePath: String { directory.deliveryState(to: store.destination) }
 
   private struct Making {
     /// Whether the run has to be looked for first: an earlier attempt may have made it.
@@ -50,8 +50,7 @@ package final class Deliverer {
     aliases: [String: String] = [:], isNew: Bool = false
   ) {
     (self.directory, self.store, self.logger, self.aliases) = (directory, store, logger, aliases)
-    statePath = directory.deliveryState(to: store.destination)
-    let known = DeliveryState(path: statePath)
+    let known = DeliveryState(path: directory.deliveryState(to: store.destination))
     state = known ?? DeliveryState(uri: store.destination.uri, localID: directory.name)
     self.isNew = isNew && known == nil
     making.needsLook = !self.isNew
@@ -109,9 +108,7 @@ package final class Deliverer {
       save()
     }
     if state.isCreationUncertain {
-      for twin in try store.runs(
-        withTag: Self.localIDTag, value: header.localID, experimentID: state.experimentID)
-      where twin.id != runID {
+      for twin in try runs(Self.localIDTag, header.localID) where twin.id != runID {
         try store.delete(runID: twin.id)
         logger.notice("run \(twin.id) was made by a request whose answer was lost; deleted")
       }
@@ -120,7 +117,6 @@ package final class Deliverer {
     }
   }
 
-  /// Whether another process went on with the run after that time.
   private func isContinued(after time: Int) -> Bool {
     header.map { RunParts(of: directory, header: $0).isContinued(directory, after: time) } ?? false
   }
@@ -166,7 +162,6 @@ package final class Deliverer {
     }
   }
 
-  /// Fills the window as far as the journal and the limits go.
   private func collect(isFinal: Bool) throws(StoreFailure) {
     var next = window ?? DeliveryWindow()
     while let entry = lookahead ?? reader?.next(isFinal: isFinal) {
@@ -190,9 +185,7 @@ package final class Deliverer {
   }
 
   private func save() {
-    do {
-      try state.save(to: statePath)
-    } catch {
+    do { try state.save(to: statePath) } catch {
       // The journal and the destination are unharmed; the next delivery starts further back.
       logger.warning("\(error); delivery will repeat some events later")
     }
@@ -212,8 +205,9 @@ package final class Deliverer {
     (state.runID, state.experimentID, state.artifactURI) = (
       run.id, run.experimentID, run.artifactURI
     )
-    // Nobody can have been started under a run, and have arrived before it, within its first seconds.
-    let isAtOnce = isNew && Host.milliseconds - startTime < Self.adoptionMilliseconds
+    // Nobody can have been started under a run, and have arrived before it, within its first ten seconds; a
+    // child that starts then asks for its parent later than that, at its end.
+    let isAtOnce = isNew && Host.milliseconds - startTime < 10_000
     state.isAdoptionPending =
       run.id != header.localID && header.parentID == nil && header.resumedID == nil && !isAtOnce
     save()
@@ -221,15 +215,10 @@ package final class Deliverer {
     return run
   }
 
-  /// A child of a run that is made within this time asks for its parent later than that, at its end.
-  private static let adoptionMilliseconds = 10_000
-
   /// Nests children that arrived first, under the id this run had before the server gave one.
   private func adoptChildren(_ header: RunHeader) throws(StoreFailure) {
     guard state.isAdoptionPending, let id = state.runID else { return }
-    for child in try store.runs(
-      withTag: Self.parentTag, value: header.localID, experimentID: state.experimentID)
-    {
+    for child in try runs(Self.parentTag, header.localID) {
       try setTag(Self.parentTag, id, runID: child.id)
     }
     state.isAdoptionPending = false
@@ -245,8 +234,7 @@ package final class Deliverer {
       if let known { known } else { try store.experimentID(named: header.experiment) }
     state.experimentID = experimentID
     if making.needsLook {
-      let made = try store.runs(
-        withTag: Self.localIDTag, value: header.localID, experimentID: experimentID)
+      let made = try runs(Self.localIDTag, header.localID)
       if let run = made.min(by: { $0.id < $1.id }) {
         state.isCreationUncertain = state.isCreationUncertain || made.count > 1
         return run
@@ -310,6 +298,11 @@ package final class Deliverer {
     return run
   }
 
+  /// The runs with a tag in the experiment, or in all while that is not known.
+  private func runs(_ tag: String, _ value: String) throws(StoreFailure) -> [StoredRun] {
+    try store.runs(withTag: tag, value: value, experimentID: state.experimentID)
+  }
+
   private func resolve(_ id: String) throws(StoreFailure) -> String? {
     if try store.run(id: id) != nil { return id }
     let local = aliases[id] ?? id
@@ -320,9 +313,7 @@ package final class Deliverer {
     {
       return found
     }
-    let inExperiment = try store.runs(
-      withTag: Self.localIDTag, value: local, experimentID: state.experimentID)
-    if let run = inExperiment.first { return run.id }
+    if let run = try runs(Self.localIDTag, local).first { return run.id }
     guard state.experimentID != nil else { return nil }
     return try store.runs(withTag: Self.localIDTag, value: local, experimentID: nil).first?.id
   }
@@ -431,12 +422,12 @@ package final class Deliverer {
   private func upload(
     _ artifact: StagedArtifact, sequence: Int, run: StoredRun
   ) throws(StoreFailure) {
-    let item = DeliveryWindow.Item(sequence: sequence, value: .artifact(artifact))
+    let item = DeliveryWindow.Item(
+      sequence: sequence, kind: .artifact, key: artifact.path, text: artifact.file)
     guard isAcceptable(item) else { return }
     let file = directory.artifacts + "/" + artifact.file
     guard let size = Files.size(of: file) else {
-      refuse(item, message: "\(file) is missing")
-      return
+      return refuse(item, message: "\(file) is missing")
     }
     let store = store
     do {
@@ -475,33 +466,19 @@ package final class Deliverer {
     }
     try checkRun(runID, after: failure)
     if items.count == 1 {
-      if case .serverError = failure,
-        try succeedsAfterAll({ () throws(StoreFailure) in try send(items) })
-      {
-        return
+      // What the server stumbles over gets three more chances.
+      for _ in 0..<3 {
+        guard case .serverError = failure else { break }
+        do { return try send(items) } catch {
+          guard case .serverError = error else { throw error }
+        }
+        usleep(200_000)
       }
-      refuse(first, message: failure.message)
-      return
+      return refuse(first, message: failure.message)
     }
     let middle = items.startIndex + items.count / 2
     try isolate(items[..<middle], runID: runID, using: send)
     try isolate(items[middle...], runID: runID, using: send)
-  }
-
-  /// Gives an item that the server stumbles over three more chances.
-  private func succeedsAfterAll(
-    _ send: () throws(StoreFailure) -> Void
-  ) throws(StoreFailure) -> Bool {
-    for _ in 0..<3 {
-      do {
-        try send()
-        return true
-      } catch {
-        guard case .serverError = error else { throw error }
-      }
-      usleep(200_000)
-    }
-    return false
   }
 
   /// Tells a refused item from a run, or a server, that takes nothing at all.
@@ -527,11 +504,14 @@ package final class Deliverer {
       let key = item.key.printable(upTo: 300)
       logger.warning("\(item.kind) '\(key)' is refused: \(message); kept in \(path)")
     }
-    let members =
-      [.init("seq", .int(item.sequence)), .init("kind", .string(item.kind))] + item.members
-      + [.init("message", .string(message))]
-    var line = JSON.object(members).bytes
-    line.append(UInt8(ascii: "\n"))
+    let json = JSON.object([
+      "seq": .int(item.sequence), "kind": .string(item.kind.rawValue), "key": .string(item.key),
+      (item.kind == .artifact ? "file" : "value"): item.point.map { .double($0.value) }
+        ?? .string(item.text),
+      "time": item.point.map { .int($0.time) }, "step": item.point.map { .int($0.step) },
+      "message": .string(message),
+    ])
+    let line = json.bytes + [UInt8(ascii: "\n")]
     let descriptor = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o644)
     if descriptor >= 0 {
       line.withUnsafeBytes { _ = Files.write($0, to: descriptor) }

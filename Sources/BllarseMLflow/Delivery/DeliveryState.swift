@@ -3,15 +3,12 @@
 /// Losing this file costs nothing but time: the run is found again by its tag, and sending an event
 /// twice changes nothing.
 package struct DeliveryState: Equatable, Sendable {
-  package var uri: String
-  package var localID: String
+  package var uri, localID: String
   /// Where the first line that is not delivered begins.
   package var offset = 0
   /// Records before this number are delivered or refused.
   package var nextSequence = 0
-  package var experimentID: String?
-  package var runID: String?
-  package var artifactURI: String?
+  package var experimentID, runID, artifactURI: String?
   /// Whether an attempt to make the run may have succeeded without our knowing.
   package var isCreationUncertain = false
   /// The parent's tag holds an id the destination did not know yet.
@@ -21,7 +18,6 @@ package struct DeliveryState: Equatable, Sendable {
   package var refusedCount = 0
   /// Items refused in the records from `nextSequence` on, as `sequence/key`.
   package var refusedItems: Set<String> = []
-  /// The state the run was ended with.
   package var endStatus: RunStatus?
   /// The process let go of the run without ending it.
   package var isDetached = false

@@ -8,9 +8,7 @@ final class DeliveryThread: Sendable {
   private struct Progress {
     var delivered = 0  // records
     var refused = 0
-    var runID: String?
-    var experimentID: String?
-    var problem: String?
+    var runID, experimentID, problem: String?
     /// The last warning: the same one is not given twice.
     var warned: String?
     /// Nothing will work until somebody changes something.
@@ -18,14 +16,11 @@ final class DeliveryThread: Sendable {
     var isFinished = false
     /// When the store last took a request, or refused one for so short a moment that it is waited for.
     var lastSign: ContinuousClock.Instant?
-    /// When the store wants the next request.
     var notBefore: ContinuousClock.Instant?
     /// How often requests were refused for the moment, and whether that was told since one was taken.
     var refusals = 0
     var isWaitTold = false
-    /// The thread is to end.
     var isStopped = false
-    /// How many wait for delivery.
     var waiterCount = 0
   }
 
@@ -57,11 +52,8 @@ final class DeliveryThread: Sendable {
   var runID: String? { progress.withLock { $0.runID } }
   var experimentID: String? { progress.withLock { $0.experimentID } }
 
-  /// How many times the limit of a wait is exceeded for a store that goes on taking requests.
-  static let progressFactor = 10
-
-  /// Waits until `count` records are delivered (and the run's end with all that belongs to it, if
-  /// asked for), delivery is blocked, or time is up; says what is left.
+  /// Waits until `count` records are delivered (and the run's end, if asked for), delivery is blocked, or
+  /// time is up; says what is left.
   ///
   /// With `countsProgress` the limit begins again whenever the store takes a request, or refuses one
   /// for a short time; up to ten times the limit in all.
@@ -69,7 +61,7 @@ final class DeliveryThread: Sendable {
     forRecords count: Int, isEnd: Bool = false, upTo limit: Duration, countsProgress: Bool = false
   ) -> DeliveryReport {
     let start = ContinuousClock.now
-    let ceiling = start + limit * (countsProgress ? Self.progressFactor : 1)
+    let ceiling = start + limit * (countsProgress ? 10 : 1)
     // What was blocked gets another chance first.
     progress.withLock { ($0.isBlocked, $0.waiterCount) = (false, $0.waiterCount + 1) }
     defer { progress.withLock { $0.waiterCount -= 1 } }
@@ -93,9 +85,7 @@ final class DeliveryThread: Sendable {
     }
   }
 
-  /// Ends the thread, which gives up its lease.
-  ///
-  /// A request that is under way is given up too, but may take a moment longer than this waits.
+  /// Ends the thread, which gives up its lease; a request under way may take a moment longer than this.
   func stop() {
     progress.withLock { $0.isStopped = true }
     work.ring()
@@ -121,7 +111,7 @@ final class DeliveryThread: Sendable {
     defer { lease.release() }  // before the thread counts as finished
     store.observe(observer)
     let deliverer = Deliverer(directory: directory, store: store, logger: logger, isNew: true)
-    var earlier = EarlierParts(earlierParts, store: store, logger: logger)
+    var earlier = EarlierParts(parts: earlierParts, store: store, logger: logger)
     var failures = 0
     var spacing = (seconds: 1.0, refusals: 0)
     while !isStopped {
@@ -191,10 +181,7 @@ final class DeliveryThread: Sendable {
     }
   }
 
-  /// Waits before the next attempt.
-  ///
-  /// While somebody waits for delivery, attempts come at least every two seconds: the server may be
-  /// back just in time.
+  /// Waits before the next attempt; at most two seconds while somebody waits for delivery.
   private func pause(_ seconds: Double, isBlocked: Bool = false) {
     let start = ContinuousClock.now
     let wasUrgent = isUrgent
@@ -255,7 +242,8 @@ final class DeliveryThread: Sendable {
 
   /// Takes note of a refusal that the client waits for; a long wait is told, once.
   private func note(_ wait: RequestWait) {
-    let isLong = wait.seconds >= Self.longWaitSeconds
+    // A user should hear of ten seconds, which are no sign of progress.
+    let isLong = wait.seconds >= 10
     let isNews = progress.withLock { state in
       let now = ContinuousClock.now
       state.refusals += 1
@@ -269,22 +257,15 @@ final class DeliveryThread: Sendable {
     if isNews && !isStopped { logger.warning("\(wait.line); events are kept in \(directory.path)") }
     change.ring()
   }
-
-  /// A wait that a user should hear of, and that is no sign of progress.
-  private static let longWaitSeconds = 10.0
 }
 
 /// Delivers what processes that had the run before have left in their journals: somebody who goes on
 /// with a killed run need not think of `sync`.
 private struct EarlierParts {
-  private var parts: [RunDirectory]
-  private let store: any TrackingStore
-  private let logger: Logger
-  private var nextLook = ContinuousClock.now
-
-  init(_ parts: [RunDirectory], store: any TrackingStore, logger: Logger) {
-    (self.parts, self.store, self.logger) = (parts, store, logger)
-  }
+  var parts: [RunDirectory]
+  let store: any TrackingStore
+  let logger: Logger
+  var nextLook = ContinuousClock.now
 
   /// Delivers what nobody else is delivering; names the parts that are left in the last look.
   mutating func deliver(isLast: Bool = false, isStopped: () -> Bool) throws(StoreFailure) {

@@ -8,56 +8,20 @@ struct DeliveryWindow {
 
   /// What is sent with others and may be refused alone, and the number of the record it came with.
   struct Item: Sendable {
-    enum Value: Sendable {
-      case metric(MetricPoint)
-      case parameter(KeyValue)
-      case tag(KeyValue)
-      case artifact(StagedArtifact)
-    }
-
-    var sequence: Int
-    var value: Value
-
     /// As the file of refused ones and warnings say it.
-    var kind: String {
-      switch value {
-      case .metric: "metric"
-      case .parameter: "parameter"
-      case .tag: "tag"
-      case .artifact: "artifact"
-      }
-    }
+    enum Kind: String { case metric, parameter, tag, artifact }
 
-    var key: String {
-      switch value {
-      case .metric(let point): point.key
-      case .parameter(let pair), .tag(let pair): pair.key
-      case .artifact(let artifact): artifact.path
-      }
-    }
+    let sequence: Int
+    let kind: Kind
+    let key: String
+    /// A parameter's or tag's value, or an artifact's file.
+    var text = ""
+    var point: MetricPoint?
 
     var label: String { "\(sequence)/\(key)" }
 
     /// What a store would refuse it for; nil if nothing is known.
-    var fault: String? {
-      if case .artifact(let artifact) = value { return Naming.artifactFault(artifact.path) }
-      return Naming.keyFault(key)
-    }
-
-    /// The value, for the file of refused ones.
-    var members: [JSON.Member] {
-      let rest: [JSON.Member] =
-        switch value {
-        case .metric(let point):
-          [
-            .init("value", .double(point.value)), .init("time", .int(point.time)),
-            .init("step", .int(point.step)),
-          ]
-        case .parameter(let pair), .tag(let pair): [.init("value", .string(pair.value))]
-        case .artifact(let artifact): [.init("file", .string(artifact.file))]
-        }
-      return [.init("key", .string(key))] + rest
-    }
+    var fault: String? { kind == .artifact ? Naming.artifactFault(key) : Naming.keyFault(key) }
   }
 
   private(set) var metrics: [Item] = []
@@ -81,24 +45,21 @@ struct DeliveryWindow {
       guard takes(size, metrics.count + values.count, of: Self.maxMetrics) else { return false }
       metrics += values.map { metric in
         Item(
-          sequence: record.sequence,
-          value: .metric(
-            MetricPoint(key: metric.key, value: metric.value, time: record.time, step: step)))
+          sequence: record.sequence, kind: .metric, key: metric.key,
+          point: MetricPoint(key: metric.key, value: metric.value, time: record.time, step: step))
       }
     case .parameters(let values):
       // A key stands once in a batch; a later value has to be refused by itself.
       guard isEmpty || !parameters.contains(where: { values[$0.key] != nil }),
         takes(Self.size(values), parameters.count + values.count, of: Self.maxPairs)
       else { return false }
-      parameters += KeyValue.sorted(values).map {
-        Item(sequence: record.sequence, value: .parameter($0))
-      }
+      parameters += Self.items(values, .parameter, record)
     case .tags(let values):
       guard takes(Self.size(values), tags.count + values.count, of: Self.maxPairs) else {
         return false
       }
       tags.removeAll { values[$0.key] != nil }  // the last value of a tag counts
-      tags += KeyValue.sorted(values).map { Item(sequence: record.sequence, value: .tag($0)) }
+      tags += Self.items(values, .tag, record)
     case .start: break  // the run itself, which is made before anything is sent
     case .artifact, .end, .detached:
       guard isEmpty else { return false }
@@ -117,6 +78,14 @@ struct DeliveryWindow {
     return true
   }
 
+  private static func items(
+    _ values: [String: String], _ kind: Item.Kind, _ record: Record
+  ) -> [Item] {
+    KeyValue.sorted(values).map {
+      Item(sequence: record.sequence, kind: kind, key: $0.key, text: $0.value)
+    }
+  }
+
   private static func size(_ values: [String: String]) -> Int {
     values.reduce(0) { $0 + $1.key.utf8.count + $1.value.utf8.count + 40 }
   }
@@ -131,12 +100,10 @@ struct DeliveryWindow {
 extension ValueBatch {
   init(_ items: some Sequence<DeliveryWindow.Item>) {
     for item in items {
-      switch item.value {
-      case .metric(let point): metrics.append(point)
-      case .parameter(let pair): parameters.append(pair)
-      case .tag(let pair): tags.append(pair)
-      case .artifact: break
-      }
+      let pair = KeyValue(key: item.key, value: item.text)
+      if let point = item.point { metrics.append(point) }
+      if item.kind == .parameter { parameters.append(pair) }
+      if item.kind == .tag { tags.append(pair) }
     }
   }
 }

@@ -11,7 +11,6 @@ package struct Synchronizer {
       case delivered
       /// Everything had been delivered before.
       case unchanged
-      /// Another process delivers it now.
       case busy(String)
       case failed(String)
     }
@@ -117,10 +116,8 @@ package struct Synchronizer {
       lease.renew()
     }
     if !isWriting {
-      if deliverer.header == nil {
-        outcome.result = .unchanged  // killed before the first record was written
-        return
-      }
+      // Without one it was killed before the first record was written.
+      guard deliverer.header != nil else { return }
       if !deliverer.isEnded, !isResumed {
         try retrying { () throws(StoreFailure) in try deliverer.closeAbandoned() }
         outcome.isClosed = true
@@ -165,16 +162,11 @@ package struct Synchronizer {
       } catch {
         failures += 1
         guard failures <= http.maxRetries else { throw error }
-        let seconds: Double
-        switch error {
+        var wish: Double?
+        if case .unavailable(_, let retryAfter, _) = error { wish = retryAfter }
         // Come again much later, says the server, or the client has asked it again for long enough.
-        case .unavailable(_, let retryAfter?, _) where retryAfter > RetryAfter.maxSeconds:
-          throw error
-        case .unavailable(_, let retryAfter, _):
-          seconds = http.backoffSeconds(failures: failures, retryAfter: retryAfter)
-        case .serverError: seconds = http.backoffSeconds(failures: failures)
-        default: throw error
-        }
+        guard error.isTemporary, wish ?? 0 <= RetryAfter.maxSeconds else { throw error }
+        let seconds = http.backoffSeconds(failures: failures, retryAfter: wish)
         logger.notice(
           """
           \(error.message); again in \(RequestWait.text(seconds)) (attempt \(failures + 1) of \
@@ -187,7 +179,6 @@ package struct Synchronizer {
 
   // MARK: - Order
 
-  /// A journal as far as it must be known before delivery.
   private struct Journal {
     let directory: RunDirectory
     let header: RunHeader?

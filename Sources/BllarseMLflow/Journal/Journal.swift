@@ -4,9 +4,8 @@ import Synchronization
 
 /// Appends records to a journal.
 ///
-/// Appending only puts the record into a list: a training's thread comes here with a cold cache, and
-/// each line of code it needs not run counts. A thread formats and writes within a tenth of a second
-/// and syncs within a second, and ``flush(waitsForDisk:)`` does both at once.
+/// Appending only puts the record into a list, as a training's thread waits for it. A thread formats and
+/// writes within a tenth of a second and syncs within a second; ``flush(waitsForDisk:)`` does both at once.
 final class JournalWriter: Sendable {
   let directory: RunDirectory
 
@@ -23,8 +22,7 @@ final class JournalWriter: Sendable {
     var lines: [UInt8] = []  // what the system has not taken yet
     var spare: [Record] = []  // an empty list with room
     /// Writes so far, and how many of them are certain to be on the disk.
-    var writeCount = 0
-    var syncedCount = 0
+    var writeCount = 0, syncedCount = 0
     var lastSync = ContinuousClock.now
     var isClosed = false
     var problem: String?
@@ -43,7 +41,6 @@ final class JournalWriter: Sendable {
   /// Rung after lines have reached the file.
   let written = Bell()
 
-  /// Makes the run's folder and its journal.
   init(directory: RunDirectory, logger: Logger) throws(TrackingError) {
     (self.directory, self.logger) = (directory, logger)
     try Files.makeDirectory(directory.path)
@@ -120,8 +117,7 @@ final class JournalWriter: Sendable {
   private func work() {
     while !isStopping.load(ordering: .acquiring) {
       bell.wait(upTo: .seconds(10))
-      // From here on nobody rings: waking this thread costs the training more than all else it does
-      // here, so that records gather for a while instead.
+      // From here on nobody rings, as that costs the training most: records gather for a while instead.
       var pause = Duration.milliseconds(50)
       while !isStopping.load(ordering: .acquiring), !fallsAsleep() {
         bell.wait(upTo: pause)
@@ -211,9 +207,7 @@ package struct JournalReader: ~Copyable {
   }
 
   package struct Damage: Equatable, Sendable {
-    package var tornBytes = 0
-    package var damagedLines = 0
-
+    package var tornBytes = 0, damagedLines = 0
     package var isEmpty: Bool { self == Damage() }
   }
 
@@ -224,7 +218,6 @@ package struct JournalReader: ~Copyable {
   package private(set) var offset: Int
   package private(set) var damage = Damage()
 
-  /// Opens the journal at `offset`, the start of a line.
   package init(path: String, offset: Int = 0) throws(TrackingError) {
     descriptor = open(path, O_RDONLY | O_CLOEXEC)
     guard descriptor >= 0 else {

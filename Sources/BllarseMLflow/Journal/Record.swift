@@ -1,8 +1,6 @@
 /// What is known of a run when it starts: the first record of its journal.
 package struct RunHeader: Equatable, Sendable {
-  package var localID: String
-  package var name: String
-  package var experiment: String
+  package var localID, name, experiment: String
   /// The parent's id, as a server gave it or local; nil for a run at the top level.
   package var parentID: String?
   /// The run that this journal goes on with, if it was not made here.
@@ -34,17 +32,14 @@ package enum Event: Equatable, Sendable {
 
 /// A file that waits for delivery in the run's folder.
 package struct StagedArtifact: Equatable, Sendable {
-  /// Where the artifact appears in the run, with `/` between folders.
-  package var path: String
-  /// The file's name inside the `artifacts` folder beside the journal.
-  package var file: String
+  /// Where it appears in the run, with `/` between folders, and its name in the journal's `artifacts`.
+  package var path, file: String
   package var size: Int
 }
 
 /// An event with its place in the journal and the time it was logged, in milliseconds since 1970.
 package struct Record: Equatable, Sendable {
-  package var sequence: Int
-  package var time: Int
+  package var sequence, time: Int
   package var event: Event
 }
 
@@ -53,7 +48,6 @@ package struct Record: Equatable, Sendable {
 /// A journal is text: one line a record, `CRC32 SPACE JSON LINEFEED`, so that `cut -d' ' -f2- | jq`
 /// reads it. The checksum is over the JSON's bytes, eight hexadecimal digits.
 extension Record {
-  /// The record's line, with its line feed.
   package var line: [UInt8] {
     let place = [JSON.Member("seq", .int(sequence)), JSON.Member("time", .int(time))]
     let json = JSON.object(place + event.members).bytes

@@ -51,8 +51,7 @@ package struct RunDirectory: Sendable, Hashable {
   }
 }
 
-/// The journals that together hold one run: the one it began with, and those of processes that went
-/// on with it.
+/// The journals that together hold one run.
 ///
 /// A journal has one writer, so a process that goes on with a run writes another one beside the
 /// first, and leaves a note of it there: `continued-TIME-ID`, an empty file.
@@ -62,7 +61,6 @@ struct RunParts {
   /// The folder of the first part; there may be none, where the run was begun elsewhere.
   let first: RunDirectory
 
-  /// The parts of the run that this journal belongs to.
   init(of directory: RunDirectory, header: RunHeader) {
     first = header.resumedID.flatMap { directory.sibling($0) } ?? directory
   }

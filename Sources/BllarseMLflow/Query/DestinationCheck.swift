@@ -3,13 +3,11 @@ import GRDB
 
 /// Whether the destination can be reached, who we are there, and which version it has.
 package struct DestinationCheck: Sendable {
-  /// Named facts in the order they are shown.
   package var facts: [(name: String, value: String)] = []
   package var problem: String?
 
   package static func server(_ client: MLflowClient) -> DestinationCheck {
-    var check = DestinationCheck()
-    check.facts.append(("server", client.address))
+    var check = DestinationCheck(facts: [("server", client.address)])
     do throws(StoreFailure) {
       let start = ContinuousClock.now
       let health = try client.text("health")
@@ -53,8 +51,7 @@ package struct DestinationCheck: Sendable {
 
   /// Looks into a SQLite file without making it.
   package static func file(_ path: String) -> DestinationCheck {
-    var check = DestinationCheck()
-    check.facts.append(("file", path))
+    var check = DestinationCheck(facts: [("file", path)])
     guard Files.exists(path) else {
       check.facts.append(("state", "does not exist yet; the first run makes it"))
       return check

@@ -11,10 +11,8 @@ package struct RunTable: Sendable {
   package let runs: [RunSummary]
   /// The sort key, if no run has it.
   package let unknownSortKey: String?
-  /// Whether programs read every metric: none was named.
-  private let hasEveryMetric: Bool
-  /// Whether programs read every parameter.
-  private let hasEveryParameter: Bool
+  /// Whether programs read every metric, or parameter: none was named.
+  private let hasEveryMetric, hasEveryParameter: Bool
 
   /// How many parameters tell runs apart in a table that names none.
   static let parameterLimit = 6
@@ -52,10 +50,8 @@ package struct RunTable: Sendable {
     var counts: [String: Int] = [:]
     for run in runs { for key in run.metrics.keys { counts[key, default: 0] += 1 } }
     func rank(_ key: String) -> Int { scores.firstIndex(of: key) ?? scores.count }
-    let sorted = counts.sorted { first, second in
-      let ranks = (rank(first.key), rank(second.key))
-      if ranks.0 != ranks.1 { return ranks.0 < ranks.1 }
-      return (second.value, first.key) < (first.value, second.key)
+    let sorted = counts.sorted {
+      (rank($0.key), $1.value, $0.key) < (rank($1.key), $0.value, $1.key)
     }.map(\.key)
     // One name for a score: "acc" is the test split's where that is logged as such.
     var chosen: [String] = []
@@ -74,18 +70,15 @@ package struct RunTable: Sendable {
   ///
   /// A sweep's parent names all values of an axis; what a fit chose differs nearly always.
   private static func varyingParameters(of runs: [RunSummary]) -> [String] {
-    let children = runs.filter { $0.tags["is_parent"] != "true" }
-    var values: [String: Set<String>] = [:]
-    var counts: [String: Int] = [:]
-    for run in children {
+    var values: [String: [String]] = [:]
+    for run in runs where run.tags["is_parent"] != "true" {
       for (key, value) in run.parameters where !key.hasPrefix("chosen.") {
-        values[key, default: []].insert(value)
-        counts[key, default: 0] += 1
+        values[key, default: []].append(value)
       }
     }
-    let varying = values.filter { $0.value.count > 1 }.keys
-    return Array(
-      varying.sorted { (counts[$1] ?? 0, $0) < (counts[$0] ?? 0, $1) }.prefix(parameterLimit))
+    let varying = values.filter { Set($0.value).count > 1 }
+      .sorted { ($1.value.count, $0.key) < ($0.value.count, $1.key) }
+    return varying.prefix(parameterLimit).map(\.key)
   }
 
   /// The first name that no run has, with the nearest that one has; nil when all are known.
@@ -119,7 +112,6 @@ package struct RunTable: Sendable {
 
   // MARK: - Text
 
-  /// The table as text that ends with a line feed.
   package func text(_ format: Format) -> String {
     switch format {
     case .table: TextTable.aligned(rows, firstNumber: 4 + parameters.count)
@@ -133,7 +125,7 @@ package struct RunTable: Sendable {
       + runs.map { run in
         [run.id, run.name, run.status, run.startTime.map(Self.date) ?? ""]
           + parameters.map { run.parameters[$0] ?? "" }
-          + metrics.map { run.metrics[$0].map(Self.number) ?? "" }
+          + metrics.map { run.metrics[$0].map { String(format: "%.6g", $0) } ?? "" }
       }
   }
 
@@ -152,9 +144,6 @@ package struct RunTable: Sendable {
         ])
       })
   }
-
-  /// Up to six digits, as C's `%g` writes them.
-  static func number(_ value: Double) -> String { String(format: "%.6g", value) }
 
   private static func date(_ milliseconds: Int) -> String {
     let formatter = DateFormatter()

@@ -3,12 +3,9 @@ import Foundation
 package enum Destination: Sendable, Hashable {
   /// An MLflow server; the address ends without a slash and holds no user name or password.
   case server(String)
-  /// A SQLite file, by its absolute path.
   case file(String)
-  /// A store in memory, for tests.
   case memory
 
-  /// The address, without any secret.
   package var uri: String {
     switch self {
     case .server(let address): address

@@ -13,20 +13,14 @@ public final class InMemoryStore: Sendable {
   public struct Point: Sendable, Equatable {
     /// The value, NaN and infinities included.
     public var value: Double
-    /// The step.
-    public var step: Int
-    /// Milliseconds since 1970.
-    public var time: Int
+    /// The step, and milliseconds since 1970.
+    public var step, time: Int
   }
 
   /// One recorded run.
   public struct RecordedRun: Sendable {
-    /// The id in this store.
-    public var id: String
-    /// The name.
-    public var name: String
-    /// The experiment's name.
-    public var experiment: String
+    /// The id in this store, the name, and the experiment's name.
+    public var id, name, experiment: String
     /// The present state.
     public var status: RunStatus = .running
     /// Milliseconds since 1970, if the run has ended.
@@ -54,14 +48,9 @@ public final class InMemoryStore: Sendable {
   /// The runs, in the order they were made.
   public var runs: [RecordedRun] { state.withLock { $0.runs.filter { !$0.isDeleted } } }
 
-  /// What a store is asked to do.
-  package enum Operation: Sendable, Equatable {
-    case experiment, create, lookup, delete
-    case metrics([String])
-    case parameters([String])
-    case tags([String])
-    case upload(String)
-    case update(RunStatus)
+  package enum Operation: Sendable {
+    case create, other
+    case log(ValueBatch)
   }
 
   /// Makes operations fail: `fault` is asked before each.
@@ -92,7 +81,7 @@ extension InMemoryStore: TrackingStore {
   package var destination: Destination { .memory }
 
   package func experimentID(named name: String) throws(StoreFailure) -> String {
-    try check(.experiment)
+    try check(.other)
     return name
   }
 
@@ -108,14 +97,14 @@ extension InMemoryStore: TrackingStore {
   }
 
   package func run(id: String) throws(StoreFailure) -> StoredRun? {
-    try check(.lookup)
+    try check(.other)
     return state.withLock { $0.runs.first { $0.id == id }.map(stored) }
   }
 
   package func runs(
     withTag tag: String, value: String, experimentID: String?
   ) throws(StoreFailure) -> [StoredRun] {
-    try check(.lookup)
+    try check(.other)
     return runs.filter { $0.tags[tag] == value }.map(stored)
   }
 
@@ -126,37 +115,27 @@ extension InMemoryStore: TrackingStore {
   }
 
   package func log(_ batch: ValueBatch, runID: String) throws(StoreFailure) {
-    if !batch.metrics.isEmpty {
-      try change(runID, .metrics(batch.metrics.map(\.key))) { run in
-        for metric in batch.metrics {
-          let point = Point(value: metric.value, step: metric.step, time: metric.time)
-          let isKnown = run.metrics[metric.key, default: []].contains {
-            $0.step == point.step && $0.time == point.time
-              && ($0.value == point.value || ($0.value.isNaN && point.value.isNaN))
-          }
-          if !isKnown { run.metrics[metric.key, default: []].append(point) }
+    try change(runID, .log(batch)) { run throws(StoreFailure) in
+      for metric in batch.metrics {
+        let point = Point(value: metric.value, step: metric.step, time: metric.time)
+        let isKnown = run.metrics[metric.key, default: []].contains {
+          $0.step == point.step && $0.time == point.time
+            && ($0.value == point.value || ($0.value.isNaN && point.value.isNaN))
         }
+        if !isKnown { run.metrics[metric.key, default: []].append(point) }
       }
-    }
-    if !batch.parameters.isEmpty {
-      try change(runID, .parameters(batch.parameters.map(\.key))) { run throws(StoreFailure) in
-        for parameter in batch.parameters {
-          if let known = run.parameters[parameter.key], known != parameter.value {
-            throw .refused("parameter '\(parameter.key)' is '\(known)' and cannot be changed")
-          }
-          run.parameters[parameter.key] = parameter.value
+      for parameter in batch.parameters {
+        if let known = run.parameters[parameter.key], known != parameter.value {
+          throw .refused("parameter '\(parameter.key)' is '\(known)' and cannot be changed")
         }
+        run.parameters[parameter.key] = parameter.value
       }
-    }
-    if !batch.tags.isEmpty {
-      try change(runID, .tags(batch.tags.map(\.key))) { run in
-        for tag in batch.tags { run.tags[tag.key] = tag.value }
-      }
+      for tag in batch.tags { run.tags[tag.key] = tag.value }
     }
   }
 
   package func upload(file: String, size: Int, path: String, run: StoredRun) throws(StoreFailure) {
-    try change(run.id, .upload(path)) { recorded throws(StoreFailure) in
+    try change(run.id, .other) { recorded throws(StoreFailure) in
       guard let bytes = try? Files.bytes(of: file) else {
         throw .unavailable("cannot read \(file)")
       }
@@ -165,10 +144,10 @@ extension InMemoryStore: TrackingStore {
   }
 
   package func update(runID: String, status: RunStatus, endTime: Int?) throws(StoreFailure) {
-    try change(runID, .update(status)) { ($0.status, $0.endTime) = (status, endTime) }
+    try change(runID, .other) { ($0.status, $0.endTime) = (status, endTime) }
   }
 
   package func delete(runID: String) throws(StoreFailure) {
-    try change(runID, .delete) { $0.isDeleted = true }
+    try change(runID, .other) { $0.isDeleted = true }
   }
 }

@@ -93,12 +93,9 @@ package final class RESTStore: TrackingStore {
       return try ask("runs/get", query: ("run_id", id), for: "a run") {
         $0["run"].flatMap(Self.storedRun)
       }
-    } catch {
-      switch error {
       // An id that is not of the server's form is refused, one that is but unknown is missing.
-      case .runMissing, .refused: return nil
-      default: throw error
-      }
+    } catch .runMissing, .refused {
+      return nil
     }
   }
 
@@ -121,7 +118,6 @@ package final class RESTStore: TrackingStore {
     try pages(of: "experiments").compactMap { Self.identifier($0["experiment_id"]) }
   }
 
-  /// Runs as the server describes them, up to `limit`.
   private func search(
     _ experimentIDs: [String], filter: String, orderBy: [String] = [], limit: Int = 1000
   ) throws(StoreFailure) -> [JSON] {
@@ -251,13 +247,8 @@ package final class RESTStore: TrackingStore {
 
   /// An id as servers give them; nil for what is none: it is shown, and stands in addresses and files.
   static func identifier(_ json: JSON?) -> String? {
-    let text: String? =
-      switch json {
-      case .string(let text)?: text
-      case .int(let number)?: String(number)
-      default: nil
-      }
-    guard let text, (1...250).contains(text.utf8.count),
+    guard let text = json?.stringValue ?? json?.intValue.map(String.init),
+      (1...250).contains(text.utf8.count),
       text.unicodeScalars.allSatisfy({
         $0.isASCII && ($0.properties.isAlphabetic || "0123456789-_.".unicodeScalars.contains($0))
       })

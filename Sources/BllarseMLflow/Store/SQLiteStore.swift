@@ -4,11 +4,10 @@ import Synchronization
 
 /// A SQLite file in MLflow's own schema, which `mlflow ui` and `mlflow server` open.
 ///
-/// A new file has the tables of an old revision on purpose: a present MLflow finds tables missing in it
-/// and migrates it by itself when its server or pages start, while a file at another recent revision would
-/// be refused until somebody ran `mlflow db upgrade`. Only columns of that revision are named, so writing
-/// goes on after the migration: what it adds later is nullable or has a default. Several processes may
-/// write at once.
+/// A new file has the tables of an old revision on purpose: a present MLflow migrates it by itself, while
+/// a file at another recent revision would be refused until somebody ran `mlflow db upgrade`. Only columns of
+/// that revision are named, so writing goes on after the migration: what it adds is nullable or has a default.
+/// Several processes may write at once.
 package final class SQLiteStore: TrackingStore {
   package let destination: Destination
   let path: String
@@ -19,7 +18,6 @@ package final class SQLiteStore: TrackingStore {
     destination = .file(path)
   }
 
-  /// The revision of ``schema``.
   static let revision = "7f2a7d5fae7d"
   private static let schema = String(decoding: PackageResources.schema_sql, as: UTF8.self)
   /// The tables that tracking writes; a file that lacks one of them is not MLflow's.
@@ -145,8 +143,30 @@ package final class SQLiteStore: TrackingStore {
 
   package func log(_ batch: ValueBatch, runID: String) throws(StoreFailure) {
     if !batch.metrics.isEmpty { try log(batch.metrics, runID: runID) }
-    if !batch.parameters.isEmpty { try log(batch.parameters, runID: runID) }
-    if !batch.tags.isEmpty { try set(batch.tags, runID: runID) }
+    guard !batch.parameters.isEmpty || !batch.tags.isEmpty else { return }
+    try write(runID) { database in
+      for parameter in batch.parameters {
+        let known = try String.fetchOne(
+          database, sql: "SELECT value FROM params WHERE key = ? AND run_uuid = ?",
+          arguments: [parameter.key, runID])
+        if let known, known != parameter.value {
+          throw StoreFailure.refused(
+            """
+            parameter '\(parameter.key)' is '\(known)' and cannot be changed to \
+            '\(parameter.value)'
+            """)
+        }
+        try database.execute(
+          sql: "INSERT OR IGNORE INTO params (key, value, run_uuid) VALUES (?, ?, ?)",
+          arguments: [parameter.key, parameter.value, runID])
+      }
+      for tag in batch.tags {
+        try Self.set(tag.key, tag.value, runID: runID, in: database)
+        guard tag.key == "mlflow.runName" else { continue }
+        try database.execute(
+          sql: "UPDATE runs SET name = ? WHERE run_uuid = ?", arguments: [tag.value, runID])
+      }
+    }
   }
 
   private func log(_ metrics: [MetricPoint], runID: String) throws(StoreFailure) {
@@ -182,38 +202,6 @@ package final class SQLiteStore: TrackingStore {
     if value.isNaN { return 0 }
     if value.isInfinite { return value > 0 ? .greatestFiniteMagnitude : -.greatestFiniteMagnitude }
     return value == 0 ? 0 : value
-  }
-
-  private func log(_ parameters: [KeyValue], runID: String) throws(StoreFailure) {
-    try write(runID) { database in
-      for parameter in parameters {
-        let known = try String.fetchOne(
-          database, sql: "SELECT value FROM params WHERE key = ? AND run_uuid = ?",
-          arguments: [parameter.key, runID])
-        if let known, known != parameter.value {
-          throw StoreFailure.refused(
-            """
-            parameter '\(parameter.key)' is '\(known)' and cannot be changed to \
-            '\(parameter.value)'
-            """)
-        }
-        try database.execute(
-          sql: "INSERT OR IGNORE INTO params (key, value, run_uuid) VALUES (?, ?, ?)",
-          arguments: [parameter.key, parameter.value, runID])
-      }
-    }
-  }
-
-  private func set(_ tags: [KeyValue], runID: String) throws(StoreFailure) {
-    try write(runID) { database in
-      for tag in tags {
-        try Self.set(tag.key, tag.value, runID: runID, in: database)
-        if tag.key == "mlflow.runName" {
-          try database.execute(
-            sql: "UPDATE runs SET name = ? WHERE run_uuid = ?", arguments: [tag.value, runID])
-        }
-      }
-    }
   }
 
   private static func set(
@@ -256,12 +244,7 @@ package final class SQLiteStore: TrackingStore {
 
   /// The last one to close moves what is in the write-ahead log into the file itself, so that the
   /// file alone may be copied.
-  package func close() {
-    opened.withLock { opened in
-      try? opened?.close()
-      opened = nil
-    }
-  }
+  package func close() { try? opened.withLock { $0.take() }?.close() }
 
   func read<Value>(_ body: (Database) throws -> Value) throws(StoreFailure) -> Value {
     do { return try queue().read(body) } catch { throw failure(error) }
@@ -280,19 +263,24 @@ package final class SQLiteStore: TrackingStore {
 
   private func write<Value>(_ body: (Database) throws -> Value) throws(StoreFailure) -> Value {
     do {
-      return try queue().writeWithoutTransaction { database in
-        var value: Value?
-        // Taking the write lock at once, instead of when the first row is written, is what lets
-        // the busy timeout work.
-        try database.inTransaction(.immediate) {
-          value = try body(database)
-          return .commit
-        }
-        guard let value else { throw StoreFailure.serverError("the transaction gave no value") }
-        return value
-      }
+      return try Self.write(queue(), body)
     } catch {
       throw failure(error)
+    }
+  }
+
+  /// Takes the write lock at once, instead of when the first row is written: it lets the busy timeout work.
+  private static func write<Value>(
+    _ queue: DatabaseQueue, _ body: (Database) throws -> Value
+  ) throws -> Value {
+    try queue.writeWithoutTransaction { database in
+      var value: Value?
+      try database.inTransaction(.immediate) {
+        value = try body(database)
+        return .commit
+      }
+      guard let value else { throw StoreFailure.serverError("the transaction gave no value") }
+      return value
     }
   }
 
@@ -326,22 +314,15 @@ package final class SQLiteStore: TrackingStore {
     let queue = try DatabaseQueue(path: path, configuration: configuration)
     // Write-ahead logging needs shared memory, which file systems of several machines do not have.
     if !isShared { try switchToWriteAheadLog(queue) }
-    try queue.writeWithoutTransaction { database in
-      try database.inTransaction(.immediate) {
-        let tables = try String.fetchAll(
-          database, sql: "SELECT name FROM sqlite_master WHERE type = 'table'")
-        if tables.isEmpty {
-          try Self.makeTables(in: database)
-        } else if let missing = Self.trackingTables.first(where: { !tables.contains($0) }) {
-          throw tables.contains("alembic_version")
-            ? StoreFailure.unavailable(
-              "\(path) lacks the table '\(missing)': is it being migrated?")
-            : StoreFailure.blocked(
-              "\(path) is a SQLite file, but not MLflow's (no table '\(missing)'); use another path"
-            )
-        }
-        return .commit
-      }
+    try Self.write(queue) { database in
+      let tables = try String.fetchAll(
+        database, sql: "SELECT name FROM sqlite_master WHERE type = 'table'")
+      if tables.isEmpty { return try Self.makeTables(in: database) }
+      guard let missing = Self.trackingTables.first(where: { !tables.contains($0) }) else { return }
+      throw tables.contains("alembic_version")
+        ? StoreFailure.unavailable("\(path) lacks the table '\(missing)': is it being migrated?")
+        : StoreFailure.blocked(
+          "\(path) is a SQLite file, but not MLflow's (no table '\(missing)'); use another path")
     }
     return queue
   }

@@ -22,7 +22,6 @@ package protocol TrackingStore: Sendable {
   /// cannot be changed. A key stands once in each list of pairs.
   func log(_ batch: ValueBatch, runID: String) throws(StoreFailure)
 
-  /// Stores a file, over one of the same path.
   func upload(file: String, size: Int, path: String, run: StoredRun) throws(StoreFailure)
 
   /// Sets the state; an end time in milliseconds since 1970 belongs to the terminal ones.
@@ -39,7 +38,6 @@ package protocol TrackingStore: Sendable {
 
 extension TrackingStore {
   package func close() {}
-
   package func observe(_ observer: RequestObserver) {}
 }
 
@@ -50,25 +48,19 @@ package struct ValueBatch: Sendable, Equatable {
 }
 
 package struct NewRun: Sendable, Equatable {
-  package var localID: String
-  package var name: String
-  package var experimentID: String
-  package var user: String
+  package var localID, name, experimentID, user: String
   package var startTime: Int
   package var tags: [String: String]
 }
 
 package struct StoredRun: Sendable, Equatable {
-  package var id: String
-  package var experimentID: String
-  package var artifactURI: String
+  package var id, experimentID, artifactURI: String
   package var status: RunStatus
   package var isDeleted = false
 }
 
 package struct KeyValue: Sendable, Hashable {
-  package var key: String
-  package var value: String
+  package var key, value: String
 
   /// Pairs in the order of their keys.
   static func sorted(_ values: [String: String]) -> [KeyValue] {
@@ -79,8 +71,7 @@ package struct KeyValue: Sendable, Hashable {
 package struct MetricPoint: Sendable, Equatable {
   package var key: String
   package var value: Double
-  package var time: Int
-  package var step: Int
+  package var time, step: Int
 }
 
 /// Why a store did not do what it was asked, by what there is to do about it, in one line.
@@ -91,20 +82,16 @@ package enum StoreFailure: Error, Sendable, Equatable {
   case serverError(String)
   /// Nothing will work until somebody changes something: 401, 403, a wrong address, a damaged file.
   case blocked(String)
-  /// The server will never take this item.
   case refused(String)
-  /// The run is not there (any more).
   case runMissing(String)
   /// The run or experiment was deleted: restoring it helps.
   case deleted(String)
-  /// This kind of store cannot do it.
   case unsupported(String)
 
-  /// Whether it may pass by itself.
   var isTemporary: Bool {
     switch self {
     case .unavailable, .serverError: true
-    case .blocked, .refused, .runMissing, .deleted, .unsupported: false
+    default: false
     }
   }
 
@@ -120,15 +107,11 @@ package enum StoreFailure: Error, Sendable, Equatable {
 
 /// A run as a list shows it: the latest value of each metric.
 package struct RunSummary: Sendable, Equatable {
-  package var id: String
-  package var name: String
-  package var status: String
+  package var id, name, status: String
   /// Milliseconds since 1970.
-  package var startTime: Int?
-  package var endTime: Int?
+  package var startTime, endTime: Int?
   package var metrics: [String: Double] = [:]
-  package var parameters: [String: String] = [:]
-  package var tags: [String: String] = [:]
+  package var parameters: [String: String] = [:], tags: [String: String] = [:]
 }
 
 /// A store whose runs can be listed.

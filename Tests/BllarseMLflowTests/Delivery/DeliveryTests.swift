@@ -45,7 +45,7 @@ struct DeliveryTests {
     let scratch = try TemporaryDirectory()
     let store = InMemoryStore()
     store.failing { operation in
-      if case .metrics(let keys) = operation, keys.contains("poison") {
+      if case .log(let batch) = operation, batch.metrics.contains(where: { $0.key == "poison" }) {
         .refused("too ugly")
       } else {
         nil
@@ -82,7 +82,7 @@ struct DeliveryTests {
     let scratch = try TemporaryDirectory()
     let store = InMemoryStore()
     store.failing { operation in
-      if case .metrics(let keys) = operation, keys.contains("poison") {
+      if case .log(let batch) = operation, batch.metrics.contains(where: { $0.key == "poison" }) {
         .serverError("500")
       } else {
         nil
@@ -130,7 +130,7 @@ struct DeliveryTests {
     // The first attempt is carried out late: after the search for it.
     let attempts = Mutex(0)
     store.failing { operation in
-      guard operation == .create else { return nil }
+      guard case .create = operation else { return nil }
       return attempts.withLock { count in
         count += 1
         return count == 1 ? .unavailable("cut", mayHaveArrived: true) : nil
