@@ -20,7 +20,6 @@ struct SweepArguments: ParsableArguments {
   }
 
   var isDirectory: Bool { Files.isDirectory(sweep) }
-
   func pythonChoice(venv: String?) -> PythonChoice { PythonChoice(venv: venv, path: python) }
 
   func readFile(venv: String? = nil) throws -> SweepFile {
