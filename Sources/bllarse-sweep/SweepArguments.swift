@@ -35,7 +35,6 @@ struct SweepArguments: ParsableArguments {
     try readFile(venv: venv).overriding(try overrides.values())
   }
 
-  /// Refuses `--sweep-dir` beside a sweep's directory.
   func refuseSecondDirectory() throws {
     guard isDirectory, let sweepDir else { return }
     throw SweepError.usage(

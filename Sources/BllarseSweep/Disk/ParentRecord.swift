@@ -239,10 +239,9 @@ package struct ParentDescription: Sendable, Equatable {
   }
 
   init(_ entries: [ManifestEntry], name: String, source: String) {
-    let values = entries.axes.compactMap { key, members -> (key: String, text: String)? in
-      let set = members.map(\.value).filter { $0 != .null }
-      let suffix = set.count == entries.count ? "" : ", or not set"
-      return set.isEmpty ? nil : (key, Self.axis(set.uniqued) + suffix)
+    let values = entries.axes { $0.value != .null }.map { key, members in
+      let suffix = members.count == entries.count ? "" : ", or not set"
+      return (key: key, text: Self.axis(members.map(\.value).uniqued) + suffix)
     }
     let varying = Set(entries.varyingKeys)
     let axes = values.filter { varying.contains($0.key) }.map { "`\($0.key)` (\($0.text))" }

@@ -57,12 +57,16 @@ extension [ManifestEntry] {
   /// The keys whose values differ between configurations, in order of appearance; not those that only
   /// say where results go and how they are tracked.
   package var varyingKeys: [String] {
-    axes.filter { $0.elements.count < count || Set($0.elements.map(\.value)).count > 1 }.map(\.key)
+    axes().filter { _, values in
+      values.count < count || values.contains { $0.value != values[0].value }
+    }.map(\.key)
   }
 
   /// The keys in order of appearance, each with all its values; not those of bookkeeping.
-  var axes: [(key: String, elements: [JSON.Member])] {
-    lazy.flatMap(\.parameters).filter { !Configuration.bookkeepingKeys.contains($0.key) }
+  func axes(
+    of isValue: (JSON.Member) -> Bool = { _ in true }
+  ) -> [(key: String, elements: [JSON.Member])] {
+    flatMap(\.parameters).filter { isValue($0) && !Configuration.bookkeepingKeys.contains($0.key) }
       .grouped(by: \.key)
   }
 }

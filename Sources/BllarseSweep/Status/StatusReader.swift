@@ -143,7 +143,6 @@ public struct StatusReader {
     return true
   }
 
-  /// An attempt that wrote its end.
   private func apply(
     _ end: AttemptEnd, _ claim: AttemptClaim?, _ task: TaskState?, to status: inout RunStatus
   ) {
@@ -192,7 +191,6 @@ public struct StatusReader {
     }
   }
 
-  /// Whether `cancel` has ended the configuration's task.
   private func isCancelled(_ status: RunStatus) -> Bool {
     guard let task = status.task else { return false }
     return directory.run(status.index).cancelledTask == task
