@@ -89,10 +89,8 @@ struct FrozenSweep {
     }
   }
 
-  /// The manifest's indices of numbers that the user wrote.
-  ///
-  /// They are the manifest's own, but with `--set`: there they are positions in the file, whose
-  /// configurations as they are without it may be frozen already.
+  /// The manifest's indices of numbers that the user wrote: its own, but with `--set` positions in the
+  /// file, whose configurations as they are without it may be frozen already.
   func indices(of numbers: [Int]) throws -> [Int] {
     guard let source, !overrides.isEmpty else { return numbers }
     if let last = numbers.max(), last >= source.expansion.count {

@@ -116,7 +116,7 @@ struct ShowCommand: ParsableCommand {
     let entry = try frozen ?? source.expansion().entry(at: index)
     let command = entry.program + entry.arguments
     if format == .json {
-      return print(entry.summary([JSON.Member("command", .strings(command))]).pretty)
+      return print(entry.summary(command).pretty)
     }
     print("index  \(index)\nhash   \(entry.hash)")
     for member in entry.parameters { print("  \(member.key): \(member.value.plainText.printable)") }
@@ -125,11 +125,10 @@ struct ShowCommand: ParsableCommand {
 }
 
 extension ManifestEntry {
-  fileprivate func summary(_ more: [JSON.Member] = []) -> JSON {
-    let members: [JSON.Member] = [
-      JSON.Member("index", .int(index)), JSON.Member("hash", .string(hash)),
-      JSON.Member("parameters", .object(parameters)),
-    ]
-    return .object(members + more)
+  fileprivate func summary(_ command: [String]? = nil) -> JSON {
+    .object([
+      "index": .int(index), "hash": .string(hash), "parameters": .object(parameters),
+      "command": command.map { .strings($0) },
+    ])
   }
 }

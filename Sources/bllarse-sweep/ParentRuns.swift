@@ -116,9 +116,8 @@ enum ParentRuns {
     } catch { Terminal.note("note: whether the MLflow parent run is over is not known: \(error)") }
   }
 
-  /// The states when nobody else is going to look after the parent; nil when somebody is.
-  ///
-  /// The queue is asked only where the sweep's own files do not tell.
+  /// The states when nobody else is going to look after the parent; nil when somebody is; the queue is
+  /// asked only where the sweep's own files do not tell.
   private static func allEnded(
     _ record: ParentRecord, _ ended: Set<Int>, _ index: Int, in directory: SweepDirectory
   ) throws -> [BllarseSweep.RunStatus]? {
@@ -170,9 +169,8 @@ struct ParentRun {
   }
 }
 
-/// Parent runs in MLflow: kept on disk first, delivered when the server answers.
-///
-/// No call fails because a server does not answer: what it cannot deliver it keeps for later.
+/// Parent runs in MLflow: kept on disk first, delivered when the server answers, without which no call
+/// fails.
 struct MLflowParents {
   private static let patience = Duration.seconds(10)
   let tracker: Tracker
@@ -203,7 +201,6 @@ struct MLflowParents {
     } catch let error as TrackingError { throw SweepError.usage("\(error)") }
   }
 
-  /// Makes a parent, which is left running.
   func create(name: String, tags: [String: String], description: ParentDescription?) throws
     -> ParentRun
   {

@@ -36,7 +36,6 @@ struct RetryCommand: ParsableCommand {
     }
   }
 
-  /// Refuses options of the place where nothing is run.
   private func checkPlace(isLocal: Bool) throws {
     if isLocal, let name = slurm.givenElsewhere.first {
       throw SweepError.usage(

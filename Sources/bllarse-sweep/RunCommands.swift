@@ -95,7 +95,7 @@ struct RunCommand: ParsableCommand {
       ? frozen.selected
       : try frozen.indices(of: try Selection.parse(index, count: frozen.numberable))
     let statuses = try StatusReader(frozen.directory).all()
-    var sorted = Selection.sort(wanted, statuses)
+    var sorted = Selection(wanted, statuses)
     if failed || !index.isEmpty {
       sorted.toRun = wanted.filter { statuses[$0].state == .failed || sorted.toRun.contains($0) }
       sorted.failed = 0
@@ -169,7 +169,7 @@ struct PoolArguments: ParsableArguments {
   }
 }
 
-extension Selection.Sorted {
+extension Selection {
   var summary: String {
     var parts = ["\(toRun.count) to run"]
     if done > 0 { parts.append("\(done) done before") }
@@ -180,9 +180,8 @@ extension Selection.Sorted {
   }
 }
 
-/// Tells what a local pool does, a line an event: what has ended, its score, and how much is left.
-///
-/// The lines are whole and carry no terminal's codes, so that a log file reads as a terminal does.
+/// Tells what a local pool does, a line an event, whole and without a terminal's codes, so that a log file
+/// reads as a terminal does: what has ended, its score, and how much is left.
 final class ProgressReporter {
   private let directory: SweepDirectory
   private let labels: ConfigurationLabels
@@ -222,10 +221,8 @@ final class ProgressReporter {
   }
 
   private var state: String { " | \(progress.text(at: Host.monotonic))" }
-
   private func entry(_ index: Int) -> ManifestEntry? { try? directory.manifest.entry(at: index) }
 
-  /// What varies, in brackets; nothing where nothing does.
   private func label(_ index: Int) -> String {
     let values = entry(index).map(labels.values) ?? ""
     return values.isEmpty ? "" : " (\(values))"

@@ -74,7 +74,6 @@ extension RunStatus {
     ]
   }
 
-  /// The first few numbers of the newest metrics.
   private var metricText: String {
     let names = ["epoch", "step", "test.acc", "test.nll", "acc", "nll", "loss"]
     return names.compactMap { lastMetric?.score($0) }.prefix(3).joined(separator: ", ")

@@ -30,7 +30,7 @@ struct SubmitCommand: ParsableCommand {
     let window = indexOffset..<(numJobs.map { min(count, indexOffset + $0) } ?? count)
     let chosen = Set(try frozen.indices(of: Array(window)))
     let statuses = try StatusReader(frozen.directory).all()
-    let sorted = Selection.sort(frozen.selected.filter(chosen.contains), statuses)
+    let sorted = Selection(frozen.selected.filter(chosen.contains), statuses)
     Terminal.note(sorted.summary)
     let (indices, report) = try checking.check(
       sorted.toRun, in: frozen.directory, program: slurm.program)

@@ -20,7 +20,6 @@ struct SweepArguments: ParsableArguments {
   }
 
   var isDirectory: Bool { Files.isDirectory(sweep) }
-
   func pythonChoice(venv: String?) -> PythonChoice { PythonChoice(venv: venv, path: python) }
 
   func readFile(venv: String? = nil) throws -> SweepFile {
@@ -36,7 +35,6 @@ struct SweepArguments: ParsableArguments {
     try readFile(venv: venv).overriding(try overrides.values())
   }
 
-  /// Refuses `--sweep-dir` beside a sweep's directory.
   func refuseSecondDirectory() throws {
     guard isDirectory, let sweepDir else { return }
     throw SweepError.usage(

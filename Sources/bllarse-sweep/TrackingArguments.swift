@@ -58,45 +58,44 @@ struct TrackingArguments: ParsableArguments {
     case .unanswered(let reason):
       Terminal.note("note: the parent run \(run) is not looked up: \(reason)")
     }
-    var parent = ParentRun(run: run, store: tracker.trackingURI)
-    if closeParent {
-      parent = try parents.reopen(run)
-    } else {
-      parent.line = Self.leftOpen(run, place)
-    }
+    let parent =
+      try closeParent
+      ? parents.reopen(run) : ParentRun(run: run, store: place, line: Self.leftOpen(run, place))
     return try keep(
-      parent, as: parent.run, of: parents.tracker, indices, deferred, isLeftOpen: !closeParent,
+      parent, as: parent.run, of: tracker, indices, deferred, isLeftOpen: !closeParent,
       in: directory)
   }
 
-  /// The parent that the configurations have, or a new one.
   private func found(
     _ tracked: ManifestEntry, _ indices: [Int], _ deferred: [Int], _ directory: SweepDirectory
   ) throws -> ParentRun {
     let parents = try MLflowParents(tracked)
     let tags = try directory.parentTags(configurations: indices, total: directory.manifest.count)
+    let tracker = parents.tracker
+    let isNamed = Host.variable("MLFLOW_RUN_ID") != nil
     let earlier =
-      Host.variable("MLFLOW_RUN_ID") == nil
-      ? try ParentRecord.latest(
-        of: indices, in: directory, trackingURI: parents.tracker.trackingURI,
-        experiment: parents.tracker.settings.experiment) : nil
-    let parent =
-      switch earlier {
-      case let earlier? where earlier.isLeftOpen:
-        ParentRun(
-          run: earlier.run, store: earlier.trackingURI,
-          line: Self.leftOpen(earlier.run, earlier.trackingURI))
-      case let earlier?: try parents.reopen(earlier.run)
-      case nil:
-        try parents.create(
-          name: tags["group_id"] ?? directory.name, tags: tags,
-          description: Host.variable("MLFLOW_RUN_ID") == nil
-            ? try ParentDescription(directory, indices: indices + deferred) : nil)
-      }
+      isNamed
+      ? nil
+      : try ParentRecord.latest(
+        of: indices, in: directory, trackingURI: tracker.trackingURI,
+        experiment: tracker.settings.experiment
+      )
+    let parent: ParentRun
+    if let earlier, earlier.isLeftOpen {
+      let (run, store) = (earlier.run, earlier.trackingURI)
+      parent = ParentRun(run: run, store: store, line: Self.leftOpen(run, store))
+    } else if let earlier {
+      parent = try parents.reopen(earlier.run)
+    } else {
+      parent = try parents.create(
+        name: tags["group_id"] ?? directory.name, tags: tags,
+        description: isNamed
+          ? nil : ParentDescription(directory, indices: indices + deferred))
+    }
     let known = earlier?.run ?? parent.run
     let nested = try ParentRuns.reopenForResumed(indices, except: known, in: directory)
     return try keep(
-      parent, as: known, of: parents.tracker, indices.filter { !nested.contains($0) }, deferred,
+      parent, as: known, of: tracker, indices.filter { !nested.contains($0) }, deferred,
       isLeftOpen: earlier?.isLeftOpen ?? false, in: directory)
   }
 

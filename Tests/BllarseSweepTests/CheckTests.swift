@@ -85,8 +85,9 @@ struct ConfigurationCheckTests {
   ) throws -> CheckReport {
     let file = try SweepFile.decode(yaml, path: "/nowhere/s.yaml")
     let expansion = try Expansion(file)
-    return try ConfigurationChecker(file.program, program: program, silenceSeconds: silence)
-      .check(Array(0..<expansion.count)) { try expansion.entry(at: $0) }
+    var checker = ConfigurationChecker(file.program, program: program)
+    checker.silenceSeconds = silence
+    return try checker.check(Array(0..<expansion.count)) { try expansion.entry(at: $0) }
   }
 
   @Test("one process answers for all, and every answer goes to its configuration")

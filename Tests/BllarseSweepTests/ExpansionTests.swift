@@ -173,7 +173,7 @@ enum RandomSpace {
   static func condition(_ generator: inout SplitMix64) -> Condition {
     let count = Int.random(in: 1..<3, using: &generator)
     return Condition(
-      (0..<count).map { _ in
+      alternatives: (0..<count).map { _ in
         (0..<Int.random(in: 1..<3, using: &generator)).map { _ in
           let number = Int.random(in: 0..<3, using: &generator)
           let predicates: [BllarseSweep.Predicate] = [

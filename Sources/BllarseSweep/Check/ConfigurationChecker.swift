@@ -12,13 +12,10 @@ package struct ConfigurationChecker {
   private let description: ProgramDescription
   private let program: String?
   /// How long a program may say nothing.
-  private let silenceSeconds: Double
+  var silenceSeconds = 300.0
 
-  package init(
-    _ description: ProgramDescription, program: String? = nil, silenceSeconds: Double = 300
-  ) {
+  package init(_ description: ProgramDescription, program: String? = nil) {
     (self.description, self.program) = (description, program)
-    self.silenceSeconds = silenceSeconds
   }
 
   /// Asks about some configurations: one process for each program, however many there are.
@@ -104,14 +101,11 @@ public struct CheckReport: Sendable {
   }
 
   package private(set) var asked: [Int] = []
-  /// The largest estimate; nil when no program gave one.
   package private(set) var largestMemory: MemoryEstimate?
   /// Programs that cannot be asked, and of how many configurations.
   package internal(set) var unasked: [(program: String, reason: String, count: Int)] = []
   private var refusedRuns: [(index: Int, status: Int, message: String)] = []
   private var noteTexts: [String] = []
-
-  package init() {}
 
   package var refused: [Int] { refusedRuns.map(\.index).sorted() }
 
@@ -154,11 +148,7 @@ public struct CheckReport: Sendable {
     }
     return kept.isEmpty ? message.trimmed : kept.joined(separator: "\n")
   }
-}
 
-// MARK: - As people read it
-
-extension CheckReport {
   /// Reasons and notes beyond this many are only counted.
   private static let shownGroups = 20
 

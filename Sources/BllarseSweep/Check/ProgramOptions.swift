@@ -45,12 +45,9 @@ package struct ProgramOptions: Sendable {
 
   /// Flags that switch off what is on by default, by the key that a sweep file writes.
   package var inversions: [String: String] {
-    var result: [String: String] = [:]
-    for (name, option) in options where option.isFlag && name.hasPrefix("no-") {
-      let positive = String(name.dropFirst(3))
-      if options[positive] != nil { result[BlockDecoder.normalized(positive)] = "--\(name)" }
-    }
-    return result
+    let positives = options.keys.filter { options["no-\($0)"]?.isFlag == true }
+    return Dictionary(
+      positives.map { (BlockDecoder.normalized($0), "--no-\($0)") }, uniquingKeysWith: { $1 })
   }
 
   /// Checks all values that a sweep may give to its keys, without expanding it.

@@ -1,6 +1,6 @@
 /// Gathers the results of a sweep: one row a configuration, or one a setting with statistics over
 /// its replicates.
-public struct Collector {
+package struct Collector {
   struct Finished {
     let entry: ManifestEntry
     let result: RunResult
@@ -12,8 +12,7 @@ public struct Collector {
   private let finished: [Finished]
   private let replicateKeys: Set<String>
 
-  /// Reads the results.
-  public init(_ directory: SweepDirectory) throws {
+  package init(_ directory: SweepDirectory) throws {
     entries = try directory.manifest.entries()
     finished = entries.compactMap { entry in
       directory.run(entry.index).result(hash: entry.hash).map { Finished(entry: entry, result: $0) }
@@ -21,14 +20,9 @@ public struct Collector {
     replicateKeys = Set(directory.replicateKeys)
   }
 
-  /// How many configurations have a result, and how many there are.
-  public var progress: (finished: Int, total: Int) { (finished.count, entries.count) }
-
+  package var progress: (finished: Int, total: Int) { (finished.count, entries.count) }
   var results: [RunResult] { finished.map(\.result) }
-
   var varyingKeys: [String] { entries.varyingKeys }
-
-  /// The numeric results by their dotted names: all of them, or those that all results share first.
   var metricNames: [String] { finished.flatMap { Self.numbers(in: $0.result.metrics) }.uniqued }
 
   /// The dotted names of the numbers in a result, without what a program says of itself, which is none.
@@ -42,13 +36,9 @@ public struct Collector {
     }
   }
 
-  // MARK: - Tables
-
-  /// One row a configuration, sorted by the metric `best` if there is one; a table that is not wide shows
-  /// the main scores only.
-  ///
-  /// - Throws: ``SweepError`` (64) when no result has the metric.
-  public func table(
+  /// One row a configuration, sorted by the metric `best`, which a result must have; a table that is not
+  /// wide shows the main scores only.
+  package func table(
     best: String? = nil, largest: Bool? = nil, isWide: Bool = true
   ) throws -> ResultTable {
     let keys = varyingKeys
@@ -67,13 +57,10 @@ public struct Collector {
     return ResultTable(columns: columns, rows: rows)
   }
 
-  /// One row a setting with statistics over its replicates of some metrics, else of all or the main scores.
-  ///
-  /// A wide table shows of each the mean, the standard deviation, the standard error and half the width of
-  /// the mean's 95 % interval, another `0.9881 ± 0.0031`.
-  ///
-  /// - Throws: ``SweepError`` (64) when no result has a metric.
-  public func replicateTable(
+  /// One row a setting with statistics over its replicates of some metrics, else of all or the main scores:
+  /// in a wide table the mean, the standard deviation, the standard error and half the width of the mean's
+  /// 95 % interval, in another `0.9881 ± 0.0031`.
+  package func replicateTable(
     metrics chosen: [String] = [], best: String? = nil, largest: Bool? = nil, isWide: Bool = true
   ) throws -> ResultTable {
     let keys = varyingKeys.filter { !replicateKeys.contains($0) }
@@ -109,7 +96,7 @@ public struct Collector {
 
   /// Differences to the best setting over the replicates that both have: their mean, standard error
   /// and 95 % interval.
-  public func pairedTable(best: String, largest: Bool? = nil) throws -> ResultTable {
+  package func pairedTable(best: String, largest: Bool? = nil) throws -> ResultTable {
     try check(best, among: metricNames)
     let keys = varyingKeys.filter { !replicateKeys.contains($0) }
     let settings = settings(best: best, largest)
@@ -195,20 +182,15 @@ public struct Collector {
 }
 
 /// A table of results, of strings and numbers.
-public struct ResultTable: Sendable, Equatable {
-  /// The columns' names.
-  public var columns: [String]
+package struct ResultTable {
+  package let columns: [String]
   /// The rows, each as long as the columns.
-  public var rows: [[JSON]]
+  package let rows: [[JSON]]
 
-  /// Makes a table.
-  public init(columns: [String], rows: [[JSON]]) {
-    self.columns = columns
-    self.rows = rows
-  }
+  package init(columns: [String], rows: [[JSON]]) { (self.columns, self.rows) = (columns, rows) }
 
   /// Comma-separated values (RFC 4180).
-  public var csv: String {
+  package var csv: String {
     Self.csvLine(columns.map { .string($0) }) + rows.map(Self.csvLine).joined()
   }
 
@@ -217,13 +199,12 @@ public struct ResultTable: Sendable, Equatable {
   }
 
   /// A JSON list with an object a row.
-  public var json: String {
+  package var json: String {
     JSON.array(rows.map { row in .object(zip(columns, row).map { JSON.Member($0, $1) }) }).pretty
       + "\n"
   }
 
-  /// A Markdown table.
-  public var markdown: String {
+  package var markdown: String {
     func cell(_ text: String) -> String {
       text.split(separator: "|", omittingEmptySubsequences: false).joined(separator: "\\|")
         .split(whereSeparator: \.isNewline).joined(separator: " ")
@@ -235,7 +216,7 @@ public struct ResultTable: Sendable, Equatable {
   }
 
   /// Columns padded with spaces, for a terminal.
-  public var text: String { TextTable.aligned([columns] + rows.map { $0.map(Self.display) }) }
+  package var text: String { TextTable.aligned([columns] + rows.map { $0.map(Self.display) }) }
 
   /// Six significant digits are what a reader compares.
   static func display(_ cell: JSON) -> String {

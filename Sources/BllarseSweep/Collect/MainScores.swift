@@ -27,9 +27,8 @@ enum MainScores {
     var chosen = Array(scores(among: names).map(\.path).prefix(count))
     // Beside scores, numbers of a part are details; where there is no score, they may be all there is.
     let nested = chosen.isEmpty ? names.filter { $0.contains(".") } : []
-    for name in names.filter({ !$0.contains(".") }) + nested
-    where chosen.count < count && !chosen.contains(name) { chosen.append(name) }
-    return chosen
+    chosen += (names.filter { !$0.contains(".") } + nested).filter { !chosen.contains($0) }
+    return Array(chosen.prefix(count))
   }
 
   /// Where each score is found and its short name, the most telling first.

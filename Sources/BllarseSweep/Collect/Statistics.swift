@@ -7,7 +7,6 @@ package struct ReplicateStatistics: Sendable, Equatable {
   /// Half the width of the 95 % interval of the mean under Student's t.
   package let halfWidth: Double?
 
-  /// Computes them; nil for no values.
   package init?(_ values: [Double]) {
     guard !values.isEmpty else { return nil }
     count = values.count
@@ -37,11 +36,9 @@ package struct ReplicateStatistics: Sendable, Equatable {
       decimals += 1
     }
     if scaled >= 10 { decimals = 0 }
-    let texts = [mean, halfWidth].map { fixed($0, decimals: decimals) }
-    return texts.joined(separator: " ± ")
+    return "\(fixed(mean, decimals: decimals)) ± \(fixed(halfWidth, decimals: decimals))"
   }
 
-  /// A number with so many digits after the point.
   private static func fixed(_ number: Double, decimals: Int) -> String {
     var scale = 1.0
     for _ in 0..<decimals { scale *= 10 }
@@ -93,17 +90,5 @@ package enum StudentT {
       sum += term
     }
     return 2 / .pi * (angle + sine * sum)
-  }
-}
-
-extension PortableMath {
-  /// The inverse tangent of a positive number, by halving the angle three times and the series.
-  static func arcTangent(_ x: Double) -> Double {
-    var value = x
-    for _ in 0..<3 { value /= 1 + (1 + value * value).squareRoot() }
-    let square = value * value
-    var series = 0.0
-    for k in stride(from: 27, through: 1, by: -2) { series = 1 / Double(k) - square * series }
-    return 8 * value * series
   }
 }

@@ -1,19 +1,13 @@
-/// Concludes an attempt from what is in its own directory: how its program ended, and its result.
-///
-/// Whoever started the program, and whether that one still lives, makes no difference.
-package struct Conclusion {
-  private let run: RunDirectory
-  private let attempt: AttemptDirectory
-  private let hash: String
-  private let outputDirectory: String
-  /// Whether a program that ends well must have left `result.json` there.
-  private let needsResult: Bool
+/// Concludes an attempt from what is in its own directory, whoever started the program and whether that
+/// one still lives: how it ended, and its result.
+struct Conclusion {
+  let run: RunDirectory
+  let attempt: AttemptDirectory
+  let claim: AttemptClaim
+  let hash: String
 
-  init(_ run: RunDirectory, _ attempt: AttemptDirectory, _ claim: AttemptClaim, hash: String) {
-    (self.run, self.attempt, self.hash) = (run, attempt, hash)
-    outputDirectory = "\(run.path)/\(claim.outputDirectory)"
-    needsResult = claim.needsResult ?? true
-  }
+  private var needsResult: Bool { claim.needsResult ?? true }
+  private var resultPath: String { "\(run.path)/\(claim.outputDirectory)/result.json" }
 
   typealias Outcome = (end: AttemptEnd, result: RunResult?)
 
@@ -46,7 +40,7 @@ package struct Conclusion {
 
   /// What the directory says of an attempt that is over and whose launcher saw no end;
   /// nil when the program left neither its exit code nor a whole result.
-  func recovered(_ claim: AttemptClaim) -> Outcome? {
+  func recovered() -> Outcome? {
     if let record = attempt.exit {
       // A signal that asks to end came from outside, as the launcher's own end did.
       var stopSignal: Int32?
@@ -68,7 +62,7 @@ package struct Conclusion {
       (end.outcome, end.exitCode, end.reason) = (.failed, 1, failure)
       return (end, nil)
     }
-    return (end, result(metrics, seconds: seconds, finished: time, claim.host))
+    return (end, result(metrics, seconds: seconds, finished: time))
   }
 
   /// A file server's clock and a host's may differ by about this many seconds.
@@ -80,14 +74,10 @@ package struct Conclusion {
     try attempt.write(outcome.end)
   }
 
-  private var resultPath: String { "\(outputDirectory)/result.json" }
-
-  private func result(
-    _ metrics: JSON, seconds: Double, finished: Double, _ host: String? = nil
-  ) -> RunResult {
+  private func result(_ metrics: JSON, seconds: Double, finished: Double) -> RunResult {
     RunResult(
       index: run.index, hash: hash, attempt: attempt.number, seconds: seconds, finished: finished,
-      host: host ?? attempt.claim?.host ?? Host.name, metrics: metrics)
+      host: claim.host, metrics: metrics)
   }
 
   private var lastError: String? {
@@ -114,8 +104,8 @@ extension RunDirectory {
     let attempt = attempt(number)
     guard attempt.end == nil, let claim = attempt.claim, isOver || !attempt.isAlive(claim, at: now)
     else { return nil }
-    let conclusion = Conclusion(self, attempt, claim, hash: hash)
-    guard let outcome = conclusion.recovered(claim) else { return nil }
+    let conclusion = Conclusion(run: self, attempt: attempt, claim: claim, hash: hash)
+    guard let outcome = conclusion.recovered() else { return nil }
     // Who may only read is told all the same.
     try? conclusion.write(outcome)
     return outcome
@@ -124,7 +114,6 @@ extension RunDirectory {
 
 /// The line of a program's standard error that says why it failed.
 enum FailureReason {
-  /// Finds the line among the last ones; nil when there is none.
   static func line(in lines: [String]) -> String? {
     let exception = pythonException(in: lines)
     let error = lines.lastIndex { isError($0) && !isSecondHand($0) }

@@ -1,17 +1,14 @@
 /// One line of a manifest: a configuration as it was frozen.
-public struct ManifestEntry: Sendable, Equatable {
+package struct ManifestEntry: Sendable, Equatable {
   /// The position, for ever.
-  public let index: Int
-  /// The content's hash.
-  public let hash: String
-  /// The hash without the replicate keys.
-  public let groupHash: String
+  package let index: Int
+  /// As in ``Configuration``.
+  package let hash: String
+  package let groupHash: String
   /// The program and its leading arguments as the sweep file named them.
-  public let program: [String]
-  /// The configuration's command-line arguments.
-  public let arguments: [String]
-  /// The configuration's options.
-  public let parameters: [JSON.Member]
+  package let program: [String]
+  package let arguments: [String]
+  package let parameters: [JSON.Member]
 
   var json: JSON {
     .object([
@@ -38,29 +35,22 @@ public struct ManifestEntry: Sendable, Equatable {
       let group = json["group"]?.stringValue, let program = json["program"]?.arrayValue,
       let arguments = json["arguments"]?.arrayValue, let parameters = json["parameters"]?.members
     else { return nil }
-    (self.index, self.hash, groupHash) = (index, hash, group)
-    self.program = program.map(\.plainText)
-    self.arguments = arguments.map(\.plainText)
-    self.parameters = parameters
+    (self.index, self.hash, groupHash, self.parameters) = (index, hash, group, parameters)
+    (self.program, self.arguments) = (program.map(\.plainText), arguments.map(\.plainText))
   }
 
-  /// The value of a key.
-  public subscript(key: String) -> JSON? { parameters.first { $0.key == key }?.value }
+  package subscript(key: String) -> JSON? { parameters.first { $0.key == key }?.value }
 }
 
-/// The frozen list of a sweep's configurations, in files of at most a thousand lines, each created
-/// whole and never changed.
-///
-/// A file's name is the index of its first line.
-public struct Manifest: Sendable {
+/// The frozen list of a sweep's configurations, in files of at most a thousand lines, each named by the
+/// index of its first line, created whole and never changed.
+package struct Manifest: Sendable {
   static let segmentSize = 1000
   private let directory: String
-  /// First index and path of each file.
   private var segments: [(start: Int, path: String)] = []
   /// Entries of a dry run, which are written nowhere.
   private var unwritten: [ManifestEntry] = []
-  /// The number of configurations.
-  public private(set) var count = 0
+  package private(set) var count = 0
   /// Keys of the last appended expansion that are no part of the content and were frozen with other
   /// values, and in how many configurations.
   package private(set) var outdated: [String: Int] = [:]
@@ -85,10 +75,8 @@ public struct Manifest: Sendable {
     }
   }
 
-  /// The configuration at an index.
-  ///
-  /// - Throws: ``SweepError``: 64 when there is no such index, 65 when the manifest is damaged.
-  public func entry(at index: Int) throws -> ManifestEntry {
+  /// The configuration at an index; an error (64) where there is none, (65) where its file is damaged.
+  package func entry(at index: Int) throws -> ManifestEntry {
     if let first = unwritten.first?.index, index >= first, index < count {
       return unwritten[index - first]
     }
@@ -100,8 +88,7 @@ public struct Manifest: Sendable {
     return try parse(lines[offset], path: segment.path, offset, index: index)
   }
 
-  /// All configurations in order.
-  public func entries() throws -> [ManifestEntry] {
+  package func entries() throws -> [ManifestEntry] {
     var result: [ManifestEntry] = []
     result.reserveCapacity(count)
     for segment in segments {
@@ -126,10 +113,8 @@ public struct Manifest: Sendable {
     SweepError.data("\(path):\(line): not a manifest's line; restore the file, it is never changed")
   }
 
-  /// Appends the configurations of an expansion that are not there yet, and returns the index of each.
-  ///
-  /// Several processes may append at once: a file is created by exactly one of them, and the others
-  /// read it and go on.
+  /// Appends the configurations of an expansion that are not there yet, and returns the index of each; of
+  /// several processes that append at once one creates a file, and the others read it and go on.
   mutating func append(
     _ expansion: Expansion, program: [String], inversions: [String: String],
     lists: ListStyles = ListStyles(), dryRun: Bool

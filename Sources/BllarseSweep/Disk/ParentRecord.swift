@@ -38,9 +38,8 @@ package struct ParentRecord: Sendable, Equatable {
   /// All that it is told of: what was started under it, and what will be.
   package var all: [Int] { (indices + deferred).sorted() }
 
-  /// Keeps the record in the sweep's directory: one for each run, however many submissions it gets.
-  ///
-  /// Its configurations are taken from the other parents, and what was told of fewer holds no more.
+  /// Keeps the record in the sweep's directory, one for each run, however many submissions it gets; its
+  /// configurations are taken from the other parents, and what was told of fewer holds no more.
   package mutating func add(to directory: SweepDirectory) throws {
     let added = Set(all)
     var known: ParentRecord?
@@ -57,13 +56,10 @@ package struct ParentRecord: Sendable, Equatable {
       known.indices = Set(known.indices).union(indices).sorted()
       known.deferred = Set(known.deferred).union(deferred).subtracting(known.indices).sorted()
       known.isLeftOpen = isLeftOpen
-      known.outcome = nil
-      known.additions += 1
       let started = indices
       self = known
-      try save()
-      for index in started { clearEnd(of: index) }
-      return
+      try setReopened()
+      return started.forEach(clearEnd)
     }
     let folder = Self.folder(of: directory)
     let number = try SweepDirectory.number(in: folder, after: Files.names(in: folder).count) {
@@ -82,16 +78,14 @@ package struct ParentRecord: Sendable, Equatable {
   }
 
   package mutating func setReopened() throws {
-    outcome = nil
-    additions += 1
+    (outcome, additions) = (nil, additions + 1)
     try save()
   }
 
   /// Records what the run was told, unless configurations were added meanwhile.
   package mutating func setTold(_ summary: SweepSummary, _ outcome: ParentOutcome?) throws {
     guard let now = try Self.read(path), now.additions == additions else { return }
-    self.outcome = outcome
-    self.summary = summary.text
+    (self.outcome, self.summary) = (outcome, summary.text)
     try save()
   }
 
@@ -121,9 +115,8 @@ package struct ParentRecord: Sendable, Equatable {
     return record
   }
 
-  /// The last run that one of some configurations was started under, at a destination.
-  ///
-  /// A run that is resumed stays nested where it is, so what goes on goes on under the same parent.
+  /// The last run that one of some configurations was started under, at a destination: a run that is
+  /// resumed stays nested where it is.
   package static func latest(
     of indices: [Int], in directory: SweepDirectory, trackingURI: String, experiment: String
   ) throws -> ParentRecord? {
@@ -165,9 +158,7 @@ package struct ParentRecord: Sendable, Equatable {
       "summary": .string(summary), "additions": .int(additions),
     ])
   }
-}
 
-extension ParentRecord {
   private var endFolder: String { path.dropLast(5) + "-ended" }
 
   /// Notes that the run of a configuration has ended, and returns all of whom that is noted.
@@ -189,7 +180,6 @@ extension ParentRecord {
   }
 
   package func releaseEnding() { Files.remove(endingClaim) }
-
   private var endingClaim: String { "\(endFolder)/.ending-\(additions)" }
 
   /// Takes back that the run of a configuration has ended: it is started again.
@@ -206,11 +196,8 @@ extension SweepSummary {
 
 /// How a parent run ends.
 package enum ParentOutcome: String, Sendable {
-  /// All configurations have a result.
   case finished = "FINISHED"
-  /// Some have failed, and none is under way.
   case failed = "FAILED"
-  /// Some were cancelled, and none is under way.
   case killed = "KILLED"
 
   /// The outcome for a sweep's states; nil while some are under way.
@@ -223,7 +210,6 @@ package enum ParentOutcome: String, Sendable {
 }
 
 extension SweepDirectory {
-  /// The tags of a submission's parent run.
   package func parentTags(configurations: [Int], total: Int) throws -> [String: String] {
     let first = try configurations.first.map { try manifest.entry(at: $0) }
     var tags = [
@@ -243,7 +229,6 @@ package struct ParentDescription: Sendable, Equatable {
 
   /// The value of each key: one that all have, or the axis, `IBProbit, CrossEntropy`.
   package let parameters: [String: String]
-  /// A paragraph in Markdown.
   package let text: String
 
   package init(_ directory: SweepDirectory, indices: [Int]) throws {
@@ -254,10 +239,9 @@ package struct ParentDescription: Sendable, Equatable {
   }
 
   init(_ entries: [ManifestEntry], name: String, source: String) {
-    let values = entries.axes.compactMap { key, members -> (key: String, text: String)? in
-      let set = members.map(\.value).filter { $0 != .null }
-      let suffix = set.count == entries.count ? "" : ", or not set"
-      return set.isEmpty ? nil : (key, Self.axis(set.uniqued) + suffix)
+    let values = entries.axes { $0.value != .null }.map { key, members in
+      let suffix = members.count == entries.count ? "" : ", or not set"
+      return (key: key, text: Self.axis(members.map(\.value).uniqued) + suffix)
     }
     let varying = Set(entries.varyingKeys)
     let axes = values.filter { varying.contains($0.key) }.map { "`\($0.key)` (\($0.text))" }
@@ -284,8 +268,7 @@ package struct ParentDescription: Sendable, Equatable {
 /// What a parent run is told of its children: how many have ended how, and of the scores that a person
 /// compares the best value and the mean.
 package struct SweepSummary: Sendable, Equatable {
-  /// Of so many scores the best value and the mean are told, so that all is a dozen metrics; a program
-  /// whose results hold no score is told of by so many numbers from their top level.
+  /// Of so many scores, or numbers where there is none, the best and the mean are told: a dozen metrics.
   static let scoreLimit = 4
 
   /// `sweep/total`, `sweep/done`, `sweep/failed`; `best/NAME` and `mean/NAME` for each main score.

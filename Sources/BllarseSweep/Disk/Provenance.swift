@@ -1,8 +1,6 @@
 /// What is needed to know later what exactly ran.
 package enum Provenance {
-  /// Records the git state, the program, the host and the environment beside a sweep.
-  ///
-  /// Values of the environment are taken from a short list of names; none of them is a secret.
+  /// Records the git state, the program, the host and some variables, none of them secret, beside a sweep.
   package static func record(
     _ directory: SweepDirectory, program: Program, arguments: [String], overrides: [Override] = []
   ) throws {

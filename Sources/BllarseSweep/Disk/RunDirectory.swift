@@ -16,6 +16,8 @@ package struct RunDirectory: Sendable {
     AttemptDirectory(path: "\(path)/attempt-\(number)", number: number)
   }
 
+  var lastAttempt: AttemptDirectory? { attempts.last.map(attempt) }
+
   /// The result of the configuration, when it is valid: whole, and of this very content.
   package func result(hash: String) -> RunResult? {
     JSON(file: "\(path)/result.json").flatMap { RunResult($0) }
@@ -111,7 +113,6 @@ package struct AttemptDirectory: Sendable {
 
   func mark(_ claim: AttemptClaim) -> String { "\(Self.markName)=\(programMark(claim))" }
 
-  /// Sends a signal to the processes that an attempt is known by.
   func send(_ signal: Int32, toMarked claim: AttemptClaim) {
     for process in Host.processes(with: mark(claim)) {
       Child.send(signal, to: Int32(clamping: process))
@@ -122,12 +123,10 @@ package struct AttemptDirectory: Sendable {
   func settle(
     _ run: RunDirectory, hash: String, claim: AttemptClaim?, reason: String = "ended without a word"
   ) throws -> AttemptEnd {
-    if let claim {
-      let conclusion = Conclusion(run, self, claim, hash: hash)
-      if let outcome = conclusion.recovered(claim) {
-        try conclusion.write(outcome)
-        return outcome.end
-      }
+    let conclusion = claim.map { Conclusion(run: run, attempt: self, claim: $0, hash: hash) }
+    if let conclusion, let outcome = conclusion.recovered() {
+      try conclusion.write(outcome)
+      return outcome.end
     }
     let end = AttemptEnd(outcome: .failed, exitCode: -1, reason: reason)
     try write(end)
@@ -153,7 +152,6 @@ package struct AttemptDirectory: Sendable {
   }
 
   package func beat() throws { try Files.write("", to: "\(path)/heartbeat") }
-
   package var output: String { "\(path)/stdout.log" }
   package var errors: String { "\(path)/stderr.log" }
 }

@@ -13,7 +13,7 @@ public struct SweepDirectory: Sendable {
   /// The directory.
   public let path: String
   /// The frozen configurations.
-  public private(set) var manifest: Manifest
+  package private(set) var manifest: Manifest
   /// The sweep's name.
   public let name: String
   package let program: ProgramDescription
@@ -24,7 +24,6 @@ public struct SweepDirectory: Sendable {
   package let python: KeptPython?
   /// Whether the code of the module's `run` is another than the directory had before.
   package private(set) var runHasChanged = false
-  /// Submit's defaults from the file.
   package let slurm: [JSON.Member]
   package let executor: ExecutorChoice?
 
@@ -210,7 +209,6 @@ extension JSON {
   var ints: [Int] { arrayValue?.compactMap(\.intValue) ?? [] }
 }
 
-/// Finds a sweep's directory by the sweep's name.
 package enum SweepLocation {
   /// The directory of the sweep that a word names.
   ///
@@ -219,15 +217,14 @@ package enum SweepLocation {
   /// hexadecimal digits (`NAME-HASH`).
   package static func directory(named word: String, in root: String = "sweeps") throws -> String? {
     guard !Files.exists(word), !word.isEmpty, !word.contains("/") else { return nil }
-    let exact = "\(root)/\(word)"
-    if isSweep(exact) { return exact }
-    let found = Files.names(in: root).filter { name in
-      isSweep("\(root)/\(name)")
-        && (isHashed(name, word) || self.name(of: "\(root)/\(name)") == word)
+    if isSweep("\(root)/\(word)") { return "\(root)/\(word)" }
+    let found = Files.names(in: root).map { "\(root)/\($0)" }.filter { path in
+      let name = JSON(file: "\(path)/sweep.json")?["name"]?.stringValue
+      return isSweep(path) && (name == word || isHashed(Files.name(of: path), word))
     }
-    guard found.count > 1 else { return found.first.map { "\(root)/\($0)" } }
+    guard found.count > 1 else { return found.first }
     throw SweepError.usage(
-      "\(word) names \(found.count) sweeps: \(found.map { "\(root)/\($0)" }.joined(separator: ", ")); give one of these directories"
+      "\(word) names \(found.count) sweeps: \(found.joined(separator: ", ")); give one of these directories"
     )
   }
 
@@ -237,10 +234,6 @@ package enum SweepLocation {
     guard name.hasPrefix("\(word)-") else { return false }
     let rest = name.dropFirst(word.count + 1)
     return rest.count >= 6 && rest.allSatisfy(\.isHexDigit)
-  }
-
-  private static func name(of directory: String) -> String? {
-    JSON(file: "\(directory)/sweep.json")?["name"]?.stringValue
   }
 
   /// `; did you mean 'x'?`, for a word that names neither a file nor a sweep.

@@ -10,13 +10,7 @@ import Synchronization
 ///       static let name = "cloud"
 ///       static let keys = ["image"]                 // executor: {name: cloud, cpus: 2, image: …}
 ///       let options: SubmitOptions                  // options.resources.cpus, options["image"]
-///
-///       init(_ directory: SweepDirectory, options: SubmitOptions, runner: any CommandRunner) { … }
-///       func limits() throws -> ExecutorLimits { ExecutorLimits(maxArraySize: 100) }
-///       func submit(_ array: TaskArray) throws -> (job: String, command: [String]) { … }
-///       func states(of jobs: [String]) -> TaskStates { … }
-///       func cancel(_ tasks: [TaskReference], dryRun: Bool) throws -> [String] { … }
-///       static func task(in environment: [String: String]) -> TaskIdentity? { … }
+///       …
 ///     }
 ///     try Executors.register(CloudExecutor.self)
 ///
@@ -112,8 +106,6 @@ public protocol FollowUpExecutor: Executor {
   /// Cancels that job, which may be over.
   func cancelFollowUp(_ job: String) throws
 }
-
-// MARK: - What executors are told and tell
 
 /// One array of tasks, each of which runs one configuration.
 public struct TaskArray: Sendable {
@@ -269,8 +261,6 @@ public struct TaskStates: Sendable {
   /// Knows nothing.
   public init() {}
 }
-
-// MARK: - The registry
 
 /// The executors that sweep files and records can name.
 public enum Executors {

@@ -41,7 +41,6 @@ public struct Memory: Sendable, Hashable, Comparable, CustomStringConvertible {
   /// Kibibytes; no machine has so many that they do not fit.
   public let kibibytes: Int
 
-  /// What ``init(_:)`` reads.
   package static let form = "a whole number with K, M, G or T (megabytes without), such as 4G"
   private static let units: [(letter: Character, kibibytes: Int)] = [
     ("T", 1 << 30), ("G", 1 << 20), ("M", 1 << 10), ("K", 1),
@@ -96,7 +95,6 @@ public struct Memory: Sendable, Hashable, Comparable, CustomStringConvertible {
 }
 
 extension Duration {
-  /// What ``init(clock:)`` reads.
   package static let clockForm =
     "minutes, MM:SS, HH:MM:SS, D-HH, D-HH:MM or D-HH:MM:SS, such as 30 or 1-12:00:00"
   /// The largest part of a time; a hundred times so many days are still a whole number of seconds.

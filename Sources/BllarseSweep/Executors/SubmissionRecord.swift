@@ -22,10 +22,9 @@ package struct SubmissionRecord: Sendable {
     }
     var options = SubmitOptions(executor: plan["executor"]?.stringValue ?? Executors.unnamed)
     try options.apply(plan["options"]?.members ?? [], file: "\(path)/plan.json")
-    let chunks = Files.names(in: path).filter {
-      $0.hasPrefix("chunk-") && $0.hasSuffix(".json")
-    }.compactMap { name -> (job: String, chunk: Chunk)? in
-      guard let json = JSON(file: "\(path)/\(name)"), let job = json["job"]?.stringValue,
+    let chunks = Files.names(in: path).compactMap { name -> (job: String, chunk: Chunk)? in
+      guard name.hasPrefix("chunk-"), name.hasSuffix(".json"),
+        let json = JSON(file: "\(path)/\(name)"), let job = json["job"]?.stringValue,
         let offset = json["offset"]?.intValue, let tasks = json["tasks"], let all = json["indices"]
       else { return nil }
       return (job, Chunk(offset: offset, tasks: tasks.ints, indices: all.ints))
@@ -107,10 +106,9 @@ public struct Canceller {
           .executor(directory).cancel(tasks, dryRun: dryRun) ?? []
       }
     for submission in submissions where followUps && !dryRun {
-      guard let job = JSON(file: "\(submission.path)/follow-up.json")?["job"]?.stringValue
-      else { continue }
-      try (submission.executor(directory) as? any FollowUpExecutor)?
-        .cancelFollowUp(job)
+      if let job = JSON(file: "\(submission.path)/follow-up.json")?["job"]?.stringValue {
+        try (submission.executor(directory) as? any FollowUpExecutor)?.cancelFollowUp(job)
+      }
     }
     return commands
   }

@@ -112,7 +112,6 @@ public struct SubmitOptions: Sendable, Equatable {
     }
   }
 
-  /// The time limit in the words in which it was asked for.
   var timeText: String? {
     resources.time.map { time in
       written["time"].flatMap { Duration(clock: $0) == time ? $0 : nil } ?? time.clock
@@ -138,13 +137,14 @@ public struct SubmitOptions: Sendable, Equatable {
   func changed(by rule: RetryRule, nodes: [String]) -> SubmitOptions {
     var options = self
     switch rule.change {
-    case .none: break
-    case .memory(let factor): options.resources.memory = resources.memory?.multiplied(by: factor)
-    case .time(let factor):
+    case nil: break
+    case .memory:
+      options.resources.memory = resources.memory?.multiplied(by: rule.factor)
+    case .time:
       options.resources.time = resources.time.map {
-        .seconds(Int((Double($0.wholeSeconds) * factor).rounded(.up)))
+        .seconds(Int((Double($0.wholeSeconds) * rule.factor).rounded(.up)))
       }
-    case .excludeNode: options.excludedNodes += nodes.filter { !excludedNodes.contains($0) }
+    case .exclude: options.excludedNodes += nodes.filter { !excludedNodes.contains($0) }
     }
     return options
   }
@@ -185,27 +185,22 @@ extension SweepDirectory {
 public enum FailureCause: String, Sendable, CaseIterable {
   /// Killed for using more memory than it was given.
   case memory = "oom"
-  /// Ended by the time limit.
   case time = "timeout"
   /// The node failed, or could not start the task.
   case node
-  /// The program itself failed.
   case failed
 }
 
 /// How often failures of one cause are tried again, and with what change: `oom:2:mem*1.5`,
 /// `timeout:1:time*2`, `node:3:exclude`, `failed:1`.
 package struct RetryRule: Sendable, Equatable, CustomStringConvertible {
-  package enum Change: Sendable, Equatable {
-    case none
-    case memory(factor: Double)
-    case time(factor: Double)
-    case excludeNode
-  }
+  enum Change: String { case memory = "mem", time, exclude }
 
   package let cause: FailureCause
   package let budget: Int
-  package let change: Change
+  let change: Change?
+  /// What memory or time is multiplied by; 1 where it is neither.
+  let factor: Double
 
   package init(parsing text: String) throws {
     let parts = text.split(separator: ":", omittingEmptySubsequences: false).map(String.init)
@@ -222,28 +217,20 @@ package struct RetryRule: Sendable, Equatable, CustomStringConvertible {
     }
     (self.cause, self.budget) = (cause, budget)
     guard parts.count == 3 else {
-      change = cause == .node ? .excludeNode : .none
+      (change, factor) = (cause == .node ? .exclude : nil, 1)
       return
     }
-    let change = parts[2].split(separator: "*").map(String.init)
-    switch (change.first, change.count == 2 ? Double(change[1]) : nil) {
-    case ("exclude", nil) where change.count == 1: self.change = .excludeNode
-    case ("mem", let factor?) where factor > 1 && factor <= 100:
-      self.change = .memory(factor: factor)
-    case ("time", let factor?) where factor > 1 && factor <= 100:
-      self.change = .time(factor: factor)
-    default: throw SweepError.usage("--retry \(text): expected \(form)")
-    }
+    let words = parts[2].split(separator: "*").map(String.init)
+    let factor = words.count == 2 ? Double(words[1]) ?? 0 : 1
+    guard let change = words.first.flatMap(Change.init), words.count <= 2, factor <= 100,
+      change == .exclude ? words.count == 1 : factor > 1
+    else { throw SweepError.usage("--retry \(text): expected \(form)") }
+    (self.change, self.factor) = (change, factor)
   }
 
   package var description: String {
-    let start = "\(cause.rawValue):\(budget)"
-    return switch change {
-    case .none: start
-    case .memory(let factor): "\(start):mem*\(JSON.number(factor).compact)"
-    case .time(let factor): "\(start):time*\(JSON.number(factor).compact)"
-    case .excludeNode: "\(start):exclude"
-    }
+    let scale = factor > 1 ? "*\(JSON.number(factor).compact)" : ""
+    return "\(cause.rawValue):\(budget)" + (change.map { ":\($0.rawValue)\(scale)" } ?? "")
   }
 }
 

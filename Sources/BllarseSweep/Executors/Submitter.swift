@@ -101,7 +101,6 @@ public struct Submitter {
   }
 
   private func path(_ number: Int) -> String { "\(directory.path)/submissions/\(number.digits(4))" }
-
   private func orderFile(_ number: Int) -> String { "\(path(number))/order" }
 
   private func array(_ plan: Plan, _ position: Int, number: Int, after job: String?) -> TaskArray {
@@ -185,9 +184,7 @@ public struct Chunk: Sendable, Equatable {
     }
     return parts.joined(separator: ",")
   }
-}
 
-extension Chunk {
   /// Spreads the configurations of a submission over arrays of at most so many tasks.
   ///
   /// A script that only adds INDEX_OFFSET allows no order file: its tasks' numbers must lead to the index
@@ -195,7 +192,7 @@ extension Chunk {
   static func plan(
     _ indices: [Int], maxArraySize: Int, allowsOrderFile: Bool
   ) throws -> (chunks: [Chunk], order: [Int]?) {
-    let isAscending = zip(indices, indices.dropFirst()).allSatisfy { $0 < $1 }
+    let isAscending = zip(indices, indices.dropFirst()).allSatisfy(<)
     let isContiguous =
       isAscending && indices.last.map { $0 - indices[0] + 1 == indices.count } ?? true
     if isContiguous || allowsOrderFile {

@@ -1,12 +1,12 @@
 /// One configuration: the options of one run.
-public struct Configuration: Sendable, Equatable {
+package struct Configuration: Sendable, Equatable {
   /// The options in the order of the file, with underscores in their names.
-  public let parameters: [JSON.Member]
+  package let parameters: [JSON.Member]
   /// The content's hash: 64 hexadecimal digits over the program and the parameters, without those
   /// that only say where results go and how they are tracked.
-  public let hash: String
+  package let hash: String
   /// The same without the replicate keys: equal for the seeds of one setting.
-  public let groupHash: String
+  package let groupHash: String
 
   /// Keys that do not change what is computed.
   package static let bookkeepingKeys: Set<String> = [
@@ -17,8 +17,7 @@ public struct Configuration: Sendable, Equatable {
   /// What `${…}` may name beside keys.
   package static let builtInReferences: Set<String> = ["sweep.name", "config.hash"]
 
-  /// The value of a key.
-  public subscript(key: String) -> JSON? { parameters.first { $0.key == key }?.value }
+  package subscript(key: String) -> JSON? { parameters.first { $0.key == key }?.value }
 
   /// `batch_size` as `--batch-size`.
   package static func option(for key: String) -> String {
@@ -52,28 +51,22 @@ public struct Configuration: Sendable, Equatable {
     value.hasPrefix("-") && option.hasPrefix("--") ? ["\(option)=\(value)"] : [option, value]
   }
 
-  package static func contentHash(
-    program: [String], parameters: [JSON.Member], ignored: Set<String>, countsEvery: Bool = false
-  ) -> String {
-    let kept = parameters.filter {
-      !ignored.contains($0.key)
-        && (countsEvery || !bookkeepingKeys.contains($0.key) && $0.value != .null)
-    }
-    let identity = JSON.object(["program": .strings(program), "parameters": .object(kept)])
-    return Digest.hex(identity.canonical)
-  }
 }
 
 extension [ManifestEntry] {
   /// The keys whose values differ between configurations, in order of appearance; not those that only
   /// say where results go and how they are tracked.
   package var varyingKeys: [String] {
-    axes.filter { $0.elements.count < count || Set($0.elements.map(\.value)).count > 1 }.map(\.key)
+    axes().filter { _, values in
+      values.count < count || values.contains { $0.value != values[0].value }
+    }.map(\.key)
   }
 
   /// The keys in order of appearance, each with all its values; not those of bookkeeping.
-  var axes: [(key: String, elements: [JSON.Member])] {
-    lazy.flatMap(\.parameters).filter { !Configuration.bookkeepingKeys.contains($0.key) }
+  func axes(
+    of isValue: (JSON.Member) -> Bool = { _ in true }
+  ) -> [(key: String, elements: [JSON.Member])] {
+    flatMap(\.parameters).filter { isValue($0) && !Configuration.bookkeepingKeys.contains($0.key) }
       .grouped(by: \.key)
   }
 }

@@ -27,10 +27,8 @@ public final class Expansion {
     }
   }
 
-  /// The configuration at a position in `0..<count`.
-  ///
-  /// - Throws: ``SweepError`` (65) when a `${key}` or a table finds no value in it.
-  public func configuration(at index: Int) throws -> Configuration {
+  /// The configuration at a position in `0..<count`; an error (65) when a reference finds no value in it.
+  package func configuration(at index: Int) throws -> Configuration {
     precondition((0..<count).contains(index), "index \(index), of \(count) configurations")
     return try configuration(assignments(at: index), index: index)
   }
@@ -69,19 +67,15 @@ public final class Expansion {
           let below = graph.count(from: next, masks)
           point = rest / below
           rest %= below
-          if !leaf.slots.isEmpty { masks = graph.masks(masks, after: point, of: leaf) }
         } else {
           while true {
-            let after = graph.masks(masks, after: point, of: leaf)
-            let below = graph.count(from: next, after)
-            if rest < below {
-              masks = after
-              break
-            }
+            let below = graph.count(from: next, graph.masks(masks, after: point, of: leaf))
+            if rest < below { break }
             rest -= below
             point += 1
           }
         }
+        masks = graph.masks(masks, after: point, of: leaf)
         assigned.set(leaf.points, point: point)
         state = next
       }
@@ -109,9 +103,12 @@ public final class Expansion {
     }
     func contentHash(_ ignored: Set<String>) -> String {
       // Nobody knows which keys change what a run() of the user's computes.
-      Configuration.contentHash(
-        program: file.program.identity, parameters: parameters, ignored: ignored,
-        countsEvery: file.runsItself)
+      let kept = parameters.filter {
+        !ignored.contains($0.key) && (file.runsItself || $0.value != .null)
+          && (file.runsItself || !Configuration.bookkeepingKeys.contains($0.key))
+      }
+      let program = JSON.strings(file.program.identity)
+      return Digest.hex(JSON.object(["program": program, "parameters": .object(kept)]).canonical)
     }
     let hash = contentHash(ignored)
     let replicates = file.replicateKeys

@@ -36,6 +36,7 @@ final class ExpansionGraph {
   private(set) var states: [State] = [.end, .dead]
   private(set) var leaves: [Leaf] = []
   private var relevant: [[Int]] = [[], []]
+  private let path: String
   private var slotOfKey: [String: Int] = [:]
   private var predicates: [[Predicate]] = []
   private var known: [Key: Int] = [:]
@@ -45,43 +46,11 @@ final class ExpansionGraph {
   private(set) var initialMasks: [UInt64] = []
 
   init(_ block: Block, path: String) throws {
-    try collectPredicates(block, path: path)
-    initialMasks = predicates.indices.map { mask(of: nil, slot: $0) }
+    self.path = path
     // The root's condition looks at keys that the block itself sets: it is tested at the end.
-    let end = block.condition.map { test($0, yes: 0, no: 1) } ?? 0
-    start = enter(block, next: end)
-  }
-
-  // MARK: - Compilation
-
-  private func collectPredicates(_ block: Block, path: String) throws {
-    func collect(_ condition: Condition?) throws {
-      for requirement in condition?.alternatives.flatMap(\.self) ?? [] {
-        let slot = slotOfKey[requirement.key] ?? predicates.count
-        if slot == predicates.count {
-          slotOfKey[requirement.key] = slot
-          predicates.append([])
-        }
-        if !predicates[slot].contains(requirement.predicate) {
-          predicates[slot].append(requirement.predicate)
-        }
-        guard predicates[slot].count <= 64 else {
-          throw SweepError.data(
-            "\(path): the conditions compare '\(requirement.key)' in more than 64 different ways; write them with 'in: […]'"
-          )
-        }
-      }
-    }
-    try collect(block.condition)
-    try collect(block.exclusion)
-    for dimension in block.dimensions {
-      switch dimension {
-      case .axis(let axis): try collect(axis.condition)
-      case .block(let inner): try collectPredicates(inner, path: path)
-      case .concatenation(let blocks):
-        for inner in blocks { try collectPredicates(inner, path: path) }
-      }
-    }
+    let end = try block.condition.map { try test($0, yes: 0, no: 1) } ?? 0
+    start = try enter(block, next: end)
+    initialMasks = predicates.indices.map { mask(of: nil, slot: $0) }
   }
 
   private func mask(of value: JSON?, slot: Int) -> UInt64 {
@@ -98,13 +67,21 @@ final class ExpansionGraph {
     return states.count - 1
   }
 
-  private func test(_ condition: Condition, yes: Int, no: Int) -> Int {
+  /// Whatever looks at a key stands after what sets it, and is compiled before that.
+  private func test(_ condition: Condition, yes: Int, no: Int) throws -> Int {
     var slots = Set(relevant[yes] + relevant[no])
-    let literals = condition.alternatives.map { alternative in
-      alternative.compactMap { requirement -> Literal? in
-        guard let slot = slotOfKey[requirement.key],
-          let bit = predicates[slot].firstIndex(of: requirement.predicate)
-        else { return nil }
+    let literals = try condition.alternatives.map { alternative in
+      try alternative.map { requirement in
+        let slot = slotOfKey[requirement.key, default: predicates.count]
+        if slot == predicates.count { predicates.append([]) }
+        slotOfKey[requirement.key] = slot
+        let bit = predicates[slot].firstIndex(of: requirement.predicate) ?? predicates[slot].count
+        if bit == predicates[slot].count { predicates[slot].append(requirement.predicate) }
+        guard bit < 64 else {
+          throw SweepError.data(
+            "\(path): the conditions compare '\(requirement.key)' in more than 64 different ways; write them with 'in: […]'"
+          )
+        }
         slots.insert(slot)
         return Literal(slot: slot, bit: 1 << UInt64(bit))
       }
@@ -113,20 +90,20 @@ final class ExpansionGraph {
   }
 
   /// Compiles a block from its end to its beginning, and returns its first state.
-  private func enter(_ block: Block, next: Int) -> Int {
-    var state = block.exclusion.map { test($0, yes: 1, no: next) } ?? next
+  private func enter(_ block: Block, next: Int) throws -> Int {
+    var state = try block.exclusion.map { try test($0, yes: 1, no: next) } ?? next
     for dimension in block.dimensions.reversed() {
       switch dimension {
       case .axis(let axis):
         let leaf = self.axis(axis.points, next: state)
-        state = axis.condition.map { test($0, yes: leaf, no: state) } ?? leaf
+        state = try axis.condition.map { try test($0, yes: leaf, no: state) } ?? leaf
       case .block(let inner):
-        let body = enter(inner, next: state)
-        state = inner.condition.map { test($0, yes: body, no: state) } ?? body
+        let body = try enter(inner, next: state)
+        state = try inner.condition.map { try test($0, yes: body, no: state) } ?? body
       case .concatenation(let blocks):
-        let bodies = blocks.map { inner in
-          let body = enter(inner, next: state)
-          return inner.condition.map { test($0, yes: body, no: 1) } ?? body
+        let bodies = try blocks.map { inner in
+          let body = try enter(inner, next: state)
+          return try inner.condition.map { try test($0, yes: body, no: 1) } ?? body
         }
         state = add(.branch(bodies), relevant: Set(bodies.flatMap { relevant[$0] }))
       }
@@ -167,8 +144,6 @@ final class ExpansionGraph {
     return add(
       .axis(leaves.count - 1, next: next), relevant: Set(relevant[next]).subtracting(assignedByAll))
   }
-
-  // MARK: - Counting
 
   /// The number of configurations from `state` on, for the keys' masks so far.
   func count(from state: Int, _ masks: [UInt64]) -> Int {

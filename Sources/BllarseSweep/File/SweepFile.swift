@@ -12,7 +12,6 @@ public struct SweepFile: Sendable {
   /// Defaults of `submit`: option names without dashes, and their values.
   package var slurm: [JSON.Member] = []
   package var executor: ExecutorChoice?
-  /// The text as read, kept with the sweep.
   package var sourceText: String
   /// The file's path as given.
   public var path: String
@@ -20,9 +19,7 @@ public struct SweepFile: Sendable {
   package var keyPositions: [String: Position] = [:]
   /// Values that were given to all configurations beside the file.
   package internal(set) var overrides: [Override] = []
-  /// What the file has more if it is a Python module.
   package var python: PythonSweep?
-  /// What its reader should know.
   package var notes: [String] = []
 }
 
@@ -36,7 +33,6 @@ public struct ProgramDescription: Sendable, Equatable {
   package var resumeOption: String? = "--resume"
   /// Whether the program describes its own options on `--experimental-dump-help`.
   package var describesItself = true
-  /// How it takes values that are lists.
   package var lists = ListStyles()
 
   /// A description of `bllarse-finetune`.
@@ -213,7 +209,6 @@ extension SweepFile {
     }
   }
 
-  /// The name of an executor, or a mapping of its name and its options.
   private mutating func decodeExecutor(_ node: SourceNode, _ diagnostics: Diagnostics) {
     var entries = [SourceNode.Entry(key: "name", position: node.position, value: node)]
     if case .mapping(let pairs) = node.content { entries = pairs }
@@ -294,8 +289,6 @@ package struct ListStyles: Sendable, Equatable {
   /// The style of keys that have none of their own.
   package var standard = ListStyle.repeat
   package var ofKeys: [String: ListStyle] = [:]
-
-  package init() {}
 
   package subscript(key: String) -> ListStyle { ofKeys[key] ?? standard }
 

@@ -12,10 +12,8 @@ public struct SweepReader {
   public func read(_ path: String) throws -> SweepFile {
     guard Files.exists(path), !Files.isDirectory(path) else {
       let near = path.contains("/") ? "" : SweepLocation.suggestion(for: path)
-      throw SweepError.usage(
-        near.isEmpty
-          ? "there is no sweep file \(path)"
-          : "there is no sweep file \(path), and no sweep of that name in ./sweeps\(near)")
+      let none = near.isEmpty ? "" : ", and no sweep of that name in ./sweeps\(near)"
+      throw SweepError.usage("there is no sweep file \(path)\(none)")
     }
     let suffix = path.split(separator: ".").last.map { $0.lowercased() } ?? ""
     if suffix == "py" { return try readPython(path) }

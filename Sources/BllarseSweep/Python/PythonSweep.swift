@@ -21,7 +21,6 @@ extension SweepFile {
     python == nil ? options?.inversions ?? [:] : [:]
   }
 
-  /// Throws why the sweep cannot be run, if it cannot.
   package func checkRunnable() throws {
     if let reason = python?.refusal { throw SweepError.data(reason) }
   }
@@ -73,9 +72,7 @@ enum PythonProgram {
 
 /// Which of the user's Pythons reads a Python sweep, and runs what has a `run` of its own.
 public struct PythonChoice: Sendable, Equatable {
-  /// A Python environment's directory.
   package var venv: String?
-  /// An interpreter's path or name.
   package var path: String?
 
   /// Makes a choice; with neither, the environment's.

@@ -10,16 +10,12 @@ package struct Block: Sendable {
   /// The block counts only where this holds.
   package var condition: Condition?
   package var exclusion: Condition?
-
-  package init() {}
 }
 
-/// One factor of a block.
 package indirect enum Dimension: Sendable {
   case axis(Axis)
   /// Combined with what stands before; left out where its condition does not hold.
   case block(Block)
-  /// One after another.
   case concatenation([Block])
 
   static func rows(
@@ -37,7 +33,7 @@ package struct Axis: Sendable {
     case random(RandomPoints)
   }
 
-  package let points: Points
+  package var points: Points
   /// Where it does not hold, the axis is left out and its keys keep their base values.
   package var condition: Condition?
   /// The section of the file, for messages.
@@ -65,8 +61,6 @@ package struct Condition: Sendable, Equatable {
 
   /// A disjunction of conjunctions.
   package let alternatives: [[Requirement]]
-
-  package init(_ alternatives: [[Requirement]]) { self.alternatives = alternatives }
 }
 
 /// A test of one value; only `notIn` and `present(false)` accept an absent one.

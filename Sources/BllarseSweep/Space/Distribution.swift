@@ -1,4 +1,3 @@
-/// A distribution of a random axis.
 package enum Distribution: Sendable, Equatable {
   case choice([JSON])
   case uniform(low: Double, high: Double)
@@ -27,18 +26,14 @@ package enum Distribution: Sendable, Equatable {
 package struct RandomPoints: Sendable, Equatable {
   package let count: Int
   package let seed: UInt64
-  package let parameters: [Parameter]
+  package var parameters: [Parameter]
 
   package struct Parameter: Sendable, Equatable {
-    package let key: String
-    package let distribution: Distribution
-    let stream: UInt64
-
-    package init(key: String, distribution: Distribution) {
-      self.key = key
-      self.distribution = distribution
-      // FNV-1a of the key's name: the stream's number.
-      stream = key.utf8.reduce(0xcbf2_9ce4_8422_2325) { ($0 ^ UInt64($1)) &* 0x100_0000_01b3 }
+    let key: String
+    let distribution: Distribution
+    /// FNV-1a of the key's name: the stream's number.
+    var stream: UInt64 {
+      key.utf8.reduce(0xcbf2_9ce4_8422_2325) { ($0 ^ UInt64($1)) &* 0x100_0000_01b3 }
     }
   }
 
@@ -133,5 +128,15 @@ enum PortableMath {
     }
     let q = p - 0.5
     return polynomial(q * q, a) * q / polynomial(q * q, b)
+  }
+
+  /// The inverse tangent of a positive number, by halving the angle three times and the series.
+  static func arcTangent(_ x: Double) -> Double {
+    var value = x
+    for _ in 0..<3 { value /= 1 + (1 + value * value).squareRoot() }
+    let square = value * value
+    var series = 0.0
+    for k in stride(from: 27, through: 1, by: -2) { series = 1 / Double(k) - square * series }
+    return 8 * value * series
   }
 }

@@ -1,6 +1,5 @@
 /// A value that all configurations get, whatever their file says.
 package struct Override: Sendable, Equatable {
-  /// The key, with underscores.
   package let key: String
   package let value: JSON
 
@@ -53,7 +52,6 @@ package struct Override: Sendable, Equatable {
     }
   }
 
-  /// Reads several, each key once.
   package static func parse(_ texts: [String]) throws -> [Override] {
     var overrides: [Override] = []
     for text in texts {
@@ -70,10 +68,8 @@ package struct Override: Sendable, Equatable {
 }
 
 extension SweepFile {
-  /// The sweep with fixed values for some keys in every configuration.
-  ///
-  /// Conditions, tables and references see the new values. An axis of nothing but such keys is gone;
-  /// other configurations that become equal run once, as always.
+  /// The sweep with fixed values for some keys in every configuration, which conditions, tables and
+  /// references see; an axis of nothing but such keys is gone.
   package func overriding(_ overrides: [Override]) throws -> SweepFile {
     guard !overrides.isEmpty else { return self }
     var file = self
@@ -106,7 +102,6 @@ extension SweepFile {
 }
 
 extension Block {
-  /// The block with nothing that sets some keys.
   fileprivate func removing(_ keys: Set<String>) -> Block {
     var block = self
     block.base.removeAll { keys.contains($0.key) }
@@ -126,15 +121,14 @@ extension Axis {
   fileprivate func removing(_ keys: Set<String>) -> Axis? {
     guard self.keys.contains(where: keys.contains) else { return self }
     guard !self.keys.allSatisfy(keys.contains) else { return nil }
-    let rest: Points =
-      switch points {
-      case .rows(let rows): .rows(rows.map { row in row.filter { !keys.contains($0.key) } })
-      case .random(let random):
-        .random(
-          RandomPoints(
-            count: random.count, seed: random.seed,
-            parameters: random.parameters.filter { !keys.contains($0.key) }))
-      }
-    return Axis(points: rest, condition: condition, section: section, position: position)
+    var axis = self
+    switch points {
+    case .rows(let rows):
+      axis.points = .rows(rows.map { row in row.filter { !keys.contains($0.key) } })
+    case .random(var random):
+      random.parameters.removeAll { keys.contains($0.key) }
+      axis.points = .random(random)
+    }
+    return axis
   }
 }

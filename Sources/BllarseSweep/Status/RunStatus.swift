@@ -2,9 +2,7 @@
 public struct RunStatus: Sendable, Equatable {
   /// The states, in the order in which a summary counts them.
   public enum State: String, Sendable, CaseIterable {
-    /// Never submitted.
     case new
-    /// In the queue.
     case pending
     case running
     case done
@@ -42,8 +40,6 @@ public struct RunStatus: Sendable, Equatable {
   /// Whether it runs on this machine, and what started it has ended.
   package internal(set) var isOrphan = false
 
-  package init(index: Int, state: State) { (self.index, self.state) = (index, state) }
-
   mutating func set(_ state: State, _ reason: String, _ cause: FailureCause? = nil) {
     (self.state, self.reason, self.cause) = (state, reason, cause)
   }
@@ -65,7 +61,27 @@ public struct RunStatus: Sendable, Equatable {
 }
 
 /// Which configurations a command acts on.
-package enum Selection {
+package struct Selection: Sendable, Equatable {
+  package var toRun: [Int] = []
+  package var done = 0
+  package var active = 0
+  /// Running on this machine, though what started them has ended: a local pool waits for them.
+  package var orphans: [Int] = []
+  /// Failed before; `retry` runs them.
+  package var failed = 0
+
+  package init(_ indices: [Int], _ statuses: [RunStatus]) {
+    for index in indices {
+      switch statuses[index].state {
+      case .new, .interrupted, .cancelled, .lost: toRun.append(index)
+      case .done: done += 1
+      case .running where statuses[index].isOrphan: orphans.append(index)
+      case .pending, .running: active += 1
+      case .failed: failed += 1
+      }
+    }
+  }
+
   /// Parses `3,7-9,12`.
   package static func parse(_ texts: [String], count: Int) throws -> [Int] {
     var result: [Int] = []
@@ -81,29 +97,5 @@ package enum Selection {
       throw SweepError.usage("--index is empty; expected numbers and ranges such as 3,7-9")
     }
     return Array(Set(result)).sorted()
-  }
-
-  package struct Sorted: Sendable, Equatable {
-    package var toRun: [Int] = []
-    package var done = 0
-    package var active = 0
-    /// Running on this machine, though what started them has ended: a local pool waits for them.
-    package var orphans: [Int] = []
-    /// Failed before; `retry` runs them.
-    package var failed = 0
-  }
-
-  package static func sort(_ indices: [Int], _ statuses: [RunStatus]) -> Sorted {
-    var sorted = Sorted()
-    for index in indices {
-      switch statuses[index].state {
-      case .new, .interrupted, .cancelled, .lost: sorted.toRun.append(index)
-      case .done: sorted.done += 1
-      case .running where statuses[index].isOrphan: sorted.orphans.append(index)
-      case .pending, .running: sorted.active += 1
-      case .failed: sorted.failed += 1
-      }
-    }
-    return sorted
   }
 }

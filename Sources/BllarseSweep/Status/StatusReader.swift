@@ -1,5 +1,4 @@
-/// Tells where each configuration stands: from the runs' own files first, then from what the executors
-/// say of their tasks, if they answer.
+/// Tells where each configuration stands, by the runs' own files and by what the executors say.
 public struct StatusReader {
   private let directory: SweepDirectory
   private let states: TaskStates
@@ -144,7 +143,6 @@ public struct StatusReader {
     return true
   }
 
-  /// An attempt that wrote its end.
   private func apply(
     _ end: AttemptEnd, _ claim: AttemptClaim?, _ task: TaskState?, to status: inout RunStatus
   ) {
@@ -193,7 +191,6 @@ public struct StatusReader {
     }
   }
 
-  /// Whether `cancel` has ended the configuration's task.
   private func isCancelled(_ status: RunStatus) -> Bool {
     guard let task = status.task else { return false }
     return directory.run(status.index).cancelledTask == task
@@ -240,10 +237,7 @@ public struct StatusReader {
 // What the last task of a submission looks at, to know that it is the last.
 extension SweepDirectory {
   package func isRunning(_ index: Int) -> Bool {
-    let run = run(index)
-    guard let attempt = run.attempts.last.map({ run.attempt($0) }), attempt.end == nil else {
-      return false
-    }
+    guard let attempt = run(index).lastAttempt, attempt.end == nil else { return false }
     return attempt.isAlive(attempt.claim, at: Host.now)
   }
 
@@ -254,16 +248,14 @@ extension SweepDirectory {
   /// Whether the next attempt goes on with a tracked run, which stays nested where it is.
   package func resumesTrackedRun(_ index: Int) -> Bool {
     let run = run(index)
-    guard let last = run.attempts.last, let output = RunningAttempt.resumable(run, before: last + 1)
-    else { return false }
-    return Files.exists("\(run.path)/\(output)/mlflow_run_id")
+    let output = run.lastAttempt.flatMap { RunningAttempt.resumable(run, after: $0) }
+    return output.map { Files.exists("\(run.path)/\($0)/mlflow_run_id") } ?? false
   }
 
   /// Whether this process' task is started again by its script when its program asks for that.
   package func requeuesItself(_ index: Int) -> Bool {
-    guard let task = Executors.task(in: Host.environment),
-      let limit = Host.variable("BLLARSE_MAX_REQUEUES").flatMap({ Int($0) })
-    else { return false }
+    guard let task = Executors.task(in: Host.environment) else { return false }
+    let limit = Host.variable("BLLARSE_MAX_REQUEUES").flatMap { Int($0) } ?? 0
     return task.restarts < limit && run(index).cancelledTask != task.name
   }
 }

@@ -29,10 +29,9 @@ public struct CommandResult: Sendable, Equatable {
     errors.split(whereSeparator: \.isNewline).last.map(String.init) ?? "nothing on standard error"
   }
 
-  /// The first line of what went wrong.
   var firstError: String {
-    let lines = errors.split(whereSeparator: \.isNewline)
-    return lines.first.map(String.init) ?? "exit code \(status), and nothing on standard error"
+    errors.split(whereSeparator: \.isNewline).first.map(String.init)
+      ?? "exit code \(status), and nothing on standard error"
   }
 }
 
@@ -43,7 +42,6 @@ extension CommandRunner {
   }
 }
 
-/// Runs commands for real.
 package struct ProcessRunner: CommandRunner {
   package func run(_ arguments: [String], environment: [String: String]) throws -> CommandResult {
     guard let program = Host.find(arguments[0]) else {
@@ -68,9 +66,8 @@ final class LineDialogue {
 
   init(_ command: [String]) throws { process = try PipedProcess(command) }
 
-  /// Says all lines and hears all answers; nil when the program was ended for its silence.
-  ///
-  /// What `next` (nil after the last line) or `answer` throws ends the program too.
+  /// Says all lines (`next` is nil after the last) and hears all answers; nil when the program was ended
+  /// for its silence; what `next` or `answer` throws ends it too.
   func run(
     silenceSeconds: Double, next: () throws -> [UInt8]?, answer: ([UInt8]) throws -> Void
   ) throws -> Ending? {
@@ -92,9 +89,8 @@ final class LineDialogue {
   }
 }
 
-/// A process whose standard input, output and errors are pipes to this one.
-///
-/// All flow at once: neither side has to hold what the other has not yet read, however much it is.
+/// A process whose input, output and errors are pipes to this one, all of which flow at once, so that
+/// neither side has to hold what the other has not yet read.
 private final class PipedProcess {
   private let process: Int32
   private var input: Int32 = -1

@@ -1,6 +1,5 @@
 import Foundation
 
-/// How a process starts.
 struct Spawn {
   enum Output {
     case inherit

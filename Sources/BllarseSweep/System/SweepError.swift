@@ -36,9 +36,7 @@ public struct SweepError: Error, Equatable, CustomStringConvertible {
 
 extension SweepError: SystemFailure {
   package init(_ error: SystemError) { self.init(.failed, error.description) }
-}
 
-extension SweepError {
   /// An index that the sweep does not have.
   package static func noConfiguration(_ index: Int, of count: Int) -> SweepError {
     let range = count == 0 ? "has none" : "has \(count) (0 to \(count - 1))"

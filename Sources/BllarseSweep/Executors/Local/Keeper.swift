@@ -54,6 +54,5 @@ package enum Keeper {
     }
   }
 
-  /// The pause between two signs of life.
   static let heartbeatSeconds = 10.0
 }

@@ -131,7 +131,6 @@ struct LaunchContext {
   var resumeOption: String?
   var environment: [String: String] = [:]
   var processors: [Int]?
-  /// Copies the program's output to this process' own.
   var forwardsOutput = false
   var task: TaskIdentity?
   /// The kept sources that run, below the sweep's directory: a Python module's `run` learns from

@@ -16,7 +16,6 @@ package struct LocalExecutor: Executor {
   package var report: (Event) -> Void = { _ in }
   private let directory: SweepDirectory
 
-  /// Makes an executor; it runs no commands but the programs.
   package init(
     _ directory: SweepDirectory, options: SubmitOptions, runner: any CommandRunner = ProcessRunner()
   ) {
@@ -37,7 +36,6 @@ package struct LocalExecutor: Executor {
     case stopping(signal: String)
   }
 
-  /// What became of the configurations.
   package struct Summary: Sendable, Equatable {
     package var done: [Int] = []
     /// Failed, all retries included.
@@ -66,8 +64,6 @@ package struct LocalExecutor: Executor {
   ///
   /// The first SIGINT, SIGTERM or SIGHUP asks the programs to checkpoint and end; the second kills
   /// them. Orphans, whose programs are at work though their launcher has ended, are waited for.
-  ///
-  /// - Throws: ``SweepError`` when the program is missing or state cannot be written.
   package func run(_ indices: [Int], orphans: [Int] = []) throws -> Summary {
     let signals = Signals()
     let jobs = jobCount(for: indices.count + orphans.count)
@@ -79,7 +75,15 @@ package struct LocalExecutor: Executor {
     }
     var state = State(waiting: indices.reversed().map { ($0, 0, 0) })
     var free = Array((0..<jobs).reversed())
-    for index in orphans { try adopt(index, &free, &state) }
+    for index in orphans {
+      if let attempt = AdoptedAttempt(try directory.manifest.entry(at: index), in: directory) {
+        report(.adopted(index: index))
+        state.running.append(Running(attempt: attempt, slot: free.popLast(), failures: 0))
+      } else {
+        // Over since somebody looked: starting it tells whether it is done.
+        state.waiting.append((index, 0, 0))
+      }
+    }
 
     while !state.running.isEmpty || (!state.waiting.isEmpty && !state.stopping) {
       while !state.stopping, let slot = free.last, let next = state.next(at: Host.monotonic) {
@@ -105,8 +109,6 @@ package struct LocalExecutor: Executor {
     return state.summary
   }
 
-  // MARK: - As an executor
-
   package static func validate(_ key: String, _ value: JSON) throws {
     let number = value.doubleValue ?? -1
     switch key {
@@ -122,9 +124,7 @@ package struct LocalExecutor: Executor {
 
   package func limits() throws -> ExecutorLimits { ExecutorLimits() }
 
-  /// Runs the tasks to their end.
-  ///
-  /// - Throws: ``SweepError`` (75) when a signal stopped it.
+  /// Runs the tasks to their end; an error (75) when a signal stopped it.
   package func submit(_ array: TaskArray) throws -> (job: String, command: [String]) {
     var executor = self
     executor.launch.environment.merge(array.environment) { $1 }
@@ -139,7 +139,6 @@ package struct LocalExecutor: Executor {
   package func states(of jobs: [String]) -> TaskStates { TaskStates() }
   package func cancel(_ tasks: [TaskReference], dryRun: Bool) throws -> [String] { [] }
   package static func task(in environment: [String: String]) -> TaskIdentity? { nil }
-
   private var retryDelaySeconds: Double { options["retry_delay"]?.doubleValue ?? 1 }
 
   private struct Running {
@@ -192,17 +191,6 @@ package struct LocalExecutor: Executor {
     return nil
   }
 
-  private func adopt(_ index: Int, _ free: inout [Int], _ state: inout State) throws {
-    guard let attempt = AdoptedAttempt(try directory.manifest.entry(at: index), in: directory)
-    else {
-      // Over since somebody looked: starting it tells whether it is done.
-      state.waiting.append((index, 0, 0))
-      return
-    }
-    report(.adopted(index: index))
-    state.running.append(Running(attempt: attempt, slot: free.popLast(), failures: 0))
-  }
-
   private func stop(_ signal: Int32, _ state: inout State) {
     report(.stopping(signal: Signals.name(signal)))
     for run in state.running {
@@ -249,7 +237,6 @@ package struct SweepProgress: Sendable {
   private var skipped = 0
   private let total: Int
   private let jobs: Int
-  /// When each that is under way started.
   private var started: [Int: Double] = [:]
   private var endedSeconds = 0.0
   private var endedCount = 0

@@ -1,4 +1,3 @@
-/// Why a configuration is not started.
 package enum StartRefusal: Error, Equatable {
   case alreadyDone
   /// Somebody else runs it: the text says who.
@@ -23,23 +22,25 @@ final class RunningAttempt {
   init(_ entry: ManifestEntry, in directory: SweepDirectory, context: LaunchContext) throws {
     self.entry = entry
     self.context = context
-    run = directory.run(entry.index)
+    let run = directory.run(entry.index)
+    self.run = run
     if !context.options.force, run.result(hash: entry.hash) != nil {
       throw StartRefusal.alreadyDone
     }
-    let last = run.attempts.last ?? 0
-    if last > 0 { try Self.settle(run.attempt(last), run, entry, context) }
-    let earlier = !context.canResume ? nil : Self.resumable(run, before: last + 1)
+    let last = run.lastAttempt
+    if let last { try Self.settle(last, run, entry, context) }
+    let earlier = context.canResume ? last.flatMap { Self.resumable(run, after: $0) } : nil
     resumed = earlier != nil
-    let output = earlier ?? "attempt-\(last + 1)/output"
+    let number = (last?.number ?? 0) + 1
+    let output = earlier ?? "attempt-\(number)/output"
     var claim = AttemptClaim(
       host: Host.name, process: Host.processID, startTime: Host.startTime(of: Host.processID) ?? 0,
       processNamespace: Host.processNamespace, started: Host.now, outputDirectory: output,
       resumed: resumed, task: context.task, source: context.source,
       hasKeeper: context.options.keeper != nil, needsResult: context.outputOption != nil,
       programChange: context.programChange)
-    guard let attempt = try run.claim(attempt: last + 1, claim) else {
-      throw StartRefusal.busy("another process has just claimed attempt \(last + 1)")
+    guard let attempt = try run.claim(attempt: number, claim) else {
+      throw StartRefusal.busy("another process has just claimed attempt \(number)")
     }
     self.attempt = attempt
     do {
@@ -61,8 +62,6 @@ final class RunningAttempt {
       followers = [LogFollower(attempt.output, to: 1), LogFollower(attempt.errors, to: 2)]
     }
   }
-
-  // MARK: - Before the start
 
   /// Makes sure that the last attempt is over, and records its end when nobody saw it.
   private static func settle(
@@ -91,9 +90,7 @@ final class RunningAttempt {
 
   /// The output directory of the last attempt, when the program can go on from it: it said so by
   /// its exit code, or it was ended from outside and had written a checkpoint.
-  static func resumable(_ run: RunDirectory, before number: Int) -> String? {
-    guard number > 1 else { return nil }
-    let last = run.attempt(number - 1)
+  static func resumable(_ run: RunDirectory, after last: AttemptDirectory) -> String? {
     guard let claim = last.claim, let end = last.end else { return nil }
     let directory = "\(run.path)/\(claim.outputDirectory)"
     let hasCheckpoint = Files.names(in: directory).contains { $0.hasPrefix("checkpoint") }
@@ -139,8 +136,6 @@ final class RunningAttempt {
       errors: .file(attempt.errors), ownGroup: true, processors: context.processors)
   }
 
-  // MARK: - While it runs
-
   /// Forwards a signal; the request to checkpoint reaches only programs that can resume.
   func forward(_ signal: Int32) {
     if signal == Signals.checkpoint, !context.canResume { return }
@@ -173,7 +168,7 @@ final class RunningAttempt {
         attempt.send(Signals.kill, toMarked: claim)
       }
     }
-    let conclusion = Conclusion(run, attempt, claim, hash: entry.hash)
+    let conclusion = Conclusion(run: run, attempt: attempt, claim: claim, hash: entry.hash)
     let outcome = conclusion.outcome(
       of: ending, stopSignal: stopSignal, seconds: Host.monotonic - started, finished: Host.now)
     try conclusion.write(outcome)
@@ -202,10 +197,9 @@ final class AdoptedAttempt: WatchedAttempt {
   init?(_ entry: ManifestEntry, in directory: SweepDirectory) {
     self.entry = entry
     run = directory.run(entry.index)
-    guard let number = run.attempts.last else { return nil }
-    attempt = run.attempt(number)
-    guard let claim = attempt.claim, attempt.isOrphan(claim) else { return nil }
-    self.claim = claim
+    guard let attempt = run.lastAttempt, let claim = attempt.claim, attempt.isOrphan(claim)
+    else { return nil }
+    (self.attempt, self.claim) = (attempt, claim)
   }
 
   func forward(_ signal: Int32) {
@@ -239,7 +233,6 @@ package final class LogFollower {
     self.offset = offset ?? Files.size(of: path) ?? 0
   }
 
-  /// Copies what is new.
   package func copy() {
     while true {
       let bytes = Files.bytes(of: path, from: offset, limit: 1 << 16)

@@ -47,18 +47,15 @@ public struct SingleRun {
         attempt.forward(signal)
       }
       guard let end = try attempt.poll() else { continue }
-      switch end.outcome {
-      case .done:
-        report("configuration \(index) done")
-        return 0
-      case .interrupted:
-        report("configuration \(index) \(end.reason)")
-        return 75
-      case .failed:
-        report("configuration \(index) failed: \(end.reason)")
+      let (word, code): (String, Int) =
+        switch end.outcome {
+        case .done: ("done", 0)
+        case .interrupted: (end.reason, 75)
         // A program that ended well without a result has failed all the same.
-        return end.exitCode == 0 ? 1 : Int32(clamping: end.exitCode)
-      }
+        case .failed: ("failed: \(end.reason)", end.exitCode == 0 ? 1 : end.exitCode)
+        }
+      report("configuration \(index) \(word)")
+      return Int32(clamping: code)
     }
   }
 }

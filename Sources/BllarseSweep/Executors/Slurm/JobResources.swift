@@ -3,7 +3,7 @@ struct JobResources {
   /// A quantity and who says it; nil quantity for no limit.
   typealias Grant<Value> = (value: Value?, source: String)
 
-  var processors: Grant<Int> = (1, "SLURM's default")
+  var processors = (value: 1, source: "SLURM's default")
   var memory: Grant<Memory> = (nil, "")
   var time: Grant<Duration> = (nil, "")
   var atOnce: Int?
@@ -15,9 +15,9 @@ struct JobResources {
       if let amount { return ["\(amount) of \(name) (\(source))"] }
       return source.isEmpty ? [] : ["\(name) without a limit (\(source))"]
     }
-    let count = processors.value ?? 1
+    let (count, source) = processors
     let parts =
-      ["\(count) processor\(count == 1 ? "" : "s") (\(processors.source))"]
+      ["\(count) processor\(count == 1 ? "" : "s") (\(source))"]
       + part(memory.value?.rounded, "memory", memory.source)
       + part(time.value?.clock, "time", time.source)
     let limit = atOnce.map { "at most \($0) at once" } ?? "any number at once"
@@ -38,9 +38,7 @@ struct JobResources {
     return
       "configuration \(estimate.index) needs about \(needed.rounded) of memory, and a run gets \(granted.rounded) (\(memory.source)); give --mem \(advice)"
   }
-}
 
-extension JobResources {
   static func ask(
     _ options: SubmitOptions, limits: ClusterLimits, script: String?,
     environment: [String: String] = Host.environment, runner: any CommandRunner
@@ -58,11 +56,10 @@ extension JobResources {
     do {
       partitions = try Partition.ask(runner, request[.partition]?.value)
     } catch { resources.problem = "\(error)" }
-    let processors = resources.processors.value ?? 1
+    let processors = resources.processors.value
     // Of neither 0 means anything but no limit.
     if let (text, source) = request[.memory] {
-      let memory = Memory(text).flatMap { $0.kibibytes == 0 ? nil : $0 }
-      resources.memory = (memory, source)
+      resources.memory = (Memory(text).flatMap { $0.kibibytes == 0 ? nil : $0 }, source)
     } else if let (text, source) = request[.memoryPerProcessor] {
       resources.memory = (Memory(text).map { $0 * processors }, source)
     } else {
@@ -71,8 +68,7 @@ extension JobResources {
       resources.memory = grants.min { Self.isLess($0.value, $1.value) } ?? resources.memory
     }
     if let (text, source) = request[.time] {
-      let time = Duration(clock: text).flatMap { $0 == .zero ? nil : $0 }
-      resources.time = (time, source)
+      resources.time = (Duration(clock: text).flatMap { $0 == .zero ? nil : $0 }, source)
     } else {
       resources.time =
         partitions.map(\.time).min { Self.isLess($0.value, $1.value) } ?? resources.time
@@ -82,8 +78,7 @@ extension JobResources {
 
   /// No limit is more than any.
   private static func isLess<Value: Comparable>(_ a: Value?, _ b: Value?) -> Bool {
-    guard let a else { return false }
-    return b.map { a < $0 } ?? true
+    a.map { a in b.map { a < $0 } ?? true } ?? false
   }
 
   /// A partition as `scontrol` shows it.
@@ -101,9 +96,7 @@ extension JobResources {
       return all.filter { wanted.contains($0.name) }
     }
 
-    /// The memory that a job gets which asks for none.
-    ///
-    /// A partition shows UNLIMITED where it says nothing itself: then the cluster's default holds.
+    /// The memory of a job that asks for none; UNLIMITED means that the cluster's default holds.
     func memory(_ processors: Int, _ limits: ClusterLimits) -> Grant<Memory> {
       let place = "partition \(name)"
       func own(_ field: String) -> Memory? { fields[field].flatMap { Memory($0) } }

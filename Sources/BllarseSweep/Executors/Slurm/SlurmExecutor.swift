@@ -48,8 +48,6 @@ final class SlurmExecutor: FollowUpExecutor {
     gpus.flatMap { $0 > 0 ? .string("gpu:\($0)") : nil }
   }
 
-  // MARK: - Before anything is sent
-
   func limits() throws -> ExecutorLimits {
     let cluster = try ClusterLimits.ask(runner, qos: options["qos"]?.plainText)
     self.cluster = cluster
@@ -72,8 +70,6 @@ final class SlurmExecutor: FollowUpExecutor {
     return notes + [resources.line]
       + (resources.warning(for: memory).map { ["warning: \($0)"] } ?? [])
   }
-
-  // MARK: - Submitting
 
   func describe(_ array: TaskArray) throws -> String {
     let variables = try environment(array).sorted { $0.key < $1.key }
@@ -198,8 +194,6 @@ final class SlurmExecutor: FollowUpExecutor {
     _ = try runner.run(["scancel", "--quiet", job])
   }
 
-  // MARK: - Tasks
-
   func states(of jobs: [String]) -> TaskStates { TaskStates.askSlurm(runner, jobs: jobs) }
 
   func cancel(_ tasks: [TaskReference], dryRun: Bool) throws -> [String] {
@@ -300,7 +294,6 @@ extension TaskState {
   }
 }
 
-/// What SLURM says of the tasks of a sweep.
 extension TaskStates {
   /// Asks the queue, and for what it has forgotten the accounting.
   static func askSlurm(_ runner: any CommandRunner, jobs: [String]) -> TaskStates {
