@@ -76,12 +76,13 @@ public struct Execution: Sendable, Equatable {
     return workers.values
   }
 
-  /// What `body` makes of each block, one after the other in order, whoever finished first.
+  /// Lists what `body` makes of each block.
   ///
   /// - Parameters:
   ///   - count: how many items there are.
   ///   - blockSize: items in a block; the last may be shorter.
   ///   - body: receives one block.
+  /// - Returns: one after the other in order, whoever finished first.
   package func map<Element: Sendable>(
     _ count: Int, blockSize: Int, _ body: @Sendable (Range<Int>) -> [Element]
   ) -> [Element] {

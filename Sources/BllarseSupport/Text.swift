@@ -83,6 +83,14 @@ package enum TextTable {
   }
 }
 
+extension Sequence where Element: Hashable {
+  /// Each element once, where it first appeared.
+  package var uniqued: [Element] {
+    var seen: Set<Element> = []
+    return filter { seen.insert($0).inserted }
+  }
+}
+
 /// The versions of what takes part in a run.
 public enum Versions {
   /// The version of this package.

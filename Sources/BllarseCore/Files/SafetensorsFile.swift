@@ -287,7 +287,9 @@ extension SafetensorsFile {
   }
 
   /// A tensor of two dimensions of a known shape.
-  func matrix<Element: SafetensorsFloat>(
+  ///
+  /// - Throws: as ``matrix(_:as:)``, and for another shape.
+  public func matrix<Element: SafetensorsFloat>(
     _ name: String, rows: Int, columns: Int
   ) throws(DataError) -> Matrix<Element> {
     let matrix = try matrix(name, as: Element.self)

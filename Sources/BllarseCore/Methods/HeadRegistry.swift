@@ -1,4 +1,5 @@
 public import BllarseNumerics
+import BllarseSupport
 import Synchronization
 
 /// The heads that there are: the built-in ones, and those that were registered from outside the package.
@@ -71,7 +72,7 @@ public enum HeadRegistry {
 
   /// The names of all kinds.
   public static var names: [String] {
-    kinds.map { $0.kind }.unique
+    kinds.map { $0.kind }.uniqued
   }
 
   /// The kind of a name, or `nil`.
@@ -94,7 +95,7 @@ public enum HeadRegistry {
     for method in methods {
       let taking = method.ways.filter { $0.takes(name) || method.selector?.name == name }
       guard !taking.isEmpty else { continue }
-      let names = taking.map(\.name).unique
+      let names = taking.map(\.name).uniqued
       let isAll = names.count == method.wayNames.count
       var condition = ""
       if !isAll, let selector = method.selector {
@@ -132,9 +133,6 @@ extension OptionInfo {
 }
 
 extension [String] {
-  /// Each text once, in the order of its first place.
-  var unique: [String] { reduce(into: []) { if !$0.contains($1) { $0.append($1) } } }
-
   /// "a, b or c".
   func listed(_ conjunction: String) -> String {
     guard count > 1, let last else { return first ?? "" }
@@ -243,7 +241,7 @@ public struct HeadMethod: Sendable {
     (self.name, self.ways, self.kinds) = (name, ways, kinds)
     self.selector = selector.map { info in
       var info = info
-      info.expected = oneOf(ways.map(\.name).unique)
+      info.expected = oneOf(ways.map(\.name).uniqued)
       return info
     }
   }

@@ -1,3 +1,5 @@
+import BllarseSupport
+
 /// What takes the place of options that are not given: the environment's word.
 public struct OptionDefaults: Sendable, Equatable {
   /// Of `--data-dir`.
@@ -222,7 +224,7 @@ extension Method {
       }
       let names = HeadRegistry.methods.filter { $0.selector?.name == info.name }.flatMap(\.wayNames)
       guard names.contains(text) else {
-        throw OptionFault("--\(info.name) is '\(text)'; expected \(oneOf(names.unique))")
+        throw OptionFault("--\(info.name) is '\(text)'; expected \(oneOf(names.uniqued))")
       }
     }
     for name in given.names where HeadRegistry.isMethodOption(name) {
@@ -263,7 +265,7 @@ extension HeadRegistry {
 extension HeadMethod {
   /// The names of the ways, each once.
   var wayNames: [String] {
-    ways.map(\.name).unique
+    ways.map(\.name).uniqued
   }
 }
 

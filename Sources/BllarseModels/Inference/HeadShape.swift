@@ -52,8 +52,8 @@ public struct HeadShape: Sendable, Equatable {
 
 /// What rows and labels must be before anything is computed from them.
 ///
-/// Public fits, updates and scores ask here. The runs of the executables do not: they checked their rows
-/// while loading, with the place in the file.
+/// Fits, updates and scores ask here. Runs of the executables checked their rows before, while loading, with the
+/// place in the file.
 public enum TrainingRows {
   /// Refuses rows that no head can be fitted to.
   ///

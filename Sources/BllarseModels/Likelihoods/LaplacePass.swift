@@ -153,7 +153,7 @@ extension LikelihoodPass {
   ) -> [Double] {
     let parts = execution.map(logits.rowCount, blockSize: 512) { sums(logits.rows($0), $0) }
     let columns = logits.columnCount
-    return Matrix(rows: parts.count / columns, columns: columns, elements: parts)
+    return Matrix(rows: parts.count / max(columns, 1), columns: columns, elements: parts)
       .columnSums().map { $0 / Double(max(logits.rowCount, 1)) }
   }
 

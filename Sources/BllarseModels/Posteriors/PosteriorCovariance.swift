@@ -1,4 +1,4 @@
-public import BllarseNumerics
+package import BllarseNumerics
 import Glibc
 
 /// Which covariance of the weights stands behind the predictions of a Laplace head.
@@ -157,11 +157,14 @@ package struct LaplacePosterior: Sendable {
   package let covariance: PosteriorCovariance<Float>
   /// λ, of the prior of the weights; a geometric mean if there are many.
   package let priorPrecision: Double
+  /// The optimum as products with rows take it.
+  private let singleMean: Matrix<Float>
 
   package init(
     mean: Matrix<Double>, covariance: PosteriorCovariance<Float>, priorPrecision: Double
   ) {
     (self.mean, self.covariance, self.priorPrecision) = (mean, covariance, priorPrecision)
+    singleMean = Matrix<Float>(mean)
   }
 
   /// Means and variances of the logits of rows.
@@ -177,7 +180,7 @@ package struct LaplacePosterior: Sendable {
       variances.withMutableRow(row) { for k in $0.indices { $0[k] += variance } }
     }
     return LatentMoments(
-      means: Matrix<Double>(inputs.multiplied(by: Matrix<Float>(mean))), variances: variances)
+      means: Matrix<Double>(inputs.multiplied(by: singleMean)), variances: variances)
   }
 }
 

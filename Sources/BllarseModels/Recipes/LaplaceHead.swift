@@ -144,7 +144,8 @@ extension LaplaceHead {
     let columns = posterior.mean.columnCount
     // Means in the first columns, variances in the others.
     let both = Matrix<Double>(
-      rows: features.rowCount, columns: 2 * columns, blockSize: predictionBlockSize, execution: execution
+      rows: features.rowCount, columns: 2 * columns, blockSize: predictionBlockSize,
+      execution: execution
     ) { range in
       let moments = moments(features.rows(range))
       var both = Matrix<Double>.zeros(range.count, 2 * columns)
@@ -170,7 +171,8 @@ extension LaplaceHead {
   ) throws(NumericsError) -> Matrix<Float> {
     try TrainingRows.checkFeatureCount(features, featureCount)
     return Matrix(
-      rows: features.rowCount, columns: classCount, blockSize: predictionBlockSize, execution: execution
+      rows: features.rowCount, columns: classCount, blockSize: predictionBlockSize,
+      execution: execution
     ) { range in
       let moments = moments(features.rows(range))
       return Matrix<Float>(
@@ -219,7 +221,8 @@ extension LaplaceHead {
     // A column each for the mutual information, the energy and the leverage.
     let scores = Mutex(Matrix<Double>.zeros(features.rowCount, 3))
     let logs = Matrix<Float>(
-      rows: features.rowCount, columns: classCount, blockSize: predictionBlockSize, execution: execution
+      rows: features.rowCount, columns: classCount, blockSize: predictionBlockSize,
+      execution: execution
     ) { range in
       let moments = moments(features.rows(range))
       let own = Matrix<Float>(

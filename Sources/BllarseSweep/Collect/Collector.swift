@@ -23,7 +23,10 @@ package struct Collector {
   package var progress: (finished: Int, total: Int) { (finished.count, entries.count) }
   var results: [RunResult] { finished.map(\.result) }
   var varyingKeys: [String] { entries.varyingKeys }
-  var metricNames: [String] { finished.flatMap { Self.numbers(in: $0.result.metrics) }.uniqued }
+  var metricNames: [String] {
+    // Lazily: the names of all results at once are millions.
+    finished.lazy.flatMap { Self.numbers(in: $0.result.metrics) }.uniqued
+  }
 
   /// The dotted names of the numbers in a result, without what a program says of itself, which is none.
   static func numbers(in result: JSON) -> [String] {

@@ -187,14 +187,6 @@ extension Sequence {
   }
 }
 
-extension Sequence where Element: Hashable {
-  /// Each element once, where it first appeared.
-  package var uniqued: [Element] {
-    var seen: Set<Element> = []
-    return filter { seen.insert($0).inserted }
-  }
-}
-
 extension JSON {
   /// The content of a file; nil where there is none, or what it holds is not JSON.
   package init?(file path: String) {

@@ -50,7 +50,6 @@ package struct Configuration: Sendable, Equatable {
   private static func pair(_ option: String, _ value: String) -> [String] {
     value.hasPrefix("-") && option.hasPrefix("--") ? ["\(option)=\(value)"] : [option, value]
   }
-
 }
 
 extension [ManifestEntry] {

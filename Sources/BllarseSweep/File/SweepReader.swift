@@ -101,7 +101,6 @@ public struct SweepReader {
     try diagnostics.throwIfAny()
     return file
   }
-
 }
 
 extension SweepFile {

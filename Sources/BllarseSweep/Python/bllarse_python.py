@@ -314,7 +314,7 @@ class Training:
             library = ctypes.CDLL(None)
 
             def prepare():
-                # A signal to this group would reach the process twice, and twice means at once.
+                # A signal to this group would reach the process twice, and a late second one ends it at once.
                 os.setpgid(0, 0)
                 # PR_SET_PDEATHSIG: it must not outlive this one.
                 library.prctl(1, signal.SIGKILL)

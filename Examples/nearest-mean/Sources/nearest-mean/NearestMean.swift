@@ -13,7 +13,7 @@ struct NearestMeanHead: Head {
   /// One row a class, classCount x featureCount.
   private(set) var means: Matrix<Float>
   /// The weights of the rows of each class, 1 x classCount.
-  private var totals: Matrix<Float>
+  private var totals: Matrix<Double>
   let sharpness: Double
   var featureCount: Int { means.columnCount }
   var classCount: Int { means.rowCount }
@@ -29,10 +29,10 @@ struct NearestMeanHead: Head {
   mutating func learn(_ features: FeatureMatrix, _ labels: [Int32], _ weights: [Double]?) {
     let rows = features.converted(to: Float.self)
     for (row, label) in labels.enumerated() where weights?[row] != 0 {
-      let (k, weight) = (Int(label), Float(weights?[row] ?? 1))
+      let (k, weight) = (Int(label), weights?[row] ?? 1)
       totals[0, k] += weight
       for column in 0..<rows.columnCount {
-        means[k, column] += (rows[row, column] - means[k, column]) * weight / totals[0, k]
+        means[k, column] += (rows[row, column] - means[k, column]) * Float(weight / totals[0, k])
       }
     }
   }
@@ -41,12 +41,12 @@ struct NearestMeanHead: Head {
     _ features: FeatureMatrix, execution: Execution
   ) throws(NumericsError) -> Matrix<Float> {
     try TrainingRows.checkFeatureCount(features, featureCount)
-    // The squared norm of a row is the same for all classes: -|x - m|² + |x|² = 2xᵀm - |m|².
-    var logits = features.converted(to: Float.self).multiplied(by: means, transposingOther: true)
-    for k in 0..<classCount {
-      let norm = means.row(k).reduce(0) { $0 + $1 * $1 }
-      for row in 0..<logits.rowCount {
-        logits[row, k] = Float(sharpness) * (2 * logits[row, k] - norm)
+    let rows = features.converted(to: Float.self)
+    var logits = Matrix<Float>.zeros(rows.rowCount, classCount)
+    for row in 0..<rows.rowCount {
+      for k in 0..<classCount {
+        let distances = zip(rows.row(row), means.row(k)).map { ($0 - $1) * ($0 - $1) }
+        logits[row, k] = -Float(sharpness) * distances.reduce(0, +)
       }
     }
     logits.formLogSoftmaxRows()
@@ -61,7 +61,7 @@ struct NearestMeanHead: Head {
 
   init(decoding file: SafetensorsFile) throws(DataError) {
     means = try file.matrix("means")
-    totals = try file.matrix("totals")
+    totals = try file.matrix("totals", rows: 1, columns: means.rowCount)
     sharpness = Double(try file.metadata("sharpness")) ?? 1
   }
 }

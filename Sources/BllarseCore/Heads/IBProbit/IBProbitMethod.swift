@@ -358,13 +358,17 @@ extension IBProbitHead: StreamingHead where Scalar == Float {
   /// A batch is fitted alone before it is merged.
   public static var mergesExactly: Bool { false }
 
-  /// Fits a batch as `--update merge` does by default, and merges it without forgetting.
+  /// Fits a batch by as many iterations as `--update merge` takes, from zero, and merges it without forgetting.
   public mutating func update(
     _ features: FeatureMatrix, labels: [Int32], execution: Execution
   ) throws(NumericsError) {
-    try update(
+    var head = self
+    try head.update(
       features: features, labels: labels, iterations: FitOptions.updateIterations.defaultValue,
       execution: execution)
+    // Once, for all rows that are predicted next.
+    head.solvedMean = try head.mean()
+    self = head
   }
 }
 

@@ -204,7 +204,7 @@ extension PolyaGammaHead: StreamingHead where Scalar == Float, Coding: ClassCodi
   /// The precisions that a batch adds depend on those before.
   public static var mergesExactly: Bool { false }
 
-  /// Takes the posterior as the prior of a batch, as `--update merge` does by default, without forgetting.
+  /// Takes the posterior as the prior of a batch, and as many iterations as `--update merge`, without forgetting.
   public mutating func update(
     _ features: FeatureMatrix, labels: [Int32], execution: Execution
   ) throws(NumericsError) {
