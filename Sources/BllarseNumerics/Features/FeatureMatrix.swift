@@ -107,10 +107,17 @@ public struct FeatureMatrix: Sendable {
   }
 
   private func firstValue(beyond bound: Double) -> (row: Int, column: Int)? {
+    // A bound that a precision does not reach is its largest number, not infinity.
     switch storage {
-    case .float16(let matrix): Self.firstValue(beyond: bound, in: matrix)
-    case .float32(let matrix): Self.firstValue(beyond: bound, in: matrix)
-    case .float64(let matrix): Self.firstValue(beyond: bound, in: matrix)
+    case .float16(let matrix):
+      let limit = min(Float16(bound), .greatestFiniteMagnitude).bitPattern
+      return Self.firstValue(above: limit, in: matrix) { $0.bitPattern & 0x7FFF }
+    case .float32(let matrix):
+      let limit = min(Float(bound), .greatestFiniteMagnitude).bitPattern
+      return Self.firstValue(above: limit, in: matrix) { $0.magnitude.bitPattern }
+    case .float64(let matrix):
+      let limit = min(bound, .greatestFiniteMagnitude).bitPattern
+      return Self.firstValue(above: limit, in: matrix) { $0.magnitude.bitPattern }
     }
   }
 }
@@ -130,10 +137,10 @@ extension FeatureMatrix {
     let blockSize = max(1, (1 << 18) / max(columnCount, 1))
     execution.forEachBlock(of: rowCount, blockSize: blockSize) { _, range in
       if found.withLock({ $0.map { $0.row < range.lowerBound } ?? false }) { return }
-      guard let (row, column) = rows(range).firstValue(beyond: bound) else { return }
+      guard let (place, column) = rows(range).firstValue(beyond: bound) else { return }
+      let row = range.lowerBound + place
       found.withLock { best in
-        if let row = best?.row, row < range.lowerBound + row { return }
-        best = (range.lowerBound + row, column)
+        if row < best?.row ?? .max { best = (row, column) }
       }
     }
     return found.withLock { $0 }
@@ -148,16 +155,18 @@ extension FeatureMatrix {
     }
   }
 
-  private static func firstValue<Element: BinaryFloatingPoint>(
-    beyond bound: Double, in matrix: Matrix<Element>
+  /// The first element whose magnitude, as bits, is more than a limit: in this order come finite numbers by size,
+  /// infinity, and NaN.
+  ///
+  /// Half precision is compared as it is stored: without instructions for it a conversion is a call an element.
+  private static func firstValue<Element, Bits: FixedWidthInteger>(
+    above limit: Bits, in matrix: Matrix<Element>, _ magnitude: (Element) -> Bits
   ) -> (row: Int, column: Int)? {
-    // A bound that half precision does not reach is its largest number, not infinity.
-    let bound = min(Element(bound), Element.greatestFiniteMagnitude)
     for row in 0..<matrix.rowCount {
       let column: Int? = matrix.withRow(row) { values in
-        // The comparison is false for NaN.
-        for column in values.indices where !(values[column].magnitude <= bound) { return column }
-        return nil
+        var largest: Bits = 0
+        for column in values.indices { largest = max(largest, magnitude(values[column])) }
+        return largest > limit ? values.indices.first { magnitude(values[$0]) > limit } : nil
       }
       if let column { return (row, column) }
     }
