@@ -35,12 +35,14 @@ struct Evaluate: ParsableCommand {
 
 struct Predict: ParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Writes class probabilities and uncertainty scores for rows of features.",
+    abstract:
+      "Writes class probabilities, or target values, with their uncertainty for rows of features.",
     discussion: """
-      The output is a safetensors file with probabilities and logits (rows x classes), predicted, and one \
+      Of a head that predicts classes, the output is a safetensors file with probabilities and logits (rows x classes), predicted, and one \
       number a row: max_probability, entropy and, of a head of the default recipe, energy and leverage; with \
       --mutual-information also mutual_information and aleatoric, which add up to the entropy. With the ending \
-      .csv it is a table with the same columns.
+      .csv it is a table with the same columns. Of a head that predicts target values, it is predicted, sd, \
+      lower and upper (rows x targets), with scale and degrees_of_freedom of their Student-t distributions.
       """)
 
   @Option(help: "The head: a head.safetensors that a run wrote.") var head: String
@@ -60,6 +62,9 @@ struct Predict: ParsableCommand {
       """)
   var mutualInformation = false
 
+  @Option(help: "The probability of the intervals for target values. (default: 0.9)")
+  var level: Double?
+
   @OptionGroup var running: DeclaredOptions<ThreadsList>
 
   private func threadCount() throws -> Int? {
@@ -72,13 +77,16 @@ struct Predict: ParsableCommand {
     guard out.hasSuffix(".safetensors") || out.hasSuffix(".csv") else {
       throw ValidationError("--out is '\(out)'; expected a name that ends in .safetensors or .csv")
     }
+    if let level, !(level > 0 && level < 1) {
+      throw ValidationError("--level is '\(level)'; expected a number above 0 and below 1")
+    }
   }
 
   func run() throws {
     try reportingErrors {
       let rows = try HeadPrediction(
         checkpoint: head, featuresPath: features, split: split, splitsEntropy: mutualInformation,
-        threadCount: threadCount()
+        level: level, threadCount: threadCount()
       ).write(to: out, note: Terminal().runDidNote)
       print("\(rows) rows written to \(out)")
     }

@@ -275,7 +275,7 @@ final class RunTracking: RunObserver {
     // scores again.
     run.log(metrics: scores.filter { loggedSteps?[$0.key] == nil }, step: lastStep)
     // A run that was over has these, and a parameter keeps its first value.
-    if loggedSteps?["test.acc"] == nil { run.log(parameters: result.trackedParameters) }
+    if loggedSteps?["test.nll"] == nil { run.log(parameters: result.trackedParameters) }
     run.set(description: result.description(method: method, data: dataName))
     if let text = result.reliabilityText {
       noting("the reliability diagram") { try run.log(text: text, as: "reliability.json") }
@@ -344,7 +344,12 @@ extension RunResult {
   func description(method: String, data: String) -> String {
     func number(_ value: Double) -> String { String(format: "%.4g", value) }
     func figures(_ scores: SplitScores) -> String {
-      "accuracy \(number(scores.acc)), NLL \(number(scores.nll)), ECE \(number(scores.ece))"
+      let words = [
+        ("accuracy", "acc"), ("RMSE", "rmse"), ("NLL", "nll"), ("CRPS", "crps"), ("ECE", "ece"),
+      ]
+      return words.compactMap { word, name in
+        scores.values[name].map { "\(word) \(number($0))" }
+      }.joined(separator: ", ")
     }
     var text = "\(method) on \(data): \(roles.test) \(figures(test))"
     if hasHead, let before = baseline?.first(where: { $0.split == roles.test })?.scores {

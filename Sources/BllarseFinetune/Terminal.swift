@@ -9,7 +9,7 @@ struct Terminal: RunObserver {
   func runDidLoad(_ data: FeatureDataset, seconds: RunSeconds) {
     let rows = data.splitNames.map { "\(data[$0]?.rowCount ?? 0) \($0)" }.joined(separator: ", ")
     Self.tell(
-      "\(data.name): \(rows) rows, \(data.featureCount) features, \(data.classCount) classes "
+      "\(data.name): \(rows) rows, \(data.featureCount) features, \(data.outputs) "
         + String(format: "(%.2f s)", seconds.load + seconds.features))
   }
 
@@ -31,7 +31,9 @@ struct Terminal: RunObserver {
   }
 
   private func figures(_ record: EpochRecord) -> String {
-    let scores = ["loss", "acc", "nll", "ece"].map { String(format: "  \($0) %.4f", record[$0]) }
+    let scores = ["loss", "acc", "nll", "ece", "rmse", "crps"].compactMap { name in
+      record.metrics[name].map { "  \(name) " + Self.figure($0) }
+    }
     let elbo = record.metrics["elbo"].map { String(format: "  elbo %.2f", $0) } ?? ""
     return scores.joined() + elbo + String(format: "  %.2f s", record.seconds)
   }
@@ -73,7 +75,7 @@ struct Terminal: RunObserver {
 
   func show(_ splits: [(split: String, scores: SplitScores)]) {
     let width = max(12, splits.map(\.split.count).max() ?? 0)
-    let metrics = Metric.ofSplits.map(\.name)
+    let metrics = Metric.ofSplits(splits.first?.scores.task ?? .classification).map(\.name)
     let rows = splits.map { split in (split.split, metrics.map { Self.figure(split.scores[$0]) }) }
     show([("split", metrics)] + rows, nameWidth: width)
   }
@@ -109,7 +111,8 @@ struct Terminal: RunObserver {
     let splits = (best.splits ?? [:]).filter { $0.key != SplitRoles.training }
       .sorted { $0.key < $1.key }
       .map { name, scores in
-        "\(name) " + String(format: "acc %.4f nll %.4f", scores.acc, scores.nll)
+        let names = scores.task == .classification ? ["acc", "nll"] : ["nll", "rmse"]
+        return name + names.map { " \($0) " + Self.figure(scores[$0]) }.joined()
       }
     let place = isWithinEpochs ? best.seenExamples.map { ", \($0) rows seen" } ?? "" : ""
     print("best epoch \(best.epoch)\(place): " + splits.joined(separator: "; "))

@@ -6,10 +6,10 @@ import Synchronization
 /// What every head must do, whoever wrote it: the built-in ones are checked by this, too.
 ///
 /// Each way to fit the head is run on small features as a run of the command line would be. What it checks:
-/// shapes, and probabilities that sum to 1; that a stored head predicts the same bits; that neither the order
-/// of the training rows nor the numbering of the classes matters; that a weight is as good as repeats; that a
-/// fit which is told to stop does; that further rows are learnt from, in batches as at once where the head says so;
-/// and that what cannot be used is an error and no trap.
+/// shapes, and probabilities that sum to 1, or scales that are positive; that a stored head predicts the same bits;
+/// that neither the order of the training rows nor the numbering of the classes matters; that a weight is as good as
+/// repeats; that a fit which is told to stop does; that further rows are learnt from, in batches as at once where the
+/// head says so; and that what cannot be used is an error and no trap.
 ///
 ///     let faults = try HeadConformance(.nearestMean).faults()
 public struct HeadConformance {
@@ -37,8 +37,8 @@ public struct HeadConformance {
   /// - Parameters:
   ///   - method: the head.
   ///   - options: values of options by their long names, "prior": "1"; given to the ways that take them.
-  ///   - tolerance: how much probabilities may differ where rounding, and where an iteration ends, should alone tell them
-  ///     apart.
+  ///   - tolerance: how much probabilities, or target values of size 1, may differ where rounding, and where an iteration
+  ///     ends, should alone tell them apart.
   ///   - claims: what a way claims; by default that neither order matters where one pass reaches the optimum,
   ///     and that weights are as good as repeats where it takes weights.
   public init(
@@ -87,48 +87,81 @@ public struct HeadConformance {
   }
 
   /// What is wrong with learning from further rows.
-  private func faults<Streaming: StreamingHead>(
-    of head: Streaming, stored: any Head, _ rows: Rows
+  ///
+  /// - Parameters:
+  ///   - head: fitted.
+  ///   - stored: the same, stored and read.
+  ///   - mergesExactly: what the head says of batches.
+  ///   - rows: those to learn from.
+  ///   - update: teaches a head rows with targets.
+  private func faults<Streaming: Head>(
+    of head: Streaming, stored: any Head, mergesExactly: Bool, _ rows: Rows,
+    _ update: (inout Streaming, FeatureMatrix, Targets) throws(NumericsError) -> Void
   ) throws -> [String] {
     /// The head after further rows, those of each range in a batch of its own.
-    func predicted(_ head: Streaming, _ batches: [Range<Int>]) throws -> [Float] {
+    func predicted(_ head: Streaming, _ batches: [Range<Int>]) throws -> [Double] {
       var head = head
       for batch in batches {
-        try head.update(
-          rows.test.rows(batch), labels: Array(rows.testLabels[batch]), execution: .available)
+        try update(&head, rows.test.rows(batch), rows.testTargets(Streaming.task, batch))
       }
-      return try head.logProbabilities(rows.test).elements
+      return try Self.predictions(head, rows.test).elements
     }
+    let before = try Self.predictions(head, rows.test).elements
     let whole = try predicted(head, [0..<30])
     var faults: [String] = []
-    if try head.logProbabilities(rows.test).elements == whole {
-      faults.append("further rows change nothing")
-    }
+    if before == whole { faults.append("further rows change nothing") }
     if try (stored as? Streaming).map({ try predicted($0, [0..<30]) }) != whole {
       faults.append("a head that was stored and read learns otherwise")
     }
-    if Streaming.mergesExactly {
-      let parts = try predicted(head, [0..<7, 7..<30])
-      let differences = zip(parts, whole).map(Self.difference)
-      if !differences.allSatisfy({ $0 < tolerance }) {
-        faults.append(
-          "batches and all rows at once differ by \(differences.max() ?? 0) in probabilities")
+    if mergesExactly {
+      let difference = try Self.difference(predicted(head, [0..<7, 7..<30]), whole)
+      if !(difference < tolerance) {
+        faults.append("batches and all rows at once differ by \(difference) in predictions")
       }
     }
     let narrow = FeatureMatrix(Matrix<Float>(rows: 2, columns: 4, repeating: 0))
-    for (features, labels) in [
-      (narrow, [0, 1]), (rows.test.rows(0..<2), [0, 3]), (rows.test.rows(0..<2), [Int32(0)]),
+    let (two, one) = (
+      rows.testTargets(Streaming.task, 0..<2), rows.testTargets(Streaming.task, 0..<1)
+    )
+    for (features, targets) in [
+      (narrow, two), (rows.test.rows(0..<2), Rows.unusable(Streaming.task)),
+      (rows.test.rows(0..<2), one),
     ] {
       var other = head
-      if (try? other.update(features, labels: labels, execution: .available)) != nil {
-        faults.append("it learns from \(features.columnCount) features and the labels \(labels)")
-      } else if try other.logProbabilities(rows.test).elements
-        != head.logProbabilities(rows.test).elements
-      {
-        faults.append("an update that fails changes the head")
+      do throws(NumericsError) {
+        try update(&other, features, targets)
+        faults.append("it learns from \(features.columnCount) features and the targets \(targets)")
+      } catch {
+        if try Self.predictions(other, rows.test).elements != before {
+          faults.append("an update that fails changes the head")
+        }
       }
     }
     return faults
+  }
+
+  private func streamingFaults(
+    of head: any Head, stored: any Head, _ rows: Rows
+  ) throws -> [String] {
+    func faults<Streaming: StreamingHead>(classifying head: Streaming) throws -> [String] {
+      try self.faults(
+        of: head, stored: stored, mergesExactly: Streaming.mergesExactly, rows
+      ) { (head, features, targets) throws(NumericsError) in
+        guard case .classes(let labels) = targets else { return }
+        try head.update(features, labels: labels, execution: .available)
+      }
+    }
+    func faults<Streaming: StreamingRegressionHead>(regressing head: Streaming) throws -> [String] {
+      try self.faults(
+        of: head, stored: stored, mergesExactly: Streaming.mergesExactly, rows
+      ) { (head, features, targets) throws(NumericsError) in
+        guard case .values(let values) = targets else { return }
+        try head.update(features, values: values, execution: .available)
+      }
+    }
+    if let head = head as? any StreamingHead { return try faults(classifying: head) }
+    if let head = head as? any StreamingRegressionHead { return try faults(regressing: head) }
+    return []
   }
 
   private func faults(of way: FittingWay, in directory: String) throws -> [String] {
@@ -136,23 +169,31 @@ public struct HeadConformance {
     let rows = Rows()
     let output = directory + "/out-" + UUID().uuidString
     let head = try fit(way, rows, in: directory, output: output)
-    let predicted = try head.logProbabilities(rows.test)
+    let outputCount = method.task == .classification ? Rows.classCount : 1
 
     // 1. Shapes, and sums.
-    if head.featureCount != Rows.featureCount || head.classCount != Rows.classCount {
+    if head.featureCount != Rows.featureCount || head.outputCount != outputCount {
       faults.append(
-        "fitted to 5 features and 3 classes, it says \(head.featureCount) and \(head.classCount)")
+        "fitted to 5 features and \(outputCount) outputs, it says \(head.featureCount) and "
+          + "\(head.outputCount)")
     }
-    if predicted.rowCount != rows.test.rowCount || predicted.columnCount != Rows.classCount {
-      return faults + ["log-probabilities of 30 rows and 3 classes are \(predicted)"]
+    let predicted = try Self.predictions(head, rows.test)
+    let width = method.task == .classification ? outputCount : 2
+    if predicted.rowCount != rows.test.rowCount || predicted.columnCount != width {
+      return faults + ["predictions of 30 rows and \(outputCount) outputs are \(predicted)"]
     }
     for row in 0..<predicted.rowCount {
-      let sum = predicted.row(row).reduce(0) { $0 + Foundation.exp(Double($1)) }
+      let values = predicted.row(row)
+      if method.task == .regression {
+        if !(values[0].isFinite && values[1] > 0) { faults.append("row \(row) has \(values)") }
+        continue
+      }
+      let sum = values.reduce(0, +)
       if !((sum - 1).magnitude < 1e-4) {
         faults.append("probabilities of row \(row) sum to \(sum)")
       }
     }
-    if try head.logProbabilities(rows.test.rows(0..<0)).rowCount != 0 {
+    if try Self.predictions(head, rows.test.rows(0..<0)).rowCount != 0 {
       faults.append("no rows have predictions")
     }
 
@@ -160,35 +201,33 @@ public struct HeadConformance {
 
     // 2. A stored head.
     let stored = try HeadCheckpoint(path: output + "/head.safetensors").head
-    if let head = head.uncalibrated as? any StreamingHead {
-      faults += try self.faults(of: head, stored: stored.uncalibrated, rows)
-    }
-    if try stored.logProbabilities(rows.test).elements != predicted.elements {
+    faults += try streamingFaults(of: head.uncalibrated, stored: stored.uncalibrated, rows)
+    if try Self.predictions(stored, rows.test).elements != predicted.elements {
       faults.append("a head that was stored and read predicts other bits")
     }
 
     // 3. What must not matter.
-    func compare(_ other: Rows, _ claim: String, classes: [Int] = [0, 1, 2]) throws {
-      let values = try fit(way, other, in: directory).logProbabilities(rows.test)
-      let differences = (0..<values.rowCount).flatMap { row in
-        classes.indices.map { Self.difference(values[row, classes[$0]], predicted[row, $0]) }
-      }
-      let difference = differences.max() ?? 0
+    func compare(_ other: Rows, _ claim: String, columns: [Int]) throws {
+      let values = try Self.predictions(try fit(way, other, in: directory), rows.test)
+      let reordered = (0..<values.rowCount).flatMap { row in columns.map { values[row, $0] } }
+      let difference = Self.difference(reordered, predicted.elements)
       if !(difference < tolerance) {
-        faults.append("\(claim) changes probabilities by \(difference)")
+        faults.append("\(claim) changes predictions by \(difference)")
       }
     }
     let claimed = claims(way)
-    if claimed.contains(.rowOrder) { try compare(rows.reordered, "another order of the rows") }
-    if claimed.contains(.classOrder) {
-      try compare(rows.renumbered, "another numbering of the classes", classes: [2, 0, 1])
+    if claimed.contains(.rowOrder) {
+      try compare(rows.reordered, "another order of the rows", columns: Array(0..<width))
+    }
+    if claimed.contains(.classOrder), method.task == .classification {
+      try compare(rows.renumbered, "another numbering of the classes", columns: [2, 0, 1])
     }
     if claimed.contains(.weights) {
-      let weighted = try fit(way, rows.weighted, in: directory).logProbabilities(rows.test)
-      let repeated = try fit(way, rows.repeated, in: directory).logProbabilities(rows.test)
-      let difference = zip(weighted.elements, repeated.elements).map(Self.difference).max() ?? 0
+      let weighted = try Self.predictions(fit(way, rows.weighted, in: directory), rows.test)
+      let repeated = try Self.predictions(fit(way, rows.repeated, in: directory), rows.test)
+      let difference = Self.difference(weighted.elements, repeated.elements)
       if !(difference < tolerance) {
-        faults.append("weights of two and repeated rows differ by \(difference) in probabilities")
+        faults.append("weights of two and repeated rows differ by \(difference) in predictions")
       }
     }
 
@@ -202,19 +241,41 @@ public struct HeadConformance {
     // 5. What cannot be used.
     for width in [Rows.featureCount - 1, Rows.featureCount + 1] {
       let wrong = FeatureMatrix(Matrix<Float>(rows: 2, columns: width, repeating: 0))
-      if (try? head.logProbabilities(wrong)) != nil {
+      if (try? Self.predictions(head, wrong)) != nil {
         faults.append("rows of \(width) features are predicted by a head of 5")
       }
     }
-    if (try? head.evaluation(features: rows.test.rows(0..<2), labels: [0, 3])) != nil {
-      faults.append("a label that is no class is scored")
+    let unusable = try FeatureSplit(
+      features: rows.test.rows(0..<2), targets: Rows.unusable(method.task))
+    if (try? head.scores(of: unusable, execution: .available)) != nil {
+      faults.append("a target that cannot be is scored")
     }
     return faults
   }
 
-  /// The difference of the probabilities whose logarithms are given.
-  private static func difference(_ first: Float, _ second: Float) -> Double {
-    (exp(Double(first)) - exp(Double(second))).magnitude
+  /// What a head predicts, a row for each: class probabilities, or locations and scales.
+  private static func predictions(
+    _ head: any Head, _ features: FeatureMatrix
+  ) throws -> Matrix<Double> {
+    if let head = head as? any RegressionHead {
+      let predicted = try head.predict(features)
+      return Matrix(
+        rows: predicted.rowCount, columns: 2 * predicted.targetCount,
+        elements: (0..<predicted.rowCount).flatMap {
+          predicted.locations.row($0) + predicted.scales.row($0)
+        })
+    }
+    let logs = try head.classifier().logProbabilities(features)
+    return Matrix(
+      rows: logs.rowCount, columns: logs.columnCount,
+      elements: logs.elements.map { exp(Double($0)) })
+  }
+
+  /// The largest difference; infinite where one is not a number.
+  private static func difference(_ first: [Double], _ second: [Double]) -> Double {
+    zip(first, second).map { ($0 - $1).magnitude }.reduce(0) {
+      $0 >= $1 ? $0 : $1.isNaN ? .infinity : $1
+    }
   }
 
   private func fit(
@@ -222,12 +283,12 @@ public struct HeadConformance {
     shouldStop: @escaping @Sendable () -> Bool = { false }
   ) throws -> any Head {
     let path = directory + "/rows.safetensors"
-    try rows.write(to: path)
+    try rows.write(to: path, method.task)
     var given = GivenOptions()
     given["head"] = method.name
     given["features"] = path
     given["threads"] = "1"
-    given["calibration"] = "none"
+    if method.task == .classification { given["calibration"] = "none" }
     if let selector = method.selector { given[selector.name] = way.name }
     if let name = way.requiredSwitch { given[name] = "" }
     if !way.traits.contains(.isOnePass) { given["epochs"] = "2" }
@@ -238,7 +299,8 @@ public struct HeadConformance {
   }
 }
 
-/// Three classes in five features, with overlap; the same rows whenever they are made.
+/// Three classes in five features, with overlap, and a target value that depends on them; the same rows whenever they
+/// are made.
 private struct Rows {
   static let (featureCount, classCount) = (5, 3)
   var train: [[Float]] = []
@@ -246,6 +308,8 @@ private struct Rows {
   var weights: [Int32]?
   let test: FeatureMatrix
   private(set) var testLabels: [Int32] = []
+  private var values: [Double] = []
+  private var testValues: [Double] = []
 
   init() {
     var generator = Philox(seed: 8, purpose: .sampling, index: 0)
@@ -259,11 +323,30 @@ private struct Rows {
     testLabels = (0..<30).map { Int32($0 % 3) }
     test = FeatureMatrix(
       Matrix(rows: 30, columns: Self.featureCount, elements: testLabels.flatMap { row(Int($0)) }))
+    func value(_ row: [Float]) -> Double {
+      Double(row[0] - row[2]) + 0.3 * generator.normalPair().0
+    }
+    values = train.map(value)
+    testValues = (0..<30).map { value(test.rows($0..<$0 + 1).converted(to: Float.self).elements) }
+  }
+
+  /// Targets of test rows.
+  func testTargets(_ task: LearningTask, _ range: Range<Int>) -> Targets {
+    task == .classification
+      ? .classes(Array(testLabels[range]))
+      : .values(Matrix(rows: range.count, columns: 1, elements: Array(testValues[range])))
+  }
+
+  /// Targets of two rows that cannot be.
+  static func unusable(_ task: LearningTask) -> Targets {
+    task == .classification
+      ? .classes([0, 3]) : .values(Matrix(rows: 2, columns: 1, elements: [0, .nan]))
   }
 
   private func taking(_ order: [Int]) -> Rows {
     var rows = self
     (rows.train, rows.labels) = (order.map { train[$0] }, order.map { labels[$0] })
+    rows.values = order.map { values[$0] }
     return rows
   }
 
@@ -286,14 +369,19 @@ private struct Rows {
   /// Every fourth row is there twice.
   var repeated: Rows { taking((0..<60).flatMap { $0 % 4 == 0 ? [$0, $0] : [$0] }) }
 
-  func write(to path: String) throws {
+  func write(to path: String, _ task: LearningTask) throws {
     var writer = SafetensorsWriter()
     writer.add(
       "X_train",
       Matrix<Float>(rows: train.count, columns: Self.featureCount, elements: train.flatMap { $0 }))
-    writer.add("y_train", labels)
     writer.add("X_test", test)
-    writer.add("y_test", testLabels)
+    if task == .classification {
+      writer.add("y_train", labels)
+      writer.add("y_test", testLabels)
+    } else {
+      writer.add("y_train", values)
+      writer.add("y_test", testValues)
+    }
     if let weights { writer.add("times_train", weights) }
     try writer.write(to: path)
   }

@@ -31,7 +31,7 @@ struct LibraryUseTests {
     let tried = try #require(head.report).candidates.map(\.scaling)
     #expect(FeatureScaling.allCases.allSatisfy(tried.contains))
     #expect(RunConfiguration().method.head == "softmax")
-    let both: [any Head] = [head, try IBProbitHead(fitting: rows, labels: labels)]
+    let both: [any ClassificationHead] = [head, try IBProbitHead(fitting: rows, labels: labels)]
     for head in both {
       let probabilities = try head.probabilities(rows)
       #expect(probabilities.count == 60 && probabilities.allSatisfy { $0.count == 3 })

@@ -3,17 +3,19 @@ import BllarseNumerics
 /// A fitted head in a safetensors file, with what made it.
 ///
 /// The format is version 1: the metadata entries `format` ("bllarse-head"), `format_version`, `head`
-/// (the kind), `feature_count`, `class_count`, `class_names` (a JSON list), `dataset`, `backbone`,
-/// `backbone_digest` (where there is a backbone) and `arguments` (a JSON object); tensors and further
-/// entries belong to the kind of head.
+/// (the kind), `feature_count`, `class_count` and `class_names` (a JSON list), or `target_count` and `target_names`
+/// of a head that predicts values, `dataset`, `backbone`, `backbone_digest` (where there is a backbone) and `arguments` (a
+/// JSON object); tensors and further entries belong to the kind of head.
 public struct HeadCheckpoint: Sendable {
   /// The version of the format that this package writes.
   public static let formatVersion = 1
 
   /// The head.
   public var head: any Head
-  /// One name for each class.
-  public var classNames: [String]
+  /// One name for each class, or each target value.
+  public var outputNames: [String]
+  /// What the head predicts.
+  public var outputs: Outputs { Outputs(type(of: head).task, outputNames) }
   /// The data set that the head was fitted to.
   public var dataset: String
   /// The backbone whose features the head expects, as a path, and its ``ResidualMLP/digest``; empty when the
@@ -24,10 +26,10 @@ public struct HeadCheckpoint: Sendable {
 
   /// Describes a checkpoint.
   public init(
-    head: any Head, classNames: [String], dataset: String, backbone: String,
+    head: any Head, outputNames: [String], dataset: String, backbone: String,
     backboneDigest: String = "", arguments: String
   ) {
-    (self.head, self.classNames, self.dataset) = (head, classNames, dataset)
+    (self.head, self.outputNames, self.dataset) = (head, outputNames, dataset)
     (self.backbone, self.backboneDigest) = (backbone, backboneDigest)
     self.arguments = arguments
   }
@@ -36,11 +38,12 @@ public struct HeadCheckpoint: Sendable {
   ///
   /// - Throws: `DataError` when the file cannot be written.
   public func write(to path: String) throws(DataError) {
+    let task = type(of: head).task
     var writer = SafetensorsWriter(metadata: [
       "format": "bllarse-head", "format_version": String(Self.formatVersion),
       "head": type(of: head).kind, "feature_count": String(head.featureCount),
-      "class_count": String(head.classCount),
-      "class_names": ClassNames.format(classNames, separator: ", "), "dataset": dataset,
+      task.countKey: String(head.outputCount),
+      task.namesKey: ClassNames.format(outputNames, separator: ", "), "dataset": dataset,
       "backbone": backbone, "arguments": arguments,
     ])
     if !backboneDigest.isEmpty { writer.metadata["backbone_digest"] = backboneDigest }
@@ -75,18 +78,26 @@ public struct HeadCheckpoint: Sendable {
     head = try kind.init(decoding: file)
     if kind != CalibratedHead.self, file.metadata["held_out_calibration"] != nil {
       // Heads of the default recipe once held the map themselves.
-      let map = try HeldOutCalibration(decoding: file, classCount: head.classCount)
-      if map != .none { head = CalibratedHead(head, map) }
+      let classifier = try head.classifier()
+      let map = try HeldOutCalibration(decoding: file, classCount: classifier.classCount)
+      if map != .none { head = CalibratedHead(classifier, map) }
     }
     dataset = try file.metadata("dataset")
     backbone = try file.metadata("backbone")
     backboneDigest = file.metadata["backbone_digest"] ?? ""
     arguments = try file.metadata("arguments")
-    let classCount = head.classCount
-    classNames = try file.entry("class_names", "a JSON list of \(classCount) names") {
-      ClassNames.parse($0).flatMap { $0.count == classCount ? $0 : nil }
+    let count = head.outputCount
+    outputNames = try file.entry(kind.task.namesKey, "a JSON list of \(count) names") {
+      ClassNames.parse($0).flatMap { $0.count == count ? $0 : nil }
     }
   }
+}
+
+extension LearningTask {
+  /// The metadata entry with the number of what is predicted.
+  var countKey: String { self == .classification ? "class_count" : "target_count" }
+  /// The metadata entry with their names.
+  var namesKey: String { self == .classification ? "class_names" : "target_names" }
 }
 
 extension Versions {

@@ -1,10 +1,10 @@
 public import BllarseNumerics
 
-/// Checked features and labels in named splits: what a head is fitted and evaluated on.
+/// Checked features and targets in named splits: what a head is fitted and evaluated on.
 ///
-/// A value of this type holds what every head relies on: each split has rows, as many labels as rows,
-/// and finite features; all splits have the same number of features; every label is a class; the
-/// training split has at least two classes.
+/// A value of this type holds what every head relies on: each split has rows, as many targets as rows,
+/// and finite features; all splits have the same number of features; every label is a class and the
+/// training split has at least two of them, or every target value is a number and they differ.
 public struct FeatureDataset: Sendable {
   /// What the data set is called, "digits".
   public let name: String
@@ -12,10 +12,12 @@ public struct FeatureDataset: Sendable {
   public let file: String?
   /// The splits' names in their order: "train", "test", "validation" and any others.
   public let splitNames: [String]
+  /// The classes, or the target values, that there are.
+  public let outputs: Outputs
   /// The number of classes.
-  public let classCount: Int
+  public var classCount: Int { outputs.count }
   /// The classes' names, `classCount` of them; their numbers when nobody named them.
-  public let classNames: [String]
+  public var classNames: [String] { outputs.names }
 
   private var splits: [String: FeatureSplit]
 
@@ -31,22 +33,24 @@ public struct FeatureDataset: Sendable {
   ///   - classCount: the number of classes; by default the largest label of "train" (of all splits when
   ///     there is no "train") plus one.
   ///   - classNames: the classes' names; they tell the number of classes, too.
+  ///   - targetNames: the names of target values, where splits have these; "y", or numbers, when `nil`.
   ///   - execution: the threads to check with.
   /// - Throws: `DataError`, naming split, row and column: no rows, widths that differ, features that are
-  ///   NaN, infinite or so large that sums of squares overflow, labels that are no class, one class only.
+  ///   NaN, infinite or so large that sums of squares overflow, labels that are no class, one class only, target
+  ///   values that are no numbers, or all the same.
   /// - Complexity: one pass over all features.
   public init(
     name: String, file: String? = nil, splits: [(name: String, split: FeatureSplit)],
-    classCount: Int? = nil, classNames: [String]? = nil, execution: Execution = .available
+    classCount: Int? = nil, classNames: [String]? = nil, targetNames: [String]? = nil,
+    execution: Execution = .available
   ) throws(DataError) {
-    let validation = DatasetValidation(file: file)
-    let classCount = try validation.check(
+    outputs = try DatasetValidation(file: file).check(
       splits.map {
         DatasetValidation.Outline(
           name: $0.name, rowCount: $0.split.rowCount, featureCount: $0.split.featureCount,
-          labels: $0.split.labels,
+          targets: $0.split.targets,
           values: RowValues(weights: $0.split.weights, groups: $0.split.groups))
-      }, announced: classCount, names: classNames)
+      }, announced: classCount, classNames: classNames, targetNames: targetNames)
     for (name, split) in splits {
       let range =
         name == SplitRoles.training
@@ -58,8 +62,6 @@ public struct FeatureDataset: Sendable {
     (self.name, self.file) = (name, file)
     splitNames = splits.map(\.name)
     self.splits = Dictionary(uniqueKeysWithValues: splits.map { ($0.name, $0.split) })
-    self.classCount = classCount
-    self.classNames = classNames ?? (0..<classCount).map(String.init)
   }
 
   /// The data set with subsets of the rows of some splits, which need no check of their own; the classes stay
@@ -74,10 +76,11 @@ public struct FeatureDataset: Sendable {
   ///
   /// - Throws: `DataError.Code.insufficientData`.
   func checkRowsThatCount() throws(DataError) {
-    guard let train = splits[SplitRoles.training], train.weights != nil || train.groups != nil
+    guard let train = splits[SplitRoles.training],
+      train.weights != nil || train.groups != nil || outputs.task == .regression
     else { return }
     try RowValues(weights: train.weights, groups: train.groups).check(
-      labels: train.labels, file: file, key: SplitRoles.training)
+      targets: train.targets, file: file, key: SplitRoles.training)
   }
 
   /// The split of a name, if there is one.
@@ -92,7 +95,7 @@ public struct FeatureDataset: Sendable {
 
   /// What the user should know of classes that no training row has; `nil` when there are none.
   var unseenClassNote: String? {
-    guard let labels = splits[SplitRoles.training]?.labels else { return nil }
+    guard case .classes(let labels)? = splits[SplitRoles.training]?.targets else { return nil }
     var isSeen = [Bool](repeating: false, count: classCount)
     let weights = splits[SplitRoles.training]?.weights
     for (row, label) in labels.enumerated() where (weights?[row] ?? 1) > 0 {
@@ -119,7 +122,7 @@ struct DatasetValidation {
     let name: String
     let rowCount: Int
     let featureCount: Int
-    let labels: [Int32]
+    let targets: Targets
     var values = RowValues()
   }
 
@@ -133,32 +136,73 @@ struct DatasetValidation {
       code, file: file, key: key, row: row, found: found, expected: expected, advice: advice)
   }
 
-  /// Checks all but the features, and tells the number of classes, as announced, as there are names or as the
-  /// labels show.
+  /// Checks all but the features, and tells what the targets are: classes as announced, as there are names or as
+  /// the labels show, or values.
   ///
   /// - Throws: `DataError` that names split and row.
   func check(
+    _ splits: [Outline], announced: Int?, classNames: [String]?, targetNames: [String]?
+  ) throws(DataError) -> Outputs {
+    try checkShapes(splits)
+    guard case .values(let first)? = splits.first?.targets else {
+      let count = try checkLabels(splits, announced: announced, names: classNames)
+      return Outputs(classCount: count, names: classNames)
+    }
+    let names =
+      targetNames ?? (first.columnCount == 1 ? ["y"] : (0..<first.columnCount).map(String.init))
+    for split in splits { try check(split, names: names) }
+    return Outputs(.regression, names)
+  }
+
+  private func checkLabels(
     _ splits: [Outline], announced: Int?, names: [String]?
   ) throws(DataError) -> Int {
-    try checkShapes(splits)
-    let classCount = try classCount(splits, announced: announced, names: names)
+    let labelled: [(outline: Outline, labels: [Int32])] = splits.map { split in
+      guard case .classes(let labels) = split.targets else { return (split, []) }
+      return (split, labels)
+    }
+    let classCount = try classCount(labelled, announced: announced, names: names)
     let isAnnounced = announced != nil || names != nil
-    for split in splits {
-      if let row = split.labels.firstIndex(where: { $0 < 0 || Int($0) >= classCount }) {
+    for (split, labels) in labelled {
+      if let row = labels.firstIndex(where: { $0 < 0 || Int($0) >= classCount }) {
         // A class of which there is no training row.
-        let isUnseen =
-          !isAnnounced && split.name != SplitRoles.training && split.labels[row] >= 0
+        let isUnseen = !isAnnounced && split.name != SplitRoles.training && labels[row] >= 0
         throw fault(
           .invalidLabel, "\(split.name) split labels", row: row,
-          "the label is \(split.labels[row])",
+          "the label is \(labels[row])",
           "a class index in 0..<\(classCount)" + (isUnseen ? ", as the training rows show" : ""),
           "correct or remove the row"
             + (isUnseen ? ", or list all classes in the metadata class_names" : ""))
       }
       guard split.name == SplitRoles.training else { continue }
-      try split.values.check(labels: split.labels, file: file, key: split.name)
+      try split.values.check(targets: split.targets, file: file, key: split.name)
     }
     return classCount
+  }
+
+  /// The largest magnitude of a target value: sums of squares over rows stay finite in double precision.
+  private static var largestValue: Double { 1e100 }
+
+  private func check(_ split: Outline, names: [String]) throws(DataError) {
+    guard case .values(let values) = split.targets, values.columnCount == names.count else {
+      throw fault(
+        .wrongShape, "\(split.name) split targets", "the rows have other targets",
+        "\(names.count) a row, as there are names")
+    }
+    for row in 0..<values.rowCount {
+      let column = values.withRow(row) { entries in
+        entries.indices.first { !(entries[$0].magnitude <= Self.largestValue) }
+      }
+      guard let column else { continue }
+      let value = values[row, column]
+      throw DataError(
+        value.isFinite ? .outOfRange : .notFinite, file: file, key: "\(split.name) split targets",
+        row: row, column: values.columnCount > 1 ? column : nil, found: "the target is \(value)",
+        expected: value.isFinite ? "at most 1e100 in magnitude" : "a finite number",
+        advice: "correct or remove the row")
+    }
+    guard split.name == SplitRoles.training else { return }
+    try split.values.check(targets: split.targets, file: file, key: split.name)
   }
 
   private func checkShapes(_ splits: [Outline]) throws(DataError) {
@@ -188,7 +232,7 @@ struct DatasetValidation {
   }
 
   private func classCount(
-    _ splits: [Outline], announced: Int?, names: [String]?
+    _ splits: [(outline: Outline, labels: [Int32])], announced: Int?, names: [String]?
   ) throws(DataError) -> Int {
     if let announced, let names, announced != names.count {
       throw fault(
@@ -201,12 +245,12 @@ struct DatasetValidation {
         .insufficientData, nil, "\(announced) classes were announced", "at least two classes")
     }
     // A class that the training rows do not show cannot be learnt: their labels count the classes.
-    let counted = splits.filter { $0.name == SplitRoles.training }
+    let counted = splits.filter { $0.outline.name == SplitRoles.training }
     let sources = counted.isEmpty ? splits : counted
     let largest = max(0, sources.compactMap { $0.labels.max() }.max() ?? 0)
-    let rows = sources.reduce(0) { $0 + $1.rowCount }
-    for split in sources where Int(largest) >= max(rows, 2) {
-      guard let row = split.labels.firstIndex(of: largest) else { continue }
+    let rows = sources.reduce(0) { $0 + $1.outline.rowCount }
+    for (split, labels) in sources where Int(largest) >= max(rows, 2) {
+      guard let row = labels.firstIndex(of: largest) else { continue }
       throw fault(
         .invalidLabel, "\(split.name) split labels", row: row,
         "the label is \(largest), which makes more classes than there are rows",
@@ -217,21 +261,36 @@ struct DatasetValidation {
 }
 
 extension RowValues {
-  /// Refuses rows that do not show two classes or more, and two groups, among those that count.
-  func check(labels: [Int32], file: String?, key: String) throws(DataError) {
+  /// Refuses rows that do not show two classes or more, or two values of each target, and two groups, among those
+  /// that count.
+  func check(targets: Targets, file: String?, key: String) throws(DataError) {
     if let weights {
       try RowWeights.requirePositive(weights, file: file, key: "\(key) split weights")
     }
     let first = weights.flatMap { $0.firstIndex { $0 > 0 } } ?? 0
-    guard first < labels.count else { return }
+    let count = targets.rowCount
+    guard first < count else { return }
     func differs(_ isOther: (Int) -> Bool) -> Bool {
-      labels.indices.contains { (weights?[$0] ?? 1) > 0 && isOther($0) }
+      (0..<count).contains { (weights?[$0] ?? 1) > 0 && isOther($0) }
     }
-    let rows = weights == nil ? "\(labels.count) rows" : "rows of positive weight"
-    try DataError.require(
-      differs({ labels[$0] != labels[first] }), .insufficientData, file: file,
-      key: "\(key) split labels", found: "all \(rows) have the label \(labels[first])",
-      expected: "at least two classes", advice: "add rows of another class")
+    let rows = weights == nil ? "\(count) rows" : "rows of positive weight"
+    switch targets {
+    case .classes(let labels):
+      try DataError.require(
+        differs({ labels[$0] != labels[first] }), .insufficientData, file: file,
+        key: "\(key) split labels", found: "all \(rows) have the label \(labels[first])",
+        expected: "at least two classes", advice: "add rows of another class")
+    case .values(let values):
+      for column in 0..<values.columnCount {
+        let value = values[first, column]
+        guard !differs({ values[$0, column] != value }) else { continue }
+        throw DataError(
+          .insufficientData, file: file, key: "\(key) split targets",
+          column: values.columnCount > 1 ? column : nil,
+          found: "all \(rows) have the target \(value)", expected: "targets that differ",
+          advice: "add rows of other targets, or leave the target out")
+      }
+    }
     guard let groups, !differs({ groups[$0] != groups[first] }) else { return }
     throw DataError(
       .insufficientData, file: file, key: "\(key) split groups",

@@ -11,8 +11,10 @@ import Synchronization
 ///   npy files, and perhaps `metadata.json`: the cache of the Python original's text experiments.
 ///
 /// Features are (N, D) and stay in half, single or double precision, mapped where they are not
-/// compressed; labels are N integers of any type. The metadata may hold `class_names` (a JSON list of
-/// texts) and `num_classes`. `val` is the split "validation"; every other split keeps its name.
+/// compressed; labels are N integers of any type. Target values, (N) or (N, T) numbers of any type, are in their
+/// place for heads that predict these, and other arrays than `y_NAME` may be named (``TargetArrays``). The metadata may
+/// hold `class_names` or `target_names` (a JSON list of texts) and `num_classes`. `val` is the split "validation";
+/// every other split keeps its name.
 public struct FeatureFile: Sendable {
   let source: FeatureArrays
   /// The splits that have features, and the arrays' suffixes.
@@ -48,7 +50,7 @@ public struct FeatureFile: Sendable {
     return features
   }
 
-  /// Reads and checks all splits that have features and labels, with weights and groups of the training rows
+  /// Reads and checks all splits that have features and targets, with weights and groups of the training rows
   /// where they are named.
   ///
   /// Required are by default "train" and the test split; the number of classes may be known otherwise (from a
@@ -57,48 +59,51 @@ public struct FeatureFile: Sendable {
   /// - Throws: `DataError`, naming tensor, row and column.
   public func dataset(
     requiring required: [String]? = nil, classCount: Int? = nil,
-    with arrays: RowArrays = RowArrays(),
+    targets: TargetArrays = TargetArrays(), with arrays: RowArrays = RowArrays(),
     execution: Execution = .available
   ) throws(DataError) -> FeatureDataset {
     let required =
       required ?? [SplitRoles.training, SplitRoles.defaultTest(of: splitNames) ?? "test"]
-    let read = try readSplits(requiring: required, with: arrays) { (name) throws(DataError) in
+    let read = try readSplits(requiring: required, targets, with: arrays) {
+      (name) throws(DataError) in
       let features = try source.tensor("X_" + suffix(name)).features()
       return (features.rowCount, features)
     }
     let (announced, classNames) = try announcedClasses()
     return try FeatureDataset(
       name: FeatureFile.stem(path), file: path,
-      splits: read.map { (name, features, labels, values) throws(DataError) in
+      splits: read.map { (name, features, targets, values) throws(DataError) in
         let split = try FeatureSplit(
-          features: features, labels: labels, weights: values.weights, groups: values.groups,
+          features: features, targets: targets, weights: values.weights, groups: values.groups,
           name: name)
         return (name, split)
       },
       classCount: classNames == nil ? classCount ?? announced : announced, classNames: classNames,
-      execution: execution)
+      targetNames: try targetNames(targets, read.first?.targets), execution: execution)
   }
 
-  /// Reads the splits that have labels, and those that must be there, with what `features` gives of each.
+  /// Reads the splits that have targets, and those that must be there, with what `features` gives of each.
   ///
   /// - Throws: `DataError`; that a split is missing comes after the faults of the others.
   private func readSplits<Features>(
-    requiring required: [String], with arrays: RowArrays,
+    requiring required: [String], _ arrays: TargetArrays, with rowArrays: RowArrays,
     _ features: (_ name: String) throws(DataError) -> (rowCount: Int, features: Features)
   ) throws(DataError) -> [(
-    name: String, features: Features, labels: [Int32], values: RowValues
+    name: String, features: Features, targets: Targets, values: RowValues
   )] {
     let names = Set(source.names)
-    var splits: [(name: String, features: Features, labels: [Int32], values: RowValues)] = []
-    for (name, suffix) in suffixes where names.contains("y_" + suffix) || required.contains(name) {
+    var splits: [(name: String, features: Features, targets: Targets, values: RowValues)] = []
+    for (name, suffix) in suffixes {
+      let array = arrays.name + "_" + suffix
+      guard names.contains(array) || required.contains(name) else { continue }
       let (rowCount, features) = try features(name)
-      let labels = try source.tensor("y_" + suffix).labels()
+      let targets = try source.tensor(array).targets(of: arrays.task)
       do throws(DataError) {
-        try FeatureSplit.require(labels.count, rowCount: rowCount, name: name)
+        try FeatureSplit.require(targets, rowCount: rowCount, name: name)
       } catch { throw error.inFile(path) }
       let values =
-        name == SplitRoles.training ? try values(of: arrays, rowCount: rowCount) : RowValues()
-      splits.append((name, features, labels, values))
+        name == SplitRoles.training ? try values(of: rowArrays, rowCount: rowCount) : RowValues()
+      splits.append((name, features, targets, values))
     }
     for name in required where !suffixes.contains(where: { $0.split == name }) {
       _ = try source.header("X_" + suffix(name))  // says what there is
@@ -108,6 +113,22 @@ public struct FeatureFile: Sendable {
 
   private func suffix(_ split: String) -> String {
     suffixes.first { $0.split == split }?.suffix ?? (split == "validation" ? "val" : split)
+  }
+
+  /// What target values are called: by the metadata, else by their array; `nil` for classes.
+  private func targetNames(
+    _ arrays: TargetArrays, _ targets: Targets?
+  ) throws(DataError) -> [String]? {
+    guard case .values(let values)? = targets else { return nil }
+    let count = values.columnCount
+    if arrays.name == TargetArrays().name, let text = source.metadata["target_names"] {
+      let names = ClassNames.parse(text)
+      try DataError.require(
+        names?.count == count, .wrongType, file: path, key: "metadata target_names",
+        found: "the value is \(text.quoted())", expected: "a JSON list of \(count) texts")
+      return names
+    }
+    return count == 1 ? [arrays.name] : (0..<count).map { "\(arrays.name)_\($0)" }
   }
 
   private func announcedClasses() throws(DataError) -> (count: Int?, names: [String]?) {
@@ -155,7 +176,7 @@ extension JSON {
   }
 }
 
-/// What is known of stored features before they are read: sizes and labels.
+/// What is known of stored features before they are read: sizes and targets.
 struct FeatureHeader: Sendable {
   /// A split, its rows, and the bytes of its features.
   typealias Split = (name: String, rowCount: Int, byteCount: Int)
@@ -164,38 +185,41 @@ struct FeatureHeader: Sendable {
   let file: String?
   /// All splits with features.
   let names: [String]
-  /// The splits with features and labels.
+  /// The splits with features and targets.
   let splits: [Split]
   let featureCount: Int
-  let classCount: Int
+  let outputs: Outputs
 
   subscript(name: String) -> Split? { splits.first { $0.name == name } }
 }
 
 extension FeatureFile {
-  /// Reads sizes and labels and checks them, as ``dataset(requiring:classCount:with:execution:)`` does before
-  /// it looks at the features.
+  /// Reads sizes and targets and checks them, as ``dataset(requiring:classCount:targets:with:execution:)`` does
+  /// before it looks at the features.
   ///
   /// - Throws: `DataError`, naming tensor and row.
   func header(
-    requiring required: [String] = [], with arrays: RowArrays = RowArrays()
+    requiring required: [String] = [], targets: TargetArrays = TargetArrays(),
+    with arrays: RowArrays = RowArrays()
   ) throws(DataError) -> FeatureHeader {
-    let read = try readSplits(requiring: required, with: arrays) { (name) throws(DataError) in
+    let read = try readSplits(requiring: required, targets, with: arrays) {
+      (name) throws(DataError) in
       let features = try header(of: name)
       return (features.shape[0], features)
     }
     let (announced, names) = try announcedClasses()
-    let classCount = try DatasetValidation(file: path).check(
+    let outputs = try DatasetValidation(file: path).check(
       read.map {
         .init(
           name: $0.name, rowCount: $0.features.shape[0], featureCount: $0.features.shape[1],
-          labels: $0.labels, values: $0.values)
-      }, announced: announced, names: names)
+          targets: $0.targets, values: $0.values)
+      }, announced: announced, classNames: names,
+      targetNames: try targetNames(targets, read.first?.targets))
     return FeatureHeader(
       file: path, names: splitNames,
       splits: read.map { name, features, _, _ in
         (name, features.shape[0], features.shape.reduce(features.type.size, *))
-      }, featureCount: read.first?.features.shape[1] ?? 0, classCount: classCount)
+      }, featureCount: read.first?.features.shape[1] ?? 0, outputs: outputs)
   }
 
   /// The sizes of the features of a split, with or without labels.
@@ -210,7 +234,20 @@ extension FeatureFile {
   }
 }
 
-/// The names of arrays that say more of the training rows than their classes.
+/// Which arrays hold the targets of splits, and what they are.
+public struct TargetArrays: Sendable, Hashable {
+  /// Whether they are classes or values.
+  public var task: LearningTask
+  /// The arrays are `NAME_SPLIT`, "y_train".
+  public var name: String
+
+  /// Names arrays: labels in `y_SPLIT` when nothing is given.
+  public init(_ task: LearningTask = .classification, name: String = "y") {
+    (self.task, self.name) = (task, name)
+  }
+}
+
+/// The names of arrays that say more of the training rows than their targets.
 ///
 /// An array NAME is stored as `NAME_train`, or as `NAME` with as many rows as the training split. There is
 /// nothing to be said of the rows of other splits: every scored row counts once.

@@ -1,12 +1,103 @@
 public import BllarseNumerics
 
-/// The rows of one split: features and the class of each row, and perhaps how often each counts and
+/// What heads predict of a row.
+public enum LearningTask: String, Sendable, CaseIterable {
+  /// One of several classes.
+  case classification
+  /// One number, or several.
+  case regression
+}
+
+/// What heads of a data set predict: how many classes or target values there are, and what they are called.
+public struct Outputs: Sendable, Equatable {
+  /// Whether they are classes or values.
+  public let task: LearningTask
+  /// Their names, in their order.
+  public let names: [String]
+  /// Their number.
+  public var count: Int { names.count }
+
+  /// Names classes; by default they are called by their numbers.
+  init(classCount: Int, names: [String]? = nil) {
+    task = .classification
+    self.names = names ?? (0..<classCount).map(String.init)
+  }
+
+  /// Names classes, or target values.
+  init(_ task: LearningTask, _ names: [String]) { (self.task, self.names) = (task, names) }
+}
+
+extension Outputs: CustomStringConvertible {
+  /// "10 classes", "1 target".
+  public var description: String {
+    switch task {
+    case .classification: "\(count) classes"
+    case .regression: count == 1 ? "1 target" : "\(count) targets"
+    }
+  }
+}
+
+/// What is known of rows, to be learnt or to be compared with predictions.
+public enum Targets: Sendable {
+  /// A class of each row, N.
+  case classes([Int32])
+  /// Numbers of each row, N x T.
+  case values(Matrix<Double>)
+
+  /// What predicts such targets.
+  public var task: LearningTask {
+    switch self {
+    case .classes: .classification
+    case .values: .regression
+    }
+  }
+
+  /// N.
+  var rowCount: Int {
+    switch self {
+    case .classes(let labels): labels.count
+    case .values(let values): values.rowCount
+    }
+  }
+
+  /// What one of them is called.
+  var noun: String {
+    switch self {
+    case .classes: "label"
+    case .values: "target"
+    }
+  }
+
+  /// The classes of rows, or one of all rows.
+  fileprivate var strata: [Int32] {
+    switch self {
+    case .classes(let labels): labels
+    case .values(let values): [Int32](repeating: 0, count: values.rowCount)
+    }
+  }
+
+  fileprivate func rows(_ range: Range<Int>) -> Targets {
+    switch self {
+    case .classes(let labels): .classes(Array(labels[range]))
+    case .values(let values): .values(values.rows(range))
+    }
+  }
+
+  fileprivate func gatheringRows(_ rows: [Int]) -> Targets {
+    switch self {
+    case .classes(let labels): .classes(rows.map { labels[$0] })
+    case .values(let values): .values(values.gatheringRows(rows))
+    }
+  }
+}
+
+/// The rows of one split: features and the targets of each row, and perhaps how often each counts and
 /// which belong together.
 public struct FeatureSplit: Sendable {
   /// N x D, in the precision in which they are stored.
   public let features: FeatureMatrix
-  /// The class of each row, N.
-  public let labels: [Int32]
+  /// What is known of each row, N.
+  public let targets: Targets
   /// How often each row counts in a fit, N numbers that are not negative; `nil` for once.
   public let weights: [Double]?
   /// The group of each row, N numbers from 0 without gaps; `nil` where each row is one of its own.
@@ -14,8 +105,19 @@ public struct FeatureSplit: Sendable {
   /// Rows of one group are left out of a fit together.
   public let groups: [Int]?
 
+  /// The class of each row, N, of rows that have one.
+  public var labels: [Int32] {
+    guard case .classes(let labels) = targets else { preconditionFailure("rows without classes") }
+    return labels
+  }
+  /// The target values of each row, N x T, of rows that have some.
+  public var values: Matrix<Double> {
+    guard case .values(let values) = targets else { preconditionFailure("rows without values") }
+    return values
+  }
+
   /// The number of rows.
-  public var rowCount: Int { labels.count }
+  public var rowCount: Int { features.rowCount }
   /// The number of features of a row.
   public var featureCount: Int { features.columnCount }
 
@@ -24,7 +126,7 @@ public struct FeatureSplit: Sendable {
   /// - Parameters:
   ///   - features: N x D.
   ///   - labels: N class indices.
-  ///   - weights: N numbers from 0 to 1e12, not all 0: a weight of 2 is a row that is there twice.
+  ///   - weights: as of ``init(features:targets:weights:groups:name:)``.
   ///   - groups: N numbers, the same for rows that belong together.
   ///   - name: what a message calls the split, "train".
   /// - Throws: `DataError`: there are not as many labels, weights or groups as rows, or a weight is none.
@@ -32,40 +134,59 @@ public struct FeatureSplit: Sendable {
     features: FeatureMatrix, labels: [Int32], weights: [Double]? = nil, groups: [Int]? = nil,
     name: String = "data"
   ) throws(DataError) {
-    try Self.require(labels.count, rowCount: features.rowCount, name: name)
-    if let weights {
-      try RowWeights.check(weights, rowCount: labels.count, file: nil, key: "\(name) split weights")
-    }
-    if let groups, groups.count != labels.count {
-      throw .wrongCount(groups.count, "group", rowCount: labels.count, key: "\(name) split groups")
-    }
-    self.init(features, labels, weights, groups?.dense)
+    try self.init(
+      features: features, targets: .classes(labels), weights: weights, groups: groups, name: name)
   }
 
-  static func require(_ labelCount: Int, rowCount: Int, name: String) throws(DataError) {
-    guard rowCount == labelCount else {
-      throw .wrongCount(labelCount, "label", rowCount: rowCount, key: "\(name) split")
+  /// Joins features and targets, and what else is known of the rows.
+  ///
+  /// - Parameters:
+  ///   - features: N x D.
+  ///   - targets: of N rows.
+  ///   - weights: N numbers from 0 to 1e12, not all 0: a weight of 2 is a row that is there twice.
+  ///   - groups: N numbers, the same for rows that belong together.
+  ///   - name: what a message calls the split, "train".
+  /// - Throws: `DataError`: there are not as many targets, weights or groups as rows, or a weight is none.
+  public init(
+    features: FeatureMatrix, targets: Targets, weights: [Double]? = nil, groups: [Int]? = nil,
+    name: String = "data"
+  ) throws(DataError) {
+    let count = features.rowCount
+    try Self.require(targets, rowCount: count, name: name)
+    if let weights {
+      try RowWeights.check(weights, rowCount: count, file: nil, key: "\(name) split weights")
+    }
+    if let groups, groups.count != count {
+      throw .wrongCount(groups.count, "group", rowCount: count, key: "\(name) split groups")
+    }
+    self.init(features, targets, weights, groups?.dense)
+  }
+
+  static func require(_ targets: Targets, rowCount: Int, name: String) throws(DataError) {
+    guard rowCount == targets.rowCount else {
+      throw .wrongCount(
+        targets.rowCount, targets.noun, rowCount: rowCount, key: "\(name) split")
     }
   }
 
   /// A view of a range of rows, sharing the features' memory.
   public func rows(_ range: Range<Int>) -> FeatureSplit {
     FeatureSplit(
-      features.rows(range), Array(labels[range]), weights.map { Array($0[range]) },
+      features.rows(range), targets.rows(range), weights.map { Array($0[range]) },
       groups.map { Array($0[range]).dense })
   }
 
   func gatheringRows(_ rows: [Int]) -> FeatureSplit {
     FeatureSplit(
-      features.gatheringRows(rows), rows.map { labels[$0] },
+      features.gatheringRows(rows), targets.gatheringRows(rows),
       weights.map { weights in rows.map { weights[$0] } },
       groups.map { groups in rows.map { groups[$0] }.dense })
   }
 
   private init(
-    _ features: FeatureMatrix, _ labels: [Int32], _ weights: [Double]?, _ groups: [Int]?
+    _ features: FeatureMatrix, _ targets: Targets, _ weights: [Double]?, _ groups: [Int]?
   ) {
-    (self.features, self.labels) = (features, labels)
+    (self.features, self.targets) = (features, targets)
     (self.weights, self.groups) = (weights, groups)
   }
 }
@@ -183,30 +304,33 @@ struct RowSubset: Sendable, Equatable {
 // MARK: - As a run asks for it
 
 extension RunConfiguration {
-  /// The rows that the run takes of splits, whose labels are given: all of those that are not among them.
+  /// The rows that the run takes of splits, whose targets are given: all of those that are not among them.
   ///
   /// - Returns: rows by split, and what the user should know about limits that are above what there is.
   /// - Throws: `DataError.Code.insufficientData` when the training rows taken are of one class.
   func subsets(
-    _ splits: [(name: String, labels: [Int32])], _ roles: SplitRoles, file: String?
+    _ splits: [(name: String, targets: Targets)], _ roles: SplitRoles, file: String?
   ) throws(DataError) -> (rows: [String: RowSubset], notes: [String]) {
     var (subsets, notes): ([String: RowSubset], [String]) = ([:], [])
-    for (name, labels) in splits where name == SplitRoles.training {
+    for (name, targets) in splits where name == SplitRoles.training {
+      let count = targets.rowCount
       guard let limit = data.maxTrainSamples else { continue }
-      if limit > labels.count {
-        notes.append("--max-train-samples \(limit): there are \(labels.count) rows, all are taken")
+      if limit > count {
+        notes.append("--max-train-samples \(limit): there are \(count) rows, all are taken")
       }
-      guard limit < labels.count else { continue }
+      guard limit < count else { continue }
       let subset =
-        data.trainSubsetSeed.map { RowSubset(stratified: limit, of: labels, seed: $0) }
-        ?? RowSubset(first: limit, of: labels.count)
-      try DataError.require(
-        Set(subset.rows.map { labels[$0] }).count > 1 || Set(labels).count < 2, .insufficientData,
-        file: file, key: "\(name) split labels",
-        found: "the \(subset.rows.count) rows of --max-train-samples are of one class",
-        expected: "at least two classes",
-        advice: data.trainSubsetSeed == nil
-          ? "give --train-subset-seed, for random rows of every class" : "take more rows")
+        data.trainSubsetSeed.map { RowSubset(stratified: limit, of: targets.strata, seed: $0) }
+        ?? RowSubset(first: limit, of: count)
+      if case .classes(let labels) = targets {
+        try DataError.require(
+          Set(subset.rows.map { labels[$0] }).count > 1 || Set(labels).count < 2, .insufficientData,
+          file: file, key: "\(name) split labels",
+          found: "the \(subset.rows.count) rows of --max-train-samples are of one class",
+          expected: "at least two classes",
+          advice: data.trainSubsetSeed == nil
+            ? "give --train-subset-seed, for random rows of every class" : "take more rows")
+      }
       subsets[name] = subset
     }
     guard let limit = data.maxValidationSamples else { return (subsets, notes) }
@@ -214,11 +338,11 @@ extension RunConfiguration {
     if validation.isEmpty {
       notes.append("--max-val-samples has no effect here: there is no validation split")
     }
-    for (name, labels) in validation {
-      if limit < labels.count { subsets[name] = RowSubset(first: limit, of: labels.count) }
-      if limit > labels.count {
+    for (name, count) in validation.map({ ($0.name, $0.targets.rowCount) }) {
+      if limit < count { subsets[name] = RowSubset(first: limit, of: count) }
+      if limit > count {
         notes.append(
-          "--max-val-samples \(limit): there are \(labels.count) rows of \(name), all are taken")
+          "--max-val-samples \(limit): there are \(count) rows of \(name), all are taken")
       }
     }
     return (subsets, notes)

@@ -246,6 +246,15 @@ extension StoredTensor {
     try (matrix(rows: 1, columns: count) as Matrix<Element>).elements
   }
 
+  /// Labels, or values, (rows) or (rows, T).
+  func targets(of task: LearningTask) throws(DataError) -> Targets {
+    guard task == .regression else { return .classes(try labels()) }
+    guard shape.count == 1 || shape.count == 2 && shape[1] > 0 else {
+      throw header.wrongShape(expected: "one target a row (rows), or several (rows, targets)")
+    }
+    return .values(try matrix())
+  }
+
   func labels() throws(DataError) -> [Int32] {
     guard shape.count == 1 || (shape.count == 2 && shape[1] == 1) else {
       throw header.wrongShape(
@@ -256,10 +265,13 @@ extension StoredTensor {
     return try values.enumerated().map { (row, value) throws(DataError) in
       if let label = Int32(exactly: value) { return label }
       let integer = type.isInteger ? Int(exactly: value) : nil
+      let isFraction = value.isFinite && value != value.rounded()
       throw DataError(
         .invalidLabel, file: path, key: name, row: row,
         found: "the label is \(integer.map(String.init) ?? "\(value)")",
-        expected: "a class index, an integer from 0 on", advice: "correct or remove the row")
+        expected: "a class index, an integer from 0 on",
+        advice: "correct or remove the row"
+          + (isFraction ? "; for targets that are no classes, give --task regression" : ""))
     }
   }
 

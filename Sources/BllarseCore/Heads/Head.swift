@@ -3,16 +3,43 @@ public import BllarseNumerics
 
 // The statistics are part of this module for those who import it.
 
-/// A last layer that has been fitted: it turns features into class probabilities and can be stored.
+/// A last layer that has been fitted: it predicts rows of features, can be scored and can be stored.
 ///
-/// A new kind of head is one type that conforms to this protocol and one ``HeadMethod`` that is registered;
-/// the executables, the metrics and the checkpoint need no change.
+/// A head is a ``ClassificationHead`` or a ``RegressionHead``. A new kind is one type that conforms to one of them and
+/// one ``HeadMethod`` that is registered; the executables, the metrics and the checkpoint need no change.
 public protocol Head: Sendable {
   /// The name of the kind, as checkpoints spell it, and `--head` where it names one: "IBProbit".
   static var kind: String { get }
+  /// What it predicts.
+  static var task: LearningTask { get }
 
   /// The number of features of a row.
   var featureCount: Int { get }
+  /// The number of classes, or of target values of a row.
+  var outputCount: Int { get }
+
+  /// Scores the head on rows whose targets are known.
+  ///
+  /// - Parameters:
+  ///   - split: rows of ``featureCount`` finite features, with targets of ``task``.
+  ///   - execution: the threads to work with.
+  /// - Returns: the scores.
+  /// - Throws: `NumericsError` for rows or targets that cannot be, and when the state of the head is numerically
+  ///   unusable.
+  func scores(of split: FeatureSplit, execution: Execution) throws(NumericsError) -> SplitScores
+
+  /// Adds everything that prediction needs to a checkpoint: tensors, and metadata as strings.
+  func encode(into writer: inout SafetensorsWriter)
+
+  /// Reads what ``encode(into:)`` wrote.
+  ///
+  /// - Parameter file: the checkpoint.
+  /// - Throws: `DataError` that names the file and the tensor or metadata entry that is wrong.
+  init(decoding file: SafetensorsFile) throws(DataError)
+}
+
+/// A head that turns features into class probabilities.
+public protocol ClassificationHead: Head {
   /// The number of classes.
   var classCount: Int { get }
 
@@ -41,25 +68,99 @@ public protocol Head: Sendable {
     features: FeatureMatrix, labels: [Int32], calibration: HeldOutCalibration,
     execution: Execution
   ) throws(NumericsError) -> SplitScores
+}
 
-  /// Adds everything that prediction needs to a checkpoint: tensors, and metadata as strings.
-  func encode(into writer: inout SafetensorsWriter)
+/// A head that turns features into distributions of target values.
+public protocol RegressionHead: Head {
+  /// The number of target values of a row.
+  var targetCount: Int { get }
 
-  /// Reads what ``encode(into:)`` wrote.
+  /// What is predicted of the targets of rows.
   ///
-  /// - Parameter file: the checkpoint.
-  /// - Throws: `DataError` that names the file and the tensor or metadata entry that is wrong.
-  init(decoding file: SafetensorsFile) throws(DataError)
+  /// - Parameters:
+  ///   - features: N x featureCount, finite.
+  ///   - execution: the threads to work with.
+  /// - Returns: N x targetCount.
+  /// - Throws: `NumericsError` for rows of another width, and when the state of the head is numerically
+  ///   unusable.
+  func predict(
+    _ features: FeatureMatrix, execution: Execution
+  ) throws(NumericsError) -> TargetDistributions
 }
 
 extension Head {
-  /// The logarithms of the predictive class probabilities, computed on all threads that this process has.
-  public func logProbabilities(_ features: FeatureMatrix) throws(NumericsError) -> Matrix<Float> {
-    try logProbabilities(features, execution: .available)
+  /// The head as one that predicts classes.
+  ///
+  /// - Throws: `DataError.Code.wrongType` for a head of another task.
+  public func classifier() throws(DataError) -> any ClassificationHead {
+    guard let head = self as? any ClassificationHead else { throw .wrongTask(of: self) }
+    return head
+  }
+
+  /// The head as one that predicts target values.
+  ///
+  /// - Throws: `DataError.Code.wrongType` for a head of another task.
+  public func regressor() throws(DataError) -> any RegressionHead {
+    guard let head = self as? any RegressionHead else { throw .wrongTask(of: self) }
+    return head
   }
 
   /// The head without a map that was fitted to held-out rows.
   public var uncalibrated: any Head { (self as? CalibratedHead)?.base ?? self }
+}
+
+extension DataError {
+  fileprivate static func wrongTask(of head: some Head) -> DataError {
+    let (own, other) =
+      type(of: head).task == .classification
+      ? ("classes", "target values") : ("target values", "classes")
+    return DataError(
+      .wrongType, key: "head", found: "a head \(type(of: head).kind) predicts \(own)",
+      expected: "one that predicts \(other)")
+  }
+}
+
+extension RegressionHead {
+  /// ``LearningTask/regression``.
+  public static var task: LearningTask { .regression }
+  /// ``targetCount``.
+  public var outputCount: Int { targetCount }
+
+  /// What is predicted of the targets of rows, computed on all threads that this process has.
+  public func predict(_ features: FeatureMatrix) throws(NumericsError) -> TargetDistributions {
+    try predict(features, execution: .available)
+  }
+
+  /// The scores of ``predict(_:execution:)``.
+  public func scores(
+    of split: FeatureSplit, execution: Execution
+  ) throws(NumericsError) -> SplitScores {
+    SplitScores(
+      try TargetPredictions(
+        try predict(split.features, execution: execution), targets: split.values))
+  }
+}
+
+extension ClassificationHead {
+  /// The head without a map that was fitted to held-out rows.
+  public var uncalibrated: any ClassificationHead { (self as? CalibratedHead)?.base ?? self }
+
+  /// ``LearningTask/classification``.
+  public static var task: LearningTask { .classification }
+  /// ``classCount``.
+  public var outputCount: Int { classCount }
+
+  /// The scores of ``evaluation(features:labels:calibration:execution:)`` without a map.
+  public func scores(
+    of split: FeatureSplit, execution: Execution
+  ) throws(NumericsError) -> SplitScores {
+    try evaluation(features: split.features, labels: split.labels, execution: execution)
+  }
+
+  /// The logarithms of the predictive class probabilities, computed on all threads that this process has.
+  public func logProbabilities(_ features: FeatureMatrix) throws(NumericsError) -> Matrix<Float> {
+    try logProbabilities(features, execution: .available)
+  }
 
   /// Scores the head on labelled rows.
   public func evaluation(
@@ -82,7 +183,7 @@ extension Head {
 }
 
 /// A head with a posterior over its weights, which makes the logits of a row random.
-public protocol LatentHead: Head {
+public protocol LatentHead: ClassificationHead {
   /// Means and variances of the logits of rows.
   ///
   /// - Parameters:
@@ -97,7 +198,7 @@ public protocol LatentHead: Head {
 }
 
 /// A head that learns from further rows, without those that it has learnt from.
-public protocol StreamingHead: Head {
+public protocol StreamingHead: ClassificationHead {
   /// Whether rows lead to the same head in one batch as in several, but for rounding.
   static var mergesExactly: Bool { get }
 
@@ -113,6 +214,23 @@ public protocol StreamingHead: Head {
   ) throws(NumericsError)
 }
 
+/// A head of target values that learns from further rows, without those that it has learnt from.
+public protocol StreamingRegressionHead: RegressionHead {
+  /// Whether rows lead to the same head in one batch as in several, but for rounding.
+  static var mergesExactly: Bool { get }
+
+  /// Learns from rows.
+  ///
+  /// - Parameters:
+  ///   - features: n x featureCount, finite.
+  ///   - values: n x targetCount, finite.
+  ///   - execution: the threads to work with.
+  /// - Throws: `NumericsError` for rows or values that cannot be; the head is unchanged then.
+  mutating func update(
+    _ features: FeatureMatrix, values: Matrix<Double>, execution: Execution
+  ) throws(NumericsError)
+}
+
 // What some heads can do beside predicting: a run asks a head for it, and knows no kind of head by name.
 
 /// A head that can tell which columns of the features it gives no weight.
@@ -122,9 +240,15 @@ protocol ColumnSelectingHead: Head {
 }
 
 /// A head whose fit predicted training rows by fits that left them out.
-protocol LeftOutPredictingHead: Head {
+protocol LeftOutPredictingHead: ClassificationHead {
   /// These predictions, where there are any.
   var leftOut: LeftOutPredictions? { get }
+}
+
+/// A head of target values whose fit predicted the training rows by fits that left them out.
+protocol LeftOutRegressingHead: RegressionHead {
+  /// What these predict, N x targetCount; `nil` where a head was read or has learnt from other rows.
+  var leftOut: TargetDistributions? { get }
 }
 
 /// A head that says more of its fit than a trainer counts.
@@ -134,7 +258,7 @@ protocol ReportingHead: Head {
 }
 
 /// A head with a posterior over its weights, by which uncertainty is split.
-protocol UncertaintySplittingHead: Head {
+protocol UncertaintySplittingHead: ClassificationHead {
   /// Predictions with their uncertainty in parts.
   ///
   /// - Parameters:
@@ -151,7 +275,7 @@ protocol UncertaintySplittingHead: Head {
 }
 
 /// A head with logits.
-protocol LogitHead: Head {
+protocol LogitHead: ClassificationHead {
   /// The logits of rows, n x K.
   ///
   /// - Throws: `NumericsError.sizeMismatch` for rows of another width.
@@ -161,7 +285,7 @@ protocol LogitHead: Head {
 }
 
 /// A head that the Python original scores otherwise than we do, where it makes the same fit.
-protocol OriginallyScoredHead: Head {
+protocol OriginallyScoredHead: ClassificationHead {
   /// What the original logs under `acc`, `nll` and `ece`; what it does not log stays.
   ///
   /// - Parameters:
@@ -177,7 +301,7 @@ protocol OriginallyScoredHead: Head {
 }
 
 /// For callers who have plain arrays.
-extension Head {
+extension ClassificationHead {
   /// The class probabilities of rows.
   ///
   /// - Parameter rows: rows of as many finite numbers as the head was fitted to.

@@ -46,7 +46,7 @@ public struct Uncertainty: Sendable {
   ///   - execution: the threads to work with.
   /// - Throws: as the head's `logProbabilities`.
   public init(
-    _ head: any Head, _ features: FeatureMatrix, splitsEntropy: Bool = true,
+    _ head: any ClassificationHead, _ features: FeatureMatrix, splitsEntropy: Bool = true,
     execution: Execution = .available
   ) throws(NumericsError) {
     var parts: UncertaintyParts?

@@ -228,6 +228,8 @@ public struct HeadMethod: Sendable {
   public let ways: [FittingWay]
   /// The kinds of heads that come of it, as checkpoints store them.
   public let kinds: [any Head.Type]
+  /// What these predict.
+  public var task: LearningTask { kinds[0].task }
   /// Options that mean this head where none is named, in the order in which they are asked.
   public var meaningOptions: [String] = []
   /// The way that is meant where one of some options is given, and not the selector.
@@ -237,7 +239,8 @@ public struct HeadMethod: Sendable {
   public init(
     _ name: String, selector: OptionInfo? = nil, ways: [FittingWay], kinds: [any Head.Type]
   ) {
-    precondition(!ways.isEmpty, "the head \(name) cannot be fitted")
+    precondition(!ways.isEmpty && !kinds.isEmpty, "the head \(name) cannot be fitted")
+    precondition(kinds.allSatisfy { $0.task == kinds[0].task }, "\(name) is for several tasks")
     (self.name, self.ways, self.kinds) = (name, ways, kinds)
     self.selector = selector.map { info in
       var info = info

@@ -6,13 +6,23 @@ public struct FitRequest: Sendable {
   public let method: Method
   /// The training rows, N x D.
   public let features: FeatureMatrix
-  /// A class in `0..<classCount` for each row.
-  public let labels: [Int32]
+  /// What is known of each row.
+  public let targets: Targets
+  /// A class in `0..<classCount` for each row, where a head predicts classes.
+  public var labels: [Int32] {
+    guard case .classes(let labels) = targets else { preconditionFailure("rows without classes") }
+    return labels
+  }
+  /// N x T, where a head predicts target values.
+  public var values: Matrix<Double> {
+    guard case .values(let values) = targets else { preconditionFailure("rows without values") }
+    return values
+  }
   /// How often each row counts; equally when `nil`.
   public let weights: [Double]?
   /// Which rows are left out together, where folds are formed; each by itself when `nil`.
   public let groups: [Int]?
-  /// K.
+  /// K, where a head predicts classes.
   public let classCount: Int
   /// The seed of everything random.
   public let seed: UInt64
@@ -121,8 +131,8 @@ struct FitInfo: Sendable {
   var certificate: GapCertificate?
   /// What was chosen and why, for heads that choose.
   var report: LaplaceReport?
-  /// The L2 strength, where it was chosen by the evidence.
-  var chosenPenalty: Double?
+  /// What was chosen where options left it to the data, by the names of metrics: "l2".
+  var chosen: [String: Double] = [:]
   /// What the user should know about the fit, in one line.
   var note: String?
 }
@@ -170,7 +180,7 @@ extension HeadTrainer {
   func stepCount(rowCount: Int) -> Int { 1 }
 }
 
-/// The training rows, and how many classes there are.
+/// The training rows, and how many classes, or target values, there are.
 struct TrainingData {
   let split: FeatureSplit
   let classCount: Int
@@ -205,7 +215,7 @@ struct OnePassTrainer: HeadTrainer {
     _ step: Int, epoch: Int, on split: FeatureSplit
   ) throws(NumericsError) -> [BatchReport] {
     let request = FitRequest(
-      method: plan.method, features: split.features, labels: split.labels,
+      method: plan.method, features: split.features, targets: split.targets,
       weights: split.weights, groups: split.groups, classCount: data.classCount,
       seed: plan.seed, calibratesOnFolds: plan.calibratesOnFolds,
       execution: execution)
@@ -219,7 +229,7 @@ struct OnePassTrainer: HeadTrainer {
     writer.encode(iterations: info.iterations, info.evidence)
     guard let fitted else { return }
     writer.metadata["feature_count"] = String(fitted.featureCount)
-    writer.metadata["class_count"] = String(fitted.classCount)
+    writer.metadata[type(of: fitted).task.countKey] = String(fitted.outputCount)
     writer.metadata["head_kind"] = type(of: fitted).kind
     fitted.encode(into: &writer)
   }
@@ -227,7 +237,9 @@ struct OnePassTrainer: HeadTrainer {
   mutating func restore(from file: SafetensorsFile) throws(DataError) {
     (info.iterations, info.evidence) = try file.progress()
     // A fit that was stopped stores no head; older versions named its features all the same.
-    guard file.metadata["class_count"] != nil else { return }
+    guard LearningTask.allCases.contains(where: { file.metadata[$0.countKey] != nil }) else {
+      return
+    }
     // Older runs had one kind of head that is fitted so.
     let name = file.metadata["head_kind"] ?? HeadMethod.softmax.kinds[0].kind
     guard let kind = HeadRegistry.kind(named: name) else {

@@ -47,6 +47,7 @@ extension RunConfiguration {
     // 3. What belongs together.
     try data.take(given, defaults)
     try takeOutput(given, defaults)
+    try checkTask()
     try checkCalibration()
     // 4. What would change nothing.
     let faults = idleOptions(given).faults
@@ -118,8 +119,28 @@ extension RunConfiguration {
     output.path = resumed
   }
 
+  /// Refuses what is for classes only, where target values are predicted.
+  private func checkTask() throws(OptionFault) {
+    guard task != .classification else { return }
+    if data.featuresPath == nil {
+      throw OptionFault("--task \(task.rawValue) needs --features with target values")
+    }
+    if epochs == 0 {
+      throw OptionFault("--epochs 0 scores a classifier, and --task is \(task.rawValue)")
+    }
+    if temperatureScaling != nil {
+      throw OptionFault(
+        "--temperature-scaling is for class probabilities, and --task is \(task.rawValue)")
+    }
+  }
+
   private func checkCalibration() throws(OptionFault) {
     guard let calibration else { return }
+    if task != .classification, calibration != .none {
+      throw OptionFault(
+        "--calibration \(calibration.rawValue) maps class probabilities, and --task is "
+          + "\(task.rawValue); leave it out")
+    }
     if effectiveEpochs == 0 {
       throw OptionFault("--calibration needs a head, and --epochs 0 fits none")
     }
@@ -179,6 +200,8 @@ extension Method {
     name =
       name
       ?? HeadRegistry.methods.first { $0.meaningOptions.contains { given.contains($0) } }?.name
+    let task = try given["task"].map(Self.task)
+    name = name ?? HeadRegistry.methods.first { $0.task == task }?.name
     self.init(name ?? HeadRegistry.softmax)
     guard let method = HeadRegistry.method(named: head) else {
       let near = HeadRegistry.methodNames.first { $0.lowercased() == head.lowercased() }
@@ -186,6 +209,12 @@ extension Method {
         "--head is '\(head)'; "
           + (near.map { "did you mean \($0)?" }
             ?? "expected " + oneOf(HeadRegistry.methodNames)))
+    }
+    if let task, task != method.task {
+      let heads = HeadRegistry.methods.filter { $0.task == task }.map(\.name)
+      throw OptionFault(
+        "--task \(task.rawValue) does not go with --head \(head), which is for "
+          + "\(method.task.rawValue); expected \(oneOf(heads))")
     }
     if given["optimizer"] == Self.cavi { try requireUpdates(method, given) }
     wayName = method.selector.flatMap { given[$0.name] }
@@ -200,6 +229,14 @@ extension Method {
         "--\(method.selector?.name ?? "") is '\(wayName)'; expected "
           + "\(oneOf(method.wayNames)) for --head \(head)")
     }
+  }
+
+  private static func task(_ text: String) throws(OptionFault) -> LearningTask {
+    guard let task = LearningTask(rawValue: text) else {
+      throw OptionFault(
+        "--task is '\(text)'; expected \(oneOf(LearningTask.allCases.map(\.rawValue)))")
+    }
+    return task
   }
 
   private func requireUpdates(
@@ -281,6 +318,9 @@ extension DataSource {
     _ given: GivenOptions, _ defaults: OptionDefaults, needsBackbone: Bool = true
   ) throws(OptionFault) {
     let isBuiltIn = ImageDatasets.isBuiltIn(dataset)
+    if featuresPath == nil && target != nil {
+      throw OptionFault("--target names an array of --features")
+    }
     if featuresPath != nil && given.contains("dataset") {
       throw OptionFault("--features and --dataset exclude one another")
     }

@@ -102,6 +102,10 @@ public struct RunOption: Sendable {
     let mode = OptionInfo(
       "tune-mode", group: .method,
       "What is trained: last_layer (full_network does not exist here).")
+    let task = OptionInfo(
+      "task", group: .method,
+      "What is predicted: classification (classes), regression (numbers).",
+      default: "classification; that of --head where it is given")
     let epochs = OptionInfo(
       "epochs", short: "e", group: .method,
       "Passes over the data; a converged fit is one; 0 only scores the backbone's own classifier.",
@@ -119,6 +123,10 @@ public struct RunOption: Sendable {
       "Features of rows that belong to no class: how well uncertainty tells them apart.")
     return [
       word(mode, "last_layer").recorded { _ in .text("last_layer") },
+      word(task, oneOf(LearningTask.allCases.map(\.rawValue))).recorded {
+        // Runs of before have none.
+        $0.task == .classification ? nil : .text($0.task.rawValue)
+      },
       word(head, oneOf(HeadRegistry.methodNames)).recorded { .text($0.method.head) },
       value(epochs, \.epochs, "a number from 0 to \(countLimit)", natural)
         .recorded { .integer($0.effectiveEpochs) }
@@ -213,6 +221,10 @@ public struct RunOption: Sendable {
     let features = OptionInfo(
       "features", group: .data,
       "Features, instead of images: a safetensors file with X_train, y_train, X_test, y_test.")
+    let target = OptionInfo(
+      "target", group: .data,
+      "The arrays of --features with the labels or the target values: NAME of NAME_train, NAME_test.",
+      default: "y")
     let backbone = OptionInfo(
       "backbone", group: .data,
       "The file of the backbone whose features are used, instead of the data set's own.")
@@ -245,6 +257,7 @@ public struct RunOption: Sendable {
         ImageDatasets.names.contains($0) ? $0 : nil
       }.recorded { $0.data.featuresPath == nil ? .text($0.data.dataset) : nil },
       text(directory, \.data.directory).notRecorded, text(features, \.data.featuresPath),
+      text(target, \.data.target),
       text(backbone, \.data.backbonePath),
       // These make a named backbone together.
       word(pretrained, oneOf(pretrainings), pretrainings.contains)

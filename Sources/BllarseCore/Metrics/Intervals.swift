@@ -9,17 +9,20 @@ public struct BootstrapInterval: Sendable, Equatable, Encodable {
 
 /// Bootstrap confidence intervals of the main scores.
 public struct BootstrapIntervals: Sendable, Equatable, Encodable {
-  /// Of accuracy, negative log-likelihood, Brier score, and expected calibration error over bins of equal width.
-  public let accuracy, nll, brier, ece: BootstrapInterval
+  /// By the names of their metrics: "acc", "nll", "brier" and "ece" of class probabilities.
+  public let scores: [String: BootstrapInterval]
   /// The coverage that the intervals aim at.
   public let level: Double
   /// How often the rows were resampled.
   public let replicateCount: Int
 
-  enum CodingKeys: String, CodingKey {
-    case nll, brier, ece, level
-    case accuracy = "acc"
-    case replicateCount = "replicates"
+  /// The interval of a metric, where there is one.
+  public subscript(name: String) -> BootstrapInterval? { scores[name] }
+
+  /// Writes one object, the intervals beside the rest.
+  public func encode(to encoder: any Encoder) throws {
+    let rest: [String: any Encodable] = ["level": level, "replicates": replicateCount]
+    try JSONMembers(rest.merging(scores) { own, _ in own }).encode(to: encoder)
   }
 }
 
@@ -79,11 +82,13 @@ extension Metrics {
     let sums = binSums(predictions, binCount: binCount)
     let ends = CalibrationErrorInterval(sums, seed: seed).ends(level: level)
     return BootstrapIntervals(
-      accuracy: interval({ $0.correct }, accuracy(predictions)),
-      nll: interval({ $0.nll }, negativeLogLikelihood(predictions)),
-      brier: interval({ $0.brier }, brierScore(predictions)),
-      ece: BootstrapInterval(
-        value: CalibrationError(sums).expected, lower: ends.lower, upper: ends.upper),
+      scores: [
+        "acc": interval({ $0.correct }, accuracy(predictions)),
+        "nll": interval({ $0.nll }, negativeLogLikelihood(predictions)),
+        "brier": interval({ $0.brier }, brierScore(predictions)),
+        "ece": BootstrapInterval(
+          value: CalibrationError(sums).expected, lower: ends.lower, upper: ends.upper),
+      ],
       level: level, replicateCount: replicateCount)
   }
 

@@ -25,6 +25,12 @@ public struct Metric: Sendable {
   enum Source: Sendable {
     case split(@Sendable (Predictions) -> Double?)
     case test(@Sendable (Predictions) -> Double?)
+    case splitTargets(@Sendable (TargetPredictions) -> Double?)
+    case testTargets(@Sendable (TargetPredictions) -> Double?)
+    /// What is known by one name, whatever is predicted.
+    case both(
+      classes: @Sendable (Predictions) -> Double?, targets: @Sendable (TargetPredictions) -> Double?
+    )
     case sets(@Sendable (ConformalSets.Report) -> Double)
     case detection(@Sendable (OutOfDistributionDetection) -> Double)
     /// It is computed by what it tells of: a fit, a calibration, a run.
@@ -58,6 +64,16 @@ public struct Metric: Sendable {
     self.init(name, direction, unit, meaning, everySplit ? .split(compute) : .test(compute))
   }
 
+  /// Describes a metric of predicted target values; see
+  /// ``init(name:direction:unit:meaning:everySplit:compute:)``.
+  public static func ofTargets(
+    name: String, direction: Direction?, unit: String, meaning: String, everySplit: Bool = false,
+    compute: @escaping @Sendable (TargetPredictions) -> Double?
+  ) -> Metric {
+    Metric(
+      name, direction, unit, meaning, everySplit ? .splitTargets(compute) : .testTargets(compute))
+  }
+
   private init(
     _ name: String, _ direction: Direction?, _ unit: String, _ meaning: String, _ source: Source
   ) {
@@ -79,9 +95,16 @@ extension Metric {
   /// Every metric: those of this library, then those that were registered.
   public static var all: [Metric] { builtIn + registered.withLock { $0 } }
 
-  /// Those that are computed for every split, in the order of tables.
-  public static var ofSplits: [Metric] {
-    all.filter { if case .split = $0.source { true } else { false } }
+  /// Those of a task that are computed for every split, in the order of tables.
+  public static func ofSplits(_ task: LearningTask = .classification) -> [Metric] {
+    all.filter { metric in
+      switch metric.source {
+      case .split: task == .classification
+      case .splitTargets: task == .regression
+      case .both: true
+      default: false
+      }
+    }
   }
 
   /// Adds a metric to ``all``, before the runs that are to report it.
@@ -108,7 +131,20 @@ extension Metric {
     values { source in
       switch source {
       case .split(let compute) where everySplit: compute(predictions)
+      case .both(let compute, _) where everySplit: compute(predictions)
       case .test(let compute) where !everySplit: compute(predictions)
+      default: nil
+      }
+    }
+  }
+
+  /// The metrics of predicted target values by name.
+  static func values(of predictions: TargetPredictions, everySplit: Bool) -> [String: Double] {
+    values { source in
+      switch source {
+      case .splitTargets(let compute) where everySplit: compute(predictions)
+      case .both(_, let compute) where everySplit: compute(predictions)
+      case .testTargets(let compute) where !everySplit: compute(predictions)
       default: nil
       }
     }
@@ -135,8 +171,9 @@ extension Metric {
         "acc", .higher, "share", "rows whose most probable class is the label",
         .split(Metrics.accuracy)),
       Metric(
-        "nll", .lower, "nats", "mean negative log-likelihood of the labels",
-        .split(Metrics.negativeLogLikelihood)),
+        "nll", .lower, "nats",
+        "mean negative log-likelihood of the labels, or of the target values",
+        .both(classes: Metrics.negativeLogLikelihood) { $0.negativeLogLikelihood }),
       Metric(
         "ece", .lower, "probability", "expected calibration error, 20 bins of equal width",
         .split { Metrics.calibrationError($0).expected }),
@@ -149,6 +186,14 @@ extension Metric {
       Metric(
         "balanced_acc", .higher, "share", "accuracy in which every class weighs the same",
         .test { ConfusionMatrix($0).balancedAccuracy }),
+    ]
+    list += [
+      Metric(
+        "crps", .lower, "target's",
+        "continuous ranked probability score, the mean over target values",
+        .splitTargets { $0.crps }),
+      Metric(
+        "rmse", .lower, "target's", "root of the mean squared error", .splitTargets { $0.rmse }),
     ]
     list += [2, 3, 5].map { k in
       Metric(

@@ -120,6 +120,9 @@ public struct SplitScores: Sendable, Equatable {
     set { values[name] = newValue }
   }
 
+  /// What was predicted.
+  public var task: LearningTask { values["rmse"] == nil ? .classification : .regression }
+
   /// The accuracy.
   public var acc: Double { self["acc"] }
   /// The mean negative log-likelihood, in nats.
@@ -131,6 +134,11 @@ public struct SplitScores: Sendable, Equatable {
 
   /// Scores predictions.
   public init(_ predictions: Predictions) {
+    values = Metric.values(of: predictions, everySplit: true)
+  }
+
+  /// Scores predictions of target values.
+  public init(_ predictions: TargetPredictions) {
     values = Metric.values(of: predictions, everySplit: true)
   }
 }

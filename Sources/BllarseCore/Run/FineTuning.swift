@@ -340,8 +340,7 @@ extension FineTuning {
   public static func evaluate(
     _ head: any Head, on split: FeatureSplit, execution: Execution = .available
   ) throws(NumericsError) -> SplitScores {
-    try head.evaluation(
-      features: split.features, labels: split.labels, execution: execution)
+    try head.scores(of: split, execution: execution)
   }
 }
 
@@ -391,6 +390,7 @@ extension FineTuning {
         "there is no pretrained classifier of these classes: temperatures are fitted for the head")
     }
     if let head {
+      let head = try head.classifier()
       sources.append(("head", try head.logProbabilities(test.features, execution: execution)))
     }
     return try sources.flatMap { source in

@@ -4,6 +4,8 @@ public struct DataSource: Sendable, Equatable {
   public var dataset = "digits"
   /// A feature file.
   public var featuresPath: String?
+  /// The arrays of the file with the targets, NAME of `NAME_train`; `nil` for "y".
+  public var target: String?
   /// Where the files of a data set are that does not ship with the package.
   public var directory: String?
   /// Whether training images are changed at random in every epoch, where the data set and the method
@@ -162,6 +164,19 @@ extension RunConfiguration {
   func takesEffect(_ info: OptionInfo) -> Bool {
     effectiveEpochs > 0 && (!info.needs.contains(.severalEpochs) || epochs > 1)
       && (!info.needs.contains(.featureFile) || data.featuresPath != nil)
+  }
+
+  /// What is predicted.
+  public var task: LearningTask {
+    HeadRegistry.method(named: method.head)?.task ?? .classification
+  }
+
+  /// The arrays with the targets that this run reads.
+  var targetArrays: TargetArrays { targetArrays(of: task) }
+
+  /// The same for a task that is known otherwise.
+  func targetArrays(of task: LearningTask) -> TargetArrays {
+    TargetArrays(task, name: data.target ?? TargetArrays().name)
   }
 
   /// The arrays with weights and groups that this run reads; a head that takes none has none.

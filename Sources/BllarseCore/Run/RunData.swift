@@ -17,12 +17,13 @@ struct RunData {
 
   /// Loads what a configuration names: a feature file, or a data set and perhaps a backbone.
   ///
-  /// Where a head is fitted, there must be rows to fit and to test on; a stored one, whose checkpoint tells the
-  /// number of classes, is scored on whatever splits there are.
+  /// Where a head is fitted, there must be rows to fit and to test on; a stored one, whose checkpoint tells what
+  /// it predicts and the number of classes, is scored on whatever splits there are.
   init(
-    _ configuration: RunConfiguration, classCount: Int? = nil, fits: Bool = true,
+    _ configuration: RunConfiguration, stored: (task: LearningTask, outputCount: Int)? = nil,
     execution: Execution
   ) throws(DataError) {
+    let fits = stored == nil
     let watch = Stopwatch()
     let limitNotes: [String]
     if let path = configuration.data.featuresPath {
@@ -33,10 +34,12 @@ struct RunData {
         ? try SplitRoles(of: file.splitNames, configuration, file: path)
         : SplitRoles(scoring: file.splitNames)
       let whole = try file.dataset(
-        requiring: fits ? roles.required : [], classCount: classCount,
+        requiring: fits ? roles.required : [], classCount: stored?.outputCount,
+        targets: configuration.targetArrays(of: stored?.task ?? configuration.task),
         with: fits ? configuration.rowArrays : RowArrays(), execution: execution)
       let taken = try configuration.subsets(
-        whole.splitNames.map { ($0, whole[$0]?.labels ?? []) }, roles, file: path)
+        whole.splitNames.compactMap { name in whole[name].map { (name, $0.targets) } }, roles,
+        file: path)
       (dataset, limitNotes) = (whole.limited(to: taken.rows), taken.notes)
       try dataset.checkRowsThatCount()
       self.roles = roles
@@ -45,7 +48,7 @@ struct RunData {
       let whole = try configuration.data.images()
       roles = try SplitRoles(of: whole.splits.map(\.name), configuration)
       let taken = try configuration.subsets(
-        whole.splits.map { ($0.name, $0.split.labels) }, roles, file: nil)
+        whole.splits.map { ($0.name, .classes($0.split.labels)) }, roles, file: nil)
       limitNotes = taken.notes
       let images = whole.limited(to: taken.rows)
       let backbone = try configuration.data.backbone(of: images, seed: configuration.seed)

@@ -46,7 +46,7 @@ struct RunLoop {
     trainer = try HeadRegistry.trainer(
       configuration,
       data: TrainingData(
-        split: train, classCount: data.dataset.classCount,
+        split: train, classCount: data.dataset.outputs.count,
         initialWeights: try data.initialWeights(configuration)), execution: execution)
     // Only files that are written need it.
     backboneDigest = output == nil ? "" : data.backbone?.digest ?? ""
@@ -244,7 +244,7 @@ struct RunLoop {
 
   private func checkpoint(of head: any Head) -> HeadCheckpoint {
     HeadCheckpoint(
-      head: head, classNames: data.dataset.classNames, dataset: data.dataset.name,
+      head: head, outputNames: data.dataset.outputs.names, dataset: data.dataset.name,
       backbone: data.backbone?.path ?? "", backboneDigest: backboneDigest, arguments: arguments)
   }
 
@@ -270,7 +270,7 @@ struct RunLoop {
     (result.elbo, result.certificate) = (trainer.info.evidence, trainer.info.certificate)
     (result.iterations, result.recipe) = (trainer.info.iterations, trainer.info.report)
     (result.best, result.metrics) = (progress.best, metrics)
-    result.chosenPenalty = trainer.info.chosenPenalty
+    result.chosenNumbers = trainer.info.chosen
     result.data = output == nil ? nil : train.fingerprint
     return result
   }
@@ -287,10 +287,11 @@ extension RunLoop {
     else { return }
     let before = try scores ?? evaluate()
     let watch = Stopwatch()
-    let choice = try CalibrationChoice(method, for: trainer.head, on: split, execution: scoring)
+    let head = try trainer.head.classifier()
+    let choice = try CalibrationChoice(method, for: head, on: split, execution: scoring)
     try output?.calibrateBest(method, on: split, execution: scoring)
     calibration = (
-      CalibratedHead(trainer.head, choice.calibration),
+      CalibratedHead(head, choice.calibration),
       CalibrationReport(choice, split: name, rowCount: split.rowCount), before.scores.byName
     )
     progress.seconds.fit += watch.elapsed
@@ -343,7 +344,7 @@ public struct BestEpoch: Sendable, Equatable, Codable {
     let (a, b) = (validation, other.validation)
     // A head that diverged is never better than one that did not.
     if a.nll.isNaN || b.nll.isNaN { return b.nll.isNaN && !a.nll.isNaN }
-    let decisive = Metric.ofSplits.first { a[$0.name] != b[$0.name] }
+    let decisive = Metric.ofSplits(a.task).first { a[$0.name] != b[$0.name] }
     return decisive.map { $0.isBetter(a[$0.name], than: b[$0.name]) } ?? false
   }
 }
@@ -390,7 +391,10 @@ extension FeatureSplit {
   var fingerprint: String {
     var hash: UInt64 = 0xCBF2_9CE4_8422_2325
     func add(_ bits: UInt64) { hash = (hash ^ bits) &* 0x100_0000_01B3 }
-    for label in labels { add(UInt64(bitPattern: Int64(label))) }
+    switch targets {
+    case .classes(let labels): for label in labels { add(UInt64(bitPattern: Int64(label))) }
+    case .values(let values): for value in values.elements { add(value.bitPattern) }
+    }
     for weight in weights ?? [] { add(weight.bitPattern) }
     for group in groups ?? [] { add(UInt64(bitPattern: Int64(group))) }
     let count = min(rowCount, 1024)

@@ -1,4 +1,5 @@
 import BllarseNumerics
+import Glibc
 
 // MARK: - After every epoch
 
@@ -12,7 +13,7 @@ struct SplitEvaluations {
 
   /// The Python original's names of splits, and of the metrics that it logs of each.
   static let originalNames = ["val_m": "val_matched", "val_mm": "val_mismatched"]
-  static let loggedNames: Set = ["acc", "nll", "ece"]
+  static let loggedNames: Set = ["acc", "nll", "ece", "rmse", "crps"]
 
   /// Scores a fitted head on all splits; the training rows, which may be many, can be left out.
   init(
@@ -23,7 +24,7 @@ struct SplitEvaluations {
     let logged = Set(roles.required.dropFirst()).union(Self.originalNames.keys)
     for name in data.splitNames where !(skipsTraining && name == SplitRoles.training) {
       let split = try data.split(name)
-      let own = try FineTuning.evaluate(head, on: split, execution: execution)
+      let own = try head.scores(of: split, execution: execution)
       scores.append(NamedScores(split: name, scores: own))
       guard logged.contains(name) else { continue }
       // A fit that the original makes, too, when it is asked in these words: batches that are merged, or steps.
@@ -100,21 +101,48 @@ public struct RunMetrics: Sendable, Equatable, Encodable {
     }
   }
 
+  /// Intervals for target values at one level.
+  public struct Interval: Sendable, Equatable, Encodable {
+    /// "predictive", the central intervals of the predictive distributions, or "conformal", those that were widened
+    /// to what left-out or validation rows show; what they promise, in words, and the rows that they come from.
+    public let method: String
+    /// See ``method``; `nil` for predictive ones.
+    public let guarantee, calibratedOn: String?
+    /// The coverage aimed at.
+    public let level: Double
+    /// By metric: `coverage`, `mean_width` and `interval_score` of the test rows.
+    public let scores: [String: Double]
+
+    /// Writes one object, the scores beside the rest.
+    public func encode(to encoder: any Encoder) throws {
+      var rest: [String: any Encodable] = ["method": method, "level": level]
+      rest["calibrated_on"] = calibratedOn
+      rest["guarantee"] = guarantee
+      try JSONMembers(rest.merging(scores) { own, _ in own }).encode(to: encoder)
+    }
+  }
+
   /// Metrics that are one number each, by name.
   public let test: [String: Double]
-  /// The reliability diagram, 20 bins of equal width.
-  public let reliability: [ReliabilityBin]
+  /// The reliability diagram of class probabilities, 20 bins of equal width.
+  public private(set) var reliability: [ReliabilityBin]?
   /// Rows of labels, columns of predictions, for at most 100 classes.
-  public let confusion: [[Int]]?
+  public private(set) var confusion: [[Int]]?
   /// Confidence intervals of the main scores.
   public let bootstrap: BootstrapIntervals
-  /// Conformal sets, where there are rows to calibrate them on.
-  public let conformal: [Conformal]
+  /// Conformal sets of classes, where there are rows to calibrate them on.
+  public private(set) var conformal: [Conformal]?
+  /// Intervals for target values.
+  public private(set) var intervals: [Interval]?
+  /// How many test rows have their values in each twentieth of what was predicted of them, by target.
+  public private(set) var pit: [String: [Int]]?
+  /// The scores of each of several targets, by name.
+  public private(set) var targets: [String: [String: Double]]?
   /// The metrics of the detection of the rows of `--ood`, by score and name.
   public private(set) var outOfDistribution: [String: [String: Double]]?
 
   enum CodingKeys: String, CodingKey {
-    case test, reliability, confusion, bootstrap, conformal
+    case test, reliability, confusion, bootstrap, conformal, intervals, pit, targets
     case outOfDistribution = "ood"
   }
 
@@ -129,6 +157,17 @@ public struct RunMetrics: Sendable, Equatable, Encodable {
   init(
     _ head: any Head, on data: FeatureDataset, _ roles: SplitRoles,
     _ configuration: RunConfiguration, execution: Execution
+  ) throws {
+    if let regressor = head as? any RegressionHead {
+      try self.init(regressor, on: data, roles, configuration, execution)
+    } else {
+      try self.init(try head.classifier(), on: data, roles, configuration, execution)
+    }
+  }
+
+  private init(
+    _ head: any ClassificationHead, on data: FeatureDataset, _ roles: SplitRoles,
+    _ configuration: RunConfiguration, _ execution: Execution
   ) throws {
     let split = try data.split(roles.test)
     let predictions = try Predictions(
@@ -151,9 +190,16 @@ public struct RunMetrics: Sendable, Equatable, Encodable {
     _ rows: FeatureMatrix?, _ head: any Head, among test: FeatureSplit, execution: Execution
   ) throws(NumericsError) {
     guard let rows else { return }
-    let inside = try Uncertainty(head, test.features, execution: execution).scores
+    func uncertainties(_ features: FeatureMatrix) throws(NumericsError) -> [String: [Double]] {
+      if let regressor = head as? any RegressionHead {
+        return ["scale": try regressor.predict(features, execution: execution).scales.logVolumes]
+      }
+      guard let classifier = head as? any ClassificationHead else { return [:] }
+      return try Uncertainty(classifier, features, execution: execution).scores
+    }
+    let inside = try uncertainties(test.features)
     var detections: [String: [String: Double]] = [:]
-    for (name, scores) in try Uncertainty(head, rows, execution: execution).scores {
+    for (name, scores) in try uncertainties(rows) {
       guard let inside = inside[name] else { continue }
       detections[name] = Metric.values(
         of: Metrics.outOfDistributionDetection(inDistribution: inside, outOfDistribution: scores))
@@ -163,8 +209,9 @@ public struct RunMetrics: Sendable, Equatable, Encodable {
 
   /// Conformal sets of test rows, calibrated on rows that the head was not fitted to.
   private static func conformal(
-    _ probabilities: Matrix<Float>, _ labels: [Int32], _ head: any Head, _ data: FeatureDataset,
-    _ roles: SplitRoles, _ configuration: RunConfiguration, _ execution: Execution
+    _ probabilities: Matrix<Float>, _ labels: [Int32], _ head: any ClassificationHead,
+    _ data: FeatureDataset, _ roles: SplitRoles, _ configuration: RunConfiguration,
+    _ execution: Execution
   ) throws -> [Conformal] {
     let source: ConformalSets.Source
     let calibration: (probabilities: Matrix<Float>, labels: [Int32])
@@ -200,6 +247,80 @@ public struct RunMetrics: Sendable, Equatable, Encodable {
           calibratedOn: source.rawValue, calibrationRows: rows, level: level, scores: scores)
       }
     }
+  }
+}
+
+extension RunMetrics {
+  /// The levels of intervals for target values.
+  static let intervalLevels = [0.5, 0.8, 0.9, 0.95, 0.99]
+
+  private init(
+    _ head: any RegressionHead, on data: FeatureDataset, _ roles: SplitRoles,
+    _ configuration: RunConfiguration, _ execution: Execution
+  ) throws {
+    let split = try data.split(roles.test)
+    let predictions = try TargetPredictions(
+      try head.predict(split.features, execution: execution), targets: split.values)
+    test = Metric.values(of: predictions, everySplit: false)
+    bootstrap = Metrics.bootstrapIntervals(
+      predictions,
+      replicateCount: min(1000, max(100, Self.bootstrapLimit / max(split.rowCount, 1))),
+      seed: configuration.seed, execution: execution)
+    let names = data.outputs.names
+    let each = (0..<names.count).map { predictions.target($0) }
+    pit = Dictionary(
+      uniqueKeysWithValues: zip(names, each.map { Metrics.pitHistogram($0, binCount: 20) }))
+    if names.count > 1 {
+      targets = Dictionary(
+        uniqueKeysWithValues: zip(names, each).map { name, predictions in
+          (name, Metric.values(of: predictions, everySplit: true))
+        })
+    }
+    intervals = try Self.intervals(predictions, head, data, roles, execution)
+  }
+
+  /// Central intervals of the predictive distributions, and conformal ones, calibrated on rows that the head was not
+  /// fitted to.
+  private static func intervals(
+    _ predictions: TargetPredictions, _ head: any RegressionHead, _ data: FeatureDataset,
+    _ roles: SplitRoles, _ execution: Execution
+  ) throws -> [Interval] {
+    var calibration: (source: ConformalIntervals.Source, rows: TargetPredictions)?
+    if !roles.isShared, let validation = roles.validation.flatMap({ data[$0] }) {
+      let predicted = try head.predict(validation.features, execution: execution)
+      calibration = (
+        .validation, try TargetPredictions(predicted, targets: validation.values)
+      )
+    } else if let left = (head as? any LeftOutRegressingHead)?.leftOut,
+      let train = data[SplitRoles.training]
+    {
+      calibration = (.leftOut, try TargetPredictions(left, targets: train.values))
+    }
+    return try intervalLevels.map { level in
+      Interval(
+        method: "predictive", guarantee: nil, calibratedOn: nil, level: level,
+        scores: Metric.values(
+          of: try PredictionIntervals(predictions.distributions, level: level),
+          predictions.targets))
+    }
+      + (try calibration.map { source, rows in
+        try intervalLevels.map { level in
+          let conformal = try ConformalIntervals(rows, level: level)
+          return Interval(
+            method: "conformal",
+            guarantee: source.guarantee(level: level, rowCount: rows.targets.rowCount),
+            calibratedOn: source.rawValue, level: level,
+            scores: Metric.values(
+              of: try conformal.intervals(predictions.distributions), predictions.targets))
+        }
+      } ?? [])
+  }
+}
+
+extension Matrix<Double> {
+  /// The sums of the logarithms of each row.
+  fileprivate var logVolumes: [Double] {
+    (0..<rowCount).map { row in self.row(row).reduce(0) { $0 + log($1) } }
   }
 }
 
@@ -296,6 +417,21 @@ enum FiniteScores {
     throw overflow(split.features, row: row, file: file, key: key)
   }
 
+  /// What a stored head predicts of the targets of rows.
+  ///
+  /// - Throws: `DataError.Code.notFinite` with the row; `NumericsError` as the head.
+  static func predictions(
+    _ head: any RegressionHead, _ features: FeatureMatrix, file: String?, key: String,
+    execution: Execution
+  ) throws -> TargetDistributions {
+    do throws(NumericsError) {
+      return try head.predict(features, execution: execution)
+    } catch {
+      guard case .notFinite(let row, _) = error else { throw error }
+      throw overflow(features, row: row, file: file, key: key)
+    }
+  }
+
   /// Checks predictions of a stored head.
   ///
   /// - Throws: `DataError.Code.notFinite` with the row.
@@ -333,9 +469,18 @@ enum FiniteScores {
   private static func place(
     _ head: any Head, _ split: FeatureSplit, _ execution: Execution
   ) -> Int? {
-    guard let logs = try? head.logProbabilities(split.features, execution: execution) else {
-      return 0
+    if let regressor = head as? any RegressionHead {
+      do throws(NumericsError) {
+        _ = try regressor.predict(split.features, execution: execution)
+        return nil
+      } catch {
+        if case .notFinite(let row, _) = error { return row }
+        return 0
+      }
     }
+    guard let classifier = head as? any ClassificationHead,
+      let logs = try? classifier.logProbabilities(split.features, execution: execution)
+    else { return 0 }
     return split.labels.indices.first { row in
       logs.withRow(row) { values in
         values.indices.contains { values[$0].isNaN || values[$0] == .infinity }

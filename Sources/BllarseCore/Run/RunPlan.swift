@@ -9,8 +9,10 @@ import Synchronization
 public struct RunPlan: Sendable {
   /// The rows of each split, in the data set's order.
   public let rowCounts: [(split: String, rows: Int)]
-  /// The numbers of features and of classes.
-  public let featureCount, classCount: Int
+  /// The number of features.
+  public let featureCount: Int
+  /// The classes, or the target values.
+  public let outputs: Outputs
   /// An estimate of the memory that the run needs at its peak, in bytes.
   public let memoryBytes: Int
 
@@ -41,21 +43,22 @@ public struct RunPlan: Sendable {
     if let path = configuration.data.featuresPath,
       !roles.required.allSatisfy({ data.header[$0] != nil })
     {
-      _ = try FeatureFile(path: path).header(requiring: roles.required)  // says what is missing
+      _ = try FeatureFile(path: path)
+        .header(requiring: roles.required, targets: configuration.targetArrays)  // says what is missing
     }
     if configuration.calibrationOrDefault.needsValidation {
       _ = try roles.calibrationSplit(
         among: data.header.names, of: data.header.file, isChosen: configuration.data.choosesSplits)
     }
     let classes = data.backbone?.classCount
-    if configuration.effectiveEpochs == 0, classes != data.header.classCount {
+    if configuration.effectiveEpochs == 0, classes != data.header.outputs.count {
       throw RunData.missingClassifier(
         of: data.backbone?.path ?? data.header.file, classes, isBackbone: data.backbone != nil,
-        classCount: data.header.classCount)
+        classCount: data.header.outputs.count)
     }
     if configuration.startsFromClassifier, let backbone = data.backbone {
       try RunData.requireClassifier(
-        backbone.classCount, classCount: data.header.classCount, of: backbone.path)
+        backbone.classCount, classCount: data.header.outputs.count, of: backbone.path)
     }
     if let path = configuration.outOfDistributionPath {
       try OutOfDistributionRows.require(
@@ -63,7 +66,7 @@ public struct RunPlan: Sendable {
     }
 
     rowCounts = data.header.splits.map { ($0.name, $0.rowCount) }
-    (featureCount, classCount) = (data.header.featureCount, data.header.classCount)
+    (featureCount, outputs) = (data.header.featureCount, data.header.outputs)
     memoryBytes = Self.memory(configuration, data)
   }
 }
@@ -93,7 +96,7 @@ extension RunPlan: CustomStringConvertible {
   /// The plan in one line.
   public var description: String {
     let rows = rowCounts.map { "\($0.rows) \($0.split)" }.joined(separator: ", ")
-    return "\(rows) rows, \(featureCount) features, \(classCount) classes, about "
+    return "\(rows) rows, \(featureCount) features, \(outputs), about "
       + "\((memoryBytes + 1_048_575) / 1_048_576) MiB of memory"
   }
 }
@@ -156,7 +159,10 @@ public final class FileHeaders: Sendable {
     let data = configuration.data
     let parts: [String?] =
       if let path = data.featuresPath {
-        [path, configuration.rowArrays.weights, configuration.rowArrays.groups]
+        [
+          path, configuration.rowArrays.weights, configuration.rowArrays.groups,
+          configuration.task.rawValue, configuration.data.target,
+        ]
       } else {
         [
           data.dataset, data.directory, data.backbonePath, data.namedBackbone?.name,
@@ -169,7 +175,9 @@ public final class FileHeaders: Sendable {
 
   private static func read(_ configuration: RunConfiguration) throws(DataError) -> Data {
     if let path = configuration.data.featuresPath {
-      return Data(header: try FeatureFile(path: path).header(with: configuration.rowArrays))
+      return Data(
+        header: try FeatureFile(path: path).header(
+          targets: configuration.targetArrays, with: configuration.rowArrays))
     }
     let images = try configuration.data.imageHeader()
     let backbone = try configuration.data.backboneHeader(channels: images.channels)
@@ -180,7 +188,7 @@ public final class FileHeaders: Sendable {
         file: nil, names: images.splits.map(\.name),
         splits: images.splits.map {
           ($0.name, $0.rowCount, $0.rowCount * width * MemoryLayout<Float>.size)
-        }, featureCount: width, classCount: images.classCount),
+        }, featureCount: width, outputs: Outputs(classCount: images.classCount)),
       backbone: backbone, imageBytes: images.byteCount)
   }
 }
@@ -232,7 +240,7 @@ struct MemoryShape: Sendable {
 
   init(_ header: FeatureHeader, threads: Int) {
     rows = Double(header[SplitRoles.training]?.rowCount ?? 0)
-    (columns, classes) = (Double(header.featureCount + 1), Double(header.classCount))
+    (columns, classes) = (Double(header.featureCount + 1), Double(header.outputs.count))
     self.threads = Double(threads)
   }
 

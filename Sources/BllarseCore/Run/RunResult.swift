@@ -98,8 +98,10 @@ public struct RunResult: Sendable, Equatable, Encodable {
   public var best: BestEpoch?
   /// What was chosen and why, for heads that choose.
   public var recipe: LaplaceReport?
-  /// The L2 strength with the best evidence, where that was looked for.
-  var chosenPenalty: Double?
+  /// What a fit chose where options left it to the data, by name.
+  var chosenNumbers: [String: Double] = [:]
+  /// The scores of training rows, each predicted by a fit that left it out, where target values are predicted.
+  public var leftOut: SplitScores?
   /// More scores, calibration and uncertainty.
   public var metrics: RunMetrics?
   /// The options of the run.
@@ -147,13 +149,14 @@ extension RunResult {
       },
       "arguments": arguments, "notes": notes, "data": data, "versions": versions,
     ]
+    if let leftOut { members["estimate"] = leftOut }
     if let failure { members["failure"] = failure }
     return members
   }
 
   /// The values that were chosen where options left them to the data, by name; `nil` where none was.
   public var chosen: (numbers: [String: Double], words: [String: String])? {
-    var numbers: [String: Double] = [:]
+    var numbers = chosenNumbers
     var words: [String: String] = [:]
     if let recipe {
       words["posterior"] = recipe.posterior.rawValue
@@ -162,7 +165,6 @@ extension RunResult {
       numbers["prior_precision"] = recipe.priorPrecision
       numbers["temperature"] = 1 / recipe.inverseTemperature
     }
-    numbers["l2"] = chosenPenalty
     words["calibration"] = calibration?.method
     // A head that has a temperature of its own keeps it, and this one comes after it.
     if numbers["temperature"] == nil {
@@ -206,7 +208,7 @@ extension RunResult {
 
   /// The bins of the reliability diagram, as JSON.
   public var reliabilityText: String? {
-    metrics.map { RunOutput.json($0.reliability, pretty: true) + "\n" }
+    metrics?.reliability.map { RunOutput.json($0, pretty: true) + "\n" }
   }
 
   /// Everything that a tracker logs once, at the end: each metric of the test and the training rows, of
@@ -379,7 +381,7 @@ package final class RunOutput {
     guard Files.exists(path) else { return }
     var best = try HeadCheckpoint(path: path)
     best.head = try CalibratedHead(
-      calibrating: best.head, on: split, method, execution: execution)
+      calibrating: try best.head.classifier(), on: split, method, execution: execution)
     try writeBest(best)
   }
 

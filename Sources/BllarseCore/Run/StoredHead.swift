@@ -23,20 +23,25 @@ public struct HeadEvaluation {
     let execution = threads.execution
     let stored = try HeadCheckpoint(path: checkpoint)
     let head = stored.head
+    let task = type(of: head).task
     let loaded = try RunData(
-      withBackbone(of: stored), classCount: head.classCount, fits: false, execution: execution)
+      asFitted(stored), stored: (task, head.outputCount), execution: execution)
     try require(loaded.backbone, of: stored)
     let data = loaded.dataset
+    // Of classes, the data may show some only.
+    let fits =
+      task == .classification
+      ? data.outputs.count <= head.outputCount : data.outputs.count == head.outputCount
     try DataError.require(
-      data.featureCount == head.featureCount && data.classCount <= head.classCount, .wrongShape,
+      data.featureCount == head.featureCount && fits, .wrongShape,
       file: data.file, key: data.name,
-      found: "the data have \(data.featureCount) features and \(data.classCount) classes",
+      found: "the data have \(data.featureCount) features and \(data.outputs)",
       expected:
-        "\(head.featureCount) features and \(head.classCount) classes, as \(checkpoint) has",
+        "\(head.featureCount) features and \(stored.outputs), as \(checkpoint) has",
       advice: "use the features that the head was fitted to")
     return try data.splitNames.map { name in
       let split = try data.split(name)
-      let scores = try FineTuning.evaluate(head, on: split, execution: execution)
+      let scores = try head.scores(of: split, execution: execution)
       try FiniteScores.check(
         scores, head, on: split, file: data.file, key: "\(name) split features",
         execution: execution)
@@ -44,10 +49,13 @@ public struct HeadEvaluation {
     }
   }
 
-  /// The configuration with the backbone that the head was fitted to, unless one is given.
-  private func withBackbone(of stored: HeadCheckpoint) -> RunConfiguration {
+  /// The configuration with the targets and the backbone that the head was fitted to, unless others are given.
+  private func asFitted(_ stored: HeadCheckpoint) -> RunConfiguration {
     var configuration = configuration
     let arguments = RunOutput.decode([String: ArgumentValue].self, from: stored.arguments) ?? [:]
+    if case .text(let name)? = arguments["target"], configuration.data.target == nil {
+      configuration.data.target = name
+    }
     // Random weights are a function of the seed.
     switch arguments["seed"] {
     case .integer(let seed)?: configuration.seed = UInt64(clamping: seed)
@@ -99,17 +107,19 @@ public struct HeadPrediction {
   private let checkpoint, featuresPath: String
   private let split: String?
   private let splitsEntropy: Bool
+  private let level: Double?
   private let threadCount: Int?
 
   /// Prepares a prediction for a split of a feature file: "test", or the first there is, when `nil`.
   ///
-  /// Splitting the entropy into mutual information and the rest takes longer than all else.
+  /// Splitting the entropy into mutual information and the rest takes longer than all else. Intervals for target
+  /// values hold them with a probability of `level`; 0.9 when `nil`.
   public init(
     checkpoint: String, featuresPath: String, split: String?, splitsEntropy: Bool = false,
-    threadCount: Int?
+    level: Double? = nil, threadCount: Int?
   ) {
     (self.checkpoint, self.featuresPath, self.split) = (checkpoint, featuresPath, split)
-    (self.splitsEntropy, self.threadCount) = (splitsEntropy, threadCount)
+    (self.splitsEntropy, self.level, self.threadCount) = (splitsEntropy, level, threadCount)
   }
 
   /// Predicts, writes a table, where the name of the file ends in ".csv", or else a safetensors file, and tells
@@ -135,22 +145,30 @@ public struct HeadPrediction {
       advice: "leave the option out")
     let features = try OutOfDistributionRows.features(
       path: featuresPath, split: split, featureCount: head.featureCount)
-    let uncertainty = try Uncertainty(
-      head, features, splitsEntropy: splitsEntropy, execution: threads.execution)
-    try FiniteScores.check(
-      uncertainty, of: features, file: featuresPath,
-      key: split.map { "\($0) split features" } ?? "features")
+    let key = split.map { "\($0) split features" } ?? "features"
+    let predictions: any WritablePredictions
+    if let regressor = head as? any RegressionHead {
+      let distributions = try FiniteScores.predictions(
+        regressor, features, file: featuresPath, key: key, execution: threads.execution)
+      predictions = try PredictedTargets(distributions, level: level ?? 0.9)
+    } else {
+      try DataError.require(
+        level == nil, .wrongType, file: checkpoint, key: "head",
+        found: "a head \(type(of: head.uncalibrated).kind) predicts classes",
+        expected: "a head that predicts target values for --level", advice: "leave the option out")
+      let uncertainty = try Uncertainty(
+        try head.classifier(), features, splitsEntropy: splitsEntropy, execution: threads.execution)
+      try FiniteScores.check(uncertainty, of: features, file: featuresPath, key: key)
+      predictions = PredictedClasses(uncertainty)
+    }
     if path.hasSuffix(".csv") {
-      try uncertainty.writeTable(to: path, classNames: stored.classNames)
+      try predictions.writeTable(to: path, names: stored.outputNames)
     } else {
       var writer = SafetensorsWriter(metadata: [
         "format": Self.format, "head": checkpoint,
-        "class_names": ClassNames.format(stored.classNames),
+        type(of: head).task.namesKey: ClassNames.format(stored.outputNames),
       ])
-      writer.add("probabilities", uncertainty.probabilities)
-      writer.add("logits", uncertainty.logProbabilities)
-      writer.add("predicted", uncertainty.predictions)
-      for (name, values) in uncertainty.columns { writer.add(name, values) }
+      predictions.encode(into: &writer)
       try writer.write(to: path)
     }
     return features.rowCount
@@ -161,7 +179,7 @@ public struct HeadPrediction {
   /// Whether a file holds predictions: those of a head may take their place, but not that of the head or the
   /// features that they are made of, nor of anything else.
   private static func isReplaceable(_ path: String) -> Bool {
-    let start = Array("row,predicted,".utf8)
+    let start = Array("row,predicted".utf8)
     guard let file = try? MappedFile(path: path) else { return false }
     let found = file.withBytes { Array($0.prefix(start.count)) }
     // An empty file is what a shell leaves that was to write there.
@@ -192,20 +210,29 @@ extension Uncertainty {
     ]
     return columns.compactMap { name, values in values.map { (name, $0) } }
   }
+}
 
+// MARK: - What is written
+
+/// Predictions as files hold them.
+private protocol WritablePredictions: Sendable {
+  /// The number of rows.
+  var rowCount: Int { get }
+  /// The names of the columns of a table, "row" left out, where classes or targets have names.
+  func tableHead(_ names: [String]) -> [String]
+  /// The fields of a row under that head.
+  func fields(_ row: Int, _ names: [String]) -> [String]
+  /// Adds the tensors.
+  func encode(into writer: inout SafetensorsWriter)
+}
+
+extension WritablePredictions {
   /// Writes predictions as comma-separated values: one line a row, after a line of names.
-  fileprivate func writeTable(to path: String, classNames: [String]) throws(DataError) {
-    let (columns, probabilities, predictions) = (columns, probabilities, predictions)
+  fileprivate func writeTable(to path: String, names: [String]) throws(DataError) {
     let file = try AtomicFile(path: path)
-    var text = TextTable.csvLine(
-      ["row", "predicted"] + classNames.map { "p_" + $0 } + classNames.map { "logit_" + $0 }
-        + columns.map(\.name))
-    for row in 0..<probabilities.rowCount {
-      var fields = [String(row), classNames[Int(predictions[row])]]
-      fields += probabilities.row(row).map { String($0) }
-      fields += logProbabilities.row(row).map { String($0) }
-      fields += columns.map { String($0.values[row]) }
-      text += TextTable.csvLine(fields)
+    var text = TextTable.csvLine(["row"] + tableHead(names))
+    for row in 0..<rowCount {
+      text += TextTable.csvLine([String(row)] + fields(row, names))
       // Write in pieces: a table of a million rows need not be one text.
       if text.utf8.count > 1 << 20 {
         try file.write(Array(text.utf8))
@@ -214,5 +241,77 @@ extension Uncertainty {
     }
     try file.write(Array(text.utf8))
     try file.commit()
+  }
+}
+
+/// Class probabilities with uncertainties.
+private struct PredictedClasses: WritablePredictions {
+  private let uncertainty: Uncertainty
+  private let probabilities: Matrix<Float>
+  private let predictions: [Int32]
+  private let columns: [(name: String, values: [Double])]
+
+  init(_ uncertainty: Uncertainty) {
+    self.uncertainty = uncertainty
+    (probabilities, predictions) = (uncertainty.probabilities, uncertainty.predictions)
+    columns = uncertainty.columns
+  }
+
+  var rowCount: Int { predictions.count }
+
+  func tableHead(_ names: [String]) -> [String] {
+    ["predicted"] + names.map { "p_" + $0 } + names.map { "logit_" + $0 } + columns.map(\.name)
+  }
+
+  func fields(_ row: Int, _ names: [String]) -> [String] {
+    [names[Int(predictions[row])]] + probabilities.row(row).map { String($0) }
+      + uncertainty.logProbabilities.row(row).map { String($0) }
+      + columns.map { String($0.values[row]) }
+  }
+
+  func encode(into writer: inout SafetensorsWriter) {
+    writer.add("probabilities", probabilities)
+    writer.add("logits", uncertainty.logProbabilities)
+    writer.add("predicted", predictions)
+    for (name, values) in columns { writer.add(name, values) }
+  }
+}
+
+/// Predicted target values with intervals.
+private struct PredictedTargets: WritablePredictions {
+  private let distributions: TargetDistributions
+  private let level: Double
+  private let deviations, lower, upper: Matrix<Double>
+
+  init(_ distributions: TargetDistributions, level: Double) throws(NumericsError) {
+    (self.distributions, self.level) = (distributions, level)
+    let variances = distributions.variances
+    deviations = Matrix(
+      rows: variances.rowCount, columns: variances.columnCount,
+      elements: variances.elements.map { $0.squareRoot() })
+    (lower, upper) = try distributions.centralIntervals(level)
+  }
+
+  var rowCount: Int { distributions.rowCount }
+
+  func tableHead(_ names: [String]) -> [String] {
+    names.map { "predicted_" + $0 } + names.map { "sd_" + $0 }
+      + names.map { "lower_\(level)_" + $0 } + names.map { "upper_\(level)_" + $0 }
+  }
+
+  func fields(_ row: Int, _ names: [String]) -> [String] {
+    [distributions.locations, deviations, lower, upper].flatMap { values in
+      values.row(row).map { String($0) }
+    }
+  }
+
+  func encode(into writer: inout SafetensorsWriter) {
+    writer.metadata["level"] = String(level)
+    writer.add("predicted", distributions.locations)
+    writer.add("scale", distributions.scales)
+    writer.add("degrees_of_freedom", distributions.degreesOfFreedom)
+    writer.add("sd", deviations)
+    writer.add("lower", lower)
+    writer.add("upper", upper)
   }
 }

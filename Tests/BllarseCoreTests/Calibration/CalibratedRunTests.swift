@@ -86,7 +86,8 @@ struct CalibratedRunTests {
     "a map is fitted, never hurts the rows it was fitted to, is stored, and is reported",
     arguments: Fit.allCases)
   func everyHead(fit: Fit) throws {
-    let (result, head) = try FineTuning(configuration(fit, .validation, output: "out")).run()
+    let (result, fitted) = try FineTuning(configuration(fit, .validation, output: "out")).run()
+    let head = try fitted.classifier()
     let data = try FeatureFile(path: features).dataset()
     let (validation, test) = (try data.split("validation"), try data.split("test"))
 
@@ -124,6 +125,7 @@ struct CalibratedRunTests {
   }
 
   private func expectSame(_ stored: any Head, _ head: any Head, _ features: FeatureMatrix) throws {
+    let (stored, head) = (try stored.classifier(), try head.classifier())
     #expect(try stored.logProbabilities(features) == head.logProbabilities(features))
     let (a, b) = (try Uncertainty(stored, features), try Uncertainty(head, features))
     #expect(a.scores == b.scores)
@@ -155,7 +157,7 @@ struct CalibratedRunTests {
     // 3. From a file: the same bits, for rows that were not seen either.
     let path = directory.file("\(method).safetensors")
     try HeadCheckpoint(
-      head: head, classNames: (0..<4).map(String.init), dataset: "", backbone: "", arguments: "{}"
+      head: head, outputNames: (0..<4).map(String.init), dataset: "", backbone: "", arguments: "{}"
     ).write(to: path)
     try expectSame(try HeadCheckpoint(path: path).head, head, test.features)
   }

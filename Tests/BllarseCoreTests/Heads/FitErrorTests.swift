@@ -172,7 +172,7 @@ struct FitErrorTests {
     let features = FeatureMatrix(Self.rows(12))
     let probit = IBProbitHead<Float>(
       .init(featureCount: 4, classCount: 3, transform: .standardLayerNorm))
-    let heads: [any Head] = [
+    let heads: [any ClassificationHead] = [
       probit, IBProbitReferenceHead(probit),
       IBPolyaGammaHead<Float>(.init(featureCount: 4, classCount: 3, transform: .identity)),
       MultinomialPolyaGammaHead<Float>(.init(featureCount: 4, classCount: 3, transform: .identity)),

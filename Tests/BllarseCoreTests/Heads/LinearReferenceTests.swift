@@ -109,7 +109,8 @@ struct LinearReferenceTests {
         configuration, data: TrainingData(split: split, classCount: 2),
         execution: execution)
       try trainer.runStep(0, epoch: 1, on: split)
-      let scores = try trainer.head.evaluation(features: split.features, labels: labels)
+      let scores = try trainer.head.classifier().evaluation(
+        features: split.features, labels: labels)
       #expect(scores.acc == 1)
     }
   }

@@ -136,13 +136,14 @@ struct ShiftAndScaleTests {
     for (problem, isWide) in [(Self.tall, false), (Self.wide, true)] {
       let plain = try fit(
         method, FeatureMatrix(Matrix<Float>(problem.train)), problem.labels)
-      let expected = try plain.head.logProbabilities(FeatureMatrix(Matrix<Float>(problem.test)))
+      let expected = try plain.head.classifier().logProbabilities(
+        FeatureMatrix(Matrix<Float>(problem.test)))
       // Rows that are normalised are others where the offsets of columns differ.
       for change in Change.allCases
       where method != .rowScaling || ![.constantColumn, .means].contains(change) {
         let changed = try fit(
           method, change.apply(problem.train), problem.labels, scale: change.scale)
-        let found = try changed.head.logProbabilities(change.apply(problem.test))
+        let found = try changed.head.classifier().logProbabilities(change.apply(problem.test))
         let difference = found.combined(with: expected) { abs($0 - $1) }.elements.max() ?? .nan
         // One of the recipe's scalings normalises rows: another row, where the columns' offsets differ. It has
         // little weight here.
@@ -167,11 +168,11 @@ struct ShiftAndScaleTests {
           rows: matrix.rowCount, columns: matrix.columnCount + 4, elements: elements))
     }
     let problem = Self.tall
-    let plain = try fit(method, doubled(problem.train, 1), problem.labels).head
+    let plain = try fit(method, doubled(problem.train, 1), problem.labels).head.classifier()
       .logProbabilities(doubled(problem.test, 1))
     for scale in [1e-5, 1e5] {
       let found = try fit(method, doubled(problem.train, scale), problem.labels, scale: scale).head
-        .logProbabilities(doubled(problem.test, scale))
+        .classifier().logProbabilities(doubled(problem.test, scale))
       let difference = found.combined(with: plain) { abs($0 - $1) }.elements.max() ?? .nan
       #expect(Double(difference) < method.bound, "\(scale): \(difference)")
     }
@@ -226,7 +227,7 @@ struct ShiftAndScaleTests {
       let trainer = try fit(.crossEntropy, change.apply(Self.tall.train), Self.tall.labels)
       let head = try #require(trainer.head as? LinearHead<CrossEntropyLoss>)
       try HeadCheckpoint(
-        head: head, classNames: ["a", "b", "c"], dataset: "x", backbone: "", arguments: "{}"
+        head: head, outputNames: ["a", "b", "c"], dataset: "x", backbone: "", arguments: "{}"
       ).write(to: path)
       let read = try #require(
         HeadCheckpoint(path: path).head as? LinearHead<CrossEntropyLoss>)

@@ -133,7 +133,7 @@ struct LaplaceHeadTests {
       rows: rows, columns: 17, classes: classes, strength: 0.5, seed: index)
     var configuration = LaplaceConfiguration(classCount: classes)
     change(&configuration)
-    var head: any Head = try LaplaceHead(
+    var head: any ClassificationHead = try LaplaceHead(
       fitting: FeatureMatrix(features), labels: labels, configuration)
     let method: [HeldOutCalibration.Method?] = [nil, .temperature, .vector, .isotonic]
     if let method = method[index % 4] {
@@ -144,10 +144,10 @@ struct LaplaceHeadTests {
     let directory = try TemporaryDirectory()
     let path = directory.file("head.safetensors")
     try HeadCheckpoint(
-      head: head, classNames: (0..<classes).map(String.init), dataset: "test", backbone: "",
+      head: head, outputNames: (0..<classes).map(String.init), dataset: "test", backbone: "",
       arguments: "{}"
     ).write(to: path)
-    let read = try HeadCheckpoint(path: path).head
+    let read = try HeadCheckpoint(path: path).head.classifier()
     let new = FeatureMatrix(
       Matrix<Double>(
         rows: 30, columns: 17, elements: Self.normals(30, 17, seed: 5).flatMap { $0 }))
@@ -272,9 +272,9 @@ struct LaplaceHeadTests {
     let directory = try TemporaryDirectory()
     let path = directory.file("head.safetensors")
     var checkpoint = HeadCheckpoint(
-      head: head, classNames: ["a", "b"], dataset: "", backbone: "", arguments: "{}")
+      head: head, outputNames: ["a", "b"], dataset: "", backbone: "", arguments: "{}")
     try checkpoint.write(to: path)
-    #expect(try HeadCheckpoint(path: path).classNames == ["a", "b"])
+    #expect(try HeadCheckpoint(path: path).outputNames == ["a", "b"])
     func altered(_ weights: Matrix<Double>, _ beta: Double) -> LaplaceHead {
       LaplaceHead(
         transform: head.transform, likelihood: head.likelihood,

@@ -118,7 +118,7 @@ struct BatchScoreTests {
     }
     // The heads differ in the arguments that they are stored with, not in what they predict.
     let heads = try ["scored", "plain"].map { name in
-      try HeadCheckpoint(path: directory.file("\(name)/head.safetensors")).head
+      try HeadCheckpoint(path: directory.file("\(name)/head.safetensors")).head.classifier()
     }
     let test = try FeatureFile(path: features).features("val_mm")
     #expect(try heads[0].logProbabilities(test) == heads[1].logProbabilities(test))

@@ -115,12 +115,12 @@ struct ColumnPrecisionTests {
     // What is stored predicts the same.
     let path = directory.file("head.safetensors")
     try HeadCheckpoint(
-      head: head, classNames: ["0", "1", "2"], dataset: "", backbone: "", arguments: "{}"
+      head: head, outputNames: ["0", "1", "2"], dataset: "", backbone: "", arguments: "{}"
     ).write(to: path)
     let test = try FeatureFile(path: configuration.data.featuresPath ?? "").dataset().split("test")
     #expect(
-      try HeadCheckpoint(path: path).head.logProbabilities(test.features)
-        == head.logProbabilities(test.features))
+      try HeadCheckpoint(path: path).head.classifier().logProbabilities(test.features)
+        == head.classifier().logProbabilities(test.features))
   }
 
   @Test("constant in single precision: left out, counted; what varies in half precision is used")

@@ -2,7 +2,7 @@ import BllarseCore
 import BllarseNumerics
 
 /// The nearest mean: a class's logit is minus the squared distance of a row to the mean of its rows.
-struct NearestMeanHead: Head {
+struct NearestMeanHead: ClassificationHead {
   static let kind = "NearestMean"
   /// How quickly probabilities fall with the distance.
   static let sharpness = FitOption(

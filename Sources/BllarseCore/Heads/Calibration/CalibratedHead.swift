@@ -9,17 +9,17 @@ public import BllarseNumerics
 /// let calibrated = try CalibratedHead(calibrating: head, on: validation, .temperature)
 /// let logProbabilities = try calibrated.logProbabilities(newFeatures)
 /// ```
-public struct CalibratedHead: Head {
+public struct CalibratedHead: ClassificationHead {
   /// "Calibrated".
   public static var kind: String { "Calibrated" }
 
   /// The head.
-  public var base: any Head
+  public var base: any ClassificationHead
   /// The map.
   public let calibration: HeldOutCalibration
 
   /// Joins a head and a map; a map that the head had is replaced.
-  public init(_ head: any Head, _ calibration: HeldOutCalibration) {
+  public init(_ head: any ClassificationHead, _ calibration: HeldOutCalibration) {
     base = head.uncalibrated
     self.calibration = calibration
   }
@@ -37,7 +37,8 @@ public struct CalibratedHead: Head {
   /// - Throws: `NumericsError` for rows or labels that cannot be and when the head's state is unusable,
   ///   `DataError.Code.notFinite` when its predictions are not numbers.
   public init(
-    calibrating head: any Head, on split: FeatureSplit, _ method: HeldOutCalibration.Method,
+    calibrating head: any ClassificationHead, on split: FeatureSplit,
+    _ method: HeldOutCalibration.Method,
     execution: Execution = .available
   ) throws {
     let choice = try CalibrationChoice(method, for: head, on: split, execution: execution)
@@ -83,7 +84,7 @@ public struct CalibratedHead: Head {
         expected: "one of " + HeadRegistry.names.filter { $0 != Self.kind }.joined(separator: ", "),
         advice: "update bllarse to read it")
     }
-    let head = try kind.init(decoding: file)
+    let head = try kind.init(decoding: file).classifier()
     self.init(head, try HeldOutCalibration(decoding: file, classCount: head.classCount))
   }
 }
@@ -117,7 +118,8 @@ extension CalibrationChoice {
   ///   - execution: the threads to work with.
   /// - Throws: as ``CalibratedHead/init(calibrating:on:_:execution:)``.
   public init(
-    _ requested: HeldOutCalibration.Method, for head: any Head, on split: FeatureSplit,
+    _ requested: HeldOutCalibration.Method, for head: any ClassificationHead,
+    on split: FeatureSplit,
     execution: Execution = .available
   ) throws {
     let head = head.uncalibrated

@@ -45,7 +45,7 @@ extension LinearHead where Loss: TrainableLoss {
     head.take(rows.featureWeights(optimum.weights), at: rows.means)
     let penalty = given ?? rows.featurePenalty(optimum.penalty)
     var info = FitInfo(iterations: optimum.iterations)
-    info.chosenPenalty = given == nil ? penalty : nil
+    info.chosen["l2"] = given == nil ? penalty : nil
     info.note =
       "L2 strength \(penalty)"
       + (optimum.logEvidence.map { " with the best evidence, \($0) nats" } ?? "")
@@ -247,7 +247,7 @@ struct LinearTrainer<Loss: TrainableLoss>: HeadTrainer {
   }
 }
 
-extension LinearHead: Head {
+extension LinearHead: ClassificationHead {
   /// Adds the weights; and the means of the features and the biases there, where they are known.
   ///
   /// A reader that knows `weights` alone predicts the same, as far as the digits of their biases go.

@@ -322,7 +322,7 @@ struct IBProbitTrainer: HeadTrainer {
   }
 }
 
-extension IBProbitHead: Head, LatentHead where Scalar == Float {
+extension IBProbitHead: Head, ClassificationHead, LatentHead where Scalar == Float {
   /// "IBProbit".
   public static var kind: String { "IBProbit" }
   /// The number of features of a row.
@@ -425,7 +425,7 @@ extension IBProbitHead where Scalar == Float {
 
 /// The probit head with the scores of the Python original: likelihoods of the equal mixture of CBM and
 /// CBC, accuracy and calibration of CBC alone, all from the posterior mean.
-public struct IBProbitReferenceHead: Head {
+public struct IBProbitReferenceHead: ClassificationHead {
   /// "IBProbitReference".
   public static var kind: String { "IBProbitReference" }
 
@@ -485,7 +485,9 @@ extension IBProbitHead: OriginallyScoredHead where Scalar == Float {
     let theirs = try IBProbitReferenceHead(self).evaluation(
       features: split.features, labels: split.labels, execution: execution)
     var scores = own
-    for name in SplitEvaluations.loggedNames { scores[name] = theirs[name] }
+    for name in SplitEvaluations.loggedNames where theirs.values[name] != nil {
+      scores[name] = theirs[name]
+    }
     return scores
   }
 }

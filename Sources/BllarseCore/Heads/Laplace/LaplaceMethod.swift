@@ -179,7 +179,7 @@ extension LaplaceHead {
 /// `weights`, what describes the scaling, `rotation` where features outnumber rows, and the covariance: `center`,
 /// `vectors`, `values`, `output_values`, `output_shares` of a Kronecker product, `factors`
 /// (factors x D(D+1)/2, the rows of the lower triangles), or `variances`.
-extension LaplaceHead: Head {
+extension LaplaceHead: ClassificationHead {
   /// "Laplace".
   public static var kind: String { "Laplace" }
 

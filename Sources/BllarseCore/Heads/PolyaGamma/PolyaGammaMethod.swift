@@ -190,7 +190,7 @@ extension PolyaGammaHead where Scalar == Float {
   }
 }
 
-extension PolyaGammaHead: Head where Scalar == Float, Coding: ClassCoding {
+extension PolyaGammaHead: Head, ClassificationHead where Scalar == Float, Coding: ClassCoding {
   /// The logarithms of the predictive probabilities, with the posterior's uncertainty.
   public func logProbabilities(
     _ features: FeatureMatrix, execution: Execution
