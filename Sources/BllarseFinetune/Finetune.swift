@@ -22,7 +22,9 @@ struct Finetune: ParsableCommand {
     commandName: "bllarse-finetune",
     abstract: "Fits the Bayesian last layer of a neural network on frozen features.",
     version: Versions.bllarse,
-    subcommands: [Train.self, Text.self, Evaluate.self, Predict.self, Check.self],
+    subcommands: [
+      Train.self, Text.self, Compare.self, Evaluate.self, Predict.self, Check.self,
+    ],
     defaultSubcommand: Train.self)
 
   /// Takes the environment's files, reads older spellings as present ones, parses, and runs.
@@ -256,7 +258,9 @@ struct CommandLineWords {
     RunConfiguration.options.compactMap { info in info.shortName.map { ($0, info.name) } },
     uniquingKeysWith: { first, _ in first })
   /// Words that begin the command line of something else than a run.
-  private static let otherCommands: Set<String> = ["evaluate", "predict", "check", "help", "text"]
+  private static let otherCommands: Set<String> = [
+    "compare", "evaluate", "predict", "check", "help", "text",
+  ]
 
   /// Reads the words after the program's name.
   ///

@@ -43,7 +43,7 @@ enum TrackingList: OptionList {
 }
 
 struct TrackingOptions {
-  private let given: GivenOptions
+  let given: GivenOptions
 
   init(_ given: GivenOptions) { self.given = given }
 
@@ -84,6 +84,21 @@ struct TrackingOptions {
     }
   }
 
+  /// Where runs are tracked.
+  var settings: TrackerConfiguration {
+    var settings = TrackerConfiguration(
+      trackingURI: text("mlflow-tracking-uri"), experiment: text("mlflow-experiment"))
+    settings.drainTimeout = .milliseconds(
+      Int((text("mlflow-drain-seconds").flatMap(Double.init) ?? 30) * 1000))
+    return settings
+  }
+
+  /// What the user calls the run, else what its sweep does.
+  var runName: String? { text("uid") ?? Host.variable("BLLARSE_RUN_NAME") }
+
+  /// The name that runs share.
+  var groupID: String { text("group-id") ?? Self.defaultGroup }
+
   /// Starts tracking, if it was asked for, with a group for when none is given, and further tags.
   ///
   /// - Throws: what makes tracking impossible from the start, an unusable URI for one; a server that
@@ -95,10 +110,7 @@ struct TrackingOptions {
     guard ThreadReservation.canStart(Self.threadCount) else {
       throw NumericsError.outOfThreads(Self.threadCount, purpose: "tracking (--enable-mlflow)")
     }
-    var settings = TrackerConfiguration(
-      trackingURI: text("mlflow-tracking-uri"), experiment: text("mlflow-experiment"))
-    settings.drainTimeout = .milliseconds(
-      Int((text("mlflow-drain-seconds").flatMap(Double.init) ?? 30) * 1000))
+    let settings = settings
     let method = configuration.method
     var tags = [
       "loss_fn": method.head, "tune_mode": "last_layer", "group_id": given["group-id"] ?? group,
@@ -118,8 +130,7 @@ struct TrackingOptions {
   private func startOrResume(
     _ settings: TrackerConfiguration, _ configuration: RunConfiguration, tags: [String: String]
   ) throws -> (run: Run, keepID: (() throws -> Void)?) {
-    // What the user calls the run, else what its sweep does.
-    let name = text("uid") ?? Host.variable("BLLARSE_RUN_NAME")
+    let name = runName
     guard let directory = configuration.output.path else {
       return (try Tracker(settings).startRun(name: name, tags: tags), nil)
     }

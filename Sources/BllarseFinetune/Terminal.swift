@@ -52,11 +52,12 @@ struct Terminal: RunObserver {
     }
     show(splits)
     showCalibration(result)
+    if let estimate = result.leftOut { show(estimate) }
     if let recipe = result.recipe {
       show(recipe)
     } else if let elbo = result.elbo {
-      var line = String(
-        format: "evidence lower bound %.4f after %d iterations", elbo, result.iterations)
+      let name = result.leftOut == nil ? "evidence lower bound" : "log evidence"
+      var line = String(format: "\(name) %.4f after %d iterations", elbo, result.iterations)
       if let gap = result.certificate {
         line += String(format: ", between %.2g and %.2g below its maximum", gap.lower, gap.upper)
       }
@@ -78,6 +79,16 @@ struct Terminal: RunObserver {
     let metrics = Metric.ofSplits(splits.first?.scores.task ?? .classification).map(\.name)
     let rows = splits.map { split in (split.split, metrics.map { Self.figure(split.scores[$0]) }) }
     show([("split", metrics)] + rows, nameWidth: width)
+  }
+
+  /// What to expect of target values of new rows.
+  private func show(_ estimate: [String: Double]) {
+    let names = Metric.ofSplits(.regression).map(\.name)
+    show([("estimate", names.map { estimate[$0].map(Self.figure) ?? "" })], nameWidth: 12)
+    print(
+      String(
+        format: "estimate of new rows, from %.0f left out; NLL ± %.4f", estimate["rows"] ?? 0,
+        estimate["nll_se"] ?? .nan))
   }
 
   /// A score in a table: four digits after the point, or four significant ones where it is large.

@@ -33,6 +33,14 @@ package enum Host {
 
   package static var name: String { ProcessInfo.processInfo.hostName }
 
+  /// The most memory that this process had resident so far, in bytes; `nil` where the system does not say.
+  package static var peakMemory: Int? {
+    guard let text = try? Files.text(of: "/proc/self/status"),
+      let line = text.split(separator: "\n").first(where: { $0.hasPrefix("VmHWM:") })
+    else { return nil }
+    return line.split(separator: " ").compactMap { Int($0) }.first.map { $0 * 1024 }
+  }
+
   package static var processID: Int { Int(getpid()) }
 
   package static var userName: String? {

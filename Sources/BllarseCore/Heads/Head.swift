@@ -247,8 +247,8 @@ protocol LeftOutPredictingHead: ClassificationHead {
 
 /// A head of target values whose fit predicted the training rows by fits that left them out.
 protocol LeftOutRegressingHead: RegressionHead {
-  /// What these predict, N x targetCount; `nil` where a head was read or has learnt from other rows.
-  var leftOut: TargetDistributions? { get }
+  /// These predictions; `nil` where a head was read or has learnt from other rows.
+  var leftOut: LeftOutRegression? { get }
 }
 
 /// A head that says more of its fit than a trainer counts.

@@ -15,7 +15,7 @@ public enum HeadRegistry {
       [
         .softmax, .probit, .polyaGamma(OneAgainstRest.self), .polyaGamma(StickBreaking.self),
         .linear(CrossEntropyLoss.self, [FitOptions.labelSmoothing], optimizers),
-        .linear(SquaredErrorLoss.self, [], optimizers),
+        .linear(SquaredErrorLoss.self, [], optimizers), .gaussian,
       ]
     }
     mutating func update() { methods = builtIn + registered }
@@ -232,6 +232,9 @@ public struct HeadMethod: Sendable {
   public var task: LearningTask { kinds[0].task }
   /// Options that mean this head where none is named, in the order in which they are asked.
   public var meaningOptions: [String] = []
+  /// The options with which `compare` fits it, beside those of all heads; by default it is fitted once, as it is
+  /// when nothing is given.
+  public var variants: [[String: String]] = [[:]]
   /// The way that is meant where one of some options is given, and not the selector.
   public var meantWay: (options: [String], name: String)?
 

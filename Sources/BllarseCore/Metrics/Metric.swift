@@ -272,11 +272,13 @@ extension Metric {
         "requested", .lower, "nats", "NLL of left-out rows under the calibration asked for", .fit),
       Metric("difference_se", .lower, "nats", "standard error of its difference", .fit),
       Metric("parameters", nil, "numbers", "how many numbers a calibration fitted", .fit),
+      Metric("noise_precision", nil, "1 / target²", "precision of the noise of a target", .fit),
       Metric("prior_precision", nil, "1 / weight²", "prior precision of scaled features", .fit),
       Metric("l2", nil, "nats / weight²", "L2 strength with the best evidence", .fit),
       Metric("temperature", nil, "1", "temperature of the logits", .fit),
       Metric("inverse_temperature", nil, "1", "factor of the logits", .fit),
       Metric("seconds", .lower, "s", "time that a part of the run took", .fit),
+      Metric("peak_bytes", .lower, "bytes", "the most memory that the run's process had", .fit),
     ]
   }()
 }

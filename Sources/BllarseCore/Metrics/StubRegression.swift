@@ -10,7 +10,7 @@ struct ConformalIntervals {
     case validation, leftOut = "left-out"
     func guarantee(level: Double, rowCount: Int) -> String { "" }
   }
-  init(_ p: TargetPredictions, level: Double) throws {}
+  init(residuals: Matrix<Double>, level: Double) throws {}
   func intervals(_ d: TargetDistributions) throws -> PredictionIntervals {
     try PredictionIntervals(d, level: 0.9)
   }

@@ -18,3 +18,57 @@ public struct TargetPredictions: Sendable {
     (self.distributions, self.targets) = (distributions, targets)
   }
 }
+
+/// Target values of training rows, each predicted by a fit that left it out, and what they tell of new rows.
+struct LeftOutRegression: Sendable {
+  /// What was predicted.
+  let predictions: LeftOutTargets
+  /// What came, N x T.
+  let targets: Matrix<Double>
+  /// How often each row counts, N.
+  private let weights: [Double]
+  /// Which rows were left out together, N.
+  private let groups: [Int]
+
+  init(
+    _ predictions: LeftOutTargets, _ targets: Matrix<Double>, weights: [Double]?, groups: [Int]
+  ) {
+    (self.predictions, self.targets, self.groups) = (predictions, targets, groups)
+    self.weights = weights ?? [Double](repeating: 1, count: targets.rowCount)
+  }
+
+  /// The scores to expect on new rows: `nll`, its standard error `nll_se`, `crps`, `rmse`, `mae`, and `rows`.
+  ///
+  /// Rows that were left out together are one draw as far as the standard error goes.
+  var estimate: [String: Double] {
+    let (rows, columns) = (targets.rowCount, targets.columnCount)
+    var losses = [Double](repeating: 0, count: rows)
+    var (crps, square, absolute, total) = (0.0, 0.0, 0.0, 0.0)
+    var standard = StudentDistribution(degreesOfFreedom: .infinity)
+    for row in 0..<rows {
+      let freedom = predictions.degreesOfFreedom[row]
+      if freedom != standard.degreesOfFreedom {
+        standard = StudentDistribution(degreesOfFreedom: freedom)
+      }
+      total += weights[row]
+      for t in 0..<columns {
+        let (error, scale) = (
+          targets[row, t] - predictions.locations[row, t], predictions.scales[row, t]
+        )
+        losses[row] -= predictions.logDensities[row, t] / Double(columns)
+        crps += weights[row] * scale * standard.crps(error / scale)
+        square += weights[row] * error * error
+        absolute += weights[row] * error.magnitude
+      }
+    }
+    let nll = zip(losses, weights).reduce(0) { $0 + $1.0 * $1.1 } / total
+    var clusters: [Int: Double] = [:]
+    for row in 0..<rows { clusters[groups[row], default: 0] += weights[row] * (losses[row] - nll) }
+    let variance = clusters.values.reduce(0) { $0 + $1 * $1 }
+    let count = total * Double(columns)
+    return [
+      "rows": Double(rows), "nll": nll, "nll_se": variance.squareRoot() / total,
+      "crps": crps / count, "rmse": (square / count).squareRoot(), "mae": absolute / count,
+    ]
+  }
+}

@@ -1,4 +1,5 @@
 public import BllarseNumerics
+import BllarseSupport
 
 /// One run: data, features, head, scores, checkpoint.
 public struct FineTuning {
@@ -308,7 +309,7 @@ extension FineTuning {
   func publish(_ scored: ScoredRun) throws -> (result: RunResult, head: any Head) {
     var result = scored.result
     let prepared = scored.loaded.prepared
-    result.notes = prepared.notes.kept
+    (result.notes, result.peakBytes) = (prepared.notes.kept, Host.peakMemory)
     var fault: (any Error)?
     do {
       try FiniteScores.check(

@@ -271,6 +271,7 @@ struct RunLoop {
     (result.iterations, result.recipe) = (trainer.info.iterations, trainer.info.report)
     (result.best, result.metrics) = (progress.best, metrics)
     result.chosenNumbers = trainer.info.chosen
+    result.leftOut = (trainer.head as? any LeftOutRegressingHead)?.leftOut?.estimate
     result.data = output == nil ? nil : train.fingerprint
     return result
   }

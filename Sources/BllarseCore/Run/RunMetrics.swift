@@ -285,16 +285,15 @@ extension RunMetrics {
     _ predictions: TargetPredictions, _ head: any RegressionHead, _ data: FeatureDataset,
     _ roles: SplitRoles, _ execution: Execution
   ) throws -> [Interval] {
-    var calibration: (source: ConformalIntervals.Source, rows: TargetPredictions)?
+    // Residuals of rows that the head was not fitted to, in units of the predicted scales.
+    var calibration: (source: ConformalIntervals.Source, residuals: Matrix<Double>)?
     if !roles.isShared, let validation = roles.validation.flatMap({ data[$0] }) {
       let predicted = try head.predict(validation.features, execution: execution)
-      calibration = (
-        .validation, try TargetPredictions(predicted, targets: validation.values)
-      )
-    } else if let left = (head as? any LeftOutRegressingHead)?.leftOut,
-      let train = data[SplitRoles.training]
-    {
-      calibration = (.leftOut, try TargetPredictions(left, targets: train.values))
+      let residuals = validation.values.combined(with: predicted.locations) { $0 - $1 }
+        .combined(with: predicted.scales) { $0 / $1 }
+      calibration = (.validation, residuals)
+    } else if let left = (head as? any LeftOutRegressingHead)?.leftOut {
+      calibration = (.leftOut, try left.predictions.normalizedResiduals(left.targets))
     }
     return try intervalLevels.map { level in
       Interval(
@@ -303,12 +302,12 @@ extension RunMetrics {
           of: try PredictionIntervals(predictions.distributions, level: level),
           predictions.targets))
     }
-      + (try calibration.map { source, rows in
+      + (try calibration.map { source, residuals in
         try intervalLevels.map { level in
-          let conformal = try ConformalIntervals(rows, level: level)
+          let conformal = try ConformalIntervals(residuals: residuals, level: level)
           return Interval(
             method: "conformal",
-            guarantee: source.guarantee(level: level, rowCount: rows.targets.rowCount),
+            guarantee: source.guarantee(level: level, rowCount: residuals.rowCount),
             calibratedOn: source.rawValue, level: level,
             scores: Metric.values(
               of: try conformal.intervals(predictions.distributions), predictions.targets))

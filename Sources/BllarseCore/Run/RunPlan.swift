@@ -83,7 +83,7 @@ extension RunPlan {
   }
 
   /// What the user should know when the run will probably not have the memory that it needs.
-  var memoryNote: String? {
+  package var memoryNote: String? {
     let limits = MachineLimits.current
     guard let limit = limits.memory, memoryBytes > limit, let text = limits.memoryDescription else {
       return nil

@@ -85,6 +85,8 @@ public struct RunResult: Sendable, Equatable, Encodable {
   public var failure: String?
   /// Where the time went.
   public var seconds: RunSeconds
+  /// The most memory that the process had resident until the end of the run, in bytes.
+  public var peakBytes: Int?
   /// The threads that it took them with.
   public var threads: Int
   /// The evidence lower bound of the training rows, in nats, where the head has one; for a head whose
@@ -101,7 +103,7 @@ public struct RunResult: Sendable, Equatable, Encodable {
   /// What a fit chose where options left it to the data, by name.
   var chosenNumbers: [String: Double] = [:]
   /// The scores of training rows, each predicted by a fit that left it out, where target values are predicted.
-  public var leftOut: SplitScores?
+  public var leftOut: [String: Double]?
   /// More scores, calibration and uncertainty.
   public var metrics: RunMetrics?
   /// The options of the run.
@@ -141,7 +143,7 @@ extension RunResult {
       "estimate": recipe?.estimate, "train": train, "test": test, "splits": splits.byName,
       "roles": roles, "baseline": baseline?.byName, "uncalibrated": uncalibrated,
       "calibration": calibration, "temperature_scaling": temperatureScaling, "seconds": seconds,
-      "threads": threads, "elbo": elbo, "iterations": iterations, "certificate": certificate,
+      "memory": peakBytes.map { ["peak_bytes": $0] }, "threads": threads, "elbo": elbo, "iterations": iterations, "certificate": certificate,
       "best": best, "recipe": recipe, "metrics": metrics,
       "chosen": chosen.map { chosen in
         chosen.numbers.mapValues(ArgumentValue.number)
@@ -219,7 +221,8 @@ extension RunResult {
   /// in front.
   public var trackedMetrics: [String: Double] {
     let parts: Set = [
-      "estimate", "train", "test", "uncalibrated", "calibration", "chosen", "seconds", "metrics",
+      "estimate", "train", "test", "uncalibrated", "calibration", "chosen", "seconds", "memory",
+      "metrics",
     ]
     let known = Set(Metric.all.map(\.name))
     var tracked: [String: Double] = [:]

@@ -102,6 +102,24 @@ public struct HeadEvaluation {
   }
 }
 
+extension HeadComparison {
+  /// Compares stored heads on the test split of the data that a configuration names.
+  ///
+  /// - Parameters:
+  ///   - checkpoints: files of heads that were fitted to such data, at least one.
+  ///   - configuration: of one of the runs.
+  /// - Throws: `DataError` for bad data or checkpoints, `NumericsError` for heads that do not fit the data.
+  public init(checkpoints: [String], _ configuration: RunConfiguration) throws {
+    let execution = try ThreadReservation(configuration.threadCount).execution
+    let data = try RunData(configuration, execution: execution)
+    let test = try data.dataset.split(data.roles.test)
+    let losses = try checkpoints.map { path in
+      try HeadCheckpoint(path: path).head.losses(of: test, execution: execution)
+    }
+    self.init(losses: losses, seed: configuration.seed, execution: execution)
+  }
+}
+
 /// The predictions of a stored head for rows without labels.
 public struct HeadPrediction {
   private let checkpoint, featuresPath: String

@@ -93,7 +93,7 @@ struct SafetensorsReaderTests {
     } throws: { error in
       "\(error)".hasSuffix(
         "half, row 1 (from 0): the label is 0.5, expected a class index, an integer from 0 on; "
-          + "correct or remove the row")
+          + "correct or remove the row; for targets that are no classes, give --task regression")
     }
   }
 
