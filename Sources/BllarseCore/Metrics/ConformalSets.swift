@@ -107,7 +107,7 @@ public struct ConformalSets: Sendable, Equatable {
   }
 
   /// Which of the ordered scores is the threshold, counted from 1.
-  private static func rank(level: Double, rowCount: Int) -> Int {
+  static func rank(level: Double, rowCount: Int) -> Int {
     // The product may be a rounding error above a whole number: 0.9·(9+1).
     Int((level * Double(rowCount + 1) - 1e-9).rounded(.up))
   }
