@@ -204,7 +204,8 @@ struct ComparisonRun {
   /// The options that all runs share.
   let common: GivenOptions
   let tracking: TrackingOptions
-  private var results: [(candidate: Compare.Candidate, result: FittedResult?, failure: String?)] = []
+  private var results: [(candidate: Compare.Candidate, result: FittedResult?, failure: String?)] =
+    []
   private var parent: Run?
 
   init(place: ComparisonPlace, common: GivenOptions, tracking: TrackingOptions) {
@@ -457,9 +458,10 @@ struct ComparisonTable: Encodable {
   private enum CodingKeys: String, CodingKey { case heads, level, replicates }
 
   init(entries: [Entry], _ comparison: HeadComparison) {
-    heads = entries.filter { $0.excess != nil }.sorted {
-      ($0.excess?.mean ?? 0) < ($1.excess?.mean ?? 0)
-    } + entries.filter { $0.excess == nil }
+    heads =
+      entries.filter { $0.excess != nil }.sorted {
+        ($0.excess?.mean ?? 0) < ($1.excess?.mean ?? 0)
+      } + entries.filter { $0.excess == nil }
     (level, replicates) = (comparison.level, comparison.replicateCount)
     let task = heads.first?.result?.test.task ?? .classification
     metrics = Metric.ofSplits(task).map(\.name)
@@ -481,7 +483,9 @@ struct ComparisonTable: Encodable {
   var csv: String {
     let head =
       ["head"] + metrics.flatMap { [$0, "\($0)_lower", "\($0)_upper"] }
-      + ["nll_excess", "nll_excess_lower", "nll_excess_upper", "fit_seconds", "peak_mib", "verdict"]
+      + [
+        "nll_excess", "nll_excess_lower", "nll_excess_upper", "fit_seconds", "peak_mib", "verdict",
+      ]
     return TextTable.csvLine(head)
       + heads.map { entry in
         TextTable.csvLine(

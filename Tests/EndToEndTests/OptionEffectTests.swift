@@ -28,7 +28,9 @@ struct OptionEffectTests {
           ["--loss-fn", head.name, "-o", way.name]
             + (way.traits.contains(.isOnePass) ? [] : ["-bs", "10", "-e", "2"])
         }
-      default: modes.append(["--loss-fn", head.name])
+      default:
+        let task = head.task == .regression ? ["--task", "regression"] : []
+        modes.append(["--loss-fn", head.name] + task)
       }
     }
     return modes
@@ -37,11 +39,11 @@ struct OptionEffectTests {
   /// One option in one mode.
   private struct Trial: Sendable {
     let name: String
-    let mode: Int
+    let mode: [String]
     /// The words of the mode, and the same with the option.
     let base, words: [String]
     let probe: OptionProbe
-    var text: String { "--\(name) with \(OptionEffectTests.modes[mode].joined(separator: " "))" }
+    var text: String { "--\(name) with \(mode.joined(separator: " "))" }
   }
 
   private let directory: TemporaryDirectory
@@ -80,17 +82,20 @@ struct OptionEffectTests {
       "dataset", "data-dir", "backbone", "pretrained", "embed-dim", "num-blocks", "model-dir",
       "nodataaug", "reinitialize",
     ]
-    try cross(names) { mode, _ in data + mode }
+    try cross(names, modes: Self.modes.filter { !$0.contains("regression") }) { mode, _ in
+      data + mode
+    }
   }
 
   // MARK: - Crossing
 
   /// Tries every option in every mode.
   private func cross(
-    _ names: [String], base: ([String], OptionProbe) -> [String]
+    _ names: [String], modes: [[String]] = OptionEffectTests.modes,
+    base: ([String], OptionProbe) -> [String]
   ) throws {
     var trials: [Trial] = []
-    for (index, mode) in Self.modes.enumerated() {
+    for mode in modes {
       for name in names {
         guard let probe = probes[name] else { continue }
         let words = base(mode, probe) + ["--output", "out"]
@@ -99,7 +104,7 @@ struct OptionEffectTests {
           let base = (words + companion).filter { probe.value != nil || $0 != "--" + name }
           trials.append(
             Trial(
-              name: name, mode: index, base: base,
+              name: name, mode: mode, base: base,
               words: probe.rest(of: base) + probe.words(name, mode: mode), probe: probe))
         }
       }
@@ -191,11 +196,11 @@ struct OptionEffectTests {
   private func hide(_ trials: [Trial], _ known: borrowing Mutex<[[String]: Data]>) throws -> String?
   {
     let first = trials[0]
-    let options = trials.flatMap { $0.probe.words($0.name, mode: Self.modes[$0.mode]) }
+    let options = trials.flatMap { $0.probe.words($0.name, mode: $0.mode) }
     guard try Self.result(first.probe.rest(of: first.base) + options) != result(of: first, known)
     else { return nil }
     return
-      "\(options.joined(separator: " ")) with \(Self.modes[first.mode]) has an effect after all"
+      "\(options.joined(separator: " ")) with \(first.mode) has an effect after all"
   }
 
   /// The result of a mode as it is.

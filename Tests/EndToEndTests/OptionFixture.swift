@@ -101,7 +101,7 @@ extension OptionEffectTests {
         as? [String: Any]
     else { throw Failure(description: "result.json is no object") }
     // Notes say what has no effect.
-    for key in ["seconds", "arguments", "versions", "notes"] { result[key] = nil }
+    for key in ["seconds", "memory", "arguments", "versions", "notes"] { result[key] = nil }
     let scored = String(decoding: try place.read("out/metrics.jsonl"), as: UTF8.self)
     result["records"] = scored.split(separator: "\n").count
     let head = try place.read("out/head.safetensors")

@@ -70,6 +70,7 @@ extension OptionProbe {
 
   private static let fit: [String: OptionProbe] = [
     "tune-mode": OptionProbe(value: "full_network"),
+    "task": OptionProbe(value: "regression", alternative: "classification", replaces: ["--task"]),
     "head": OptionProbe(
       value: "IBPolyaGamma", alternative: "IBProbit", replaces: ["--loss-fn"]),
     "update": OptionProbe(value: "cavi", alternative: "merge", replaces: ["--update"]),
@@ -106,6 +107,7 @@ extension OptionProbe {
   private static func data(other: String, nowhere: String) -> [String: OptionProbe] {
     [
       "features": OptionProbe(value: other, replaces: ["--features"]),
+      "target": OptionProbe(value: "family"),
       "dataset": OptionProbe(
         value: "cifar100", replaces: ["--dataset"], said: "cifar-100"),
       "data-dir": OptionProbe(value: nowhere, replaces: ["--data-dir"]),

@@ -173,7 +173,7 @@ extension Metric {
       Metric(
         "nll", .lower, "nats",
         "mean negative log-likelihood of the labels, or of the target values",
-        .both(classes: Metrics.negativeLogLikelihood) { $0.negativeLogLikelihood }),
+        .both(classes: Metrics.negativeLogLikelihood) { $0.metrics.average.nll }),
       Metric(
         "ece", .lower, "probability", "expected calibration error, 20 bins of equal width",
         .split { Metrics.calibrationError($0).expected }),
@@ -191,9 +191,23 @@ extension Metric {
       Metric(
         "crps", .lower, "target's",
         "continuous ranked probability score, the mean over target values",
-        .splitTargets { $0.crps }),
+        .splitTargets { $0.metrics.average.crps }),
       Metric(
-        "rmse", .lower, "target's", "root of the mean squared error", .splitTargets { $0.rmse }),
+        "rmse", .lower, "target's", "root of the mean squared error",
+        .splitTargets { $0.metrics.average.rmse }),
+      Metric(
+        "mae", .lower, "target's", "mean absolute error", .splitTargets { $0.metrics.average.mae }),
+      Metric(
+        "r2", .higher, "share", "share of the targets' variance that is predicted",
+        .splitTargets { $0.metrics.average.r2 }),
+      Metric(
+        "pit_error", .lower, "share",
+        "mean deviation from uniform of 20 bins of the probability integral transform",
+        .testTargets { $0.metrics.average.pitError }),
+      Metric(
+        "pit_distance", .lower, "probability",
+        "largest distance of that transform's distribution from a uniform one (Kolmogorov-Smirnov)",
+        .testTargets { $0.metrics.average.pitDistance }),
     ]
     list += [2, 3, 5].map { k in
       Metric(
@@ -242,11 +256,17 @@ extension Metric {
         "e_aurc", .lower, "share", "that area in excess of the best order of these predictions",
         .test { Metrics.selectiveRisk($0).excess }),
       Metric(
-        "coverage", nil, "share", "rows whose set holds the label; aims at its level",
+        "coverage", nil, "share",
+        "rows whose set holds the label, or whose interval holds the target value; aims at its level",
         .sets { $0.coverage }),
       Metric(
         "mean_size", .lower, "classes", "mean number of classes in a set", .sets { $0.meanSize }),
       Metric("empty_share", .lower, "share", "rows whose set is empty", .sets { $0.emptyShare }),
+      Metric("mean_width", .lower, "target's", "mean width of intervals for target values", .fit),
+      Metric(
+        "interval_score", .lower, "target's",
+        "mean width of intervals, and 2 / (1 - level) times how far target values lie outside", .fit
+      ),
       Metric("threshold", nil, "probability", "largest score of a class in a set", .fit),
       Metric(
         "auroc", .higher, "share", "area under the receiver operating characteristic",

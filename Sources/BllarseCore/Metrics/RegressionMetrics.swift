@@ -30,6 +30,13 @@ public struct RegressionScores: Sendable, Equatable {
   public var pitHistogram: [Double]
 }
 
+extension RegressionScores {
+  /// The main scores by the names of their metrics.
+  var values: [String: Double] {
+    ["rmse": rmse, "mae": mae, "r2": r2, "nll": nll, "crps": crps]
+  }
+}
+
 /// What central intervals of a level are worth.
 public struct IntervalScores: Sendable, Equatable {
   /// The probability that an interval should hold its target.
@@ -110,17 +117,21 @@ public struct RegressionMetrics: Sendable, Equatable {
     let mean = { (value: (RegressionScores) -> Double) in Metrics.mean(scores.map(value)) }
     return RegressionScores(
       rmse: mean(\.rmse), mae: mean(\.mae), r2: mean(\.r2), nll: mean(\.nll), crps: mean(\.crps),
-      intervals: scores[0].intervals.indices.map { k in
-        IntervalScores(
-          level: scores[0].intervals[k].level, coverage: mean { $0.intervals[k].coverage },
-          width: mean { $0.intervals[k].width }, score: mean { $0.intervals[k].score })
-      },
+      intervals: scores[0].intervals.indices.map { k in .average(scores.map { $0.intervals[k] }) },
       pitError: mean(\.pitError), pitDistance: mean(\.pitDistance),
       pitHistogram: scores[0].pitHistogram.indices.map { k in mean { $0.pitHistogram[k] } })
   }
 }
 
 extension IntervalScores {
+  /// The averages over targets, at least one, of intervals of one level.
+  static func average(_ scores: [IntervalScores]) -> IntervalScores {
+    let mean = { (value: (IntervalScores) -> Double) in Metrics.mean(scores.map(value)) }
+    return IntervalScores(
+      level: scores[0].level, coverage: mean(\.coverage), width: mean(\.width),
+      score: mean(\.score))
+  }
+
   /// Scores intervals, however they came about.
   init(level: Double, lower: [Double], upper: [Double], targets: [Double]) {
     var (inside, width, score) = (0, 0.0, 0.0)
@@ -162,27 +173,12 @@ struct PITHistogram {
   }
 }
 
-/// Bootstrap confidence intervals of the main scores of a regression, averaged over targets.
-public struct RegressionIntervals: Sendable, Equatable, Encodable {
-  /// Of root mean squared error, mean absolute error, negative log density, and continuous ranked probability score.
-  public let rmse, mae, nll, crps: BootstrapInterval
-  /// The coverage that the intervals aim at.
-  public let level: Double
-  /// How often the rows were resampled.
-  public let replicateCount: Int
-
-  enum CodingKeys: String, CodingKey {
-    case rmse, mae, nll, crps, level
-    case replicateCount = "replicates"
-  }
-}
-
 extension RegressionMetrics {
   /// Draws of rows over all replicates: with more rows there are fewer replicates, but 200 at least.
   private static let drawLimit = 400_000_000
 
-  /// Confidence intervals, each of which holds its value: percentiles of the scores of N rows drawn with
-  /// replacement.
+  /// Confidence intervals of "rmse", "mae", "nll" and "crps", averaged over targets, each of which holds its value:
+  /// percentiles of the scores of N rows drawn with replacement.
   ///
   /// Replicate `r` draws from the stream (seed, bootstrap, r), so the result does not depend on the number of
   /// threads.
@@ -200,7 +196,7 @@ extension RegressionMetrics {
   public static func bootstrapIntervals(
     _ predictions: TargetDistributions, targets: Matrix<Double>, replicateCount: Int = 1000,
     level: Double = 0.95, seed: UInt64 = 0, execution: Execution = .available
-  ) throws(NumericsError) -> RegressionIntervals {
+  ) throws(NumericsError) -> BootstrapIntervals {
     try NumericsError.require(
       replicateCount >= 2, "the number of replicates", Double(replicateCount), "2 or more")
     try NumericsError.require(
@@ -256,9 +252,9 @@ extension RegressionMetrics {
         lower: Metrics.minimum(Metrics.quantile(ofSorted: sorted, (1 - level) / 2), value),
         upper: Metrics.maximum(Metrics.quantile(ofSorted: sorted, (1 + level) / 2), value))
     }
-    return RegressionIntervals(
-      rmse: intervals[0], mae: intervals[1], nll: intervals[2], crps: intervals[3], level: level,
-      replicateCount: replicates)
+    return BootstrapIntervals(
+      scores: Dictionary(uniqueKeysWithValues: zip(["rmse", "mae", "nll", "crps"], intervals)),
+      level: level, replicateCount: replicates)
   }
 
   private struct RowScores {

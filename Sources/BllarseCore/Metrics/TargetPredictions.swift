@@ -7,14 +7,16 @@ public struct TargetPredictions: Sendable {
   public let distributions: TargetDistributions
   /// What came, N x T.
   public let targets: Matrix<Double>
+  /// What the predictions are worth.
+  public let metrics: RegressionMetrics
 
   /// Joins predictions and targets.
   ///
-  /// - Throws: `NumericsError` when they differ in shape, or a target is not finite.
+  /// - Throws: `NumericsError` when they differ in shape, there are no rows, or a target is not finite.
   public init(
     _ distributions: TargetDistributions, targets: Matrix<Double>
   ) throws(NumericsError) {
-    try distributions.check(targets)
+    metrics = try RegressionMetrics(distributions, targets: targets)
     (self.distributions, self.targets) = (distributions, targets)
   }
 }
@@ -43,7 +45,8 @@ struct LeftOutRegression: Sendable {
   var estimate: [String: Double] {
     let (rows, columns) = (targets.rowCount, targets.columnCount)
     var losses = [Double](repeating: 0, count: rows)
-    var (crps, square, absolute, total) = (0.0, 0.0, 0.0, 0.0)
+    var (crps, absolute, total) = (0.0, 0.0, 0.0)
+    var squares = [Double](repeating: 0, count: columns)
     var standard = StudentDistribution(degreesOfFreedom: .infinity)
     for row in 0..<rows {
       let freedom = predictions.degreesOfFreedom[row]
@@ -57,7 +60,7 @@ struct LeftOutRegression: Sendable {
         )
         losses[row] -= predictions.logDensities[row, t] / Double(columns)
         crps += weights[row] * scale * standard.crps(error / scale)
-        square += weights[row] * error * error
+        squares[t] += weights[row] * error * error
         absolute += weights[row] * error.magnitude
       }
     }
@@ -66,9 +69,10 @@ struct LeftOutRegression: Sendable {
     for row in 0..<rows { clusters[groups[row], default: 0] += weights[row] * (losses[row] - nll) }
     let variance = clusters.values.reduce(0) { $0 + $1 * $1 }
     let count = total * Double(columns)
+    let rmse = squares.reduce(0) { $0 + ($1 / total).squareRoot() } / Double(columns)
     return [
       "rows": Double(rows), "nll": nll, "nll_se": variance.squareRoot() / total,
-      "crps": crps / count, "rmse": (square / count).squareRoot(), "mae": absolute / count,
+      "crps": crps / count, "rmse": rmse, "mae": absolute / count,
     ]
   }
 }

@@ -134,8 +134,9 @@ public struct RunMetrics: Sendable, Equatable, Encodable {
   public private(set) var conformal: [Conformal]?
   /// Intervals for target values.
   public private(set) var intervals: [Interval]?
-  /// How many test rows have their values in each twentieth of what was predicted of them, by target.
-  public private(set) var pit: [String: [Int]]?
+  /// The shares of test rows whose values lie in each twentieth of what was predicted of them, by target: the histogram of
+  /// the probability integral transform.
+  public private(set) var pit: [String: [Double]]?
   /// The scores of each of several targets, by name.
   public private(set) var targets: [String: [String: Double]]?
   /// The metrics of the detection of the rows of `--ood`, by score and name.
@@ -251,9 +252,6 @@ public struct RunMetrics: Sendable, Equatable, Encodable {
 }
 
 extension RunMetrics {
-  /// The levels of intervals for target values.
-  static let intervalLevels = [0.5, 0.8, 0.9, 0.95, 0.99]
-
   private init(
     _ head: any RegressionHead, on data: FeatureDataset, _ roles: SplitRoles,
     _ configuration: RunConfiguration, _ execution: Execution
@@ -262,19 +260,13 @@ extension RunMetrics {
     let predictions = try TargetPredictions(
       try head.predict(split.features, execution: execution), targets: split.values)
     test = Metric.values(of: predictions, everySplit: false)
-    bootstrap = Metrics.bootstrapIntervals(
-      predictions,
-      replicateCount: min(1000, max(100, Self.bootstrapLimit / max(split.rowCount, 1))),
-      seed: configuration.seed, execution: execution)
-    let names = data.outputs.names
-    let each = (0..<names.count).map { predictions.target($0) }
-    pit = Dictionary(
-      uniqueKeysWithValues: zip(names, each.map { Metrics.pitHistogram($0, binCount: 20) }))
-    if names.count > 1 {
-      targets = Dictionary(
-        uniqueKeysWithValues: zip(names, each).map { name, predictions in
-          (name, Metric.values(of: predictions, everySplit: true))
-        })
+    bootstrap = try RegressionMetrics.bootstrapIntervals(
+      predictions.distributions, targets: predictions.targets, seed: configuration.seed,
+      execution: execution)
+    let named = zip(data.outputs.names, predictions.metrics.targets)
+    pit = Dictionary(uniqueKeysWithValues: named.map { ($0, $1.pitHistogram) })
+    if data.outputs.count > 1 {
+      targets = Dictionary(uniqueKeysWithValues: named.map { ($0, $1.values) })
     }
     intervals = try Self.intervals(predictions, head, data, roles, execution)
   }
@@ -295,24 +287,28 @@ extension RunMetrics {
     } else if let left = (head as? any LeftOutRegressingHead)?.leftOut {
       calibration = (.leftOut, try left.predictions.normalizedResiduals(left.targets))
     }
-    return try intervalLevels.map { level in
-      Interval(
-        method: "predictive", guarantee: nil, calibratedOn: nil, level: level,
-        scores: Metric.values(
-          of: try PredictionIntervals(predictions.distributions, level: level),
-          predictions.targets))
+    func scores(_ intervals: IntervalScores) -> [String: Double] {
+      // Of too few calibration rows intervals are infinite, and have no scores.
+      [
+        "coverage": intervals.coverage, "mean_width": intervals.width,
+        "interval_score": intervals.score,
+      ].filter { intervals.width.isFinite && $0.value.isFinite }
     }
-      + (try calibration.map { source, residuals in
-        try intervalLevels.map { level in
-          let conformal = try ConformalIntervals(residuals: residuals, level: level)
-          return Interval(
-            method: "conformal",
-            guarantee: source.guarantee(level: level, rowCount: residuals.rowCount),
-            calibratedOn: source.rawValue, level: level,
-            scores: Metric.values(
-              of: try conformal.intervals(predictions.distributions), predictions.targets))
-        }
-      } ?? [])
+    let predictive = predictions.metrics.average.intervals.map { intervals in
+      Interval(
+        method: "predictive", guarantee: nil, calibratedOn: nil, level: intervals.level,
+        scores: scores(intervals))
+    }
+    guard let (source, residuals) = calibration else { return predictive }
+    let conformal = try RegressionMetrics.levels.map { level in
+      let intervals = try ConformalIntervals(level: level, normalizedResiduals: residuals)
+      let each = try intervals.evaluate(predictions.distributions, targets: predictions.targets)
+      return Interval(
+        method: "conformal",
+        guarantee: source.guarantee(level: level, rowCount: residuals.rowCount),
+        calibratedOn: source.rawValue, level: level, scores: scores(.average(each)))
+    }
+    return predictive + conformal
   }
 }
 

@@ -143,7 +143,8 @@ extension RunResult {
       "estimate": recipe?.estimate, "train": train, "test": test, "splits": splits.byName,
       "roles": roles, "baseline": baseline?.byName, "uncalibrated": uncalibrated,
       "calibration": calibration, "temperature_scaling": temperatureScaling, "seconds": seconds,
-      "memory": peakBytes.map { ["peak_bytes": $0] }, "threads": threads, "elbo": elbo, "iterations": iterations, "certificate": certificate,
+      "memory": peakBytes.map { ["peak_bytes": $0] }, "threads": threads, "elbo": elbo,
+      "iterations": iterations, "certificate": certificate,
       "best": best, "recipe": recipe, "metrics": metrics,
       "chosen": chosen.map { chosen in
         chosen.numbers.mapValues(ArgumentValue.number)

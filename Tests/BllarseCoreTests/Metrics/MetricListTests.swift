@@ -21,9 +21,10 @@ struct MetricListTests {
     #expect(
       Set(metrics.filter { $0.direction == nil }.map(\.name)) == [
         "mean_confidence", "coverage", "threshold", "parameters", "prior_precision", "l2",
-        "temperature", "inverse_temperature",
+        "temperature", "inverse_temperature", "noise_precision",
       ])
     #expect(Metric.ofSplits().map(\.name) == ["acc", "nll", "ece", "brier"])
+    #expect(Metric.ofSplits(.regression).map(\.name) == ["nll", "crps", "rmse", "mae", "r2"])
     // Names that carry their bins say what is computed.
     let one = try Predictions(
       probabilities: Matrix<Double>(rows: 4, columns: 2, repeating: 0.5), labels: [0, 1, 1, 1])
@@ -127,7 +128,8 @@ struct MetricListTests {
     #expect(
       Set(members.map(\.key)) == [
         "arguments", "baseline", "best", "calibration", "certificate", "chosen", "data", "elbo",
-        "estimate", "iterations", "metrics", "metrics_info", "notes", "recipe", "roles", "seconds",
+        "estimate", "iterations", "memory", "metrics", "metrics_info", "notes", "recipe", "roles",
+        "seconds",
         "splits", "temperature_scaling", "test", "threads", "train", "uncalibrated", "versions",
       ])
     #expect(

@@ -56,7 +56,8 @@ enum GaussianOptions {
 
   static let prior = FitOption<Prior>(
     info: OptionInfo(
-      "prior", group: .recipe, FitOptions.prior.info.help, default: FitOptions.prior.info.defaultText),
+      "prior", group: .recipe, FitOptions.prior.info.help,
+      default: FitOptions.prior.info.defaultText),
     defaultValue: .evidence, parse: { Prior($0) }, text: { $0.text }, record: { .text($0.text) }
   ).with {
     $0.expected = "evidence, bayesian-ridge, ard or a positive number"
