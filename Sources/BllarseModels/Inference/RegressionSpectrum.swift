@@ -259,6 +259,41 @@ extension RegressionSpectrum {
     return sum
   }
 
+  /// Maximises the variational bound of a last layer with weights `N(0, s)`, whose noise has an estimated precision
+  /// with the log density `ν log τ - ½ωτ`, by coordinate ascent: weights given τ, then τ given their distribution,
+  ///
+  ///     q(w) = N(m, (τS_xx + 1/s)⁻¹),      τ ← (W + 2ν) / (‖y - Xm‖² + tr(S_xx Σ) + ω)
+  ///
+  /// For the best q(w) the bound is `log p(y | τ) + ν log τ - ½ωτ`, so it never falls and is tight but for τ.
+  func variational(
+    _ target: Int, _ prior: VariationalRegressionPrior, iterationLimit: Int
+  ) -> (result: EstimatedPrecisions, trace: [Double]) {
+    let deviation = targetScatter(target) / weight
+    let precision = 1 / prior.weightVariance
+    var result = EstimatedPrecisions(
+      noise: 1 / (deviation + prior.wishartScale / weight), weights: precision)
+    let logHyperprior = { (noise: Double) in
+      prior.wishartExponent * log(noise) - 0.5 * prior.wishartScale * noise
+    }
+    var trace: [Double] = []
+    while true {
+      result.logHyperpriors = logHyperprior(result.noise)
+      result.logEvidence =
+        logEvidence(target, noise: result.noise, weights: precision) + result.logHyperpriors
+      trace.append(result.logEvidence)
+      if result.hasConverged || result.iterationCount == iterationLimit { break }
+      result.iterationCount += 1
+      let sums = sums(target, precision / result.noise)
+      // tr(S_xx Σ) = γ/τ.
+      let noise =
+        (weight + 2 * prior.wishartExponent)
+        / (sums.residual + sums.effectiveCount / result.noise + prior.wishartScale)
+      result.hasConverged = log(noise / result.noise).magnitude < 1e-13
+      result.noise = noise
+    }
+    return (result, trace)
+  }
+
   static func check(noise: Double, weights: Double) throws(NumericsError) {
     try NumericsError.require(
       noise > 0 && noise.isFinite, "the estimated precision of the noise", noise,

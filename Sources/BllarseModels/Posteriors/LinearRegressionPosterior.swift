@@ -125,7 +125,7 @@ public struct LinearRegressionReport: Sendable, Equatable {
   public var isAtBound: [Bool] = []
   /// γ, how many weights the rows determine.
   public var effectiveCounts: [Double] = []
-  /// The log evidence along the iterations of relevance determination, up to the constant of units.
+  /// The log evidence along the iterations of relevance determination and variational fits, in the model's units.
   public var evidenceTraces: [[Double]] = []
 }
 

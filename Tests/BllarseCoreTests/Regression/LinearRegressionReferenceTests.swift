@@ -154,4 +154,27 @@ struct LinearRegressionReferenceTests {
       #expect(standardized.precisions[t].isClose(to: plain.precisions[t], relative: 1e-9))
     }
   }
+
+  @Test("the variational fit is the optimum that vbll is trained to, and its bound never falls")
+  func variational() throws {
+    let expected: [Double] = try fixture.file.array("variational")
+    let prior = VariationalRegressionPrior(featureCount: 10, targetCount: 1)
+    let model = try LinearRegressionPosterior(
+      fitting: fixture.features, targets: fixture.target(0),
+      LinearRegressionConfiguration(prior: .variational(prior)))
+    let trace = try #require(model.report?.evidenceTraces[0])
+    for (before, after) in zip(trace, trace.dropFirst()) {
+      #expect(after >= before - 1e-12 * before.magnitude)
+    }
+    #expect(trace.count > 3)
+    // Its loss leaves out the constant D/2 of the divergence.
+    #expect((trace[trace.count - 1] - 5).isClose(to: expected[0], relative: 1e-10))
+    // L-BFGS finds the place of the optimum to the root of the precision of its value.
+    #expect(relativeDifference(model.weights.column(0), expected[1..<11] + []) < 1e-6)
+    guard case .estimated(let precisions, _) = model.noise else {
+      Issue.record("\(model.noise)")
+      return
+    }
+    #expect((1 / precisions[0].squareRoot()).isClose(to: expected[11], relative: 1e-6))
+  }
 }
