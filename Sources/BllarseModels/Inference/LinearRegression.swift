@@ -38,8 +38,9 @@ public struct LinearRegressionConfiguration: Sendable, Equatable {
   public var scaling: FeatureScaling? = .standard
   /// Whether targets are divided by their standard deviations: units of hyperpriors and the noise's prior.
   public var standardizesTargets = true
-  /// What the prior precision of each input is multiplied by, D positive numbers; `nil` for ones. Not with
-  /// relevance determination, which finds them.
+  /// What the prior precision of each input is multiplied by, D positive numbers; `nil` for ones.
+  ///
+  /// Not with relevance determination, which finds them.
   public var featurePrecisions: [Double]?
   /// The largest number of iterations for a target.
   public var iterationLimit = 10_000
