@@ -2,7 +2,7 @@
 """Makes Fixtures/regression/reference.safetensors: Bayesian linear regression by scikit-learn and scipy.
 
     python3 Scripts/make-regression-fixture.py Fixtures/regression/reference.safetensors
-                                                    (numpy, scipy, scikit-learn, safetensors)
+                                                    (numpy, scipy, scikit-learn, safetensors, torch, vbll)
 
 The data are the diabetes table of Efron, Hastie, Johnstone and Tibshirani (2004) as scikit-learn ships it (442
 rows, 10 features), rounded to single precision, with a second target made of it. Evidence and predictions of the
@@ -48,6 +48,30 @@ def conjugate(X, y, precision, new):
     C = np.column_stack([np.ones(len(new)), new])
     scale = np.sqrt(b / a * (1 + np.einsum("ij,ij->i", C, np.linalg.solve(A, C.T).T)))
     return m, C @ m, scale, 2 * a
+
+
+def variational(X, y):
+    """The regression layer of vbll, trained by L-BFGS to its optimum: N times its bound, weights, noise deviation."""
+    import torch
+    import vbll
+
+    torch.set_default_dtype(torch.float64)
+    torch.manual_seed(0)
+    X, y = (X - X.mean(0)) / X.std(0), (y - y.mean()) / y.std()
+    layer = vbll.Regression(X.shape[1], 1, 1 / len(y), parameterization="dense").double()
+    inputs, targets = torch.tensor(X), torch.tensor(y)[:, None]
+    optimizer = torch.optim.LBFGS(layer.parameters(), max_iter=3000, tolerance_grad=1e-13, tolerance_change=1e-18,
+                                  line_search_fn="strong_wolfe", history_size=50)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = layer(inputs).train_loss_fn(targets)
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    bound = -len(y) * layer(inputs).train_loss_fn(targets).item()
+    return np.concatenate([[bound], layer.W_mean.detach().numpy()[0], np.exp(layer.noise_logdiag.detach().numpy())])
 
 
 def main():
@@ -96,6 +120,7 @@ def main():
     wide_evidence = log_evidence(wide, Y[:25, 0], PRECISION)
     _, location, scale, freedom = conjugate(wide, Y[:25, 0], PRECISION, 2 * wide[:3])
     out["wide.conjugate"] = np.concatenate([[wide_evidence, freedom], location, scale])
+    out["variational"] = variational(X, Y[:, 0])
     out["constants"] = np.array([SHAPE, RATE, PRECISION])
     save_file({k: np.ascontiguousarray(v) for k, v in out.items()}, sys.argv[1])
     for k, v in out.items():

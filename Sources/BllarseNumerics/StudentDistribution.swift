@@ -9,9 +9,9 @@ internal import Glibc
 /// functions that are half apart comes from its own series, tails from a continued fraction, and where
 /// ν is so large that no double tells the two apart the normal distribution takes over. Relative errors
 /// are a few 1e-15, and in far tails 1e-16 times the logarithm of the value. NaN gives NaN.
-public struct StudentDistribution: Sendable, Equatable {
+package struct StudentDistribution: Sendable, Equatable {
   /// ν, positive; infinite for the normal distribution.
-  public let degreesOfFreedom: Double
+  package let degreesOfFreedom: Double
 
   /// Γ((ν+1)/2) / Γ(ν/2); not read where the distribution is normal.
   private let gammaRatio: Double
@@ -23,7 +23,7 @@ public struct StudentDistribution: Sendable, Equatable {
   private static let logSqrt2Pi = 0.918_938_533_204_672_74
 
   /// Describes the distribution with `degreesOfFreedom` ν > 0, which may be infinite.
-  public init(degreesOfFreedom: Double) {
+  package init(degreesOfFreedom: Double) {
     precondition(
       degreesOfFreedom > 0, "\(degreesOfFreedom) degrees of freedom, expected a positive number")
     self.degreesOfFreedom = degreesOfFreedom
@@ -34,7 +34,7 @@ public struct StudentDistribution: Sendable, Equatable {
   private var isNormal: Bool { degreesOfFreedom >= Self.normalFrom }
 
   /// The variance: `ν / (ν - 2)`; infinite for ν ≤ 2.
-  public var variance: Double {
+  package var variance: Double {
     if isNormal { return 1 }
     return degreesOfFreedom > 2 ? degreesOfFreedom / (degreesOfFreedom - 2) : .infinity
   }
@@ -42,28 +42,28 @@ public struct StudentDistribution: Sendable, Equatable {
   // MARK: - Density
 
   /// The logarithm of the density at `t`.
-  public func logDensity(_ t: Double) -> Double {
+  package func logDensity(_ t: Double) -> Double {
     if isNormal { return -0.5 * t * t - Self.logSqrt2Pi }
     return log(gammaRatio / (Double.pi * degreesOfFreedom).squareRoot())
       - 0.5 * (degreesOfFreedom + 1) * Ratio(t, degreesOfFreedom).logarithm
   }
 
   /// The density at `t`.
-  public func density(_ t: Double) -> Double {
+  package func density(_ t: Double) -> Double {
     isNormal ? SpecialFunctions.normalDensity(t.magnitude) : exp(logDensity(t))
   }
 
   // MARK: - Distribution
 
   /// `P(T ≤ t)`.
-  public func cdf(_ t: Double) -> Double {
+  package func cdf(_ t: Double) -> Double {
     if t.isNaN { return t }
     if t < 0 { return upperTail(-t) }
     return t * t < Self.tailFrom ? 0.5 + central(t) : 1 - upperTail(t)
   }
 
   /// `P(T > t)`, with its relative accuracy wherever it is small.
-  public func upperTail(_ t: Double) -> Double {
+  package func upperTail(_ t: Double) -> Double {
     if t.isNaN { return t }
     if t < 0 { return 1 - upperTail(-t) }
     if t * t < Self.tailFrom { return 0.5 - central(t) }
@@ -71,7 +71,7 @@ public struct StudentDistribution: Sendable, Equatable {
   }
 
   /// `log P(T > t)`.
-  public func logUpperTail(_ t: Double) -> Double {
+  package func logUpperTail(_ t: Double) -> Double {
     if t.isNaN { return t }
     if t < 0 { return log1p(-upperTail(-t)) }
     return t * t < Self.tailFrom ? log(0.5 - central(t)) : logFarTail(t)
@@ -137,7 +137,7 @@ public struct StudentDistribution: Sendable, Equatable {
   ///
   /// The equation is solved in s = log t, in which both `log P(T > t)` and `log P(0 < T < t)` are
   /// concave: Newton's iterates, from the second on, approach the solution from one side.
-  public func quantile(_ p: Double) -> Double {
+  package func quantile(_ p: Double) -> Double {
     guard p >= 0, p <= 1 else { return .nan }
     if p > 0.5 {
       return p > 0.75 ? upperQuantile(tail: 1 - p) : centralQuantile(p - 0.5)
@@ -210,7 +210,7 @@ public struct StudentDistribution: Sendable, Equatable {
   /// - Note: Source: Gneiting and Raftery, "Strictly proper scoring rules, prediction, and estimation",
   ///   JASA 2007, equation (21); Jordan, Krüger and Lerch, "Evaluating probabilistic forecasts with
   ///   scoringRules", JSS 2019, appendix A.
-  public func crps(_ z: Double) -> Double {
+  package func crps(_ z: Double) -> Double {
     let nu = degreesOfFreedom
     let size = z.magnitude
     if !size.isFinite { return size }

@@ -190,6 +190,7 @@ extension RegressionMetrics {
   ///   - level: the coverage aimed at.
   ///   - seed: of the draws.
   ///   - execution: the threads to work with.
+  /// - Returns: the intervals, averaged over targets where there are several.
   /// - Throws: `NumericsError` as the scores do.
   /// - Complexity: O(replicateCount · n · T).
   /// - Note: Source: Efron, "Bootstrap methods: another look at the jackknife", Annals of Statistics 1979.

@@ -12,7 +12,10 @@ public struct LinearRegressionConfiguration: Sendable, Equatable {
     case evidence
     /// Precisions of noise and weights are both estimated, by MacKay's fixed point (scikit-learn's BayesianRidge).
     case bayesianRidge(RegressionHyperpriors)
-    /// The same with a precision for each weight (scikit-learn's ARDRegression without a threshold).
+    /// The precision of the weights is given in absolute terms, that of the noise is estimated: what the regression
+    /// layer of VBLL is trained to, for given features, in closed form.
+    case variational(VariationalRegressionPrior)
+    /// The same as the ridge with a precision for each weight (scikit-learn's ARDRegression without a threshold).
     case relevance(RegressionHyperpriors, RelevanceIteration)
   }
 
@@ -35,8 +38,9 @@ public struct LinearRegressionConfiguration: Sendable, Equatable {
   public var scaling: FeatureScaling? = .standard
   /// Whether targets are divided by their standard deviations: units of hyperpriors and the noise's prior.
   public var standardizesTargets = true
-  /// What the prior precision of each input is multiplied by, D positive numbers; `nil` for ones. Not with
-  /// relevance determination, which finds them.
+  /// What the prior precision of each input is multiplied by, D positive numbers; `nil` for ones.
+  ///
+  /// Not with relevance determination, which finds them.
   public var featurePrecisions: [Double]?
   /// The largest number of iterations for a target.
   public var iterationLimit = 10_000
@@ -54,6 +58,7 @@ public struct LinearRegressionConfiguration: Sendable, Equatable {
         precision > 0 && precision.isFinite, "the prior precision", precision, "a positive number")
     case .evidence: break
     case .bayesianRidge(let hyperpriors), .relevance(let hyperpriors, _): try hyperpriors.check()
+    case .variational(let prior): try prior.check()
     }
     try noisePrior.check("the noise's prior")
     try NumericsError.require(
@@ -73,6 +78,44 @@ public struct LinearRegressionConfiguration: Sendable, Equatable {
         "the number of given precisions of features", value: Double(featurePrecisions.count),
         expected: "none with relevance determination, which finds them")
     }
+  }
+}
+
+/// The priors of a variational Bayesian last layer for regression.
+///
+/// - Note: Source: Harrison, Willes and Snoek, "Variational Bayesian last layers", ICLR 2024, section 3.1.
+public struct VariationalRegressionPrior: Sendable, Equatable {
+  /// s, the prior variance of every weight, in the model's units.
+  public let weightVariance: Double
+  /// ν and ω: the noise's precision has the log density `ν log τ - ½ωτ`, up to a constant.
+  public let wishartExponent, wishartScale: Double
+
+  /// Takes the numbers as they are.
+  public init(weightVariance: Double, wishartExponent: Double, wishartScale: Double) {
+    self.weightVariance = weightVariance
+    (self.wishartExponent, self.wishartScale) = (wishartExponent, wishartScale)
+  }
+
+  /// The constants of `vbll.Regression` 0.4.9: the prior scale over D, ν = (dof + T + 1)/2, and ω.
+  public init(
+    featureCount: Int, targetCount: Int, priorScale: Double = 1, wishartScale: Double = 0.01,
+    degreesOfFreedom: Double = 1
+  ) {
+    self.init(
+      weightVariance: priorScale / Double(max(featureCount, 1)),
+      wishartExponent: 0.5 * (degreesOfFreedom + Double(targetCount) + 1),
+      wishartScale: wishartScale)
+  }
+
+  func check() throws(NumericsError) {
+    for (name, value) in [
+      ("the prior variance of the weights", weightVariance), ("the Wishart scale", wishartScale),
+    ] {
+      try NumericsError.require(value > 0 && value.isFinite, name, value, "a positive number")
+    }
+    try NumericsError.require(
+      wishartExponent >= 0 && wishartExponent.isFinite, "the Wishart exponent", wishartExponent,
+      "a finite number that is not negative")
   }
 }
 
@@ -188,6 +231,22 @@ extension LinearRegressionPosterior {
         report.hasConverged.append(result.hasConverged)
         report.iterationCounts.append(result.iterationCount)
         report.effectiveCounts.append(spectrum.sums(t, precisions[t]).effectiveCount)
+      }
+      noise = .estimated(precisions: noises, logHyperpriors: logs)
+    case .variational(let prior):
+      var (noises, logs): ([Double], [Double]) = ([], [])
+      for t in 0..<count {
+        let (result, trace) = spectrum.variational(
+          t, prior, iterationLimit: configuration.iterationLimit)
+        precisions.append(result.weights / result.noise)
+        noises.append(result.noise)
+        logs.append(result.logHyperpriors)
+        evidence.append(result.logEvidence - source.weight * log(targetScales[t]))
+        report.isAtBound.append(false)
+        report.hasConverged.append(result.hasConverged)
+        report.iterationCounts.append(result.iterationCount)
+        report.effectiveCounts.append(spectrum.sums(t, precisions[t]).effectiveCount)
+        report.evidenceTraces.append(trace)
       }
       noise = .estimated(precisions: noises, logHyperpriors: logs)
     case .relevance(let hyperpriors, let iteration):

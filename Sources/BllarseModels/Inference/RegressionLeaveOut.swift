@@ -20,6 +20,7 @@ public struct LeftOutTargets: Sendable {
   /// The residuals in units of the scales, `(y - location)/scale`, n x T: scores of conformal intervals.
   ///
   /// - Parameter targets: the targets of the training rows, n x T.
+  /// - Returns: n x T.
   /// - Throws: `NumericsError.sizeMismatch`.
   public func normalizedResiduals(_ targets: Matrix<Double>) throws(NumericsError) -> Matrix<Double>
   {
@@ -47,9 +48,10 @@ extension LinearRegressionPosterior {
   /// - Parameters:
   ///   - features: the training rows, N x D, all that the model has learned from.
   ///   - targets: theirs, N x T.
-  ///   - weights: theirs; `nil` for 1 each.
+  ///   - rowWeights: their weights; `nil` for 1 each.
   ///   - groups: which rows are left out together, a number for each; `nil` for one by one.
   ///   - execution: the threads to work with.
+  /// - Returns: one distribution for each row and target.
   /// - Throws: `NumericsError` for sizes that differ; `invalidParameter` where rows cannot be left out, as without
   ///   them nothing is known of the intercept, or of the noise.
   /// - Complexity: O(N·D·R), and O(n³) for every group of n rows.

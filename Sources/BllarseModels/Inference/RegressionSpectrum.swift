@@ -98,7 +98,7 @@ extension RegressionSpectrum {
   }
 
   /// The log evidence of a target under the relative precision λ, with weights, noise and intercept
-  /// integrated out:
+  /// integrated out.
   ///
   ///     -½(W-1) log 2π - ½ log W - ½ Σ log(1 + e/λ) + a₀ log b₀ - a log b + log Γ(a) - log Γ(a₀)
   ///
@@ -200,7 +200,7 @@ struct EstimatedPrecisions {
 
 extension RegressionSpectrum {
   /// The log evidence under given precisions of noise and weights, the
-  /// intercept at its best:
+  /// intercept at its best.
   ///
   ///     ½[W log α - Σ log(1 + eα/λ) - α‖y - Xw‖² - λ‖w‖² - W log 2π]
   func logEvidence(
@@ -212,7 +212,7 @@ extension RegressionSpectrum {
         - weight * log(2 * Double.pi))
   }
 
-  /// Maximises it, with the hyperpriors' log densities `λ₁ log λ - λ₂λ + α₁ log α - α₂α`, by MacKay's fixed point:
+  /// Maximises it together with the hyperpriors' log densities, by MacKay's fixed point.
   ///
   ///     λ ← (γ + 2λ₁) / (‖w‖² + 2λ₂),      α ← (W - γ + 2α₁) / (‖y - Xw‖² + 2α₂)
   ///
@@ -257,6 +257,43 @@ extension RegressionSpectrum {
       sum += projections[d, target] * projections[d, target] / e
     }
     return sum
+  }
+
+  /// Maximises the variational bound of a last layer whose weights have a given variance.
+  ///
+  /// Weights are N(0, s), and the noise has an estimated precision with the log density `ν log τ - ½ωτ`. Coordinate
+  /// ascent takes the weights given τ, then τ given their distribution,
+  ///
+  ///     q(w) = N(m, (τS_xx + 1/s)⁻¹),      τ ← (W + 2ν) / (‖y - Xm‖² + tr(S_xx Σ) + ω)
+  ///
+  /// For the best q(w) the bound is `log p(y | τ) + ν log τ - ½ωτ`, so it never falls and is tight but for τ.
+  func variational(
+    _ target: Int, _ prior: VariationalRegressionPrior, iterationLimit: Int
+  ) -> (result: EstimatedPrecisions, trace: [Double]) {
+    let deviation = targetScatter(target) / weight
+    let precision = 1 / prior.weightVariance
+    var result = EstimatedPrecisions(
+      noise: 1 / (deviation + prior.wishartScale / weight), weights: precision)
+    let logHyperprior = { (noise: Double) in
+      prior.wishartExponent * log(noise) - 0.5 * prior.wishartScale * noise
+    }
+    var trace: [Double] = []
+    while true {
+      result.logHyperpriors = logHyperprior(result.noise)
+      result.logEvidence =
+        logEvidence(target, noise: result.noise, weights: precision) + result.logHyperpriors
+      trace.append(result.logEvidence)
+      if result.hasConverged || result.iterationCount == iterationLimit { break }
+      result.iterationCount += 1
+      let sums = sums(target, precision / result.noise)
+      // tr(S_xx Σ) = γ/τ.
+      let noise =
+        (weight + 2 * prior.wishartExponent)
+        / (sums.residual + sums.effectiveCount / result.noise + prior.wishartScale)
+      result.hasConverged = log(noise / result.noise).magnitude < 1e-13
+      result.noise = noise
+    }
+    return (result, trace)
   }
 
   static func check(noise: Double, weights: Double) throws(NumericsError) {

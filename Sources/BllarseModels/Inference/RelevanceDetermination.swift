@@ -57,9 +57,13 @@ struct RelevanceDetermination {
     var noise: Double { exp(logs[logs.count - 1]) }
   }
 
-  /// The change of fitted values, in units of the targets' spread, at which iterations end, and that of the
-  /// logarithms of precisions, each times the share that the rows have in its weight.
-  private static let (tolerance, precisionTolerance) = (1e-12, 1e-10)
+  /// The change of fitted values, in units of the targets' spread, at which iterations end: what remains is a
+  /// hundred times as much where each step leaves 0.99 of it, and no digit of a prediction that matters.
+  private static let tolerance = 1e-10
+  /// The same of the logarithms of precisions, each times the share that the rows have in its weight.
+  private static let precisionTolerance = 1e-8
+  /// The first for steps that are to be compared with those of another program.
+  private static let fixedPointTolerance = 1e-13
 
   init(
     _ spectrum: RegressionSpectrum, target: Int, _ hyperpriors: RegressionHyperpriors,
@@ -85,7 +89,7 @@ struct RelevanceDetermination {
   // MARK: - Iterations
 
   /// The fixed point of MacKay and Tipping, as scikit-learn's ARDRegression iterates it from λ = 1 and
-  /// α = 1 / variance:
+  /// α = 1 / variance.
   ///
   ///     λ_j ← (γ_j + 2λ₁) / (w_j² + 2λ₂),      α ← (W - Σγ + 2α₁) / (‖y - Xw‖² + 2α₂)
   ///
@@ -98,7 +102,7 @@ struct RelevanceDetermination {
       let change = change(point, next)
       point = next
       trace.append(point.logEvidence)
-      if change < 0.1 * Self.tolerance { return result(point, trace, hasConverged: true) }
+      if change < Self.fixedPointTolerance { return result(point, trace, hasConverged: true) }
     }
     return result(point, trace, hasConverged: false)
   }

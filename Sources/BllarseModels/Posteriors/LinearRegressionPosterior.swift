@@ -125,7 +125,7 @@ public struct LinearRegressionReport: Sendable, Equatable {
   public var isAtBound: [Bool] = []
   /// γ, how many weights the rows determine.
   public var effectiveCounts: [Double] = []
-  /// The log evidence along the iterations of relevance determination, up to the constant of units.
+  /// The log evidence along the iterations of relevance determination and variational fits, in the model's units.
   public var evidenceTraces: [[Double]] = []
 }
 
@@ -151,13 +151,15 @@ public struct LinearRegressionPosterior: Sendable, Equatable {
   public let transform: FeatureTransform
   /// The units of the model's targets, T: a target divided by its scale is what everything else is about.
   public let targetScales: [Double]
-  /// The number of rows of positive weight, and the sum of all weights.
+  /// The number of rows of positive weight.
   public private(set) var rowCount: Int
+  /// The sum of all weights, W.
   public private(set) var weight: Double
   /// x̄, D, and ȳ in the model's units, T.
   public private(set) var inputMeans, targetMeans: [Double]
-  /// `S_xy`, D x T, and `S_yy`, T, in the model's units.
+  /// `S_xy`, D x T, in the model's units.
   public private(set) var crossScatter: Matrix<Double>
+  /// `S_yy`, T, in the model's units.
   public private(set) var targetScatter: [Double]
   /// One basis for all targets, or one for each.
   public private(set) var bases: [RegressionBasis]
@@ -439,18 +441,31 @@ extension LinearRegressionPosterior {
     let newOwn = targetScatter.indices.map { (t: Int) -> Double in
       targetScatter[t] + own[t] + factor * targetShift[t] * targetShift[t]
     }
-    // The scatter is UᵀeU, the new rows' own, and that of the two means: products of rows that stand below one
-    // another.
-    var inputs = rows.weightedInputs()
-    inputs = inputs.appendingRow(inputShift.map { factor.squareRoot() * $0 })
     var newBases: [RegressionBasis] = []
+    // The scatter is UᵀeU, the new rows' own, and that of the two means.
+    let between = inputShift.map { factor.squareRoot() * $0 }
+    let isWide = bases.contains { $0.eigenvalues.count + features.rowCount + 1 < featureCount }
+    let scatter =
+      isWide ? nil : rows.design.gram(rowWeights: weights, execution: execution)
     for basis in bases {
       var seen = basis.vectors
       seen.scaleRows(by: basis.eigenvalues.map { $0.squareRoot() })
-      newBases.append(
-        try RegressionBasis(
-          scatterOf: [seen, inputs.scalingColumns(by: basis.scales)], scales: basis.scales,
-          execution: execution))
+      let mean = Matrix(
+        rows: 1, columns: featureCount, elements: zip(between, basis.scales).map { $0 * $1 })
+      if var total = scatter?.scalingColumns(by: basis.scales) {
+        total.scaleRows(by: basis.scales)
+        for part in [seen, mean] {
+          execution.withBLAS { total.addLowerGram(of: part, keeping: 1) }
+        }
+        total.mirrorLowerTriangle()
+        newBases.append(
+          try RegressionBasis(scatter: total, scales: basis.scales, execution: execution))
+      } else {
+        let own = rows.weightedInputs().scalingColumns(by: basis.scales)
+        newBases.append(
+          try RegressionBasis(
+            rowsOf: .stacked([seen, own, mean]), scales: basis.scales, execution: execution))
+      }
     }
     let newNoise: RegressionNoise
     var newEvidence = logEvidence
@@ -495,37 +510,19 @@ extension LinearRegressionPosterior {
 }
 
 extension Matrix<Double> {
-  fileprivate func appendingRow(_ row: [Double]) -> Matrix {
-    var result = Matrix.zeros(rowCount + 1, columnCount)
-    result.replaceBlock(row: 0, column: 0, with: self)
-    result.replaceBlock(
-      row: rowCount, column: 0, with: Matrix(rows: 1, columns: columnCount, elements: row))
+  /// Matrices of the same width, one below the other.
+  fileprivate static func stacked(_ parts: [Matrix]) -> Matrix {
+    var result = Matrix.zeros(parts.reduce(0) { $0 + $1.rowCount }, parts[0].columnCount)
+    var row = 0
+    for part in parts {
+      result.replaceBlock(row: row, column: 0, with: part)
+      row += part.rowCount
+    }
     return result
   }
 }
 
 extension RegressionBasis {
-  /// The basis of the sum of the scatters of parts whose rows are scaled already.
-  init(
-    scatterOf parts: [Matrix<Double>], scales: [Double], execution: Execution
-  ) throws(NumericsError) {
-    let count = parts.reduce(0) { $0 + $1.rowCount }
-    if count < scales.count {
-      var stacked = Matrix<Double>.zeros(count, scales.count)
-      var row = 0
-      for part in parts {
-        stacked.replaceBlock(row: row, column: 0, with: part)
-        row += part.rowCount
-      }
-      try self.init(rowsOf: stacked, scales: scales, execution: execution)
-    } else {
-      var scatter = Matrix<Double>.zeros(scales.count, scales.count)
-      for part in parts { execution.withBLAS { scatter.addLowerGram(of: part, keeping: 1) } }
-      scatter.mirrorLowerTriangle()
-      try self.init(scatter: scatter, scales: scales, execution: execution)
-    }
-  }
-
   /// The basis of a scatter of scaled inputs.
   ///
   /// - Complexity: 9·D³.

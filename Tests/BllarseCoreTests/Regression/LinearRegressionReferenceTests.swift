@@ -76,10 +76,13 @@ struct LinearRegressionReferenceTests {
       #expect(mean[mean.count - 1].isClose(to: numbers[0], relative: 1e-6))
       #expect(model.noisePrecisions[t].isClose(to: numbers[1], relative: 1e-6))
       #expect(model.logEvidence[t].isClose(to: numbers[2], relative: 1e-9))
-      for (own, expected) in zip(model.relativePrecisions.column(t), lambda) {
-        // The precision of a weight that has next to no effect converges last.
-        let bound = iteration == .accelerated ? 1e-3 : 1e-6
-        #expect((own * model.noisePrecisions[t]).isClose(to: expected, relative: bound))
+      // Prior variances: the precision of a weight that has next to no effect converges last.
+      let variances = model.relativePrecisions.column(t).map { 1 / ($0 * model.noisePrecisions[t]) }
+      #expect(relativeDifference(variances, lambda.map { 1 / $0 }) < 1e-6)
+      if iteration == .fixedPoint {
+        for (own, expected) in zip(variances, lambda) {
+          #expect(own.isClose(to: 1 / expected, relative: 1e-6))
+        }
       }
       let std: [Double] = try fixture.file.array("relevance\(t).std")
       let predictions = try model.predict(fixture.features.rows(0..<5))
@@ -153,5 +156,28 @@ struct LinearRegressionReferenceTests {
       #expect(standardized.logEvidence[t].isClose(to: plain.logEvidence[t], relative: 1e-12))
       #expect(standardized.precisions[t].isClose(to: plain.precisions[t], relative: 1e-9))
     }
+  }
+
+  @Test("the variational fit is the optimum that vbll is trained to, and its bound never falls")
+  func variational() throws {
+    let expected: [Double] = try fixture.file.array("variational")
+    let prior = VariationalRegressionPrior(featureCount: 10, targetCount: 1)
+    let model = try LinearRegressionPosterior(
+      fitting: fixture.features, targets: fixture.target(0),
+      LinearRegressionConfiguration(prior: .variational(prior)))
+    let trace = try #require(model.report?.evidenceTraces[0])
+    for (before, after) in zip(trace, trace.dropFirst()) {
+      #expect(after >= before - 1e-12 * before.magnitude)
+    }
+    #expect(trace.count > 3)
+    // Its loss leaves out the constant D/2 of the divergence.
+    #expect((trace[trace.count - 1] - 5).isClose(to: expected[0], relative: 1e-10))
+    // L-BFGS finds the place of the optimum to the root of the precision of its value.
+    #expect(relativeDifference(model.weights.column(0), expected[1..<11] + []) < 1e-6)
+    guard case .estimated(let precisions, _) = model.noise else {
+      Issue.record("\(model.noise)")
+      return
+    }
+    #expect((1 / precisions[0].squareRoot()).isClose(to: expected[11], relative: 1e-6))
   }
 }

@@ -25,6 +25,7 @@ private func expectClose(
 struct LinearRegressionTests {
   private static let priors: [LinearRegressionConfiguration.Prior] = [
     .fixed(precision: 3), .evidence, .bayesianRidge(.flat), .relevance(.flat, .accelerated),
+    .variational(VariationalRegressionPrior(featureCount: 1, targetCount: 1)),
   ]
 
   @Test("updating in two batches equals one fit", arguments: [(60, 8), (12, 30)])

@@ -95,14 +95,14 @@ struct RegressionMetricsTests {
   func bootstrap() throws {
     // The mean absolute error of a standard normal number is √(2/π), its squared error 1.
     var (holdsMAE, holdsRMSE, holdsNLL) = (0, 0, 0)
-    let (trials, count) = (400, 300)
+    let (trials, count) = (200, 200)
     for trial in 0..<trials {
       let locations = Matrix<Double>.zeros(count, 1)
       let predictions = try TargetDistributions(
         locations: locations, scales: locations.map { $0 + 1 }, degreesOfFreedom: [.infinity])
       let targets = predictions.samples(1, seed: UInt64(trial))[0]
       let intervals = try RegressionMetrics.bootstrapIntervals(
-        predictions, targets: targets, replicateCount: 300, level: 0.9, seed: UInt64(trial))
+        predictions, targets: targets, replicateCount: 200, level: 0.9, seed: UInt64(trial))
       let metrics = try RegressionMetrics(predictions, targets: targets)
       let (nll, mae) = (try #require(intervals["nll"]), try #require(intervals["mae"]))
       let (rmse, crps) = (try #require(intervals["rmse"]), try #require(intervals["crps"]))
@@ -117,11 +117,11 @@ struct RegressionMetricsTests {
       holdsRMSE += holds(rmse, 1)
       holdsNLL += holds(nll, 0.5 * log(2 * Double.pi) + 0.5)
     }
-    // Percentiles of 300 rows fall a little short of 0.9, by the skewness of squares; the bounds are 3.5 standard
-    // deviations of 400 trials from 0.89 and 0.91.
+    // Percentiles of 200 rows fall a little short of 0.9, by the skewness of squares; the bounds are some 3.5 standard
+    // deviations of 200 trials from 0.88 and 0.91.
     for holds in [holdsMAE, holdsRMSE, holdsNLL] {
-      #expect(Double(holds) / Double(trials) > 0.835)
-      #expect(Double(holds) / Double(trials) < 0.96)
+      #expect(Double(holds) / Double(trials) > 0.8)
+      #expect(Double(holds) / Double(trials) < 0.98)
     }
   }
 
