@@ -370,7 +370,8 @@ final class FoldedFits<Pass: LaplacePass> {
     let isDear = Double(rowCount) * columns * columns > Self.gramWork
     sharesGram = isDear
     let sharedInputs =
-      isDear && (posterior == .kronecker || posterior == .full) && directions >= Self.sharedDirections
+      isDear && (posterior == .kronecker || posterior == .full)
+        && directions >= Self.sharedDirections
       ? try execution.withBLAS { () throws(NumericsError) in
         try KroneckerCovariance<Scalar>.Inputs(gram: whole.gram)
       } : nil

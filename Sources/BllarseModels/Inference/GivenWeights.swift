@@ -92,7 +92,8 @@ struct GivenWeights: Sendable {
   /// Eigenvalues of H, each with how often it counts.
   func spectrum() throws(NumericsError) -> [(value: Double, count: Double)] {
     let (pass, columns) = (problem.pass, weights.columnCount)
-    func values(_ matrix: Matrix<Double>, _ count: Int) throws(NumericsError) -> [(Double, Double)] {
+    func values(_ matrix: Matrix<Double>, _ count: Int) throws(NumericsError) -> [(Double, Double)]
+    {
       try problem.execution.withBLAS { () throws(NumericsError) in
         try SymmetricEigen.values(of: matrix).map { (max($0, 0), Double(count)) }
       }

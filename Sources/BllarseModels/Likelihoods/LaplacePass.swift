@@ -256,7 +256,9 @@ extension LaplacePass {
   /// `Σ_i B_i ⊗ x_i x_iᵀ`, order D·C, for a likelihood of which the rows' curvatures are known as factors.
   package func hessian(_ logits: Matrix<Scalar>) -> Matrix<Double>? { nil }
   /// None: the columns have no curvature between them.
-  package func exactHessian(_ logits: Matrix<Scalar>) throws(NumericsError) -> Matrix<Double>? { nil }
+  package func exactHessian(_ logits: Matrix<Scalar>) throws(NumericsError) -> Matrix<Double>? {
+    nil
+  }
 }
 
 extension SoftmaxPass {

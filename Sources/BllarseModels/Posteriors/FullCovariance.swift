@@ -20,7 +20,8 @@ package struct FullCovariance: Sendable {
 
   /// Keeps a covariance as a checkpoint holds it.
   package init(
-    matrix: Matrix<Double>, columnCount: Int, directionCount: Int, logDeterminantRatio: Double? = nil
+    matrix: Matrix<Double>, columnCount: Int, directionCount: Int,
+    logDeterminantRatio: Double? = nil
   ) {
     (self.matrix, self.columnCount) = (matrix, columnCount)
     (self.directionCount, self.logDeterminantRatio) = (directionCount, logDeterminantRatio)

@@ -95,7 +95,8 @@ package struct PosteriorCovariance<Scalar: BLASScalar>: Sendable {
   }
 
   /// The covariance in another precision.
-  func converted<Other: BLASScalar>(to type: Other.Type = Other.self) -> PosteriorCovariance<Other> {
+  func converted<Other: BLASScalar>(to type: Other.Type = Other.self) -> PosteriorCovariance<Other>
+  {
     if let full { return PosteriorCovariance<Other>(full) }
     if let kronecker { return PosteriorCovariance<Other>(kronecker.converted()) }
     var result = PosteriorCovariance<Other>(
@@ -410,7 +411,8 @@ package struct KroneckerCovariance<Scalar: BLASScalar>: Sendable {
   }
 
   /// The product in another precision.
-  func converted<Other: BLASScalar>(to type: Other.Type = Other.self) -> KroneckerCovariance<Other> {
+  func converted<Other: BLASScalar>(to type: Other.Type = Other.self) -> KroneckerCovariance<Other>
+  {
     KroneckerCovariance<Other>(
       KroneckerCovariance<Other>.Inputs(
         center: inputs.center.map { Other(Double($0)) }, vectors: Matrix<Other>(inputs.vectors),

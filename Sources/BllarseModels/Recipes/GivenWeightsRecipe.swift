@@ -114,7 +114,8 @@ extension LaplaceReport {
     if !distance.isNear {
       reasons.append(
         "the weights are further from the optimum under this prior than the posterior is wide: Laplace's method "
-          + "assumes that they are at it; train them further, or give the precision that they were trained with")
+          + "assumes that they are at it; train them further, or give the precision that they were trained with"
+      )
     }
   }
 }

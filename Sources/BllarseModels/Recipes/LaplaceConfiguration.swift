@@ -319,12 +319,14 @@ extension LaplaceReport {
     }
     if configuration.prior == .evidencePerClass, covariance.structure == .kronecker {
       reasons.append(
-        "the covariance has the geometric mean of the classes' precisions: a Kronecker product has one")
+        "the covariance has the geometric mean of the classes' precisions: a Kronecker product has one"
+      )
     }
     if !configuration.searchesAsItPredicts, configuration.prior == .folds {
       reasons.append(
         "scaling and precision were chosen with the link \(LinkApproximation.meanProbit.rawValue) and the "
-          + "posterior \(CovarianceStructure.kronecker.rawValue), the temperature with what predicts")
+          + "posterior \(CovarianceStructure.kronecker.rawValue), the temperature with what predicts"
+      )
     }
     if configuration.prior == .automaticRelevance {
       reasons.append(

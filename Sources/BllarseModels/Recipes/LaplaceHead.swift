@@ -138,7 +138,9 @@ extension LaplaceHead {
   /// - Parameters:
   ///   - features: n x D.
   ///   - moments: of their logits, where they are known.
-  private func predicted(_ features: FeatureMatrix, _ moments: LatentMoments? = nil) -> Matrix<Float> {
+  private func predicted(_ features: FeatureMatrix, _ moments: LatentMoments? = nil) -> Matrix<
+    Float
+  > {
     guard link.approximation != .meanProbit else {
       let moments = moments ?? self.moments(features)
       return Matrix<Float>(

@@ -359,7 +359,8 @@ struct LaplaceRecipe<Pass: LaplacePass> {
 
   private func keepsLogits(_ logits: Matrix<Double>) -> Bool {
     // What other candidates predict by another approximation is no alternative to what was chosen.
-    configuration.searchesAsItPredicts && logits.rowCount * logits.columnCount <= RecipeConstants.keptLogitCount
+    configuration.searchesAsItPredicts
+      && logits.rowCount * logits.columnCount <= RecipeConstants.keptLogitCount
   }
 
   /// Where the search of a precision begins.
