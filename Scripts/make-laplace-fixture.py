@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Makes Fixtures/laplace/reference.safetensors: what laplace-torch finds at the weights of a small softmax layer.
+"""Makes Fixtures/laplace/reference.safetensors: what laplace-torch finds at the weights of a small softmax layer; and
+layer.npz beside it, the first of its layers as a network's arrays.
 
     pip install torch laplace-torch safetensors
     Scripts/make-laplace-fixture.py Fixtures/laplace/reference.safetensors
@@ -72,6 +73,10 @@ def main(path):
                 torch.manual_seed(3)
                 found = laplace(new, link_approx=link, n_samples=200_000 if link == "mc" else 100)
                 arrays[key + link] = found.detach().numpy()
+    np.savez_compressed(
+        path.rpartition("/")[0] + "/layer.npz", **{
+            "fc.weight": arrays["four.weight"], "fc.bias": arrays["four.bias"],
+            "conv.weight": np.zeros((2, 3, 3), np.float32), "norm.weight": np.ones(3, np.float32)})
     save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
 
 

@@ -117,6 +117,33 @@ struct LaplaceHeadTests {
       ("softmax of two", { $0.likelihood = .softmax }, 2, 80),
       ("a precision a feature", { $0.prior = .automaticRelevance }, 3, 80),
       ("rows", { $0.scaling = .rows }, 3, 80),
+      ("all classes coupled", { $0.posterior = .full }, 3, 80),
+      ("all classes coupled, more features than rows", { $0.posterior = .full }, 3, 12),
+      (
+        "all classes coupled, a precision a class",
+        {
+          $0.posterior = .full
+          $0.prior = .evidencePerClass
+        }, 3, 80
+      ),
+      ("probit", { $0.link = Link(.probit) }, 3, 80),
+      ("draws", { $0.link = Link(.monteCarlo, sampleCount: 30, seed: .max) }, 3, 80),
+      ("draws, more features than rows", { $0.link = Link(.monteCarlo, sampleCount: 30) }, 3, 12),
+      ("the Laplace bridge", { $0.link = Link(.bridge) }, 2, 80),
+      (
+        "the normalised Laplace bridge, all classes coupled",
+        {
+          $0.link = Link(.bridgeNorm)
+          $0.posterior = .full
+        }, 4, 80
+      ),
+      (
+        "draws of diagonals",
+        {
+          $0.link = Link(.monteCarlo, sampleCount: 30)
+          $0.posterior = .diagonal
+        }, 3, 80
+      ),
       (
         "given precision, no calibration",
         {
