@@ -81,7 +81,7 @@ struct LaplaceRunTests {
     #expect(scores["test"]?["nll"] == test["nll"])
     let predicted = try finetune.run([
       "predict", "--head", output + "/head.safetensors", "--features", features, "--split", "test",
-      "--output", directory.file("predictions-\(UUID().uuidString).safetensors"),
+      "--out", directory.file("predictions-\(UUID().uuidString).safetensors"),
     ])
     #expect(predicted.status == 0, "\(predicted.errors)")
   }

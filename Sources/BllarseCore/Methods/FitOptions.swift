@@ -10,7 +10,7 @@ public enum FitOptions {
       """
       The prior precision of the weights: folds (one, by the log score of rows left out in folds), \
       evidence (one, the most probable), evidence-per-class, ard (one a feature), or a number.
-      """, default: "folds for softmax and a converged IBProbit, 1 otherwise"),
+      """, default: "folds for softmax and a converged IBProbit, evidence for laplace, 1 otherwise"),
     defaultValue: .folds, parse: { LaplacePrior($0) }, text: { $0.description },
     record: { .text($0.description) }
   ).with { $0.expected = "folds, evidence, evidence-per-class, ard or a positive number" }

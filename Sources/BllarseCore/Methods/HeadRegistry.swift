@@ -13,7 +13,7 @@ public enum HeadRegistry {
 
     var builtIn: [HeadMethod] {
       [
-        .softmax, .laplace, .probit, .polyaGamma(OneAgainstRest.self),
+        .softmax, .probit, .laplace, .polyaGamma(OneAgainstRest.self),
         .polyaGamma(StickBreaking.self),
         .linear(CrossEntropyLoss.self, [FitOptions.labelSmoothing], optimizers),
         .linear(SquaredErrorLoss.self, [], optimizers),

@@ -131,6 +131,19 @@ package struct FullCovariance: Sendable {
     4 * 8 * (inputs * columns) * (inputs * columns)
   }
 
+  /// Refuses what a fit would work in that does not fit into memory.
+  ///
+  /// - Parameters:
+  ///   - rows: N.
+  ///   - features: D, without the bias; the space of the rows has at most N.
+  ///   - classes: K.
+  /// - Throws: `NumericsError.tooLarge`.
+  package static func checkMemory(
+    rows: Int, features: Int, classes: Int
+  ) throws(NumericsError) {
+    try checkMemory(inputs: min(features, rows) + 1, columns: classes)
+  }
+
   /// Refuses an order whose matrices do not fit into memory.
   ///
   /// - Parameters:

@@ -74,8 +74,8 @@ extension LaplaceHead {
     if configuration.likelihood == .softmax, configuration.covarianceStructure == .full {
       // Before anything is searched for; in the space of the rows where there are fewer of them.
       try FullCovariance.checkMemory(
-        inputs: min(features.columnCount, features.rowCount) + 1,
-        columns: configuration.classCount)
+        rows: features.rowCount, features: features.columnCount,
+        classes: configuration.classCount)
     }
     return switch configuration.likelihood {
     case .softmax:

@@ -36,6 +36,11 @@ extension FittingWay {
     way.check = { (header, method) throws(DataError) in
       _ = try LayerWeights(
         method, featureCount: header.featureCount, classCount: header.classCount)
+      guard method[FitOptions.posterior] == .full else { return }
+      try header.checkFullCovariance { (_) throws(NumericsError) in
+        try FullCovariance.checkMemory(
+          inputs: header.featureCount + 1, columns: header.classCount)
+      }
     }
     return way
   }()

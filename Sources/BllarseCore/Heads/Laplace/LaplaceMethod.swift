@@ -16,7 +16,7 @@ extension FittingWay {
   )
     -> FittingWay
   {
-    FittingWay(
+    var way = FittingWay(
       name,
       also + [
         FitOptions.prior, FitOptions.posterior, FitOptions.scaling, FitOptions.sampleWeight,
@@ -29,6 +29,27 @@ extension FittingWay {
           return (head, head.fitInfo)
         }
       })
+    way.check = { (header, method) throws(DataError) in
+      guard likelihood == .softmax, method[FitOptions.posterior] == .full else { return }
+      try header.checkFullCovariance { (rows) throws(NumericsError) in
+        try FullCovariance.checkMemory(
+          rows: rows, features: header.featureCount, classes: header.classCount)
+      }
+    }
+    return way
+  }
+}
+
+extension FeatureHeader {
+  /// Refuses a posterior that does not fit into memory before features are read.
+  func checkFullCovariance(
+    _ check: (_ rows: Int) throws(NumericsError) -> Void
+  ) throws(DataError) {
+    do {
+      try check(self[SplitRoles.training]?.rowCount ?? 0)
+    } catch {
+      throw DataError(.outOfRange, key: "--posterior full", found: "\(error)")
+    }
   }
 }
 
