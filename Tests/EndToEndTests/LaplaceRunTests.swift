@@ -184,6 +184,28 @@ struct LaplaceRunTests {
     #expect(answers.map(\.status) == cases.map(\.status))
   }
 
+  @Test("an output directory whose run names its posterior as before is that of the same run")
+  func formerNames() throws {
+    let output = directory.file("former")
+    let words = [
+      "laplace", "--weights", weights, "--features", features, "--output", output, "--posterior",
+      "kronecker",
+    ]
+    #expect(try finetune.run(words).status == 0)
+    let path = output + "/result.json"
+    let text = String(decoding: try Data(contentsOf: URL(fileURLWithPath: path)), as: UTF8.self)
+    func write(_ name: String) throws {
+      let other = text.replacing(#""posterior":"kron""#, with: #""posterior":"\#(name)""#)
+        .replacing(#""posterior" : "kron""#, with: #""posterior" : "\#(name)""#)
+      #expect(other != text)
+      try other.write(toFile: path, atomically: true, encoding: .utf8)
+    }
+    try write("kronecker")
+    #expect(try finetune.run(words).status == 0)
+    try write("block")
+    #expect(try finetune.run(words).status == 65)
+  }
+
   @Test("weights far from the optimum are used, and a note says how far")
   func far() throws {
     var layer = SafetensorsWriter()

@@ -52,7 +52,7 @@ public enum FitOptions {
       "link", group: .recipe,
       """
       How random logits become probabilities: mean-probit (MacKay's formula with one variance a row), probit (with one \
-      a logit), mc (the mean over --link-samples draws), bridge, bridge-norm (the Laplace bridge, with or without \
+      a logit), mc (the mean over --link-samples draws), bridge, bridge-norm (the Laplace bridge, without and with \
       scaling of the variances).
       """, default: LinkApproximation.meanProbit.rawValue),
     defaultValue: .meanProbit,

@@ -182,6 +182,35 @@ struct LaplaceHeadTests {
     #expect(try Uncertainty(read, new).leverage == Uncertainty(head, new).leverage)
   }
 
+  @Test(
+    "heads that name their posterior as before, and no link, are read as they were",
+    arguments: CovarianceStructure.formerNames.keys.sorted())
+  func formerNames(name: String) throws {
+    let (features, labels) = EvidenceFixture.sample(
+      rows: 50, columns: 4, classes: 3, strength: 1, seed: 1)
+    var configuration = LaplaceConfiguration(classCount: 3)
+    let structure = try #require(CovarianceStructure(rawValue: name))
+    configuration.posterior = structure
+    let head = try LaplaceHead(
+      fitting: FeatureMatrix(features), labels: labels, configuration)
+    let directory = try TemporaryDirectory()
+    var writer = SafetensorsWriter(metadata: [
+      "format": "bllarse-head", "format_version": "1", "head": "Laplace", "feature_count": "4",
+      "class_count": "3", "class_names": "[\"a\", \"b\", \"c\"]", "dataset": "",
+      "backbone": "", "arguments": "{}",
+    ])
+    head.encode(into: &writer)
+    #expect(writer.metadata["posterior"] == structure.rawValue)
+    #expect(writer.metadata["link"] == nil)
+    writer.metadata["posterior"] = name
+    try writer.write(to: directory.file("head.safetensors"))
+    let read = try HeadCheckpoint(path: directory.file("head.safetensors")).head
+    #expect(
+      try read.logProbabilities(FeatureMatrix(features))
+        == head.logProbabilities(FeatureMatrix(features)))
+    #expect((read as? LaplaceHead)?.posterior.covariance.structure == structure)
+  }
+
   @Test("what a damaged checkpoint lacks is named")
   func damagedCheckpoint() throws {
     let (features, labels) = EvidenceFixture.sample(

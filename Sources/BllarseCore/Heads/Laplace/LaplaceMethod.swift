@@ -87,7 +87,7 @@ extension MemoryShape {
   fileprivate func recipe(_ posterior: CovarianceStructure?) -> Double {
     let covariance =
       (posterior == .block ? 4 * classes : 6) * small
-      + (posterior == .full ? FullCovariance.memory(inputs: order, columns: classes) : 0)
+      + (posterior == .full ? fullCovariances : 0)
     if isWide {
       // The basis of the rows' space of two scalings, and one in double; the folds' rows.
       let folds = min(10, max(1, 2500 / max(rows, 1) * 10))
@@ -96,6 +96,13 @@ extension MemoryShape {
     // Scaled rows, and the same with those of a fold together; what is freed and not given back.
     return 2.2 * design + Self.megabytes(20) + min(Self.megabytes(110), 4 * design) + covariance
       + 1.5 * logits + min(Self.megabytes(24), 1.2 * logits) + min(threads, 10) * hessians
+  }
+
+  /// The whole Hessian and its inverse; of a fold for each thread where folds are fitted side by side.
+  private var fullCovariances: Double {
+    let isShared = rows * order * classes < 1e7
+    return FullCovariance.memory(inputs: order, columns: classes)
+      * (isShared ? min(threads, 10) : 1)
   }
 
   /// The Hessian of a fold, its factor and a copy, where it is small enough to be formed.
