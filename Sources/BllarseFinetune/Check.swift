@@ -100,6 +100,7 @@ struct QuickParser {
 
   /// The options of a run by what stands for them on a command line, dashes included.
   private let options = Self.byName(RunConfiguration.options + TrackingList.options)
+  private let laplaceOptions = Self.byName(Laplace.options)
   private let textOptions = Self.byName(
     TextCacheList.options + TextMethodList.options + SplitList.options + RunningList.options
       + TrackingList.options)
@@ -119,9 +120,10 @@ struct QuickParser {
   /// What a command line asks for, whose words are in their present spelling.
   mutating func parse(_ words: [String]) throws -> Answer {
     let isText = words.first == "text"
-    let options = isText ? textOptions : options
+    let isLaplace = words.first == "laplace"
+    let options = isText ? textOptions : isLaplace ? laplaceOptions : options
     var given = GivenOptions()
-    var rest = isText || words.first == "train" ? words.dropFirst() : words[...]
+    var rest = isText || isLaplace || words.first == "train" ? words.dropFirst() : words[...]
     while let word = rest.popFirst() {
       let parts = word.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
       guard let info = options[String(parts[0])] else {
@@ -141,6 +143,7 @@ struct QuickParser {
       case .flag, .value, .list: return try slowly(words, only: [word])
       }
     }
+    if isLaplace { given["head"] = HeadRegistry.givenWeights }
     return isText ? .text(given) : .train(given)
   }
 
@@ -150,18 +153,21 @@ struct QuickParser {
   /// Leaves a line to the parser because of a part of it: when the parser refuses that alone, or takes it
   /// for something else than a run, it is asked once for all lines that have it.
   private mutating func slowly(_ words: [String], only part: [String]) throws -> Answer {
-    let alone = (words.first == "text" && part[0] != "text" ? ["text"] : []) + part
+    let alone =
+      (words.first.map { ["text", "laplace"].contains($0) && part[0] != $0 ? [$0] : [] } ?? [])
+      + part
     if let answer = answers[alone] { return .command(try answer.get()) }
     if part[0].hasPrefix("-") || part.count > 1 {
       let answer = Result { try Finetune.parseAsRoot(alone) }
       let command = try? answer.get()
-      if !(command is Train || command is Text) {
+      if !(command is Train || command is Text || command is Laplace) {
         answers[alone] = answer
         return .command(try answer.get())
       }
     }
     switch try Finetune.parseAsRoot(words) {
     case let train as Train: return .train(train.given)
+    case let laplace as Laplace: return .train(laplace.given)
     case let text as Text: return .text(text.given)
     case let command: return .command(command)
     }

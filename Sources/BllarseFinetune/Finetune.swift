@@ -23,7 +23,7 @@ struct Finetune: ParsableCommand {
     abstract: "Fits the Bayesian last layer of a neural network on frozen features.",
     version: Versions.bllarse,
     subcommands: [
-      Train.self, Text.self, Compare.self, Evaluate.self, Predict.self, Check.self,
+      Train.self, Laplace.self, Text.self, Compare.self, Evaluate.self, Predict.self, Check.self,
     ],
     defaultSubcommand: Train.self)
 
@@ -94,11 +94,13 @@ struct Train: ParsableCommand {
     configuration.notes(given) + TrackingOptions(given).notes
   }
 
-  func run() throws {
-    let given = given
+  func run() throws { try Train.run(given, checksOnly: check) }
+
+  /// Runs what options ask for, or only checks it.
+  static func run(_ given: GivenOptions, checksOnly: Bool) throws {
     let configuration = try Train.check(given)
     for note in Train.notes(configuration, given) { Terminal().runDidNote(note) }
-    guard !check else {
+    guard !checksOnly else {
       try reportingErrors { print("the run can start: \(try RunPlan(configuration))") }
       return
     }
@@ -253,6 +255,9 @@ struct CommandLineWords {
   private static let oldValues: [String: (name: String, values: [String: String])] = [
     "likelihood": ("head", ["softmax": "softmax", "probit": "IBProbit"]),
     "calibration": ("calibration", ["loo": "folds"]),
+    "posterior": (
+      "posterior", CovarianceStructure.formerNames.mapValues(\.rawValue)
+    ),
   ]
   private static let shortNames = Dictionary(
     RunConfiguration.options.compactMap { info in info.shortName.map { ($0, info.name) } },

@@ -179,8 +179,22 @@ struct Terminal: RunObserver {
       String(
         format: "%@ regression, scaling %@, prior precision %.3g, temperature %.3f, posterior %@",
         recipe.likelihood.rawValue, recipe.scaling.rawValue, recipe.priorPrecision,
-        1 / recipe.inverseTemperature, recipe.posterior.rawValue))
+        1 / recipe.inverseTemperature, recipe.posterior.rawValue)
+        + (recipe.link == .meanProbit ? "" : ", link \(recipe.link.rawValue)"))
     for reason in recipe.reasons { print(reason) }
+    if let distance = recipe.distance {
+      print(
+        String(
+          format: "log evidence %.4f, %.1f parameters determined by the rows",
+          recipe.logEvidence ?? .nan, distance.effectiveParameterCount))
+      print(
+        String(
+          format:
+            "the optimum is about %.3g nats higher, %.3g standard deviations a parameter away "
+            + "(gradient norm %.3g)", distance.newtonDecrement, distance.deviations,
+          distance.gradientNorm))
+      return
+    }
     print("\(recipe.iterationCount) iterations over \(recipe.fitCount) fits")
   }
 

@@ -447,6 +447,12 @@ package struct MachineLimits: Sendable, Equatable {
 
   package var memory: Int? { [addressSpace, data, groupMemory].compactMap { $0 }.min() }
 
+  /// The memory of the machine, in bytes.
+  package static var physicalMemory: Int? {
+    let (pages, size) = (sysconf(CInt(_SC_PHYS_PAGES)), sysconf(CInt(_SC_PAGESIZE)))
+    return pages > 0 && size > 0 ? pages * size : nil
+  }
+
   /// A number of bytes as people read it, rounded up.
   package static func mebibytes(_ bytes: Int) -> String { "\((bytes + 1_048_575) >> 20) MiB" }
 }

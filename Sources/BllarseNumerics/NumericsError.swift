@@ -38,6 +38,9 @@ public enum NumericsError: Error, Equatable, Sendable {
   /// Memory could not be had: how much, for what, and which limit there is, in a clause.
   case outOfMemory(bytes: Int, purpose: String, limit: String?)
 
+  /// A matrix is larger than the memory there is: which, its size, that memory, and what to take instead.
+  case tooLarge(String, bytes: Int, limit: Int, advice: String)
+
   /// Threads cannot be started: how many, and for what.
   case outOfThreads(Int, purpose: String)
 
@@ -74,6 +77,9 @@ extension NumericsError: CustomStringConvertible {
     case .outOfMemory(let bytes, let purpose, let limit):
       "out of memory: \(MachineLimits.mebibytes(bytes)) for \(purpose) cannot be had"
         + (limit.map { "; \($0)" } ?? "") + "; raise the limit, or give fewer rows or threads"
+    case .tooLarge(let what, let bytes, let limit, let advice):
+      "\(what) needs \(MachineLimits.mebibytes(bytes)) of memory, and there are "
+        + "\(MachineLimits.mebibytes(limit)); \(advice)"
     case .outOfThreads(let count, let purpose):
       "\(count) threads for \(purpose) cannot be started: memory or the number of processes is "
         + "limited (ulimit -v, ulimit -u); raise the limit, or do without"

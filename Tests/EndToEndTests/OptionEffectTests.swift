@@ -9,6 +9,9 @@ import Testing
 /// It changes the result, or a note says that it does not, or it is refused. A new option, and a new head's, have to be tried here.
 @Suite("bllarse-finetune: every option is used, refused or noted")
 struct OptionEffectTests {
+  /// Weights for the features and for the images.
+  private static let weights = LayerFile(seed: 1)
+
   /// Every head with every way to fit it; several epochs where there are any.
   static let modes: [[String]] = {
     let probit = ["--loss-fn", "IBProbit"]
@@ -29,8 +32,10 @@ struct OptionEffectTests {
             + (way.traits.contains(.isOnePass) ? [] : ["-bs", "10", "-e", "2"])
         }
       default:
-        let task = head.task == .regression ? ["--task", "regression"] : []
-        modes.append(["--loss-fn", head.name] + task)
+        let isGiven = head.ways[0].options.contains { $0.info.isRequired }
+        modes.append(
+          ["--loss-fn", head.name] + (isGiven ? ["--weights", weights.path] : [])
+            + (head.task == .regression ? ["--task", "regression"] : []))
       }
     }
     return modes
@@ -52,8 +57,9 @@ struct OptionEffectTests {
   init() throws {
     directory = try TemporaryDirectory()
     let other = try OptionFixture.features(in: directory, name: "other.safetensors", seed: 8)
-    probes = OptionProbe.all(
-      other: other, nowhere: directory.file("nowhere"), elsewhere: "elsewhere")
+    probes = try OptionProbe.all(
+      other: other, weights: LayerFile(seed: 2).path(in: directory),
+      nowhere: directory.file("nowhere"), elsewhere: "elsewhere")
   }
 
   @Test("on features, whatever is fitted")

@@ -33,6 +33,43 @@ enum OptionFixture {
   }
 }
 
+/// Weights of softmax layers of the features and of the images that options are tried on.
+struct LayerFile {
+  private let directory: TemporaryDirectory
+  let seed: Int
+  /// The file, which is there as long as this is.
+  var path: String { directory.file("layer\(seed).safetensors") }
+
+  init(seed: Int) {
+    self.seed = seed
+    do {
+      directory = try TemporaryDirectory()
+      try write(to: path)
+    } catch { preconditionFailure("\(error)") }
+  }
+
+  /// The same file in a directory of the caller.
+  func path(in other: TemporaryDirectory) throws -> String {
+    let path = other.file("layer\(seed).safetensors")
+    try write(to: path)
+    return path
+  }
+
+  private func write(to path: String) throws {
+    var generator = SplitMix64(seed: seed)
+    var writer = SafetensorsWriter()
+    for (name, classes, features) in [("features", 3, 5), ("images", 10, 16)] {
+      writer.add(
+        name + ".weight",
+        Matrix<Float>(
+          rows: classes, columns: features,
+          elements: (0..<classes * features).map { _ in Float(generator.normal()) }))
+      writer.add(name + ".bias", (0..<classes).map { _ in Float(generator.normal()) })
+    }
+    try writer.write(to: path)
+  }
+}
+
 extension BuiltExecutable {
   /// Runs it, and gives the peak of its resident memory in bytes, as the kernel counted it.
   func peakMemory(_ words: [String], directory: TemporaryDirectory) throws -> Int {

@@ -161,14 +161,20 @@ struct OptionMeaningTests {
     let answers = try RunChecks.ask([
       ["--calibration", "loo"], ["--calibration=loo"], ["--likelihood", "softmax"],
       ["--likelihood=probit"], ["--calibration", "folds"], ["--head", "softmax"],
+      ["--posterior", "kronecker"], ["--posterior=laplace"], ["--posterior", "laplace-shared"],
+      ["--posterior", "laplace-diag"], ["--posterior", "block"],
     ])
-    #expect(answers.map(\.status) == [0, 0, 0, 0, 0, 0])
+    #expect(answers.allSatisfy { $0.status == 0 })
     #expect(
       answers.map { $0.notes ?? [] } == [
         ["--calibration loo is now --calibration folds"],
         ["--calibration loo is now --calibration folds"],
         ["--likelihood softmax is now --head softmax"],
         ["--likelihood probit is now --head IBProbit"], [], [],
+        ["--posterior kronecker is now --posterior kron"],
+        ["--posterior laplace is now --posterior block"],
+        ["--posterior laplace-shared is now --posterior shared"],
+        ["--posterior laplace-diag is now --posterior diag"], [],
       ])
   }
 

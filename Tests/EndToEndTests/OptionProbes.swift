@@ -60,11 +60,15 @@ extension OptionProbe {
   ///
   /// - Parameters:
   ///   - other: a second feature file.
+  ///   - weights: a second file of a layer's weights.
   ///   - nowhere: a path where nothing is.
   ///   - elsewhere: an output directory.
   /// - Returns: by the options' names, without dashes.
-  static func all(other: String, nowhere: String, elsewhere: String) -> [String: OptionProbe] {
-    fit.merging(data(other: other, nowhere: nowhere)) { $1 }
+  static func all(
+    other: String, weights: String, nowhere: String, elsewhere: String
+  ) -> [String: OptionProbe] {
+    let layer = ["weights": OptionProbe(value: weights, replaces: ["--weights"])]
+    return fit.merging(layer) { $1 }.merging(data(other: other, nowhere: nowhere)) { $1 }
       .merging(running(nowhere: nowhere, elsewhere: elsewhere)) { $1 }
   }
 
@@ -83,7 +87,8 @@ extension OptionProbe {
     "ts-test-fractions": OptionProbe(value: "0.4", companions: [[], ["--temperature-scaling"]]),
     "certify": OptionProbe(needsManyRows: true), "reset-loss-per-epoch": OptionProbe(),
     "sequential-update": OptionProbe(), "prior": OptionProbe(value: "4.5"),
-    "posterior": OptionProbe(value: "meanfield"),
+    "posterior": OptionProbe(value: "meanfield"), "link": OptionProbe(value: "probit"),
+    "link-samples": OptionProbe(value: "7", companions: [[], ["--link", "mc"]]),
     "sample-weight": OptionProbe(value: "times"), "group": OptionProbe(value: "family"),
     "class-weight": OptionProbe(value: "balanced"), "scaling": OptionProbe(value: "rows"),
     "calibration": OptionProbe(value: "validation"),

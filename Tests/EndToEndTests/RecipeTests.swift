@@ -59,7 +59,8 @@ struct RecipeTests {
     let result = try fixture.run([])
     let recipe = try #require(result["recipe"] as? [String: Any])
     #expect(recipe["likelihood"] as? String == "softmax")
-    #expect(recipe["posterior"] as? String == "kronecker")
+    #expect(recipe["posterior"] as? String == "kron")
+    #expect(recipe["link"] as? String == "mean-probit")
     let candidates = try #require(recipe["candidates"] as? [[String: Any]])
     #expect(candidates.allSatisfy { ($0["prior_precision"] as? Double ?? 0) > 0 })
     #expect(result["leave_one_out"] == nil && recipe["leave_one_out"] == nil)
@@ -84,6 +85,9 @@ struct RecipeTests {
     arguments: [
       [], ["--posterior", "meanfield"], ["--posterior", "laplace-shared"],
       ["--posterior", "laplace-diag"], ["--head", "IBProbit"], ["--prior", "1.0"],
+      ["--posterior", "full"], ["--posterior", "full", "--link", "bridge-norm"],
+      ["--link", "probit"], ["--link", "mc", "--link-samples", "40"], ["--link", "bridge_norm"],
+      ["--head", "IBProbit", "--posterior", "full"],
       ["--prior", "evidence"], ["--prior", "evidence-per-class"], ["--prior", "ard"],
       ["--scaling", "rows"],
       ["--calibration", "none"], ["--calibration", "validation"],

@@ -10,12 +10,16 @@ struct HeadConformanceTests {
   func builtIn(name: String) throws {
     let method = try #require(HeadRegistry.method(named: name))
     // A given prior and scaling: what is chosen on folds depends on which rows a fold has.
+    let weights = try Self.weights()
+    defer { try? FileManager.default.removeItem(atPath: weights) }
     let conformance = HeadConformance(
-      method, options: ["prior": "1", "scaling": "global", "batch-size": "20"]
+      method,
+      options: ["prior": "1", "scaling": "global", "batch-size": "20", "weights": weights]
     ) { way in
       var claims: HeadConformance.Claims = []
       if way.traits.contains(.isOnePass) { claims = [.rowOrder, .classOrder] }
-      if name == "MultinomialPolyaGamma" { claims.remove(.classOrder) }
+      // The classes of given weights are numbered already.
+      if ["MultinomialPolyaGamma", "laplace"].contains(name) { claims.remove(.classOrder) }
       if way.takes("sample-weight") { claims.insert(.weights) }
       return claims
     }
@@ -25,6 +29,38 @@ struct HeadConformanceTests {
 }
 
 extension HeadConformanceTests {
+  /// Weights of a layer of five features and three classes.
+  private static func weights() throws -> String {
+    let path = NSTemporaryDirectory() + "bllarse-layer-\(UUID().uuidString).safetensors"
+    var writer = SafetensorsWriter()
+    writer.add(
+      "weight",
+      Matrix<Float>(
+        rows: 3, columns: 5, elements: (0..<15).map { $0 / 5 == $0 % 5 ? 1.2 : -0.1 }))
+    writer.add("bias", [0.1, -0.2, 0.1] as [Float])
+    try writer.write(to: path)
+    return path
+  }
+
+  @Test("the default head conforms with every posterior and link")
+  func posteriorsAndLinks() throws {
+    let method = try #require(HeadRegistry.method(named: HeadRegistry.softmax))
+    for (posterior, link) in [
+      ("full", "mean-probit"), ("full", "mc"), ("kron", "probit"), ("kron", "mc"),
+      ("block", "bridge"), ("shared", "bridge-norm"), ("diag", "mc"), ("meanfield", "probit"),
+    ] {
+      var claims: HeadConformance.Claims = [.rowOrder, .classOrder, .weights]
+      // The draws of a class are other ones where it has another number.
+      if link == "mc" { claims.remove(.classOrder) }
+      var options = [
+        "prior": "1", "scaling": "global", "posterior": posterior, "link": link,
+      ]
+      if link == "mc" { options["link-samples"] = "100" }
+      let faults = try HeadConformance(method, options: options) { _ in claims }.faults()
+      #expect(faults.isEmpty, "\(posterior) \(link): \(faults)")
+    }
+  }
+
   @Test(
     "a head that forgets earlier batches, and says that batches do not matter, does not conform")
   func forgetful() async {

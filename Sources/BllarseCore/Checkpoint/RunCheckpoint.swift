@@ -41,7 +41,10 @@ struct RunCheckpoint {
       key: "metadata format_version", found: "the version is \(version.quoted())",
       expected: "\(Self.formatVersion)", advice: "resume with the version of bllarse that wrote it")
     try Self.verify(file)
-    self.arguments = try file.metadata("arguments")
+    let stored = try file.metadata("arguments")
+    let decoded = RunOutput.decode([String: ArgumentValue].self, from: stored)
+    self.arguments =
+      stored == arguments ? stored : decoded.map { RunOutput.json($0.inPresentWords) } ?? stored
     self.data = try file.metadata("data")
     guard self.arguments == arguments else {
       throw Self.otherArguments(file, stored: self.arguments, given: arguments)

@@ -10,7 +10,7 @@ public enum FitOptions {
       """
       The prior precision of the weights: folds (one, by the log score of rows left out in folds), \
       evidence (one, the most probable), evidence-per-class, ard (one a feature), or a number.
-      """, default: "folds for softmax and a converged IBProbit, 1 otherwise"),
+      """, default: "folds for softmax and a converged IBProbit, evidence for laplace, 1 otherwise"),
     defaultValue: .folds, parse: { LaplacePrior($0) }, text: { $0.description },
     record: { .text($0.description) }
   ).with { $0.expected = "folds, evidence, evidence-per-class, ard or a positive number" }
@@ -20,12 +20,62 @@ public enum FitOptions {
     "prior", group: .recipe, prior.info.help, default: 1, .positive
   ).with { $0.recordedAs = "prior_precision" }
 
+  /// The prior precision for weights that are given.
+  public static let priorOfGivenWeights = FitOption<LaplacePrior>(
+    info: OptionInfo(
+      "prior", group: .recipe, prior.info.help, default: "evidence, at the given weights"),
+    defaultValue: .evidence,
+    parse: { text in
+      let value = LaplacePrior(text)
+      return switch value {
+      case .evidence, .fixed: value
+      default: nil
+      }
+    }, text: { $0.description }, record: { .text($0.description) }
+  ).with {
+    $0.expected =
+      "evidence or a positive number (other priors need fits of the weights, and these are given)"
+  }
+
   /// The covariance.
   public static let posterior = FitOption<CovarianceStructure?>(
     "posterior", group: .recipe,
     """
-    The covariance behind predictions: kronecker, meanfield, laplace-shared, laplace, laplace-diag.
-    """, default: "kronecker; laplace with --prior evidence-per-class", recordedDefault: "auto")
+    The covariance behind predictions: full (the whole Hessian, all classes coupled), kron (one matrix between \
+    features, one between classes), block (one a class), shared (one for all classes), diag (variances alone), \
+    meanfield (every row with curvature 1).
+    """, default: "kron; block with --prior evidence-per-class", recordedDefault: "auto")
+
+  /// How the softmax of random logits is integrated.
+  public static let link = FitOption<LinkApproximation>(
+    info: OptionInfo(
+      "link", group: .recipe,
+      """
+      How random logits become probabilities: mean-probit (MacKay's formula with one variance a row), probit (with one \
+      a logit), mc (the mean over --link-samples draws), bridge, bridge-norm (the Laplace bridge, without and with \
+      scaling of the variances).
+      """, default: LinkApproximation.meanProbit.rawValue),
+    defaultValue: .meanProbit,
+    // laplace-torch writes bridge_norm.
+    parse: { LinkApproximation(rawValue: $0.replacing("_", with: "-")) }, text: { $0.rawValue },
+    record: { $0 == .meanProbit ? nil : .text($0.rawValue) }
+  ).with { $0.expected = oneOf(LinkApproximation.allCases.map(\.rawValue)) }
+
+  /// Draws a row, where the link is by Monte Carlo.
+  public static let linkSamples = FitOption(
+    "link-samples", group: .recipe,
+    "Draws of the logits of a row; which ones depends on --seed and the row's features alone.",
+    default: Link.defaultSampleCount, .from(2, to: 1_000_000)
+  ).with { $0.needs = .sampledLink }
+
+  /// The file with the weights of a layer.
+  public static let weights = FitOption<String?>(
+    "weights", group: .method,
+    """
+    The file, safetensors or npz, with the weights of a softmax layer that was trained elsewhere: arrays weight, \
+    (classes, features), and bias, or names that end in .weight and .bias.
+    """
+  ).with { ($0.isRequired, $0.expected) = (true, "a file") }
 
   /// The scaling of the features.
   public static let scaling = FitOption<FeatureScaling?>(

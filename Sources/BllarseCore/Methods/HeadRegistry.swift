@@ -13,7 +13,8 @@ public enum HeadRegistry {
 
     var builtIn: [HeadMethod] {
       [
-        .softmax, .probit, .polyaGamma(OneAgainstRest.self), .polyaGamma(StickBreaking.self),
+        .softmax, .probit, .laplace, .polyaGamma(OneAgainstRest.self),
+        .polyaGamma(StickBreaking.self),
         .linear(CrossEntropyLoss.self, [FitOptions.labelSmoothing], optimizers),
         .linear(SquaredErrorLoss.self, [], optimizers), .gaussian,
       ]
@@ -24,6 +25,8 @@ public enum HeadRegistry {
 
   /// The name of the default.
   public static let softmax = HeadMethod.softmax.name
+  /// The name of the head of weights that were trained elsewhere.
+  public static let givenWeights = HeadMethod.laplace.name
 
   /// All heads that can be fitted, the default first.
   public static var methods: [HeadMethod] { contents.withLock { $0.methods } }
@@ -124,6 +127,7 @@ extension OptionInfo {
   var conditions: [String] {
     (needs.contains(.severalEpochs) ? ["in several epochs"] : [])
       + (needs.contains(.featureFile) ? ["on --features"] : [])
+      + (needs.contains(.sampledLink) ? ["with --link mc"] : [])
   }
 
   /// Whose the option of methods is, and when it has an effect.
@@ -169,13 +173,15 @@ public struct FittingWay: Sendable {
   /// An estimate of the memory that it works in, beside the features, in bytes.
   let memory: @Sendable (MemoryShape, Method) -> Double
   /// What fits it.
-  let trainer: @Sendable (FitPlan, TrainingData, Execution) -> any HeadTrainer
+  let trainer: @Sendable (FitPlan, TrainingData, Execution) throws(DataError) -> any HeadTrainer
+  /// What is wrong with files that its options name, before anything is fitted.
+  var check: @Sendable (FeatureHeader, Method) throws(DataError) -> Void = { _, _ in }
 
   init(
     _ name: String = "", requiring requiredSwitch: String? = nil, _ options: [any AnyFitOption],
     _ traits: Traits = [], memory: @escaping @Sendable (MemoryShape, Method) -> Double,
     trainer:
-      @escaping @Sendable (FitPlan, TrainingData, Execution) -> any HeadTrainer
+      @escaping @Sendable (FitPlan, TrainingData, Execution) throws(DataError) -> any HeadTrainer
   ) {
     self.name = name
     self.requiredSwitch = requiredSwitch

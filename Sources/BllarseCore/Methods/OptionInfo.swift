@@ -43,6 +43,8 @@ public struct OptionInfo: Sendable {
     public static let severalEpochs = Needs(rawValue: 1)
     /// A feature file.
     public static let featureFile = Needs(rawValue: 2)
+    /// A link approximation that draws.
+    public static let sampledLink = Needs(rawValue: 4)
   }
 
   /// The long name, without dashes.
@@ -68,6 +70,8 @@ public struct OptionInfo: Sendable {
   public var isNotedWhereIdle = false
   /// What must be the case beside the method that takes it.
   public var needs: Needs = []
+  /// Whether the methods that take it cannot do without.
+  public var isRequired = false
   /// Whether a switch makes another method of a way, so that its name belongs to the method's.
   public var namesMethod = false
 

@@ -278,6 +278,9 @@ extension Method {
       throw OptionFault(
         "--\(option.info.name) \(text) does not go with \(words): expected \(option.info.expected)")
     }
+    for option in way.options where option.info.isRequired && given[option.info.name] == nil {
+      throw OptionFault("\(words) needs --\(option.info.name), \(option.info.expected)")
+    }
     // Where these say how the rows are gone through, and the way says another.
     guard selector?.name == "update", given["update"] != nil else { return }
     for option in [FitOptions.updateIterations, FitOptions.batchSize]

@@ -95,7 +95,7 @@ public struct RunOption: Sendable {
       "head", group: .method,
       """
       The head: \(HeadRegistry.methodNames.joined(separator: ", ")). Without it, an option that \
-      belongs to one head means that head: --optimizer CrossEntropy; --update, --num-update-iters, \
+      belongs to one head means that head: --weights laplace; --optimizer CrossEntropy; --update, --num-update-iters, \
       --batch-size and --parity IBProbit.
       """, default: HeadRegistry.softmax)
     (head.recordedAs, head.otherName) = ("loss_fn", "loss-fn")

@@ -163,6 +163,7 @@ extension RunConfiguration {
 
   func takesEffect(_ info: OptionInfo) -> Bool {
     effectiveEpochs > 0 && (!info.needs.contains(.severalEpochs) || epochs > 1)
+      && (!info.needs.contains(.sampledLink) || method[FitOptions.link] == .monteCarlo)
       && (!info.needs.contains(.featureFile) || data.featuresPath != nil)
   }
 

@@ -35,7 +35,7 @@ public struct RunPlan: Sendable {
     try OutputOwner.check(configuration)
 
     // 2. The data, and what the options ask of them.
-    _ = try configuration.method.way()
+    let way = try configuration.method.way()
     try configuration.checkRowArrays()
     if let text = configuration.data.text { _ = try files.content(of: text.cache) }
     let data = try files.data(of: configuration)
@@ -64,6 +64,8 @@ public struct RunPlan: Sendable {
       try OutOfDistributionRows.require(
         try files.outOfDistributionRows(path), featureCount: data.header.featureCount, of: path)
     }
+
+    if configuration.effectiveEpochs > 0 { try way.check(data.header, configuration.method) }
 
     rowCounts = data.header.splits.map { ($0.name, $0.rowCount) }
     (featureCount, outputs) = (data.header.featureCount, data.header.outputs)

@@ -489,7 +489,7 @@ struct OutputOwner {
     // In the same form: a number without a fraction is an integer in JSON.
     let text = RunOutput.json(configuration.argumentsByName)
     let given = RunOutput.decode([String: ArgumentValue].self, from: text) ?? [:]
-    guard let stored = owner.arguments else {
+    guard let stored = owner.arguments?.inPresentWords else {
       throw owner.refusal("the file is not a run's of bllarse, or damaged")
     }
     guard stored != given else { return }
@@ -517,5 +517,18 @@ struct OutputOwner {
     DataError(
       .unwritableFile, file: file, found: found, expected: "an empty directory, or the same run",
       advice: "name another --output, or replace what is there with --overwrite")
+  }
+}
+
+extension [String: ArgumentValue] {
+  /// The same, with values of options by the names that they have now.
+  var inPresentWords: Self {
+    var result = self
+    for option in HeadRegistry.methods.flatMap(\.ways).flatMap(\.options) {
+      if case .text(let text)? = self[option.info.recordedName], option.accepts(text) {
+        result[option.info.recordedName] = option.recorded(text)
+      }
+    }
+    return result
   }
 }

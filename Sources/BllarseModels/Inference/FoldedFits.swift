@@ -297,6 +297,8 @@ final class FoldedFits<Pass: LaplacePass> {
 
   private var folds: [Fold]
   private let predictive: Predictive
+  /// How exact predictions are integrated; others are by the default.
+  private let link: Link
   /// The covariance that is integrated over; `nil` for predictions at the optimum.
   private let posterior: CovarianceStructure?
   private let classCount: Int
@@ -340,12 +342,13 @@ final class FoldedFits<Pass: LaplacePass> {
   ///   - whole: the problem with all rows.
   ///   - leftOut: the rows of each fold.
   ///   - posterior: what predictions integrate over.
+  ///   - link: how exact predictions are integrated.
   ///   - classCount: K.
   ///   - makePass: the likelihood of all rows in another order, some of them left out.
   /// - Throws: `NumericsError` when an eigendecomposition fails.
   init(
     _ whole: LaplaceProblem<Pass>, leftOut: [[Int]], posterior: CovarianceStructure?,
-    classCount: Int,
+    link: Link = Link(), classCount: Int,
     makePass: (
       _ design: DesignMatrix<Scalar>, _ order: [Int], _ leavingOut: Range<Int>, Execution
     ) -> Pass
@@ -355,6 +358,7 @@ final class FoldedFits<Pass: LaplacePass> {
     let rowCount = design.rowCount
     predictive = Predictive(likelihood: Pass.likelihood)
     self.posterior = posterior
+    self.link = link
     self.classCount = classCount
     self.execution = execution
     // Folds are divided among the threads where one alone has too little to do for all of them.
@@ -366,7 +370,8 @@ final class FoldedFits<Pass: LaplacePass> {
     let isDear = Double(rowCount) * columns * columns > Self.gramWork
     sharesGram = isDear
     let sharedInputs =
-      isDear && posterior == .kronecker && directions >= Self.sharedDirections
+      isDear && (posterior == .kronecker || posterior == .full)
+        && directions >= Self.sharedDirections
       ? try execution.withBLAS { () throws(NumericsError) in
         try KroneckerCovariance<Scalar>.Inputs(gram: whole.gram)
       } : nil
@@ -416,7 +421,8 @@ final class FoldedFits<Pass: LaplacePass> {
   /// - Parameters:
   ///   - prior: Λ₀ for the problem with all rows, D x C.
   ///   - isExact: whether the fits go to the final tolerance, and variances are computed with the curvatures of the
-  ///     rows, whatever that takes.
+  ///     rows, whatever that takes, and integrated by the link that predicts; otherwise by the default link, over the
+  ///     Kronecker covariance where all classes are coupled.
   /// - Returns: log-probabilities up to a constant in each row, n x K, fold after fold.
   /// - Throws: `NumericsError` when rounding makes a precision indefinite, or when told to stop.
   func logits(
@@ -425,7 +431,9 @@ final class FoldedFits<Pass: LaplacePass> {
     guard !folds.isEmpty else { return .zeros(0, classCount) }
     // 1. The fits.
     let settings = Settings(
-      prior: prior, posterior: posterior, isExact: isExact, sharesGram: sharesGram && !isExact)
+      prior: prior, posterior: posterior == .full && !isExact ? .kronecker : posterior,
+      isExact: isExact, sharesGram: sharesGram && !isExact,
+      link: isExact && posterior != nil && link.approximation != .meanProbit ? link : nil)
     let folds = folds
     // Where folds are many, rows are few: a curvature that is kept saves little time there, and takes ten times the memory.
     let keepsCurvature = folds.count == 1
@@ -454,6 +462,8 @@ final class FoldedFits<Pass: LaplacePass> {
       means.replaceBlock(row: place, column: 0, with: found.means)
       if let found = found.variances { variances.replaceBlock(row: place, column: 0, with: found) }
     }
+    // By their link they are predictions already.
+    if settings.link != nil { return means }
     return predictive.logits(means: means, variances: posterior == nil ? nil : variances)
   }
 
@@ -470,6 +480,8 @@ final class FoldedFits<Pass: LaplacePass> {
     let posterior: CovarianceStructure?
     let isExact: Bool
     let sharesGram: Bool
+    /// Another than the default, where predictions are integrated by it.
+    let link: Link?
   }
 
   private static func predict(
@@ -486,8 +498,15 @@ final class FoldedFits<Pass: LaplacePass> {
     let isDemanding = keepsCurvature && (fold.curvature != nil || solution.isDemanding)
     let weights = Matrix<Scalar>(solution.weights)
     var variances = Matrix<Double>?.none
+    var means = Matrix<Double>(fold.held.multiplied(by: weights))
     switch settings.posterior {
     case nil: break
+    case .some(let kind) where settings.link != nil:
+      if let link = settings.link {
+        let covariance = try weighted(problem, for: kind)
+          .covariance(kind, solution.logits, settings.prior)
+        means = covariance.logProbabilities(fold.held, means: means, link)
+      }
     case .kronecker:
       let outputCurvature = problem.pass.outputCurvature(
         solution.logits, rowLimit: settings.isExact ? nil : RecipeConstants.scalingRowCount)
@@ -509,20 +528,24 @@ final class FoldedFits<Pass: LaplacePass> {
         }
       variances = Matrix<Double>(leverages)
     case .some(let kind):
-      // A covariance without curvatures is made of the Gram matrix: that of the rows that count.
-      let own =
-        kind == .meanField
-        ? LaplaceProblem(
-          pass: problem.pass,
-          gram: problem.pass.design.gram(
-            rowWeights: problem.pass.weights, execution: problem.execution)) : problem
       variances = Matrix<Double>(
-        try own.covariance(kind, solution.logits, settings.prior).leverages(fold.held))
+        try weighted(problem, for: kind)
+          .covariance(kind, solution.logits, settings.prior).leverages(fold.held))
     }
     return FoldOutcome(
-      weights: solution.weights, means: Matrix<Double>(fold.held.multiplied(by: weights)),
-      variances: variances,
+      weights: solution.weights, means: means, variances: variances,
       curvature: isDemanding ? problem.curvature(solution.logits, .some) : nil,
       iterations: solution.iterations)
+  }
+
+  /// A covariance without curvatures is made of the Gram matrix: that of the rows that count.
+  private static func weighted(
+    _ problem: LaplaceProblem<Pass>, for kind: CovarianceStructure
+  ) -> LaplaceProblem<Pass> {
+    guard kind == .meanField else { return problem }
+    return LaplaceProblem(
+      pass: problem.pass,
+      gram: problem.pass.design.gram(
+        rowWeights: problem.pass.weights, execution: problem.execution))
   }
 }

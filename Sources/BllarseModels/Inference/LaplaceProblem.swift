@@ -9,6 +9,10 @@ struct LaplaceProblem<Pass: LaplacePass>: Sendable {
   let gram: Matrix<Double>
   /// Of the biases.
   var biasPrecision = RecipeConstants.biasPrecision
+  /// Whether covariances have the parts of the Hessian as they are, for which the names of their structures stand in the
+  /// literature: the columns one by one, and Kronecker factors as KFAC has them. Otherwise they are made for predictions:
+  /// the columns' curvatures are those of differences of logits, and a Kronecker product weights rows with theirs.
+  var hasPlainCurvature = false
   /// What is added to the log-likelihood, linear in the weights, D x C; `nil` for nothing.
   var linearTerm: Matrix<Double>?
 
@@ -85,10 +89,18 @@ struct LaplaceProblem<Pass: LaplacePass>: Sendable {
   func kronecker(
     _ logits: Matrix<Scalar>, precision: Double
   ) throws(NumericsError) -> KroneckerCovariance<Scalar> {
-    let gram = inputGram(logits)
+    let gram = hasPlainCurvature ? self.gram : inputGram(logits)
+    var output = pass.outputCurvature(logits)
+    if hasPlainCurvature, gram[columnCount - 1, columnCount - 1] > 0 {
+      // The mean of rows that count differently.
+      output.scale(by: Double(logits.rowCount) / gram[columnCount - 1, columnCount - 1])
+    }
+    let outputCurvature = output
     return try execution.withBLAS { () throws(NumericsError) in
       try KroneckerCovariance(
-        KroneckerCovariance.Inputs(gram: gram), outputCurvature: pass.outputCurvature(logits),
+        hasPlainCurvature
+          ? KroneckerCovariance.Inputs(uncentred: gram) : KroneckerCovariance.Inputs(gram: gram),
+        outputCurvature: outputCurvature,
         directionCount: Pass.directionCount(pass.classCount), priorPrecision: precision,
         biasPrecision: biasPrecision)
     }
@@ -103,6 +115,13 @@ struct LaplaceProblem<Pass: LaplacePass>: Sendable {
     solution.objective - 0.5 * covariance.logDeterminantRatio
   }
 
+  /// The logarithm of the evidence with any covariance, in nats; `nil` for one that was read from a file.
+  func logEvidence(
+    _ solution: ConcaveSolver<Pass>.Solution, _ covariance: PosteriorCovariance<Scalar>
+  ) -> Double? {
+    covariance.logDeterminantRatio.map { solution.objective - 0.5 * $0 }
+  }
+
   /// The covariance of a structure.
   ///
   /// Softmax logits have no meaning but their differences: where the probabilities are equal, treating the
@@ -113,14 +132,28 @@ struct LaplaceProblem<Pass: LaplacePass>: Sendable {
     if structure == .kronecker {
       return PosteriorCovariance(try kronecker(logits, precision: geometricMean(prior)))
     }
-    var h = pass.residualsAndCurvatures(logits).curvatures
     let (columns, directions) = (pass.classCount, Pass.directionCount(pass.classCount))
-    if directions < columns { h.scale(by: Scalar(columns) / Scalar(max(directions, 1))) }
+    var structure = structure
+    if structure == .full {
+      try FullCovariance.checkMemory(inputs: columnCount, columns: columns)
+      if let hessian = try pass.exactHessian(logits) {
+        return PosteriorCovariance(
+          try execution.withBLAS { () throws(NumericsError) in
+            try FullCovariance(hessian: hessian, prior: prior, directionCount: directions)
+          })
+      }
+      // Columns that have no curvature between them: the blocks are the Hessian.
+      structure = .block
+    }
+    var h = pass.residualsAndCurvatures(logits).curvatures
+    let isScaled = directions < columns && !hasPlainCurvature
+    if isScaled { h.scale(by: Scalar(columns) / Scalar(max(directions, 1))) }
     if structure == .meanField {
       h = Matrix(rows: h.rowCount, columns: h.columnCount, repeating: 1)
     }
     return try PosteriorCovariance(
-      structure, design: pass.design, curvatures: h, prior: prior, gram: gram, execution: execution)
+      structure, design: pass.design, curvatures: h, prior: prior, gram: gram,
+      directionShare: isScaled ? Double(directions) / Double(columns) : 1, execution: execution)
   }
 
   /// The geometric mean of the precisions without the bias.
@@ -139,6 +172,8 @@ struct LaplaceProblem<Pass: LaplacePass>: Sendable {
 ///   Computation 1992.
 struct EvidenceChoice<Pass: LaplacePass> {
   let problem: LaplaceProblem<Pass>
+  /// Of the whole Hessian where that is the covariance, else of the Kronecker product.
+  var structure = CovarianceStructure.kronecker
 
   /// The precision with the best evidence, and where its search ended.
   struct Choice {
@@ -165,6 +200,13 @@ struct EvidenceChoice<Pass: LaplacePass> {
       let solution = try problem.solve(problem.prior(precision), from: weights, isFinal: true)
       weights = solution.weights
       iterations += solution.iterations
+      if structure == .full, let hessian = try problem.pass.exactHessian(solution.logits) {
+        let prior = problem.prior(precision)
+        return solution.objective - 0.5
+          * (try problem.execution.withBLAS { () throws(NumericsError) in
+            try FullCovariance.logDeterminantRatio(hessian: hessian, prior: prior)
+          })
+      }
       return problem.logEvidence(
         solution, try problem.kronecker(solution.logits, precision: precision))
     }

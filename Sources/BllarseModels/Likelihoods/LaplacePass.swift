@@ -25,6 +25,10 @@ package protocol LaplacePass: LikelihoodPass {
   func columnCurvatures(_ logits: Matrix<Scalar>) -> [Double]
   /// `Σ_i B_i ⊗ x_i x_iᵀ`, order D·C; `nil` where it is not worth its cost.
   func hessian(_ logits: Matrix<Scalar>) -> Matrix<Double>?
+  /// The same in double precision, whatever it costs; `nil` where it is block-diagonal over the columns.
+  ///
+  /// - Throws: `NumericsError.cancelled`.
+  func exactHessian(_ logits: Matrix<Scalar>) throws(NumericsError) -> Matrix<Double>?
 }
 
 extension SoftmaxPass: LaplacePass {
@@ -251,6 +255,10 @@ package enum LikelihoodCurvature: Sendable {
 extension LaplacePass {
   /// `Σ_i B_i ⊗ x_i x_iᵀ`, order D·C, for a likelihood of which the rows' curvatures are known as factors.
   package func hessian(_ logits: Matrix<Scalar>) -> Matrix<Double>? { nil }
+  /// None: the columns have no curvature between them.
+  package func exactHessian(_ logits: Matrix<Scalar>) throws(NumericsError) -> Matrix<Double>? {
+    nil
+  }
 }
 
 extension SoftmaxPass {

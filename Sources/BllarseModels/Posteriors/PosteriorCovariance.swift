@@ -4,17 +4,46 @@ import Glibc
 /// Which covariance of the weights stands behind the predictions of a Laplace head.
 ///
 /// With h the curvatures of the log-likelihood at the optimum (N x C):
-public enum CovarianceStructure: String, Sendable, Equatable, CaseIterable, Codable {
+public enum CovarianceStructure: Sendable, Hashable, CaseIterable, Codable, RawRepresentable {
+  /// `Λ = Σᵢ Bᵢ ⊗ xᵢxᵢᵀ + Λ₀`, all classes coupled: the Hessian, of order D·C.
+  case full
   /// `Λ = B ⊗ A + λ·I`: one matrix between features, one between classes; the default.
   case kronecker
-  /// `Λ = Λ₀ + XᵀX`: unit curvature for every row, as in mean-field variational inference.
-  case meanField = "meanfield"
-  /// `Λ = Λ₀ + Xᵀ·diag(mean_k h_ik)·X`, one for all classes.
-  case shared = "laplace-shared"
   /// `Λ_k = Λ₀ + Xᵀ·diag(h_ik)·X`, one for each class.
-  case block = "laplace"
+  case block
+  /// `Λ = Λ₀ + Xᵀ·diag(mean_k h_ik)·X`, one for all classes.
+  case shared
   /// The diagonal of `Λ_k` alone.
-  case diagonal = "laplace-diag"
+  case diagonal
+  /// `Λ = Λ₀ + XᵀX`: unit curvature for every row, as in mean-field variational inference.
+  case meanField
+
+  /// The name that the command line and files know it by.
+  public var rawValue: String {
+    switch self {
+    case .full: "full"
+    case .kronecker: "kron"
+    case .block: "block"
+    case .shared: "shared"
+    case .diagonal: "diag"
+    case .meanField: "meanfield"
+    }
+  }
+
+  /// Names of before, which are read as the present ones.
+  public static let formerNames: [String: CovarianceStructure] = [
+    "kronecker": .kronecker, "laplace": .block, "laplace-shared": .shared,
+    "laplace-diag": .diagonal,
+  ]
+
+  /// Takes a name, or one of before.
+  public init?(rawValue: String) {
+    guard
+      let found = Self.allCases.first(where: { $0.rawValue == rawValue })
+        ?? Self.formerNames[rawValue]
+    else { return nil }
+    self = found
+  }
 }
 
 /// A Gaussian's covariance over the weights of C columns, in the form that leverages are computed from.
@@ -28,6 +57,10 @@ package struct PosteriorCovariance<Scalar: BLASScalar>: Sendable {
   package let variances: Matrix<Double>?
   /// For a Kronecker product.
   package let kronecker: KroneckerCovariance<Scalar>?
+  /// For the whole Hessian.
+  package let full: FullCovariance?
+  /// `log|Λ| - log|Λ₀|`, of as many directions as mean something; `nil` after reading a checkpoint.
+  package private(set) var logDeterminantRatio: Double?
 
   /// Keeps a covariance as a checkpoint holds it.
   package init(
@@ -38,7 +71,7 @@ package struct PosteriorCovariance<Scalar: BLASScalar>: Sendable {
     self.columnCount = columnCount
     self.factors = factors
     self.variances = variances
-    kronecker = nil
+    (kronecker, full) = (nil, nil)
   }
 
   /// Wraps a Kronecker product.
@@ -46,27 +79,52 @@ package struct PosteriorCovariance<Scalar: BLASScalar>: Sendable {
     structure = .kronecker
     columnCount = kronecker.outputShares.rowCount
     factors = []
-    variances = nil
+    (variances, full) = (nil, nil)
     self.kronecker = kronecker
+    logDeterminantRatio = kronecker.logDeterminantRatio
+  }
+
+  /// Wraps the inverse of a whole Hessian.
+  package init(_ full: FullCovariance) {
+    structure = .full
+    columnCount = full.columnCount
+    factors = []
+    (variances, kronecker) = (nil, nil)
+    self.full = full
+    logDeterminantRatio = full.logDeterminantRatio
+  }
+
+  /// The covariance in another precision.
+  func converted<Other: BLASScalar>(to type: Other.Type = Other.self) -> PosteriorCovariance<Other>
+  {
+    if let full { return PosteriorCovariance<Other>(full) }
+    if let kronecker { return PosteriorCovariance<Other>(kronecker.converted()) }
+    var result = PosteriorCovariance<Other>(
+      structure: structure, columnCount: columnCount, factors: factors.map { $0.converted() },
+      variances: variances)
+    result.logDeterminantRatio = logDeterminantRatio
+    return result
   }
 
   /// Computes the covariance at the optimum.
   ///
   /// - Parameters:
-  ///   - structure: which, but for `kronecker`.
+  ///   - structure: which, but for `kronecker` and `full`.
   ///   - design: N x D.
   ///   - curvatures: h, N x C.
   ///   - prior: the diagonals of Λ₀, D x C.
   ///   - gram: XᵀX.
+  ///   - directionShare: the directions in which logits have a meaning, for each column: the log determinants of the
+  ///     columns count so much.
   ///   - execution: the threads to work with.
   /// - Throws: `NumericsError.notPositiveDefinite` when rounding made a precision indefinite.
   init(
     _ structure: CovarianceStructure, design: DesignMatrix<Scalar>, curvatures: Matrix<Scalar>,
-    prior: Matrix<Double>, gram: Matrix<Double>, execution: Execution
+    prior: Matrix<Double>, gram: Matrix<Double>, directionShare: Double = 1, execution: Execution
   ) throws(NumericsError) {
     self.structure = structure
     columnCount = curvatures.columnCount
-    kronecker = nil
+    (kronecker, full) = (nil, nil)
     func factor(_ gram: Matrix<Double>, _ column: Int) throws(NumericsError) -> Cholesky<Double> {
       var precision = gram
       precision.addToDiagonal(prior.column(column))
@@ -76,7 +134,7 @@ package struct PosteriorCovariance<Scalar: BLASScalar>: Sendable {
     var factors: [Cholesky<Double>] = []
     var variances = Matrix<Double>?.none
     switch structure {
-    case .meanField, .kronecker:
+    case .meanField, .kronecker, .full:
       for k in 0..<(isShared ? 1 : columnCount) { factors.append(try factor(gram, k)) }
     case .shared:
       let means = (0..<curvatures.rowCount).map { row in
@@ -99,6 +157,12 @@ package struct PosteriorCovariance<Scalar: BLASScalar>: Sendable {
     case .diagonal:
       variances = Self.diagonal(design, curvatures, prior)
     }
+    // A factor alone stands for all columns.
+    var determinants = factors.reduce(0) { $0 + $1.logDeterminant }
+    if factors.count == 1 { determinants *= Double(columnCount) }
+    for variance in variances?.elements ?? [] { determinants -= log(variance) }
+    logDeterminantRatio =
+      directionShare * (determinants - prior.elements.reduce(0) { $0 + log($1) })
     self.variances = variances
     self.factors = factors.map { $0.converted() }
   }
@@ -123,6 +187,7 @@ package struct PosteriorCovariance<Scalar: BLASScalar>: Sendable {
   /// - Returns: n x C.
   func leverages(_ rows: Matrix<Scalar>) -> Matrix<Scalar> {
     if let kronecker { return kronecker.leverages(rows) }
+    if let full { return Matrix<Scalar>(full.leverages(Matrix<Double>(rows))) }
     var result = Matrix<Scalar>.zeros(rows.rowCount, columnCount)
     if let variances {
       Matrix.multiply(rows.map { $0 * $0 }, Matrix<Scalar>(variances), into: &result)
@@ -140,6 +205,17 @@ package struct PosteriorCovariance<Scalar: BLASScalar>: Sendable {
       }
     }
     return result
+  }
+
+  /// The covariances of the logits of rows, with those directions in which all logits shift together.
+  ///
+  /// - Parameter rows: n x D.
+  func logitCovariance(_ rows: Matrix<Scalar>) -> LogitCovariance {
+    if let full { return .full(full.logitCovariances(Matrix<Double>(rows))) }
+    if let kronecker, let vectors = kronecker.outputVectors {
+      return .factored(kronecker.directionVariances(rows), vectors: vectors)
+    }
+    return .diagonal(Matrix<Double>(leverages(rows)))
   }
 
   /// The same for the rows of a design, block by block on all threads.
@@ -165,6 +241,17 @@ package struct LaplacePosterior: Sendable {
   ) {
     (self.mean, self.covariance, self.priorPrecision) = (mean, covariance, priorPrecision)
     singleMean = Matrix<Float>(mean)
+  }
+
+  /// Means and covariances of the logits of rows.
+  ///
+  /// - Parameters: as ``moments(_:squaredNormsOutside:)`` takes them.
+  func covariances(
+    _ inputs: Matrix<Float>, squaredNormsOutside: [Double]?
+  ) -> (means: Matrix<Double>, covariance: LogitCovariance) {
+    var found = covariance.logitCovariance(inputs)
+    if let squaredNormsOutside { found.add(squaredNormsOutside.map { $0 / priorPrecision }) }
+    return (Matrix<Double>(inputs.multiplied(by: singleMean)), found)
   }
 
   /// Means and variances of the logits of rows.
@@ -206,6 +293,9 @@ package struct KroneckerCovariance<Scalar: BLASScalar>: Sendable {
   package let outputValues: [Double]
   /// V_kj², C x J.
   package let outputShares: Matrix<Double>
+  /// V with all its directions, ascending by their eigenvalues, C x C: those of ``outputValues`` are the last. `nil` where
+  /// a checkpoint has none, as it needs none.
+  package let outputVectors: Matrix<Double>?
   /// λ.
   let priorPrecision: Double
   /// λ of the bias.
@@ -239,6 +329,21 @@ package struct KroneckerCovariance<Scalar: BLASScalar>: Sendable {
       var squares = centred.multiplied(by: vectors)
       squares.formSquares()
       return squares
+    }
+
+    /// Decomposes a Gram matrix as KFAC does: rows as they are, their curvatures all alike, and the bias for itself.
+    ///
+    /// - Parameter gram: XᵀX, the bias in the last row and column.
+    /// - Throws: `NumericsError` when the eigendecomposition fails.
+    /// - Note: Source: Martens and Grosse, "Optimizing neural networks with Kronecker-factored approximate curvature",
+    ///   ICML 2015; with the bias apart as laplace-torch has it.
+    init(uncentred gram: Matrix<Double>) throws(NumericsError) {
+      let size = gram.rowCount - 1
+      let eigen = try SymmetricEigen(gram.rows(0..<size).columns(0..<size).compact())
+      rowTotal = gram[size, size]
+      center = [Scalar](repeating: 0, count: size)
+      vectors = Matrix<Scalar>(eigen.rowVectors.transposed())
+      values = eigen.values.map { max($0, 0) }
     }
 
     /// Decomposes a Gram matrix.
@@ -282,18 +387,38 @@ package struct KroneckerCovariance<Scalar: BLASScalar>: Sendable {
     self.init(
       inputs, outputValues: kept.map { max(eigen.values[$0], 0) },
       outputShares: eigen.rowVectors.gatheringRows(kept).transposed().map { $0 * $0 },
-      priorPrecision: priorPrecision, biasPrecision: biasPrecision)
+      outputVectors: eigen.rowVectors.transposed(), priorPrecision: priorPrecision,
+      biasPrecision: biasPrecision)
   }
 
   package init(
     _ inputs: Inputs, outputValues: [Double], outputShares: Matrix<Double>,
-    priorPrecision: Double, biasPrecision: Double
+    outputVectors: Matrix<Double>? = nil, priorPrecision: Double, biasPrecision: Double
   ) {
     self.inputs = inputs
     self.outputValues = outputValues
     self.outputShares = outputShares
+    self.outputVectors = outputVectors
     self.priorPrecision = priorPrecision
     self.biasPrecision = biasPrecision
+  }
+
+  /// The product with other numbers behind it.
+  func with(priorPrecision: Double, biasPrecision: Double) -> KroneckerCovariance {
+    KroneckerCovariance(
+      inputs, outputValues: outputValues, outputShares: outputShares, outputVectors: outputVectors,
+      priorPrecision: priorPrecision, biasPrecision: biasPrecision)
+  }
+
+  /// The product in another precision.
+  func converted<Other: BLASScalar>(to type: Other.Type = Other.self) -> KroneckerCovariance<Other>
+  {
+    KroneckerCovariance<Other>(
+      KroneckerCovariance<Other>.Inputs(
+        center: inputs.center.map { Other(Double($0)) }, vectors: Matrix<Other>(inputs.vectors),
+        values: inputs.values, rowTotal: inputs.rowTotal),
+      outputValues: outputValues, outputShares: outputShares, outputVectors: outputVectors,
+      priorPrecision: priorPrecision, biasPrecision: biasPrecision)
   }
 
   /// The factor that makes the variances those of logits whose differences have twice the variance.
@@ -347,6 +472,22 @@ package struct KroneckerCovariance<Scalar: BLASScalar>: Sendable {
   /// - Returns: n x C.
   func leverages(_ rows: Matrix<Scalar>) -> Matrix<Scalar> {
     leverages(squares: inputs.squares(of: rows), factors)
+  }
+
+  /// The variances of the rows along all directions of ``outputVectors``, those without a meaning under the prior alone.
+  ///
+  /// - Parameter rows: n x (D + 1), the last column ones.
+  /// - Returns: n x C.
+  func directionVariances(_ rows: Matrix<Scalar>) -> Matrix<Double> {
+    let columns = outputShares.rowCount
+    let values = [Double](repeating: 0, count: columns - outputValues.count) + outputValues
+    var factors = Matrix<Double>.zeros(inputs.values.count, columns)
+    for (d, a) in inputs.values.enumerated() {
+      for (j, b) in values.enumerated() { factors[d, j] = 1 / (a * b + priorPrecision) }
+    }
+    var result = Matrix<Double>(inputs.squares(of: rows)).multiplied(by: factors)
+    result.addToRows(values.map { 1 / (inputs.rowTotal * $0 + biasPrecision) })
+    return result
   }
 
   /// The same, from the squares of what the rows are along the eigenvectors, n x D.

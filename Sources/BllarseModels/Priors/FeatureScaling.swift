@@ -10,6 +10,11 @@ public enum FeatureScaling: String, Sendable, Equatable, CaseIterable, Codable {
   case global
   /// Each row to mean 0 and variance 1 (layer normalisation), then each column to mean 0.
   case rows
+  /// The features as they are: of weights that were given.
+  case unscaled = "none"
+
+  /// Those that a fit chooses among.
+  public static let allCases: [FeatureScaling] = [.columns, .global, .rows]
 
   /// The one that another has to be plainly better than to be taken: standardised columns.
   static let standard = FeatureScaling.columns
@@ -29,6 +34,7 @@ public enum FeatureScaling: String, Sendable, Equatable, CaseIterable, Codable {
     of features: FeatureMatrix, weights: [Double]? = nil, execution: Execution
   ) -> FeatureTransform {
     switch self {
+    case .unscaled: return .identity
     case .rows:
       let variance = features.meanRowVariance(execution: execution)
       let epsilon = Self.layerNormEpsilon * (variance > 0 ? min(1, variance) : 1)

@@ -49,6 +49,8 @@ public struct LaplaceConfiguration: Sendable, Equatable {
   public var likelihood = LaplaceLikelihood.softmax
   /// The covariance; `nil` for a Kronecker product, with `evidence-per-class` for one a class.
   public var posterior: CovarianceStructure?
+  /// How the softmax of random logits is integrated; the default with a probit likelihood.
+  public var link = Link()
   /// Where the prior precision comes from.
   public var prior = LaplacePrior.folds
   /// The scaling of the features; `nil` for `columns`, unless another predicts left-out rows plainly better.
@@ -76,6 +78,12 @@ public struct LaplaceConfiguration: Sendable, Equatable {
 
   /// What predictions for left-out rows integrate over.
   var predictivePosterior: CovarianceStructure? { integrates ? covarianceStructure : nil }
+
+  /// Whether a search scores with the very predictive that is kept: with others it takes the default link and the
+  /// Kronecker covariance, which cost a fraction, and what it chose is scored with them at the end.
+  var searchesAsItPredicts: Bool {
+    link.approximation == .meanProbit && covarianceStructure != .full
+  }
 }
 
 /// Every constant of the default fit, and where it comes from.
@@ -190,6 +198,8 @@ public struct LaplaceReport: Sendable, Equatable, Codable {
   public var likelihood: LaplaceLikelihood
   /// The covariance.
   public var posterior: CovarianceStructure
+  /// How the softmax is integrated.
+  public var link: LinkApproximation
   /// Where the prior precision comes from.
   public var prior: String
   /// The scaling of the features.
@@ -200,8 +210,10 @@ public struct LaplaceReport: Sendable, Equatable, Codable {
   public var priorPrecisionAtBound: Bool
   /// β.
   public var inverseTemperature: Double
-  /// The logarithm of the evidence by Laplace's method, in nats; of a Kronecker covariance only.
+  /// The logarithm of the evidence by Laplace's method, in nats, with the covariance that is kept.
   public var logEvidence: Double?
+  /// How far the weights are from the optimum, where they were given; `nil` where they were fitted.
+  public var distance: DistanceToOptimum?
   /// How far the optimum is at most, in nats.
   public var gapBound: Double
   /// The rows that the scaling was chosen on, where these were not all.
@@ -222,7 +234,7 @@ public struct LaplaceReport: Sendable, Equatable, Codable {
   public var iterationCount: Int
 
   enum CodingKeys: String, CodingKey {
-    case likelihood, posterior, prior, scaling, candidates, reasons
+    case likelihood, posterior, link, prior, scaling, candidates, reasons, distance
     case priorPrecision = "prior_precision"
     case priorPrecisionAtBound = "prior_precision_at_bound"
     case inverseTemperature = "inverse_temperature"
@@ -235,6 +247,26 @@ public struct LaplaceReport: Sendable, Equatable, Codable {
   }
 }
 
+/// How far given weights are from the optimum under the prior: Laplace's method assumes that they are at it.
+public struct DistanceToOptimum: Sendable, Equatable, Codable {
+  /// The Euclidean norm of the gradient of the log posterior.
+  public var gradientNorm: Double
+  /// `½·gᵀΛ⁻¹g`, in nats: what a Newton step would gain.
+  public var newtonDecrement: Double
+  /// `√(gᵀΛ⁻¹g / γ)`: the length of that step in standard deviations of the posterior, for each parameter that the rows
+  /// determine.
+  public var deviations: Double
+  /// γ, the number of parameters that the rows determine: `Σ e / (e + λ)` over the eigenvalues of the Hessian.
+  public var effectiveParameterCount: Double
+
+  enum CodingKeys: String, CodingKey {
+    case gradientNorm = "gradient_norm"
+    case newtonDecrement = "newton_decrement"
+    case deviations
+    case effectiveParameterCount = "effective_parameters"
+  }
+}
+
 extension LaplaceReport {
   /// Puts what a recipe found into words.
   init<Pass: LaplacePass>(
@@ -244,6 +276,8 @@ extension LaplaceReport {
   ) {
     likelihood = Pass.likelihood
     posterior = covariance.structure
+    link = configuration.link.approximation
+    distance = nil
     prior = configuration.prior.description
     scaling = outcome.scaled.transform.scaling
     let best = outcome.best.map { outcome.candidates[$0] }
@@ -282,6 +316,17 @@ extension LaplaceReport {
       reasons.append("prior precision: best log score of the rows of \(folds), left out in turn")
     case .fixed: reasons.append("prior precision \(configuration.prior), as asked for")
     default: reasons.append("prior precision: the most probable by the evidence")
+    }
+    if configuration.prior == .evidencePerClass, covariance.structure == .kronecker {
+      reasons.append(
+        "the covariance has the geometric mean of the classes' precisions: a Kronecker product has one"
+      )
+    }
+    if !configuration.searchesAsItPredicts, configuration.prior == .folds {
+      reasons.append(
+        "scaling and precision were chosen with the link \(LinkApproximation.meanProbit.rawValue) and the "
+          + "posterior \(CovarianceStructure.kronecker.rawValue), the temperature with what predicts"
+      )
     }
     if configuration.prior == .automaticRelevance {
       reasons.append(

@@ -21,6 +21,8 @@ public struct LaplaceHead: Sendable {
   package let posterior: LaplacePosterior
   /// The calibration: β, by which the logits of the predictive distribution are multiplied.
   public let inverseTemperature: Double
+  /// How the softmax of random logits is integrated.
+  public let link: Link
   /// What was chosen and why; `nil` after reading a checkpoint.
   public package(set) var report: LaplaceReport?
   /// Predictions for training rows that were left out; `nil` after reading a checkpoint, and where no row could
@@ -30,10 +32,10 @@ public struct LaplaceHead: Sendable {
   /// Puts a head together from what was fitted or stored.
   package init(
     transform: InputTransform<Float>, likelihood: LaplaceLikelihood, posterior: LaplacePosterior,
-    inverseTemperature: Double
+    inverseTemperature: Double, link: Link = Link()
   ) {
     (self.transform, self.likelihood, self.posterior) = (transform, likelihood, posterior)
-    self.inverseTemperature = inverseTemperature
+    (self.inverseTemperature, self.link) = (inverseTemperature, link)
   }
 
   /// The number of features of a row.
@@ -69,7 +71,13 @@ extension LaplaceHead {
     _ features: FeatureMatrix, labels: [Int32], weights: [Double]?, groups: [Int]?,
     _ configuration: LaplaceConfiguration, execution: Execution
   ) throws(NumericsError) -> (head: LaplaceHead, estimate: LeftOutEstimate?) {
-    switch configuration.likelihood {
+    if configuration.likelihood == .softmax, configuration.covarianceStructure == .full {
+      // Before anything is searched for; in the space of the rows where there are fewer of them.
+      try FullCovariance.checkMemory(
+        rows: features.rowCount, features: features.columnCount,
+        classes: configuration.classCount)
+    }
+    return switch configuration.likelihood {
     case .softmax:
       try fit(
         SoftmaxPass<Float>.self, features, labels, weights, groups, configuration, execution)
@@ -103,10 +111,11 @@ extension LaplaceHead {
       posterior: LaplacePosterior(
         mean: solution.weights, covariance: covariance,
         priorPrecision: problem.geometricMean(outcome.prior)),
-      inverseTemperature: beta)
+      inverseTemperature: beta,
+      link: Pass.likelihood == .softmax ? configuration.link : Link())
     head.report = LaplaceReport(
       configuration, outcome, solution, covariance,
-      logEvidence: covariance.kronecker.map { problem.logEvidence(solution, $0) })
+      logEvidence: problem.logEvidence(solution, covariance))
     if outcome.best != nil {
       head.leftOut = LeftOutPredictions(
         rows: outcome.leftOut.scored.map { outcome.leftOut.rows[$0] },
@@ -124,6 +133,37 @@ extension LaplaceHead {
 private let predictionBlockSize = 512
 
 extension LaplaceHead {
+  /// The logarithms of the predictive class probabilities of some rows.
+  ///
+  /// - Parameters:
+  ///   - features: n x D.
+  ///   - moments: of their logits, where they are known.
+  private func predicted(_ features: FeatureMatrix, _ moments: LatentMoments? = nil) -> Matrix<
+    Float
+  > {
+    guard link.approximation != .meanProbit else {
+      let moments = moments ?? self.moments(features)
+      return Matrix<Float>(
+        predictive.logProbabilities(means: moments.means, variances: moments.variances))
+    }
+    let (inputs, outside) = transform.inputs(features)
+    var result = Matrix<Float>.zeros(features.rowCount, classCount)
+    // A C x C matrix for each row, or the draws of one.
+    let step = max(1, min(predictionBlockSize, (1 << 21) / (classCount * classCount)))
+    let hashes = link.approximation == .monteCarlo ? features.rowHashes() : []
+    for start in stride(from: 0, to: features.rowCount, by: step) {
+      let range = start..<min(start + step, features.rowCount)
+      let (means, covariance) = posterior.covariances(
+        inputs.rows(range).compact(), squaredNormsOutside: outside.map { Array($0[range]) })
+      let logs = link.logProbabilities(
+        means: means, covariance, hashes: hashes.isEmpty ? [] : Array(hashes[range]))
+      result.replaceBlock(
+        row: start, column: 0,
+        with: Matrix<Float>(TemperedLogits(logs, inverseTemperature).logProbabilities))
+    }
+    return result
+  }
+
   /// Means and variances of the logits of some rows.
   private func moments(_ features: FeatureMatrix) -> LatentMoments {
     let (inputs, outside) = transform.inputs(features)
@@ -157,8 +197,8 @@ extension LaplaceHead {
       means: both.columns(0..<columns), variances: both.columns(columns..<2 * columns))
   }
 
-  /// The logarithms of the predictive class probabilities: the logits' uncertainty integrated out, at the
-  /// fitted temperature.
+  /// The logarithms of the predictive class probabilities: the logits' uncertainty integrated out by ``link``, at
+  /// the fitted temperature.
   ///
   /// - Parameters:
   ///   - features: N x featureCount, finite.
@@ -173,11 +213,7 @@ extension LaplaceHead {
     return Matrix(
       rows: features.rowCount, columns: classCount, blockSize: predictionBlockSize,
       execution: execution
-    ) { range in
-      let moments = moments(features.rows(range))
-      return Matrix<Float>(
-        predictive.logProbabilities(means: moments.means, variances: moments.variances))
-    }
+    ) { range in predicted(features.rows(range)) }
   }
 }
 
@@ -225,8 +261,7 @@ extension LaplaceHead {
       execution: execution
     ) { range in
       let moments = moments(features.rows(range))
-      let own = Matrix<Float>(
-        predictive.logProbabilities(means: moments.means, variances: moments.variances))
+      let own = predicted(features.rows(range), moments)
       let block =
         map == .none ? own : Matrix<Float>(map.apply(to: HeldOutCalibration.arguments(own)))
       var part = Matrix<Double>.zeros(range.count, 3)

@@ -188,7 +188,9 @@ struct LaplaceRecipe<Pass: LaplacePass> {
       return try score(scaled, problem(scaled).prior(precision), nil, leftOut)
     case .evidence:
       let scaled = try scaled(scaling)
-      let found = try EvidenceChoice(problem: problem(scaled)).precision()
+      let found = try EvidenceChoice(
+        problem: problem(scaled), structure: configuration.covarianceStructure
+      ).precision()
       return try score(
         scaled, problem(scaled).prior(found.precision), found.weights, leftOut,
         isAtBound: found.end != nil)
@@ -216,7 +218,7 @@ struct LaplaceRecipe<Pass: LaplacePass> {
   ) throws(NumericsError) -> FoldedFits<Pass> {
     try FoldedFits(
       problem(scaled), leftOut: leftOut.folds, posterior: configuration.predictivePosterior,
-      classCount: classCount
+      link: configuration.link, classCount: classCount
     ) { design, order, held, inner in
       var kept = order.map { weights?[$0] ?? 1 }
       for place in held { kept[place] = 0 }
@@ -356,7 +358,9 @@ struct LaplaceRecipe<Pass: LaplacePass> {
   }
 
   private func keepsLogits(_ logits: Matrix<Double>) -> Bool {
-    logits.rowCount * logits.columnCount <= RecipeConstants.keptLogitCount
+    // What other candidates predict by another approximation is no alternative to what was chosen.
+    configuration.searchesAsItPredicts
+      && logits.rowCount * logits.columnCount <= RecipeConstants.keptLogitCount
   }
 
   /// Where the search of a precision begins.

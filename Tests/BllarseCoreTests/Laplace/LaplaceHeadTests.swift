@@ -117,6 +117,33 @@ struct LaplaceHeadTests {
       ("softmax of two", { $0.likelihood = .softmax }, 2, 80),
       ("a precision a feature", { $0.prior = .automaticRelevance }, 3, 80),
       ("rows", { $0.scaling = .rows }, 3, 80),
+      ("all classes coupled", { $0.posterior = .full }, 3, 80),
+      ("all classes coupled, more features than rows", { $0.posterior = .full }, 3, 12),
+      (
+        "all classes coupled, a precision a class",
+        {
+          $0.posterior = .full
+          $0.prior = .evidencePerClass
+        }, 3, 80
+      ),
+      ("probit", { $0.link = Link(.probit) }, 3, 80),
+      ("draws", { $0.link = Link(.monteCarlo, sampleCount: 30, seed: .max) }, 3, 80),
+      ("draws, more features than rows", { $0.link = Link(.monteCarlo, sampleCount: 30) }, 3, 12),
+      ("the Laplace bridge", { $0.link = Link(.bridge) }, 2, 80),
+      (
+        "the normalised Laplace bridge, all classes coupled",
+        {
+          $0.link = Link(.bridgeNorm)
+          $0.posterior = .full
+        }, 4, 80
+      ),
+      (
+        "draws of diagonals",
+        {
+          $0.link = Link(.monteCarlo, sampleCount: 30)
+          $0.posterior = .diagonal
+        }, 3, 80
+      ),
       (
         "given precision, no calibration",
         {
@@ -153,6 +180,35 @@ struct LaplaceHeadTests {
         rows: 30, columns: 17, elements: Self.normals(30, 17, seed: 5).flatMap { $0 }))
     #expect(try read.logProbabilities(new) == head.logProbabilities(new), "\(name)")
     #expect(try Uncertainty(read, new).leverage == Uncertainty(head, new).leverage)
+  }
+
+  @Test(
+    "heads that name their posterior as before, and no link, are read as they were",
+    arguments: CovarianceStructure.formerNames.keys.sorted())
+  func formerNames(name: String) throws {
+    let (features, labels) = EvidenceFixture.sample(
+      rows: 50, columns: 4, classes: 3, strength: 1, seed: 1)
+    var configuration = LaplaceConfiguration(classCount: 3)
+    let structure = try #require(CovarianceStructure(rawValue: name))
+    configuration.posterior = structure
+    let head = try LaplaceHead(
+      fitting: FeatureMatrix(features), labels: labels, configuration)
+    let directory = try TemporaryDirectory()
+    var writer = SafetensorsWriter(metadata: [
+      "format": "bllarse-head", "format_version": "1", "head": "Laplace", "feature_count": "4",
+      "class_count": "3", "class_names": "[\"a\", \"b\", \"c\"]", "dataset": "",
+      "backbone": "", "arguments": "{}",
+    ])
+    head.encode(into: &writer)
+    #expect(writer.metadata["posterior"] == structure.rawValue)
+    #expect(writer.metadata["link"] == nil)
+    writer.metadata["posterior"] = name
+    try writer.write(to: directory.file("head.safetensors"))
+    let read = try HeadCheckpoint(path: directory.file("head.safetensors")).head
+    #expect(
+      try read.logProbabilities(FeatureMatrix(features))
+        == head.logProbabilities(FeatureMatrix(features)))
+    #expect((read as? LaplaceHead)?.posterior.covariance.structure == structure)
   }
 
   @Test("what a damaged checkpoint lacks is named")

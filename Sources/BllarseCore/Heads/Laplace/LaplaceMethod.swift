@@ -4,7 +4,9 @@ import Glibc
 extension HeadMethod {
   /// Softmax regression by the default recipe.
   static let softmax = HeadMethod(
-    "softmax", ways: [.recipe(.softmax)], kinds: [LaplaceHead.self])
+    "softmax",
+    ways: [.recipe(.softmax, also: [FitOptions.link, FitOptions.linkSamples])],
+    kinds: [LaplaceHead.self])
 }
 
 extension FittingWay {
@@ -14,7 +16,7 @@ extension FittingWay {
   )
     -> FittingWay
   {
-    FittingWay(
+    var way = FittingWay(
       name,
       also + [
         FitOptions.prior, FitOptions.posterior, FitOptions.scaling, FitOptions.sampleWeight,
@@ -27,6 +29,27 @@ extension FittingWay {
           return (head, head.fitInfo)
         }
       })
+    way.check = { (header, method) throws(DataError) in
+      guard likelihood == .softmax, method[FitOptions.posterior] == .full else { return }
+      try header.checkFullCovariance { (rows) throws(NumericsError) in
+        try FullCovariance.checkMemory(
+          rows: rows, features: header.featureCount, classes: header.classCount)
+      }
+    }
+    return way
+  }
+}
+
+extension FeatureHeader {
+  /// Refuses a posterior that does not fit into memory before features are read.
+  func checkFullCovariance(
+    _ check: (_ rows: Int) throws(NumericsError) -> Void
+  ) throws(DataError) {
+    do {
+      try check(self[SplitRoles.training]?.rowCount ?? 0)
+    } catch {
+      throw DataError(.outOfRange, key: "--posterior full", found: "\(error)")
+    }
   }
 }
 
@@ -40,6 +63,7 @@ extension LaplaceHead {
     var evidence = LaplaceConfiguration(classCount: request.classCount)
     evidence.likelihood = likelihood
     evidence.posterior = request.method[FitOptions.posterior]
+    evidence.link = request.link
     evidence.prior = request.method[FitOptions.prior]
     evidence.scaling = request.method[FitOptions.scaling]
     evidence.calibratesOnLeftOut = request.calibratesOnFolds
@@ -50,10 +74,20 @@ extension LaplaceHead {
   }
 }
 
+extension FitRequest {
+  /// How the softmax of random logits is integrated.
+  var link: Link {
+    Link(
+      method[FitOptions.link], sampleCount: method[FitOptions.linkSamples], seed: seed)
+  }
+}
+
 extension MemoryShape {
   /// What the recipe works in.
   fileprivate func recipe(_ posterior: CovarianceStructure?) -> Double {
-    let covariance = (posterior == .block ? 4 * classes : 6) * small
+    let covariance =
+      (posterior == .block ? 4 * classes : 6) * small
+      + (posterior == .full ? fullCovariances : 0)
     if isWide {
       // The basis of the rows' space of two scalings, and one in double; the folds' rows.
       let folds = min(10, max(1, 2500 / max(rows, 1) * 10))
@@ -62,6 +96,13 @@ extension MemoryShape {
     // Scaled rows, and the same with those of a fold together; what is freed and not given back.
     return 2.2 * design + Self.megabytes(20) + min(Self.megabytes(110), 4 * design) + covariance
       + 1.5 * logits + min(Self.megabytes(24), 1.2 * logits) + min(threads, 10) * hessians
+  }
+
+  /// The whole Hessian and its inverse; of a fold for each thread where folds are fitted side by side.
+  private var fullCovariances: Double {
+    let isShared = rows * order * classes < 1e7
+    return FullCovariance.memory(inputs: order, columns: classes)
+      * (isShared ? min(threads, 10) : 1)
   }
 
   /// The Hessian of a fold, its factor and a copy, where it is small enough to be formed.
@@ -177,8 +218,9 @@ extension LaplaceHead {
 /// How a Laplace head is stored.
 ///
 /// `weights`, what describes the scaling, `rotation` where features outnumber rows, and the covariance: `center`,
-/// `vectors`, `values`, `output_values`, `output_shares` of a Kronecker product, `factors`
-/// (factors x D(D+1)/2, the rows of the lower triangles), or `variances`.
+/// `vectors`, `values`, `output_values`, `output_shares` of a Kronecker product, and `output_vectors` where the link needs
+/// them; `factors` (factors x D(D+1)/2, the rows of the lower triangles); `variances`; or `covariance`, the rows of the
+/// lower triangle of the inverse of the whole Hessian. A link other than the default is in the metadata.
 extension LaplaceHead: ClassificationHead {
   /// "Laplace".
   public static var kind: String { "Laplace" }
@@ -192,10 +234,13 @@ extension LaplaceHead: ClassificationHead {
     writer.metadata["prior_precision"] = String(priorPrecision)
     writer.metadata["inverse_temperature"] = String(inverseTemperature)
     transform.features.encode(into: &writer)
+    link.encode(into: &writer)
     writer.add("weights", posterior.mean)
     if let basis = transform.basis { writer.add("rotation", basis) }
-    if let kronecker = covariance.kronecker {
-      kronecker.encode(into: &writer)
+    if let full = covariance.full {
+      writer.add("covariance", full.matrix.lowerTriangle)
+    } else if let kronecker = covariance.kronecker {
+      kronecker.encode(into: &writer, withVectors: link.approximation != .meanProbit)
     } else if let variances = covariance.variances {
       writer.add("variances", variances)
     } else {
@@ -213,6 +258,7 @@ extension LaplaceHead: ClassificationHead {
     let classCount = try file.integer("class_count", atLeast: 2)
     let likelihood: LaplaceLikelihood = try file.choice("likelihood")
     let structure: CovarianceStructure = try file.choice("posterior")
+    let link = try Link(decoding: file)
     let priorPrecision = try file.number("prior_precision", above: 0)
     let columnCount = likelihood.columnCount(classCount: classCount)
     var inputs = featureCount
@@ -230,7 +276,17 @@ extension LaplaceHead: ClassificationHead {
     case .kronecker:
       covariance = PosteriorCovariance(
         try KroneckerCovariance(
-          decoding: file, inputs: inputs, columns: columnCount, priorPrecision: priorPrecision))
+          decoding: file, inputs: inputs, columns: columnCount, priorPrecision: priorPrecision,
+          needsVectors: link.approximation != .meanProbit))
+    case .full:
+      let order = (inputs + 1) * columnCount
+      var matrix = Matrix<Double>(
+        lowerTriangle: try file.vector("covariance", count: order * (order + 1) / 2), size: order)
+      matrix.mirrorLowerTriangle()
+      covariance = PosteriorCovariance(
+        FullCovariance(
+          matrix: matrix, columnCount: columnCount,
+          directionCount: likelihood == .softmax ? columnCount - 1 : columnCount))
     case .diagonal:
       covariance = PosteriorCovariance(
         structure: structure, columnCount: columnCount, factors: [],
@@ -259,13 +315,35 @@ extension LaplaceHead: ClassificationHead {
       likelihood: likelihood,
       posterior: LaplacePosterior(
         mean: weights, covariance: covariance, priorPrecision: priorPrecision),
-      inverseTemperature: try file.number("inverse_temperature", above: 0))
+      inverseTemperature: try file.number("inverse_temperature", above: 0), link: link)
+  }
+}
+
+extension Link {
+  /// Adds a link that is not the default.
+  fileprivate func encode(into writer: inout SafetensorsWriter) {
+    guard approximation != .meanProbit else { return }
+    writer.metadata["link"] = approximation.rawValue
+    guard approximation == .monteCarlo else { return }
+    writer.metadata["link_samples"] = String(sampleCount)
+    writer.metadata["link_seed"] = String(seed)
+  }
+
+  /// Reads a link; a head without one has the default.
+  fileprivate init(decoding file: SafetensorsFile) throws(DataError) {
+    self.init()
+    guard file.metadata["link"] != nil else { return }
+    approximation = try file.choice("link")
+    guard approximation == .monteCarlo else { return }
+    sampleCount = try file.integer("link_samples", atLeast: 1)
+    seed = try file.entry("link_seed", "a whole number from 0 to 2^64 - 1") { UInt64($0) }
   }
 }
 
 extension KroneckerCovariance<Float> {
-  fileprivate func encode(into writer: inout SafetensorsWriter) {
+  fileprivate func encode(into writer: inout SafetensorsWriter, withVectors: Bool) {
     writer.add("center", inputs.center.map(Double.init))
+    if withVectors, let outputVectors { writer.add("output_vectors", outputVectors) }
     writer.add("vectors", inputs.vectors)
     writer.add("values", inputs.values)
     writer.add("output_values", outputValues)
@@ -275,19 +353,24 @@ extension KroneckerCovariance<Float> {
   }
 
   fileprivate init(
-    decoding file: SafetensorsFile, inputs: Int, columns: Int, priorPrecision: Double
+    decoding file: SafetensorsFile, inputs: Int, columns: Int, priorPrecision: Double,
+    needsVectors: Bool
   ) throws(DataError) {
     let vectors: Matrix<Float> = try file.matrix("vectors", rows: inputs, columns: inputs)
     let shares: Matrix<Double> = try file.matrix(
       "output_shares", rows: columns,
       columns: try file.matrix("output_shares", as: Double.self).columnCount)
+    var outputVectors: Matrix<Double>?
+    if needsVectors {
+      outputVectors = try file.matrix("output_vectors", rows: columns, columns: columns)
+    }
     self.init(
       Inputs(
         center: try file.vector("center", count: inputs).map { Float($0) }, vectors: vectors,
         values: try file.vector("values", count: inputs),
         rowTotal: try file.number("row_total", above: 0)),
       outputValues: try file.vector("output_values", count: shares.columnCount),
-      outputShares: shares, priorPrecision: priorPrecision,
+      outputShares: shares, outputVectors: outputVectors, priorPrecision: priorPrecision,
       biasPrecision: try file.number("bias_precision", above: 0))
   }
 }
