@@ -1,0 +1,148 @@
+package import BllarseNumerics
+import Glibc
+
+/// The mean of the softmax over independent Gaussian logits, to the accuracy of a quadrature.
+///
+/// A label drawn from softmax(z) is the place of the largest of `z_k + g_k`, with independent Gumbel variables g. With
+/// independent logits these sums are independent, too, so that the mean is an integral over one variable, the largest:
+///
+///     P(k) = ∫ F_k'(u) Π_{j≠k} F_j(u) du,    F_j(u) = E exp(-exp(z_j - u)),  z_j ~ N(m_j, v_j)
+///
+/// F_j is a sum over the nodes of Gauss and Hermite's rule, the integral one over equally spaced u, whose error falls
+/// exponentially. A logit that lies far below all others has a single node at the logarithm of its mean exponential,
+/// which is all that matters of it. Nothing is drawn: a row's probabilities depend on its own logits alone, and not on
+/// the order of the classes.
+///
+/// Against integrals of four times as many points the probabilities are within 1e-4 for standard deviations up to 2, and
+/// within 2e-3 up to 8 (`GaussianSoftmaxTests`).
+package struct GaussianSoftmax: Sendable {
+  /// The rules, by the largest standard deviation that each is for.
+  private let rules: [(limit: Double, rule: HermiteRule)]
+  /// The distance of two points of the integral.
+  private let spacing: Double
+
+  /// Nodes and weights for the mean under a standard normal distribution.
+  struct HermiteRule: Sendable {
+    let nodes: [Double]
+    let weights: [Double]
+
+    /// Computes a rule.
+    ///
+    /// - Note: Source: Golub and Welsch, "Calculation of Gauss quadrature rules" (1969).
+    init(count: Int) throws(NumericsError) {
+      var jacobi = Matrix<Double>.zeros(count, count)
+      for index in 1..<count {
+        let value = Double(index).squareRoot()
+        jacobi[index, index - 1] = value
+        jacobi[index - 1, index] = value
+      }
+      let eigen = try SymmetricEigen(jacobi)
+      nodes = eigen.values
+      weights = (0..<count).map { eigen.rowVectors[$0, 0] * eigen.rowVectors[$0, 0] }
+    }
+  }
+
+  /// Prepares the rules.
+  ///
+  /// - Parameter refinement: how many times as many nodes and points as usual.
+  package init(refinement: Int = 1) throws(NumericsError) {
+    spacing = 0.5 / Double(refinement)
+    var rules: [(Double, HermiteRule)] = []
+    for (limit, count) in [(2.0, 10), (6, 20), (.infinity, 40)] {
+      rules.append((limit, try HermiteRule(count: count * refinement)))
+    }
+    self.rules = rules
+  }
+
+  /// The logarithms of the probabilities of rows.
+  ///
+  /// - Parameter moments: of their logits, n x K.
+  /// - Returns: n x K; the exponentials of a row sum to 1.
+  package func logProbabilities(_ moments: LatentMoments) -> Matrix<Double> {
+    var result = Matrix<Double>.zeros(moments.means.rowCount, moments.means.columnCount)
+    for row in 0..<result.rowCount {
+      let logs = logProbabilities(
+        means: moments.means.row(row), variances: moments.variances.row(row))
+      result.withMutableRow(row) { values in for k in values.indices { values[k] = logs[k] } }
+    }
+    return result
+  }
+
+  /// How far below every other a logit has to lie to have one node: the square of e^-8 is nothing.
+  private static var farBelow: Double { 8 }
+  /// What a tail of the integral leaves out: e^-20.
+  private static var tail: Double { 20 }
+
+  private func logProbabilities(means: [Double], variances: [Double]) -> [Double] {
+    let deviations = variances.map { max($0, 0).squareRoot() }
+    let widest = deviations.max() ?? 0
+    let rule = (rules.first { widest <= $0.limit } ?? rules[rules.count - 1]).rule
+    let reach = rule.nodes[rule.nodes.count - 1]
+    // The largest sum is hardly ever below the first, and hardly ever above the second of these.
+    var (low, floor, high) = (-Double.infinity, -Double.infinity, -Double.infinity)
+    for (m, s) in zip(means, deviations) {
+      low = max(low, m - reach * s)
+      floor = max(floor, m - 3 * s)
+      high = max(high, m + reach * s)
+    }
+    guard low.isFinite, high.isFinite else {
+      return means.map { _ in .nan }
+    }
+    let origin = low - 3.5
+    let points = Int(((high - origin + log(Double(means.count)) + Self.tail) / spacing).rounded(.up))
+
+    // 1. The nodes of every logit.
+    var places: [(k: Int, z: Double, weight: Double)] = []
+    var isFar = [Bool](repeating: false, count: means.count)
+    for (k, (m, s)) in zip(means, deviations).enumerated() {
+      isFar[k] = m + reach * s < floor - Self.farBelow
+      if s == 0 || isFar[k] {
+        places.append((k, m + 0.5 * s * s - origin, 1))
+      } else {
+        for (x, weight) in zip(rule.nodes, rule.weights) {
+          places.append((k, m + s * x - origin, weight))
+        }
+      }
+    }
+
+    // 2. exp(z - u) of every node at every point, and exp of its negative.
+    let exponents = Matrix<Double>(
+      rows: points, columns: places.count,
+      elements: (0..<points).flatMap { point in
+        places.map { min($0.z - spacing * Double(point), Self.largestExponent) }
+      })
+    let rates = exponents.exponentials()
+    let survivals = rates.map { -$0 }.exponentials()
+
+    // 3. F and F' of every logit, and the sum over the points.
+    let classes = means.count
+    var total = [Double](repeating: 0, count: classes)
+    var (values, slopes) = (total, total)
+    var base = 0.0  // of a logit far below, but for the exponential of its node
+    for point in 0..<points {
+      for k in 0..<classes { (values[k], slopes[k]) = (0, 0) }
+      rates.withRow(point) { rates in
+        survivals.withRow(point) { survivals in
+          for (index, place) in places.enumerated() {
+            let term = place.weight * survivals[index]
+            values[place.k] += term
+            slopes[place.k] += term * rates[index]
+          }
+        }
+      }
+      var product = 1.0
+      for k in 0..<classes { product *= values[k] }
+      guard product > 0 else { continue }
+      for k in 0..<classes { total[k] += product * (slopes[k] / values[k]) }
+      base += product * exp(-spacing * Double(point))
+    }
+    let logSum = log(total.reduce(0, +))
+    var logs = total.map { log($0) - logSum }
+    // In logarithms, where the exponential of a node may be too small to be represented.
+    for place in places where isFar[place.k] { logs[place.k] = place.z + log(base) - logSum }
+    return logs
+  }
+
+  /// Beyond it exp(-exp(x)) is zero long since.
+  private static var largestExponent: Double { 40 }
+}
