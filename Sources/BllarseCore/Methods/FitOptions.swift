@@ -33,7 +33,10 @@ public enum FitOptions {
     """
     The scaling of the features: columns (each of variance 1), global (one factor for all), rows (each \
     row of mean 0 and variance 1 before).
-    """, default: "columns, unless another predicts left-out rows plainly better",
+    """,
+    default: """
+      columns, unless another predicts left-out rows plainly better; VBLL takes features as they are, without a bias
+      """,
     recordedDefault: "folds")
 
   /// The array that says how often each training row counts.

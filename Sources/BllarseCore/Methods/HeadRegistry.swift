@@ -15,7 +15,7 @@ public enum HeadRegistry {
       [
         .softmax, .probit, .polyaGamma(OneAgainstRest.self), .polyaGamma(StickBreaking.self),
         .linear(CrossEntropyLoss.self, [FitOptions.labelSmoothing], optimizers),
-        .linear(SquaredErrorLoss.self, [], optimizers),
+        .linear(SquaredErrorLoss.self, [], optimizers), .vbll,
       ]
     }
     mutating func update() { methods = builtIn + registered }
@@ -124,6 +124,7 @@ extension OptionInfo {
   var conditions: [String] {
     (needs.contains(.severalEpochs) ? ["in several epochs"] : [])
       + (needs.contains(.featureFile) ? ["on --features"] : [])
+      + (needs.contains(.lowRank) ? ["with --parameterization lowrank"] : [])
   }
 
   /// Whose the option of methods is, and when it has an effect.

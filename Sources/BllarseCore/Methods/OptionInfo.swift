@@ -21,6 +21,8 @@ public struct OptionInfo: Sendable {
     case calibration = "Calibration"
     /// Steps of optimisers, and their penalties.
     case classical = "Classical heads"
+    /// Variational Bayesian last layers.
+    case vbll = "VBLL"
     /// Where images or features come from.
     case data = "Data"
     /// Which rows are fitted and scored.
@@ -43,6 +45,8 @@ public struct OptionInfo: Sendable {
     public static let severalEpochs = Needs(rawValue: 1)
     /// A feature file.
     public static let featureFile = Needs(rawValue: 2)
+    /// Low-rank covariances of a variational Bayesian last layer.
+    public static let lowRank = Needs(rawValue: 4)
   }
 
   /// The long name, without dashes.

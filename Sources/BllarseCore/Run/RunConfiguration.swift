@@ -162,6 +162,7 @@ extension RunConfiguration {
   func takesEffect(_ info: OptionInfo) -> Bool {
     effectiveEpochs > 0 && (!info.needs.contains(.severalEpochs) || epochs > 1)
       && (!info.needs.contains(.featureFile) || data.featuresPath != nil)
+      && (!info.needs.contains(.lowRank) || method[FitOptions.parameterization] == .lowRank)
   }
 
   /// The arrays with weights and groups that this run reads; a head that takes none has none.
