@@ -28,6 +28,8 @@ struct OptionEffectTests {
           ["--loss-fn", head.name, "-o", way.name]
             + (way.traits.contains(.isOnePass) ? [] : ["-bs", "10", "-e", "2"])
         }
+      case "vbll-type"?:
+        modes += head.ways.map { ["--loss-fn", head.name, "--vbll-type", $0.name] }
       default: modes.append(["--loss-fn", head.name])
       }
     }

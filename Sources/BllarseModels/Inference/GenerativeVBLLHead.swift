@@ -252,14 +252,15 @@ struct GenerativeBound {
     scale = configuration.wishartScale
     shape = (configuration.degreesOfFreedom + Double(design.columnCount) + 1) / 2
     self.execution = execution
-    own = Self.sums(design, classCount, execution) { rows, range in
-      var shares = Matrix<Double>.zeros(range.count, classCount)
-      for row in 0..<range.count {
-        let place = range.lowerBound + row
-        shares[row, Int(labels[place])] = weights?[place] ?? 1
-      }
-      return (shares, 0)
-    }.sums
+    own =
+      Self.sums(design, classCount, execution) { rows, range in
+        var shares = Matrix<Double>.zeros(range.count, classCount)
+        for row in 0..<range.count {
+          let place = range.lowerBound + row
+          shares[row, Int(labels[place])] = weights?[place] ?? 1
+        }
+        return (shares, 0)
+      }.sums
   }
 
   /// Sums over all rows with the shares that `body` gives them, a part of the rows for each thread.
@@ -397,7 +398,8 @@ struct GenerativeBound {
       }
       return Parameters(
         means: start.means.combined(
-          with: meanUnits.combined(with: matrix(0..<size)) { $0 * $1 }) { $0 + $1 },
+          with: meanUnits.combined(with: matrix(0..<size)) { $0 * $1 }
+        ) { $0 + $1 },
         variances: start.variances.combined(with: matrix(size..<2 * size)) { $0 * exp($1) },
         noise: zip(start.noise, point[(2 * size)...]).map { $0 * exp(noiseUnit * $1) })
     }
