@@ -13,7 +13,7 @@ import Glibc
 /// which is all that matters of it. Nothing is drawn: a row's probabilities depend on its own logits alone, and not on
 /// the order of the classes.
 ///
-/// Next to integrals of four times as many points the probabilities are within 1e-6 for standard deviations up to 1, within
+/// Next to integrals of four times as many points the probabilities are within 1e-5 for standard deviations up to 1, within
 /// 2e-4 up to 5, and within 1e-3 up to 8 (`GaussianSoftmaxTests`).
 package struct GaussianSoftmax: Sendable {
   /// The rules, by the largest standard deviation that each is for.
@@ -46,7 +46,7 @@ package struct GaussianSoftmax: Sendable {
   ///
   /// - Parameter refinement: how many times as many nodes and points as usual.
   package init(refinement: Int = 1) throws(NumericsError) {
-    spacing = 0.5 / Double(refinement)
+    spacing = 0.7 / Double(refinement)
     var rules: [(Double, HermiteRule)] = []
     for (limit, count) in [(1.0, 8), (2, 12), (3, 20), (5, 40), (.infinity, 64)] {
       rules.append((limit, try HermiteRule(count: count * refinement)))
@@ -70,80 +70,99 @@ package struct GaussianSoftmax: Sendable {
 
   /// How far below every other a logit has to lie to have one node: the square of e^-8 is nothing.
   private static var farBelow: Double { 8 }
-  /// What a tail of the integral leaves out: e^-20.
-  private static var tail: Double { 20 }
+  /// How many standard deviations of a logit lie within the integral.
+  private static var range: Double { 5 }
+  /// How far it reaches below and above them, for the Gumbel variables: to exp(-e^3), and to e^-16.
+  private static var lowerTail: Double { 3 }
+  private static var upperTail: Double { 16 }
 
   private func logProbabilities(means: [Double], variances: [Double]) -> [Double] {
     let deviations = variances.map { max($0, 0).squareRoot() }
     let widest = deviations.max() ?? 0
     let rule = (rules.first { widest <= $0.limit } ?? rules[rules.count - 1]).rule
     let reach = rule.nodes[rule.nodes.count - 1]
-    // The largest sum is hardly ever below the first, and hardly ever above the second of these.
+    // The largest sum is hardly ever below the first, and hardly ever above the last of these.
     var (low, floor, high) = (-Double.infinity, -Double.infinity, -Double.infinity)
     for (m, s) in zip(means, deviations) {
-      low = max(low, m - reach * s)
+      low = max(low, m - Self.range * s)
       floor = max(floor, m - 3 * s)
-      high = max(high, m + reach * s)
+      high = max(high, m + Self.range * s)
     }
-    guard low.isFinite, high.isFinite else {
-      return means.map { _ in .nan }
-    }
-    let origin = low - 3.5
-    let points = Int(
-      ((high - origin + log(Double(means.count)) + Self.tail) / spacing).rounded(.up))
+    guard low.isFinite, high.isFinite else { return means.map { _ in .nan } }
+    let origin = low - Self.lowerTail
+    let length = high - origin + log(Double(means.count)) + Self.upperTail
+    let points = Int((length / spacing).rounded(.up))
 
-    // 1. The nodes of every logit.
-    var places: [(k: Int, z: Double, weight: Double)] = []
+    // 1. The nodes of every logit, those of one after another, about the origin.
+    var (nodes, weights, starts) = ([Double](), [Double](), [0])
     var isFar = [Bool](repeating: false, count: means.count)
     for (k, (m, s)) in zip(means, deviations).enumerated() {
       isFar[k] = m + reach * s < floor - Self.farBelow
       if s == 0 || isFar[k] {
-        places.append((k, m + 0.5 * s * s - origin, 1))
+        nodes.append(m + 0.5 * s * s - origin)
+        weights.append(1)
       } else {
-        for (x, weight) in zip(rule.nodes, rule.weights) {
-          places.append((k, m + s * x - origin, weight))
-        }
+        nodes += rule.nodes.map { m + s * $0 - origin }
+        weights += rule.weights
       }
+      starts.append(nodes.count)
     }
 
     // 2. exp(z - u) of every node at every point, and exp of its negative.
-    let exponents = Matrix<Double>(
-      rows: points, columns: places.count,
-      elements: (0..<points).flatMap { point in
-        places.map { min($0.z - spacing * Double(point), Self.largestExponent) }
-      })
-    let rates = exponents.exponentials()
+    let rates = rates(of: nodes, points: points)
     let survivals = rates.map { -$0 }.exponentials()
 
     // 3. F and F' of every logit, and the sum over the points.
     let classes = means.count
     var total = [Double](repeating: 0, count: classes)
-    var (values, slopes) = (total, total)
+    var ratios = total
     var base = 0.0  // of a logit far below, but for the exponential of its node
     for point in 0..<points {
-      for k in 0..<classes { (values[k], slopes[k]) = (0, 0) }
+      var product = 1.0
       rates.withRow(point) { rates in
         survivals.withRow(point) { survivals in
-          for (index, place) in places.enumerated() {
-            let term = place.weight * survivals[index]
-            values[place.k] += term
-            slopes[place.k] += term * rates[index]
+          for k in 0..<classes {
+            var (value, slope) = (0.0, 0.0)
+            for index in starts[k]..<starts[k + 1] {
+              let term = weights[index] * survivals[index]
+              value += term
+              slope += term * rates[index]
+            }
+            product *= value
+            ratios[k] = slope / value
           }
         }
       }
-      var product = 1.0
-      for k in 0..<classes { product *= values[k] }
       guard product > 0 else { continue }
-      for k in 0..<classes { total[k] += product * (slopes[k] / values[k]) }
+      for k in 0..<classes { total[k] += product * ratios[k] }
       base += product * exp(-spacing * Double(point))
     }
     let logSum = log(total.reduce(0, +))
-    var logs = total.map { log($0) - logSum }
-    // In logarithms, where the exponential of a node may be too small to be represented.
-    for place in places where isFar[place.k] { logs[place.k] = place.z + log(base) - logSum }
-    return logs
+    // In logarithms where the exponential of a node may be too small to be represented.
+    return (0..<classes).map { k in
+      (isFar[k] ? nodes[starts[k]] + log(base) : log(total[k])) - logSum
+    }
   }
 
-  /// Beyond it exp(-exp(x)) is zero long since.
-  private static var largestExponent: Double { 40 }
+  /// exp(z - u), points x nodes.
+  private func rates(of nodes: [Double], points: Int) -> Matrix<Double> {
+    var elements: [Double] = []
+    elements.reserveCapacity(points * nodes.count)
+    if nodes.allSatisfy({ $0 < Self.largestExponent }) {
+      let exponentials = nodes.map { exp($0) }
+      for point in 0..<points {
+        let factor = exp(-spacing * Double(point))
+        for value in exponentials { elements.append(value * factor) }
+      }
+      return Matrix(rows: points, columns: nodes.count, elements: elements)
+    }
+    for point in 0..<points {
+      let shift = spacing * Double(point)
+      for node in nodes { elements.append(min(node - shift, Self.largestExponent)) }
+    }
+    return Matrix(rows: points, columns: nodes.count, elements: elements).exponentials()
+  }
+
+  /// Far enough from infinity for a product with another number.
+  private static var largestExponent: Double { 600 }
 }
