@@ -59,6 +59,7 @@ struct Train: ParsableCommand {
   var calibration: DeclaredOptions<CalibrationList>
   @OptionGroup(title: OptionInfo.Group.classical.rawValue)
   var classical: DeclaredOptions<ClassicalList>
+  @OptionGroup(title: OptionInfo.Group.vbll.rawValue) var vbll: DeclaredOptions<VBLLList>
   @OptionGroup(title: OptionInfo.Group.registered.rawValue)
   var registered: DeclaredOptions<RegisteredList>
   @OptionGroup(title: OptionInfo.Group.data.rawValue) var data: DeclaredOptions<DataList>
@@ -77,7 +78,7 @@ struct Train: ParsableCommand {
 
   var given: GivenOptions {
     GivenOptions([
-      tracking.given, method.given, recipe.given, calibration.given, classical.given,
+      tracking.given, method.given, recipe.given, calibration.given, classical.given, vbll.given,
       registered.given, data.given, splits.given, rows.given, running.given,
     ])
   }
@@ -119,6 +120,7 @@ enum MethodList: OptionList { static let options = RunConfiguration.options(in: 
 enum RecipeList: OptionList { static let options = RunConfiguration.options(in: .recipe) }
 enum CalibrationList: OptionList { static let options = RunConfiguration.options(in: .calibration) }
 enum ClassicalList: OptionList { static let options = RunConfiguration.options(in: .classical) }
+enum VBLLList: OptionList { static let options = RunConfiguration.options(in: .vbll) }
 enum DataList: OptionList { static let options = RunConfiguration.options(in: .data) }
 enum SplitList: OptionList { static let options = RunConfiguration.options(in: .splits) }
 enum RowList: OptionList { static let options = RunConfiguration.options(in: .rows) }

@@ -183,16 +183,44 @@ struct PythonSweepTests {
     #expect(error?.description.hasSuffix("--venv DIR or --python PATH") == true)
   }
 
-  @Test("heads that do not exist and scripts that are not there are refused by name")
-  func refused() throws {
-    let vbll = try read(
-      module(
-        "from bllarse.tools.adapters import run_vbll_training_from_config as go\ndef run(c): go(c)")
-    )
-    let error = #expect(throws: SweepError.self) { try vbll.checkRunnable() }
+  @Test("the training of VBLL heads is bllarse-finetune with the head's name")
+  func vbll() throws {
+    let file = try SweepReader().read(Fixtures.path("sweeps/python/vbll_last_layer.py"))
+    try file.checkRunnable()
+    #expect(!file.runsItself && file.program == ProgramDescription())
+    let expansion = try Expansion(file)
+    #expect(expansion.count == 6)
+    let words = try expansion.configuration(at: 3).arguments()
+    for pair in [
+      ["--head", "VBLL"], ["--vbll-type", "discriminative"], ["--parameterization", "lowrank"],
+      ["--cov-rank", "2"], ["--prior-scale", "1"], ["--wishart-scale", "0.1"],
+      ["--num-workers", "4"], ["--tune-mode", "last_layer"],
+    ] {
+      let place = try #require(words.firstIndex(of: pair[0]))
+      #expect(words[place + 1] == pair[1], "\(words)")
+    }
+    #expect(words.contains("--return-ood") && !words.contains("--enable-mlflow"))
+    #expect(try !expansion.configuration(at: 0).arguments().contains("--cov-rank"))
+  }
+
+  @Test("a VBLL training whose configuration names another head is refused")
+  func vbllWithHead() throws {
+    let error = #expect(throws: SweepError.self) {
+      try read(
+        """
+        from bllarse.tools.adapters import run_vbll_training_from_config
+        def create_configs(): return [dict(loss_fn='IBProbit')]
+        def run(c): run_vbll_training_from_config(c)
+        """)
+    }
     #expect(
       error?.description
-        == "\(folder.path)/sweep.py:6: run_vbll_training_from_config: VBLL heads do not exist yet")
+        == "\(folder.path)/sweep.py: run_vbll_training_from_config trains VBLL heads, and the configuration says loss_fn='IBProbit'; remove it"
+    )
+  }
+
+  @Test("scripts that are not there are refused by name")
+  func refused() throws {
     let script = try read(
       module(
         "from bllarse.tools.adapters import run_script_from_config as go\ndef run(c): go('no.py', c)"

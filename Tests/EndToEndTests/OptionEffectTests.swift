@@ -31,6 +31,8 @@ struct OptionEffectTests {
           ["--loss-fn", head.name, "-o", way.name]
             + (way.traits.contains(.isOnePass) ? [] : ["-bs", "10", "-e", "2"])
         }
+      case "vbll-type"?:
+        modes += head.ways.map { ["--loss-fn", head.name, "--vbll-type", $0.name] }
       default:
         let isGiven = head.ways[0].options.contains { $0.info.isRequired }
         modes.append(

@@ -285,7 +285,10 @@ struct OptionMeaningTests {
       ["-bs", "500", "-e", "1", "--num-update-iters", "1"],
       ["--update", "cavi", "-e", "1", "--num-update-iters", "1"],
       ["--loss-fn", "IBPolyaGamma", "--update", "cavi", "-e", "1", "--num-update-iters", "1"],
-      ["--loss-fn", "MSE"],
+      ["--loss-fn", "MSE"], ["--head", "VBLL"],
+      ["--head", "VBLL", "--parameterization", "diagonal"],
+      ["--head", "VBLL", "--parameterization", "lowrank", "--tolerance", "0.1"],
+      ["--vbll-type", "generative"],
     ])
   func memory(method: [String]) throws {
     let directory = try TemporaryDirectory()

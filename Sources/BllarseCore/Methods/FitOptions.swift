@@ -66,7 +66,7 @@ public enum FitOptions {
     "link-samples", group: .recipe,
     "Draws of the logits of a row; which ones depends on --seed and the row's features alone.",
     default: Link.defaultSampleCount, .from(2, to: 1_000_000)
-  ).with { $0.needs = .sampledLink }
+  ).with { $0.neededOption = ("link", "mc") }
 
   /// The file with the weights of a layer.
   public static let weights = FitOption<String?>(
@@ -83,7 +83,10 @@ public enum FitOptions {
     """
     The scaling of the features: columns (each of variance 1), global (one factor for all), rows (each \
     row of mean 0 and variance 1 before).
-    """, default: "columns, unless another predicts left-out rows plainly better",
+    """,
+    default: """
+      columns, unless another predicts left-out rows plainly better; VBLL takes features as they are, without a bias
+      """,
     recordedDefault: "folds")
 
   /// The array that says how often each training row counts.

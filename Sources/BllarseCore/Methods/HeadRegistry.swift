@@ -16,7 +16,7 @@ public enum HeadRegistry {
         .softmax, .probit, .laplace, .polyaGamma(OneAgainstRest.self),
         .polyaGamma(StickBreaking.self),
         .linear(CrossEntropyLoss.self, [FitOptions.labelSmoothing], optimizers),
-        .linear(SquaredErrorLoss.self, [], optimizers), .gaussian,
+        .linear(SquaredErrorLoss.self, [], optimizers), .vbll, .gaussian,
       ]
     }
     mutating func update() { methods = builtIn + registered }
@@ -127,7 +127,7 @@ extension OptionInfo {
   var conditions: [String] {
     (needs.contains(.severalEpochs) ? ["in several epochs"] : [])
       + (needs.contains(.featureFile) ? ["on --features"] : [])
-      + (needs.contains(.sampledLink) ? ["with --link mc"] : [])
+      + (neededOption.map { ["with --\($0.name) \($0.value)"] } ?? [])
   }
 
   /// Whose the option of methods is, and when it has an effect.
@@ -296,6 +296,9 @@ public struct Method: Sendable, Equatable {
 
   /// Gives an option by its text.
   mutating func give(_ name: String, _ text: String) { texts[name] = text }
+
+  /// Whether an option is given by a text.
+  func isGiven(_ name: String, _ text: String) -> Bool { texts[name] == text }
 
   /// What results and trackers show of an option.
   func recorded(_ option: any AnyFitOption) -> ArgumentValue? {

@@ -21,6 +21,8 @@ public struct OptionInfo: Sendable {
     case calibration = "Calibration"
     /// Steps of optimisers, and their penalties.
     case classical = "Classical heads"
+    /// Variational Bayesian last layers.
+    case vbll = "VBLL"
     /// Where images or features come from.
     case data = "Data"
     /// Which rows are fitted and scored.
@@ -43,8 +45,6 @@ public struct OptionInfo: Sendable {
     public static let severalEpochs = Needs(rawValue: 1)
     /// A feature file.
     public static let featureFile = Needs(rawValue: 2)
-    /// A link approximation that draws.
-    public static let sampledLink = Needs(rawValue: 4)
   }
 
   /// The long name, without dashes.
@@ -70,6 +70,8 @@ public struct OptionInfo: Sendable {
   public var isNotedWhereIdle = false
   /// What must be the case beside the method that takes it.
   public var needs: Needs = []
+  /// Another option and the value that it must be given with, beside that.
+  public var neededOption: (name: String, value: String)?
   /// Whether the methods that take it cannot do without.
   public var isRequired = false
   /// Whether a switch makes another method of a way, so that its name belongs to the method's.

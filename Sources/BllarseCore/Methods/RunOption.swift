@@ -344,6 +344,11 @@ public struct RunOption: Sendable {
     let device = OptionInfo(
       "device", group: .running, "cpu; gpu is accepted with a warning, so that old sweep files run."
     )
+    let workers = OptionInfo(
+      "num-workers", group: .vbll, "Accepted with a note, so that sweep files of VBLL heads run."
+    )
+    let ood = OptionInfo(
+      "return-ood", group: .vbll, "Accepted with a note, so that sweep files of VBLL heads run.")
     return [
       text(output, \.output.path).notRecorded,
       flag(overwrite, \.output.overwrites)
@@ -358,6 +363,10 @@ public struct RunOption: Sendable {
       },
       word(resume), count(threads, \.threadCount, to: 1024).notRecorded,
       word(device, "cpu") { ["cpu", "gpu", "cuda"].contains($0) },
+      word(workers, "a number from 0") { Int($0).map { $0 >= 0 } ?? false }
+        .only(for: "Python's loaders of rows; features are in memory here") { _ in false },
+      RunOption(info: ood.asFlag) { _, _ in true }
+        .only(for: "the Python package; --ood FILE scores rows from elsewhere") { _ in false },
     ]
   }
 }

@@ -163,8 +163,8 @@ extension RunConfiguration {
 
   func takesEffect(_ info: OptionInfo) -> Bool {
     effectiveEpochs > 0 && (!info.needs.contains(.severalEpochs) || epochs > 1)
-      && (!info.needs.contains(.sampledLink) || method[FitOptions.link] == .monteCarlo)
       && (!info.needs.contains(.featureFile) || data.featuresPath != nil)
+      && (info.neededOption.map { method.isGiven($0.name, $0.value) } ?? true)
   }
 
   /// What is predicted.

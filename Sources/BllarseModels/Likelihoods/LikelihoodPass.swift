@@ -1,6 +1,7 @@
 package import BllarseNumerics
 
-/// A likelihood over the rows of a design, as a concave function of the logits M = X·W, W (D x C).
+/// A likelihood over the rows of a design, as a concave function of the logits M = X·W, W (D x C), plus offsets where
+/// there are some.
 ///
 /// A likelihood says what it is on a run of rows: log-likelihood, residuals R (the gradient with respect to the
 /// logits) and the derivatives along a line. A solver asks for sums over one reading of the features. Where
@@ -90,6 +91,7 @@ extension LikelihoodPass {
     let packed = rows.blocks.pack(Matrix(weights))
     return unsafe sums { block, features in
       unsafe block.multiply(features, packed, into: block.outputs)
+      rows.addOffsets(to: block)
       rows.forEachRun(of: block, scalesOutputs: true) {
         Self.formResiduals($0, withLikelihoods: withLikelihoods)
       }
@@ -104,6 +106,7 @@ extension LikelihoodPass {
     return logits.withSharedMutableRows { kept in
       unsafe sums { block, features in
         unsafe block.multiply(features, packed, into: block.outputs)
+        rows.addOffsets(to: block)
         block.copyOutputs(to: kept)
         rows.forEachRun(of: block, scalesOutputs: true) {
           Self.formResiduals($0, withLikelihoods: true)
@@ -223,6 +226,8 @@ package struct LabelledRows<Scalar: BLASScalar>: Sendable {
   package let labels: [Int32]
   /// N numbers that are not negative; `nil` for 1.
   package let weights: [Double]?
+  /// What is added to the logits of every row, N x C; `nil` for nothing.
+  var offsets: Matrix<Scalar>?
 
   init(
     _ design: DesignMatrix<Scalar>, _ labels: [Int32], _ classCount: Int, _ weights: [Double]?,
@@ -281,6 +286,16 @@ package struct LabelledRows<Scalar: BLASScalar>: Sendable {
           block.scaleOutputs(start - range.lowerBound..<end - range.lowerBound, by: weight)
         }
         start = end
+      }
+    }
+  }
+
+  /// Adds the offsets to the logits of a block.
+  func addOffsets(to block: RowBlocks<Scalar>.Block) {
+    offsets?.withSharedRows { offsets in
+      for (place, row) in block.range.enumerated() {
+        let (target, source) = unsafe (block.outputs[place], offsets[row])
+        for column in 0..<blocks.outputCount { unsafe target[column] += source[column] }
       }
     }
   }

@@ -157,9 +157,21 @@ def run_script_from_config(script_name, config):
     return Training(words, config).run()
 
 
+def with_vbll_head(config):
+    """The configuration of a VBLL head, with the name of the head."""
+    config = dict(members(config))
+    for key in ("head", "loss_fn", "loss_function"):
+        if config.get(key) not in (None, VBLL):
+            raise Fault(f"run_vbll_training_from_config trains VBLL heads, and the configuration "
+                        f"says {key}={config[key]!r}; remove it")
+        config.pop(key, None)
+    config["head"] = VBLL
+    return config
+
+
 def run_vbll_training_from_config(config):
-    """Stands for the Python package's training of VBLL heads."""
-    raise Fault(NO_VBLL)
+    """Runs bllarse-finetune with a configuration of a VBLL head; returns its result."""
+    return Training([], with_vbll_head(config)).run()
 
 
 def get_config_grid(create_config, values_dict):
@@ -180,7 +192,7 @@ def get_module_from_source_path(source_path):
     return module
 
 
-NO_VBLL = "run_vbll_training_from_config: VBLL heads do not exist yet"
+VBLL = "VBLL"
 
 # The scripts that bllarse-finetune does where they are not on the machine.
 BUILT_IN_SCRIPTS = {"finetuning.py": [], "roberta_mnli.py": ["text"]}
@@ -526,6 +538,8 @@ def answer_of(path, shown):
         try:
             if run["kind"] == "training":
                 config = with_tune_mode(config, run.get("finetuning_type"))
+                if run.get("vbll"):
+                    config = with_vbll_head(config)
             plain_configs.append({
                 key_text(key, "", False): plain(value, f"configuration {index}: '{key}'")
                 for key, value in members(config).items()
@@ -645,7 +659,7 @@ def handed_on(called, call, names):
     if is_stand_in(called, "run_vbll_training_from_config"):
         if len(words) != 1 or not is_config(words[0], "config"):
             return None
-        return {"kind": "refused", "reason": f"{Sweep.shown}:{call.lineno}: {NO_VBLL}"}
+        return {"kind": "training", "vbll": True}
     if is_stand_in(called, "run_script_from_config"):
         if len(words) != 2 or not is_config(words[1], "config"):
             return None

@@ -204,7 +204,7 @@ struct LaplaceHeadTests {
     #expect(writer.metadata["link"] == nil)
     writer.metadata["posterior"] = name
     try writer.write(to: directory.file("head.safetensors"))
-    let read = try HeadCheckpoint(path: directory.file("head.safetensors")).head
+    let read = try HeadCheckpoint(path: directory.file("head.safetensors")).head.classifier()
     #expect(
       try read.logProbabilities(FeatureMatrix(features))
         == head.logProbabilities(FeatureMatrix(features)))

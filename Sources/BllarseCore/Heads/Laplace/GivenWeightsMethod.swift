@@ -5,6 +5,8 @@ extension HeadMethod {
   static let laplace = {
     var method = HeadMethod("laplace", ways: [.givenWeights], kinds: [LaplaceHead.self])
     method.meaningOptions = ["weights"]
+    // There is nothing to compare without weights.
+    method.variants = []
     return method
   }()
 }
@@ -35,11 +37,11 @@ extension FittingWay {
       })
     way.check = { (header, method) throws(DataError) in
       _ = try LayerWeights(
-        method, featureCount: header.featureCount, classCount: header.classCount)
+        method, featureCount: header.featureCount, classCount: header.outputs.count)
       guard method[FitOptions.posterior] == .full else { return }
       try header.checkFullCovariance { (_) throws(NumericsError) in
         try FullCovariance.checkMemory(
-          inputs: header.featureCount + 1, columns: header.classCount)
+          inputs: header.featureCount + 1, columns: header.outputs.count)
       }
     }
     return way

@@ -33,7 +33,7 @@ extension FittingWay {
       guard likelihood == .softmax, method[FitOptions.posterior] == .full else { return }
       try header.checkFullCovariance { (rows) throws(NumericsError) in
         try FullCovariance.checkMemory(
-          rows: rows, features: header.featureCount, classes: header.classCount)
+          rows: rows, features: header.featureCount, classes: header.outputs.count)
       }
     }
     return way
@@ -377,12 +377,12 @@ extension KroneckerCovariance<Float> {
 
 extension Matrix where Element: BLASScalar {
   /// The rows of the lower triangle, one after the other.
-  fileprivate var lowerTriangle: [Element] {
+  var lowerTriangle: [Element] {
     (0..<rowCount).flatMap { row in self.row(row).prefix(row + 1) }
   }
 
   /// A lower triangular matrix from its rows.
-  fileprivate init(lowerTriangle elements: [Element], size: Int) {
+  init(lowerTriangle elements: [Element], size: Int) {
     self = .zeros(size, size)
     var next = 0
     for row in 0..<size {
