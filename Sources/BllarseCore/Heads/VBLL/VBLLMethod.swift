@@ -138,7 +138,8 @@ extension MemoryShape {
 
 // MARK: - What a run asks of them
 
-extension VBLLHead: Head, LatentHead, ColumnSelectingHead where Scalar == Float {
+extension VBLLHead: Head, LatentHead, ColumnSelectingHead, UncertaintySplittingHead
+where Scalar == Float {
   /// "VBLL".
   public static var kind: String { "VBLL" }
   /// The number of features of a row.
