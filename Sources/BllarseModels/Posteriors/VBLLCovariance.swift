@@ -161,7 +161,7 @@ struct LowRankCovariance: Sendable {
     return result
   }
 
-  /// Finds the covariance of this form under which a Gaussian is nearest to one of a given precision:
+  /// Finds the covariance of this form under which a Gaussian is nearest to one of a given precision.
   ///
   ///     minimise  G(S) = ½ tr(A·S) - ½ log|S|
   ///

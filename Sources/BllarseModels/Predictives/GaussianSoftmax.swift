@@ -45,6 +45,7 @@ package struct GaussianSoftmax: Sendable {
   /// Prepares the rules.
   ///
   /// - Parameter refinement: how many times as many nodes and points as usual.
+  /// - Throws: `NumericsError` when the eigendecomposition of a rule fails.
   package init(refinement: Int = 1) throws(NumericsError) {
     spacing = 0.7 / Double(refinement)
     var rules: [(Double, HermiteRule)] = []
