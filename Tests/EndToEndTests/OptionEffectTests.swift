@@ -32,7 +32,11 @@ struct OptionEffectTests {
             + (way.traits.contains(.isOnePass) ? [] : ["-bs", "10", "-e", "2"])
         }
       case "vbll-type"?:
-        modes += head.ways.map { ["--loss-fn", head.name, "--vbll-type", $0.name] }
+        let discriminative = ["--loss-fn", head.name, "--vbll-type", "discriminative"]
+        modes += [
+          discriminative, discriminative + ["--parameterization", "lowrank"],
+          ["--loss-fn", head.name, "--vbll-type", "generative"],
+        ]
       default:
         let isGiven = head.ways[0].options.contains { $0.info.isRequired }
         modes.append(

@@ -99,9 +99,11 @@ extension OptionProbe {
     "mc-samples": OptionProbe(value: "3"), "ivon-peak-lr": OptionProbe(value: "0.1"),
     "ivon-weight-decay": OptionProbe(value: "0.4"), "ivon-hess-init": OptionProbe(value: "3"),
     "ivon-b2": OptionProbe(value: "0.5"),
-    "vbll-type": OptionProbe(value: "generative", replaces: ["--vbll-type"]),
-    "parameterization": OptionProbe(value: "lowrank", replaces: ["--parameterization"]),
-    "cov-rank": OptionProbe(value: "1", companions: [[], ["--parameterization", "lowrank"]]),
+    "vbll-type": OptionProbe(
+      value: "generative", alternative: "discriminative", replaces: ["--vbll-type"]),
+    "parameterization": OptionProbe(
+      value: "lowrank", alternative: "diagonal", replaces: ["--parameterization"]),
+    "cov-rank": OptionProbe(value: "1"),
     "prior-scale": OptionProbe(value: "4"), "wishart-scale": OptionProbe(value: "30"),
     "num-workers": OptionProbe(value: "4"), "return-ood": OptionProbe(),
     // Older spellings.

@@ -9,8 +9,11 @@ public enum FitOptions {
       "prior", group: .recipe,
       """
       The prior precision of the weights: folds (one, by the log score of rows left out in folds), \
-      evidence (one, the most probable), evidence-per-class, ard (one a feature), or a number.
-      """, default: "folds for softmax and a converged IBProbit, evidence for laplace, 1 otherwise"),
+      evidence (one, the most probable), evidence-per-class, ard (one a feature), or a number. For gaussian it \
+      is relative to the noise's precision, which is integrated out; bayesian-ridge estimates both, as ard does, and \
+      variational takes VBLL's priors.
+      """,
+      default: "folds for softmax and a converged IBProbit, evidence for laplace and gaussian, 1 otherwise"),
     defaultValue: .folds, parse: { LaplacePrior($0) }, text: { $0.description },
     record: { .text($0.description) }
   ).with { $0.expected = "folds, evidence, evidence-per-class, ard or a positive number" }
@@ -82,10 +85,11 @@ public enum FitOptions {
     "scaling", group: .recipe,
     """
     The scaling of the features: columns (each of variance 1), global (one factor for all), rows (each \
-    row of mean 0 and variance 1 before).
+    row of mean 0 and variance 1 before); for gaussian also none (columns are centred, targets are in their units).
     """,
     default: """
-      columns, unless another predicts left-out rows plainly better; VBLL takes features as they are, without a bias
+      columns, unless another predicts left-out rows plainly better; columns for gaussian; VBLL takes features as they \
+      are, without a bias
       """,
     recordedDefault: "folds")
 

@@ -96,7 +96,7 @@ public struct RunOption: Sendable {
       """
       The head: \(HeadRegistry.methodNames.joined(separator: ", ")). Without it, an option that \
       belongs to one head means that head: --weights laplace; --optimizer CrossEntropy; --update, --num-update-iters, \
-      --batch-size and --parity IBProbit.
+      --batch-size and --parity IBProbit; --vbll-type VBLL.
       """, default: HeadRegistry.softmax)
     (head.recordedAs, head.otherName) = ("loss_fn", "loss-fn")
     let mode = OptionInfo(

@@ -79,6 +79,9 @@ struct VBLLAscent<Scalar: BLASScalar> {
     var state = try start()
     var bounds = [bound(state)]
     var converged = false
+    guard bounds[0].isFinite else {
+      throw .notConverged(routine: "the variational Bayesian last layer", dimension: size)
+    }
     while bounds.count <= configuration.iterationLimit {
       try execution.checkCancellation()
       let before = bounds[bounds.count - 1]
@@ -295,17 +298,19 @@ struct VBLLAscent<Scalar: BLASScalar> {
   }
 
   /// Factors of mixed precisions.
-  private static func mix(
+  static func mix(
     _ own: [Cholesky<Double>], _ other: [Cholesky<Double>], _ step: Double, _ execution: Execution
   ) throws(NumericsError) -> [Cholesky<Double>] {
-    var factors: [Cholesky<Double>] = []
-    for (a, b) in zip(own, other) {
-      var precision = a.factor.multiplied(by: a.factor, transposingOther: true)
-      precision.scale(by: 1 - step)
-      precision.add(b.factor.multiplied(by: b.factor, transposingOther: true), times: step)
-      factors.append(try Cholesky(precision))
+    try execution.withBLAS { () throws(NumericsError) in
+      var factors: [Cholesky<Double>] = []
+      for (a, b) in zip(own, other) {
+        var precision = a.product
+        precision.scale(by: 1 - step)
+        precision.add(b.product, times: step)
+        factors.append(try Cholesky(precision))
+      }
+      return factors
     }
-    return factors
   }
 
   /// The diagonals of T_k, D x K.
@@ -358,6 +363,19 @@ struct VBLLAscent<Scalar: BLASScalar> {
       result.factors[k] = nearest.factor
     }
     return .lowRank(result.variances, result.factors)
+  }
+}
+
+extension Cholesky<Double> {
+  /// L·Lᵀ; what stands above the diagonal of the factor has no meaning.
+  fileprivate var product: Matrix<Double> {
+    var lower = factor.compact()
+    for row in 0..<size {
+      lower.withMutableRow(row) { values in
+        for column in row + 1..<max(row + 1, size) { values[column] = 0 }
+      }
+    }
+    return lower.multiplied(by: lower, transposingOther: true)
   }
 }
 

@@ -127,4 +127,35 @@ extension VBLLHead {
           means: moments.means.rows(range), variances: moments.variances.rows(range)))
     }
   }
+
+  /// Predicts rows, with the scores of their uncertainty.
+  ///
+  /// The draws that split the entropy are of the weights alone: what the noise of the logits takes away, further rows would
+  /// not give back.
+  ///
+  /// - Parameters:
+  ///   - features: n x featureCount, finite.
+  ///   - map: a calibration on held-out rows that predictions go through.
+  ///   - splitsEntropy: whether to compute mutual informations.
+  ///   - execution: the threads to work with; they do not change the result.
+  /// - Returns: predictions, the same bits as ``predictive(_:execution:)`` rounded, and scores.
+  /// - Throws: `NumericsError.sizeMismatch` for rows of another width.
+  package func uncertaintyParts(
+    _ features: FeatureMatrix, map: HeldOutCalibration, splitsEntropy: Bool,
+    execution: Execution
+  ) throws(NumericsError) -> UncertaintyParts {
+    let moments = try latent(features, execution: execution)
+    return LogitUncertainty(
+      classCount: mean.columnCount, predictive: Predictive(likelihood: .softmax),
+      splitsEntropy: splitsEntropy
+    ).parts(rowCount: features.rowCount, blockSize: 64, map: map, execution: execution) { range in
+      var moments = LatentMoments(
+        means: moments.means.rows(range).compact(),
+        variances: moments.variances.rows(range).compact())
+      let own = Matrix<Float>(softmax.logProbabilities(moments))
+      moments.variances.addToRows(noiseVariances, times: -1)
+      moments.variances = moments.variances.map { max($0, 0) }
+      return (own, moments)
+    }
+  }
 }

@@ -161,7 +161,7 @@ struct LowRankCovariance: Sendable {
     return result
   }
 
-  /// Finds the covariance of this form under which a Gaussian is nearest to one of a given precision:
+  /// Finds the covariance of this form under which a Gaussian is nearest to one of a given precision.
   ///
   ///     minimise  G(S) = ½ tr(A·S) - ½ log|S|
   ///
@@ -214,6 +214,9 @@ struct LowRankCovariance: Sendable {
     return covariance(solution.point)
   }
 
+  /// What a column has at least: at zero it would stay zero, as the gradient is.
+  private static var leastShare: Double { 1e-2 }
+
   /// `diag(d)^½·Q·(a⁻¹ - 1)^½` with the smallest eigenvalues a of `diag(d)^½·A·diag(d)^½` and their eigenvectors Q.
   private func principalFactor(
     of target: Matrix<Double>, rank: Int
@@ -223,7 +226,9 @@ struct LowRankCovariance: Sendable {
     let eigen = try SymmetricEigen(scaled)
     var rows = eigen.rowVectors.rows(0..<rank).compact()
     rows = rows.scalingRows(
-      by: eigen.values.prefix(rank).map { max(1 / max($0, 1e-12) - 1, 0).squareRoot() })
+      by: eigen.values.prefix(rank).map {
+        max(1 / max($0, 1e-12) - 1, Self.leastShare).squareRoot()
+      })
     return rows.transposed().scalingRows(by: units)
   }
 }

@@ -13,7 +13,7 @@ import Glibc
 /// which is all that matters of it. Nothing is drawn: a row's probabilities depend on its own logits alone, and not on
 /// the order of the classes.
 ///
-/// Next to integrals of four times as many points the probabilities are within 1e-5 for standard deviations up to 1, within
+/// Next to integrals of three times as many points the probabilities are within 1e-5 for standard deviations up to 1, within
 /// 2e-4 up to 5, and within 1e-3 up to 8 (`GaussianSoftmaxTests`).
 package struct GaussianSoftmax: Sendable {
   /// The rules, by the largest standard deviation that each is for.
@@ -45,6 +45,7 @@ package struct GaussianSoftmax: Sendable {
   /// Prepares the rules.
   ///
   /// - Parameter refinement: how many times as many nodes and points as usual.
+  /// - Throws: `NumericsError` when the eigendecomposition of a rule fails.
   package init(refinement: Int = 1) throws(NumericsError) {
     spacing = 0.7 / Double(refinement)
     var rules: [(Double, HermiteRule)] = []

@@ -23,17 +23,17 @@ struct GaussianSoftmaxTests {
   }
 
   @Test(
-    "it is within the stated error of a rule of four times as many points",
+    "it is within the stated error of rules of three times as many points",
     arguments: [(0.0, 1e-6), (1.0, 1e-5), (2.0, 2e-4), (5.0, 2e-4), (8.0, 1e-3)])
   func refined(deviation: Double, error: Double) throws {
-    for classes in [2, 5] {
-      let moments = moments(classes, rows: 8, classes: classes, deviation: deviation)
+    for classes in [2, 4] {
+      let moments = moments(classes, rows: 3, classes: classes, deviation: deviation)
       let own = try GaussianSoftmax().logProbabilities(moments)
-      let fine = try GaussianSoftmax(refinement: 4).logProbabilities(moments)
+      let fine = try GaussianSoftmax(refinement: 3).logProbabilities(moments)
       for (a, b) in zip(own.elements, fine.elements) {
         #expect((exp(a) - exp(b)).magnitude < error, "\(exp(a)) and \(exp(b))")
       }
-      for row in 0..<8 {
+      for row in 0..<3 {
         #expect(own.row(row).reduce(0) { $0 + exp($1) }.isClose(to: 1, relative: 1e-9))
       }
     }

@@ -271,6 +271,81 @@ struct VBLLHeadTests {
     }
   }
 
+  @Test(
+    "uncertainty is split for the very predictions, and there is less to learn under a narrow prior"
+  )
+  func uncertainty() throws {
+    var problem = VBLLProblem(8, rows: 30, columns: 3, classes: 3).with(.diagonal)
+    let features = FeatureMatrix(problem.features)
+    var information: [Double] = []
+    for scale in [1e-4, 1] {
+      problem.configuration.priorScale = scale
+      let head = try problem.fit(Float.self).head
+      let parts = try head.uncertaintyParts(
+        features, map: .none, splitsEntropy: true, execution: Execution(threadCount: 2))
+      let own = try head.logProbabilities(features, execution: Execution(threadCount: 1))
+      #expect(parts.logProbabilities.elements == own.elements)
+      let values = try #require(parts.mutualInformation)
+      #expect(values.allSatisfy { $0 >= 0 && $0 < log(3) })
+      information.append(values.reduce(0, +) / 30)
+    }
+    #expect(information[0] < 1e-3 && information[0] < information[1])
+  }
+
+  /// A positive definite matrix.
+  private func precision(_ seed: Int, size: Int) -> Matrix<Double> {
+    var generator = SplitMix64(seed: seed)
+    var matrix = Matrix(
+      rows: 2 * size, columns: size,
+      elements: (0..<2 * size * size).map { _ in generator.normal() }
+    ).gram()
+    matrix.addToDiagonal([Double](repeating: 0.1, count: size))
+    return matrix
+  }
+
+  @Test("precisions are mixed as they should, of factors with anything above their diagonals")
+  func mixing() throws {
+    let (a, b) = (precision(1, size: 5), precision(2, size: 5))
+    let mixed = try VBLLAscent<Float>.mix(
+      [Cholesky(a)], [Cholesky(b)], 0.25, Execution(threadCount: 1))[0]
+    let expected = a.combined(with: b) { 0.75 * $0 + 0.25 * $1 }
+    #expect(
+      relativeDifference(mixed.inverse().elements, try Cholesky(expected).inverse().elements)
+        < 1e-10)
+  }
+
+  @Test("a low-rank covariance has its inverse, its determinant and its trace")
+  func lowRank() throws {
+    var generator = SplitMix64(seed: 4)
+    let covariance = LowRankCovariance(
+      variances: [0.2, 1, 3, 0.7],
+      factor: Matrix(rows: 4, columns: 2, elements: (0..<8).map { _ in generator.normal() }))
+    var dense = covariance.factor.multiplied(by: covariance.factor, transposingOther: true)
+    dense.addToDiagonal(covariance.variances)
+    let direct = try Cholesky(dense)
+    #expect(relativeDifference(covariance.precision.elements, direct.inverse().elements) < 1e-12)
+    #expect(covariance.logDeterminant.isClose(to: direct.logDeterminant, relative: 1e-12))
+    #expect(covariance.trace.isClose(to: dense.diagonal.reduce(0, +), relative: 1e-12))
+  }
+
+  @Test(
+    "the nearest low-rank covariance is nearer than the diagonal, and the inverse where it may be")
+  func nearest() throws {
+    let target = precision(3, size: 6)
+    let least = 3 + 0.5 * (try Cholesky(target)).logDeterminant
+    let diagonal = LowRankCovariance(
+      variances: target.diagonal.map { 1 / $0 }, factor: .zeros(6, 0))
+    func distance(_ covariance: LowRankCovariance) -> Double {
+      var matrix = covariance.factor.multiplied(by: covariance.factor, transposingOther: true)
+      matrix.addToDiagonal(covariance.variances)
+      return 0.5 * target.dot(matrix) - 0.5 * covariance.logDeterminant - least
+    }
+    let near = try diagonal.nearest(to: target, rank: 2, iterationLimit: 500)
+    let whole = try diagonal.nearest(to: target, rank: 6, iterationLimit: 2000)
+    #expect(distance(near) > 1e-3 && distance(near) < distance(diagonal) - 0.1)
+    #expect(distance(whole).magnitude < 1e-5, "\(distance(whole))")
+  }
+
   @Test("parameters and rows that cannot be are refused")
   func faults() throws {
     let problem = VBLLProblem(8, rows: 30, columns: 3, classes: 3)

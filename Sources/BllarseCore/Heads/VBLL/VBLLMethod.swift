@@ -141,7 +141,9 @@ extension MemoryShape {
 
 // MARK: - What a run asks of them
 
-extension VBLLHead: Head, ClassificationHead, LatentHead, ColumnSelectingHead where Scalar == Float {
+extension VBLLHead: Head, ClassificationHead, LatentHead, ColumnSelectingHead,
+  UncertaintySplittingHead
+where Scalar == Float {
   /// "VBLL".
   public static var kind: String { "VBLL" }
   /// The number of features of a row.
