@@ -13,7 +13,9 @@ public enum FitOptions {
       is relative to the noise's precision, which is integrated out; bayesian-ridge estimates both, as ard does, and \
       variational takes VBLL's priors.
       """,
-      default: "folds for softmax and a converged IBProbit, evidence for laplace and gaussian, 1 otherwise"),
+      default:
+        "folds for softmax and a converged IBProbit, evidence for laplace and gaussian, 1 otherwise"
+    ),
     defaultValue: .folds, parse: { LaplacePrior($0) }, text: { $0.description },
     record: { .text($0.description) }
   ).with { $0.expected = "folds, evidence, evidence-per-class, ard or a positive number" }

@@ -4,7 +4,9 @@ extension HeadMethod {
   /// Bayesian linear regression.
   static let gaussian: HeadMethod = {
     var method = HeadMethod("gaussian", ways: [.regression], kinds: [GaussianHead.self])
-    method.variants = [[:], ["prior": "bayesian-ridge"], ["prior": "ard"]]
+    method.variants = [
+      [:], ["prior": "bayesian-ridge"], ["prior": "ard"], ["prior": "variational"],
+    ]
     return method
   }()
 }
@@ -13,7 +15,8 @@ extension FittingWay {
   fileprivate static let regression = FittingWay(
     "",
     [
-      GaussianOptions.prior, GaussianOptions.scaling, FitOptions.sampleWeight, FitOptions.group,
+      GaussianOptions.prior, GaussianOptions.priorScale, GaussianOptions.wishartScale,
+      GaussianOptions.scaling, FitOptions.sampleWeight, FitOptions.group,
     ], .isOnePass, memory: { shape, method in shape.regression(method) },
     trainer: { plan, data, execution in
       OnePassTrainer(plan, data, execution) { request throws(NumericsError) in
@@ -27,7 +30,7 @@ extension FittingWay {
 enum GaussianOptions {
   /// Where prior precisions come from.
   enum Prior: Sendable, Equatable {
-    case evidence, bayesianRidge, relevance
+    case evidence, bayesianRidge, relevance, variational
     case fixed(Double)
 
     init?(_ text: String) {
@@ -35,6 +38,7 @@ enum GaussianOptions {
       case "evidence": self = .evidence
       case "bayesian-ridge": self = .bayesianRidge
       case "ard": self = .relevance
+      case "variational": self = .variational
       default:
         guard let value = Double(text), value > 0, value.isFinite else { return nil }
         self = .fixed(value)
@@ -46,6 +50,7 @@ enum GaussianOptions {
       case .evidence: "evidence"
       case .bayesianRidge: "bayesian-ridge"
       case .relevance: "ard"
+      case .variational: "variational"
       case .fixed(let value): String(value)
       }
     }
@@ -60,8 +65,16 @@ enum GaussianOptions {
       default: FitOptions.prior.info.defaultText),
     defaultValue: .evidence, parse: { Prior($0) }, text: { $0.text }, record: { .text($0.text) }
   ).with {
-    $0.expected = "evidence, bayesian-ridge, ard or a positive number"
+    $0.expected = "evidence, bayesian-ridge, ard, variational or a positive number"
   }
+
+  /// The scales of VBLL's priors, which are another's.
+  static let priorScale = FitOptions.priorScale.with {
+    $0.neededOption = ("prior", "variational")
+  }
+  static let wishartScale = FitOption(
+    "wishart-scale", group: .vbll, FitOptions.wishartScale.info.help, default: 0.01, .positive
+  ).with { $0.neededOption = ("prior", "variational") }
 
   static let scaling = FitOption<Scaling?>(
     "scaling", group: .recipe, FitOptions.scaling.info.help,
@@ -98,6 +111,12 @@ public struct GaussianHead: Sendable {
     case .evidence: configuration.prior = .evidence
     case .bayesianRidge: configuration.prior = .bayesianRidge(.flat)
     case .relevance: configuration.prior = .relevance(.flat, .accelerated)
+    case .variational:
+      configuration.prior = .variational(
+        VariationalRegressionPrior(
+          featureCount: request.features.columnCount, targetCount: request.values.columnCount,
+          priorScale: request.method[GaussianOptions.priorScale],
+          wishartScale: request.method[GaussianOptions.wishartScale]))
     case .fixed(let precision): configuration.prior = .fixed(precision: precision)
     }
     switch request.method[GaussianOptions.scaling] ?? .columns {

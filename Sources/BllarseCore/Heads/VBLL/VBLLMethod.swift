@@ -83,14 +83,17 @@ extension FitOptions {
   public static let priorScale = FitOption(
     "prior-scale", group: .vbll,
     """
-    The prior variance: of a weight, in units of 2/D for D features; of a mean of the generative head, itself.
+    The prior variance: of a weight, in units of 2/D for D features, of 1/D with --prior variational; of a mean of the \
+    generative head, itself.
     """, default: 1, .positive)
 
   /// The scale of the Wishart prior.
   public static let wishartScale = FitOption(
     "wishart-scale", group: .vbll,
-    "The scale of the Wishart prior of the noise's precision; more makes more noise.", default: 1,
-    .positive)
+    """
+    The scale of the Wishart prior of the noise's precision; more makes more noise. 0.01 by default with --prior \
+    variational.
+    """, default: 1, .positive)
 
   /// The scaling of the features, which are otherwise as they are and have no bias.
   public static let vbllScaling = FitOption<FeatureScaling?>(
