@@ -209,6 +209,7 @@ extension PosteriorCovariance<Double> {
   /// `gᵀΛ⁻¹g`.
   ///
   /// - Parameter gradient: g, D x C.
+  /// - Returns: a number that is not negative but for rounding.
   func quadraticForm(_ gradient: Matrix<Double>) -> Double {
     if let full {
       let vector = gradient.transposed().elements

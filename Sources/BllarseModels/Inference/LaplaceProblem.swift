@@ -9,8 +9,10 @@ struct LaplaceProblem<Pass: LaplacePass>: Sendable {
   let gram: Matrix<Double>
   /// Of the biases.
   var biasPrecision = RecipeConstants.biasPrecision
-  /// Whether covariances have the parts of the Hessian as they are, for which the names of their structures stand in the
-  /// literature: the columns one by one, and Kronecker factors as KFAC has them. Otherwise they are made for predictions:
+  /// Whether covariances have the parts of the Hessian as they are.
+  ///
+  /// It is what the names of their structures stand for in the literature: the columns one by one, and Kronecker factors
+  /// as KFAC has them. Otherwise they are made for predictions:
   /// the columns' curvatures are those of differences of logits, and a Kronecker product weights rows with theirs.
   var hasPlainCurvature = false
   /// What is added to the log-likelihood, linear in the weights, D x C; `nil` for nothing.

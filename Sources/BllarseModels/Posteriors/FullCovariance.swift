@@ -127,6 +127,7 @@ package struct FullCovariance: Sendable {
   /// - Parameters:
   ///   - inputs: D, bias included.
   ///   - columns: C.
+  /// - Returns: bytes.
   package static func memory(inputs: Double, columns: Double) -> Double {
     4 * 8 * (inputs * columns) * (inputs * columns)
   }

@@ -210,6 +210,7 @@ package struct PosteriorCovariance<Scalar: BLASScalar>: Sendable {
   /// The covariances of the logits of rows, with those directions in which all logits shift together.
   ///
   /// - Parameter rows: n x D.
+  /// - Returns: of each row.
   func logitCovariance(_ rows: Matrix<Scalar>) -> LogitCovariance {
     if let full { return .full(full.logitCovariances(Matrix<Double>(rows))) }
     if let kronecker, let vectors = kronecker.outputVectors {
@@ -293,8 +294,9 @@ package struct KroneckerCovariance<Scalar: BLASScalar>: Sendable {
   package let outputValues: [Double]
   /// V_kj², C x J.
   package let outputShares: Matrix<Double>
-  /// V with all its directions, ascending by their eigenvalues, C x C: those of ``outputValues`` are the last. `nil` where
-  /// a checkpoint has none, as it needs none.
+  /// V with all its directions, ascending by their eigenvalues, C x C: those of ``outputValues`` are the last.
+  ///
+  /// `nil` where a checkpoint has none, as it needs none.
   package let outputVectors: Matrix<Double>?
   /// λ.
   let priorPrecision: Double

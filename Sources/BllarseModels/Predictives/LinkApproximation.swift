@@ -21,7 +21,9 @@ public struct Link: Sendable, Equatable {
   public var approximation: LinkApproximation
   /// Draws a row, of ``LinkApproximation/monteCarlo``.
   public var sampleCount: Int
-  /// Their seed. Which draws a row has depends on this and on its features alone.
+  /// Their seed.
+  ///
+  /// Which draws a row has depends on this and on its features alone.
   public var seed: UInt64
 
   /// The draws of a row where none are asked for: a standard error of 0.016 at most.

@@ -136,6 +136,7 @@ extension LaplaceHead {
   /// - Parameters:
   ///   - features: n x D.
   ///   - moments: of their logits, where they are known.
+  /// - Returns: n x K.
   private func predicted(_ features: FeatureMatrix, _ moments: LatentMoments? = nil) -> Matrix<
     Float
   > {

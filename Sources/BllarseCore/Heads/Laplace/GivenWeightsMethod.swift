@@ -120,6 +120,7 @@ struct LayerWeights: Sendable {
   ///   - path: a safetensors or npz file.
   ///   - featureCount: D.
   ///   - classCount: K.
+  /// - Throws: `DataError`, as above.
   init(path: String, featureCount: Int, classCount: Int) throws(DataError) {
     let arrays = try FeatureFormat.open(path)
     let expected =
