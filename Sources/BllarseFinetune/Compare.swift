@@ -32,6 +32,7 @@ struct Compare: ParsableCommand {
 
   @Option(
     name: .customLong("with"),
+    parsing: .unconditionalSingleValue,
     help: ArgumentHelp(
       "One more fit, by its options: --with '--head softmax --prior evidence'; may be given again.",
       valueName: "options"))
@@ -113,7 +114,7 @@ extension Compare {
         }
       }
     }
-    for text in more { list.append(try asValidation { try candidate(try Self.options(text)) }) }
+    for text in more { list.append(try asValidation { try candidate(try options(text)) }) }
     if list.isEmpty {
       throw ValidationError(notes.first ?? "there is no head for --task \(task.rawValue)")
     }
@@ -158,11 +159,18 @@ extension Compare {
       }).joined(separator: " ")
   }
 
-  /// The options of a text as a shell would pass them, without quotes.
-  private static func options(_ text: String) throws -> GivenOptions {
-    let words = text.split(whereSeparator: \.isWhitespace).map(String.init)
-    let line = try CommandLineWords(words)
-    return (try Train.parse(line.words)).given
+  /// The options of a text, whose words are divided by spaces, that differ from those of all.
+  private func options(_ text: String) throws -> GivenOptions {
+    let line = try CommandLineWords(text.split(whereSeparator: \.isWhitespace).map(String.init))
+    let parsed: GivenOptions
+    do { parsed = try Train.parse(given.words + line.words).given } catch {
+      throw ValidationError("--with '\(text)': \(Train.message(for: error))")
+    }
+    var own = GivenOptions()
+    for name in parsed.names where parsed.list(name) != given.list(name) {
+      own.give(name, parsed.list(name) ?? [])
+    }
+    return own
   }
 }
 
@@ -350,7 +358,11 @@ private enum Forwarding {
   static func listen() {
     // The first access initialises what the handler uses.
     _ = (received.load(ordering: .relaxed), child.load(ordering: .relaxed))
+    // A parent that blocks signals hands its mask down.
+    var mask = sigset_t()
+    sigemptyset(&mask)
     for number in [SIGTERM, SIGINT, SIGUSR1] {
+      sigaddset(&mask, number)
       Foundation.signal(number) { number in
         // Only what may be called in a signal handler: atomic operations and kill.
         Forwarding.received.store(number, ordering: .relaxed)
@@ -358,6 +370,7 @@ private enum Forwarding {
         if child > 0 { kill(child, number) }
       }
     }
+    sigprocmask(SIG_UNBLOCK, &mask, nil)
   }
 
   /// Runs this program with other words, and gives its exit status.

@@ -94,6 +94,8 @@ public struct HeadConformance {
   ///   - mergesExactly: what the head says of batches.
   ///   - rows: those to learn from.
   ///   - update: teaches a head rows with targets.
+  /// - Returns: a line for each fault.
+  /// - Throws: what predictions throw that must be possible.
   private func faults<Streaming: Head>(
     of head: Streaming, stored: any Head, mergesExactly: Bool, _ rows: Rows,
     _ update: (inout Streaming, FeatureMatrix, Targets) throws(NumericsError) -> Void

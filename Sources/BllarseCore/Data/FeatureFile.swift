@@ -105,6 +105,9 @@ public struct FeatureFile: Sendable {
         name == SplitRoles.training ? try values(of: rowArrays, rowCount: rowCount) : RowValues()
       splits.append((name, features, targets, values))
     }
+    if splits.isEmpty, let suffix = suffixes.first?.suffix {
+      _ = try source.header(arrays.name + "_" + suffix)  // says what there is
+    }
     for name in required where !suffixes.contains(where: { $0.split == name }) {
       _ = try source.header("X_" + suffix(name))  // says what there is
     }

@@ -130,7 +130,8 @@ extension RunConfiguration {
     }
     if temperatureScaling != nil {
       throw OptionFault(
-        "--temperature-scaling is for class probabilities, and --task is \(task.rawValue)")
+        "--temperature-scaling, with --ts-iters and --ts-test-fractions, is for class probabilities, and "
+          + "--task is \(task.rawValue)")
     }
   }
 

@@ -29,7 +29,7 @@ struct LeftOutRegression: Sendable {
   let targets: Matrix<Double>
   /// How often each row counts, N.
   private let weights: [Double]
-  /// Which rows were left out together, N.
+  /// Which rows were left out together, N numbers from 0 on.
   private let groups: [Int]
 
   init(
@@ -65,9 +65,9 @@ struct LeftOutRegression: Sendable {
       }
     }
     let nll = zip(losses, weights).reduce(0) { $0 + $1.0 * $1.1 } / total
-    var clusters: [Int: Double] = [:]
-    for row in 0..<rows { clusters[groups[row], default: 0] += weights[row] * (losses[row] - nll) }
-    let variance = clusters.values.reduce(0) { $0 + $1 * $1 }
+    var clusters = [Double](repeating: 0, count: (groups.max() ?? 0) + 1)
+    for row in 0..<rows { clusters[groups[row]] += weights[row] * (losses[row] - nll) }
+    let variance = clusters.reduce(0) { $0 + $1 * $1 }
     let count = total * Double(columns)
     let rmse = squares.reduce(0) { $0 + ($1 / total).squareRoot() } / Double(columns)
     return [

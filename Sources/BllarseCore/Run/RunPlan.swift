@@ -43,8 +43,9 @@ public struct RunPlan: Sendable {
     if let path = configuration.data.featuresPath,
       !roles.required.allSatisfy({ data.header[$0] != nil })
     {
+      // Says what is missing.
       _ = try FeatureFile(path: path)
-        .header(requiring: roles.required, targets: configuration.targetArrays)  // says what is missing
+        .header(requiring: roles.required, targets: configuration.targetArrays)
     }
     if configuration.calibrationOrDefault.needsValidation {
       _ = try roles.calibrationSplit(
