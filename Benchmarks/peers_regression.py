@@ -24,7 +24,7 @@ import numpy as np
 from scipy import stats
 from scipy.special import beta
 
-PREDICTION_KEYS = {"location": "location", "scale": "scale", "freedom": "degrees_of_freedom"}
+PREDICTION_KEYS = {"location": "predicted", "scale": "scale", "freedom": "degrees_of_freedom"}
 
 
 def crps(location, scale, freedom, y):
@@ -81,12 +81,43 @@ def ours(data, program, options=()):
                         folder / "out", *options], check=True, capture_output=True)
         seconds = time.perf_counter() - start
         subprocess.run([program, "predict", "--head", folder / "out" / "head.safetensors", "--features",
-                        folder / "features.safetensors", "--split", "test", "--output",
+                        folder / "features.safetensors", "--split", "test", "--out",
                         folder / "predictions.safetensors"], check=True, capture_output=True)
         arrays = load_file(folder / "predictions.safetensors")
         location, scale, freedom = (np.ravel(arrays[PREDICTION_KEYS[k]]).astype(float)
                                     for k in ("location", "scale", "freedom"))
         yield " ".join(("bllarse", *options)), (location, scale, float(freedom[0])), seconds
+
+
+def differences(data, program):
+    """The largest differences of weights, and of log evidence, from those of scikit-learn at the same hyperpriors, tolerance
+    1e-12 and no pruning, both relative: rows {model, weights, evidence}."""
+    from safetensors.numpy import load_file, save_file
+    from sklearn.linear_model import ARDRegression, BayesianRidge
+
+    (x, y), (new, truth) = data
+    x, new = x.astype(np.float32), new.astype(np.float32)
+    models = {
+        "bayesian-ridge": BayesianRidge(tol=1e-12, max_iter=10000, compute_score=True),
+        "ard": ARDRegression(tol=1e-12, max_iter=10000, threshold_lambda=np.inf, compute_score=True),
+    }
+    for prior, model in models.items():
+        model.fit(x.astype(float), y)
+        with tempfile.TemporaryDirectory() as folder:
+            folder = Path(folder)
+            save_file({"X_train": x, "y_train": y, "X_test": new, "y_test": truth}, folder / "f.safetensors")
+            subprocess.run([program, "--task", "regression", "--features", folder / "f.safetensors", "--prior", prior,
+                            "--scaling", "none", "--output", folder / "out"], check=True, capture_output=True)
+            head = load_file(folder / "out" / "head.safetensors")
+            evidence = json.loads((folder / "out" / "result.json").read_text())["elbo"]
+        basis = [head["basis0." + k] for k in ("scales", "eigenvalues", "vectors")]
+        inside = basis[2] @ (basis[0] * head["cross_scatter"][:, 0])
+        weights = basis[0] * (basis[2].T @ (inside / (basis[1] + head["precisions"][0])))
+        yield {
+            "model": prior,
+            "weights": float(np.abs(weights - model.coef_).max() / np.abs(model.coef_).max()),
+            "evidence": float(abs(evidence - model.scores_[-1]) / abs(model.scores_[-1])),
+        }
 
 
 def standardised(x, y, new, truth):
@@ -123,7 +154,8 @@ def scoreboard(sets, program=None, relevance_iterations=300):
             results = list(peers(data, relevance_iterations))
             if program:
                 results += list(ours(data, program))
-                results += list(ours(data, program, ("--prior", "ard")))
+                for prior in ("bayesian-ridge", "ard", "variational"):
+                    results += list(ours(data, program, ("--prior", prior)))
             for model, predictions, seconds in results:
                 found.setdefault(model, []).append(compare(*predictions, data[1][1]) | {"seconds": seconds})
         for model, scores in found.items():

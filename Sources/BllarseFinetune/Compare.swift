@@ -15,7 +15,7 @@ struct Compare: ParsableCommand {
       log-likelihood over the best head's, with an interval by paired bootstrap: "worse" where that lies above 0. \
       With --output DIR the runs are kept in DIR/heads, the table in DIR/compare.csv and DIR/compare.json, and a \
       comparison that was interrupted goes on with the heads that it had not come to. With --enable-mlflow it is one \
-      parent run with a child for each head.
+      parent run with a child for each head that it fits.
       """)
 
   /// What the table is printed as.
@@ -115,6 +115,11 @@ extension Compare {
       }
     }
     for text in more { list.append(try asValidation { try candidate(try options(text)) }) }
+    if let other = list.first(where: { $0.configuration.task != task }) {
+      throw ValidationError(
+        "heads of one task can be compared, and \(other.name) is for "
+          + "\(other.configuration.task.rawValue); leave it out")
+    }
     if list.isEmpty {
       throw ValidationError(notes.first ?? "there is no head for --task \(task.rawValue)")
     }
@@ -168,10 +173,18 @@ extension Compare {
     }
     var own = GivenOptions()
     for name in parsed.names where parsed.list(name) != given.list(name) {
+      guard !Self.common.contains(name) else {
+        throw ValidationError("--with '\(text)': --\(name) is the same for all that are compared")
+      }
       own.give(name, parsed.list(name) ?? [])
     }
     return own
   }
+
+  /// Options that say which rows are fitted and scored, and where a run's files go.
+  private static let common = Set(
+    (DataList.options + SplitList.options + RunningList.options + TrackingList.options).map(\.name)
+      + ["task", "seed"])
 }
 
 // MARK: - The runs
@@ -179,7 +192,7 @@ extension Compare {
 /// Where the runs of a comparison are.
 struct ComparisonPlace {
   let directory: String
-  private let isTemporary: Bool
+  let isTemporary: Bool
 
   init(output: String?) throws {
     isTemporary = output == nil
@@ -196,7 +209,10 @@ struct ComparisonPlace {
   func directory(of candidate: Compare.Candidate) -> String {
     let name = candidate.name.map { $0.isASCII && ($0.isLetter || $0.isNumber) ? $0 : "-" }
     let words = String(name).split(separator: "-").joined(separator: "-")
+    // Names that differ in other characters only have directories of their own.
+    let digest = candidate.name.utf8.reduce(5381 as UInt32) { $0 &* 33 ^ UInt32($1) }
     return directory + "/heads/" + words
+      + (words == candidate.name ? "" : "-" + String(digest, radix: 36))
   }
 
   func write(_ table: ComparisonTable) throws {
@@ -243,6 +259,7 @@ struct ComparisonRun {
           + (result.map { String(format: ", nll %.4f, %.2f s", $0.test.nll, $0.seconds.fit) }
             ?? ", \(failure ?? "failed")"))
     }
+    Forwarding.end()
   }
 
   /// The result of a fit that a comparison before this one has made, of the same options and the same file.
@@ -251,14 +268,28 @@ struct ComparisonRun {
     configuration.output.path = place.directory(of: candidate)
     let path = place.directory(of: candidate) + "/result.json"
     guard !configuration.output.overwrites, try RunPlan.checkOutput(of: configuration),
-      let written = Self.modification(path),
-      configuration.data.featuresPath.flatMap(Self.modification).map({ $0 < written }) ?? true
+      let stamp = try? Files.text(of: stampPath(candidate)), stamp == Self.stamp(candidate)
     else { return nil }
     return FittedResult(path: path)
   }
 
-  private static func modification(_ path: String) -> Date? {
-    (try? FileManager.default.attributesOfItem(atPath: path))?[.modificationDate] as? Date
+  private func stampPath(_ candidate: Compare.Candidate) -> String {
+    place.directory(of: candidate) + ".files"
+  }
+
+  /// What tells the files that a run reads from later ones of their names: a line for each.
+  private static func stamp(_ candidate: Compare.Candidate) -> String {
+    let names = ["features", "weights", "backbone", "data-dir", "model-dir", "ood"]
+    let paths = names.compactMap { candidate.given[$0] }.flatMap { path in
+      [path] + Files.names(in: path).sorted().map { path + "/" + $0 }
+    }
+    return paths.map { path in
+      var status = stat()
+      guard stat(path, &status) == 0 else { return "\(path) -\n" }
+      // The time of the last change is nobody's to set.
+      return "\(path) \(status.st_ino) \(status.st_size) \(status.st_ctim.tv_sec) "
+        + "\(status.st_ctim.tv_nsec)\n"
+    }.joined()
   }
 
   private func fit(
@@ -271,16 +302,21 @@ struct ComparisonRun {
     given["overwrite"] = ""
     let log = directory + ".log"
     try Files.prepareDirectory(place.directory + "/heads")
+    let stamp = Self.stamp(candidate)
     let status = try Forwarding.run(
       ["train"] + given.words + tracking.childWords(name: candidate.name), log: log,
       environment: parent.map { ["MLFLOW_PARENT_RUN_ID": $0.id] } ?? [:])
     if Forwarding.signal != nil {
       Terminal.tell(
-        "bllarse-finetune: interrupted; go on with: " + Shell.join(CommandLine.arguments))
+        "bllarse-finetune: interrupted; "
+          + (place.isTemporary
+            ? "without --output nothing is kept"
+            : "go on with: " + Shell.join(CommandLine.arguments)))
       parent?.finish(status: .killed, waitingUpTo: .seconds(1))
-      throw ExitCode(75)
+      throw ExitCode(place.isTemporary ? 128 + (Forwarding.signal ?? SIGTERM) : 75)
     }
     if status == 0, let result = FittedResult(path: directory + "/result.json") {
+      try Files.write(stamp, to: stampPath(candidate), durability: .whole)
       return (candidate, result, nil)
     }
     let lines = (try? Files.text(of: log))?.split(separator: "\n") ?? []
@@ -361,7 +397,7 @@ private enum Forwarding {
     // A parent that blocks signals hands its mask down.
     var mask = sigset_t()
     sigemptyset(&mask)
-    for number in [SIGTERM, SIGINT, SIGUSR1] {
+    for number in signals {
       sigaddset(&mask, number)
       Foundation.signal(number) { number in
         // Only what may be called in a signal handler: atomic operations and kill.
@@ -371,6 +407,13 @@ private enum Forwarding {
       }
     }
     sigprocmask(SIG_UNBLOCK, &mask, nil)
+  }
+
+  private static let signals = [SIGTERM, SIGINT, SIGUSR1, SIGHUP, SIGQUIT]
+
+  /// From now on a signal has its own effect; there is no child any more.
+  static func end() {
+    for number in signals { Foundation.signal(number, SIG_DFL) }
   }
 
   /// Runs this program with other words, and gives its exit status.
@@ -458,7 +501,7 @@ struct ComparisonTable: Encodable {
 
     /// Whether the head is worse than the best by more than the noise of the test rows.
     var verdict: String {
-      guard let excess else { return failure ?? "" }
+      guard let excess else { return failure == nil ? "" : "not fitted" }
       return excess.mean == 0 && excess.upper == 0 ? "best" : excess.isBeyondNoise ? "worse" : ""
     }
   }
@@ -543,6 +586,7 @@ struct ComparisonTable: Encodable {
     TextTable.aligned(rows, firstNumber: 1)
       + "worse: the excess of the negative log-likelihood over the best head's lies above 0, by paired bootstrap "
       + "(\(replicates) replicates)\n"
+      + heads.compactMap { entry in entry.failure.map { "\(entry.name): \($0)\n" } }.joined()
   }
 
   /// A table for the page of a tracked run.

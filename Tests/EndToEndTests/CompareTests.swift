@@ -95,8 +95,10 @@ struct CompareTests {
     // Other options are another comparison's.
     let other = try compare(words + ["--seed", "3"])
     #expect(other.status == 65 && other.errors.contains("seed"), "\(other.errors)")
-    // Another file of the same name is another comparison's, too, and its heads are fitted again.
+    // Another file of the same name is another comparison's, too, and its heads are fitted again, however old it is.
     _ = try OptionFixture.features(in: directory, seed: 9)
+    try FileManager.default.setAttributes(
+      [.modificationDate: Date(timeIntervalSince1970: 1e9)], ofItemAtPath: features)
     let third = try compare(words)
     #expect(try table(third).heads.map(\.test) != table(first).heads.map(\.test))
   }
@@ -105,11 +107,15 @@ struct CompareTests {
   func regression() throws {
     let features = try OptionFixture.features(in: directory)
     let words = ["--features", features, "--task", "regression"]
-    let table = try table(compare(words + ["--with", "--head gaussian --prior 3"]))
+    let table = try table(
+      compare(
+        words + [
+          "--with", "--head gaussian --prior 1e+3", "--with", "--head gaussian --prior 1e-3",
+        ]))
     #expect(
       Set(table.heads.map(\.head)) == [
         "gaussian", "gaussian --prior bayesian-ridge", "gaussian --prior ard",
-        "gaussian --prior variational", "gaussian --prior 3",
+        "gaussian --prior variational", "gaussian --prior 1e+3", "gaussian --prior 1e-3",
       ])
     #expect(table.heads.allSatisfy { $0.test?["crps"] != nil && $0.failure == nil })
     let text = try compare(words, "text")
@@ -125,7 +131,10 @@ struct CompareTests {
       (["--head", "softmaxx"], 64, "softmaxx"), (["--head", "gaussian", "MSE"], 64, "one task"),
       (["--with", "--head MSE"], 64, "compared with itself"), (["--resume", "x"], 64, "--resume"),
       (["--with", "--l2 -1"], 64, "--l2"), (["--head", "MSE", "--group", "family"], 64, "--group"),
-      (["--target", "none"], 65, "none_train"), (["--task", "ranking"], 64, "ranking"),
+      (["--target", "none"], 65, "none_train"),
+      (["--with", "--head MSE --max-train-samples 20"], 64, "the same for all"),
+      (["--with", "--head MSE --output x"], 64, "the same for all"),
+      (["--with", "--head gaussian"], 64, "one task"), (["--task", "ranking"], 64, "ranking"),
     ])
   func refused(words: [String], status: Int32, message: String) throws {
     let features = try OptionFixture.features(in: directory)

@@ -184,10 +184,13 @@ struct DatasetValidation {
   private static var largestValue: Double { 1e100 }
 
   private func check(_ split: Outline, names: [String]) throws(DataError) {
-    guard case .values(let values) = split.targets, values.columnCount == names.count else {
+    guard case .values(let values) = split.targets, values.columnCount == names.count,
+      Set(names).count == names.count
+    else {
+      let found = if case .values(let values) = split.targets { values.columnCount } else { 0 }
       throw fault(
-        .wrongShape, "\(split.name) split targets", "the rows have other targets",
-        "\(names.count) a row, as there are names")
+        .wrongShape, "\(split.name) split targets", "there are \(found) targets a row",
+        "\(names.count), as there are names, each of its own: \(names.joined(separator: ", "))")
     }
     for row in 0..<values.rowCount {
       let column = values.withRow(row) { entries in

@@ -127,8 +127,9 @@ public struct FeatureFile: Sendable {
     if arrays.name == TargetArrays().name, let text = source.metadata["target_names"] {
       let names = ClassNames.parse(text)
       try DataError.require(
-        names?.count == count, .wrongType, file: path, key: "metadata target_names",
-        found: "the value is \(text.quoted())", expected: "a JSON list of \(count) texts")
+        names.map { $0.count == count && Set($0).count == count } ?? false, .wrongType, file: path,
+        key: "metadata target_names", found: "the value is \(text.quoted())",
+        expected: "a JSON list of \(count) texts, none of them twice")
       return names
     }
     return count == 1 ? [arrays.name] : (0..<count).map { "\(arrays.name)_\($0)" }

@@ -23,6 +23,9 @@ public struct Outputs: Sendable, Equatable {
     self.names = names ?? (0..<classCount).map(String.init)
   }
 
+  /// Classes, or target values, that are called by their numbers.
+  init(_ task: LearningTask, count: Int) { self.init(task, (0..<count).map(String.init)) }
+
   /// Names classes, or target values.
   init(_ task: LearningTask, _ names: [String]) { (self.task, self.names) = (task, names) }
 }

@@ -182,7 +182,8 @@ extension RunConfiguration {
       add(
         info,
         taken == nil
-          ? "it is for \(info.place)" : "it has an effect \(info.conditions.listed("and")) only")
+          ? "it is for \(info.place)"
+          : "it has an effect \((taken ?? info).conditions.listed("and")) only")
     }
     return (notes, faults)
   }

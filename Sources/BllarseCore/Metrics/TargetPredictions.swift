@@ -39,6 +39,16 @@ struct LeftOutRegression: Sendable {
     self.weights = weights ?? [Double](repeating: 1, count: targets.rowCount)
   }
 
+  /// The residuals of rows that count, in units of their scales, N' x T; `nil` where some count more than others, as
+  /// conformal intervals are of rows that are alike.
+  func normalizedResiduals() throws(NumericsError) -> Matrix<Double>? {
+    let rows = weights.indices.filter { weights[$0] > 0 }
+    guard let first = rows.first, rows.allSatisfy({ weights[$0] == weights[first] }) else {
+      return nil
+    }
+    return try predictions.normalizedResiduals(targets).gatheringRows(rows)
+  }
+
   /// The scores to expect on new rows: `nll`, its standard error `nll_se`, `crps`, `rmse`, `mae`, and `rows`.
   ///
   /// Rows that were left out together are one draw as far as the standard error goes.
@@ -71,7 +81,7 @@ struct LeftOutRegression: Sendable {
     let count = total * Double(columns)
     let rmse = squares.reduce(0) { $0 + ($1 / total).squareRoot() } / Double(columns)
     return [
-      "rows": Double(rows), "nll": nll, "nll_se": variance.squareRoot() / total,
+      "rows": Double(weights.count { $0 > 0 }), "nll": nll, "nll_se": variance.squareRoot() / total,
       "crps": crps / count, "rmse": rmse, "mae": absolute / count,
     ]
   }

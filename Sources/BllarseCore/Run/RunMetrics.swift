@@ -284,8 +284,10 @@ extension RunMetrics {
       let residuals = validation.values.combined(with: predicted.locations) { $0 - $1 }
         .combined(with: predicted.scales) { $0 / $1 }
       calibration = (.validation, residuals)
-    } else if let left = (head as? any LeftOutRegressingHead)?.leftOut {
-      calibration = (.leftOut, try left.predictions.normalizedResiduals(left.targets))
+    } else if let residuals = try (head as? any LeftOutRegressingHead)?.leftOut?
+      .normalizedResiduals()
+    {
+      calibration = (.leftOut, residuals)
     }
     func scores(_ intervals: IntervalScores) -> [String: Double] {
       // Of too few calibration rows intervals are infinite, and have no scores.

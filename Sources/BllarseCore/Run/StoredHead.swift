@@ -114,7 +114,15 @@ extension HeadComparison {
     let data = try RunData(configuration, execution: execution)
     let test = try data.dataset.split(data.roles.test)
     let losses = try checkpoints.map { path in
-      try HeadCheckpoint(path: path).head.losses(of: test, execution: execution)
+      let head = try HeadCheckpoint(path: path).head
+      try DataError.require(
+        type(of: head).task == data.dataset.outputs.task
+          && head.featureCount == data.dataset.featureCount
+          && head.outputCount == data.dataset.outputs.count, .wrongType, file: path, key: "head",
+        found: "it predicts \(Outputs(type(of: head).task, count: head.outputCount)) from "
+          + "\(head.featureCount) features",
+        expected: "\(data.dataset.outputs) and \(data.dataset.featureCount), as the data have")
+      return try head.losses(of: test, execution: execution)
     }
     self.init(losses: losses, seed: configuration.seed, execution: execution)
   }

@@ -209,9 +209,12 @@ package struct PosteriorCovariance<Scalar: BLASScalar>: Sendable {
 
   /// The covariances of the logits of rows, with those directions in which all logits shift together.
   ///
-  /// - Parameter rows: n x D.
+  /// - Parameters:
+  ///   - rows: n x D.
+  ///   - isCentred: whether only variances are asked for, without what all logits of a row have in common.
   /// - Returns: of each row.
-  func logitCovariance(_ rows: Matrix<Scalar>) -> LogitCovariance {
+  func logitCovariance(_ rows: Matrix<Scalar>, isCentred: Bool = false) -> LogitCovariance {
+    if isCentred { return .diagonal(Matrix<Double>(leverages(rows))) }
     if let full { return .full(full.logitCovariances(Matrix<Double>(rows))) }
     if let kronecker, let vectors = kronecker.outputVectors {
       return .factored(kronecker.directionVariances(rows), vectors: vectors)
@@ -246,11 +249,12 @@ package struct LaplacePosterior: Sendable {
 
   /// Means and covariances of the logits of rows.
   ///
-  /// - Parameters: as ``moments(_:squaredNormsOutside:)`` takes them.
+  /// - Parameters: as ``moments(_:squaredNormsOutside:)`` takes them; and whether only variances are asked for, without
+  ///   what all logits of a row have in common.
   func covariances(
-    _ inputs: Matrix<Float>, squaredNormsOutside: [Double]?
+    _ inputs: Matrix<Float>, squaredNormsOutside: [Double]?, isCentred: Bool
   ) -> (means: Matrix<Double>, covariance: LogitCovariance) {
-    var found = covariance.logitCovariance(inputs)
+    var found = covariance.logitCovariance(inputs, isCentred: isCentred)
     if let squaredNormsOutside { found.add(squaredNormsOutside.map { $0 / priorPrecision }) }
     return (Matrix<Double>(inputs.multiplied(by: singleMean)), found)
   }

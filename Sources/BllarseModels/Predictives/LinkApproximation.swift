@@ -280,7 +280,8 @@ extension PosteriorCovariance {
       result.replaceBlock(
         row: start, column: 0,
         with: link.logProbabilities(
-          means: means.rows(range), logitCovariance(rows.rows(range).compact()),
+          means: means.rows(range),
+          logitCovariance(rows.rows(range).compact(), isCentred: link.approximation == .probit),
           hashes: hashes.isEmpty ? [] : Array(hashes[range])))
     }
     return result

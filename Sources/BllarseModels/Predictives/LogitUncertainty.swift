@@ -165,7 +165,12 @@ package struct LogitUncertainty: Sendable {
     var logits = Matrix<Double>.zeros(rows.count * count, columns)
     for row in rows {
       let mean = moments.means.row(row)
-      let scale = moments.variances.row(row).map { max($0, 0).squareRoot() }
+      var scale = moments.variances.row(row).map { max($0, 0).squareRoot() }
+      if isOpposite {
+        // Of logits with variances of their own the difference has their sum.
+        let mean = (0.5 * (scale[0] * scale[0] + scale[1] * scale[1])).squareRoot()
+        if scale[0] != scale[1] { scale = [mean, mean] }
+      }
       for (s, deviation) in draws.deviations.enumerated() {
         logits.withMutableRow((row - rows.lowerBound) * count + s) { values in
           for k in values.indices {

@@ -73,7 +73,9 @@ public struct LaplaceConfiguration: Sendable, Equatable {
 
   /// The covariance.
   var covarianceStructure: CovarianceStructure {
-    posterior ?? (prior == .evidencePerClass ? .block : .kronecker)
+    // Probit columns are independent: their whole Hessian is one block a class.
+    if posterior == .full, likelihood == .probit { return .block }
+    return posterior ?? (prior == .evidencePerClass ? .block : .kronecker)
   }
 
   /// What predictions for left-out rows integrate over.
@@ -323,9 +325,11 @@ extension LaplaceReport {
       )
     }
     if !configuration.searchesAsItPredicts, configuration.prior == .folds {
+      let structure = configuration.covarianceStructure
+      let searched = structure == .full ? .kronecker : structure
       reasons.append(
         "scaling and precision were chosen with the link \(LinkApproximation.meanProbit.rawValue) and the "
-          + "posterior \(CovarianceStructure.kronecker.rawValue), the temperature with what predicts"
+          + "posterior \(searched.rawValue), the temperature with what predicts"
       )
     }
     if configuration.prior == .automaticRelevance {

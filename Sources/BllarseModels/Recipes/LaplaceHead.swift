@@ -146,6 +146,9 @@ extension LaplaceHead {
         predictive.logProbabilities(means: moments.means, variances: moments.variances))
     }
     let (inputs, outside) = transform.inputs(features)
+    // Weights that were given have features as they are, and one prior that holds their biases, too; those of the recipe
+    // have a weak one, and what it says of all logits of a row together says nothing of their classes.
+    let isGiven = transform.features == .identity
     var result = Matrix<Float>.zeros(features.rowCount, classCount)
     // A C x C matrix for each row, or the draws of one.
     let step = max(1, min(predictionBlockSize, (1 << 21) / (classCount * classCount)))
@@ -153,7 +156,8 @@ extension LaplaceHead {
     for start in stride(from: 0, to: features.rowCount, by: step) {
       let range = start..<min(start + step, features.rowCount)
       let (means, covariance) = posterior.covariances(
-        inputs.rows(range).compact(), squaredNormsOutside: outside.map { Array($0[range]) })
+        inputs.rows(range).compact(), squaredNormsOutside: outside.map { Array($0[range]) },
+        isCentred: link.approximation == .probit && !isGiven)
       let logs = link.logProbabilities(
         means: means, covariance, hashes: hashes.isEmpty ? [] : Array(hashes[range]))
       result.replaceBlock(

@@ -88,4 +88,42 @@ struct GaussianSoftmaxTests {
       #expect(a.isClose(to: b, relative: 1e-9, absolute: 1e-12))
     }
   }
+
+  @Test("a wide logit far below the others takes nothing from them")
+  func wideAndFar() throws {
+    for (mean, deviation) in [(-600.0, 35.0), (-1000, 50), (-1e5, 200)] {
+      let logs = try GaussianSoftmax().logProbabilities(
+        LatentMoments(
+          means: Matrix(rows: 1, columns: 3, elements: [1, 0, mean]),
+          variances: Matrix(rows: 1, columns: 3, elements: [1e-6, 1e-6, deviation * deviation])))
+      let two = 1 / (1 + exp(-1.0))
+      #expect(exp(logs[0, 0]).isClose(to: two, relative: 1e-4))
+      #expect(exp(logs[0, 1]).isClose(to: 1 - two, relative: 1e-4))
+      // It takes (m/s)²/2 nats to come up to the others.
+      #expect(logs[0, 2].isFinite && logs[0, 2] < -100)
+    }
+  }
+
+  @Test(
+    "however wide logits are, the largest of them is found in bounded time and memory",
+    arguments: [100.0, 1e4, 1e8, 1e18])
+  func veryWide(deviation: Double) throws {
+    let means = [0.0, 0.5 * deviation, -deviation]
+    let logs = try GaussianSoftmax().logProbabilities(
+      LatentMoments(
+        means: Matrix(rows: 1, columns: 3, elements: means),
+        variances: Matrix(rows: 1, columns: 3, repeating: deviation * deviation)))
+    // By draws of the largest of three Gaussians.
+    var generator = SplitMix64(seed: 1)
+    var counts = [0.0, 0, 0]
+    let draws = 40_000
+    for _ in 0..<draws {
+      let z = means.map { $0 / deviation + generator.normal() }
+      counts[z.indices.reduce(0) { z[$1] > z[$0] ? $1 : $0 }] += 1
+    }
+    for k in 0..<3 {
+      // Steps of 64 nodes that meet: some hundredths.
+      #expect(abs(exp(logs[0, k]) - counts[k] / Double(draws)) < 0.03, "\(k): \(logs.elements)")
+    }
+  }
 }

@@ -170,6 +170,72 @@ struct RegressionRunTests {
     #expect(plain.leftOut?["nll"] != grouped.leftOut?["nll"])
   }
 
+  @Test("rows of equal features are left out one by one, copies of a row together")
+  func repeatedRows() throws {
+    let path = directory.file("repeated.safetensors")
+    var generator = SplitMix64(seed: 3)
+    func rows(_ count: Int) -> (x: [Float], y: [Double]) {
+      let x = (0..<count).map { Float($0 % 2) }
+      return (x, x.map { 10 * Double($0) + generator.normal() })
+    }
+    let (train, test) = (rows(100), rows(200))
+    for copies in [1, 2] {
+      var writer = SafetensorsWriter()
+      let x = (0..<copies).flatMap { _ in train.x }
+      writer.add("X_train", Matrix<Float>(rows: x.count, columns: 1, elements: x))
+      writer.add("y_train", (0..<copies).flatMap { _ in train.y })
+      writer.add("X_test", Matrix<Float>(rows: 200, columns: 1, elements: test.x))
+      writer.add("y_test", test.y)
+      try writer.write(to: path)
+      let (result, _) = try FineTuning(configuration(["features": path])).run()
+      let rmse = try #require(result.leftOut?["rmse"])
+      #expect(abs(rmse - result.test["rmse"]) < 0.25, "\(copies) copies: \(rmse)")
+      let conformal = result.metrics?.intervals?.first {
+        $0.method == "conformal" && $0.level == 0.9
+      }
+      // 200 rows: three standard deviations.
+      #expect(abs(try #require(conformal?.scores["coverage"]) - 0.9) < 0.07)
+    }
+  }
+
+  @Test("rows of no weight set no interval and are not counted")
+  func weightless() throws {
+    let path = directory.file("weightless.safetensors")
+    let data = try FeatureFile(path: features).dataset(targets: TargetArrays(.regression))
+    var writer = SafetensorsWriter()
+    for name in ["train", "test"] {
+      let split = try data.split(name)
+      writer.add("X_\(name)", split.features)
+      writer.add(
+        "far_\(name)",
+        split.values.elements.enumerated().map { $1 + (name == "train" && $0 < 20 ? 1000 : 0) })
+    }
+    writer.add("counts_train", (0..<Int32(80)).map { $0 < 20 ? 0 : 1 })
+    try writer.write(to: path)
+    let (result, _) = try FineTuning(
+      configuration(["features": path, "target": "far", "sample-weight": "counts"])
+    ).run()
+    #expect(result.leftOut?["rows"] == 60 && result.test["rmse"] < 0.8)
+    let conformal = result.metrics?.intervals?.first { $0.method == "conformal" && $0.level == 0.9 }
+    #expect(conformal?.calibratedOn == ConformalIntervals.Source.leftOut.rawValue)
+    #expect(try #require(conformal?.scores["mean_width"]) < 5)
+  }
+
+  @Test("names of targets that are not of their own are refused")
+  func twoOfAName() throws {
+    let path = directory.file("names.safetensors")
+    var writer = SafetensorsWriter(metadata: ["target_names": #"["a", "a"]"#])
+    for name in ["train", "test"] {
+      writer.add("X_\(name)", Matrix<Float>(rows: 3, columns: 1, elements: [1, 2, 3]))
+      writer.add("y_\(name)", Matrix<Double>(rows: 3, columns: 2, elements: [1, 2, 3, 4, 5, 7]))
+    }
+    try writer.write(to: path)
+    let error = #expect(throws: DataError.self) {
+      try FineTuning(configuration(["features": path])).run()
+    }
+    #expect(error?.description.contains("none of them twice") == true)
+  }
+
   @Test(
     "what cannot be is refused with its place",
     arguments: [

@@ -128,8 +128,16 @@ public struct GaussianHead: Sendable {
     posterior = try LinearRegressionPosterior(
       fitting: request.features, targets: request.values, weights: request.weights, configuration,
       execution: request.execution)
-    // Rows with equal features are left out together, as those of a group.
-    let groups = EqualRows.merge(request.groups, with: EqualRows.firsts(request.features))
+    // Rows that are there twice are left out together, as those of a group.
+    let groups = EqualRows.merge(
+      request.groups, with: Self.firstCopies(request.features, request.values))
+    let sizes = Dictionary(groups.map { ($0, 1) }, uniquingKeysWith: +)
+    if let largest = sizes.values.max(), largest > Self.largestGroup {
+      leftOutNote =
+        "\(largest) training rows are of one group or copies of one, more than the \(Self.largestGroup) that are left "
+        + "out together: there are no scores to expect on new rows"
+      return
+    }
     do throws(NumericsError) {
       let predicted = try posterior.leavingOut(
         request.features, targets: request.values, weights: request.weights, groups: groups,
@@ -139,6 +147,24 @@ public struct GaussianHead: Sendable {
     } catch {
       guard error != .cancelled else { throw error }
       leftOutNote = "training rows cannot be left out to tell what to expect on new ones: \(error)"
+    }
+  }
+
+  /// Rows that are left out together take matrices of their number squared: some hundred megabytes.
+  private static var largestGroup: Int { 2048 }
+
+  /// The first row that each row is a copy of, with its targets: itself for most.
+  private static func firstCopies(_ features: FeatureMatrix, _ values: Matrix<Double>) -> [Int] {
+    struct Key: Hashable {
+      let first: Int
+      let values: [Double]
+    }
+    var known: [Key: Int] = [:]
+    return EqualRows.firsts(features).enumerated().map { row, first in
+      let key = Key(first: first, values: values.row(row))
+      let copy = known[key] ?? row
+      known[key] = copy
+      return copy
     }
   }
 }

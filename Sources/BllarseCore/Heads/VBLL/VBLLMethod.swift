@@ -67,9 +67,12 @@ extension FitOptions {
   /// The form of the covariances of a generative head.
   public static let diagonalParameterization = FitOption<VBLLParameterization?>(
     info: parameterization.info, defaultValue: nil,
-    parse: { $0 == VBLLParameterization.diagonal.rawValue ? .some(.diagonal) : nil },
+    // Dense is vbll's default, which files of both types state.
+    parse: { text in
+      VBLLParameterization(rawValue: text).flatMap { $0 == .lowRank ? nil : .some(.diagonal) }
+    },
     text: { $0?.rawValue }, record: { _ in .text(VBLLParameterization.diagonal.rawValue) }
-  ).with { $0.expected = VBLLParameterization.diagonal.rawValue }
+  ).with { $0.expected = "diagonal (or dense, which is taken as that)" }
 
   /// The columns of the factors of low-rank covariances.
   public static let covarianceRank = FitOption(
