@@ -72,6 +72,12 @@ struct VBLLAscent<Scalar: BLASScalar> {
     var summary: CovarianceSummary
   }
 
+  /// The relative rise at which the climb ends; a low-rank covariance is known no better than its own search finds it.
+  private var tolerance: Double {
+    configuration.parameterization == .lowRank
+      ? max(configuration.tolerance, Self.lowRankTolerance) : configuration.tolerance
+  }
+
   /// Climbs to the maximum.
   ///
   /// - Throws: `NumericsError.notPositiveDefinite` if rounding made a precision indefinite; `cancelled`.
@@ -90,7 +96,7 @@ struct VBLLAscent<Scalar: BLASScalar> {
       raiseNoise(&state, &bound)
       try raiseCovariance(&state, &bound, isFirst: bounds.count == 1)
       bounds.append(bound)
-      if bound - before < configuration.tolerance * abs(bound) {
+      if bound - before < tolerance * abs(bound) {
         converged = true
         break
       }
@@ -269,6 +275,7 @@ struct VBLLAscent<Scalar: BLASScalar> {
   private static var noiseSteps: Int { 5 }
   /// Steps of the search for the nearest low-rank covariance.
   private static var lowRankSteps: Int { 100 }
+  private static var lowRankTolerance: Double { 1e-9 }
 
   // MARK: - Covariances
 

@@ -165,7 +165,9 @@ struct LowRankCovariance: Sendable {
   ///
   ///     minimise  G(S) = ½ tr(A·S) - ½ log|S|
   ///
-  /// over log d and U, by ``LimitedMemoryBFGS``; G never rises. From a diagonal it starts with the columns of U that are
+  /// over U and log(d - f), by ``LimitedMemoryBFGS``, with f a hundred-thousandth of the variances that weights have given
+  /// all others: where U can stand for a variance, d would go to zero, and log|S| would be a difference of two numbers
+  /// without end. From a diagonal it starts with the columns of U that are
   /// the best for the variances there: along the eigenvectors of `diag(d)^½·A·diag(d)^½` with the smallest eigenvalues,
   /// as in the principal components of a precision.
   ///
@@ -173,7 +175,7 @@ struct LowRankCovariance: Sendable {
   ///   - target: A, D x D, symmetric positive definite.
   ///   - rank: the columns of U.
   ///   - iterationLimit: steps at most.
-  /// - Returns: a covariance whose G is not above this one's.
+  /// - Returns: a covariance whose G is not above this one's, but for the least variances.
   /// - Throws: `NumericsError` when an eigendecomposition fails.
   func nearest(
     to target: Matrix<Double>, rank: Int, iterationLimit: Int
@@ -184,13 +186,15 @@ struct LowRankCovariance: Sendable {
     }
     let size = variances.count
     let units = start.variances.map { $0.squareRoot() }
+    let diagonal = target.diagonal
+    let floors = diagonal.map { Self.leastVariance / $0 }
+    let rests = zip(start.variances, floors).map { max($0 - $1, $1) }
     func covariance(_ point: [Double]) -> LowRankCovariance {
       LowRankCovariance(
-        variances: zip(start.variances, point).map { $0 * exp($1) },
+        variances: (0..<size).map { floors[$0] + rests[$0] * exp(point[$0]) },
         factor: Matrix(rows: size, columns: rank, elements: Array(point[size...]))
           .scalingRows(by: units))
     }
-    let diagonal = target.diagonal
     let scaledStart = start.factor.scalingRows(by: units.map { 1 / $0 })
     let solution = LimitedMemoryBFGS(
       tolerance: 1e-10 * Double(size), iterationLimit: iterationLimit
@@ -205,7 +209,7 @@ struct LowRankCovariance: Sendable {
       for row in 0..<size {
         let d = here.variances[row]
         value += 0.5 * (diagonal[row] * d - log(d))
-        gradient[row] = 0.5 * d * (diagonal[row] - 1 / d + own[row])
+        gradient[row] = 0.5 * (d - floors[row]) * (diagonal[row] - 1 / d + own[row])
       }
       let slopes = product.combined(with: solved) { $0 - $1 }.scalingRows(by: units)
       gradient.replaceSubrange(size..., with: slopes.elements)
@@ -214,6 +218,8 @@ struct LowRankCovariance: Sendable {
     return covariance(solution.point)
   }
 
+  /// What a variance is at least, in units of the one given all other weights.
+  private static var leastVariance: Double { 1e-5 }
   /// What a column has at least: at zero it would stay zero, as the gradient is.
   private static var leastShare: Double { 1e-2 }
 
