@@ -55,6 +55,17 @@ public enum Targets: Sendable {
     }
   }
 
+  /// A class of each row, N, of rows that have one.
+  var labels: [Int32] {
+    guard case .classes(let labels) = self else { preconditionFailure("rows without classes") }
+    return labels
+  }
+  /// Numbers of each row, N x T, of rows that have some.
+  var values: Matrix<Double> {
+    guard case .values(let values) = self else { preconditionFailure("rows without values") }
+    return values
+  }
+
   /// N.
   var rowCount: Int {
     switch self {
@@ -109,15 +120,9 @@ public struct FeatureSplit: Sendable {
   public let groups: [Int]?
 
   /// The class of each row, N, of rows that have one.
-  public var labels: [Int32] {
-    guard case .classes(let labels) = targets else { preconditionFailure("rows without classes") }
-    return labels
-  }
+  public var labels: [Int32] { targets.labels }
   /// The target values of each row, N x T, of rows that have some.
-  public var values: Matrix<Double> {
-    guard case .values(let values) = targets else { preconditionFailure("rows without values") }
-    return values
-  }
+  public var values: Matrix<Double> { targets.values }
 
   /// The number of rows.
   public var rowCount: Int { features.rowCount }

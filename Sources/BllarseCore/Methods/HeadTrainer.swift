@@ -9,15 +9,9 @@ public struct FitRequest: Sendable {
   /// What is known of each row.
   public let targets: Targets
   /// A class in `0..<classCount` for each row, where a head predicts classes.
-  public var labels: [Int32] {
-    guard case .classes(let labels) = targets else { preconditionFailure("rows without classes") }
-    return labels
-  }
+  public var labels: [Int32] { targets.labels }
   /// N x T, where a head predicts target values.
-  public var values: Matrix<Double> {
-    guard case .values(let values) = targets else { preconditionFailure("rows without values") }
-    return values
-  }
+  public var values: Matrix<Double> { targets.values }
   /// How often each row counts; equally when `nil`.
   public let weights: [Double]?
   /// Which rows are left out together, where folds are formed; each by itself when `nil`.

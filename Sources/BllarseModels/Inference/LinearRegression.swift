@@ -197,6 +197,20 @@ extension LinearRegressionPosterior {
     var (precisions, evidence): ([Double], [Double]) = ([], [])
     var report = LinearRegressionReport()
     let noise: RegressionNoise
+    var (noises, logs): ([Double], [Double]) = ([], [])
+    /// Keeps a target's estimated noise, and how it was found.
+    func keep(
+      noise: Double, _ logHyperpriors: Double, _ logEvidence: Double, effectiveCount: Double,
+      _ iterationCount: Int, _ hasConverged: Bool
+    ) {
+      noises.append(noise)
+      logs.append(logHyperpriors)
+      evidence.append(logEvidence - source.weight * log(targetScales[noises.count - 1]))
+      report.isAtBound.append(false)
+      report.hasConverged.append(hasConverged)
+      report.iterationCounts.append(iterationCount)
+      report.effectiveCounts.append(effectiveCount)
+    }
     switch configuration.prior {
     case .fixed, .evidence:
       let prior = configuration.noisePrior
@@ -218,39 +232,27 @@ extension LinearRegressionPosterior {
       }
       let all = (0..<count).map { spectrum.noise($0, precisions[$0], prior: prior) }
       noise = .integrated(prior: prior, shape: all[0].shape, rates: all.map(\.rate))
-    case .bayesianRidge(let hyperpriors):
-      var (noises, logs): ([Double], [Double]) = ([], [])
+    case .bayesianRidge, .variational:
       for t in 0..<count {
-        let result = try spectrum.estimate(
-          t, hyperpriors, iterationLimit: configuration.iterationLimit)
+        let limit = configuration.iterationLimit
+        let result: EstimatedPrecisions
+        switch configuration.prior {
+        case .variational(let prior):
+          let (found, trace) = spectrum.variational(t, prior, iterationLimit: limit)
+          report.evidenceTraces.append(trace)
+          result = found
+        case .bayesianRidge(let hyperpriors):
+          result = try spectrum.estimate(t, hyperpriors, iterationLimit: limit)
+        default: continue
+        }
         precisions.append(result.weights / result.noise)
-        noises.append(result.noise)
-        logs.append(result.logHyperpriors)
-        evidence.append(result.logEvidence - source.weight * log(targetScales[t]))
-        report.isAtBound.append(false)
-        report.hasConverged.append(result.hasConverged)
-        report.iterationCounts.append(result.iterationCount)
-        report.effectiveCounts.append(spectrum.sums(t, precisions[t]).effectiveCount)
-      }
-      noise = .estimated(precisions: noises, logHyperpriors: logs)
-    case .variational(let prior):
-      var (noises, logs): ([Double], [Double]) = ([], [])
-      for t in 0..<count {
-        let (result, trace) = spectrum.variational(
-          t, prior, iterationLimit: configuration.iterationLimit)
-        precisions.append(result.weights / result.noise)
-        noises.append(result.noise)
-        logs.append(result.logHyperpriors)
-        evidence.append(result.logEvidence - source.weight * log(targetScales[t]))
-        report.isAtBound.append(false)
-        report.hasConverged.append(result.hasConverged)
-        report.iterationCounts.append(result.iterationCount)
-        report.effectiveCounts.append(spectrum.sums(t, precisions[t]).effectiveCount)
-        report.evidenceTraces.append(trace)
+        keep(
+          noise: result.noise, result.logHyperpriors, result.logEvidence,
+          effectiveCount: spectrum.sums(t, precisions[t]).effectiveCount, result.iterationCount,
+          result.hasConverged)
       }
       noise = .estimated(precisions: noises, logHyperpriors: logs)
     case .relevance(let hyperpriors, let iteration):
-      var (noises, logs): ([Double], [Double]) = ([], [])
       bases = []
       for t in 0..<count {
         let problem = RelevanceDetermination(
@@ -267,13 +269,9 @@ extension LinearRegressionPosterior {
             },
             execution: execution))
         precisions.append(1)
-        noises.append(result.noise)
-        logs.append(result.logHyperpriors)
-        evidence.append(result.logEvidence - source.weight * log(targetScales[t]))
-        report.isAtBound.append(false)
-        report.hasConverged.append(result.hasConverged)
-        report.iterationCounts.append(result.iterationCount)
-        report.effectiveCounts.append(result.effectiveCount)
+        keep(
+          noise: result.noise, result.logHyperpriors, result.logEvidence,
+          effectiveCount: result.effectiveCount, result.iterationCount, result.hasConverged)
         report.evidenceTraces.append(result.trace)
       }
       noise = .estimated(precisions: noises, logHyperpriors: logs)

@@ -268,40 +268,73 @@ extension SoftmaxPass {
   /// beside it in its row with the other sign, as probabilities sum to 1: equal steps of all columns then bend nothing,
   /// to the last digit.
   package func hessian(_ logits: Matrix<Scalar>) -> Matrix<Double>? {
-    let (columns, classes) = (design.columnCount, classCount)
-    let order = columns * classes
+    let order = design.columnCount * classCount
     var total = Matrix<Double>.zeros(order, order)
     let blockSize = 1024
     for start in stride(from: 0, to: logits.rowCount, by: blockSize) {
-      let range = start..<min(start + blockSize, logits.rowCount)
-      let rows = design.matrix(rows: range)
-      let probabilities = logits.rows(range).softmaxRows()
-      var products = Matrix<Scalar>.zeros(range.count, order)
-      for row in 0..<range.count {
-        let root = weights.map { Scalar($0[start + row].squareRoot()) } ?? 1
-        products.withMutableRow(row) { target in
-          rows.withRow(row) { x in
-            probabilities.withRow(row) { p in
-              for k in 0..<classes {
-                let factor = root * p[k]
-                for j in 0..<columns { target[k * columns + j] = factor * x[j] }
-              }
+      let products = rootProducts(
+        logits, start..<min(start + blockSize, logits.rowCount), as: Scalar.self)
+      total.add(Matrix<Double>(execution.withBLAS { products.gram() }), times: -1)
+    }
+    total.formDiagonalBlocks(count: classCount)
+    return total
+  }
+
+  /// The same from products in double precision.
+  package func exactHessian(_ logits: Matrix<Scalar>) throws(NumericsError) -> Matrix<Double>? {
+    let order = design.columnCount * classCount
+    var total = Matrix<Double>.zeros(order, order)
+    let blockSize = max(64, min(1024, (32 << 20) / (8 * order)))
+    for start in stride(from: 0, to: logits.rowCount, by: blockSize) {
+      try execution.checkCancellation()
+      let products = rootProducts(
+        logits, start..<min(start + blockSize, logits.rowCount), as: Double.self)
+      execution.withBLAS { total.addLowerGram(of: products, keeping: 1) }
+    }
+    total.mirrorLowerTriangle()
+    total.scale(by: -1)
+    total.formDiagonalBlocks(count: classCount)
+    return total
+  }
+
+  /// The rows `√wᵢ·pᵢ ⊗ xᵢ` of a range, D·C columns.
+  private func rootProducts<Element: BLASScalar>(
+    _ logits: Matrix<Scalar>, _ range: Range<Int>, as _: Element.Type
+  ) -> Matrix<Element> {
+    let (columns, classes) = (design.columnCount, classCount)
+    let rows = Matrix<Element>(design.matrix(rows: range))
+    let probabilities = Matrix<Element>(logits.rows(range)).softmaxRows()
+    var products = Matrix<Element>.zeros(range.count, columns * classes)
+    for row in 0..<range.count {
+      let root = weights.map { Element($0[range.lowerBound + row].squareRoot()) } ?? 1
+      products.withMutableRow(row) { target in
+        rows.withRow(row) { x in
+          probabilities.withRow(row) { p in
+            for k in 0..<classes {
+              let factor = root * p[k]
+              for j in 0..<columns { target[k * columns + j] = factor * x[j] }
             }
           }
         }
       }
-      total.add(Matrix<Double>(execution.withBLAS { products.gram() }), times: -1)
     }
-    for row in 0..<order {
+    return products
+  }
+}
+
+extension Matrix<Double> {
+  /// Makes every block on the diagonal the sum of those beside it in its row, with the other sign.
+  fileprivate mutating func formDiagonalBlocks(count: Int) {
+    let columns = rowCount / max(count, 1)
+    for row in 0..<rowCount {
       let k = row / columns
-      total.withMutableRow(row) { values in
+      withMutableRow(row) { values in
         for j in 0..<columns {
           var sum = 0.0
-          for other in 0..<classes where other != k { sum -= values[other * columns + j] }
+          for other in 0..<count where other != k { sum -= values[other * columns + j] }
           values[k * columns + j] = sum
         }
       }
     }
-    return total
   }
 }

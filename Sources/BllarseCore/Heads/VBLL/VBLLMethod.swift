@@ -35,7 +35,13 @@ extension HeadMethod {
                 request.features, labels: request.labels, classCount: request.classCount,
                 weights: request.rowWeights, scaling: request.method[FitOptions.vbllScaling],
                 VBLLConfiguration(request.method), execution: request.execution)
-              return (head, FitInfo(info, request.method))
+              var fitInfo = FitInfo(info, request.method)
+              if request.method.isGiven("parameterization", VBLLParameterization.dense.rawValue) {
+                let note =
+                  "--parameterization dense: the covariances of a generative head are diagonal"
+                fitInfo.note = [note, fitInfo.note].compactMap(\.self).joined(separator: "; ")
+              }
+              return (head, fitInfo)
             }
           }),
       ], kinds: [VBLLHead<Float>.self, GenerativeVBLLHead.self])
