@@ -100,7 +100,7 @@ extension Compare {
     let task = try task()
     var (list, notes): ([Candidate], [String]) = ([], [])
     for method in HeadRegistry.methods
-    where method.task == task && (heads.isEmpty || heads.contains(method.name)) {
+    where method.serves(task) && (heads.isEmpty || heads.contains(method.name)) {
       for variant in method.variants {
         var own = GivenOptions()
         own["head"] = method.name
@@ -139,10 +139,11 @@ extension Compare {
     let text = method.given["task"]
     let given = text.flatMap(LearningTask.init(rawValue:))
     if let text, given == nil {
-      throw ValidationError("--task is '\(text)'; expected classification or regression")
+      let names = LearningTask.allCases.map(\.rawValue).joined(separator: ", ")
+      throw ValidationError("--task is '\(text)'; expected one of \(names)")
     }
     let task = given ?? tasks.first ?? .classification
-    if tasks.contains(where: { $0 != task }) {
+    if heads.compactMap(HeadRegistry.method).contains(where: { !$0.serves(task) }) {
       throw ValidationError("heads of one task can be compared; leave some --head out")
     }
     return task

@@ -253,13 +253,14 @@ struct CommandLineWords {
   ]
   /// Names beside the present ones that are no older: the original's word for the head.
   private static let otherNames = ["loss-fn": "head"]
-  /// Older values, by the names of the options that took them: the present name, and the present values.
-  private static let oldValues: [String: (name: String, values: [String: String])] = [
-    "likelihood": ("head", ["softmax": "softmax", "probit": "IBProbit"]),
-    "calibration": ("calibration", ["loo": "folds"]),
-    "posterior": (
-      "posterior", CovarianceStructure.formerNames.mapValues(\.rawValue)
-    ),
+  /// Older values, by the names of the options that took them, and the present names and values.
+  private static let oldValues: [String: [String: (name: String, value: String)]] = [
+    "likelihood": [
+      "softmax": ("head", "softmax"), "probit": ("head", "IBProbit"),
+      "bernoulli": ("task", "multilabel"),
+    ],
+    "calibration": ["loo": ("calibration", "folds")],
+    "posterior": CovarianceStructure.formerNames.mapValues { ("posterior", $0.rawValue) },
   ]
   private static let shortNames = Dictionary(
     RunConfiguration.options.compactMap { info in info.shortName.map { ($0, info.name) } },
@@ -303,12 +304,12 @@ struct CommandLineWords {
       var isOld = Self.isOld(spelling)
       let written = [spelling, value].compactMap { $0 }.joined(separator: " ")
       if let old = Self.oldValues[name.text], name.isLong, let given = value {
-        if let present = old.values[given] {
-          notes.append("\(written) is now --\(old.name) \(present)")
-          (name.text, value, isOld) = (old.name, present, true)
-        } else if old.name != name.text {
-          let words = old.values.sorted { $0.key < $1.key }
-            .map { "\($0.key) (now --\(old.name) \($0.value))" }
+        if let present = old[given] {
+          notes.append("\(written) is now --\(present.name) \(present.value)")
+          (name.text, value, isOld) = (present.name, present.value, true)
+        } else if old.values.contains(where: { $0.name != name.text }) {
+          let words = old.sorted { $0.key < $1.key }
+            .map { "\($0.key) (now --\($0.value.name) \($0.value.value))" }
           throw ValidationError(
             "\(spelling) is '\(given)'; expected \(words.joined(separator: " or "))")
         }

@@ -31,7 +31,8 @@ struct Terminal: RunObserver {
   }
 
   private func figures(_ record: EpochRecord) -> String {
-    let scores = ["loss", "acc", "nll", "ece", "rmse", "crps"].compactMap { name in
+    let names = ["loss", "acc", "nll", "ece", "rmse", "crps", "hamming_loss"]
+    let scores = names.compactMap { name in
       record.metrics[name].map { "  \(name) " + Self.figure($0) }
     }
     let elbo = record.metrics["elbo"].map { String(format: "  elbo %.2f", $0) } ?? ""
@@ -52,11 +53,16 @@ struct Terminal: RunObserver {
     }
     show(splits)
     showCalibration(result)
-    if let estimate = result.leftOut { show(estimate) }
+    if let estimate = result.leftOut { show(estimate, result.test.task) }
     if let recipe = result.recipe {
       show(recipe)
     } else if let elbo = result.elbo {
-      let name = result.test.task == .regression ? "log evidence" : "evidence lower bound"
+      let name =
+        switch result.test.task {
+        case .classification: "evidence lower bound"
+        case .regression: "log evidence"
+        case .multilabel: "log evidence, or its bound, of all labels"
+        }
       var line = String(format: "\(name) %.4f after %d iterations", elbo, result.iterations)
       if let gap = result.certificate {
         line += String(format: ", between %.2g and %.2g below its maximum", gap.lower, gap.upper)
@@ -81,9 +87,9 @@ struct Terminal: RunObserver {
     show([("split", metrics)] + rows, nameWidth: width)
   }
 
-  /// What to expect of target values of new rows.
-  private func show(_ estimate: [String: Double]) {
-    let names = Metric.ofSplits(.regression).map(\.name)
+  /// What to expect of target values, or labels, of new rows.
+  private func show(_ estimate: [String: Double], _ task: LearningTask) {
+    let names = Metric.ofSplits(task).map(\.name)
     show([("estimate", names.map { estimate[$0].map(Self.figure) ?? "" })], nameWidth: 12)
     print(
       String(
@@ -122,7 +128,12 @@ struct Terminal: RunObserver {
     let splits = (best.splits ?? [:]).filter { $0.key != SplitRoles.training }
       .sorted { $0.key < $1.key }
       .map { name, scores in
-        let names = scores.task == .classification ? ["acc", "nll"] : ["nll", "rmse"]
+        let names =
+          switch scores.task {
+          case .classification: ["acc", "nll"]
+          case .regression: ["nll", "rmse"]
+          case .multilabel: ["nll", "hamming_loss"]
+          }
         return name + names.map { " \($0) " + Self.figure(scores[$0]) }.joined()
       }
     let place = isWithinEpochs ? best.seenExamples.map { ", \($0) rows seen" } ?? "" : ""

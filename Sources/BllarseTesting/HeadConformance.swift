@@ -171,7 +171,7 @@ public struct HeadConformance {
     let rows = Rows()
     let output = directory + "/out-" + UUID().uuidString
     let head = try fit(way, rows, in: directory, output: output)
-    let outputCount = method.task == .classification ? Rows.classCount : 1
+    let outputCount = Rows.outputCount(method.task)
 
     // 1. Shapes, and sums.
     if head.featureCount != Rows.featureCount || head.outputCount != outputCount {
@@ -180,19 +180,22 @@ public struct HeadConformance {
           + "\(head.outputCount)")
     }
     let predicted = try Self.predictions(head, rows.test)
-    let width = method.task == .classification ? outputCount : 2
+    let width = method.task == .regression ? 2 : outputCount
     if predicted.rowCount != rows.test.rowCount || predicted.columnCount != width {
       return faults + ["predictions of 30 rows and \(outputCount) outputs are \(predicted)"]
     }
     for row in 0..<predicted.rowCount {
       let values = predicted.row(row)
-      if method.task == .regression {
+      switch method.task {
+      case .regression:
         if !(values[0].isFinite && values[1] > 0) { faults.append("row \(row) has \(values)") }
-        continue
-      }
-      let sum = values.reduce(0, +)
-      if !((sum - 1).magnitude < 1e-4) {
-        faults.append("probabilities of row \(row) sum to \(sum)")
+      case .multilabel:
+        if !values.allSatisfy({ 0...1 ~= $0 }) { faults.append("row \(row) has \(values)") }
+      case .classification:
+        let sum = values.reduce(0, +)
+        if !((sum - 1).magnitude < 1e-4) {
+          faults.append("probabilities of row \(row) sum to \(sum)")
+        }
       }
     }
     if try Self.predictions(head, rows.test.rows(0..<0)).rowCount != 0 {
@@ -255,7 +258,7 @@ public struct HeadConformance {
     return faults
   }
 
-  /// What a head predicts, a row for each: class probabilities, or locations and scales.
+  /// What a head predicts, a row for each: probabilities of classes or of labels, or locations and scales.
   private static func predictions(
     _ head: any Head, _ features: FeatureMatrix
   ) throws -> Matrix<Double> {
@@ -266,6 +269,12 @@ public struct HeadConformance {
         elements: (0..<predicted.rowCount).flatMap {
           predicted.locations.row($0) + predicted.scales.row($0)
         })
+    }
+    if let head = head as? any MultiLabelHead {
+      let odds = try head.logOdds(features)
+      return Matrix(
+        rows: odds.rowCount, columns: odds.columnCount,
+        elements: odds.elements.map { 1 / (1 + exp(-Double($0))) })
     }
     let logs = try head.classifier().logProbabilities(features)
     return Matrix(
@@ -301,8 +310,8 @@ public struct HeadConformance {
   }
 }
 
-/// Three classes in five features, with overlap, and a target value that depends on them; the same rows whenever they
-/// are made.
+/// Three classes in five features, with overlap, a target value that depends on them, and two labels, of which rows have
+/// as many as their class says; the same rows whenever they are made.
 private struct Rows {
   static let (featureCount, classCount) = (5, 3)
   var train: [[Float]] = []
@@ -334,15 +343,40 @@ private struct Rows {
 
   /// Targets of test rows.
   func testTargets(_ task: LearningTask, _ range: Range<Int>) -> Targets {
-    task == .classification
-      ? .classes(Array(testLabels[range]))
-      : .values(Matrix(rows: range.count, columns: 1, elements: Array(testValues[range])))
+    switch task {
+    case .classification: .classes(Array(testLabels[range]))
+    case .regression:
+      .values(Matrix(rows: range.count, columns: 1, elements: Array(testValues[range])))
+    case .multilabel:
+      .labelSets(
+        LabelSets(
+          rowCount: range.count, labelCount: 2,
+          Self.sets(Array(testLabels[range])).map { $0 == 1 }))
+    }
+  }
+
+  /// Which of two labels rows have: those of class 0 none, those of class 2 both.
+  private static func sets(_ labels: [Int32]) -> [Int32] {
+    labels.flatMap { [$0 > 0 ? 1 : 0, $0 > 1 ? 1 : 0] }
+  }
+
+  /// The outputs of a head that is fitted to these rows.
+  static func outputCount(_ task: LearningTask) -> Int {
+    switch task {
+    case .classification: classCount
+    case .regression: 1
+    case .multilabel: 2
+    }
   }
 
   /// Targets of two rows that cannot be.
   static func unusable(_ task: LearningTask) -> Targets {
-    task == .classification
-      ? .classes([0, 3]) : .values(Matrix(rows: 2, columns: 1, elements: [0, .nan]))
+    switch task {
+    case .classification: .classes([0, 3])
+    case .regression: .values(Matrix(rows: 2, columns: 1, elements: [0, .nan]))
+    case .multilabel:
+      .labelSets(LabelSets(rowCount: 2, labelCount: 3, [Bool](repeating: true, count: 6)))
+    }
   }
 
   private func taking(_ order: [Int]) -> Rows {
@@ -377,12 +411,17 @@ private struct Rows {
       "X_train",
       Matrix<Float>(rows: train.count, columns: Self.featureCount, elements: train.flatMap { $0 }))
     writer.add("X_test", test)
-    if task == .classification {
+    switch task {
+    case .classification:
       writer.add("y_train", labels)
       writer.add("y_test", testLabels)
-    } else {
+    case .regression:
       writer.add("y_train", values)
       writer.add("y_test", testValues)
+    case .multilabel:
+      for (name, labels) in [("y_train", labels), ("y_test", testLabels)] {
+        writer.add(name, Self.sets(labels), shape: [labels.count, 2])
+      }
     }
     if let weights { writer.add("times_train", weights) }
     try writer.write(to: path)

@@ -103,6 +103,55 @@ struct CompareTests {
     #expect(try table(third).heads.map(\.test) != table(first).heads.map(\.test))
   }
 
+  @Test("sets of labels are predicted by every head of classes, in the words of the command line")
+  func multilabel() throws {
+    let features = directory.file("labels.safetensors")
+    var generator = SplitMix64(seed: 2)
+    var writer = SafetensorsWriter(metadata: ["label_names": #"["red", "round"]"#])
+    for (name, count) in [("train", 60), ("test", 40)] {
+      let x = (0..<3 * count).map { _ in Float(generator.normal()) }
+      writer.add("X_\(name)", Matrix<Float>(rows: count, columns: 3, elements: x))
+      let y = (0..<count).flatMap { row in
+        (0..<2).map { Double(x[3 * row + $0]) + 0.5 * generator.normal() > 0 ? Int32(1) : 0 }
+      }
+      writer.add("y_\(name)", y, shape: [count, 2])
+    }
+    try writer.write(to: features)
+    let words = ["--features", features, "--task", "multilabel", "--head", "softmax", "MSE"]
+    let table = try table(compare(words))
+    #expect(table.heads.map(\.head).sorted() == ["MSE", "softmax"])
+    for head in table.heads {
+      let scores = try #require(head.test)
+      #expect(Set(scores.keys) == ["nll", "ece", "brier", "hamming_loss", "subset_acc"])
+      let ends = try #require(head.intervals?["hamming_loss"])
+      let loss = try #require(scores["hamming_loss"])
+      #expect(ends.lower <= loss && loss <= ends.upper && loss < 0.35)
+    }
+    // Another word for it, and the stored head's own commands.
+    let run = try finetune.run(
+      [
+        "--features", features, "--likelihood", "bernoulli", "--threads", "1", "--output", "out",
+      ], directory: directory.path)
+    #expect(run.status == 0, "\(run.errors)")
+    #expect(run.errors.contains("--likelihood bernoulli is now --task multilabel"))
+    #expect(run.output.contains("hamming_loss") && run.output.contains("left out; NLL"))
+    for (words, text) in [
+      (["evaluate"], "subset_acc"), (["predict", "--out", "p.csv"], "40 rows written"),
+    ] {
+      let outcome = try finetune.run(
+        words + ["--head", "out/head.safetensors", "--features", features],
+        directory: directory.path)
+      #expect(outcome.status == 0 && outcome.output.contains(text), "\(outcome.errors)")
+    }
+    for (words, status) in [
+      (["--calibration", "validation"], Int32(64)), (["--target", "none"], 65),
+    ] {
+      let refused = try finetune.run(
+        ["--features", features, "--task", "multilabel"] + words, directory: directory.path)
+      #expect(refused.status == status, "\(refused.errors)")
+    }
+  }
+
   @Test("target values, further fits, and the forms of the table")
   func regression() throws {
     let features = try OptionFixture.features(in: directory)

@@ -4,7 +4,7 @@ import BllarseNumerics
 ///
 /// The format is version 1: the metadata entries `format` ("bllarse-head"), `format_version`, `head`
 /// (the kind), `feature_count`, `class_count` and `class_names` (a JSON list), or `target_count` and `target_names`
-/// of a head that predicts values, `dataset`, `backbone`, `backbone_digest` (where there is a backbone) and `arguments` (a
+/// of a head that predicts values, `label_count` and `label_names` of one that predicts sets of labels, `dataset`, `backbone`, `backbone_digest` (where there is a backbone) and `arguments` (a
 /// JSON object); tensors and further entries belong to the kind of head.
 public struct HeadCheckpoint: Sendable {
   /// The version of the format that this package writes.
@@ -12,7 +12,7 @@ public struct HeadCheckpoint: Sendable {
 
   /// The head.
   public var head: any Head
-  /// One name for each class, or each target value.
+  /// One name for each class, target value or label.
   public var outputNames: [String]
   /// What the head predicts.
   public var outputs: Outputs { Outputs(type(of: head).task, outputNames) }
@@ -95,9 +95,18 @@ public struct HeadCheckpoint: Sendable {
 
 extension LearningTask {
   /// The metadata entry with the number of what is predicted.
-  var countKey: String { self == .classification ? "class_count" : "target_count" }
+  var countKey: String { noun + "_count" }
   /// The metadata entry with their names.
-  var namesKey: String { self == .classification ? "class_names" : "target_names" }
+  var namesKey: String { noun + "_names" }
+
+  /// What one of what is predicted is called.
+  private var noun: String {
+    switch self {
+    case .classification: "class"
+    case .regression: "target"
+    case .multilabel: "label"
+    }
+  }
 }
 
 extension Versions {

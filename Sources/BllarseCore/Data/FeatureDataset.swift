@@ -4,7 +4,8 @@ public import BllarseNumerics
 ///
 /// A value of this type holds what every head relies on: each split has rows, as many targets as rows,
 /// and finite features; all splits have the same number of features; every label is a class and the
-/// training split has at least two of them, or every target value is a number and they differ.
+/// training split has at least two of them, or every target value is a number and they differ, or rows have labels of
+/// the same number.
 public struct FeatureDataset: Sendable {
   /// What the data set is called, "digits".
   public let name: String
@@ -12,7 +13,7 @@ public struct FeatureDataset: Sendable {
   public let file: String?
   /// The splits' names in their order: "train", "test", "validation" and any others.
   public let splitNames: [String]
-  /// The classes, or the target values, that there are.
+  /// The classes, target values or labels that there are.
   public let outputs: Outputs
   /// The number of classes.
   public var classCount: Int { outputs.count }
@@ -33,7 +34,8 @@ public struct FeatureDataset: Sendable {
   ///   - classCount: the number of classes; by default the largest label of "train" (of all splits when
   ///     there is no "train") plus one.
   ///   - classNames: the classes' names; they tell the number of classes, too.
-  ///   - targetNames: the names of target values, where splits have these; "y", or numbers, when `nil`.
+  ///   - targetNames: the names of target values, or of labels of sets, where splits have these; "y", or numbers, when
+  ///     `nil`.
   ///   - execution: the threads to check with.
   /// - Throws: `DataError`, naming split, row and column: no rows, widths that differ, features that are
   ///   NaN, infinite or so large that sums of squares overflow, labels that are no class, one class only, target
@@ -77,7 +79,7 @@ public struct FeatureDataset: Sendable {
   /// - Throws: `DataError.Code.insufficientData`.
   func checkRowsThatCount() throws(DataError) {
     guard let train = splits[SplitRoles.training],
-      train.weights != nil || train.groups != nil || outputs.task == .regression
+      train.weights != nil || train.groups != nil || outputs.task != .classification
     else { return }
     try RowValues(weights: train.weights, groups: train.groups).check(
       targets: train.targets, file: file, key: SplitRoles.training)
@@ -91,6 +93,22 @@ public struct FeatureDataset: Sendable {
   /// - Throws: `DataError.Code.missingKey`, with the names that are there.
   public func split(_ name: String) throws(DataError) -> FeatureSplit {
     try DataError.find(splits[name], "split", "\(name) split", in: file, among: splitNames)
+  }
+
+  /// What the user should know of labels that all training rows have, or none; `nil` when there are none.
+  var constantLabelNote: String? {
+    guard let train = splits[SplitRoles.training], case .labelSets(let sets) = train.targets else {
+      return nil
+    }
+    let constant = (0..<sets.labelCount).filter { label in
+      ConstantLabel.value(of: sets.classes(of: label), weights: train.weights) != nil
+    }
+    guard !constant.isEmpty else { return nil }
+    let names = constant.prefix(5).map { outputs.names[$0].quoted() }.joined(separator: ", ")
+    return "\(constant.count) of \(outputs) "
+      + (constant.count == 1 ? "is the same in" : "are the same in")
+      + " all training rows, and predicted by that alone: \(names)"
+      + (constant.count > 5 ? ", …" : "")
   }
 
   /// What the user should know of classes that no training row has; `nil` when there are none.
@@ -137,21 +155,38 @@ struct DatasetValidation {
   }
 
   /// Checks all but the features, and tells what the targets are: classes as announced, as there are names or as
-  /// the labels show, or values.
+  /// the labels show, or values, or labels of sets.
   ///
   /// - Throws: `DataError` that names split and row.
   func check(
     _ splits: [Outline], announced: Int?, classNames: [String]?, targetNames: [String]?
   ) throws(DataError) -> Outputs {
     try checkShapes(splits)
-    guard case .values(let first)? = splits.first?.targets else {
+    switch splits.first?.targets {
+    case .values(let first)?:
+      let names =
+        targetNames ?? (first.columnCount == 1 ? ["y"] : (0..<first.columnCount).map(String.init))
+      for split in splits { try check(split, names: names) }
+      return Outputs(.regression, names)
+    case .labelSets(let first)?:
+      let names = targetNames ?? (0..<first.labelCount).map(String.init)
+      for split in splits { try check(split, labelNames: names) }
+      return Outputs(.multilabel, names)
+    case .classes?, nil:
       let count = try checkLabels(splits, announced: announced, names: classNames)
       return Outputs(classCount: count, names: classNames)
     }
-    let names =
-      targetNames ?? (first.columnCount == 1 ? ["y"] : (0..<first.columnCount).map(String.init))
-    for split in splits { try check(split, names: names) }
-    return Outputs(.regression, names)
+  }
+
+  private func check(_ split: Outline, labelNames names: [String]) throws(DataError) {
+    let count = if case .labelSets(let sets) = split.targets { sets.labelCount } else { 0 }
+    guard count == names.count, Set(names).count == count else {
+      throw fault(
+        .wrongShape, "\(split.name) split labels", "there are \(count) labels",
+        "\(names.count), as there are names, each of its own: \(names.joined(separator: ", "))")
+    }
+    guard split.name == SplitRoles.training else { return }
+    try split.values.check(targets: split.targets, file: file, key: split.name)
   }
 
   private func checkLabels(
@@ -264,8 +299,8 @@ struct DatasetValidation {
 }
 
 extension RowValues {
-  /// Refuses rows that do not show two classes or more, or two values of each target, and two groups, among those
-  /// that count.
+  /// Refuses rows that do not show two classes or more, or two values of each target, or a label that some have and some
+  /// have not, and two groups, among those that count.
   func check(targets: Targets, file: String?, key: String) throws(DataError) {
     if let weights {
       try RowWeights.requirePositive(weights, file: file, key: "\(key) split weights")
@@ -293,6 +328,14 @@ extension RowValues {
           found: "all \(rows) have the target \(value)", expected: "targets that differ",
           advice: "add rows of other targets, or leave the target out")
       }
+    case .labelSets(let sets):
+      let varies = (0..<sets.labelCount).contains { label in
+        differs { sets[$0, label] != sets[first, label] }
+      }
+      try DataError.require(
+        varies, .insufficientData, file: file, key: "\(key) split labels",
+        found: "all \(rows) have the same labels", expected: "a label that some rows have",
+        advice: "add rows with other labels")
     }
     guard let groups, !differs({ groups[$0] != groups[first] }) else { return }
     throw DataError(

@@ -12,8 +12,9 @@ import Synchronization
 ///
 /// Features are (N, D) and stay in half, single or double precision, mapped where they are not
 /// compressed; labels are N integers of any type. Target values, (N) or (N, T) numbers of any type, are in their
-/// place for heads that predict these, and other arrays than `y_NAME` may be named (``TargetArrays``). The metadata may
-/// hold `class_names` or `target_names` (a JSON list of texts) and `num_classes`. `val` is the split "validation";
+/// place for heads that predict these, zeros and ones (N, L) for sets of labels, and other arrays than `y_NAME` may be
+/// named (``TargetArrays``). The metadata may hold `class_names`, `target_names` or `label_names` (a JSON list of texts)
+/// and `num_classes`. `val` is the split "validation";
 /// every other split keeps its name.
 public struct FeatureFile: Sendable {
   let source: FeatureArrays
@@ -118,20 +119,27 @@ public struct FeatureFile: Sendable {
     suffixes.first { $0.split == split }?.suffix ?? (split == "validation" ? "val" : split)
   }
 
-  /// What target values are called: by the metadata, else by their array; `nil` for classes.
+  /// What target values and labels of sets are called: by the metadata, else by their array, or their numbers; `nil` for
+  /// classes.
   private func targetNames(
     _ arrays: TargetArrays, _ targets: Targets?
   ) throws(DataError) -> [String]? {
-    guard case .values(let values)? = targets else { return nil }
-    let count = values.columnCount
-    if arrays.name == TargetArrays().name, let text = source.metadata["target_names"] {
+    let count: Int
+    switch targets {
+    case .classes?, nil: return nil
+    case .values(let values)?: count = values.columnCount
+    case .labelSets(let sets)?: count = sets.labelCount
+    }
+    let key = arrays.task.namesKey
+    if arrays.name == TargetArrays().name, let text = source.metadata[key] {
       let names = ClassNames.parse(text)
       try DataError.require(
         names.map { $0.count == count && Set($0).count == count } ?? false, .wrongType, file: path,
-        key: "metadata target_names", found: "the value is \(text.quoted())",
+        key: "metadata \(key)", found: "the value is \(text.quoted())",
         expected: "a JSON list of \(count) texts, none of them twice")
       return names
     }
+    if arrays.task == .multilabel { return nil }
     return count == 1 ? [arrays.name] : (0..<count).map { "\(arrays.name)_\($0)" }
   }
 
@@ -240,7 +248,7 @@ extension FeatureFile {
 
 /// Which arrays hold the targets of splits, and what they are.
 public struct TargetArrays: Sendable, Hashable {
-  /// Whether they are classes or values.
+  /// What they are.
   public var task: LearningTask
   /// The arrays are `NAME_SPLIT`, "y_train".
   public var name: String

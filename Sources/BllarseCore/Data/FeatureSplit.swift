@@ -6,11 +6,13 @@ public enum LearningTask: String, Sendable, CaseIterable {
   case classification
   /// One number, or several.
   case regression
+  /// Any of several labels: none, some or all.
+  case multilabel
 }
 
-/// What heads of a data set predict: how many classes or target values there are, and what they are called.
+/// What heads of a data set predict: how many classes, target values or labels there are, and what they are called.
 public struct Outputs: Sendable, Equatable {
-  /// Whether they are classes or values.
+  /// What they are.
   public let task: LearningTask
   /// Their names, in their order.
   public let names: [String]
@@ -23,10 +25,10 @@ public struct Outputs: Sendable, Equatable {
     self.names = names ?? (0..<classCount).map(String.init)
   }
 
-  /// Classes, or target values, that are called by their numbers.
+  /// Classes, target values or labels that are called by their numbers.
   init(_ task: LearningTask, count: Int) { self.init(task, (0..<count).map(String.init)) }
 
-  /// Names classes, or target values.
+  /// Names classes, target values or labels.
   init(_ task: LearningTask, _ names: [String]) { (self.task, self.names) = (task, names) }
 }
 
@@ -36,6 +38,7 @@ extension Outputs: CustomStringConvertible {
     switch task {
     case .classification: "\(count) classes"
     case .regression: count == 1 ? "1 target" : "\(count) targets"
+    case .multilabel: count == 1 ? "1 label" : "\(count) labels"
     }
   }
 }
@@ -46,12 +49,15 @@ public enum Targets: Sendable {
   case classes([Int32])
   /// Numbers of each row, N x T.
   case values(Matrix<Double>)
+  /// The labels that each row has, N x L.
+  case labelSets(LabelSets)
 
   /// What predicts such targets.
   public var task: LearningTask {
     switch self {
     case .classes: .classification
     case .values: .regression
+    case .labelSets: .multilabel
     }
   }
 
@@ -65,12 +71,18 @@ public enum Targets: Sendable {
     guard case .values(let values) = self else { preconditionFailure("rows without values") }
     return values
   }
+  /// The labels of each row, N x L, of rows that have sets of them.
+  var labelSets: LabelSets {
+    guard case .labelSets(let sets) = self else { preconditionFailure("rows without label sets") }
+    return sets
+  }
 
   /// N.
   var rowCount: Int {
     switch self {
     case .classes(let labels): labels.count
     case .values(let values): values.rowCount
+    case .labelSets(let sets): sets.rowCount
     }
   }
 
@@ -79,6 +91,7 @@ public enum Targets: Sendable {
     switch self {
     case .classes: "label"
     case .values: "target"
+    case .labelSets: "label set"
     }
   }
 
@@ -86,7 +99,7 @@ public enum Targets: Sendable {
   fileprivate var strata: [Int32] {
     switch self {
     case .classes(let labels): labels
-    case .values(let values): [Int32](repeating: 0, count: values.rowCount)
+    case .values, .labelSets: [Int32](repeating: 0, count: rowCount)
     }
   }
 
@@ -94,6 +107,7 @@ public enum Targets: Sendable {
     switch self {
     case .classes(let labels): .classes(Array(labels[range]))
     case .values(let values): .values(values.rows(range))
+    case .labelSets(let sets): .labelSets(sets.rows(range))
     }
   }
 
@@ -101,6 +115,7 @@ public enum Targets: Sendable {
     switch self {
     case .classes(let labels): .classes(rows.map { labels[$0] })
     case .values(let values): .values(values.gatheringRows(rows))
+    case .labelSets(let sets): .labelSets(sets.gatheringRows(rows))
     }
   }
 }
@@ -123,6 +138,8 @@ public struct FeatureSplit: Sendable {
   public var labels: [Int32] { targets.labels }
   /// The target values of each row, N x T, of rows that have some.
   public var values: Matrix<Double> { targets.values }
+  /// The labels of each row, N x L, of rows that have sets of them.
+  public var labelSets: LabelSets { targets.labelSets }
 
   /// The number of rows.
   public var rowCount: Int { features.rowCount }
@@ -189,6 +206,11 @@ public struct FeatureSplit: Sendable {
       features.gatheringRows(rows), targets.gatheringRows(rows),
       weights.map { weights in rows.map { weights[$0] } },
       groups.map { groups in rows.map { groups[$0] }.dense })
+  }
+
+  /// The same rows with whether they have a label as two classes.
+  func asking(for label: Int) -> FeatureSplit {
+    FeatureSplit(features, .classes(labelSets.classes(of: label)), weights, groups)
   }
 
   private init(

@@ -22,14 +22,16 @@ public struct SafetensorsFile: Sendable {
   }
 
   /// The file, as the caller named it.
-  public var path: String { file.path }
+  public var path: String { prefix.isEmpty ? file.path : "\(file.path) (\(prefix)*)" }
   /// The text metadata.
   public private(set) var metadata: [String: String] = [:]
   /// The tensors in the order of their bytes.
   public private(set) var tensors: [Tensor] = []
 
   private let file: MappedFile
-  private let index: [String: Int]
+  private var index: [String: Int]
+  /// What is in front of the names in the file, of a part of it.
+  private var prefix = ""
 
   /// Opens a file and checks its header.
   ///
@@ -126,6 +128,32 @@ public struct SafetensorsFile: Sendable {
       metadata[member.key] = text
     }
     return metadata
+  }
+
+  /// The tensors and entries whose names begin with a prefix, under what follows it.
+  ///
+  /// - Parameters:
+  ///   - prefix: the beginning of names.
+  ///   - common: further entries.
+  /// - Returns: a view of the same file; messages name it with the prefix.
+  func part(_ prefix: String, with common: [String: String] = [:]) -> SafetensorsFile {
+    func rest(_ name: String) -> String? {
+      name.hasPrefix(prefix) ? String(name.dropFirst(prefix.count)) : nil
+    }
+    var part = self
+    part.prefix += prefix
+    part.metadata = common
+    for (name, text) in metadata {
+      if let name = rest(name) { part.metadata[name] = text }
+    }
+    part.tensors = tensors.compactMap { tensor in
+      rest(tensor.name).map {
+        Tensor(name: $0, type: tensor.type, shape: tensor.shape, byteRange: tensor.byteRange)
+      }
+    }
+    part.index = Dictionary(
+      uniqueKeysWithValues: part.tensors.enumerated().map { ($1.name, $0) })
+    return part
   }
 
   /// Whether there is a tensor of this name.
@@ -412,6 +440,12 @@ public struct SafetensorsWriter: Sendable {
         try sink(UnsafeRawBufferPointer(buffer))
       }
     }
+  }
+
+  /// Adds what another writer has, tensors and entries, with a prefix in front of their names.
+  mutating func add(_ part: SafetensorsWriter, prefix: String) {
+    for (name, text) in part.metadata { metadata[prefix + name] = text }
+    for entry in part.entries { append(prefix + entry.name, entry.type, entry.shape, entry.write) }
   }
 
   private mutating func append(

@@ -246,9 +246,13 @@ extension StoredTensor {
     try (matrix(rows: 1, columns: count) as Matrix<Element>).elements
   }
 
-  /// Labels, or values, (rows) or (rows, T).
+  /// Labels, values, (rows) or (rows, T), or sets of labels, (rows, L).
   func targets(of task: LearningTask) throws(DataError) -> Targets {
-    guard task == .regression else { return .classes(try labels()) }
+    switch task {
+    case .classification: return .classes(try labels())
+    case .multilabel: return .labelSets(try labelSets())
+    case .regression: break
+    }
     guard shape.count == 1 || shape.count == 2 && shape[1] > 0 else {
       throw header.wrongShape(expected: "one target a row (rows), or several (rows, targets)")
     }

@@ -88,12 +88,32 @@ public protocol RegressionHead: Head {
   ) throws(NumericsError) -> TargetDistributions
 }
 
+/// A head that turns features into probabilities of labels, of which a row may have any number.
+public protocol MultiLabelHead: Head {
+  /// The number of labels.
+  var labelCount: Int { get }
+
+  /// The log-odds of each label, `log p - log(1 - p)`.
+  ///
+  /// - Parameters:
+  ///   - features: N x featureCount, finite.
+  ///   - execution: the threads to work with.
+  /// - Returns: N x labelCount.
+  /// - Throws: `NumericsError` for rows of another width, and when the state of the head is numerically
+  ///   unusable.
+  func logOdds(
+    _ features: FeatureMatrix, execution: Execution
+  ) throws(NumericsError) -> Matrix<Float>
+}
+
 extension Head {
   /// The head as one that predicts classes.
   ///
   /// - Throws: `DataError.Code.wrongType` for a head of another task.
   public func classifier() throws(DataError) -> any ClassificationHead {
-    guard let head = self as? any ClassificationHead else { throw .wrongTask(of: self) }
+    guard let head = self as? any ClassificationHead else {
+      throw .wrongTask(of: self, expected: .classification)
+    }
     return head
   }
 
@@ -101,7 +121,19 @@ extension Head {
   ///
   /// - Throws: `DataError.Code.wrongType` for a head of another task.
   public func regressor() throws(DataError) -> any RegressionHead {
-    guard let head = self as? any RegressionHead else { throw .wrongTask(of: self) }
+    guard let head = self as? any RegressionHead else {
+      throw .wrongTask(of: self, expected: .regression)
+    }
+    return head
+  }
+
+  /// The head as one that predicts sets of labels.
+  ///
+  /// - Throws: `DataError.Code.wrongType` for a head of another task.
+  public func multiLabel() throws(DataError) -> any MultiLabelHead {
+    guard let head = self as? any MultiLabelHead else {
+      throw .wrongTask(of: self, expected: .multilabel)
+    }
     return head
   }
 
@@ -110,13 +142,18 @@ extension Head {
 }
 
 extension DataError {
-  fileprivate static func wrongTask(of head: some Head) -> DataError {
-    let (own, other) =
-      type(of: head).task == .classification
-      ? ("classes", "target values") : ("target values", "classes")
+  fileprivate static func wrongTask(of head: some Head, expected: LearningTask) -> DataError {
+    func noun(_ task: LearningTask) -> String {
+      switch task {
+      case .classification: "classes"
+      case .regression: "target values"
+      case .multilabel: "sets of labels"
+      }
+    }
     return DataError(
-      .wrongType, key: "head", found: "a head \(type(of: head).kind) predicts \(own)",
-      expected: "one that predicts \(other)")
+      .wrongType, key: "head",
+      found: "a head \(type(of: head).kind) predicts \(noun(type(of: head).task))",
+      expected: "one that predicts \(noun(expected))")
   }
 }
 
@@ -138,6 +175,27 @@ extension RegressionHead {
     SplitScores(
       try TargetPredictions(
         try predict(split.features, execution: execution), targets: split.values))
+  }
+}
+
+extension MultiLabelHead {
+  /// ``LearningTask/multilabel``.
+  public static var task: LearningTask { .multilabel }
+  /// ``labelCount``.
+  public var outputCount: Int { labelCount }
+
+  /// The log-odds of each label, computed on all threads that this process has.
+  public func logOdds(_ features: FeatureMatrix) throws(NumericsError) -> Matrix<Float> {
+    try logOdds(features, execution: .available)
+  }
+
+  /// The scores of ``logOdds(_:execution:)``.
+  public func scores(
+    of split: FeatureSplit, execution: Execution
+  ) throws(NumericsError) -> SplitScores {
+    SplitScores(
+      try LabelPredictions(
+        logOdds: try logOdds(split.features, execution: execution), split.labelSets))
   }
 }
 

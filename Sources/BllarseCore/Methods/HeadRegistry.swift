@@ -70,7 +70,7 @@ public enum HeadRegistry {
 
   /// All kinds of heads that a checkpoint can hold.
   public static var kinds: [any Head.Type] {
-    methods.flatMap(\.kinds) + [CalibratedHead.self]
+    methods.flatMap(\.kinds) + [CalibratedHead.self, IndependentLabels.self]
   }
 
   /// The names of all kinds.
@@ -89,7 +89,11 @@ public enum HeadRegistry {
   static func trainer(
     _ configuration: RunConfiguration, data: TrainingData, execution: Execution
   ) throws(DataError) -> any HeadTrainer {
-    try configuration.method.way().trainer(configuration.fitPlan, data, execution)
+    let (way, plan) = (try configuration.method.way(), configuration.fitPlan)
+    guard configuration.asksForEachLabel else { return try way.trainer(plan, data, execution) }
+    return try IndependentLabelsTrainer(data, scoresBatches: plan.scoringInterval > 0) {
+      (data) throws(DataError) in try way.trainer(plan, data, execution)
+    }
   }
 
   /// Whose an option is, in the words of the command line: "IBProbit and IBPolyaGamma by --update merge".
@@ -236,6 +240,10 @@ public struct HeadMethod: Sendable {
   public let kinds: [any Head.Type]
   /// What these predict.
   public var task: LearningTask { kinds[0].task }
+  /// Whether the head can be fitted for a task: one of classes also for sets of labels, one label after the other.
+  public func serves(_ task: LearningTask) -> Bool {
+    task == self.task || task == .multilabel && self.task == .classification
+  }
   /// Options that mean this head where none is named, in the order in which they are asked.
   public var meaningOptions: [String] = []
   /// The options with which `compare` fits it, beside those of all heads; by default it is fitted once, as it is

@@ -127,6 +127,8 @@ struct FitInfo: Sendable {
   var report: LaplaceReport?
   /// What was chosen where options left it to the data, by the names of metrics: "l2".
   var chosen: [String: Double] = [:]
+  /// The scores to expect on new rows, of a fit that is made of several.
+  var estimate: [String: Double]?
   /// What the user should know about the fit, in one line.
   var note: String?
 }

@@ -123,7 +123,8 @@ extension RunConfiguration {
   private func checkTask() throws(OptionFault) {
     guard task != .classification else { return }
     if data.featuresPath == nil {
-      throw OptionFault("--task \(task.rawValue) needs --features with target values")
+      let targets = task == .multilabel ? "zeros and ones for each label" : "target values"
+      throw OptionFault("--task \(task.rawValue) needs --features with \(targets)")
     }
     if epochs == 0 {
       throw OptionFault("--epochs 0 scores a classifier, and --task is \(task.rawValue)")
@@ -137,7 +138,12 @@ extension RunConfiguration {
 
   private func checkCalibration() throws(OptionFault) {
     guard let calibration else { return }
-    if task != .classification, calibration != .none {
+    if task == .multilabel, calibration.needsValidation {
+      throw OptionFault(
+        "--calibration \(calibration.rawValue) is for class probabilities, and --task is multilabel; "
+          + "give folds, which calibrates each label, or none")
+    }
+    if task == .regression, calibration != .none {
       throw OptionFault(
         "--calibration \(calibration.rawValue) maps class probabilities, and --task is "
           + "\(task.rawValue); leave it out")
@@ -212,8 +218,8 @@ extension Method {
           + (near.map { "did you mean \($0)?" }
             ?? "expected " + oneOf(HeadRegistry.methodNames)))
     }
-    if let task, task != method.task {
-      let heads = HeadRegistry.methods.filter { $0.task == task }.map(\.name)
+    if let task, !method.serves(task) {
+      let heads = HeadRegistry.methods.filter { $0.serves(task) }.map(\.name)
       throw OptionFault(
         "--task \(task.rawValue) does not go with --head \(head), which is for "
           + "\(method.task.rawValue); expected \(oneOf(heads))")

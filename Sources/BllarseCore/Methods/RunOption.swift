@@ -104,7 +104,7 @@ public struct RunOption: Sendable {
       "What is trained: last_layer (full_network does not exist here).")
     let task = OptionInfo(
       "task", group: .method,
-      "What is predicted: classification (classes), regression (numbers).",
+      "What is predicted: classification (classes), regression (numbers), multilabel (sets of labels).",
       default: "classification; that of --head where it is given")
     let epochs = OptionInfo(
       "epochs", short: "e", group: .method,
@@ -123,7 +123,9 @@ public struct RunOption: Sendable {
       "Features of rows that belong to no class: how well uncertainty tells them apart.")
     return [
       word(mode, "last_layer").recorded { _ in .text("last_layer") },
-      word(task, oneOf(LearningTask.allCases.map(\.rawValue))).recorded {
+      value(task, \.predictsLabelSets, oneOf(LearningTask.allCases.map(\.rawValue))) { text in
+        LearningTask(rawValue: text).map { $0 == .multilabel }
+      }.recorded {
         // Runs of before have none.
         $0.task == .classification ? nil : .text($0.task.rawValue)
       },

@@ -76,7 +76,7 @@ public struct HeadComparison: Sendable, Equatable {
 }
 
 extension Head {
-  /// The negative log-likelihood of each row, in nats; of several target values their mean.
+  /// The negative log-likelihood of each row, in nats; of several target values or labels their mean.
   ///
   /// - Throws: `NumericsError` as ``scores(of:execution:)``.
   public func losses(
@@ -88,6 +88,10 @@ extension Head {
       return (0..<logs.rowCount).map { row in
         -logs.row(row).reduce(0, +) / Double(max(logs.columnCount, 1))
       }
+    }
+    if let head = self as? any MultiLabelHead {
+      let odds = try head.logOdds(split.features, execution: execution)
+      return try LabelPredictions(logOdds: odds, split.labelSets).rowScores.map(\.nll)
     }
     guard let classifier = self as? any ClassificationHead else { return [] }
     let predictions = try Predictions(

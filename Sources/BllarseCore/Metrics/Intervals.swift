@@ -26,6 +26,50 @@ public struct BootstrapIntervals: Sendable, Equatable, Encodable {
   }
 }
 
+extension BootstrapIntervals {
+  /// Draws of rows over all replicates: with more rows there are fewer replicates, but 200 at least.
+  private static let drawLimit = 400_000_000
+
+  /// Percentiles of scores of N rows drawn with replacement, widened to hold the scores themselves.
+  ///
+  /// Replicate `r` draws from the stream (seed, bootstrap, r), so the result does not depend on the
+  /// number of threads.
+  ///
+  /// - Parameters:
+  ///   - names: of the scores.
+  ///   - count: N, at least 1.
+  ///   - replicateCount: how often rows are drawn.
+  ///   - level: the coverage aimed at.
+  ///   - seed: of the draws.
+  ///   - execution: the threads to work with.
+  ///   - scores: those of the rows that are in each of N places, one for each name.
+  /// - Note: Source: Efron, "Bootstrap methods: another look at the jackknife", Annals of Statistics 1979.
+  init(
+    _ names: [String], rowCount count: Int, replicateCount: Int, level: Double, seed: UInt64,
+    execution: Execution, scores: @escaping @Sendable (_ row: (Int) -> Int) -> [Double]
+  ) {
+    let replicates = min(replicateCount, max(200, Self.drawLimit / count))
+    let draws = execution.map(replicates, blockSize: 8) { range in
+      range.map { replicate in
+        var generator = Philox(seed: seed, purpose: .bootstrap, index: UInt64(replicate))
+        return scores { _ in
+          count <= UInt32.max
+            ? Int(generator.smallInteger(below: UInt32(count))) : generator.integer(below: count)
+        }
+      }
+    }
+    let intervals = scores { $0 }.enumerated().map { place, value in
+      let sorted = draws.map { $0[place] }.sorted()
+      return BootstrapInterval(
+        value: value,
+        lower: Metrics.minimum(Metrics.quantile(ofSorted: sorted, (1 - level) / 2), value),
+        upper: Metrics.maximum(Metrics.quantile(ofSorted: sorted, (1 + level) / 2), value))
+    }
+    self.scores = Dictionary(uniqueKeysWithValues: zip(names, intervals))
+    (self.level, self.replicateCount) = (level, replicates)
+  }
+}
+
 extension Metrics {
   /// Confidence intervals, each of which holds its value.
   ///

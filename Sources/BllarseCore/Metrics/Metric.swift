@@ -27,9 +27,13 @@ public struct Metric: Sendable {
     case test(@Sendable (Predictions) -> Double?)
     case splitTargets(@Sendable (TargetPredictions) -> Double?)
     case testTargets(@Sendable (TargetPredictions) -> Double?)
-    /// What is known by one name, whatever is predicted.
-    case both(
-      classes: @Sendable (Predictions) -> Double?, targets: @Sendable (TargetPredictions) -> Double?
+    case splitLabels(@Sendable (LabelPredictions) -> Double?)
+    case testLabels(@Sendable (LabelPredictions) -> Double?)
+    /// What is known by one name, of every split, whatever is predicted.
+    case any(
+      classes: @Sendable (Predictions) -> Double?,
+      targets: (@Sendable (TargetPredictions) -> Double?)?,
+      labels: @Sendable (LabelPredictions) -> Double?
     )
     case sets(@Sendable (ConformalSets.Report) -> Double)
     case detection(@Sendable (OutOfDistributionDetection) -> Double)
@@ -74,6 +78,16 @@ public struct Metric: Sendable {
       name, direction, unit, meaning, everySplit ? .splitTargets(compute) : .testTargets(compute))
   }
 
+  /// Describes a metric of predicted sets of labels; see
+  /// ``init(name:direction:unit:meaning:everySplit:compute:)``.
+  public static func ofLabels(
+    name: String, direction: Direction?, unit: String, meaning: String, everySplit: Bool = false,
+    compute: @escaping @Sendable (LabelPredictions) -> Double?
+  ) -> Metric {
+    Metric(
+      name, direction, unit, meaning, everySplit ? .splitLabels(compute) : .testLabels(compute))
+  }
+
   private init(
     _ name: String, _ direction: Direction?, _ unit: String, _ meaning: String, _ source: Source
   ) {
@@ -101,7 +115,8 @@ extension Metric {
       switch metric.source {
       case .split: task == .classification
       case .splitTargets: task == .regression
-      case .both: true
+      case .splitLabels: task == .multilabel
+      case .any(_, let targets, _): task != .regression || targets != nil
       default: false
       }
     }
@@ -131,7 +146,7 @@ extension Metric {
     values { source in
       switch source {
       case .split(let compute) where everySplit: compute(predictions)
-      case .both(let compute, _) where everySplit: compute(predictions)
+      case .any(let compute, _, _) where everySplit: compute(predictions)
       case .test(let compute) where !everySplit: compute(predictions)
       default: nil
       }
@@ -143,8 +158,20 @@ extension Metric {
     values { source in
       switch source {
       case .splitTargets(let compute) where everySplit: compute(predictions)
-      case .both(_, let compute) where everySplit: compute(predictions)
+      case .any(_, let compute?, _) where everySplit: compute(predictions)
       case .testTargets(let compute) where !everySplit: compute(predictions)
+      default: nil
+      }
+    }
+  }
+
+  /// The metrics of predicted sets of labels by name.
+  static func values(of predictions: LabelPredictions, everySplit: Bool) -> [String: Double] {
+    values { source in
+      switch source {
+      case .splitLabels(let compute) where everySplit: compute(predictions)
+      case .any(_, _, let compute) where everySplit: compute(predictions)
+      case .testLabels(let compute) where !everySplit: compute(predictions)
       default: nil
       }
     }
@@ -173,13 +200,50 @@ extension Metric {
       Metric(
         "nll", .lower, "nats",
         "mean negative log-likelihood of the labels, or of the target values",
-        .both(classes: Metrics.negativeLogLikelihood) { $0.metrics.average.nll }),
+        .any(
+          classes: Metrics.negativeLogLikelihood, targets: { $0.metrics.average.nll },
+          labels: { Metrics.mean($0.rowScores.map(\.nll)) })),
       Metric(
         "ece", .lower, "probability", "expected calibration error, 20 bins of equal width",
-        .split { Metrics.calibrationError($0).expected }),
+        .any(
+          classes: { Metrics.calibrationError($0).expected }, targets: nil,
+          labels: \.calibrationError)),
       Metric(
         "brier", .lower, "squared probability", "Brier score: the sum over classes, 0 to 2",
-        .split(Metrics.brierScore)),
+        .any(
+          classes: Metrics.brierScore, targets: nil,
+          labels: { Metrics.mean($0.rowScores.map(\.brier)) })),
+      Metric(
+        "hamming_loss", .lower, "share", "wrong answers, of all rows and labels",
+        .splitLabels { Metrics.mean($0.rowScores.map(\.wrong)) }),
+      Metric(
+        "subset_acc", .higher, "share", "rows all of whose answers are right",
+        .splitLabels { predictions in
+          Metrics.mean(predictions.rowScores.map { $0.wrong == 0 ? 1 : 0 })
+        }),
+      Metric(
+        "micro_f1", .higher, "share",
+        "harmonic mean of precision and recall of all answers together",
+        .testLabels(\.microF1)),
+      Metric(
+        "macro_f1", .higher, "share", "mean over labels of their `f1`",
+        .testLabels { $0.macroAverage(\.f1) }),
+      Metric(
+        "map", .higher, "share", "mean over labels of their `average_precision`",
+        .testLabels { $0.macroAverage(\.averagePrecision) }),
+      Metric(
+        "macro_auroc", .higher, "share", "mean over labels of their `auroc`",
+        .testLabels { $0.macroAverage(\.auroc) }),
+      Metric(
+        "lrap", .higher, "share",
+        "label ranking average precision: mean over rows of the precision at their labels",
+        .testLabels(\.rankingPrecision)),
+      Metric("positives", nil, "rows", "rows that have a label", .fit),
+      Metric(
+        "f1", .higher, "share", "harmonic mean of a label's precision and recall at 1/2", .fit),
+      Metric(
+        "average_precision", .higher, "share",
+        "mean over rows with a label of the precision at their rank", .fit),
       Metric(
         "mean_confidence", nil, "probability", "mean of the highest probability of a row",
         .test { Metrics.mean($0.rows.lazy.map { $0.confidence }) }),

@@ -160,9 +160,14 @@ extension Metrics {
   public static func reliability(
     _ predictions: Predictions, binCount: Int = 20
   ) -> [ReliabilityBin] {
-    binSums(predictions, binCount: binCount).enumerated().map { place, sum in
+    reliability(binSums(predictions, binCount: binCount))
+  }
+
+  /// The diagram of bins of equal width.
+  static func reliability(_ sums: [BinSums]) -> [ReliabilityBin] {
+    sums.enumerated().map { place, sum in
       let count = sum.count > 0 ? Double(sum.count) : nil
-      let width = 1 / Double(binCount)
+      let width = 1 / Double(sums.count)
       return ReliabilityBin(
         from: Double(place) * width, to: Double(place + 1) * width, count: sum.count,
         confidence: count.map { sum.confidence / $0 }, accuracy: count.map { sum.correct / $0 })

@@ -121,7 +121,10 @@ public struct SplitScores: Sendable, Equatable {
   }
 
   /// What was predicted.
-  public var task: LearningTask { values["rmse"] == nil ? .classification : .regression }
+  public var task: LearningTask {
+    values["rmse"] != nil
+      ? .regression : values["hamming_loss"] != nil ? .multilabel : .classification
+  }
 
   /// The accuracy.
   public var acc: Double { self["acc"] }
@@ -139,6 +142,11 @@ public struct SplitScores: Sendable, Equatable {
 
   /// Scores predictions of target values.
   public init(_ predictions: TargetPredictions) {
+    values = Metric.values(of: predictions, everySplit: true)
+  }
+
+  /// Scores predictions of sets of labels.
+  public init(_ predictions: LabelPredictions) {
     values = Metric.values(of: predictions, everySplit: true)
   }
 }

@@ -174,9 +174,6 @@ struct PITHistogram {
 }
 
 extension RegressionMetrics {
-  /// Draws of rows over all replicates: with more rows there are fewer replicates, but 200 at least.
-  private static let drawLimit = 400_000_000
-
   /// Confidence intervals of "rmse", "mae", "nll" and "crps", averaged over targets, each of which holds its value:
   /// percentiles of the scores of N rows drawn with replacement.
   ///
@@ -223,8 +220,10 @@ extension RegressionMetrics {
       }
       rows.append(scores)
     }
-    let replicates = min(replicateCount, max(200, drawLimit / count))
-    let scores: @Sendable ((Int) -> Int) -> [Double] = { [rows, squares] index in
+    return BootstrapIntervals(
+      ["rmse", "mae", "nll", "crps"], rowCount: count, replicateCount: replicateCount,
+      level: level, seed: seed, execution: execution
+    ) { [rows, squares] index in
       var sum = RowScores()
       var errors = [Double](repeating: 0, count: targetCount)
       for place in 0..<count {
@@ -236,26 +235,6 @@ extension RegressionMetrics {
       let rmse = errors.reduce(0) { $0 + ($1 / size).squareRoot() } * share
       return [rmse, sum.absolute / size, sum.nll / size, sum.crps / size]
     }
-    let draws = execution.map(replicates, blockSize: 8) { range in
-      range.map { replicate in
-        var generator = Philox(seed: seed, purpose: .bootstrap, index: UInt64(replicate))
-        return scores { _ in
-          count <= UInt32.max
-            ? Int(generator.smallInteger(below: UInt32(count))) : generator.integer(below: count)
-        }
-      }
-    }
-    let values = scores { $0 }
-    let intervals = values.enumerated().map { place, value in
-      let sorted = draws.map { $0[place] }.sorted()
-      return BootstrapInterval(
-        value: value,
-        lower: Metrics.minimum(Metrics.quantile(ofSorted: sorted, (1 - level) / 2), value),
-        upper: Metrics.maximum(Metrics.quantile(ofSorted: sorted, (1 + level) / 2), value))
-    }
-    return BootstrapIntervals(
-      scores: Dictionary(uniqueKeysWithValues: zip(["rmse", "mae", "nll", "crps"], intervals)),
-      level: level, replicateCount: replicates)
   }
 
   private struct RowScores {

@@ -94,6 +94,8 @@ public struct RunConfiguration: Sendable, Equatable {
   public var data = DataSource()
   /// The head and how it is fitted.
   public var method = Method()
+  /// Whether rows have sets of labels; a head of classes is then fitted to each label.
+  public var predictsLabelSets = false
   /// Passes over the data.
   public var epochs = 100
   /// The seed of everything random.
@@ -168,9 +170,14 @@ extension RunConfiguration {
   }
 
   /// What is predicted.
-  public var task: LearningTask {
+  public var task: LearningTask { asksForEachLabel ? .multilabel : headTask }
+
+  private var headTask: LearningTask {
     HeadRegistry.method(named: method.head)?.task ?? .classification
   }
+
+  /// Whether sets of labels are predicted by a head of classes for each of them.
+  var asksForEachLabel: Bool { predictsLabelSets && headTask == .classification }
 
   /// The arrays with the targets that this run reads.
   var targetArrays: TargetArrays { targetArrays(of: task) }

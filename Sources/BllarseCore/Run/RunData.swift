@@ -74,6 +74,7 @@ struct RunData {
     }
     let others = [
       dataset[SplitRoles.training]?.weightNote, fits ? dataset.unseenClassNote : nil,
+      fits ? dataset.constantLabelNote : nil,
     ]
     notes = limitNotes + others.compactMap { $0 }
   }

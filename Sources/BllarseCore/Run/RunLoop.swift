@@ -271,7 +271,8 @@ struct RunLoop {
     (result.iterations, result.recipe) = (trainer.info.iterations, trainer.info.report)
     (result.best, result.metrics) = (progress.best, metrics)
     result.chosenNumbers = trainer.info.chosen
-    result.leftOut = (trainer.head as? any LeftOutRegressingHead)?.leftOut?.estimate
+    result.leftOut =
+      trainer.info.estimate ?? (trainer.head as? any LeftOutRegressingHead)?.leftOut?.estimate
     result.data = output == nil ? nil : train.fingerprint
     return result
   }
@@ -395,6 +396,10 @@ extension FeatureSplit {
     switch targets {
     case .classes(let labels): for label in labels { add(UInt64(bitPattern: Int64(label))) }
     case .values(let values): for value in values.elements { add(value.bitPattern) }
+    case .labelSets(let sets):
+      for row in 0..<sets.rowCount {
+        for label in sets.labels(ofRow: row) { add(UInt64(row * sets.labelCount + label)) }
+      }
     }
     for weight in weights ?? [] { add(weight.bitPattern) }
     for group in groups ?? [] { add(UInt64(bitPattern: Int64(group))) }

@@ -13,7 +13,7 @@ struct SplitEvaluations {
 
   /// The Python original's names of splits, and of the metrics that it logs of each.
   static let originalNames = ["val_m": "val_matched", "val_mm": "val_mismatched"]
-  static let loggedNames: Set = ["acc", "nll", "ece", "rmse", "crps"]
+  static let loggedNames: Set = ["acc", "nll", "ece", "rmse", "crps", "hamming_loss"]
 
   /// Scores a fitted head on all splits; the training rows, which may be many, can be left out.
   init(
@@ -139,11 +139,13 @@ public struct RunMetrics: Sendable, Equatable, Encodable {
   public private(set) var pit: [String: [Double]]?
   /// The scores of each of several targets, by name.
   public private(set) var targets: [String: [String: Double]]?
+  /// The scores of each label of sets, by name.
+  public private(set) var labels: [String: [String: Double]]?
   /// The metrics of the detection of the rows of `--ood`, by score and name.
   public private(set) var outOfDistribution: [String: [String: Double]]?
 
   enum CodingKeys: String, CodingKey {
-    case test, reliability, confusion, bootstrap, conformal, intervals, pit, targets
+    case test, reliability, confusion, bootstrap, conformal, intervals, pit, targets, labels
     case outOfDistribution = "ood"
   }
 
@@ -161,6 +163,8 @@ public struct RunMetrics: Sendable, Equatable, Encodable {
   ) throws {
     if let regressor = head as? any RegressionHead {
       try self.init(regressor, on: data, roles, configuration, execution)
+    } else if let head = head as? any MultiLabelHead {
+      try self.init(head, on: data, roles, configuration, execution)
     } else {
       try self.init(try head.classifier(), on: data, roles, configuration, execution)
     }
@@ -194,6 +198,9 @@ public struct RunMetrics: Sendable, Equatable, Encodable {
     func uncertainties(_ features: FeatureMatrix) throws(NumericsError) -> [String: [Double]] {
       if let regressor = head as? any RegressionHead {
         return ["scale": try regressor.predict(features, execution: execution).scales.logVolumes]
+      }
+      if let head = head as? any MultiLabelHead {
+        return ["entropy": try head.logOdds(features, execution: execution).sumsOfEntropies]
       }
       guard let classifier = head as? any ClassificationHead else { return [:] }
       return try Uncertainty(classifier, features, execution: execution).scores
@@ -252,6 +259,20 @@ public struct RunMetrics: Sendable, Equatable, Encodable {
 }
 
 extension RunMetrics {
+  private init(
+    _ head: any MultiLabelHead, on data: FeatureDataset, _ roles: SplitRoles,
+    _ configuration: RunConfiguration, _ execution: Execution
+  ) throws {
+    let split = try data.split(roles.test)
+    let predictions = try LabelPredictions(
+      logOdds: try head.logOdds(split.features, execution: execution), split.labelSets)
+    test = Metric.values(of: predictions, everySplit: false)
+    reliability = Metrics.reliability(predictions.binSums())
+    bootstrap = predictions.bootstrapIntervals(seed: configuration.seed, execution: execution)
+    labels = Dictionary(
+      uniqueKeysWithValues: zip(data.outputs.names, predictions.labelScores.map(\.values)))
+  }
+
   private init(
     _ head: any RegressionHead, on data: FeatureDataset, _ roles: SplitRoles,
     _ configuration: RunConfiguration, _ execution: Execution
@@ -318,6 +339,19 @@ extension Matrix<Double> {
   /// The sums of the logarithms of each row.
   fileprivate var logVolumes: [Double] {
     (0..<rowCount).map { row in self.row(row).reduce(0) { $0 + log($1) } }
+  }
+}
+
+extension Matrix<Float> {
+  /// The sum of the entropies of each row's answers, in nats, of the log-odds of labels.
+  var sumsOfEntropies: [Double] {
+    (0..<rowCount).map { row in
+      self.row(row).reduce(0) { sum, odds in
+        // log(1 + exp(-f)) + (1 - p) f for f not negative; the entropy is even in f.
+        let f = Double(odds.magnitude)
+        return sum + (f < .infinity ? log1p(exp(-f)) + f / (1 + exp(f)) : 0)
+      }
+    }
   }
 }
 
@@ -429,6 +463,18 @@ enum FiniteScores {
     }
   }
 
+  /// The log-odds that a stored head gives labels of rows.
+  ///
+  /// - Throws: `DataError.Code.notFinite` with the row; `NumericsError` as the head.
+  static func logOdds(
+    _ head: any MultiLabelHead, _ features: FeatureMatrix, file: String?, key: String,
+    execution: Execution
+  ) throws -> Matrix<Float> {
+    let odds = try head.logOdds(features, execution: execution)
+    guard let row = odds.firstNonFinite?.row else { return odds }
+    throw overflow(features, row: row, file: file, key: key)
+  }
+
   /// Checks predictions of a stored head.
   ///
   /// - Throws: `DataError.Code.notFinite` with the row.
@@ -474,6 +520,12 @@ enum FiniteScores {
         if case .notFinite(let row, _) = error { return row }
         return 0
       }
+    }
+    if let head = head as? any MultiLabelHead {
+      guard let odds = try? head.logOdds(split.features, execution: execution),
+        let predictions = try? LabelPredictions(logOdds: odds, split.labelSets)
+      else { return 0 }
+      return predictions.rowScores.firstIndex { !$0.nll.isFinite }
     }
     guard let classifier = head as? any ClassificationHead,
       let logs = try? classifier.logProbabilities(split.features, execution: execution)

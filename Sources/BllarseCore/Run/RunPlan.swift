@@ -205,8 +205,14 @@ extension RunPlan {
   /// matrices of D x D. The factors are what runs of 40 to 100,000 rows, 5 to 1,024 features and 3 to 50
   /// classes took at their peaks (release build, resident size).
   private static func memory(_ configuration: RunConfiguration, _ data: FileHeaders.Data) -> Int {
-    let shape = MemoryShape(
+    var shape = MemoryShape(
       data.header, threads: ThreadReservation.usable(configuration.threadCount))
+    var heads = 0.0
+    if configuration.asksForEachLabel {
+      // One label is fitted after the other, and the heads of all are kept.
+      heads = shape.classes * shape.square
+      shape.classes = 2
+    }
     let fit = configuration.method.knownWay?.memory(shape, configuration.method) ?? 0
     // Weights, and groups while they are numbered.
     let values =
@@ -215,7 +221,7 @@ extension RunPlan {
     let features = data.header.splits.reduce(0) { $0 + Double($1.byteCount) }
     // The first is the program, its libraries, and what every small run takes.
     return Int(
-      MemoryShape.megabytes(36) + features + values + fit
+      MemoryShape.megabytes(36) + features + values + fit + heads
         + images(data, threads: shape.threads, isAugmented: configuration.mayAugment))
   }
 
@@ -237,7 +243,8 @@ extension RunPlan {
 
 /// The sizes that the memory of a fit depends on; those of matrices in bytes.
 struct MemoryShape: Sendable {
-  let rows, classes, threads: Double
+  let rows, threads: Double
+  var classes: Double
   /// D, bias included.
   let columns: Double
 

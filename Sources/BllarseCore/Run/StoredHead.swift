@@ -1,4 +1,5 @@
 public import BllarseNumerics
+import Glibc
 
 /// The scores of a stored head on data.
 public struct HeadEvaluation {
@@ -171,22 +172,9 @@ public struct HeadPrediction {
       advice: "leave the option out")
     let features = try OutOfDistributionRows.features(
       path: featuresPath, split: split, featureCount: head.featureCount)
-    let key = split.map { "\($0) split features" } ?? "features"
-    let predictions: any WritablePredictions
-    if let regressor = head as? any RegressionHead {
-      let distributions = try FiniteScores.predictions(
-        regressor, features, file: featuresPath, key: key, execution: threads.execution)
-      predictions = try PredictedTargets(distributions, level: level ?? 0.9)
-    } else {
-      try DataError.require(
-        level == nil, .wrongType, file: checkpoint, key: "head",
-        found: "a head \(type(of: head.uncalibrated).kind) predicts classes",
-        expected: "a head that predicts target values for --level", advice: "leave the option out")
-      let uncertainty = try Uncertainty(
-        try head.classifier(), features, splitsEntropy: splitsEntropy, execution: threads.execution)
-      try FiniteScores.check(uncertainty, of: features, file: featuresPath, key: key)
-      predictions = PredictedClasses(uncertainty)
-    }
+    let predictions = try predictions(
+      of: head, features, key: split.map { "\($0) split features" } ?? "features",
+      execution: threads.execution)
     if path.hasSuffix(".csv") {
       try predictions.writeTable(to: path, names: stored.outputNames)
     } else {
@@ -198,6 +186,31 @@ public struct HeadPrediction {
       try writer.write(to: path)
     }
     return features.rowCount
+  }
+
+  /// What a head predicts, as files hold it.
+  private func predictions(
+    of head: any Head, _ features: FeatureMatrix, key: String, execution: Execution
+  ) throws -> any WritablePredictions {
+    if let regressor = head as? any RegressionHead {
+      let distributions = try FiniteScores.predictions(
+        regressor, features, file: featuresPath, key: key, execution: execution)
+      return try PredictedTargets(distributions, level: level ?? 0.9)
+    }
+    try DataError.require(
+      level == nil, .wrongType, file: checkpoint, key: "head",
+      found: "a head \(type(of: head.uncalibrated).kind) predicts "
+        + (head is any MultiLabelHead ? "labels" : "classes"),
+      expected: "a head that predicts target values for --level", advice: "leave the option out")
+    if let head = head as? any MultiLabelHead {
+      return PredictedLabels(
+        try FiniteScores.logOdds(
+          head, features, file: featuresPath, key: key, execution: execution))
+    }
+    let uncertainty = try Uncertainty(
+      try head.classifier(), features, splitsEntropy: splitsEntropy, execution: execution)
+    try FiniteScores.check(uncertainty, of: features, file: featuresPath, key: key)
+    return PredictedClasses(uncertainty)
   }
 
   private static let format = "bllarse-predictions"
@@ -300,6 +313,44 @@ private struct PredictedClasses: WritablePredictions {
     writer.add("logits", uncertainty.logProbabilities)
     writer.add("predicted", predictions)
     for (name, values) in columns { writer.add(name, values) }
+  }
+}
+
+/// Probabilities of labels.
+private struct PredictedLabels: WritablePredictions {
+  private let logOdds: Matrix<Float>
+  private let probabilities: Matrix<Float>
+  private let entropy: [Double]
+
+  init(_ logOdds: Matrix<Float>) {
+    self.logOdds = logOdds
+    probabilities = Matrix(
+      rows: logOdds.rowCount, columns: logOdds.columnCount,
+      elements: logOdds.elements.map { Float(1 / (1 + exp(-Double($0)))) })
+    entropy = logOdds.sumsOfEntropies
+  }
+
+  var rowCount: Int { logOdds.rowCount }
+
+  func tableHead(_ names: [String]) -> [String] {
+    ["predicted"] + names.map { "p_" + $0 } + names.map { "logit_" + $0 } + ["entropy"]
+  }
+
+  /// The labels that are more probable than not, with semicolons between, come first.
+  func fields(_ row: Int, _ names: [String]) -> [String] {
+    let odds = logOdds.row(row)
+    return [zip(names, odds).filter { $0.1 > 0 }.map(\.0).joined(separator: ";")]
+      + probabilities.row(row).map { String($0) } + odds.map { String($0) }
+      + [String(entropy[row])]
+  }
+
+  func encode(into writer: inout SafetensorsWriter) {
+    writer.add("probabilities", probabilities)
+    writer.add("logits", logOdds)
+    writer.add(
+      "predicted", logOdds.elements.map { Int32($0 > 0 ? 1 : 0) },
+      shape: [logOdds.rowCount, logOdds.columnCount])
+    writer.add("entropy", entropy)
   }
 }
 

@@ -20,10 +20,14 @@ struct MetricListTests {
     }
     #expect(
       Set(metrics.filter { $0.direction == nil }.map(\.name)) == [
-        "mean_confidence", "coverage", "threshold", "parameters", "prior_precision", "l2",
+        "mean_confidence", "positives", "coverage", "threshold", "parameters", "prior_precision",
+        "l2",
         "temperature", "inverse_temperature", "noise_precision",
       ])
     #expect(Metric.ofSplits().map(\.name) == ["acc", "nll", "ece", "brier"])
+    #expect(
+      Metric.ofSplits(.multilabel).map(\.name)
+        == ["nll", "ece", "brier", "hamming_loss", "subset_acc"])
     #expect(Metric.ofSplits(.regression).map(\.name) == ["nll", "crps", "rmse", "mae", "r2"])
     // Names that carry their bins say what is computed.
     let one = try Predictions(
@@ -39,11 +43,14 @@ struct MetricListTests {
     let rows = Metric.all.map { metric in
       let place =
         switch metric.source {
-        case .split: "every split"
-        case .both: "every split, of classes and values"
+        case .split: "every split, of classes"
+        case .any(_, let targets, _):
+          targets == nil ? "every split, of classes and labels" : "every split"
         case .splitTargets: "every split, of values"
+        case .splitLabels: "every split, of labels"
         case .test: "test split"
         case .testTargets: "test split, of values"
+        case .testLabels: "test split, of labels"
         case .sets: "conformal sets"
         case .detection: "`--ood`"
         case .fit: "fit, run"
