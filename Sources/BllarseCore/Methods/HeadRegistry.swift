@@ -126,6 +126,26 @@ public enum HeadRegistry {
   }
 }
 
+extension HeadRegistry {
+  /// What an option of methods takes, by head where heads take other values under its name; `nil` for an option of no
+  /// method.
+  static func values(of name: String) -> String? {
+    var parts: [(expected: String, heads: [String])] = []
+    for method in methods {
+      for option in method.ways.flatMap(\.options) where option.info.name == name {
+        let expected = option.info.expected
+        if let index = parts.firstIndex(where: { $0.expected == expected }) {
+          parts[index].heads.append(method.name)
+        } else {
+          parts.append((expected, [method.name]))
+        }
+      }
+    }
+    guard parts.count > 1 else { return parts.first?.expected }
+    return parts.map { "\($0.heads.uniqued.listed("and")): \($0.expected)" }.joined(separator: "; ")
+  }
+}
+
 extension OptionInfo {
   /// What must be the case beside the method that takes it, in words.
   var conditions: [String] {

@@ -276,7 +276,8 @@ extension Method {
       guard let text = given[name] else { continue }
       let declared = HeadRegistry.options(named: name)
       guard declared.isEmpty || declared.contains(where: { $0.accepts(text) }) else {
-        throw OptionFault(declared[0].info, text)
+        let own = knownWay?.options.first { $0.info.name == name }
+        throw OptionFault((own ?? declared[0]).info, text)
       }
       give(name, text)
     }

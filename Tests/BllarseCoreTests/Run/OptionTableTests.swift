@@ -71,7 +71,7 @@ enum OptionTable {
     let place = use(of: info)
     let cells = [
       names.map { "`\($0)`" }.joined(separator: ", "),
-      info.arity == .flag ? "a switch" : info.expected,
+      info.arity == .flag ? "a switch" : HeadRegistry.values(of: info.name) ?? info.expected,
       info.defaultText ?? "", place ?? "every run",
       place == nil ? "" : info.isNotedWhereIdle ? "noted" : "refused", info.help,
     ]
