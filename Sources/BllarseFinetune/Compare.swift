@@ -100,7 +100,9 @@ extension Compare {
     let task = try task()
     var (list, notes): ([Candidate], [String]) = ([], [])
     for method in HeadRegistry.methods
-    where method.task == task && (heads.isEmpty || heads.contains(method.name)) {
+    where method.task == task
+      && (heads.isEmpty ? !method.isComparedByNameOnly : heads.contains(method.name))
+    {
       for variant in method.variants {
         var own = GivenOptions()
         own["head"] = method.name
@@ -520,7 +522,8 @@ struct ComparisonTable: Encodable {
       } + entries.filter { $0.excess == nil }
     (level, replicates) = (comparison.level, comparison.replicateCount)
     let task = heads.first?.result?.test.task ?? .classification
-    metrics = Metric.ofSplits(task).map(\.name)
+    let isOrdered = heads.contains { $0.result?.test.isOrdered ?? false }
+    metrics = Metric.ofSplits(task, ordered: isOrdered).map(\.name)
   }
 
   private static let megabyte = 1_048_576.0

@@ -255,7 +255,9 @@ struct CommandLineWords {
   private static let otherNames = ["loss-fn": "head"]
   /// Older values, by the names of the options that took them: the present name, and the present values.
   private static let oldValues: [String: (name: String, values: [String: String])] = [
-    "likelihood": ("head", ["softmax": "softmax", "probit": "IBProbit"]),
+    "likelihood": (
+      "head", ["softmax": "softmax", "probit": "IBProbit", "ordered-probit": "OrderedProbit"]
+    ),
     "calibration": ("calibration", ["loo": "folds"]),
     "posterior": (
       "posterior", CovarianceStructure.formerNames.mapValues(\.rawValue)

@@ -76,7 +76,10 @@ struct Terminal: RunObserver {
 
   func show(_ splits: [(split: String, scores: SplitScores)]) {
     let width = max(12, splits.map(\.split.count).max() ?? 0)
-    let metrics = Metric.ofSplits(splits.first?.scores.task ?? .classification).map(\.name)
+    let scores = splits.first?.scores
+    let metrics = Metric.ofSplits(
+      scores?.task ?? .classification, ordered: scores?.isOrdered ?? false
+    ).map(\.name)
     let rows = splits.map { split in (split.split, metrics.map { Self.figure(split.scores[$0]) }) }
     show([("split", metrics)] + rows, nameWidth: width)
   }

@@ -16,7 +16,7 @@ public enum HeadRegistry {
         .softmax, .probit, .laplace, .polyaGamma(OneAgainstRest.self),
         .polyaGamma(StickBreaking.self),
         .linear(CrossEntropyLoss.self, [FitOptions.labelSmoothing], optimizers),
-        .linear(SquaredErrorLoss.self, [], optimizers), .vbll, .gaussian,
+        .linear(SquaredErrorLoss.self, [], optimizers), .vbll, .orderedProbit, .gaussian,
       ]
     }
     mutating func update() { methods = builtIn + registered }
@@ -241,6 +241,8 @@ public struct HeadMethod: Sendable {
   /// The options with which `compare` fits it, beside those of all heads; by default it is fitted once, as it is
   /// when nothing is given.
   public var variants: [[String: String]] = [[:]]
+  /// Whether `compare` fits it only where it is named: it is not for all data of its task.
+  public var isComparedByNameOnly = false
   /// The way that is meant where one of some options is given, and not the selector.
   public var meantWay: (options: [String], name: String)?
 

@@ -24,6 +24,8 @@ public struct Predictions: Sendable {
   public let rows: [Row]
   /// The number of classes.
   public let classCount: Int
+  /// Whether the classes have an order, 0 to K - 1, so that metrics of ordered classes are computed.
+  public var areOrdered = false
   private let values: Matrix<Float>
   private let areLogarithms: Bool
 
@@ -122,6 +124,9 @@ public struct SplitScores: Sendable, Equatable {
 
   /// What was predicted.
   public var task: LearningTask { values["rmse"] == nil ? .classification : .regression }
+
+  /// Whether they hold metrics of ordered classes.
+  public var isOrdered: Bool { values["rps"] != nil }
 
   /// The accuracy.
   public var acc: Double { self["acc"] }
