@@ -100,10 +100,9 @@ extension Compare {
     let task = try task()
     var (list, notes): ([Candidate], [String]) = ([], [])
     for method in HeadRegistry.methods
-    where method.task == task
-      && (heads.isEmpty ? !method.isComparedByNameOnly : heads.contains(method.name))
-    {
-      for variant in method.variants {
+    where method.task == task && (heads.isEmpty || heads.contains(method.name)) {
+      let isNamed = !heads.isEmpty && method.variants.isEmpty
+      for variant in isNamed ? method.namedVariants : method.variants {
         var own = GivenOptions()
         own["head"] = method.name
         for (name, value) in variant { own[name] = value }

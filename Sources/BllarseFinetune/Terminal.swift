@@ -56,7 +56,9 @@ struct Terminal: RunObserver {
     if let recipe = result.recipe {
       show(recipe)
     } else if let elbo = result.elbo {
-      let name = result.test.task == .regression ? "log evidence" : "evidence lower bound"
+      let name =
+        result.test.task == .regression || result.test.isOrdered
+        ? "log evidence" : "evidence lower bound"
       var line = String(format: "\(name) %.4f after %d iterations", elbo, result.iterations)
       if let gap = result.certificate {
         line += String(format: ", between %.2g and %.2g below its maximum", gap.lower, gap.upper)

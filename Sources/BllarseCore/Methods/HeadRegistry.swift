@@ -241,8 +241,8 @@ public struct HeadMethod: Sendable {
   /// The options with which `compare` fits it, beside those of all heads; by default it is fitted once, as it is
   /// when nothing is given.
   public var variants: [[String: String]] = [[:]]
-  /// Whether `compare` fits it only where it is named: it is not for all data of its task.
-  public var isComparedByNameOnly = false
+  /// The same where ``variants`` is empty and the head is named: of heads that are not for all data of their task.
+  public var namedVariants: [[String: String]] = []
   /// The way that is meant where one of some options is given, and not the selector.
   public var meantWay: (options: [String], name: String)?
 

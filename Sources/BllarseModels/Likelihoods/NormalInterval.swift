@@ -106,11 +106,17 @@ package struct NormalInterval: Sendable, Equatable {
       let densities = (
         SpecialFunctions.normalDensity(-lower), SpecialFunctions.normalDensity(upper)
       )
-      let root = 2.0.squareRoot()
-      let logProbability =
-        min(upper, -lower) > 1
-        ? log1p(-0.5 * (erfc(upper / root) + erfc(-lower / root)))
-        : log(0.5 * (erf(upper / root) + erf(-lower / root)))
+      let logProbability: Double
+      if min(upper, -lower) > 1 {
+        // By what is missing from 1, whose relative accuracy erfc would lose to the rounding of its argument.
+        let missing =
+          densities.0 * SpecialFunctions.millsRatio(-lower).ratio
+          + densities.1 * SpecialFunctions.millsRatio(upper).ratio
+        logProbability = log1p(-missing)
+      } else {
+        let root = 2.0.squareRoot()
+        logProbability = log(0.5 * (erf(upper / root) + erf(-lower / root)))
+      }
       let probability = exp(logProbability)
       let mean = -densities.0 * expm1(-width * middle) / probability
       self.init(

@@ -40,6 +40,7 @@ struct MetricListTests {
       let place =
         switch metric.source {
         case .split: "every split"
+        case .orderedSplit: "every split, of ordered classes"
         case .both: "every split, of classes and values"
         case .splitTargets: "every split, of values"
         case .test: "test split"

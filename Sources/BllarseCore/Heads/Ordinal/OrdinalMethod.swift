@@ -6,7 +6,7 @@ extension HeadMethod {
     var method = HeadMethod(
       "OrderedProbit", ways: [.orderedProbit], kinds: [OrderedProbitHead.self])
     // Whether classes have an order is not in the data.
-    method.isComparedByNameOnly = true
+    (method.variants, method.namedVariants) = ([], [[:]])
     return method
   }()
 }
