@@ -101,7 +101,8 @@ extension Compare {
     var (list, notes): ([Candidate], [String]) = ([], [])
     for method in HeadRegistry.methods
     where method.serves(task) && (heads.isEmpty || heads.contains(method.name)) {
-      for variant in method.variants {
+      let isNamed = !heads.isEmpty && method.variants.isEmpty
+      for variant in isNamed ? method.namedVariants : method.variants {
         var own = GivenOptions()
         own["head"] = method.name
         for (name, value) in variant { own[name] = value }
@@ -521,7 +522,8 @@ struct ComparisonTable: Encodable {
       } + entries.filter { $0.excess == nil }
     (level, replicates) = (comparison.level, comparison.replicateCount)
     let task = heads.first?.result?.test.task ?? .classification
-    metrics = Metric.ofSplits(task).map(\.name)
+    let isOrdered = heads.contains { $0.result?.test.isOrdered ?? false }
+    metrics = Metric.ofSplits(task, ordered: isOrdered).map(\.name)
   }
 
   private static let megabyte = 1_048_576.0

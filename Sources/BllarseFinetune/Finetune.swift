@@ -257,7 +257,7 @@ struct CommandLineWords {
   private static let oldValues: [String: [String: (name: String, value: String)]] = [
     "likelihood": [
       "softmax": ("head", "softmax"), "probit": ("head", "IBProbit"),
-      "bernoulli": ("task", "multilabel"),
+      "ordered-probit": ("head", "OrderedProbit"), "bernoulli": ("task", "multilabel"),
     ],
     "calibration": ["loo": ("calibration", "folds")],
     "posterior": CovarianceStructure.formerNames.mapValues { ("posterior", $0.rawValue) },

@@ -59,7 +59,8 @@ struct Terminal: RunObserver {
     } else if let elbo = result.elbo {
       let name =
         switch result.test.task {
-        case .classification: "evidence lower bound"
+        case .classification:
+          result.test.isOrdered ? "log evidence" : "evidence lower bound"
         case .regression: "log evidence"
         case .multilabel: "log evidence, or its bound, of all labels"
         }
@@ -82,7 +83,10 @@ struct Terminal: RunObserver {
 
   func show(_ splits: [(split: String, scores: SplitScores)]) {
     let width = max(12, splits.map(\.split.count).max() ?? 0)
-    let metrics = Metric.ofSplits(splits.first?.scores.task ?? .classification).map(\.name)
+    let scores = splits.first?.scores
+    let metrics = Metric.ofSplits(
+      scores?.task ?? .classification, ordered: scores?.isOrdered ?? false
+    ).map(\.name)
     let rows = splits.map { split in (split.split, metrics.map { Self.figure(split.scores[$0]) }) }
     show([("split", metrics)] + rows, nameWidth: width)
   }

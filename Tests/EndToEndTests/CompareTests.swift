@@ -72,6 +72,19 @@ struct CompareTests {
     #expect(csv.hasPrefix("head,acc,acc_lower,acc_upper,nll,"))
   }
 
+  @Test("a head of ordered classes takes part where it is named, with columns of its own")
+  func ordered() throws {
+    let features = try OptionFixture.features(in: directory)
+    let both = ["--features", features, "--head", "OrderedProbit", "MSE"]
+    let table = try table(compare(both))
+    #expect(table.heads.map(\.head).sorted() == ["MSE", "OrderedProbit"])
+    for head in table.heads {
+      #expect((head.test?["rps"] != nil) == (head.head == "OrderedProbit"), "\(head)")
+    }
+    let csv = try compare(both, "csv").output.split(separator: "\n").first ?? ""
+    #expect(csv.contains(",rps,") && csv.contains(",class_mae,"))
+  }
+
   private func part(_ path: String, _ key: String) throws -> String {
     let json = try JSONSerialization.jsonObject(with: Data(directory.read(path))) as? [String: Any]
     return String(

@@ -18,8 +18,10 @@ struct HeadConformanceTests {
     ) { way in
       var claims: HeadConformance.Claims = []
       if way.traits.contains(.isOnePass) { claims = [.rowOrder, .classOrder] }
-      // The classes of given weights are numbered already.
-      if ["MultinomialPolyaGamma", "laplace"].contains(name) { claims.remove(.classOrder) }
+      // The classes of given weights are numbered already; others have an order.
+      if ["MultinomialPolyaGamma", "laplace", "OrderedProbit"].contains(name) {
+        claims.remove(.classOrder)
+      }
       if way.takes("sample-weight") { claims.insert(.weights) }
       return claims
     }

@@ -235,10 +235,15 @@ extension ClassificationHead {
   ) throws(NumericsError) -> SplitScores {
     let logs = calibration.apply(
       to: try logProbabilities(features, execution: execution), execution: execution)
-    return SplitScores(
-      try Predictions(logProbabilities: logs, labels: labels, execution: execution))
+    var predictions = try Predictions(
+      logProbabilities: logs, labels: labels, execution: execution)
+    predictions.areOrdered = self is any OrderedClassHead
+    return SplitScores(predictions)
   }
 }
+
+/// A head of classes that have an order, 0 to K - 1: its scores hold those of ordered classes, too.
+public protocol OrderedClassHead: ClassificationHead {}
 
 /// A head with a posterior over its weights, which makes the logits of a row random.
 public protocol LatentHead: ClassificationHead {

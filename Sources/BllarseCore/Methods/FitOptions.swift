@@ -14,7 +14,9 @@ public enum FitOptions {
       variational takes VBLL's priors.
       """,
       default:
-        "folds for softmax and a converged IBProbit, evidence for laplace and gaussian, 1 otherwise"
+        """
+        folds for softmax and a converged IBProbit, evidence for laplace, OrderedProbit and gaussian, 1 otherwise
+        """
     ),
     defaultValue: .folds, parse: { LaplacePrior($0) }, text: { $0.description },
     record: { .text($0.description) }
@@ -90,7 +92,7 @@ public enum FitOptions {
     row of mean 0 and variance 1 before); for gaussian also none (columns are centred, targets are in their units).
     """,
     default: """
-      columns, unless another predicts left-out rows plainly better; columns for gaussian; VBLL takes features as they \
+      columns, unless another predicts left-out rows plainly better; columns for OrderedProbit and gaussian; VBLL takes features as they \
       are, without a bias
       """,
     recordedDefault: "folds")

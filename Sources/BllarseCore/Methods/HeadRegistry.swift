@@ -16,7 +16,7 @@ public enum HeadRegistry {
         .softmax, .probit, .laplace, .polyaGamma(OneAgainstRest.self),
         .polyaGamma(StickBreaking.self),
         .linear(CrossEntropyLoss.self, [FitOptions.labelSmoothing], optimizers),
-        .linear(SquaredErrorLoss.self, [], optimizers), .vbll, .gaussian,
+        .linear(SquaredErrorLoss.self, [], optimizers), .vbll, .orderedProbit, .gaussian,
       ]
     }
     mutating func update() { methods = builtIn + registered }
@@ -269,6 +269,8 @@ public struct HeadMethod: Sendable {
   /// The options with which `compare` fits it, beside those of all heads; by default it is fitted once, as it is
   /// when nothing is given.
   public var variants: [[String: String]] = [[:]]
+  /// The same where ``variants`` is empty and the head is named: of heads that are not for all data of their task.
+  public var namedVariants: [[String: String]] = []
   /// The way that is meant where one of some options is given, and not the selector.
   public var meantWay: (options: [String], name: String)?
 

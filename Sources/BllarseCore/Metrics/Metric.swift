@@ -24,6 +24,8 @@ public struct Metric: Sendable {
   /// What a metric is computed from.
   enum Source: Sendable {
     case split(@Sendable (Predictions) -> Double?)
+    /// Of every split, where the classes have an order.
+    case orderedSplit(@Sendable (Predictions) -> Double?)
     case test(@Sendable (Predictions) -> Double?)
     case splitTargets(@Sendable (TargetPredictions) -> Double?)
     case testTargets(@Sendable (TargetPredictions) -> Double?)
@@ -110,10 +112,17 @@ extension Metric {
   public static var all: [Metric] { builtIn + registered.withLock { $0 } }
 
   /// Those of a task that are computed for every split, in the order of tables.
-  public static func ofSplits(_ task: LearningTask = .classification) -> [Metric] {
+  ///
+  /// - Parameters:
+  ///   - task: what is predicted.
+  ///   - ordered: whether those of ordered classes are among them.
+  public static func ofSplits(
+    _ task: LearningTask = .classification, ordered: Bool = false
+  ) -> [Metric] {
     all.filter { metric in
       switch metric.source {
       case .split: task == .classification
+      case .orderedSplit: task == .classification && ordered
       case .splitTargets: task == .regression
       case .splitLabels: task == .multilabel
       case .any(_, let targets, _): task != .regression || targets != nil
@@ -146,6 +155,8 @@ extension Metric {
     values { source in
       switch source {
       case .split(let compute) where everySplit: compute(predictions)
+      case .orderedSplit(let compute) where everySplit && predictions.areOrdered:
+        compute(predictions)
       case .any(let compute, _, _) where everySplit: compute(predictions)
       case .test(let compute) where !everySplit: compute(predictions)
       default: nil
@@ -244,6 +255,14 @@ extension Metric {
       Metric(
         "average_precision", .higher, "share",
         "mean over rows with a label of the precision at their rank", .fit),
+      Metric(
+        "rps", .lower, "squared probability",
+        "ranked probability score: the mean over thresholds of the squared error of P(y <= k), 0 to 1",
+        .orderedSplit(Metrics.rankedProbabilityScore)),
+      Metric(
+        "class_mae", .lower, "classes",
+        "mean distance of the predicted median class from the label",
+        .orderedSplit(Metrics.medianClassError)),
       Metric(
         "mean_confidence", nil, "probability", "mean of the highest probability of a row",
         .test { Metrics.mean($0.rows.lazy.map { $0.confidence }) }),

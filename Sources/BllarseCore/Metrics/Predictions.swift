@@ -24,6 +24,8 @@ public struct Predictions: Sendable {
   public let rows: [Row]
   /// The number of classes.
   public let classCount: Int
+  /// Whether the classes have an order, 0 to K - 1, so that metrics of ordered classes are computed.
+  public var areOrdered = false
   private let values: Matrix<Float>
   private let areLogarithms: Bool
 
@@ -125,6 +127,9 @@ public struct SplitScores: Sendable, Equatable {
     values["rmse"] != nil
       ? .regression : values["hamming_loss"] != nil ? .multilabel : .classification
   }
+
+  /// Whether they hold metrics of ordered classes.
+  public var isOrdered: Bool { values["rps"] != nil }
 
   /// The accuracy.
   public var acc: Double { self["acc"] }

@@ -44,6 +44,7 @@ struct MetricListTests {
       let place =
         switch metric.source {
         case .split: "every split, of classes"
+        case .orderedSplit: "every split, of ordered classes"
         case .any(_, let targets, _):
           targets == nil ? "every split, of classes and labels" : "every split"
         case .splitTargets: "every split, of values"
