@@ -116,6 +116,7 @@ extension Metric {
   /// - Parameters:
   ///   - task: what is predicted.
   ///   - ordered: whether those of ordered classes are among them.
+  /// - Returns: a part of ``all``.
   public static func ofSplits(
     _ task: LearningTask = .classification, ordered: Bool = false
   ) -> [Metric] {

@@ -8,7 +8,8 @@ extension Metrics {
   /// It is 0 for certainty of the label and 1 for certainty of the other end of the scale. Unlike the Brier score it
   /// tells a miss by one class from a miss by several.
   ///
-  /// - Parameter predictions: N x K; NaN for no rows, `nil` for less than two classes.
+  /// - Parameter predictions: N x K.
+  /// - Returns: the score; NaN for no rows, `nil` for less than two classes.
   /// - Note: Source: Epstein, "A scoring system for probability forecasts of ranked categories", Journal of Applied
   ///   Meteorology 1969, in the form of Murphy (1971) and divided by K - 1.
   public static func rankedProbabilityScore(_ predictions: Predictions) -> Double? {
@@ -28,7 +29,8 @@ extension Metrics {
   /// The mean distance, in classes, of the median of the predicted distribution from the label: the median is the first
   /// class at which the distribution function reaches a half of its end.
   ///
-  /// - Parameter predictions: N x K; NaN for no rows.
+  /// - Parameter predictions: N x K.
+  /// - Returns: the distance; NaN for no rows.
   public static func medianClassError(_ predictions: Predictions) -> Double? {
     meanOverRows(predictions) { row, label in
       let half = 0.5 * row.reduce(0) { $0 + Double($1) }

@@ -185,6 +185,7 @@ public struct OrderedProbitHead: Sendable {
   /// - Parameters:
   ///   - features: n x D, finite.
   ///   - execution: the threads to work with.
+  /// - Returns: n numbers each; variances are not negative.
   /// - Throws: `NumericsError.sizeMismatch` for rows of another width.
   public func latent(
     _ features: FeatureMatrix, execution: Execution = .available

@@ -1,7 +1,9 @@
 import BllarseNumerics
 import Glibc
 
-/// The posterior of an ordered probit regression over given rows, up to its constant, in the weights w and the cutpoints b:
+/// The posterior of an ordered probit regression over given rows, up to its constant.
+///
+/// In the weights w and the cutpoints b it is
 ///
 ///     F(w, b) = Σᵢ uᵢ log[Φ(b_{yᵢ+1} - fᵢ) - Φ(b_{yᵢ} - fᵢ)] + Σ_k s_k log[Φ(b_{k+1}) - Φ(b_k)] - ½ λ‖w‖²,   fᵢ = xᵢᵀw,
 ///
