@@ -246,9 +246,9 @@ extension StoredTensor {
     try (matrix(rows: 1, columns: count) as Matrix<Element>).elements
   }
 
-  /// Labels, or values, (rows) or (rows, T).
+  /// Labels or class probabilities, or values, (rows) or (rows, T).
   func targets(of task: LearningTask) throws(DataError) -> Targets {
-    guard task == .regression else { return .classes(try labels()) }
+    guard task == .regression else { return try classTargets() }
     guard shape.count == 1 || shape.count == 2 && shape[1] > 0 else {
       throw header.wrongShape(expected: "one target a row (rows), or several (rows, targets)")
     }

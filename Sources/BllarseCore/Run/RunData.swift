@@ -74,6 +74,7 @@ struct RunData {
     }
     let others = [
       dataset[SplitRoles.training]?.weightNote, fits ? dataset.unseenClassNote : nil,
+      dataset.distributionNote,
     ]
     notes = limitNotes + others.compactMap { $0 }
   }
