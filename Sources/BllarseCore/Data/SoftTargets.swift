@@ -121,7 +121,7 @@ extension FeatureSplit {
   /// Every row once for each class that it may have, weighted by its probability; copies are left out together.
   ///
   /// - Returns: hard labels; the split itself where its rows have these.
-  func copyingRows() -> FeatureSplit {
+  public func copyingRows() -> FeatureSplit {
     guard let distributions = targets.softDistributions else { return self }
     let copies = RowCopies(distributions, weights: weights, groups: groups)
     return FeatureSplit(
