@@ -113,11 +113,16 @@ public struct FeatureDataset: Sendable {
 
   /// What the user should know of classes that no training row has; `nil` when there are none.
   var unseenClassNote: String? {
-    guard case .classes(let labels)? = splits[SplitRoles.training]?.targets else { return nil }
+    guard let train = splits[SplitRoles.training], train.targets.task == .classification else {
+      return nil
+    }
     var isSeen = [Bool](repeating: false, count: classCount)
-    let weights = splits[SplitRoles.training]?.weights
-    for (row, label) in labels.enumerated() where (weights?[row] ?? 1) > 0 {
-      isSeen[Int(label)] = true
+    if case .distributions(let distributions) = train.targets {
+      isSeen = distributions.classTotals(weights: train.weights).map { $0 > 0 }
+    } else {
+      for (row, label) in train.labels.enumerated() where (train.weights?[row] ?? 1) > 0 {
+        isSeen[Int(label)] = true
+      }
     }
     let unseen = isSeen.indices.filter { !isSeen[$0] }
     guard !unseen.isEmpty else { return nil }
@@ -172,7 +177,7 @@ struct DatasetValidation {
       let names = targetNames ?? (0..<first.labelCount).map(String.init)
       for split in splits { try check(split, labelNames: names) }
       return Outputs(.multilabel, names)
-    case .classes?, nil:
+    case .classes?, .distributions?, nil:
       let count = try checkLabels(splits, announced: announced, names: classNames)
       return Outputs(classCount: count, names: classNames)
     }
@@ -193,11 +198,12 @@ struct DatasetValidation {
     _ splits: [Outline], announced: Int?, names: [String]?
   ) throws(DataError) -> Int {
     let labelled: [(outline: Outline, labels: [Int32])] = splits.map { split in
-      guard case .classes(let labels) = split.targets else { return (split, []) }
-      return (split, labels)
+      guard split.targets.task == .classification else { return (split, []) }
+      return (split, split.targets.labels)
     }
-    let classCount = try classCount(labelled, announced: announced, names: names)
-    let isAnnounced = announced != nil || names != nil
+    let columns = try distributionColumns(splits, announced: announced ?? names?.count)
+    let classCount = try classCount(labelled, announced: announced ?? columns, names: names)
+    let isAnnounced = announced != nil || names != nil || columns != nil
     for (split, labels) in labelled {
       if let row = labels.firstIndex(where: { $0 < 0 || Int($0) >= classCount }) {
         // A class of which there is no training row.
@@ -213,6 +219,29 @@ struct DatasetValidation {
       try split.values.check(targets: split.targets, file: file, key: split.name)
     }
     return classCount
+  }
+
+  /// The columns of class probabilities, which every split that has some must have, and as many as classes were
+  /// announced; `nil` where there are labels only.
+  private func distributionColumns(
+    _ splits: [Outline], announced: Int?
+  ) throws(DataError) -> Int? {
+    var known: (count: Int, source: String)?
+    if let announced { known = (announced, "as many as classes are announced in the metadata") }
+    var columns: Int?
+    for split in splits {
+      guard case .distributions(let distributions) = split.targets else { continue }
+      let count = distributions.classCount
+      if let known, known.count != count {
+        throw fault(
+          .wrongShape, "\(split.name) split targets",
+          "there are probabilities of \(count) classes", "\(known.count), \(known.source)",
+          "store a column for each class, in the order of the classes")
+      }
+      columns = count
+      known = (count, "as in \(split.name)")
+    }
+    return columns
   }
 
   /// The largest magnitude of a target value: sums of squares over rows stay finite in double precision.
@@ -317,6 +346,13 @@ extension RowValues {
       try DataError.require(
         differs({ labels[$0] != labels[first] }), .insufficientData, file: file,
         key: "\(key) split labels", found: "all \(rows) have the label \(labels[first])",
+        expected: "at least two classes", advice: "add rows of another class")
+    case .distributions(let distributions):
+      let totals = distributions.classTotals(weights: weights)
+      let seen = totals.indices.filter { totals[$0] > 0 }
+      try DataError.require(
+        seen.count > 1, .insufficientData, file: file, key: "\(key) split targets",
+        found: "all \(rows) have the class \(seen.first ?? 0) with probability 1",
         expected: "at least two classes", advice: "add rows of another class")
     case .values(let values):
       for column in 0..<values.columnCount {

@@ -11,7 +11,8 @@ import Synchronization
 ///   npy files, and perhaps `metadata.json`: the cache of the Python original's text experiments.
 ///
 /// Features are (N, D) and stay in half, single or double precision, mapped where they are not
-/// compressed; labels are N integers of any type. Target values, (N) or (N, T) numbers of any type, are in their
+/// compressed; labels are N integers of any type. Floating-point numbers (N, K) in their place are class
+/// probabilities, and fractions (N) those of class 1 of two. Target values, (N) or (N, T) numbers of any type, are in their
 /// place for heads that predict these, zeros and ones (N, L) for sets of labels, and other arrays than `y_NAME` may be
 /// named (``TargetArrays``). The metadata may hold `class_names`, `target_names` or `label_names` (a JSON list of texts)
 /// and `num_classes`. `val` is the split "validation";
@@ -126,7 +127,7 @@ public struct FeatureFile: Sendable {
   ) throws(DataError) -> [String]? {
     let count: Int
     switch targets {
-    case .classes?, nil: return nil
+    case .classes?, .distributions?, nil: return nil
     case .values(let values)?: count = values.columnCount
     case .labelSets(let sets)?: count = sets.labelCount
     }
@@ -201,6 +202,8 @@ struct FeatureHeader: Sendable {
   let splits: [Split]
   let featureCount: Int
   let outputs: Outputs
+  /// How many copies of the training rows stand for class probabilities; `nil` where rows have labels, or values.
+  var softCopies: Int?
 
   subscript(name: String) -> Split? { splits.first { $0.name == name } }
 }
@@ -231,7 +234,10 @@ extension FeatureFile {
       file: path, names: splitNames,
       splits: read.map { name, features, _, _ in
         (name, features.shape[0], features.shape.reduce(features.type.size, *))
-      }, featureCount: read.first?.features.shape[1] ?? 0, outputs: outputs)
+      }, featureCount: read.first?.features.shape[1] ?? 0, outputs: outputs,
+      softCopies: read.first { $0.name == SplitRoles.training }?.targets.softDistributions.map {
+        RowCopies.count($0)
+      })
   }
 
   /// The sizes of the features of a split, with or without labels.

@@ -47,6 +47,8 @@ extension Outputs: CustomStringConvertible {
 public enum Targets: Sendable {
   /// A class of each row, N.
   case classes([Int32])
+  /// The probabilities of the classes of each row, N x K: what a teacher predicted, or how annotators voted.
+  case distributions(ClassDistributions)
   /// Numbers of each row, N x T.
   case values(Matrix<Double>)
   /// The labels that each row has, N x L.
@@ -55,16 +57,19 @@ public enum Targets: Sendable {
   /// What predicts such targets.
   public var task: LearningTask {
     switch self {
-    case .classes: .classification
+    case .classes, .distributions: .classification
     case .values: .regression
     case .labelSets: .multilabel
     }
   }
 
-  /// A class of each row, N, of rows that have one.
+  /// A class of each row, N, of rows that have one; the most probable one where probabilities are known.
   var labels: [Int32] {
-    guard case .classes(let labels) = self else { preconditionFailure("rows without classes") }
-    return labels
+    switch self {
+    case .classes(let labels): labels
+    case .distributions(let distributions): distributions.labels
+    case .values, .labelSets: preconditionFailure("rows without classes")
+    }
   }
   /// Numbers of each row, N x T, of rows that have some.
   var values: Matrix<Double> {
@@ -81,6 +86,7 @@ public enum Targets: Sendable {
   var rowCount: Int {
     switch self {
     case .classes(let labels): labels.count
+    case .distributions(let distributions): distributions.rowCount
     case .values(let values): values.rowCount
     case .labelSets(let sets): sets.rowCount
     }
@@ -90,6 +96,7 @@ public enum Targets: Sendable {
   var noun: String {
     switch self {
     case .classes: "label"
+    case .distributions: "class distribution"
     case .values: "target"
     case .labelSets: "label set"
     }
@@ -98,7 +105,7 @@ public enum Targets: Sendable {
   /// The classes of rows, or one of all rows.
   fileprivate var strata: [Int32] {
     switch self {
-    case .classes(let labels): labels
+    case .classes, .distributions: labels
     case .values, .labelSets: [Int32](repeating: 0, count: rowCount)
     }
   }
@@ -106,6 +113,7 @@ public enum Targets: Sendable {
   fileprivate func rows(_ range: Range<Int>) -> Targets {
     switch self {
     case .classes(let labels): .classes(Array(labels[range]))
+    case .distributions(let distributions): .distributions(distributions.rows(range))
     case .values(let values): .values(values.rows(range))
     case .labelSets(let sets): .labelSets(sets.rows(range))
     }
@@ -114,6 +122,7 @@ public enum Targets: Sendable {
   fileprivate func gatheringRows(_ rows: [Int]) -> Targets {
     switch self {
     case .classes(let labels): .classes(rows.map { labels[$0] })
+    case .distributions(let distributions): .distributions(distributions.gatheringRows(rows))
     case .values(let values): .values(values.gatheringRows(rows))
     case .labelSets(let sets): .labelSets(sets.gatheringRows(rows))
     }
@@ -134,7 +143,7 @@ public struct FeatureSplit: Sendable {
   /// Rows of one group are left out of a fit together.
   public let groups: [Int]?
 
-  /// The class of each row, N, of rows that have one.
+  /// The class of each row, N, of rows that have one; the most probable one where probabilities are known.
   public var labels: [Int32] { targets.labels }
   /// The target values of each row, N x T, of rows that have some.
   public var values: Matrix<Double> { targets.values }
@@ -213,7 +222,7 @@ public struct FeatureSplit: Sendable {
     FeatureSplit(features, .classes(labelSets.classes(of: label)), weights, groups)
   }
 
-  private init(
+  init(
     _ features: FeatureMatrix, _ targets: Targets, _ weights: [Double]?, _ groups: [Int]?
   ) {
     (self.features, self.targets) = (features, targets)
@@ -352,7 +361,8 @@ extension RunConfiguration {
       let subset =
         data.trainSubsetSeed.map { RowSubset(stratified: limit, of: targets.strata, seed: $0) }
         ?? RowSubset(first: limit, of: count)
-      if case .classes(let labels) = targets {
+      if targets.task == .classification, targets.softDistributions == nil {
+        let labels = targets.labels
         try DataError.require(
           Set(subset.rows.map { labels[$0] }).count > 1 || Set(labels).count < 2, .insufficientData,
           file: file, key: "\(name) split labels",

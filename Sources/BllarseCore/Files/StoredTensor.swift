@@ -246,10 +246,10 @@ extension StoredTensor {
     try (matrix(rows: 1, columns: count) as Matrix<Element>).elements
   }
 
-  /// Labels, values, (rows) or (rows, T), or sets of labels, (rows, L).
+  /// Labels or class probabilities, values, (rows) or (rows, T), or sets of labels, (rows, L).
   func targets(of task: LearningTask) throws(DataError) -> Targets {
     switch task {
-    case .classification: return .classes(try labels())
+    case .classification: return try classTargets()
     case .multilabel: return .labelSets(try labelSets())
     case .regression: break
     }

@@ -208,11 +208,18 @@ extension ClassificationHead {
   /// ``classCount``.
   public var outputCount: Int { classCount }
 
-  /// The scores of ``evaluation(features:labels:calibration:execution:)`` without a map.
+  /// The scores of ``evaluation(features:labels:calibration:execution:)`` without a map; against class
+  /// probabilities, where these are the targets, those of ``logProbabilities(_:execution:)``.
   public func scores(
     of split: FeatureSplit, execution: Execution
   ) throws(NumericsError) -> SplitScores {
-    try evaluation(features: split.features, labels: split.labels, execution: execution)
+    if let distributions = split.targets.softDistributions {
+      return SplitScores(
+        try Predictions(
+          logProbabilities: logProbabilities(split.features, execution: execution),
+          labels: split.labels, distributions: distributions, execution: execution))
+    }
+    return try evaluation(features: split.features, labels: split.labels, execution: execution)
   }
 
   /// The logarithms of the predictive class probabilities, computed on all threads that this process has.

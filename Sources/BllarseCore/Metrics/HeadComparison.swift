@@ -96,7 +96,7 @@ extension Head {
     guard let classifier = self as? any ClassificationHead else { return [] }
     let predictions = try Predictions(
       logProbabilities: classifier.logProbabilities(split.features, execution: execution),
-      labels: split.labels, execution: execution)
+      labels: split.labels, distributions: split.targets.softDistributions, execution: execution)
     return predictions.rows.map { -$0.logLikelihood }
   }
 }

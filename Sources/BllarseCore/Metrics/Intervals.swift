@@ -180,6 +180,7 @@ private struct AddedRows: Sendable {
   init(_ predictions: Predictions) {
     confidence = predictions.rows.map { min(max($0.confidence, 0), 1) }
     squares = predictions.rows.map { row in
+      if let squares = row.squares { return squares }
       // From Brier = Σ p² - p_y² + (1 - p_y)².
       let p = row.isCorrect ? row.confidence : exp(row.logLikelihood)
       return row.brier + p * p - (1 - p) * (1 - p)

@@ -178,7 +178,7 @@ extension Metrics {
   static func binSums(_ predictions: Predictions, binCount: Int) -> [BinSums] {
     var sums = [BinSums](repeating: BinSums(), count: binCount)
     for row in predictions.rows {
-      sums[BinSums.index(row.confidence, binCount)].add(row.confidence, row.isCorrect ? 1 : 0)
+      sums[BinSums.index(row.confidence, binCount)].add(row.confidence, row.hit)
     }
     return sums
   }
@@ -268,9 +268,11 @@ struct ConfidenceOrder: Sendable {
   /// Where the rows of equal confidence start, and the number of rows at the end.
   private(set) var groupStarts: [Int] = []
 
-  init(_ predictions: Predictions) {
+  /// - Parameter byLabels: whether rows whose targets are class probabilities are right or wrong by their labels, not
+  ///   in part.
+  init(_ predictions: Predictions, byLabels: Bool = false) {
     var rows = predictions.rows.map {
-      (confidence: $0.confidence, correct: $0.isCorrect ? 1.0 : 0.0)
+      (confidence: $0.confidence, correct: byLabels ? ($0.isCorrect ? 1 : 0) : $0.hit)
     }
     // NaN goes to the front, so that the order stays a strict one.
     rows.sort { $0.confidence < $1.confidence || ($0.confidence.isNaN && !$1.confidence.isNaN) }
@@ -309,7 +311,7 @@ extension Metrics {
   /// - Note: Source: Geifman, Uziel and El-Yaniv, "Bias-reduced uncertainty estimation for deep neural
   ///   classifiers", ICLR 2019, eq. (1) and section 3.
   public static func selectiveRisk(_ predictions: Predictions) -> SelectiveRisk {
-    let ordered = ConfidenceOrder(predictions)
+    let ordered = ConfidenceOrder(predictions, byLabels: true)
     var (errors, area) = (0.0, 0.0)
     for (covered, correct) in ordered.correct.reversed().enumerated() {
       errors += 1 - correct

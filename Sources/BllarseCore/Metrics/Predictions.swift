@@ -18,6 +18,10 @@ public struct Predictions: Sendable {
     public var logLikelihood, brier: Double
     /// The number of classes that are more probable than the label, or equal and before it.
     public var labelRank: Int32
+    /// How probable the predicted class is as the label: 1 or 0, or its share of class probabilities.
+    public var hit: Double
+    /// Σ_k p_k², where the targets are class probabilities.
+    var squares: Double?
   }
 
   /// The rows, in their order.
@@ -45,7 +49,29 @@ public struct Predictions: Sendable {
   public init<Scalar: BLASScalar>(
     logProbabilities: Matrix<Scalar>, labels: [Int32], execution: Execution = .available
   ) throws(NumericsError) {
-    try self.init(logProbabilities, labels, areLogarithms: true, execution)
+    try self.init(logProbabilities, labels, nil, areLogarithms: true, execution)
+  }
+
+  /// Takes predictions given as log-probabilities, of rows whose targets are class probabilities Y:
+  ///
+  ///     log-likelihood Σ_k Y_k log p_k,   Brier score Σ_k (p_k - Y_k)²,   hit Y_k of the predicted class.
+  ///
+  /// - Parameters:
+  ///   - logProbabilities: N x K.
+  ///   - labels: the most probable classes, by which predictions are right or wrong.
+  ///   - distributions: Y; `nil` where the labels are the targets.
+  ///   - execution: the threads to work with.
+  /// - Throws: as ``init(logProbabilities:labels:execution:)``.
+  public init<Scalar: BLASScalar>(
+    logProbabilities: Matrix<Scalar>, labels: [Int32], distributions: ClassDistributions?,
+    execution: Execution = .available
+  ) throws(NumericsError) {
+    if let distributions, distributions.classCount != logProbabilities.columnCount {
+      throw .sizeMismatch(
+        of: "class probabilities of a row", found: distributions.classCount,
+        expected: logProbabilities.columnCount, reason: "one for each class")
+    }
+    try self.init(logProbabilities, labels, distributions, areLogarithms: true, execution)
   }
 
   /// Takes predictions given as probabilities; one that is 0 at the label has an infinite loss.
@@ -54,21 +80,31 @@ public struct Predictions: Sendable {
   public init<Scalar: BLASScalar>(
     probabilities: Matrix<Scalar>, labels: [Int32], execution: Execution = .available
   ) throws(NumericsError) {
-    try self.init(probabilities, labels, areLogarithms: false, execution)
+    try self.init(probabilities, labels, nil, areLogarithms: false, execution)
   }
 
   @specialized(where Scalar == Float)
   @specialized(where Scalar == Double)
   private init<Scalar: BLASScalar>(
-    _ values: Matrix<Scalar>, _ labels: [Int32], areLogarithms: Bool, _ execution: Execution
+    _ values: Matrix<Scalar>, _ labels: [Int32], _ distributions: ClassDistributions?,
+    areLogarithms: Bool, _ execution: Execution
   ) throws(NumericsError) {
     let count = values.rowCount
     try TrainingRows.matchLabels(labels, rowCount: count, classCount: values.columnCount)
     rows = execution.map(count, blockSize: 4096) { range in
       let block = values.rows(range)
-      return Self.summarize(
-        block, probabilities: areLogarithms ? block.exponentials() : block,
-        areLogarithms: areLogarithms, labels: labels[range])
+      let probabilities = areLogarithms ? block.exponentials() : block
+      var rows = Self.summarize(
+        block, probabilities: probabilities, areLogarithms: areLogarithms, labels: labels[range])
+      if let distributions {
+        for place in rows.indices {
+          rows[place].take(
+            distributions.probabilities.row(range.lowerBound + place),
+            logs: block.row(place).map { Double($0) },
+            probabilities: probabilities.row(place).map { Double($0) })
+        }
+      }
+      return rows
     }
     classCount = values.columnCount
     self.values = values as? Matrix<Float> ?? Matrix<Float>(values)
@@ -102,10 +138,27 @@ public struct Predictions: Sendable {
             label: label, predicted: Int32(best), confidence: Double(probability[best]),
             isCorrect: best == y && !own.isNaN,
             logLikelihood: areLogarithms ? Double(own) : log(p),
-            brier: (sumOfSquares - p * p) + (1 - p) * (1 - p), labelRank: rank)
+            brier: (sumOfSquares - p * p) + (1 - p) * (1 - p), labelRank: rank,
+            hit: best == y && !own.isNaN ? 1 : 0)
         }
       }
     }
+  }
+}
+
+extension Predictions.Row {
+  /// Takes the scores against class probabilities.
+  fileprivate mutating func take(_ shares: [Float], logs: [Double], probabilities: [Double]) {
+    (logLikelihood, brier) = (0, 0)
+    var squares = 0.0
+    for (k, share) in shares.enumerated() {
+      if share > 0 { logLikelihood += Double(share) * logs[k] }
+      let difference = probabilities[k] - Double(share)
+      brier += difference * difference
+      squares += probabilities[k] * probabilities[k]
+    }
+    hit = confidence.isNaN ? 0 : Double(shares[Int(predicted)])
+    self.squares = squares
   }
 }
 

@@ -75,6 +75,7 @@ struct RunData {
     let others = [
       dataset[SplitRoles.training]?.weightNote, fits ? dataset.unseenClassNote : nil,
       fits ? dataset.constantLabelNote : nil,
+      dataset.distributionNote,
     ]
     notes = limitNotes + others.compactMap { $0 }
   }

@@ -11,6 +11,8 @@ struct RunLoop {
   /// Seconds that the run had taken before it was resumed.
   private var secondsBefore = 0.0
   private let train: FeatureSplit
+  /// What the trainer is given of them: copies, where class probabilities are fitted so.
+  private let fittedRows: FeatureSplit
   let roles: SplitRoles
   private var scores: SplitEvaluations?
   /// The rows to calibrate on, where that is asked for.
@@ -43,10 +45,12 @@ struct RunLoop {
           isChosen: configuration.data.choosesSplits)) : nil
     outOfDistributionRows = try configuration.outOfDistributionRows(
       featureCount: data.dataset.featureCount)
+    let way = configuration.method.knownWay
+    fittedRows = configuration.effectiveEpochs > 0 ? way?.fittedRows(train) ?? train : train
     trainer = try HeadRegistry.trainer(
       configuration,
       data: TrainingData(
-        split: train, classCount: data.dataset.outputs.count,
+        split: fittedRows, classCount: data.dataset.outputs.count,
         initialWeights: try data.initialWeights(configuration)), execution: execution)
     // Only files that are written need it.
     backboneDigest = output == nil ? "" : data.backbone?.digest ?? ""
@@ -75,7 +79,7 @@ struct RunLoop {
     let stored = try RunCheckpoint(reading: file, arguments: arguments, data: train.fingerprint)
     try DataError.require(
       stored.progress.epoch >= 1 && stored.progress.step >= 0
-        && stored.progress.step <= trainer.stepCount(rowCount: train.rowCount), .malformedFile,
+        && stored.progress.step <= trainer.stepCount(rowCount: fittedRows.rowCount), .malformedFile,
       file: path, key: "metadata progress",
       found: "epoch \(stored.progress.epoch), step \(stored.progress.step)",
       expected: "a place in this run", advice: "remove the checkpoint and start the run again")
@@ -112,8 +116,8 @@ struct RunLoop {
   ///
   /// - Throws: `RunInterrupted`, after writing a checkpoint.
   mutating func runEpoch(shouldStop: () -> Bool, report: (EpochRecord) -> Void) throws {
-    let count = trainer.stepCount(rowCount: train.rowCount)
-    var rows = train
+    let count = trainer.stepCount(rowCount: fittedRows.rowCount)
+    var rows = fittedRows
     if progress.step < count, let augmentedRows = data.augmentedRows {
       let watch = Stopwatch()
       rows = try augmentedRows(progress.epoch)
@@ -297,6 +301,11 @@ extension RunLoop {
       CalibrationReport(choice, split: name, rowCount: split.rowCount), before.scores.byName
     )
     progress.seconds.fit += watch.elapsed
+    if split.targets.softDistributions != nil {
+      note(
+        "--calibration is fitted to the most probable class of each row of the \(name) split, whose targets are class "
+          + "probabilities")
+    }
     if before[name].acc == 1 {
       note(
         "all \(split.rowCount) rows of the \(name) split are predicted right: they cannot say how "
@@ -395,6 +404,8 @@ extension FeatureSplit {
     func add(_ bits: UInt64) { hash = (hash ^ bits) &* 0x100_0000_01B3 }
     switch targets {
     case .classes(let labels): for label in labels { add(UInt64(bitPattern: Int64(label))) }
+    case .distributions(let distributions):
+      for value in distributions.probabilities.elements { add(UInt64(value.bitPattern)) }
     case .values(let values): for value in values.elements { add(value.bitPattern) }
     case .labelSets(let sets):
       for row in 0..<sets.rowCount {

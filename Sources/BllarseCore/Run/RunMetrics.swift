@@ -28,7 +28,10 @@ struct SplitEvaluations {
       scores.append(NamedScores(split: name, scores: own))
       guard logged.contains(name) else { continue }
       // A fit that the original makes, too, when it is asked in these words: batches that are merged, or steps.
-      if configuration.method.has(.takesFreshRows), let head = head as? any OriginallyScoredHead {
+      // It knows no class probabilities.
+      if configuration.method.has(.takesFreshRows), split.targets.softDistributions == nil,
+        let head = head as? any OriginallyScoredHead
+      {
         original[name] = try head.originalScores(split, own: own, configuration.method, execution)
       } else {
         original[name] = own
@@ -177,7 +180,7 @@ public struct RunMetrics: Sendable, Equatable, Encodable {
     let split = try data.split(roles.test)
     let predictions = try Predictions(
       logProbabilities: head.logProbabilities(split.features, execution: execution),
-      labels: split.labels,
+      labels: split.labels, distributions: split.targets.softDistributions,
       execution: execution)
     test = Metric.values(of: predictions, everySplit: false)
     confusion = head.classCount <= 100 ? ConfusionMatrix(predictions).counts : nil
@@ -530,10 +533,11 @@ enum FiniteScores {
     guard let classifier = head as? any ClassificationHead,
       let logs = try? classifier.logProbabilities(split.features, execution: execution)
     else { return 0 }
-    return split.labels.indices.first { row in
+    let labels = split.labels
+    return labels.indices.first { row in
       logs.withRow(row) { values in
         values.indices.contains { values[$0].isNaN || values[$0] == .infinity }
-          || !values[Int(split.labels[row])].isFinite
+          || !values[Int(labels[row])].isFinite
       }
     }
   }

@@ -66,7 +66,10 @@ public struct RunPlan: Sendable {
         try files.outOfDistributionRows(path), featureCount: data.header.featureCount, of: path)
     }
 
-    if configuration.effectiveEpochs > 0 { try way.check(data.header, configuration.method) }
+    if configuration.effectiveEpochs > 0 {
+      try way.checkTargets(data.header, configuration.method)
+      try way.check(data.header, configuration.method)
+    }
 
     rowCounts = data.header.splits.map { ($0.name, $0.rowCount) }
     (featureCount, outputs) = (data.header.featureCount, data.header.outputs)
@@ -205,15 +208,18 @@ extension RunPlan {
   /// matrices of D x D. The factors are what runs of 40 to 100,000 rows, 5 to 1,024 features and 3 to 50
   /// classes took at their peaks (release build, resident size).
   private static func memory(_ configuration: RunConfiguration, _ data: FileHeaders.Data) -> Int {
+    let way = configuration.effectiveEpochs > 0 ? configuration.method.knownWay : nil
     var shape = MemoryShape(
-      data.header, threads: ThreadReservation.usable(configuration.threadCount))
+      data.header, way, threads: ThreadReservation.usable(configuration.threadCount))
     var heads = 0.0
     if configuration.asksForEachLabel {
       // One label is fitted after the other, and the heads of all are kept.
       heads = shape.classes * shape.square
       shape.classes = 2
     }
-    let fit = configuration.method.knownWay?.memory(shape, configuration.method) ?? 0
+    let fit =
+      (configuration.method.knownWay?.memory(shape, configuration.method) ?? 0)
+      + MemoryShape.distributions(data.header, way)
     // Weights, and groups while they are numbered.
     let values =
       (configuration.rowArrays.weights == nil ? 0 : 16 * shape.rows)
@@ -248,8 +254,8 @@ struct MemoryShape: Sendable {
   /// D, bias included.
   let columns: Double
 
-  init(_ header: FeatureHeader, threads: Int) {
-    rows = Double(header[SplitRoles.training]?.rowCount ?? 0)
+  init(_ header: FeatureHeader, rows copies: Int? = nil, threads: Int) {
+    rows = Double(copies ?? header[SplitRoles.training]?.rowCount ?? 0)
     (columns, classes) = (Double(header.featureCount + 1), Double(header.outputs.count))
     self.threads = Double(threads)
   }

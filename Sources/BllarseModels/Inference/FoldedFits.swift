@@ -21,6 +21,8 @@ struct LeftOutRows: Sendable {
   let labels: [Int32]
   /// How often each counts; `nil` for once.
   let weights: [Double]?
+  /// The class probabilities there, where they are the targets.
+  let distributions: ClassDistributions?
   /// The group of each, which is chosen or not as one.
   let groups: [Int]
   /// Classes that cannot be predicted without a fold.
@@ -33,13 +35,23 @@ struct LeftOutRows: Sendable {
   ///   - labels: of all rows.
   ///   - weights: of all rows.
   ///   - classCount: K.
-  init(_ division: RowFolds, labels: [Int32], weights: [Double]?, classCount: Int) {
+  ///   - distributions: class probabilities of all rows, where they are the targets.
+  init(
+    _ division: RowFolds, labels: [Int32], weights: [Double]?, classCount: Int,
+    distributions: ClassDistributions? = nil
+  ) {
     let count = division.evaluatedCount
     var folds = [[Int]](repeating: [], count: count)
     for (row, fold) in division.folds.enumerated() where fold < count { folds[fold].append(row) }
     var isInFold = [Set<Int>](repeating: [], count: classCount)
     for (row, fold) in division.folds.enumerated() where weights?[row] != 0 {
-      isInFold[Int(labels[row])].insert(fold)
+      guard let distributions else {
+        isInFold[Int(labels[row])].insert(fold)
+        continue
+      }
+      for k in 0..<classCount where distributions.probabilities[row, k] > 0 {
+        isInFold[k].insert(fold)
+      }
     }
     let lone = isInFold.indices.filter { k in
       isInFold[k].count == 1 && isInFold[k].allSatisfy { $0 < count }
@@ -47,16 +59,19 @@ struct LeftOutRows: Sendable {
     let isLone = Set(lone)
     let rows = folds.flatMap { $0 }
     let known = isInFold.count { !$0.isEmpty } - lone.count
+    func isPredictable(_ row: Int) -> Bool {
+      guard let distributions else { return !isLone.contains(Int(labels[row])) }
+      return lone.allSatisfy { distributions.probabilities[row, $0] == 0 }
+    }
     let scored =
       known > 1
-      ? rows.indices.filter {
-        !isLone.contains(Int(labels[rows[$0]])) && weights?[rows[$0]] != 0
-      } : []
+      ? rows.indices.filter { isPredictable(rows[$0]) && weights?[rows[$0]] != 0 } : []
     self.folds = folds
     self.rows = rows
     self.scored = scored
     self.labels = scored.map { labels[rows[$0]] }
     self.weights = weights.map { weights in scored.map { weights[rows[$0]] } }
+    self.distributions = distributions?.gatheringRows(scored.map { rows[$0] })
     groups = scored.map { division.groups[rows[$0]] }
     loneClasses = lone
   }
@@ -344,11 +359,12 @@ final class FoldedFits<Pass: LaplacePass> {
   ///   - posterior: what predictions integrate over.
   ///   - link: how exact predictions are integrated.
   ///   - classCount: K.
+  ///   - distributions: class probabilities of all rows, where they are the targets.
   ///   - makePass: the likelihood of all rows in another order, some of them left out.
   /// - Throws: `NumericsError` when an eigendecomposition fails.
   init(
     _ whole: LaplaceProblem<Pass>, leftOut: [[Int]], posterior: CovarianceStructure?,
-    link: Link = Link(), classCount: Int,
+    link: Link = Link(), classCount: Int, distributions: ClassDistributions? = nil,
     makePass: (
       _ design: DesignMatrix<Scalar>, _ order: [Int], _ leavingOut: Range<Int>, Execution
     ) -> Pass
@@ -379,14 +395,16 @@ final class FoldedFits<Pass: LaplacePass> {
     let order = Self.order(leftOut, rowCount: rowCount)
     var ordered = design.gathering(order, execution: execution)
     ordered.makeResident(limit: residentDesignLimit, execution: execution)
+    let targets = distributions?.gatheringRows(order)
     var start = 0
     folds = leftOut.map { fold in
       let places = start..<start + fold.count
       start = places.upperBound
       let held = ordered.matrix(rows: places)
+      let pass = makePass(ordered, order, places, inner)
       return Fold(
         problem: LaplaceProblem(
-          pass: makePass(ordered, order, places, inner), gram: whole.gram),
+          pass: pass, gram: whole.gram, linearTerm: targets.map { pass.linearTerm($0) }),
         held: held,
         projected: sharedInputs.map {
           KroneckerCovariance<Scalar>.ProjectedRows(held, on: $0, execution: execution)

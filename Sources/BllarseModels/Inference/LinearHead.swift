@@ -127,11 +127,24 @@ public struct LinearHead<Loss: LinearLoss>: Sendable {
 package protocol TrainableLoss: LinearLoss {
   /// The loss of a batch; `smoothing` is the share of a label that is spread over all classes.
   static func batchLoss(smoothing: Double) -> LinearBatchPass<Float>.Loss
-  /// The minimum over all rows with an L2 penalty; with the most probable one for `nil`.
+  /// The minimum over all rows with an L2 penalty; with the most probable one for `nil`. Targets are class
+  /// probabilities where there are some, whose most probable classes are the labels.
   static func optimum(
+    _ rows: CentredDesign, labels: [Int32], distributions: ClassDistributions?, classCount: Int,
+    smoothing: Double, penalty: Double?, execution: Execution
+  ) throws(NumericsError) -> PenalisedOptimum
+}
+
+extension TrainableLoss {
+  /// The minimum for labels.
+  package static func optimum(
     _ rows: CentredDesign, labels: [Int32], classCount: Int, smoothing: Double, penalty: Double?,
     execution: Execution
-  ) throws(NumericsError) -> PenalisedOptimum
+  ) throws(NumericsError) -> PenalisedOptimum {
+    try optimum(
+      rows, labels: labels, distributions: nil, classCount: classCount, smoothing: smoothing,
+      penalty: penalty, execution: execution)
+  }
 }
 
 /// The optimum of a penalised loss over all rows of a ``CentredDesign``.

@@ -11,11 +11,11 @@ extension CrossEntropyLoss: TrainableLoss {
   /// Without a given λ, the one with the best evidence is taken, as `softmax` with `--prior evidence` and the
   /// scaling `global` does.
   package static func optimum(
-    _ rows: CentredDesign, labels: [Int32], classCount: Int, smoothing: Double, penalty: Double?,
-    execution: Execution
+    _ rows: CentredDesign, labels: [Int32], distributions: ClassDistributions?, classCount: Int,
+    smoothing: Double, penalty: Double?, execution: Execution
   ) throws(NumericsError) -> PenalisedOptimum {
     let problem = PenalisedSoftmax(
-      rows, labels: labels, classCount: classCount, smoothing: smoothing,
+      rows, labels: labels, distributions, classCount: classCount, smoothing: smoothing,
       execution: execution)
     if let penalty {
       return try problem.optimum(rows.scaledPenalty(penalty))
@@ -37,15 +37,22 @@ private struct PenalisedSoftmax {
   private static var tolerance: Double { 1e-9 }
 
   init(
-    _ rows: CentredDesign, labels: [Int32], classCount: Int, smoothing: Double,
-    execution: Execution
+    _ rows: CentredDesign, labels: [Int32], _ distributions: ClassDistributions?, classCount: Int,
+    smoothing: Double, execution: Execution
   ) {
     var design = rows.design
     design.makeResident(limit: residentDesignLimit, execution: execution)
     let gram = design.gram(rowWeights: nil, execution: execution)
     let exactPass = SoftmaxPass(
       design: rows.doubleDesign, labels: labels, classCount: classCount, execution: execution)
-    let linearTerm = exactPass.linearTerm(smoothing: smoothing)
+    var linearTerm = exactPass.linearTerm(smoothing: smoothing)
+    if let distributions {
+      // Targets (1 - s)·Y + s/K are (1 - s)·(Y - E) more than the smoothed labels E.
+      var term = exactPass.linearTerm(distributions)
+      term.scale(by: 1 - smoothing)
+      if let smoothed = linearTerm { term.add(smoothed) }
+      linearTerm = term
+    }
     quick = LaplaceProblem(
       pass: SoftmaxPass(
         design: design, labels: labels, classCount: classCount, execution: execution),
@@ -116,14 +123,29 @@ extension SquaredErrorLoss: TrainableLoss {
   /// - Note: RSS(λ) is minus twice the logarithm of the likelihood of Y with the weights integrated out, but for
   ///   factors; written as a sum of positive terms it has no cancellation where the fit is close.
   package static func optimum(
-    _ rows: CentredDesign, labels: [Int32], classCount: Int, smoothing: Double,
-    penalty given: Double?, execution: Execution
+    _ rows: CentredDesign, labels: [Int32], distributions: ClassDistributions?, classCount: Int,
+    smoothing: Double, penalty given: Double?, execution: Execution
   ) throws(NumericsError) -> PenalisedOptimum {
     let count = Double(labels.count)
     var shares = [Double](repeating: 0, count: classCount)
-    for label in labels { shares[Int(label)] += 1 / count }
-    let ridge = try RidgeProblem(rows, labels: labels, shares: shares, execution: execution)
-    let total = shares.reduce(0) { $0 + count * $1 * (1 - $1) }
+    if let distributions {
+      shares = distributions.classTotals(weights: nil).map { $0 / count }
+    } else {
+      for label in labels { shares[Int(label)] += 1 / count }
+    }
+    let ridge = try RidgeProblem(
+      rows, labels: labels, distributions, shares: shares, execution: execution)
+    // ‖Y‖² of the centred targets.
+    var total = shares.reduce(0) { $0 + count * $1 * (1 - $1) }
+    if let distributions {
+      total = 0
+      for row in 0..<labels.count {
+        for k in 0..<classCount {
+          let difference = Double(distributions.probabilities[row, k]) - shares[k]
+          total += difference * difference
+        }
+      }
+    }
     // Rows whose space is everything but their mean leave nothing; rounding would.
     let outside =
       Double(ridge.values.count) >= count - 1
@@ -193,14 +215,18 @@ private struct RidgeProblem {
   private let vectors: Matrix<Double>?
 
   init(
-    _ rows: CentredDesign, labels: [Int32], shares: [Double], execution: Execution
+    _ rows: CentredDesign, labels: [Int32], _ distributions: ClassDistributions?,
+    shares: [Double], execution: Execution
   ) throws(NumericsError) {
     let (size, classCount) = (rows.design.columnCount - 1, shares.count)
+    func target(_ row: Int, _ k: Int) -> Double {
+      distributions.map { Double($0.probabilities[row, k]) } ?? (Int(labels[row]) == k ? 1 : 0)
+    }
     if let basis = rows.basis {
       // c = U·Y; the rows of U sum to 0, so that Y need not be centred.
       var targets = Matrix<Double>.zeros(labels.count, classCount)
-      for (row, label) in labels.enumerated() {
-        for k in 0..<classCount { targets[row, k] = (Int(label) == k ? 1 : 0) - shares[k] }
+      for row in labels.indices {
+        for k in 0..<classCount { targets[row, k] = target(row, k) - shares[k] }
       }
       let along = basis.eigenvectors.multiplied(by: targets)
       values = basis.eigenvalues
@@ -220,7 +246,7 @@ private struct RidgeProblem {
     var crossed = Matrix<Double>.zeros(size, classCount)  // XᵀY, centred
     for k in 0..<classCount {
       let column = design.transposeMultiplied(
-        by: labels.map { (Int($0) == k ? 1 : 0) - shares[k] }, execution: execution)
+        by: labels.indices.map { target($0, k) - shares[k] }, execution: execution)
       for row in 0..<size { crossed[row, k] = column[row] }
     }
     try execution.checkCancellation()

@@ -15,9 +15,9 @@ import Glibc
 package struct LogisticAscent<Scalar: BLASScalar> {
   /// N x D.
   let design: DesignMatrix<Scalar>
-  /// b_i: 1 for a row that takes part, 0 for one that does not.
+  /// b_i: 1 for a row that takes part, 0 for one that does not, and for class probabilities the share that does.
   let counts: [Double]
-  /// κ_i = y_i - b_i/2 for y_i in {0, 1}.
+  /// κ_i = y_i - b_i/2 for y_i in {0, 1}, or in 0...b_i.
   let responses: [Double]
   /// Λ₀, D x D.
   let priorPrecision: Matrix<Double>

@@ -211,20 +211,60 @@ extension PolyaGammaHead {
     features: FeatureMatrix, labels: [Int32], tolerance: Double = 1e-6, iterationLimit: Int = 500,
     execution: Execution = .available
   ) throws(NumericsError) -> UpdateInfo {
+    try fit(
+      features: features, labels, nil, tolerance: tolerance, iterationLimit: iterationLimit,
+      execution: execution)
+  }
+
+  /// Fits class probabilities, all rows at once, until the bound stops rising, and makes that the posterior.
+  ///
+  /// A question is asked of a row with the probability b of the classes that it tells apart, and answered by that of
+  /// its own class, y: the bound is linear in both, so that it is that of copies of the row with these weights.
+  ///
+  /// - Parameters:
+  ///   - features: N x featureCount, finite.
+  ///   - distributions: N x classCount.
+  ///   - tolerance: as of ``fit(features:labels:tolerance:iterationLimit:execution:)``.
+  ///   - iterationLimit: the same.
+  ///   - execution: the same.
+  /// - Returns: iterations and bounds.
+  /// - Throws: as ``fit(features:labels:tolerance:iterationLimit:execution:)``, and for probabilities of another number of
+  ///   classes.
+  @discardableResult
+  public mutating func fit(
+    features: FeatureMatrix, distributions: ClassDistributions, tolerance: Double = 1e-6,
+    iterationLimit: Int = 500, execution: Execution = .available
+  ) throws(NumericsError) -> UpdateInfo {
+    guard distributions.classCount == configuration.classCount else {
+      throw .sizeMismatch(
+        of: "class probabilities of a row", found: distributions.classCount,
+        expected: configuration.classCount, reason: "one for each class")
+    }
+    return try fit(
+      features: features, distributions.labels,
+      distributions.areCertain ? nil : distributions, tolerance: tolerance,
+      iterationLimit: iterationLimit, execution: execution)
+  }
+
+  private mutating func fit(
+    features: FeatureMatrix, _ labels: [Int32], _ distributions: ClassDistributions?,
+    tolerance: Double, iterationLimit: Int, execution: Execution
+  ) throws(NumericsError) -> UpdateInfo {
     try configuration.check(features, labels, execution)
     try NumericsError.require(tolerance > 0, "the tolerance", tolerance, "more than 0")
     reset()
     return try ascend(
-      features, labels, start: nil, forgettingRate: 0,
+      features, labels, distributions, start: nil, forgettingRate: 0,
       .init(iterations: iterationLimit, tolerance: tolerance, reportsLastBound: true), execution)
   }
 
   private mutating func ascend(
-    _ features: FeatureMatrix, _ labels: [Int32], start: Matrix<Double>?, forgettingRate: Double,
-    _ limit: LogisticAscent<Scalar>.Limit, _ execution: Execution
+    _ features: FeatureMatrix, _ labels: [Int32], _ distributions: ClassDistributions? = nil,
+    start: Matrix<Double>?, forgettingRate: Double, _ limit: LogisticAscent<Scalar>.Limit,
+    _ execution: Execution
   ) throws(NumericsError) -> UpdateInfo {
     let solutions = try solveColumns(
-      features, labels, start, forgettingRate, limit, execution)
+      features, labels, distributions, start, forgettingRate, limit, execution)
     for (column, solution) in solutions.enumerated() {
       precisions[column] = solution.precision
       for (row, value) in solution.naturalMean.enumerated() { naturalMean[row, column] = value }
@@ -245,8 +285,9 @@ extension PolyaGammaHead {
   /// Solves the questions: several at a time on one thread each where there are enough of them, else one
   /// after the other on all threads.
   private func solveColumns(
-    _ features: FeatureMatrix, _ labels: [Int32], _ start: Matrix<Double>?,
-    _ forgettingRate: Double, _ limit: LogisticAscent<Scalar>.Limit, _ execution: Execution
+    _ features: FeatureMatrix, _ labels: [Int32], _ distributions: ClassDistributions?,
+    _ start: Matrix<Double>?, _ forgettingRate: Double, _ limit: LogisticAscent<Scalar>.Limit,
+    _ execution: Execution
   ) throws(NumericsError) -> [LogisticAscent<Scalar>.Solution] {
     typealias Outcome = Result<LogisticAscent<Scalar>.Solution, NumericsError>
     var design = try design(features)
@@ -258,7 +299,7 @@ extension PolyaGammaHead {
 
     @Sendable func solve(_ column: Int) -> Outcome {
       Outcome { () throws(NumericsError) in
-        try problem(whole, labels, column, forgettingRate, inner)
+        try problem(whole, labels, distributions, column, forgettingRate, inner)
           .run(from: start?.column(column), limit)
       }
     }
@@ -284,20 +325,26 @@ extension PolyaGammaHead {
   }
 
   private func problem(
-    _ design: DesignMatrix<Scalar>, _ labels: [Int32], _ column: Int,
-    _ forgettingRate: Double, _ inner: Execution
+    _ design: DesignMatrix<Scalar>, _ labels: [Int32], _ distributions: ClassDistributions?,
+    _ column: Int, _ forgettingRate: Double, _ inner: Execution
   ) throws(NumericsError) -> LogisticAscent<Scalar> {
-    var (design, labels) = (design, labels)
+    var design = design
     var counts = labels.map { Coding.asks(label: Int($0), column: column) ? 1.0 : 0.0 }
+    var answers = labels.map { Int($0) == column ? 1.0 : 0.0 }
+    if let targets = distributions?.probabilities {
+      let asked = (0..<targets.columnCount).filter { Coding.asks(label: $0, column: column) }
+      counts = labels.indices.map { row in asked.reduce(0) { $0 + Double(targets[row, $1]) } }
+      answers = labels.indices.map { Double(targets[$0, column]) }
+    }
     let rows = counts.indices.filter { counts[$0] > 0 }
     // Rows that are not asked cost as much as others: leave them out where a copy is affordable.
     if !rows.isEmpty, rows.count < counts.count, design.features.byteCount <= residentDesignLimit {
       design = try self.design(design.features.gatheringRows(rows))
       design.makeResident(limit: residentDesignLimit, execution: inner)
-      labels = rows.map { labels[$0] }
-      counts = [Double](repeating: 1, count: rows.count)
+      answers = rows.map { answers[$0] }
+      counts = rows.map { counts[$0] }
     }
-    let responses = zip(labels, counts).map { (Int($0) == column ? 1 : 0) - 0.5 * $1 }
+    let responses = zip(answers, counts).map { $0 - 0.5 * $1 }
     // Λ ← (1 - a)·Λ + a·Λ₀, η ← (1 - a)·η.
     var precision = precisions[column]
     if forgettingRate > 0 {

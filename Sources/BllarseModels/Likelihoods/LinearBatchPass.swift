@@ -30,14 +30,16 @@ package final class LinearBatchPass<Scalar: BLASScalar>: Sendable {
   }
 
   package let labels: [Int32]
+  /// Class probabilities in place of the labels, which are their most probable classes.
+  private let distributions: ClassDistributions?
   package let loss: Loss
   private let blocks: RowBlocks<Scalar>
   private let workers: WorkerSlots<(block: RowBlocks<Scalar>.Block, labels: Scratch<Int32>)>
   private var classCount: Int { blocks.outputCount }
 
   package init(
-    design: DesignMatrix<Scalar>, labels: [Int32], classCount: Int, loss: Loss,
-    execution: Execution
+    design: DesignMatrix<Scalar>, labels: [Int32], distributions: ClassDistributions? = nil,
+    classCount: Int, loss: Loss, execution: Execution
   ) {
     precondition(
       labels.count == design.rowCount, "\(labels.count) labels for \(design.rowCount) rows")
@@ -45,6 +47,7 @@ package final class LinearBatchPass<Scalar: BLASScalar>: Sendable {
       preconditionFailure("the label of row \(row) is \(labels[row]) of \(classCount) classes")
     }
     self.labels = labels
+    self.distributions = distributions
     self.loss = loss
     let blocks = RowBlocks(
       design, outputCount: classCount, blockSize: Self.blockSize, execution: execution)
@@ -127,8 +130,10 @@ package final class LinearBatchPass<Scalar: BLASScalar>: Sendable {
       }
     }
     unsafe block.multiply(values, packed, into: block.outputs)
+    let first = rows.startIndex + block.range.lowerBound
     unsafe block.sums.pointer[0] += formResiduals(
-      block.outputs.pointer, block.outputs.stride, blockLabels.pointer, count)
+      block.outputs.pointer, block.outputs.stride, blockLabels.pointer, count,
+      rows[first..<first + count])
     unsafe block.addProducts(values)
   }
 
@@ -137,8 +142,11 @@ package final class LinearBatchPass<Scalar: BLASScalar>: Sendable {
   /// - Returns: the sum of the rows' losses.
   private func formResiduals(
     _ logits: UnsafeMutablePointer<Scalar>, _ stride: Int, _ labels: UnsafePointer<Int32>,
-    _ count: Int
+    _ count: Int, _ rows: ArraySlice<Int>
   ) -> Double {
+    if let distributions {
+      return unsafe formResiduals(logits, stride, labels, rows, of: distributions.probabilities)
+    }
     switch loss {
     case .crossEntropy(let smoothing):
       guard smoothing > 0 else {
@@ -169,6 +177,47 @@ package final class LinearBatchPass<Scalar: BLASScalar>: Sendable {
           let difference = unsafe (Int(labels[row]) == k ? 1 : 0) - logits[row * stride + k]
           sum += Double(difference * difference)
           unsafe logits[row * stride + k] = difference * scale
+        }
+      }
+      return sum / Double(2 * classCount)
+    }
+  }
+
+  /// The same for class probabilities Y: with E the one-hot labels and targets `t = (1 - s)·Y + s/K`,
+  ///
+  ///     -Σ t log P = -log P_label - Σ_k (t - E)_k m_k,   t - P = (E - P) + (t - E).
+  private func formResiduals(
+    _ logits: UnsafeMutablePointer<Scalar>, _ stride: Int, _ labels: UnsafePointer<Int32>,
+    _ rows: ArraySlice<Int>, of targets: Matrix<Float>
+  ) -> Double {
+    switch loss {
+    case .crossEntropy(let smoothing):
+      let spread = smoothing / Double(classCount)
+      func excess(_ row: Int, _ k: Int, _ label: Int32) -> Double {
+        (1 - smoothing) * Double(targets[row, k]) + spread - (Int(label) == k ? 1 : 0)
+      }
+      var linear = 0.0
+      for (place, row) in rows.enumerated() {
+        for k in 0..<classCount {
+          unsafe linear += excess(row, k, labels[place]) * Double(logits[place * stride + k])
+        }
+      }
+      let likelihood = unsafe Scalar.kernels.softmaxResidual(
+        rows.count, classCount, logits, stride, labels, logits, stride)
+      for (place, row) in rows.enumerated() {
+        for k in 0..<classCount {
+          unsafe logits[place * stride + k] += Scalar(excess(row, k, labels[place]))
+        }
+      }
+      return -linear - likelihood
+    case .squaredError:
+      let scale = 1 / Scalar(classCount)
+      var sum = 0.0
+      for (place, row) in rows.enumerated() {
+        for k in 0..<classCount {
+          let difference = unsafe Scalar(targets[row, k]) - logits[place * stride + k]
+          sum += Double(difference * difference)
+          unsafe logits[place * stride + k] = difference * scale
         }
       }
       return sum / Double(2 * classCount)

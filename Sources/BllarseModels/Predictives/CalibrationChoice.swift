@@ -173,6 +173,8 @@ package struct CalibrationRows: Sendable {
   let labels: [Int32]
   /// How often each row counts; `nil` for once.
   var weights: [Double]?
+  /// Class probabilities in place of the labels.
+  var distributions: ClassDistributions?
   let execution: Execution
 
   /// The negative log-likelihood, with two derivatives with respect to log β.
@@ -259,6 +261,17 @@ package struct CalibrationRows: Sendable {
             }
             sums.value -= weight * logs[row, label]
             sums.slope += weight * first
+            if let distributions {
+              // Other classes than the label: their part of the loss is linear in β.
+              var excess = 0.0
+              distributions.probabilities.withRow(range.lowerBound + row) { shares in
+                for k in 0..<classes where shares[k] > 0 {
+                  excess += Double(shares[k]) * (l[k] - l[label])
+                }
+              }
+              sums.value -= weight * beta * excess
+              sums.slope -= weight * excess
+            }
             sums.curvature += weight * max(0, second - first * first)
           }
         }

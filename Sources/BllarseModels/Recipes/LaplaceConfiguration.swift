@@ -390,6 +390,8 @@ package struct LeftOutEstimate: Sendable {
   package let labels: [Int32]
   /// How often each row counts; `nil` for once.
   package let weights: [Double]?
+  /// Class probabilities in place of the labels.
+  package var distributions: ClassDistributions?
   /// The weighted mean of the negative log-likelihoods, in nats.
   package let nll: Double
   /// Its standard error.
@@ -428,6 +430,7 @@ extension LaplaceRecipe.Outcome {
           CalibrationRows(
             logits: source.gatheringRows(outside), labels: outside.map { labels[$0] },
             weights: weights.map { weights in outside.map { weights[$0] } },
+            distributions: leftOut.distributions?.gatheringRows(outside),
             execution: execution
           ).optimum(from: beta, tolerance: 1e-4).inverseTemperature
       }
@@ -436,13 +439,15 @@ extension LaplaceRecipe.Outcome {
         logs.replaceBlock(row: row, column: 0, with: predicted.rows(place..<place + 1))
       }
     }
-    let losses = labels.indices.map { -logs[$0, Int(labels[$0])] }
+    let losses =
+      leftOut.distributions?.losses(logs) ?? labels.indices.map { -logs[$0, Int(labels[$0])] }
     let total = labels.indices.reduce(0) { $0 + weight($1) }
     let nll = labels.indices.reduce(0) { $0 + weight($1) * losses[$1] } / total
     // Copies of a row are no observations of their own.
     let error = leftOut.groupedStandardError(Array(labels.indices)) { losses[$0] - nll }
     return LeftOutEstimate(
-      logProbabilities: logs, labels: labels, weights: weights, nll: nll,
+      logProbabilities: logs, labels: labels, weights: weights,
+      distributions: leftOut.distributions, nll: nll,
       nllError: error.isFinite ? error / total : nil)
   }
 

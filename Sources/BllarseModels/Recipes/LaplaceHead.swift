@@ -67,6 +67,7 @@ extension LaplaceHead {
   /// - Returns: the head, its report without scores to expect, and what these are to be computed from.
   package static func fit(
     _ features: FeatureMatrix, labels: [Int32], weights: [Double]?, groups: [Int]?,
+    distributions: ClassDistributions? = nil,
     _ configuration: LaplaceConfiguration, execution: Execution
   ) throws(NumericsError) -> (head: LaplaceHead, estimate: LeftOutEstimate?) {
     if configuration.likelihood == .softmax, configuration.covarianceStructure == .full {
@@ -78,19 +79,56 @@ extension LaplaceHead {
     return switch configuration.likelihood {
     case .softmax:
       try fit(
-        SoftmaxPass<Float>.self, features, labels, weights, groups, configuration, execution)
+        SoftmaxPass<Float>.self, features, labels, weights, groups, distributions, configuration,
+        execution)
     case .probit:
-      try fit(
-        ProbitPass<Float>.self, features, labels, weights, groups, configuration, execution)
+      if let distributions {
+        try fitCopies(features, distributions, weights, groups, configuration, execution)
+      } else {
+        try fit(
+          ProbitPass<Float>.self, features, labels, weights, groups, nil, configuration, execution)
+      }
     }
+  }
+
+  /// Fits class probabilities by a likelihood in which they are more than a linear term.
+  ///
+  /// - Returns: predictions and scores of left-out rows, one for each row, not for each copy.
+  private static func fitCopies(
+    _ features: FeatureMatrix, _ targets: ClassDistributions, _ weights: [Double]?,
+    _ groups: [Int]?, _ configuration: LaplaceConfiguration, _ execution: Execution
+  ) throws(NumericsError) -> (LaplaceHead, LeftOutEstimate?) {
+    let copies = RowCopies(targets, weights: weights, groups: groups)
+    var (head, estimate) = try fit(
+      ProbitPass<Float>.self, features.gatheringRows(copies.rows), copies.labels, copies.weights,
+      copies.groups, nil, configuration, execution)
+    guard let leftOut = head.leftOut else { return (head, estimate) }
+    // Copies of a row are predicted alike: that of the most probable class stands for them.
+    let kept = leftOut.rows.indices.filter { place in
+      let copy = leftOut.rows[place]
+      return copies.labels[copy] == targets.labels[copies.rows[copy]]
+    }
+    let rows = kept.map { copies.rows[leftOut.rows[$0]] }
+    let labels = rows.map { targets.labels[$0] }
+    head.leftOut = LeftOutPredictions(
+      rows: rows, labels: labels,
+      logProbabilities: leftOut.logProbabilities.gatheringRows(kept))
+    estimate = estimate.map { estimate in
+      LeftOutEstimate(
+        logProbabilities: estimate.logProbabilities.gatheringRows(kept), labels: labels,
+        weights: weights.map { weights in rows.map { weights[$0] } },
+        distributions: targets.gatheringRows(rows), nll: estimate.nll, nllError: estimate.nllError)
+    }
+    return (head, estimate)
   }
 
   private static func fit<Pass: LaplacePass>(
     _ type: Pass.Type, _ features: FeatureMatrix, _ labels: [Int32], _ weights: [Double]?,
-    _ groups: [Int]?, _ configuration: LaplaceConfiguration, _ execution: Execution
+    _ groups: [Int]?, _ distributions: ClassDistributions?,
+    _ configuration: LaplaceConfiguration, _ execution: Execution
   ) throws(NumericsError) -> (LaplaceHead, LeftOutEstimate?) where Pass.Scalar == Float {
     let recipe = LaplaceRecipe<Pass>(
-      features: features, labels: labels, weights: weights,
+      features: features, labels: labels, weights: weights, distributions: distributions,
       division: RowFolds(features, groups: groups, seed: configuration.seed),
       configuration: configuration, execution: execution)
     let outcome = try recipe.run()

@@ -12,6 +12,8 @@ struct LaplaceRecipe<Pass: LaplacePass> {
   let features: FeatureMatrix
   let labels: [Int32]
   let weights: [Double]?
+  /// Class probabilities in place of the labels, which are their most probable classes; softmax only.
+  var distributions: ClassDistributions?
   /// The division of the rows.
   let division: RowFolds
   let configuration: LaplaceConfiguration
@@ -96,7 +98,10 @@ struct LaplaceRecipe<Pass: LaplacePass> {
     let count = RecipeConstants.scalingRowCount
     var sizes = [Int](repeating: 0, count: classCount)
     for label in labels { sizes[Int(label)] += 1 }
-    guard labels.count >= 2 * count, classCount > RecipeConstants.scalingClassCount else {
+    // Rows of class probabilities may be of any class.
+    guard labels.count >= 2 * count, classCount > RecipeConstants.scalingClassCount,
+      distributions == nil
+    else {
       return division.sample(count, seed: configuration.seed)
     }
     // As many classes as suffice, and as hold the rows.
@@ -118,13 +123,18 @@ struct LaplaceRecipe<Pass: LaplacePass> {
 
   /// The problem of some rows and the classes that they have.
   private func part(_ rows: [Int]) -> LaplaceRecipe {
-    let classes = Set(rows.map { labels[$0] }).sorted()
+    let distributions = distributions?.gatheringRows(rows)
+    let totals = distributions?.classTotals(weights: nil)
+    let classes =
+      totals.map { totals in totals.indices.filter { totals[$0] > 0 }.map { Int32($0) } }
+      ?? Set(rows.map { labels[$0] }).sorted()
     let places = Dictionary(uniqueKeysWithValues: classes.enumerated().map { ($1, Int32($0)) })
     var configuration = configuration
     configuration.classCount = max(classes.count, 2)
     return LaplaceRecipe(
       features: features.gatheringRows(rows), labels: rows.map { places[labels[$0]] ?? 0 },
       weights: weights.map { weights in rows.map { weights[$0] } },
+      distributions: distributions?.classes(classes.map { Int($0) }),
       division: RowFolds(
         groups: rows.map { division.groups[$0] }, seed: configuration.seed,
         count: RecipeConstants.scalingFoldCount),
@@ -160,11 +170,11 @@ struct LaplaceRecipe<Pass: LaplacePass> {
 
   /// The problem with all rows under a scaling.
   func problem(_ scaled: ScaledDesign<Scalar>) -> LaplaceProblem<Pass> {
-    LaplaceProblem(
-      pass: Pass.make(
-        scaled.design, labels: labels, classCount: classCount, weights: weights,
-        execution: execution),
-      gram: scaled.gram)
+    let pass = Pass.make(
+      scaled.design, labels: labels, classCount: classCount, weights: weights,
+      execution: execution)
+    return LaplaceProblem(
+      pass: pass, gram: scaled.gram, linearTerm: distributions.map { pass.linearTerm($0) })
   }
 
   /// Chooses the prior under a scaling.
@@ -178,7 +188,8 @@ struct LaplaceRecipe<Pass: LaplacePass> {
     _ scaling: FeatureScaling, from start: Double? = nil
   ) throws(NumericsError) -> Outcome {
     let leftOut = LeftOutRows(
-      division, labels: labels, weights: weights, classCount: classCount)
+      division, labels: labels, weights: weights, classCount: classCount,
+      distributions: distributions)
     switch configuration.prior {
     case .folds:
       let scaled = try scaled(scaling)
@@ -218,7 +229,7 @@ struct LaplaceRecipe<Pass: LaplacePass> {
   ) throws(NumericsError) -> FoldedFits<Pass> {
     try FoldedFits(
       problem(scaled), leftOut: leftOut.folds, posterior: configuration.predictivePosterior,
-      link: configuration.link, classCount: classCount
+      link: configuration.link, classCount: classCount, distributions: distributions
     ) { design, order, held, inner in
       var kept = order.map { weights?[$0] ?? 1 }
       for place in held { kept[place] = 0 }
@@ -365,8 +376,11 @@ struct LaplaceRecipe<Pass: LaplacePass> {
 
   /// Where the search of a precision begins.
   private var firstExponent: Double {
-    var totals = [Double](repeating: 0, count: classCount)
-    for (row, label) in labels.enumerated() { totals[Int(label)] += weights?[row] ?? 1 }
+    var totals =
+      distributions?.classTotals(weights: weights) ?? [Double](repeating: 0, count: classCount)
+    if distributions == nil {
+      for (row, label) in labels.enumerated() { totals[Int(label)] += weights?[row] ?? 1 }
+    }
     return RecipeConstants.firstExponent(
       classWeights: totals,
       directionCount: Pass.directionCount(Pass.likelihood.columnCount(classCount: classCount)))
@@ -381,11 +395,12 @@ struct LaplaceRecipe<Pass: LaplacePass> {
     var (beta, objective) = (1.0, Double?.none)
     if configuration.calibratesOnLeftOut {
       let optimum = CalibrationRows(
-        logits: logits, labels: leftOut.labels, weights: leftOut.weights, execution: execution
+        logits: logits, labels: leftOut.labels, weights: leftOut.weights,
+        distributions: leftOut.distributions, execution: execution
       ).optimum(tolerance: 1e-6)
       (beta, objective) = (optimum.inverseTemperature, optimum.objective)
     }
-    let losses = TemperedLogits(logits, beta).losses(leftOut.labels)
+    let losses = TemperedLogits(logits, beta).losses(leftOut.labels, leftOut.distributions)
     let total =
       objective
       ?? losses.indices.reduce(0) { $0 + losses[$1] * (leftOut.weights?[$1] ?? 1) }
@@ -407,9 +422,10 @@ struct TemperedLogits {
     logProbabilities = logs
   }
 
-  /// The negative log-likelihood of each row.
-  func losses(_ labels: [Int32]) -> [Double] {
-    labels.indices.map { -logProbabilities[$0, Int(labels[$0])] }
+  /// The negative log-likelihood of each row: of its label, or expected under class probabilities.
+  func losses(_ labels: [Int32], _ distributions: ClassDistributions? = nil) -> [Double] {
+    distributions?.losses(logProbabilities)
+      ?? labels.indices.map { -logProbabilities[$0, Int(labels[$0])] }
   }
 }
 

@@ -278,13 +278,24 @@ struct FeatureFileTests {
     }
     let hot = try write {
       $0.add("X_train", Matrix<Float>(rows: 2, columns: 2, repeating: 1))
-      $0.add("y_train", Matrix<Float>(rows: 2, columns: 2, repeating: 1))
+      $0.add("y_train", [1, 1, 1, 1] as [Int32], shape: [2, 2])
     }
     #expect {
       try FeatureFile(path: hot).dataset()
     } throws: { error in
       "\(error)" == "\(hot): y_train: the shape is (2, 2), expected one label a row (rows); "
         + "store class indices, not one-hot rows"
+    }
+    let improbable = try write {
+      $0.add("X_train", Matrix<Float>(rows: 2, columns: 2, repeating: 1))
+      $0.add("y_train", Matrix<Float>(rows: 2, columns: 2, repeating: 1))
+    }
+    #expect {
+      try FeatureFile(path: improbable).dataset()
+    } throws: { error in
+      "\(error)".hasPrefix(
+        "\(improbable): y_train, row 0 (from 0): the 2 class probabilities sum to 2.0, expected 1, "
+          + "within 0.001; ")
     }
     let names = try write(metadata: ["class_names": "a,b"], Self.complete)
     #expect {

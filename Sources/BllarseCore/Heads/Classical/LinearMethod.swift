@@ -7,7 +7,7 @@ extension HeadMethod {
     _ loss: Loss.Type, _ lossOptions: [any AnyFitOption] = [], _ optimizers: [OptimizerMethod]
   ) -> HeadMethod {
     let newton = FittingWay(
-      "newton", lossOptions + [FitOptions.penalty], .isOnePass,
+      "newton", lossOptions + [FitOptions.penalty], [.isOnePass, .takesDistributions],
       memory: { shape, _ in shape.linear(isNewton: true) },
       trainer: { plan, data, execution in
         OnePassTrainer(plan, data, execution) { request throws(NumericsError) in
@@ -18,7 +18,7 @@ extension HeadMethod {
       FittingWay(
         optimizer.name,
         lossOptions + [FitOptions.batchSize, FitOptions.dropout] + optimizer.options,
-        [.takesFreshRows, .dependsOnStart],
+        [.takesFreshRows, .dependsOnStart, .takesDistributions],
         memory: { shape, _ in shape.linear(isNewton: false) },
         trainer: { plan, data, execution in
           LinearTrainer<Loss>(optimizer, plan, data: data, execution: execution)
@@ -39,7 +39,8 @@ extension LinearHead where Loss: TrainableLoss {
     let rows = try CentredDesign(request.features, execution: request.execution)
     let given = request.method[FitOptions.penalty]
     let optimum = try Loss.optimum(
-      rows, labels: request.labels, classCount: request.classCount,
+      rows, labels: request.labels, distributions: request.targets.softDistributions,
+      classCount: request.classCount,
       smoothing: request.method[FitOptions.labelSmoothing], penalty: given,
       execution: request.execution)
     head.take(rows.featureWeights(optimum.weights), at: rows.means)
@@ -199,7 +200,7 @@ struct LinearTrainer<Loss: TrainableLoss>: HeadTrainer {
     if pass?.epoch != epoch {
       let made = LinearBatchPass(
         design: try linear.design(split.features), labels: split.labels,
-        classCount: linear.classCount,
+        distributions: split.targets.softDistributions, classCount: linear.classCount,
         loss: Loss.batchLoss(smoothing: plan.method[FitOptions.labelSmoothing]),
         execution: execution)
       pass = (epoch, made)

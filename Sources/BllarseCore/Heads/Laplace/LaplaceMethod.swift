@@ -22,7 +22,11 @@ extension FittingWay {
         FitOptions.prior, FitOptions.posterior, FitOptions.scaling, FitOptions.sampleWeight,
         FitOptions.group, FitOptions.classWeight,
       ],
-      [.isOnePass, .calibratesOnFolds], memory: { $0.recipe($1[FitOptions.posterior]) },
+      likelihood == .softmax
+        ? [.isOnePass, .calibratesOnFolds, .takesDistributions]
+        // More than a linear term of its likelihood.
+        : [.isOnePass, .calibratesOnFolds, .takesDistributions, .copiesDistributions],
+      memory: { $0.recipe($1[FitOptions.posterior]) },
       trainer: { plan, data, execution in
         OnePassTrainer(plan, data, execution) { request throws(NumericsError) in
           let head = try LaplaceHead(request, likelihood)
@@ -68,6 +72,12 @@ extension LaplaceHead {
     evidence.scaling = request.method[FitOptions.scaling]
     evidence.calibratesOnLeftOut = request.calibratesOnFolds
     evidence.seed = request.seed
+    if let (targets, weights) = request.weightedDistributions {
+      try self.init(
+        fitting: request.features, distributions: targets, weights: weights,
+        groups: request.groups, evidence, execution: request.execution)
+      return
+    }
     try self.init(
       fitting: request.features, labels: request.labels, weights: request.rowWeights,
       groups: request.groups, evidence, execution: request.execution)
@@ -146,6 +156,43 @@ extension LaplaceHead {
     groups: [Int]? = nil, _ configuration: LaplaceConfiguration,
     execution: Execution = .available
   ) throws(NumericsError) {
+    try self.init(
+      fitting: features, labels, nil, weights: weights, groups: groups, configuration,
+      execution: execution)
+  }
+
+  /// Fits a head to class probabilities, such as those that a teacher predicts: to the expected log-likelihood.
+  ///
+  /// - Parameters:
+  ///   - features: N x D, finite, N at least 1.
+  ///   - distributions: the probabilities of `classCount` classes for each row.
+  ///   - weights: as of ``init(fitting:labels:weights:groups:_:execution:)``.
+  ///   - groups: the same.
+  ///   - configuration: what is given, and what is left to the data.
+  ///   - execution: how threads are used.
+  /// - Throws: as ``init(fitting:labels:weights:groups:_:execution:)``.
+  /// - Complexity: as for labels, with the softmax likelihood; with another one, as for a row for each class of
+  ///   positive probability.
+  public init(
+    fitting features: FeatureMatrix, distributions: ClassDistributions,
+    weights: [Double]? = nil, groups: [Int]? = nil, _ configuration: LaplaceConfiguration,
+    execution: Execution = .available
+  ) throws(NumericsError) {
+    guard distributions.classCount == configuration.classCount else {
+      throw .sizeMismatch(
+        of: "class probabilities of a row", found: distributions.classCount,
+        expected: configuration.classCount, reason: "one for each class")
+    }
+    try self.init(
+      fitting: features, distributions.labels, distributions.areCertain ? nil : distributions,
+      weights: weights, groups: groups, configuration, execution: execution)
+  }
+
+  private init(
+    fitting features: FeatureMatrix, _ labels: [Int32], _ distributions: ClassDistributions?,
+    weights: [Double]?, groups: [Int]?, _ configuration: LaplaceConfiguration,
+    execution: Execution
+  ) throws(NumericsError) {
     try TrainingRows.check(
       features, labels: labels, featureCount: nil, classCount: configuration.classCount,
       weights: weights, execution: execution)
@@ -154,8 +201,8 @@ extension LaplaceHead {
         of: "groups", found: groups.count, expected: labels.count, reason: "one for each row")
     }
     let fitted = try Self.fit(
-      features, labels: labels, weights: weights, groups: groups, configuration,
-      execution: execution)
+      features, labels: labels, weights: weights, groups: groups, distributions: distributions,
+      configuration, execution: execution)
     self = fitted.head
     report?.estimate = try fitted.estimate.map { estimate throws(NumericsError) in
       try EstimatedScores(estimate, execution: execution)
@@ -170,16 +217,21 @@ extension EstimatedScores {
   init(_ estimate: LeftOutEstimate, execution: Execution) throws(NumericsError) {
     let (logs, labels) = (estimate.logProbabilities, estimate.labels)
     let evaluation = SplitScores(
-      try Predictions(logProbabilities: logs, labels: labels, execution: execution))
+      try Predictions(
+        logProbabilities: logs, labels: labels, distributions: estimate.distributions,
+        execution: execution))
     self.init(
       rows: labels.count, nll: estimate.nll, nllError: estimate.nllError, acc: evaluation.acc,
       ece: evaluation.ece, brier: evaluation.brier)
-    if let weights = estimate.weights { setWeighted(logs, labels, weights) }
+    if let weights = estimate.weights {
+      setWeighted(logs, labels, estimate.distributions, weights)
+    }
   }
 
   /// Accuracy and Brier score of rows that count differently; the calibration error stays that of rows.
   private mutating func setWeighted(
-    _ logs: Matrix<Double>, _ labels: [Int32], _ weights: [Double]
+    _ logs: Matrix<Double>, _ labels: [Int32], _ distributions: ClassDistributions?,
+    _ weights: [Double]
   ) {
     let total = weights.reduce(0, +)
     (acc, brier) = (0, 0)
@@ -189,7 +241,9 @@ extension EstimatedScores {
       if best == Int(label) { acc += weights[row] / total }
       var square = 0.0
       for (k, value) in values.enumerated() {
-        let difference = exp(value) - (k == Int(label) ? 1 : 0)
+        let target =
+          distributions.map { Double($0.probabilities[row, k]) } ?? (k == Int(label) ? 1 : 0)
+        let difference = exp(value) - target
         square += difference * difference
       }
       brier += weights[row] * square / total

@@ -19,7 +19,8 @@ extension HeadMethod {
         })
     }
     let converged = FittingWay(
-      "converged", [FitOptions.priorPrecision, FitOptions.tolerance], .isOnePass, memory: memory,
+      "converged", [FitOptions.priorPrecision, FitOptions.tolerance],
+      [.isOnePass, .takesDistributions], memory: memory,
       trainer: { plan, data, execution in
         OnePassTrainer(plan, data, execution) { request throws(NumericsError) in
           try PolyaGammaHead<Float, Coding>.optimum(request)
@@ -59,9 +60,16 @@ extension PolyaGammaHead where Scalar == Float, Coding: ClassCoding {
         featuresOf: request.features, classCount: request.classCount, request.method,
         request.execution))
     let tolerance = request.method[FitOptions.tolerance]
-    let fit = try head.fit(
-      features: request.features, labels: request.labels, tolerance: tolerance,
-      execution: request.execution)
+    let fit =
+      if let distributions = request.targets.softDistributions {
+        try head.fit(
+          features: request.features, distributions: distributions, tolerance: tolerance,
+          execution: request.execution)
+      } else {
+        try head.fit(
+          features: request.features, labels: request.labels, tolerance: tolerance,
+          execution: request.execution)
+      }
     var info = FitInfo(iterations: fit.iterations, evidence: fit.evidenceLowerBounds.last)
     if !fit.converged {
       info.note =
