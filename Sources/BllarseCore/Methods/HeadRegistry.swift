@@ -184,8 +184,9 @@ public struct FittingWay: Sendable {
     public static let dependsOnStart = Traits(rawValue: 4)
     /// Training rows are predicted by fits that leave them out, which calibrate the predictions.
     public static let calibratesOnFolds = Traits(rawValue: 8)
-    /// Targets may be class probabilities: ``Targets/softDistributions``. A way without it is given weighted copies of
-    /// the rows with one class each, where it takes weights.
+    /// Targets may be class probabilities, ``Targets/softDistributions``.
+    ///
+    /// A way without it is given weighted copies of the rows with one class each, where it takes weights.
     public static let takesDistributions = Traits(rawValue: 16)
     /// It makes such copies itself.
     static let copiesDistributions = Traits(rawValue: 32)

@@ -268,8 +268,11 @@ struct ConfidenceOrder: Sendable {
   /// Where the rows of equal confidence start, and the number of rows at the end.
   private(set) var groupStarts: [Int] = []
 
-  /// - Parameter byLabels: whether rows whose targets are class probabilities are right or wrong by their labels, not
-  ///   in part.
+  /// Orders rows.
+  ///
+  /// - Parameters:
+  ///   - predictions: of the rows.
+  ///   - byLabels: whether rows whose targets are class probabilities are right or wrong by their labels, not in part.
   init(_ predictions: Predictions, byLabels: Bool = false) {
     var rows = predictions.rows.map {
       (confidence: $0.confidence, correct: byLabels ? ($0.isCorrect ? 1 : 0) : $0.hit)

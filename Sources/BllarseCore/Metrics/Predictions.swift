@@ -52,7 +52,7 @@ public struct Predictions: Sendable {
     try self.init(logProbabilities, labels, nil, areLogarithms: true, execution)
   }
 
-  /// Takes predictions given as log-probabilities, of rows whose targets are class probabilities Y:
+  /// Takes predictions given as log-probabilities, of rows whose targets are class probabilities Y.
   ///
   ///     log-likelihood Σ_k Y_k log p_k,   Brier score Σ_k (p_k - Y_k)²,   hit Y_k of the predicted class.
   ///

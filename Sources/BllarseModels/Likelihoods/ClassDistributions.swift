@@ -97,6 +97,7 @@ public struct ClassDistributions: Sendable, Equatable {
   /// `-Σ_k Y_k log p_k` of each row, in nats.
   ///
   /// - Parameter logProbabilities: N x K.
+  /// - Returns: N numbers.
   func losses(_ logProbabilities: Matrix<Double>) -> [Double] {
     (0..<rowCount).map { row in
       probabilities.withRow(row) { shares in
@@ -134,6 +135,7 @@ extension LikelihoodPass {
   /// classes, whatever the weights.
   ///
   /// - Parameter targets: Y of the rows of this pass, whose labels are theirs.
+  /// - Returns: D x C.
   package func linearTerm(_ targets: ClassDistributions) -> Matrix<Double> {
     let excesses: Matrix<Scalar> = targets.excesses(weights: weights)
     let classes = classCount
@@ -150,8 +152,9 @@ extension LikelihoodPass {
   }
 }
 
-/// Every row once for each class that it may have, with the class's probability as its weight: for a likelihood of
-/// hard labels the same as the expected log-likelihood of the probabilities,
+/// Every row once for each class that it may have, with the class's probability as its weight.
+///
+/// For a likelihood of hard labels that is the expected log-likelihood of the probabilities,
 ///
 ///     Σᵢ wᵢ Σ_k Y_ik log p(k | xᵢ),
 ///

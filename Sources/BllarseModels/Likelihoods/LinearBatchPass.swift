@@ -183,7 +183,9 @@ package final class LinearBatchPass<Scalar: BLASScalar>: Sendable {
     }
   }
 
-  /// The same for class probabilities Y: with E the one-hot labels and targets `t = (1 - s)·Y + s/K`,
+  /// The same for class probabilities Y.
+  ///
+  /// With E the one-hot labels and targets `t = (1 - s)·Y + s/K`:
   ///
   ///     -Σ t log P = -log P_label - Σ_k (t - E)_k m_k,   t - P = (E - P) + (t - E).
   private func formResiduals(
