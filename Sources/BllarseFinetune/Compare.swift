@@ -144,8 +144,10 @@ extension Compare {
       throw ValidationError("--task is '\(text)'; expected one of \(names)")
     }
     let task = given ?? tasks.first ?? .classification
-    if heads.compactMap(HeadRegistry.method).contains(where: { !$0.serves(task) }) {
-      throw ValidationError("heads of one task can be compared; leave some --head out")
+    if let other = heads.compactMap(HeadRegistry.method).first(where: { !$0.serves(task) }) {
+      throw ValidationError(
+        "heads of one task can be compared, and \(other.name) is not for \(task.rawValue); leave it out"
+      )
     }
     return task
   }

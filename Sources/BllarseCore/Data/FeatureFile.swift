@@ -206,6 +206,13 @@ struct FeatureHeader: Sendable {
   var softCopies: Int?
 
   subscript(name: String) -> Split? { splits.first { $0.name == name } }
+
+  /// The same rows with whether they have a label as two classes.
+  var ofOneLabel: FeatureHeader {
+    FeatureHeader(
+      file: file, names: names, splits: splits, featureCount: featureCount,
+      outputs: Outputs(classCount: 2))
+  }
 }
 
 extension FeatureFile {

@@ -190,6 +190,8 @@ public struct FittingWay: Sendable {
     public static let takesDistributions = Traits(rawValue: 16)
     /// It makes such copies itself.
     static let copiesDistributions = Traits(rawValue: 32)
+    /// The head keeps weights, and no covariance of them.
+    static let keepsWeightsOnly = Traits(rawValue: 64)
   }
 
   /// The value of the head's selecting option that asks for it: "merge"; empty where there is one way.
@@ -266,9 +268,11 @@ public struct HeadMethod: Sendable {
   public let kinds: [any Head.Type]
   /// What these predict.
   public var task: LearningTask { kinds[0].task }
+  /// Whether it can be fitted to each label of sets by itself, as to two classes.
+  public var fitsEachLabel = true
   /// Whether the head can be fitted for a task: one of classes also for sets of labels, one label after the other.
   public func serves(_ task: LearningTask) -> Bool {
-    task == self.task || task == .multilabel && self.task == .classification
+    task == self.task || task == .multilabel && self.task == .classification && fitsEachLabel
   }
   /// Options that mean this head where none is named, in the order in which they are asked.
   public var meaningOptions: [String] = []

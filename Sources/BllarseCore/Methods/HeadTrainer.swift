@@ -129,6 +129,8 @@ struct FitInfo: Sendable {
   var chosen: [String: Double] = [:]
   /// The scores to expect on new rows, of a fit that is made of several.
   var estimate: [String: Double]?
+  /// What was chosen for each label of sets, and its NLL of left-out rows, by the names of metrics.
+  var labels: [[String: Double]] = []
   /// What the user should know about the fit, in one line.
   var note: String?
 }
@@ -182,6 +184,8 @@ struct TrainingData {
   let classCount: Int
   /// Where a linear head starts, (features + 1) x classes; from zero when `nil`.
   var initialWeights: Matrix<Float>?
+  /// What classes, target values or labels are called; empty where nobody asks.
+  var outputNames: [String] = []
   var featureCount: Int { split.featureCount }
 }
 

@@ -175,13 +175,14 @@ private struct Ranking {
   init(_ scores: [Float], _ has: [Bool]) {
     let order = scores.indices.sorted { scores[$0] > scores[$1] }
     positives = has.count { $0 }
+    // What is not a number has no rank.
+    guard !scores.contains(where: \.isNaN) else { return }
     let negatives = has.count - positives
     var (seen, hits, precision, wins) = (0, 0, 0.0, 0.0)
     while seen < order.count {
       let score = scores[order[seen]]
       var (rows, own) = (0, 0)
-      // A score that is not a number equals nothing, and is one rank.
-      while seen + rows < order.count, scores[order[seen + rows]] == score || rows == 0 {
+      while seen + rows < order.count, scores[order[seen + rows]] == score {
         if has[order[seen + rows]] { own += 1 }
         rows += 1
       }

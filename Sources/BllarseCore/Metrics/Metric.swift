@@ -252,6 +252,8 @@ extension Metric {
         .testLabels(\.rankingPrecision)),
       Metric("positives", nil, "rows", "rows that have a label", .fit),
       Metric(
+        "estimated_nll", .lower, "nats", "NLL of a label's answers of left-out training rows", .fit),
+      Metric(
         "f1", .higher, "share", "harmonic mean of a label's precision and recall at 1/2", .fit),
       Metric(
         "average_precision", .higher, "share",

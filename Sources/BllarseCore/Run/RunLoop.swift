@@ -51,7 +51,8 @@ struct RunLoop {
       configuration,
       data: TrainingData(
         split: fittedRows, classCount: data.dataset.outputs.count,
-        initialWeights: try data.initialWeights(configuration)), execution: execution)
+        initialWeights: try data.initialWeights(configuration),
+        outputNames: data.dataset.outputs.names), execution: execution)
     // Only files that are written need it.
     backboneDigest = output == nil ? "" : data.backbone?.digest ?? ""
     progress.seconds = data.seconds
@@ -260,6 +261,7 @@ struct RunLoop {
     if computesMetrics {
       var further = try RunMetrics(
         head, on: data.dataset, roles, configuration, execution: execution)
+      further.add(trainer.info.labels, names: data.dataset.outputs.names)
       metrics = further
       try further.detect(
         outOfDistributionRows, head, among: try data.dataset.split(roles.test),

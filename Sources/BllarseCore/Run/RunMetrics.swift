@@ -193,6 +193,13 @@ public struct RunMetrics: Sendable, Equatable, Encodable {
       predictions.probabilities, split.labels, head, data, roles, configuration, execution)
   }
 
+  /// Adds what a fit says of each label to the label's scores.
+  mutating func add(_ fits: [[String: Double]], names: [String]) {
+    for (name, values) in zip(names, fits) {
+      labels?[name]?.merge(values) { own, _ in own }
+    }
+  }
+
   /// Scores the detection of out-of-distribution rows, if there are some, as wide as the head, among test rows.
   mutating func detect(
     _ rows: FeatureMatrix?, _ head: any Head, among test: FeatureSplit, execution: Execution

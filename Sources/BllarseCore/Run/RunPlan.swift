@@ -67,8 +67,9 @@ public struct RunPlan: Sendable {
     }
 
     if configuration.effectiveEpochs > 0 {
-      try way.checkTargets(data.header, configuration.method)
-      try way.check(data.header, configuration.method)
+      let header = configuration.asksForEachLabel ? data.header.ofOneLabel : data.header
+      try way.checkTargets(header, configuration.method)
+      try way.check(header, configuration.method)
     }
 
     rowCounts = data.header.splits.map { ($0.name, $0.rowCount) }
@@ -214,7 +215,9 @@ extension RunPlan {
     var heads = 0.0
     if configuration.asksForEachLabel {
       // One label is fitted after the other, and the heads of all are kept.
-      heads = shape.classes * shape.square
+      heads =
+        shape.classes
+        * (configuration.method.has(.keepsWeightsOnly) ? 16 * shape.columns : shape.square)
       shape.classes = 2
     }
     let fit =

@@ -227,8 +227,15 @@ extension RunResult {
     ]
     let known = Set(Metric.all.map(\.name))
     var tracked: [String: Double] = [:]
+    let names = Self.trackedNames(
+      of: [String](metrics?.labels?.keys ?? [:].keys) + [String](metrics?.targets?.keys ?? [:].keys)
+    )
     for (path, value) in numbers
     where parts.contains(path[0]) && path.contains(where: known.contains) {
+      var path = path
+      if path.count > 2, ["labels", "targets"].contains(path[1]) {
+        path[2] = names[path[2]] ?? path[2]
+      }
       tracked[path.drop { $0 == "metrics" }.joined(separator: ".")] = value
     }
     tracked["best_epoch"] = best.map { Double($0.epoch) }
@@ -240,6 +247,22 @@ extension RunResult {
         tracked["\(prefix).\(spread.name)"] = spread.mean
         tracked["\(prefix).\(spread.name)_std"] = spread.deviation
       }
+    }
+    return tracked
+  }
+}
+
+extension RunResult {
+  /// Names of labels or targets as trackers take them in the name of a metric: other characters than letters, digits,
+  /// spaces, "_", "-" and "." become "_", and two that are the same then are numbered.
+  static func trackedNames(of names: [String]) -> [String: String] {
+    var (tracked, taken): ([String: String], Set<String>) = ([:], [])
+    for name in names.sorted() {
+      let clean = String(
+        name.prefix(100).map { $0.isLetter || $0.isNumber || " _-.".contains($0) ? $0 : "_" })
+      var own = clean
+      for count in 2... where !taken.insert(own).inserted { own = "\(clean)_\(count)" }
+      tracked[name] = own
     }
     return tracked
   }

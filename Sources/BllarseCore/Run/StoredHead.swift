@@ -40,6 +40,7 @@ public struct HeadEvaluation {
       expected:
         "\(head.featureCount) features and \(stored.outputs), as \(checkpoint) has",
       advice: "use the features that the head was fitted to")
+    try Self.requireNames(data, of: stored)
     return try data.splitNames.map { name in
       let split = try data.split(name)
       let scores = try head.scores(of: split, execution: execution)
@@ -48,6 +49,24 @@ public struct HeadEvaluation {
         execution: execution)
       return (name, scores)
     }
+  }
+
+  /// Refuses classes or labels that have names, and others than the head's in their places.
+  private static func requireNames(
+    _ data: FeatureDataset, of stored: HeadCheckpoint
+  ) throws(DataError) {
+    let (own, others) = (stored.outputNames, data.outputs.names)
+    func areNumbers(_ names: [String]) -> Bool {
+      names.enumerated().allSatisfy { $1 == String($0) }
+    }
+    guard data.outputs.task != .regression, !areNumbers(own), !areNumbers(others),
+      let place = zip(own, others).enumerated().first(where: { $1.0 != $1.1 })?.offset
+    else { return }
+    throw DataError(
+      .wrongType, file: data.file, key: "metadata \(data.outputs.task.namesKey)",
+      found: "number \(place) is \(others[place].quoted())",
+      expected: "\(own[place].quoted()), as the head has it",
+      advice: "bring them into the head's order, or leave the names out")
   }
 
   /// The configuration with the targets and the backbone that the head was fitted to, unless others are given.

@@ -48,12 +48,11 @@ struct OrderedProbitProblem {
     self.execution = execution
     // The optimum for w = 0, but for the inverse of Φ, which a logistic curve comes near.
     let shares = zip(totals, priorRows).map { $0 + $1 }
-    let total = shares.reduce(0, +)
-    var (below, start) = (0.0, [Double]())
-    for share in shares.dropLast() {
-      below += share
-      start.append(log(below / (total - below)) / 1.702)
-    }
+    // Sums from either end: a share that is lost in the sum of all is not lost in its own.
+    var (below, above) = ([Double](), [Double]())
+    for share in shares.dropLast() { below.append((below.last ?? 0) + share) }
+    for share in shares.dropFirst().reversed() { above.append((above.last ?? 0) + share) }
+    var start = zip(below, above.reversed()).map { (log($0) - log($1)) / 1.702 }
     // Shares that differ in magnitude can round to one cutpoint.
     for k in start.indices.dropFirst() where !(start[k] > start[k - 1]) {
       start[k] = max(start[k - 1] + 1e-3, start[k - 1].nextUp)

@@ -7,7 +7,8 @@ extension HeadMethod {
     _ loss: Loss.Type, _ lossOptions: [any AnyFitOption] = [], _ optimizers: [OptimizerMethod]
   ) -> HeadMethod {
     let newton = FittingWay(
-      "newton", lossOptions + [FitOptions.penalty], [.isOnePass, .takesDistributions],
+      "newton", lossOptions + [FitOptions.penalty],
+      [.isOnePass, .takesDistributions, .keepsWeightsOnly],
       memory: { shape, _ in shape.linear(isNewton: true) },
       trainer: { plan, data, execution in
         OnePassTrainer(plan, data, execution) { request throws(NumericsError) in

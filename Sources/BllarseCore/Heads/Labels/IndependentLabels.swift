@@ -99,6 +99,8 @@ struct ConstantLabel: ClassificationHead {
   var classCount: Int { 2 }
   /// The rows that count without the label, and with it; one of them is 0.
   private let counts: [Double]
+  /// The mean NLL of training rows, each under the others, and their number; `nil` of a stored head.
+  private(set) var estimate: (nll: Double, rows: Int)?
 
   /// Whether all rows that count have a label, or none has; `nil` where some have it.
   ///
@@ -118,14 +120,14 @@ struct ConstantLabel: ClassificationHead {
   init?(_ split: FeatureSplit) {
     guard let value = Self.value(of: split.labels, weights: split.weights) else { return nil }
     featureCount = split.featureCount
-    let total = split.weights?.reduce(0, +) ?? Double(split.rowCount)
+    let weights = split.weights ?? [Double](repeating: 1, count: split.rowCount)
+    let total = weights.reduce(0, +)
     counts = value ? [0, total] : [total, 0]
-  }
-
-  /// The scores to expect on new rows: each training row under the others.
-  var estimate: (nll: Double, rows: Double) {
-    let total = counts[0] + counts[1]
-    return (-log(max(total - 0.5, 0.5) / max(total, 1)), total)
+    let losses = weights.map { weight in
+      let rest = max(total - weight, 0)
+      return weight * (log(rest + 1) - log(rest + 0.5))
+    }
+    estimate = (losses.reduce(0, +) / total, weights.count { $0 > 0 })
   }
 
   func logProbabilities(

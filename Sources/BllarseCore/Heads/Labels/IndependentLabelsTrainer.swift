@@ -9,6 +9,10 @@ struct IndependentLabelsTrainer: HeadTrainer {
   }
 
   private var labels: [Label]
+  /// What the fit of each says of itself so far.
+  private var fits: [LabelFit]
+  /// What they are called.
+  private let names: [String]
   /// The places of labels that vary, at least one.
   private let varying: [Int]
   /// Whether heads are scored within epochs: then a step is one of every label.
@@ -36,6 +40,10 @@ struct IndependentLabelsTrainer: HeadTrainer {
       }
     }
     self.labels = labels
+    fits = labels.map { label in
+      if case .constant(let head) = label { LabelFit(head) } else { LabelFit(FitInfo()) }
+    }
+    names = data.outputNames.isEmpty ? labels.indices.map(String.init) : data.outputNames
     varying = labels.indices.filter { if case .varying = labels[$0] { true } else { false } }
   }
 
@@ -63,42 +71,17 @@ struct IndependentLabelsTrainer: HeadTrainer {
 
   // MARK: - What the fit says
 
-  /// The sums over labels; of their estimates the means.
+  /// The sums over labels, and the mean of their estimates.
   var info: FitInfo {
     var info = FitInfo()
-    let parts = trainers.map(\.info)
-    info.iterations = parts.reduce(0) { $0 + $1.iterations }
-    let evidence = parts.compactMap(\.evidence)
+    info.iterations = fits.reduce(0) { $0 + $1.iterations }
+    let evidence = fits.compactMap(\.evidence)
     // The marginal likelihood of rows that all have a label, or none, has no part here.
-    if evidence.count == labels.count { info.evidence = evidence.reduce(0, +) }
-    let notes = parts.compactMap(\.note)
-    info.note = notes.first.map {
-      notes.count == 1 ? $0 : "\($0) (\(notes.count) labels have such notes)"
-    }
-    info.estimate = estimate
+    if evidence.count == fits.count { info.evidence = evidence.reduce(0, +) }
+    info.note = fits.note(names: names)
+    info.estimate = fits.estimate
+    info.labels = fits.map(\.values)
     return info
-  }
-
-  /// The mean NLL of left-out rows over labels, and its standard error as if labels erred together: they share their rows;
-  /// `nil` where a label has none.
-  private var estimate: [String: Double]? {
-    var (nll, error, rows): (Double, Double?, Double) = (0, 0, .infinity)
-    for label in labels {
-      switch label {
-      case .constant(let head):
-        nll += head.estimate.nll
-        rows = min(rows, head.estimate.rows)
-      case .varying(let trainer):
-        guard let estimate = trainer.info.report?.estimate else { return nil }
-        nll += estimate.nll
-        error = error.flatMap { sum in estimate.nllError.map { sum + $0 } }
-        rows = min(rows, Double(estimate.rows))
-      }
-    }
-    let count = Double(labels.count)
-    var scores = ["nll": nll / count, "rows": rows]
-    scores["nll_se"] = error.map { $0 / count }
-    return scores
   }
 
   /// The mean over labels.
@@ -142,6 +125,7 @@ struct IndependentLabelsTrainer: HeadTrainer {
     guard case .varying(var trainer) = labels[label] else { return [] }
     let reports = try trainer.runStep(step, epoch: epoch, on: split.asking(for: label))
     labels[label] = .varying(trainer)
+    fits[label] = LabelFit(trainer.info)
     return reports
   }
 
@@ -159,8 +143,11 @@ struct IndependentLabelsTrainer: HeadTrainer {
 
   // MARK: - Checkpoints
 
+  private static let fitsKey = "label_fits"
+
   func encode(into writer: inout SafetensorsWriter) {
     writer.encode(iterations: info.iterations, info.evidence)
+    writer.metadata[Self.fitsKey] = RunOutput.json(fits)
     for label in varying {
       guard case .varying(let trainer) = labels[label] else { continue }
       var part = SafetensorsWriter()
@@ -170,6 +157,10 @@ struct IndependentLabelsTrainer: HeadTrainer {
   }
 
   mutating func restore(from file: SafetensorsFile) throws(DataError) {
+    let count = labels.count
+    fits = try file.entry(Self.fitsKey, "what \(count) fits say, as a JSON list") { text in
+      RunOutput.decode([LabelFit].self, from: text).flatMap { $0.count == count ? $0 : nil }
+    }
     for label in varying {
       guard case .varying(var trainer) = labels[label] else { continue }
       try trainer.restore(from: file.part(IndependentLabels.prefix(label)))

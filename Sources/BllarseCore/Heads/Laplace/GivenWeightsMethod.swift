@@ -7,6 +7,8 @@ extension HeadMethod {
     method.meaningOptions = ["weights"]
     // There is nothing to compare without weights.
     method.variants = []
+    // The weights are those of all classes.
+    method.fitsEachLabel = false
     return method
   }()
 }
