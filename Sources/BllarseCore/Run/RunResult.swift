@@ -260,8 +260,11 @@ extension RunResult {
     for name in names.sorted() {
       let clean = String(
         name.prefix(100).map { $0.isLetter || $0.isNumber || " _-.".contains($0) ? $0 : "_" })
-      var own = clean
-      for count in 2... where !taken.insert(own).inserted { own = "\(clean)_\(count)" }
+      var (own, count) = (clean, 1)
+      while !taken.insert(own).inserted {
+        count += 1
+        own = "\(clean)_\(count)"
+      }
       tracked[name] = own
     }
     return tracked
