@@ -268,7 +268,7 @@ struct LabelRunTests {
   func rareLabel() throws {
     let path = directory.file("rare.safetensors")
     try Self.write(to: path) { writer in
-      for (name, count) in [("train", 90), ("test", 70)] {
+      for (name, count) in [("train", 90), ("val", 40), ("test", 70)] {
         writer.add(
           "two_\(name)", (0..<Int32(2 * count)).map { $0 % 2 == 0 ? $0 / 2 % 2 : $0 == 1 ? 1 : 0 },
           shape: [count, 2])
