@@ -45,7 +45,7 @@ def laplace(sets, program):
 def vbll(sets, program, epochs):
     yield "## VBLL beside vbll"
     yield ""
-    yield ("The bound is vbll's own, a row, of its parameters after the epochs and of ours at the optimum; higher is better. "
+    yield ("The bound is vbll's own, in nats of all rows, of its parameters after the epochs and of ours at the optimum; higher is better. "
            "Predictions of vbll's are means of its draws. Seconds of vbll are those of its own code, of "
            f"{peers_vbll.EPOCHS_TIMED} epochs, times their number; in brackets those of all epochs with the same sums as one "
            "product, which gave the parameters.")
@@ -96,7 +96,8 @@ def main():
     for name in ("digits", "reviews", "supersenses"):
         parser.add_argument("--" + name, required=True)
     parser.add_argument("--epochs", type=int, help="of vbll's optimiser (default: 1000 for dense, 30 for diagonal)")
-    parser.add_argument("--only", nargs="+", choices=["laplace", "vbll", "regression"])
+    parser.add_argument(
+        "--only", nargs="+", choices=["laplace", "vbll", "regression"], help="other parts of the file stay as they are")
     parser.add_argument("--out", default=Path(__file__).with_name("PEERS.md"))
     arguments = parser.parse_args()
     a = arguments
@@ -110,12 +111,33 @@ def main():
     }
     version = subprocess.run([a.program, "--version"], capture_output=True, text=True, check=True).stdout.strip()
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
-    lines = ["# Heads beside their peers", "", f"Made by `peers_heads.py` in one run: bllarse {version}, {versions}, "
-             f"{os.cpu_count()} processors ({platform.machine()}).", ""]
+    head = ["# Heads beside their peers", "", f"Made by `peers_heads.py`: bllarse {version}, {versions}, "
+            f"{os.cpu_count()} processors ({platform.machine()}).", ""]
+    out = Path(a.out)
+    written = sections(out.read_text(encoding="utf-8")) if a.only and out.exists() else {}
     for name, part in parts.items():
-        if a.only is None or name in a.only:
-            lines += [*part(), ""]
-    Path(a.out).write_text("\n".join(lines), encoding="utf-8")
+        if a.only and name not in a.only:
+            continue
+        found = []
+        # After every row: the whole takes an hour.
+        for line in part():
+            found.append(line)
+            written[name] = found
+            text = "\n".join([*head, *(line for key in parts for line in [*written.get(key, []), ""])])
+            out.write_text(text.rstrip() + "\n", encoding="utf-8")
+
+
+def sections(text):
+    """The lines of each part of a file that was written before, by its name."""
+    titles = {"laplace": "Softmax last-layer", "vbll": "VBLL", "regression": "Regression"}
+    found, own = {}, None
+    for line in text.split("\n"):
+        if line.startswith("## "):
+            own = next(name for name, title in titles.items() if line[3:].startswith(title))
+            found[own] = []
+        if own:
+            found[own].append(line)
+    return {name: lines[:-1] if lines[-1] == "" else lines for name, lines in found.items()}
 
 
 if __name__ == "__main__":

@@ -110,6 +110,11 @@ public enum Targets: Sendable {
     }
   }
 
+  /// How many classes rows show.
+  fileprivate var classesShown: Int {
+    softDistributions.map { $0.classTotals(weights: nil).count { $0 > 0 } } ?? Set(labels).count
+  }
+
   fileprivate func rows(_ range: Range<Int>) -> Targets {
     switch self {
     case .classes(let labels): .classes(Array(labels[range]))
@@ -361,11 +366,10 @@ extension RunConfiguration {
       let subset =
         data.trainSubsetSeed.map { RowSubset(stratified: limit, of: targets.strata, seed: $0) }
         ?? RowSubset(first: limit, of: count)
-      if targets.task == .classification, targets.softDistributions == nil {
-        let labels = targets.labels
+      if targets.task == .classification {
         try DataError.require(
-          Set(subset.rows.map { labels[$0] }).count > 1 || Set(labels).count < 2, .insufficientData,
-          file: file, key: "\(name) split labels",
+          targets.gatheringRows(subset.rows).classesShown > 1 || targets.classesShown < 2,
+          .insufficientData, file: file, key: "\(name) split labels",
           found: "the \(subset.rows.count) rows of --max-train-samples are of one class",
           expected: "at least two classes",
           advice: data.trainSubsetSeed == nil

@@ -214,10 +214,11 @@ extension ClassificationHead {
     of split: FeatureSplit, execution: Execution
   ) throws(NumericsError) -> SplitScores {
     if let distributions = split.targets.softDistributions {
-      return SplitScores(
-        try Predictions(
-          logProbabilities: logProbabilities(split.features, execution: execution),
-          labels: split.labels, distributions: distributions, execution: execution))
+      var predictions = try Predictions(
+        logProbabilities: logProbabilities(split.features, execution: execution),
+        labels: split.labels, distributions: distributions, execution: execution)
+      predictions.areOrdered = self is any OrderedClassHead
+      return SplitScores(predictions)
     }
     return try evaluation(features: split.features, labels: split.labels, execution: execution)
   }

@@ -123,17 +123,19 @@ extension Metrics {
         value: value, lower: minimum(quantile(ofSorted: sorted, (1 - level) / 2), value),
         upper: maximum(quantile(ofSorted: sorted, (1 + level) / 2), value))
     }
-    let sums = binSums(predictions, binCount: binCount)
-    let ends = CalibrationErrorInterval(sums, seed: seed).ends(level: level)
-    return BootstrapIntervals(
-      scores: [
-        "acc": interval({ $0.correct }, accuracy(predictions)),
-        "nll": interval({ $0.nll }, negativeLogLikelihood(predictions)),
-        "brier": interval({ $0.brier }, brierScore(predictions)),
-        "ece": BootstrapInterval(
-          value: CalibrationError(sums).expected, lower: ends.lower, upper: ends.upper),
-      ],
-      level: level, replicateCount: replicateCount)
+    var scores = [
+      "acc": interval({ $0.correct }, accuracy(predictions)),
+      "nll": interval({ $0.nll }, negativeLogLikelihood(predictions)),
+      "brier": interval({ $0.brier }, brierScore(predictions)),
+    ]
+    // The test behind the interval is of rows that are right or wrong, not in part.
+    if !predictions.areSoft {
+      let sums = binSums(predictions, binCount: binCount)
+      let ends = CalibrationErrorInterval(sums, seed: seed).ends(level: level)
+      scores["ece"] = BootstrapInterval(
+        value: CalibrationError(sums).expected, lower: ends.lower, upper: ends.upper)
+    }
+    return BootstrapIntervals(scores: scores, level: level, replicateCount: replicateCount)
   }
 
   /// A quantile by linear interpolation between order statistics (NumPy's default, type 7).
@@ -176,15 +178,21 @@ private struct AddedRows: Sendable {
 
   /// The number of rows that are added: none where predictions are all certain.
   let count: Int
+  /// What an added row has but for being right or wrong, where targets are class probabilities: what one class more or
+  /// less would do says nothing of them.
+  private let mean: RowScores?
 
   init(_ predictions: Predictions) {
     confidence = predictions.rows.map { min(max($0.confidence, 0), 1) }
     squares = predictions.rows.map { row in
-      if let squares = row.squares { return squares }
       // From Brier = Σ p² - p_y² + (1 - p_y)².
       let p = row.isCorrect ? row.confidence : exp(row.logLikelihood)
       return row.brier + p * p - (1 - p) * (1 - p)
     }
+    mean =
+      predictions.areSoft
+      ? RowScores(
+        0, Metrics.negativeLogLikelihood(predictions), Metrics.brierScore(predictions)) : nil
     right = confidence.cumulated
     wrong = confidence.map { 1 - $0 }.cumulated
     count = (wrong.last ?? 0) > 0 && (right.last ?? 0) > 0 ? 4 : 0
@@ -194,6 +202,7 @@ private struct AddedRows: Sendable {
   /// first half of them is right.
   func row(_ index: Int, _ uniform: Double) -> RowScores {
     let isRight = index < count / 2
+    if let mean { return RowScores(isRight ? 1 : 0, mean.nll, mean.brier) }
     let sums = isRight ? right : wrong
     let target = uniform * (sums.last ?? 0)
     let source = sums.end { $0 <= target }

@@ -20,8 +20,8 @@ public struct Predictions: Sendable {
     public var labelRank: Int32
     /// How probable the predicted class is as the label: 1 or 0, or its share of class probabilities.
     public var hit: Double
-    /// Σ_k p_k², where the targets are class probabilities.
-    var squares: Double?
+    /// Whether the targets are class probabilities.
+    var isSoft = false
   }
 
   /// The rows, in their order.
@@ -30,6 +30,8 @@ public struct Predictions: Sendable {
   public let classCount: Int
   /// Whether the classes have an order, 0 to K - 1, so that metrics of ordered classes are computed.
   public var areOrdered = false
+  /// Whether the targets are class probabilities.
+  var areSoft: Bool { rows.first?.isSoft ?? false }
   private let values: Matrix<Float>
   private let areLogarithms: Bool
 
@@ -150,15 +152,13 @@ extension Predictions.Row {
   /// Takes the scores against class probabilities.
   fileprivate mutating func take(_ shares: [Float], logs: [Double], probabilities: [Double]) {
     (logLikelihood, brier) = (0, 0)
-    var squares = 0.0
     for (k, share) in shares.enumerated() {
       if share > 0 { logLikelihood += Double(share) * logs[k] }
       let difference = probabilities[k] - Double(share)
       brier += difference * difference
-      squares += probabilities[k] * probabilities[k]
     }
     hit = confidence.isNaN ? 0 : Double(shares[Int(predicted)])
-    self.squares = squares
+    isSoft = true
   }
 }
 

@@ -258,8 +258,13 @@ extension RunResult {
   static func trackedNames(of names: [String]) -> [String: String] {
     var (tracked, taken): ([String: String], Set<String>) = ([:], [])
     for name in names.sorted() {
-      let clean = String(
-        name.prefix(100).map { $0.isLetter || $0.isNumber || " _-.".contains($0) ? $0 : "_" })
+      let scalars = name.unicodeScalars.prefix(100).map { scalar -> Unicode.Scalar in
+        switch scalar.properties.generalCategory {
+        case .uppercaseLetter, .lowercaseLetter, .otherLetter, .decimalNumber: scalar
+        default: " -.".unicodeScalars.contains(scalar) ? scalar : "_"
+        }
+      }
+      let clean = String(String.UnicodeScalarView(scalars))
       var (own, count) = (clean, 1)
       while !taken.insert(own).inserted {
         count += 1

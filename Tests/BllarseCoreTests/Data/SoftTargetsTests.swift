@@ -1,5 +1,6 @@
 import BllarseNumerics
 import BllarseTestSupport
+import Foundation
 import Testing
 
 @testable import BllarseCore
@@ -41,6 +42,72 @@ struct SoftTargetsTests {
     #expect(throws: DataError.self) { try ClassDistributions(ofClassOne: [.nan]) }
     // Rows without any.
     #expect(try ClassDistributions(Matrix<Double>.zeros(0, 3)).labels.isEmpty)
+  }
+
+  @Test("intervals of scores are of the probabilities, and a calibration error of parts has none")
+  func intervals() throws {
+    var generator = SplitMix64(seed: 4)
+    let shares = (0..<80).flatMap { _ -> [Double] in
+      let p = 1 / (1 + exp(-2 * generator.normal()))
+      return [p, 1 - p]
+    }
+    let targets = try ClassDistributions(Matrix<Double>(rows: 80, columns: 2, elements: shares))
+    let noisy = (0..<80).flatMap { row -> [Double] in
+      let odds = log(shares[2 * row] / shares[2 * row + 1]) + 0.5 * generator.normal()
+      return [-log1p(exp(-odds)), -log1p(exp(odds))]
+    }
+    let logs = Matrix<Double>(rows: 80, columns: 2, elements: noisy)
+    let soft = try Predictions(
+      logProbabilities: logs, labels: targets.labels, distributions: targets)
+    let intervals = Metrics.bootstrapIntervals(soft, replicateCount: 2000)
+    #expect(intervals["ece"] == nil)
+    // 1.96 standard errors of the mean on either side.
+    for (name, losses) in [
+      ("brier", soft.rows.map(\.brier)), ("nll", soft.rows.map { -$0.logLikelihood }),
+    ] {
+      let mean = losses.reduce(0, +) / 80
+      let error = (losses.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / 80 / 80).squareRoot()
+      let interval = try #require(intervals[name])
+      #expect(interval.value.isClose(to: mean, relative: 1e-12))
+      #expect((interval.upper - interval.value).isClose(to: 1.96 * error, relative: 0.3), "\(name)")
+      #expect((interval.value - interval.lower).isClose(to: 1.96 * error, relative: 0.3), "\(name)")
+    }
+    let hard = try Predictions(logProbabilities: logs, labels: targets.labels)
+    #expect(Metrics.bootstrapIntervals(hard)["ece"] != nil)
+  }
+
+  @Test("training rows that are taken must show two classes, and ordered classes keep their scores")
+  func runs() throws {
+    let directory = try TemporaryDirectory()
+    let path = directory.file("soft.safetensors")
+    var writer = SafetensorsWriter()
+    for (name, count) in [("train", 60), ("test", 30)] {
+      let x = (0..<count).map { Float($0 % 15) / 5 - 1.4 }
+      writer.add("X_\(name)", Matrix<Float>(rows: count, columns: 1, elements: x))
+      writer.add(
+        "y_\(name)",
+        Matrix<Float>(
+          rows: count, columns: 3,
+          elements: (0..<count).flatMap { row -> [Float] in
+            if name == "train", row < 20 { return [1, 0, 0] }
+            return x[row] < -0.4
+              ? [0.7, 0.2, 0.1] : x[row] < 0.6 ? [0.2, 0.6, 0.2] : [0.1, 0.2, 0.7]
+          }))
+    }
+    try writer.write(to: path)
+    func run(_ words: [String: String]) throws -> RunResult {
+      var given = GivenOptions()
+      given["features"] = path
+      for (name, value) in words { given[name] = value }
+      return try FineTuning(RunConfiguration(given)).run().result
+    }
+    let error = #expect(throws: DataError.self) {
+      try run(["prior": "1", "max-train-samples": "15"])
+    }
+    #expect(error?.description.contains("are of one class") == true)
+    let ordered = try run(["head": "OrderedProbit"])
+    #expect(ordered.test.isOrdered && ordered.test["class_mae"] < 0.7)
+    #expect(ordered.metrics?.bootstrap["ece"] == nil)
   }
 
   @Test("copies have the weights of their classes, and stay together within their groups")

@@ -304,6 +304,8 @@ struct LabelRunTests {
   func trackedNames() {
     let names = RunResult.trackedNames(of: ["a/b", "a:b", "plain one", "ü;q"])
     #expect(names == ["a/b": "a_b", "a:b": "a_b_2", "plain one": "plain one", "ü;q": "ü_q"])
+    // A letter and a mark that is none.
+    #expect(RunResult.trackedNames(of: ["e\u{301}x"]) == ["e\u{301}x": "e_x"])
   }
 
   @Test("a head of other labels in other places is not scored")

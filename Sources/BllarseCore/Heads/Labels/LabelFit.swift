@@ -8,17 +8,20 @@ struct LabelFit: Sendable, Equatable, Codable {
   private(set) var nll, nllError: Double?
   private(set) var rows: Int?
   /// What was chosen, by the names of metrics.
-  private(set) var chosen: [String: Double]
+  let chosen: [String: Double]
   /// What the user should know.
   let note: String?
 
   init(_ info: FitInfo) {
-    (iterations, evidence, note) = (info.iterations, info.evidence, info.note)
-    chosen = info.chosen
+    (iterations, note) = (info.iterations, info.note)
+    evidence = info.evidence.flatMap { $0.isFinite ? $0 : nil }
+    var numbers = info.chosen
+    if let report = info.report {
+      numbers["prior_precision"] = report.priorPrecision
+      numbers["temperature"] = 1 / report.inverseTemperature
+    }
+    chosen = numbers.filter(\.value.isFinite)
     guard let report = info.report else { return }
-    chosen["prior_precision"] = report.priorPrecision
-    chosen["temperature"] = 1 / report.inverseTemperature
-    chosen = chosen.filter(\.value.isFinite)
     (nll, nllError, rows) = (
       report.estimate?.nll, report.estimate?.nllError, report.estimate?.rows
     )
