@@ -99,7 +99,7 @@ def differences(data, program):
     x, new = x.astype(np.float32), new.astype(np.float32)
     models = {
         "bayesian-ridge": BayesianRidge(tol=1e-12, max_iter=10000, compute_score=True),
-        "ard": ARDRegression(tol=1e-12, max_iter=10000, threshold_lambda=np.inf, compute_score=True),
+        "ard": ARDRegression(tol=1e-12, max_iter=10000, threshold_lambda=np.finfo(float).max, compute_score=True),
     }
     for prior, model in models.items():
         model.fit(x.astype(float), y)
