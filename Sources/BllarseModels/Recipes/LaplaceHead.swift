@@ -58,6 +58,15 @@ public struct LeftOutPredictions: Sendable {
   public let labels: [Int32]
   /// n x K; the exponentials of a row sum to 1.
   public let logProbabilities: Matrix<Double>
+
+  /// The same predictions with other labels.
+  ///
+  /// - Parameter all: a label for each row of the training split.
+  /// - Returns: the predictions with those of their rows.
+  package func labelled(_ all: [Int32]) -> LeftOutPredictions {
+    LeftOutPredictions(
+      rows: rows, labels: rows.map { all[$0] }, logProbabilities: logProbabilities)
+  }
 }
 
 extension LaplaceHead {

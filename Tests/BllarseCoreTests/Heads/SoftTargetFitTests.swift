@@ -274,4 +274,32 @@ struct SoftTargetFitTests {
         logProbabilities: logs.columns(0..<3), labels: targets.labels, distributions: targets)
     }
   }
+
+  @Test("class weights leave rows that are left out the classes that they have")
+  func leftOutLabels() throws {
+    var generator = SplitMix64(seed: 3)
+    let count = 60
+    let x = (0..<2 * count).map { _ in Float(generator.normal()) }
+    let rows = (0..<count).flatMap { row -> [Double] in
+      row % 3 == 0 ? [0.6, 0.4] : x[2 * row] > -1 ? [0.97, 0.03] : [0.2, 0.8]
+    }
+    let votes = try ClassDistributions(Matrix<Double>(rows: count, columns: 2, elements: rows))
+    let features = FeatureMatrix(Matrix<Float>(rows: count, columns: 2, elements: x))
+    let split = try FeatureSplit(features: features, targets: .distributions(votes))
+    // Weighed, the rows of six to four would be the other class's.
+    let totals = votes.classTotals(weights: nil)
+    #expect(0.4 / totals[1] > 0.6 / totals[0])
+    for name in ["softmax", "IBProbit"] {
+      var configuration = RunConfiguration()
+      configuration.method.head = name
+      configuration.method.give("class-weight", "balanced")
+      let fitted = try configuration.method.way().fittedRows(split)
+      var trainer = try HeadRegistry.trainer(
+        configuration, data: TrainingData(split: fitted, classCount: 2), execution: execution)
+      try trainer.runStep(0, epoch: 1, on: fitted)
+      let head = try trainer.head.classifier()
+      let leftOut = try #require((head.uncalibrated as? any LeftOutPredictingHead)?.leftOut)
+      #expect(leftOut.labels == leftOut.rows.map { votes.labels[$0] }, "\(name)")
+    }
+  }
 }

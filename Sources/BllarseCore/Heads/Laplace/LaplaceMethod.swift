@@ -76,6 +76,8 @@ extension LaplaceHead {
       try self.init(
         fitting: request.features, distributions: targets, weights: weights,
         groups: request.groups, evidence, execution: request.execution)
+      // The fit weighed the classes; the rows are those that they were.
+      leftOut = leftOut?.labelled(request.labels)
       return
     }
     try self.init(
