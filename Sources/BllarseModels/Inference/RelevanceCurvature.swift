@@ -29,6 +29,7 @@ struct RelevanceCurvature {
   ///   - noise: α.
   ///   - residual: `‖y - Xw‖²`.
   ///   - weight: W.
+  ///   - hyperpriors: λ₁, λ₂, α₁, α₂.
   init(
     whitened: Matrix<Double>, scaledWeights: [Double], precisions: [Double], noise: Double,
     residual: Double, weight: Double, _ hyperpriors: RegressionHyperpriors
