@@ -30,6 +30,7 @@ struct Finetune: ParsableCommand {
   /// Takes the environment's files, reads older spellings as present ones, parses, and runs.
   static func main() {
     bllarse_report_exhausted_memory("bllarse-finetune")
+    bllarse_choose_blas_kernels()
     AllocationFailure.handle { message in
       FileHandle.standardError.write(Data("bllarse-finetune: error: \(message)\n".utf8))
       _exit(1)

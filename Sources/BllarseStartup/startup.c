@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -23,6 +24,27 @@
 // Weak, so that a static OpenBLAS that brings its own links without a conflict.
 __attribute__((weak, visibility("default"))) int openblas_num_threads_env(void);
 int openblas_num_threads_env(void) { return 1; }
+
+// Where OpenBLAS chooses its kernels, and what it has chosen; not there where it has been built for one processor.
+__attribute__((weak)) void gotoblas_dynamic_init(void);
+__attribute__((weak)) void gotoblas_dynamic_quit(void);
+__attribute__((weak)) char *openblas_get_corename(void);
+
+void bllarse_choose_blas_kernels(void) {
+#if defined(__x86_64__)
+  static const char variable[] = "OPENBLAS_CORETYPE";
+  if (!gotoblas_dynamic_init || !gotoblas_dynamic_quit || !openblas_get_corename) return;
+  if (getenv(variable) || strcmp(openblas_get_corename(), "Prescott") != 0) return;
+  const char *core = NULL;
+  if (__builtin_cpu_supports("x86-64-v4")) core = "SKYLAKEX";
+  else if (__builtin_cpu_supports("x86-64-v3")) core = "HASWELL";
+  if (!core || setenv(variable, core, 1) != 0) return;
+  gotoblas_dynamic_quit();
+  gotoblas_dynamic_init();
+  // Programs that are started from here may have another OpenBLAS, or run elsewhere.
+  unsetenv(variable);
+#endif
+}
 
 static const char *program_name = "bllarse";
 static const int fatal_signals[] = {SIGILL, SIGTRAP, SIGABRT};

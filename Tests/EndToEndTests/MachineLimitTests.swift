@@ -53,6 +53,27 @@ struct MachineLimitTests {
     #expect(result.contains("\"threads\" : \(Execution.available.threadCount)"))
   }
 
+  #if arch(x86_64)
+    @Test("OpenBLAS has kernels that fit the processor, unless the user chose others")
+    func kernels() throws {
+      for choice in [nil, "Prescott", "Haswell"] {
+        let arguments = fit(threads: "2")
+        let outcome = try finetune.run(
+          arguments, environment: choice.map { ["OPENBLAS_CORETYPE": $0] } ?? [:])
+        #expect(outcome.status == 0, "\(outcome.errors)")
+        let output = try #require(arguments.last)
+        let result = try String(contentsOfFile: output + "/result.json", encoding: .utf8)
+        let blas = try #require(result.split(separator: "\n").first { $0.contains("\"blas\"") })
+        if let choice {
+          #expect(blas.contains(choice))
+        } else {
+          let processor = try String(contentsOfFile: "/proc/cpuinfo", encoding: .utf8)
+          #expect(!processor.contains(" avx2 ") || !blas.contains("Prescott"))
+        }
+      }
+    }
+  #endif
+
   @Test(
     "memory that cannot be had for large features is an error with a line, and no trap",
     arguments: [500_000, 700_000, 800_000, 1_000_000])
