@@ -32,8 +32,8 @@ def laplace(sets, program):
     yield ""
     yield ("At the same weights and prior precision 1; differences are the largest of two predicted probabilities of test rows (mc: "
            f"{peers_laplace.SAMPLES} draws each), NLL and ECE those of the probit link. Seconds are of posterior and predictions; "
-           "ours are of the whole process, files read and written. laplace-torch has its default backend, and BackPackGGN for "
-           "diagonals, which is much faster there.")
+           "ours are of the whole process, training rows predicted too, files read and written. laplace-torch has its default "
+           "backend, and BackPackGGN for diagonals, which is much faster there.")
     yield ""
     yield from peers_laplace.HEADING.split("\n")
     for path, structures in sets:
