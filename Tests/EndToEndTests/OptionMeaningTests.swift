@@ -288,7 +288,7 @@ struct OptionMeaningTests {
       ["--loss-fn", "MSE"], ["--head", "VBLL"],
       ["--head", "VBLL", "--parameterization", "diagonal"],
       ["--head", "VBLL", "--parameterization", "lowrank", "--tolerance", "0.1"],
-      ["--vbll-type", "generative"],
+      ["--vbll-type", "generative"], ["--task", "regression", "--prior", "ard"],
     ])
   func memory(method: [String]) throws {
     let directory = try TemporaryDirectory()

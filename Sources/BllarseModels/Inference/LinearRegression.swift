@@ -21,7 +21,7 @@ public struct LinearRegressionConfiguration: Sendable, Equatable {
 
   /// How relevance determination comes to its fixed point.
   public enum RelevanceIteration: String, Sendable, Equatable, CaseIterable {
-    /// With extrapolated steps, and such that the evidence never falls.
+    /// With extrapolated steps and Newton's; the evidence falls by no more than rounding.
     case accelerated
     /// Step by step, as scikit-learn does.
     case fixedPoint

@@ -54,8 +54,8 @@ struct RelevanceDetermination {
     /// w and γ, D.
     var weights, shares: [Double]
     var residual: Double
-    /// B, D x R, with `BBᵀ = 1 - Λ^½ΣΛ^½`.
-    var whitened: Matrix<Double>
+    /// B, D x R, with `BBᵀ = 1 - Λ^½ΣΛ^½`, where Newton's method may be tried.
+    var whitened: Matrix<Double>?
 
     var precisions: [Double] { logs.dropLast().map { exp($0) } }
     var noise: Double { exp(logs[logs.count - 1]) }
@@ -74,6 +74,8 @@ struct RelevanceDetermination {
   private static let precisionTolerance = 1e-8
   /// The same at which Newton's method is tried.
   private static let newtonChange = 0.1
+  /// The number of inputs whose square is a matrix of 32 MB.
+  private static let newtonInputs = 2000
   /// The first for steps that are to be compared with those of another program.
   private static let fixedPointTolerance = 1e-13
 
@@ -123,12 +125,13 @@ struct RelevanceDetermination {
     return result(point, trace, hasConverged: false)
   }
 
-  /// The same fixed point, reached sooner and by a path along which the evidence never falls.
+  /// The same fixed point, reached sooner and by a path along which the evidence falls by no more than rounding.
   ///
   /// A step that lowers the evidence is replaced by one of expectation maximisation,
   /// `λ_j ← (1 + 2λ₁) / (w_j² + Σ_jj + 2λ₂)`, which cannot. Once a step changes no precision by much, Newton's
   /// method in the logarithms of the precisions ends the matter (``RelevanceCurvature``); where it is not to be had,
-  /// and before, every two steps are extrapolated, and the extrapolation is taken if it is better than both.
+  /// and before, every two steps are extrapolated, and the extrapolation is taken if it is no worse than
+  /// both.
   ///
   /// - Note: Source: Varadhan and Roland, "Simple and globally convergent methods for accelerating the
   ///   convergence of any EM algorithm", Scandinavian Journal of Statistics 2008 (SQUAREM, S3).
@@ -161,8 +164,7 @@ struct RelevanceDetermination {
         max(
           -690, min(690, origin[$0] + 2 * length * difference[$0] + length * length * bend[$0]))
       }
-      let extrapolated = try evaluate(logs)
-      if extrapolated.isNoWorse(than: second) {
+      if let extrapolated = try trial(logs), extrapolated.isNoWorse(than: second) {
         point = extrapolated
         trace.append(point.logEvidence)
         if length == largestLength { largestLength *= 4 }
@@ -173,29 +175,44 @@ struct RelevanceDetermination {
     return result(point, trace, hasConverged: false)
   }
 
+  /// Whether the D x D matrices of Newton's method are small, or no larger than others are.
+  private var mayTakeNewton: Bool {
+    columns.rowCount <= max(Self.newtonInputs, 2 * columns.columnCount)
+  }
+
   /// A step of Newton's method, or one between it and the fixed point's, that does not lower the evidence; nil where
-  /// there is none, and where inputs outnumber the rank by so much that the D x D matrix would be the largest of all.
+  /// there is none.
   private func newton(from point: Point) throws(NumericsError) -> Point? {
-    guard columns.rowCount <= 2 * columns.columnCount else { return nil }
+    guard let whitened = point.whitened else { return nil }
     let precisions = point.precisions
     let curvature = execution.withBLAS {
       RelevanceCurvature(
-        whitened: point.whitened,
+        whitened: whitened,
         scaledWeights: zip(point.weights, precisions).map { $0 * $1.squareRoot() },
         precisions: precisions, noise: point.noise, residual: point.residual, weight: weight,
         hyperpriors)
     }
     for shift in [0, 0.1, 1] {
       guard let step = execution.withBLAS({ curvature.step(shift: shift) }) else { continue }
-      let next = try evaluate(zip(point.logs, step).map { max(-690, min(690, $0 + $1)) })
-      if next.isNoWorse(than: point) { return next }
+      let logs = zip(point.logs, step).map { max(-690, min(690, $0 + $1)) }
+      if let next = try trial(logs), next.isNoWorse(than: point) { return next }
     }
     return nil
   }
 
   private func step(from point: Point) throws(NumericsError) -> Point {
-    let next = try evaluate(try mackay(point))
-    return next.isNoWorse(than: point) ? next : try evaluate(expectationMaximisation(point))
+    if let next = try trial(try mackay(point)), next.isNoWorse(than: point) { return next }
+    return try evaluate(expectationMaximisation(point))
+  }
+
+  /// What precisions give, or nil where they are so far apart that C cannot be factored.
+  private func trial(_ logs: [Double]) throws(NumericsError) -> Point? {
+    do throws(NumericsError) {
+      return try evaluate(logs)
+    } catch {
+      if case .notPositiveDefinite = error { return nil }
+      throw error
+    }
   }
 
   private func result(_ point: Point, _ trace: [Double], hasConverged: Bool) -> Result {
@@ -299,7 +316,8 @@ struct RelevanceDetermination {
     return Point(
       logs: logs, logEvidence: 0.5 * terms.reduce(0, +),
       rounding: Self.roundings * terms.reduce(0) { $0 + $1.magnitude } * .ulpOfOne,
-      weights: weights, shares: shares, residual: residual, whitened: scaled)
+      weights: weights, shares: shares, residual: residual,
+      whitened: mayTakeNewton ? scaled : nil)
   }
   private func logHyperpriors(_ logs: [Double]) -> Double {
     logs.dropLast().reduce(hyperpriors.logNoise(exp(logs[logs.count - 1]))) {

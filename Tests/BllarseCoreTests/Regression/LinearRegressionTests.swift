@@ -279,6 +279,26 @@ struct LinearRegressionTests {
     #expect(5 * few.iterationCounts[0] < many.iterationCounts[0])
   }
 
+  @Test("relevance determination: many inputs that resemble one another, and all but no noise")
+  func relevanceOfSimilarInputs() throws {
+    // 200 bumps on a line, of rank 30 or so: by the fixed point's steps more than ten thousand iterations.
+    let places = (0..<150).map { Double($0) / 149 * 20 - 10 }
+    let centres = (0..<200).map { Double($0) / 199 * 20 - 10 }
+    let bumps = places.flatMap { x in centres.map { exp(-0.5 * (x - $0) * (x - $0)) } }
+    let targets = places.map { $0 == 0 ? 1 : sin($0) / $0 }
+    for noise in [0.1, 1e-7] {
+      var generator = SplitMix64(seed: 5)
+      let noisy = targets.map { $0 + noise * (generator.uniform() - 0.5) }
+      let model = try LinearRegressionPosterior(
+        fitting: FeatureMatrix(Matrix(rows: 150, columns: 200, elements: bumps)),
+        targets: Matrix(rows: 150, columns: 1, elements: noisy),
+        .init(prior: .relevance(.flat, .accelerated)))
+      let report = try #require(model.report)
+      #expect(report.hasConverged[0])
+      #expect(report.iterationCounts[0] < 1000)
+    }
+  }
+
   @Test("columns that are constant or repeat one another, and large offsets")
   func degenerateColumns() throws {
     let (features, targets) = RegressionFixture.random(rows: 30, columns: 3, seed: 10)

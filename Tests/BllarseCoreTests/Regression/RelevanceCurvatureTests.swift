@@ -77,7 +77,7 @@ struct RelevanceCurvatureTests {
   }
 
   @Test(
-    "a step is Newton's, is that of the fixed point for a large shift, and is refused where it is long"
+    "a step is Newton's, goes the fixed point's way for a large shift, and is refused where it is long"
   )
   func steps() throws {
     var logs = [0.7, -1.2, 3, 0.1, 0.9]

@@ -84,8 +84,12 @@ enum GaussianOptions {
 extension MemoryShape {
   /// Rows in double precision, a Gram matrix and its eigendecomposition, left-out rows.
   fileprivate func regression(_ method: Method) -> Double {
-    let bases = method[GaussianOptions.prior] == .relevance ? classes : 1
-    return 2 * design + (isWide ? 4 * 2 * design : 0) + (5 + 2 * bases) * small + 12 * 2 * logits
+    let isRelevance = method[GaussianOptions.prior] == .relevance
+    let bases = isRelevance ? classes : 1
+    // Three points of Newton's method, and its matrices.
+    let newton = isRelevance && !isWide ? 7.0 : 0
+    return 2 * design + (isWide ? 4 * 2 * design : 0) + (5 + 2 * bases + newton) * small
+      + 12 * 2 * logits
       + Self.megabytes(24)
   }
 }
